@@ -1,0 +1,38 @@
+"""Where bytes live. A backend is a name here and one module; it is imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import InvalidArgumentError
+
+__all__ = ["BACKENDS", "backend_class"]
+
+#: Name of a backend -> ``module:class``.
+BACKENDS: dict[str, str] = {
+    "s3": "cottoncandy.backends.s3:S3Backend",
+    "gdrive": "cottoncandy.backends.gdrive:GDriveBackend",
+    "local": "cottoncandy.backends.local:LocalBackend",
+    "memory": "cottoncandy.backends.memory:MemoryBackend",
+}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Return the class that the registry has under ``name``, importing it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such backend.
+    MissingDependencyError
+        If it needs a library that is not installed.
+    """
+    try:
+        module_name, class_name = BACKENDS[name].split(":")
+    except KeyError:
+        raise InvalidArgumentError(
+            f"there is no backend {name!r}; choose one of {', '.join(map(repr, BACKENDS))}"
+        ) from None
+    cls: type[Backend] = getattr(importlib.import_module(module_name), class_name)
+    return cls

@@ -1,0 +1,436 @@
+"""The seam between cottoncandy and a store: what every backend does, and nothing else.
+
+A backend speaks of *keys* (any text), *buckets* and *buffers*. It knows no arrays, no
+compression, no patterns. To add one: subclass :class:`Backend`, write its abstract verbs,
+translate the client library's errors into those of :mod:`cottoncandy.exceptions`, add one line to
+the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
+"""
+
+from __future__ import annotations
+
+import datetime
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple, Self
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer, bytes_view
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    IntegrityError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+from cottoncandy.options import Settings
+
+__all__ = [
+    "Backend",
+    "BucketInfo",
+    "Capabilities",
+    "CommonPrefix",
+    "ConnectionArguments",
+    "Deletion",
+    "ObjectInfo",
+    "ObjectReader",
+    "PutResult",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of one object without its body.
+
+    Parameters
+    ----------
+    key : str
+        Name of the object in its bucket.
+    size : int
+        Size of the stored body, in bytes.
+    modified : datetime, optional
+        When it was last written, with a time zone.
+    etag : str, optional
+        Opaque mark of this version of the body: equal marks mean equal bytes.
+    metadata : mapping of str to str, optional
+        User metadata, names in lower case. None where it was not fetched (listings).
+    content_type : str, optional
+        MIME type, where the store keeps one.
+    """
+
+    key: str
+    size: int
+    modified: datetime.datetime | None = None
+    etag: str | None = None
+    metadata: Mapping[str, str] | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPrefix:
+    """A "directory" in a delimited listing; ``prefix`` ends with the delimiter."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketInfo:
+    """One bucket that the user can see."""
+
+    name: str
+    created: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What the store says of an object that it has just taken."""
+
+    etag: str | None = None
+    version_id: str | None = None
+
+
+class Deletion(NamedTuple):
+    """What became of one key that was to be deleted; ``error`` is None where it is gone."""
+
+    key: str
+    error: CottonCandyError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do, for code above that must know (never ask a backend for its name).
+
+    Parameters
+    ----------
+    acls : bool
+        Whether objects and buckets have canned ACLs.
+    trash : bool
+        Whether ``delete(permanently=False)`` can be undone by the user.
+    max_metadata_bytes : int, optional
+        Room for the user metadata of one object: names and values, in bytes. None: unlimited.
+    object_and_prefix : bool
+        Whether ``a`` and ``a/b`` can both be objects.
+    any_key : bool
+        Whether keys with ``//``, ``.`` and ``..`` segments, leading or trailing slashes and control
+        characters can be stored (elsewhere they are refused with ``InvalidNameError``).
+    """
+
+    acls: bool = False
+    trash: bool = False
+    max_metadata_bytes: int | None = None
+    object_and_prefix: bool = True
+    any_key: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionArguments:
+    """What a user passes to a factory, for the backend to make sense of.
+
+    ``access_key``, ``secret_key`` and ``endpoint_url`` are None where the user gave none; the
+    settings hold what the options file and the environment say.
+    """
+
+    bucket_name: str | None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    endpoint_url: str | None = None
+    settings: Settings = field(default_factory=Settings.load, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class ObjectReader(ABC):
+    """One version of one object, opened: its head is here, its body can be read.
+
+    All reads see the version whose head is in ``info``; if somebody replaced the object
+    meanwhile, they raise :class:`~cottoncandy.exceptions.ObjectChangedError`. A body that ends
+    early raises :class:`~cottoncandy.exceptions.IntegrityError`. Ranges are half-open, in bytes,
+    and must lie inside the object.
+    """
+
+    info: ObjectInfo
+
+    @property
+    def size(self) -> int:
+        """Size of the body in bytes."""
+        return self.info.size
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """User metadata, names in lower case."""
+        return self.info.metadata or {}
+
+    @abstractmethod
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        """Yield the bytes of ``[start, stop)`` in order, in pieces, fetching a little ahead."""
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on."""
+        position = 0
+        for chunk in self.chunks(start, start + len(out)):
+            view = bytes_view(chunk)
+            out[position : position + len(view)] = view
+            position += len(view)
+        if position != len(out):
+            raise IntegrityError(
+                f"object '{self.info.key}' ended after {start + position} bytes, and "
+                f"{start + len(out)} were expected"
+            )
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes of ``[start, stop)``."""
+        return b"".join(self.chunks(start, stop))
+
+    def close(self) -> None:  # noqa: B027 - most readers hold nothing
+        """Let go of what the reader holds; reading further is an error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """One store, seen as buckets of keys.
+
+    Every verb takes ``bucket=None``, which means the current one, and raises
+    :class:`~cottoncandy.exceptions.BucketNotFoundError` where there is none. A backend may be used
+    from several threads at once, and pickles: as its settings, never its connections.
+    """
+
+    #: Name under which the registry has it; for messages only.
+    name: ClassVar[str]
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    #: Bucket that verbs use where none is given.
+    bucket_name: str | None = None
+
+    # -- connecting ------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        """Make a backend; no request is sent. An unknown extra option is an error."""
+
+    def greeting(self) -> str:
+        """Return the line that ``verbose=True`` prints once an interface is ready."""
+        return f"{self.name.capitalize()} backend instantiated."
+
+    def describe(self) -> str:
+        """Return where the objects are, for a repr: no secrets."""
+        return f"bucket:{self.bucket_name} on {self.name}"
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+    ) -> ObjectReader:
+        """Open an object: one request brings its head and, if ``prefetch``, the start of its body.
+
+        Parameters
+        ----------
+        threads : int, default 4
+            How many requests the reader may have under way at once.
+        prefetch : bool, default True
+            False where little of the body or nothing will be read: only the head travels.
+
+        Raises
+        ------
+        ObjectNotFoundError, BucketNotFoundError, AccessDeniedError
+        """
+
+    @abstractmethod
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        """Return what is known of an object, with its metadata.
+
+        Raises
+        ------
+        ObjectNotFoundError, BucketNotFoundError, AccessDeniedError
+        """
+
+    @abstractmethod
+    def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        bucket: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+        overwrite: bool = True,
+    ) -> PutResult:
+        """Store an object: the whole of it, or (on any error) what was there before.
+
+        Parameters
+        ----------
+        metadata : mapping of str to str, optional
+            Checked before anything is sent.
+        acl : str, optional
+            Canned ACL, where ``capabilities.acls``; ignored elsewhere.
+        overwrite : bool, default True
+            False: refuse if the object exists, atomically where the store can.
+
+        Raises
+        ------
+        MetadataError, InvalidNameError
+            Before anything is sent.
+        ObjectExistsError
+            If the object exists and ``overwrite`` is False, or the store cannot hold an object
+            and a prefix of the same name.
+        """
+
+    @abstractmethod
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Yield the objects whose keys start with ``prefix``, lazily, sorted by their UTF-8 bytes.
+
+        ``prefix`` is plain text: it may end within a name. With a ``delimiter`` (``"/"``), keys
+        that go on behind one are summed up as :class:`CommonPrefix`, at their place in the order.
+        ``start_after`` begins behind that key. ``page_size`` is a hint.
+        """
+
+    @abstractmethod
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        """Delete many keys, in bulk; yield what became of each. One that is missing is gone.
+
+        Lazy: nothing happens unless the result is iterated.
+        """
+
+    @abstractmethod
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        """Copy within the store, with metadata, content type and ACL; the bytes stay there.
+
+        ``dest_bucket`` defaults to ``source_bucket``.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no ``source``.
+        ObjectExistsError
+            If ``dest`` exists and ``overwrite`` is False.
+        """
+
+    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        """Tell whether there is such an object; any error but "missing" is raised."""
+        try:
+            self.head(key, bucket=bucket)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def move(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        """Rename an object. The source goes only when the copy is there."""
+        result = self.copy(
+            source,
+            dest,
+            source_bucket=source_bucket,
+            dest_bucket=dest_bucket,
+            overwrite=overwrite,
+        )
+        for deletion in self.delete([source], bucket=source_bucket):
+            if deletion.error is not None:
+                raise deletion.error
+        return result
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        """Yield the buckets that the user can see."""
+
+    @abstractmethod
+    def has_bucket(self, bucket: str) -> bool:
+        """Tell whether the bucket exists, even where it may not be read."""
+
+    @abstractmethod
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        """Make a bucket.
+
+        Raises
+        ------
+        BucketExistsError, InvalidNameError
+        """
+
+    @abstractmethod
+    def delete_bucket(self, bucket: str) -> None:
+        """Remove an empty bucket.
+
+        Raises
+        ------
+        BucketNotEmptyError, BucketNotFoundError
+        """
+
+    # -- what only some stores have --------------------------------------------------------------
+
+    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+        """Return who owns an object: ``ID`` and, where known, ``DisplayName``."""
+        raise UnsupportedOperationError(f"objects have no owner on the {self.name} backend")
+
+    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+        """Return the client library's own object (boto3's ``Object``)."""
+        raise UnsupportedOperationError(
+            f"the {self.name} backend has no client objects to hand out; "
+            f"use download_object() or download_stream()"
+        )
+
+    def native_bucket(self, bucket: str | None = None) -> Any:
+        """Return the client library's own bucket (boto3's ``Bucket``)."""
+        raise UnsupportedOperationError(
+            f"the {self.name} backend has no client objects to hand out; use get_objects()"
+        )
+
+    # -- helpers for subclasses ------------------------------------------------------------------
+
+    def _bucket(self, bucket: str | None) -> str:
+        chosen = self.bucket_name if bucket is None else bucket
+        if not chosen:
+            raise BucketNotFoundError(
+                "no bucket was chosen: pass bucket_name to the factory, set [basic] "
+                "default_bucket in the options file, or call cci.set_bucket(name)"
+            )
+        return chosen

@@ -1,0 +1,294 @@
+"""Buckets in this process's memory: for examples, tests and scratch data."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import threading
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy.backends.base import (
+    Backend,
+    BucketInfo,
+    CommonPrefix,
+    ConnectionArguments,
+    Deletion,
+    ObjectInfo,
+    ObjectReader,
+    PutResult,
+)
+from cottoncandy.exceptions import (
+    BucketExistsError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
+    ConfigurationError,
+    InvalidNameError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+
+__all__ = ["MemoryBackend"]
+
+_CHUNK_BYTES = 8 * MiB
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class _Object:
+    info: ObjectInfo
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Bucket:
+    created: datetime.datetime
+    objects: dict[bytes, _Object] = field(default_factory=dict)
+    order: list[bytes] = field(default_factory=list)
+
+
+_BUCKETS: dict[str, _Bucket] = {}
+_LOCK = threading.RLock()
+_PROCESS = os.getpid()
+
+
+class _MemoryReader(ObjectReader):
+    def __init__(self, stored: _Object) -> None:
+        self.info = stored.info
+        self._body = memoryview(stored.body)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        end = self.size if stop is None else stop
+        for position in range(start, end, _CHUNK_BYTES):
+            yield self._body[position : min(position + _CHUNK_BYTES, end)]
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        out[:] = self._body[start : start + len(out)]
+
+
+class MemoryBackend(Backend):
+    """Objects in a dictionary that all interfaces of this process share, by bucket name."""
+
+    name: ClassVar[str] = "memory"
+
+    def __init__(self, bucket_name: str | None = None) -> None:
+        self.bucket_name = bucket_name
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        if arguments.extra:
+            raise ConfigurationError(
+                f"the memory backend takes no option {next(iter(arguments.extra))!r}"
+            )
+        if arguments.bucket_name:
+            with _LOCK:
+                _BUCKETS.setdefault(arguments.bucket_name, _Bucket(_now()))
+        return cls(arguments.bucket_name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self.bucket_name, _PROCESS)
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+    ) -> ObjectReader:
+        return _MemoryReader(self._find(key, bucket))
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        return self._find(key, bucket).info
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        bucket: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+        overwrite: bool = True,
+    ) -> PutResult:
+        encoded = _encode(key)
+        data = bytes(body.read())
+        info = ObjectInfo(
+            key,
+            len(data),
+            _now(),
+            hashlib.md5(data, usedforsecurity=False).hexdigest(),
+            {name.lower(): value for name, value in (metadata or {}).items()},
+            content_type,
+        )
+        with _LOCK:
+            self._store(encoded, _Object(info, data), self._bucket(bucket), overwrite)
+        return PutResult(info.etag)
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        name = self._bucket(bucket)
+        self._open(name)
+        return self._walk(name, prefix.encode(), delimiter.encode(), start_after.encode())
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        name = self._bucket(bucket)
+        for key in keys:
+            encoded = _encode(key)
+            with _LOCK:
+                held = self._open(name)
+                if held.objects.pop(encoded, None) is not None:
+                    del held.order[bisect_left(held.order, encoded)]
+            yield Deletion(key)
+
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        encoded = _encode(dest)
+        with _LOCK:
+            stored = self._find(source, source_bucket)
+            info = replace(stored.info, key=dest, modified=_now())
+            target = self._bucket(source_bucket if dest_bucket is None else dest_bucket)
+            self._store(encoded, _Object(info, stored.body), target, overwrite)
+        return PutResult(info.etag)
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        with _LOCK:
+            found = [BucketInfo(name, held.created) for name, held in sorted(_BUCKETS.items())]
+        return iter(found)
+
+    def has_bucket(self, bucket: str) -> bool:
+        return bucket in _BUCKETS
+
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        if not bucket:
+            raise InvalidNameError("a bucket needs a name")
+        with _LOCK:
+            if bucket in _BUCKETS:
+                raise BucketExistsError(f"bucket '{bucket}' exists already")
+            _BUCKETS[bucket] = _Bucket(_now())
+
+    def delete_bucket(self, bucket: str) -> None:
+        with _LOCK:
+            held = self._open(bucket)
+            if held.objects:
+                raise BucketNotEmptyError(
+                    f"bucket '{bucket}' holds {len(held.objects)} objects; delete them first"
+                )
+            del _BUCKETS[bucket]
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _open(self, bucket: str) -> _Bucket:
+        try:
+            return _BUCKETS[bucket]
+        except KeyError:
+            raise BucketNotFoundError(f"there is no bucket '{bucket}' in memory") from None
+
+    def _find(self, key: str, bucket: str | None) -> _Object:
+        name = self._bucket(bucket)
+        try:
+            return self._open(name).objects[_encode(key)]
+        except KeyError:
+            raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{name}'") from None
+
+    def _store(self, encoded: bytes, stored: _Object, bucket: str, overwrite: bool) -> None:
+        held = self._open(bucket)
+        if encoded in held.objects:
+            if not overwrite:
+                raise ObjectExistsError(
+                    f"object '{stored.info.key}' exists in bucket '{bucket}'; "
+                    f"pass overwrite=True to replace it"
+                )
+        else:
+            insort(held.order, encoded)
+        held.objects[encoded] = stored
+
+    def _walk(
+        self, bucket: str, prefix: bytes, delimiter: bytes, start_after: bytes
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        cursor, inclusive = (start_after, False) if start_after >= prefix else (prefix, True)
+        while True:
+            page, more = self._page(bucket, prefix, delimiter, cursor, inclusive)
+            yield from page
+            if more is None:
+                return
+            cursor, inclusive = more
+
+    def _page(
+        self, bucket: str, prefix: bytes, delimiter: bytes, cursor: bytes, inclusive: bool
+    ) -> tuple[list[ObjectInfo | CommonPrefix], tuple[bytes, bool] | None]:
+        """Return some entries from ``cursor`` on, and where to go on (a listing is lazy)."""
+        page: list[ObjectInfo | CommonPrefix] = []
+        with _LOCK:
+            held = self._open(bucket)
+            order = held.order
+            position = bisect_left(order, cursor) if inclusive else bisect_right(order, cursor)
+            while position < len(order) and order[position].startswith(prefix):
+                key = order[position]
+                if len(page) == _PAGE:
+                    return page, (key, True)
+                cut = key.find(delimiter, len(prefix)) if delimiter else -1
+                if cut < 0:
+                    page.append(replace(held.objects[key].info, metadata=None))
+                    position += 1
+                else:
+                    group = key[: cut + len(delimiter)]
+                    page.append(CommonPrefix(group.decode()))
+                    # 0xff is in no UTF-8 text, so this is behind all that starts with the group.
+                    position = bisect_left(order, group + b"\xff", position)
+        return page, None
+
+
+def _unpickle(bucket_name: str | None, process: int) -> MemoryBackend:
+    if process != _PROCESS:
+        raise UnsupportedOperationError(
+            "an interface on the memory backend cannot travel to another process, because its "
+            "objects do not; use backend='local' for work in several processes"
+        )
+    return MemoryBackend(bucket_name)
+
+
+def _encode(key: str) -> bytes:
+    if not key:
+        raise InvalidNameError("an object needs a name")
+    try:
+        return key.encode()
+    except UnicodeEncodeError:
+        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from None
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,166 @@
+"""The errors of cottoncandy: one base class, and the builtin that fits beside it.
+
+::
+
+    CottonCandyError
+    ├── ObjectNotFoundError         (FileNotFoundError)
+    ├── BucketNotFoundError         (FileNotFoundError)
+    ├── ObjectExistsError           (FileExistsError)
+    ├── BucketExistsError           (FileExistsError)
+    ├── BucketNotEmptyError         (OSError)
+    ├── AccessDeniedError           (PermissionError)
+    │   └── CredentialsError
+    ├── StoreError                  (OSError)
+    │   ├── StoreUnreachableError   (ConnectionError)
+    │   ├── StoreTimeoutError       (TimeoutError)
+    │   ├── StorageFullError
+    │   └── PartialFailureError
+    ├── IntegrityError              (ValueError)
+    │   └── ObjectChangedError
+    ├── MetadataError               (ValueError)
+    ├── InvalidNameError            (ValueError)
+    ├── InvalidArgumentError        (ValueError)
+    ├── UnsupportedDtypeError       (TypeError)
+    ├── UnsupportedOperationError   (io.UnsupportedOperation)
+    ├── ConfigurationError          (ValueError)
+    ├── MissingDependencyError      (ImportError)
+    └── EncryptionError             (ValueError)
+        ├── DecryptionError         (IntegrityError)
+        └── EncryptionKeyError
+
+A program that catches the builtin keeps working; one that catches :class:`CottonCandyError`
+catches everything this library raises on purpose. Every class takes one message, so all of them
+pickle.
+"""
+
+from __future__ import annotations
+
+import io
+
+__all__ = [
+    "AccessDeniedError",
+    "BucketExistsError",
+    "BucketNotEmptyError",
+    "BucketNotFoundError",
+    "ConfigurationError",
+    "CottonCandyError",
+    "CredentialsError",
+    "DecryptionError",
+    "EncryptionError",
+    "EncryptionKeyError",
+    "IntegrityError",
+    "InvalidArgumentError",
+    "InvalidNameError",
+    "MetadataError",
+    "MissingDependencyError",
+    "ObjectChangedError",
+    "ObjectExistsError",
+    "ObjectNotFoundError",
+    "PartialFailureError",
+    "StorageFullError",
+    "StoreError",
+    "StoreTimeoutError",
+    "StoreUnreachableError",
+    "UnsupportedDtypeError",
+    "UnsupportedOperationError",
+]
+
+
+class CottonCandyError(Exception):
+    """Base class of every error that cottoncandy raises on purpose."""
+
+
+class ObjectNotFoundError(CottonCandyError, FileNotFoundError):
+    """No object has that name; check the spelling with ``cci.ls`` or ``cci.glob``."""
+
+
+class BucketNotFoundError(CottonCandyError, FileNotFoundError):
+    """The bucket does not exist, or none was chosen; ``cci.show_buckets()`` lists yours."""
+
+
+class ObjectExistsError(CottonCandyError, FileExistsError):
+    """The destination exists (or is a prefix of others) and overwriting was not asked for."""
+
+
+class BucketExistsError(CottonCandyError, FileExistsError):
+    """A bucket of that name exists already, here or in somebody else's account."""
+
+
+class BucketNotEmptyError(CottonCandyError, OSError):
+    """Only an empty bucket can be removed; ``cci.rm('', recursive=True)`` empties it."""
+
+
+class AccessDeniedError(CottonCandyError, PermissionError):
+    """The store knows who asks and refuses; ask the bucket's owner for the permission."""
+
+
+class CredentialsError(AccessDeniedError):
+    """Credentials are missing, unknown to the store, expired or do not match."""
+
+
+class StoreError(CottonCandyError, OSError):
+    """The store answered with an error that is neither the caller's nor the object's fault."""
+
+
+class StoreUnreachableError(StoreError, ConnectionError):
+    """Nobody answers at the endpoint; check its address, the port and the network."""
+
+
+class StoreTimeoutError(StoreError, TimeoutError):
+    """The store took longer to answer than the configured timeout."""
+
+
+class StorageFullError(StoreError):
+    """The disk or the quota is exhausted; what was there before is unchanged."""
+
+
+class PartialFailureError(StoreError):
+    """Some of many objects could not be processed; the message names them."""
+
+
+class IntegrityError(CottonCandyError, ValueError):
+    """The bytes are not those that were stored: truncated, altered or mislabelled."""
+
+
+class ObjectChangedError(IntegrityError):
+    """Somebody replaced the object while it was read; read it again."""
+
+
+class MetadataError(CottonCandyError, ValueError):
+    """Object metadata is missing, makes no sense, or cannot be stored by the backend."""
+
+
+class InvalidNameError(CottonCandyError, ValueError):
+    """The name cannot be stored as it is by this backend."""
+
+
+class InvalidArgumentError(CottonCandyError, ValueError):
+    """An argument has a value that the call cannot work with."""
+
+
+class UnsupportedDtypeError(CottonCandyError, TypeError):
+    """The value has no bytes of its own: object arrays, masked arrays, variable-width strings."""
+
+
+class UnsupportedOperationError(CottonCandyError, io.UnsupportedOperation):
+    """The backend has no such notion; the message says what to use instead."""
+
+
+class ConfigurationError(CottonCandyError, ValueError):
+    """An option, in the options file, the environment or an argument, makes no sense."""
+
+
+class MissingDependencyError(CottonCandyError, ImportError):
+    """An optional library is not installed; the message has the ``pip install`` to type."""
+
+
+class EncryptionError(CottonCandyError, ValueError):
+    """Base class of what can go wrong with encrypted objects."""
+
+
+class DecryptionError(EncryptionError, IntegrityError):
+    """The object is not authentic: wrong key, altered, truncated, or not encrypted at all."""
+
+
+class EncryptionKeyError(EncryptionError):
+    """The key is missing, of the wrong length or of the wrong kind."""
