@@ -1,0 +1,70 @@
+"""Progress bars for long work, where somebody looks."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Progress"]
+
+#: Work that is done sooner than this shows no bar, in seconds.
+DELAY_S = 1.0
+
+
+class Progress:
+    """A bar over ``total`` units of work; it shows once the work has lasted a second.
+
+    Parameters
+    ----------
+    total : int, optional
+        Units of work; None where it is not known.
+    unit : str
+        ``"B"`` for bytes, else the noun of what is counted.
+    label : str
+        What is being done.
+    show : bool, optional
+        True: always; False: never; None: in terminals and notebooks only.
+    """
+
+    def __init__(
+        self, total: int | None, *, unit: str, label: str, show: bool | None = None
+    ) -> None:
+        self._bar: Any = None
+        if show is False or (show is None and not _watched()):
+            return
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            unit=unit,
+            unit_scale=unit == "B",
+            unit_divisor=1024,
+            desc=label,
+            delay=DELAY_S,
+            leave=False,
+        )
+
+    def update(self, units: int) -> None:
+        """Count some more units as done."""
+        if self._bar is not None:
+            self._bar.update(units)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _watched() -> bool:
+    if "ipykernel" in sys.modules:
+        return True
+    stream = sys.stderr
+    return stream is not None and stream.isatty()
