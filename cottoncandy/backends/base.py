@@ -9,6 +9,7 @@ the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 from __future__ import annotations
 
 import datetime
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,16 @@ class ObjectInfo:
     etag: str | None = None
     metadata: Mapping[str, str] | None = None
     content_type: str | None = None
+
+    @property
+    def last_modified(self) -> datetime.datetime | None:
+        """The same as ``modified``, under boto3's name."""
+        return self.modified
+
+    @property
+    def e_tag(self) -> str | None:
+        """The same as ``etag``, under boto3's name."""
+        return self.etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +189,17 @@ class ObjectReader(ABC):
             )
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes of ``[start, stop)``."""
-        return b"".join(self.chunks(start, stop))
+        """Return the bytes of ``[start, stop)``; they are held once."""
+        length = (self.size if stop is None else stop) - start
+        if not length:
+            return b""
+        # BytesIO hands out its own bytes without a copy, once it has the final size.
+        buffer = io.BytesIO()
+        buffer.seek(length - 1)
+        buffer.write(b"\0")
+        with buffer.getbuffer() as view:
+            self.read_into(view, start)
+        return buffer.getvalue()
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing
         """Let go of what the reader holds; reading further is an error."""
