@@ -45,6 +45,11 @@ class Progress:
             leave=False,
         )
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar to move."""
+        return self._bar is not None
+
     def update(self, units: int) -> None:
         """Count some more units as done."""
         if self._bar is not None:

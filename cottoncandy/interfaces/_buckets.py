@@ -1,0 +1,272 @@
+"""Buckets, and what is in them."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from cottoncandy._defaults import DEFAULT_ACL
+from cottoncandy._names import clean_object_name
+from cottoncandy._output import bytes2human, say
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
+from cottoncandy.interfaces._core import ObjectAccess
+
+__all__ = ["BucketMethods", "print_objects"]
+
+_MB = 2**20
+
+
+class BucketMethods(ObjectAccess):
+    """Choosing, making, removing and measuring buckets."""
+
+    def _greet(self) -> None:
+        """Say what is there: the buckets, and which one is current."""
+        say(self.backend_interface.greeting())
+        if self.bucket_name is None:
+            return
+        say("Available buckets:")
+        try:
+            self.show_buckets()
+        except AccessDeniedError:
+            say("(these credentials may not list buckets)")
+        say(f"Current bucket: {self.bucket_name}")
+
+    def exists_bucket(self, bucket_name: str) -> bool:
+        """Check whether a bucket exists.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Returns
+        -------
+        exists : bool
+            True also where the bucket exists and these credentials may not look into it.
+        """
+        return self.backend_interface.has_bucket(bucket_name)
+
+    def create_bucket(self, bucket_name: str, acl: str = DEFAULT_ACL) -> None:
+        """Create a bucket and make it the current one.
+
+        Parameters
+        ----------
+        bucket_name : str
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL. A store that refuses ACLs makes the bucket without one, and says so once.
+
+        Raises
+        ------
+        BucketExistsError
+            If there is a bucket of that name, yours or somebody else's.
+        InvalidNameError
+            If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
+        """
+        self.backend_interface.create_bucket(bucket_name, acl=self._acl(acl))
+        self.backend_interface.bucket_name = bucket_name
+
+    def rm_bucket(self, bucket_name: str) -> None:
+        """Remove an empty bucket.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Raises
+        ------
+        BucketNotEmptyError
+            If there is anything in it.
+        BucketNotFoundError
+            If there is no such bucket.
+        """
+        self.backend_interface.delete_bucket(bucket_name)
+        if self.bucket_name == bucket_name:
+            self.backend_interface.bucket_name = None
+
+    def set_bucket(self, bucket_name: str) -> None:
+        """Choose the current bucket.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Raises
+        ------
+        BucketNotFoundError
+            If there is no such bucket; the current one stays.
+        """
+        if not self.backend_interface.has_bucket(bucket_name):
+            raise BucketNotFoundError(
+                f"there is no bucket '{bucket_name}'; cci.create_bucket('{bucket_name}') makes it"
+            )
+        self.backend_interface.bucket_name = bucket_name
+
+    def get_bucket(self) -> Any:
+        """Get the current bucket as boto3's ``Bucket``.
+
+        Returns
+        -------
+        bucket : boto3 Bucket
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the backend is not S3.
+        """
+        return self.backend_interface.native_bucket()
+
+    def get_object(self, object_name: str, bucket_name: str | None = None) -> Any:
+        """Get an object as boto3's ``Object``, whether it exists or not.
+
+        Parameters
+        ----------
+        object_name : str
+        bucket_name : str, optional
+            Defaults to the current bucket.
+
+        Returns
+        -------
+        object : boto3 Object
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the backend is not S3.
+        """
+        return self.backend_interface.native_object(
+            clean_object_name(object_name), bucket=bucket_name
+        )
+
+    def get_objects(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int | None = None,
+        filter: Mapping[str, str] | None = None,  # noqa: A002 - boto3's name for it
+    ) -> list[ObjectInfo]:
+        """Get the objects of the current bucket, sorted by name.
+
+        Parameters
+        ----------
+        limit : int, optional
+            Maximum number of objects. All of them by default.
+        page_size : int, optional
+            How many objects the store is asked for at once; a hint.
+        filter : dict, optional
+            ``{'Prefix': 'path/to'}`` returns only objects whose names start like this. ``'/'`` and
+            ``''`` stand for all objects.
+
+        Returns
+        -------
+        objects : list of ObjectInfo
+            With ``key``, ``size`` (bytes), ``last_modified`` and ``e_tag``.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('greetings/hello', b'hello')
+        >>> [(ob.key, ob.size) for ob in cci.get_objects(filter=dict(Prefix='greetings'))]
+        [('greetings/hello', 5)]
+        """
+        wanted = dict(filter or {})
+        prefix = wanted.pop("Prefix", "")
+        if wanted:
+            raise InvalidArgumentError(f"filter knows 'Prefix' only, and {wanted} was given")
+        found = self._scan_objects("" if prefix == "/" else prefix, page_size)
+        return list(found if limit is None else islice(found, limit))
+
+    def get_bucket_objects(self, **kwargs: Any) -> list[ObjectInfo]:
+        """Get the objects of the current bucket: the older name of :meth:`get_objects`.
+
+        Parameters
+        ----------
+        **kwargs
+            As :meth:`get_objects` takes them.
+
+        Returns
+        -------
+        objects : list of ObjectInfo
+        """
+        warnings.warn("get_bucket_objects() is now get_objects()", DeprecationWarning, stacklevel=2)
+        return self.get_objects(**kwargs)
+
+    def get_size(self) -> int:
+        """Get the total size of the objects in the current bucket, and print it.
+
+        Returns
+        -------
+        total_bytes : int
+            As stored: compressed or encrypted bytes, if they are.
+        """
+        total = count = 0
+        for info in self._scan_objects():
+            total += info.size
+            count += 1
+        say(f"{total} bytes ({bytes2human(total)}) over {count} objects")
+        return total
+
+    def get_bucket_size(self, limit: int = 10**6, page_size: int = 10**6) -> int:
+        """Count the size of all objects in the current bucket, and print it.
+
+        Parameters
+        ----------
+        limit, page_size : int
+            Accepted for compatibility: every object is counted, however many there are.
+
+        Returns
+        -------
+        total_bytes : int
+            The byte count of all objects in the bucket.
+        """
+        return self.get_size()
+
+    def show_buckets(self) -> None:
+        """Print the available buckets and when they were made."""
+        say(
+            *(
+                f"{bucket.name: <40} {_local_time(bucket.created)}".rstrip()
+                for bucket in self.backend_interface.list_buckets()
+            )
+        )
+
+    def show_objects(self, limit: int | None = 1000, page_size: int = 1000) -> None:
+        """Print the objects in the current bucket: name, date, size.
+
+        Parameters
+        ----------
+        limit : int or None, default 1000
+            Maximum number of objects to print; a last line says if there are more. None prints all.
+        page_size : int, default 1000
+            How many objects the store is asked for at once; a hint.
+        """
+        found = self._scan_objects(page_size=page_size)
+        print_objects(found if limit is None else islice(found, limit))
+        if next(found, None) is not None:
+            say(f"... and more: the first {limit} are shown, limit=None shows all")
+
+    def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield every object under a prefix, lazily."""
+        for entry in self.backend_interface.scan(prefix, page_size=page_size):
+            if not isinstance(entry, CommonPrefix):
+                yield entry
+
+
+def print_objects(objects: Iterable[ObjectInfo]) -> None:
+    """Print name, date and size of objects, a screenful at a time."""
+    found = iter(objects)
+    while batch := list(islice(found, 1000)):
+        width = min(max(len(info.key) for info in batch) + 3, 70)
+        say(
+            *(
+                f"{info.key: <{width}} {_local_time(info.modified)} {info.size / _MB:.1f}M"
+                for info in batch
+            )
+        )
+
+
+def _local_time(moment: datetime.datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().strftime("%Y/%m/%d (%H:%M:%S)")

@@ -1,0 +1,225 @@
+"""The seam through which every interface reads and writes objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy._defaults import DefaultInt, DefaultStr
+from cottoncandy._names import clean_object_name
+from cottoncandy._output import say
+from cottoncandy._progress import Progress
+from cottoncandy.backends import backend_class
+from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectReader
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    EncryptionError,
+    InvalidArgumentError,
+    MetadataError,
+)
+from cottoncandy.options import Settings
+
+__all__ = ["ENCRYPTION_MARK", "InterfaceObject", "ObjectAccess"]
+
+#: Metadata name that says how a body is encrypted.
+ENCRYPTION_MARK = "cc-encryption"
+
+_PROGRESS_BYTES = 64 * MiB  # smaller transfers show no bar
+_STEP_BYTES = 32 * MiB  # how often a bar moves
+_NOT_GIVEN = (None, False, "False", "")
+_BULK_THREADS = 16  # many small objects: latency counts, not bandwidth
+
+
+class InterfaceObject:
+    """Base of everything that the factories return."""
+
+
+class ObjectAccess(InterfaceObject):
+    """How interfaces reach objects: the backend, the settings, and a few methods on bodies.
+
+    Everything above reads and writes object bodies through :meth:`_open` and :meth:`_put`. An
+    interface that changes how bodies are stored overrides these two, and nothing else.
+    """
+
+    backend: str
+    backend_interface: Backend
+    settings: Settings
+
+    def __init__(
+        self,
+        bucket_name: str | None,
+        ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
+        SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
+        url: str | None = None,
+        force_bucket_creation: bool = False,
+        verbose: bool = True,
+        backend: str = "s3",
+        **kwargs: Any,
+    ) -> None:
+        self.settings = Settings.load()
+        self.backend = backend
+        self.verbose = verbose
+        arguments = ConnectionArguments(
+            bucket_name=_given(bucket_name),
+            access_key=_given(ACCESS_KEY),
+            secret_key=_given(SECRET_KEY),
+            endpoint_url=_given(url),
+            settings=self.settings,
+            extra=kwargs,
+        )
+        self.backend_interface = backend_class(backend).connect(arguments)
+        self._check_bucket(force_bucket_creation)
+        if verbose:
+            self._greet()
+
+    def __repr__(self) -> str:
+        return f"<cottoncandy.{type(self).__name__} {self.backend_interface.describe()}>"
+
+    @property
+    def bucket_name(self) -> str | None:
+        """Name of the current bucket; None where none was chosen."""
+        return self.backend_interface.bucket_name
+
+    def _check_bucket(self, create: bool) -> None:
+        bucket = self.bucket_name
+        if bucket is None or self.backend_interface.has_bucket(bucket):
+            return
+        if not create:
+            raise BucketNotFoundError(
+                f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
+                f"name, or pass force_bucket_creation=True to make it"
+            )
+        self.backend_interface.create_bucket(bucket, acl=self.settings.default_acl)
+
+    def _greet(self) -> None:
+        say(self.backend_interface.greeting())
+
+    # -- the seam --------------------------------------------------------------------------------
+
+    def _open(self, object_name: str, threads: int = 4, *, prefetch: bool = True) -> ObjectReader:
+        """Open an object for reading: its head has arrived, its body follows on demand."""
+        key = clean_object_name(object_name)
+        reader = self.backend_interface.get(key, threads=self._threads(threads), prefetch=prefetch)
+        if ENCRYPTION_MARK in reader.metadata:
+            reader.close()
+            raise EncryptionError(
+                f"object '{key}' in bucket '{self.bucket_name}' is encrypted; open the bucket with "
+                f"cottoncandy.get_encrypted_interface() and the key it was written with"
+            )
+        return reader
+
+    def _put(
+        self,
+        object_name: str,
+        body: Body,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+    ) -> dict[str, Any]:
+        """Store an object; return what the documents call the response."""
+        key = clean_object_name(object_name)
+        checked = metadata_text(metadata or {}, key)
+        with self._transfer_bar(f"uploading {key}", body.max_size) as bar:
+            result = self.backend_interface.put(
+                key,
+                _counted(body, bar),
+                metadata=checked,
+                acl=self._acl(acl),
+                content_type=content_type,
+                threads=self._threads(threads),
+            )
+        response = {"ETag": result.etag, "VersionId": result.version_id}
+        return {name: value for name, value in response.items() if value is not None}
+
+    # -- companions of the seam ------------------------------------------------------------------
+
+    def _fill(self, reader: ObjectReader, out: memoryview, start: int = 0) -> None:
+        """Read the bytes from ``start`` on straight into a buffer."""
+        with self._transfer_bar(f"downloading {reader.info.key}", len(out)) as bar:
+            step = _STEP_BYTES if bar.shown else max(len(out), 1)
+            for position in range(0, len(out), step):
+                piece = out[position : position + step]
+                reader.read_into(piece, start + position)
+                bar.update(len(piece))
+
+    def _chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
+        """Read the whole body piece by piece."""
+        with self._transfer_bar(f"downloading {reader.info.key}", reader.size) as bar:
+            for chunk in reader.chunks():
+                yield chunk
+                bar.update(len(chunk))
+
+    def _transfer_bar(self, label: str, nbytes: int | None) -> Progress:
+        small = nbytes is not None and nbytes < _PROGRESS_BYTES
+        show = False if small else self.settings.progress
+        return Progress(nbytes, unit="B", label=label, show=show)
+
+    # -- arguments that follow the options where nobody gave them --------------------------------
+
+    def _acl(self, acl: str | None) -> str | None:
+        return self.settings.default_acl if isinstance(acl, DefaultStr) else acl
+
+    def _threads(self, threads: int) -> int:
+        if isinstance(threads, DefaultInt):
+            return self.settings.threads
+        if threads < 1:
+            raise InvalidArgumentError(f"threads is a number from 1 on, and {threads} was given")
+        return threads
+
+    def _bulk_threads(self, threads: int) -> int:
+        """Return how many small objects travel at once; more than 4 where nobody chose."""
+        chosen = self._threads(threads)
+        return max(chosen, _BULK_THREADS) if isinstance(threads, DefaultInt) else chosen
+
+
+def metadata_text(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Return metadata as the text that stores keep; numbers and booleans become text.
+
+    Raises
+    ------
+    MetadataError
+        If a value is something else, or two names differ in case only.
+    """
+    checked: dict[str, str] = {}
+    for name, value in metadata.items():
+        if isinstance(value, Real):
+            text = str(value)
+        elif isinstance(value, str):
+            text = value
+        else:
+            raise MetadataError(
+                f"metadata '{name}' of object '{key}' is a {type(value).__name__}: metadata is "
+                f"text, so pass a str (json.dumps helps)"
+            )
+        if name.lower() in checked:
+            raise MetadataError(
+                f"metadata '{name}' of object '{key}' is given twice: names are compared in "
+                f"lower case"
+            )
+        checked[name.lower()] = text
+    return checked
+
+
+def _counted(body: Body, bar: Progress) -> Body:
+    """Return a body that moves the bar as it is sent; the same one where no bar shows."""
+    if not bar.shown:
+        return body
+
+    def blocks() -> Iterator[Buffer]:
+        for buffer in body:
+            view = bytes_view(buffer)
+            for position in range(0, len(view), _STEP_BYTES):
+                piece = view[position : position + _STEP_BYTES]
+                yield piece
+                bar.update(len(piece))
+
+    return Body(blocks, size=body.size, max_size=body.max_size, replayable=body.replayable)
+
+
+def _given(value: Any) -> Any:
+    return None if value in _NOT_GIVEN else value

@@ -1,0 +1,287 @@
+"""Objects as bytes, streams, JSON and pickles."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+from cottoncandy._body import Body
+from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy._names import clean_object_name
+from cottoncandy._stream import CloudStream
+from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
+from cottoncandy.interfaces._core import ObjectAccess
+
+__all__ = ["ObjectMethods"]
+
+
+class ObjectMethods(ObjectAccess):
+    """One object at a time, as bytes or as a Python value."""
+
+    def exists_object(
+        self, object_name: str, bucket_name: str | None = None, raise_err: bool = False
+    ) -> bool:
+        """Check whether an object exists.
+
+        Parameters
+        ----------
+        object_name : str
+            The object name.
+        bucket_name : str, optional
+            Defaults to the current bucket.
+        raise_err : bool, default False
+            Whether to raise an error if the object does not exist.
+
+        Returns
+        -------
+        exists : bool
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object and ``raise_err`` is True.
+        """
+        key = clean_object_name(object_name)
+        exists = bool(key) and self.backend_interface.exists(key, bucket=bucket_name)
+        if raise_err and not exists:
+            raise ObjectNotFoundError(
+                f"there is no object '{key}' in bucket '{bucket_name or self.bucket_name}'"
+            )
+        return exists
+
+    def upload_object(
+        self,
+        object_name: str,
+        body: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload bytes.
+
+        Parameters
+        ----------
+        object_name : str
+        body : bytes-like, binary file object, or iterable of bytes-like
+            A buffer is sent from where it lies in memory. A file is read from its current position
+            to its end.
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL of the object.
+        threads : int, default ``[basic] threads`` of the options
+            How many parts of a large object travel at once.
+        **metadata : str
+            Stored as metadata of the object. Numbers become text.
+
+        Returns
+        -------
+        response : dict
+            ``ETag`` and, in versioned buckets, ``VersionId``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If ``body`` is text, or anything else that has no bytes.
+        InvalidNameError, MetadataError
+            If the store cannot keep the name or the metadata; nothing is sent.
+
+        Notes
+        -----
+        An upload that fails or is interrupted leaves the object that was there before, or none.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes/today', b'it works', author='me')
+        >>> cci.download_object('notes/today')
+        b'it works'
+        """
+        return self._put(object_name, Body.of(body), metadata=metadata, acl=acl, threads=threads)
+
+    def download_stream(self, object_name: str, threads: int = DEFAULT_THREADS) -> CloudStream:
+        """Open an object for reading as a stream.
+
+        Parameters
+        ----------
+        object_name : str
+            Name of the object to download.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large object travel at once.
+
+        Returns
+        -------
+        stream : CloudStream
+            ``stream.content`` is a binary file object, ``stream.metadata`` a dictionary.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes/today', b'it works', author='me')
+        >>> with cci.download_stream('notes/today') as stream:
+        ...     stream.content.read(2), stream.metadata
+        (b'it', {'author': 'me'})
+        """
+        return CloudStream(self._open(object_name, threads))
+
+    def download_object(self, object_name: str, threads: int = DEFAULT_THREADS) -> bytes:
+        """Download the raw bytes of an object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large object travel at once.
+
+        Returns
+        -------
+        byte_data : bytes
+            Object byte contents.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the body is cut short or changes meanwhile.
+        """
+        with self._open(object_name, threads) as reader:
+            return reader.read()
+
+    def upload_json(
+        self,
+        object_name: str,
+        ddict: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = 1,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a dictionary as JSON, using :func:`json.dumps`.
+
+        Parameters
+        ----------
+        object_name : str
+        ddict : dict
+            Anything that JSON can say.
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default 1
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If JSON has no word for a value; nothing is sent.
+        """
+        return self._put(
+            object_name,
+            Body.of(json.dumps(ddict).encode()),
+            metadata=metadata,
+            acl=acl,
+            content_type="application/json",
+            threads=threads,
+        )
+
+    def download_json(self, object_name: str, threads: int = 1) -> Any:
+        """Download a JSON object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default 1
+
+        Returns
+        -------
+        json_data : dict
+            Dictionary representation of the JSON file.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not JSON in UTF-8.
+        """
+        data = self.download_object(object_name, threads=threads)
+        try:
+            return json.loads(data.decode())
+        except ValueError as exc:
+            raise IntegrityError(
+                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
+                f"JSON: {exc}"
+            ) from exc
+
+    def upload_pickle(
+        self,
+        object_name: str,
+        data_object: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload an object using pickle: :func:`pickle.dumps`.
+
+        Parameters
+        ----------
+        object_name : str
+        data_object : object
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default ``[basic] threads`` of the options
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+        """
+        return self._put(
+            object_name,
+            Body.of(pickle.dumps(data_object)),
+            metadata=metadata,
+            acl=acl,
+            threads=threads,
+        )
+
+    def download_pickle(self, object_name: str, threads: int = DEFAULT_THREADS) -> Any:
+        """Download a pickled object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+
+        Returns
+        -------
+        data_object : object
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not a whole pickle.
+
+        Warnings
+        --------
+        Loading a pickle runs whatever code its writer chose. Load only what people you trust wrote.
+        """
+        data = self.download_object(object_name, threads)
+        try:
+            return pickle.loads(data)  # noqa: S301 - what the method is for; see its warning
+        except (pickle.UnpicklingError, EOFError) as exc:
+            raise IntegrityError(
+                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
+                f"a whole pickle: {exc}"
+            ) from exc
