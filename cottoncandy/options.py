@@ -1,63 +1,36 @@
 """Options: ``defaults.cfg``, the user's ``options.cfg``, the environment, then arguments.
 
 Nothing is frozen when cottoncandy is imported: :meth:`Settings.load` resolves the options whenever
-an interface is built.
+an interface is built. For programs written for 0.4.0 there are also ``config`` (the options as
+text, a :class:`configparser.ConfigParser` merged anew at each access), ``userdir`` (the folder of
+the user's options) and ``usercfg`` (the path of the options file).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+import configparser
+from typing import Any
 
-__all__ = ["Settings"]
+from cottoncandy._options_file import options_path, user_directory
+from cottoncandy._settings import Settings, get_config
 
-_MB = 2**20
+__all__ = ["Settings", "config", "get_config", "usercfg", "userdir"]
+
+# Resolved when they are asked for, by __getattr__.
+config: configparser.ConfigParser
+usercfg: str
+userdir: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Options resolved once, for one interface. Sizes are in bytes here, in MiB in the files."""
+def __getattr__(name: str) -> Any:
+    if name == "config":
+        return get_config()
+    if name == "usercfg":
+        return str(options_path())
+    if name == "userdir":
+        return str(user_directory())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    # [login]
-    access_key: str | None = None
-    secret_key: str | None = None
-    endpoint_url: str | None = None
-    verbose_boto: bool = False
-    # [basic]
-    default_acl: str = "authenticated-read"
-    default_bucket: str | None = None
-    mandatory_bucket_prefix: str = ""
-    force_bucket_creation: bool = False
-    path_separator: str = "/"
-    signature_version: str | None = None
-    threads: int = 4
-    progress: bool | None = None  # None: bars where somebody looks (a terminal, a notebook)
-    # [upload_settings]
-    mpu_use_threshold_bytes: int = 32 * _MB
-    mpu_chunksize_bytes: int = 16 * _MB
-    dask_chunksize_bytes: int = 100 * _MB
-    min_mpu_size_bytes: int = 5 * _MB
-    max_put_size_bytes: int = 5000 * _MB
-    max_mpu_size_bytes: int = 5 * _MB * _MB
-    max_mpu_parts: int = 10000
-    # [download_settings]
-    mpd_use_threshold_bytes: int = 16 * _MB
-    mpd_chunksize_bytes: int = 8 * _MB
-    # [extensions]
-    ccgroup: tuple[str, ...] = ("grp", "ccg")
-    ccdataset: tuple[str, ...] = ("arr", "dar", "rarr", "ccd")
-    # [gdrive]
-    gdrive_secrets: str = "client_secrets.json"
-    gdrive_credentials: str = "credentials.txt"
-    # [encryption]
-    encryption_method: str = "AES"
-    encryption_key: str | None = None
-    # [compression]
-    do_compression: bool = True
-    small_array: str = "gzip"
-    large_array: str = "Zstd"
 
-    @classmethod
-    def load(cls) -> Self:
-        """Resolve the options as they stand now."""
-        return cls()
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

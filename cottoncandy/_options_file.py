@@ -1,0 +1,150 @@
+"""Where the options file is, and how it comes to be there.
+
+Nothing here parses; nothing here is heavy: the import of cottoncandy passes through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from cottoncandy.exceptions import ConfigurationError
+
+__all__ = [
+    "OPTIONS_VARIABLE",
+    "creation_failure",
+    "defaults_path",
+    "ensure_options_file",
+    "options_path",
+    "user_directory",
+    "write_private",
+]
+
+#: Environment variable that names another options file.
+OPTIONS_VARIABLE = "COTTONCANDY_OPTIONS"
+
+_WELCOME = """\
+Welcome to cottoncandy!
+
+Your options file is new. It is here:
+    {path}
+
+Credentials for S3 or Google Drive can be kept in it, and many other options.
+"""
+
+_failure: OSError | ConfigurationError | None = None
+
+
+def defaults_path() -> Path:
+    """Return the path of ``defaults.cfg``: in the package, or above it in a source tree."""
+    package = Path(__file__).resolve().parent
+    installed = package / "defaults.cfg"
+    return installed if installed.exists() else package.parent / "defaults.cfg"
+
+
+def user_directory() -> Path:
+    """Return the folder of the user's options, whether or not it exists.
+
+    It is where cottoncandy 0.4.0 has it, so that its options files are found.
+
+    Raises
+    ------
+    ConfigurationError
+        If the user has no home directory.
+    """
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        base = Path(local) if local else _home() / "AppData" / "Local"
+        return base / "cottoncandy" / "cottoncandy"
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Application Support" / "cottoncandy"
+    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():  # "consider the path invalid and ignore it": XDG base directories
+        base = _home() / ".config"
+    return base / "cottoncandy"
+
+
+def options_path() -> Path:
+    """Return the path of the user's options file, whether or not it exists.
+
+    Raises
+    ------
+    ConfigurationError
+        If the user has no home directory.
+    """
+    named = os.environ.get(OPTIONS_VARIABLE)
+    return Path(named).expanduser() if named else user_directory() / "options.cfg"
+
+
+def ensure_options_file() -> None:
+    """Create the user's options file if there is none. Never raises; see `creation_failure`.
+
+    Several processes may do so at once: one of them creates it, complete, and says so.
+    """
+    global _failure
+    _failure = None
+    if os.environ.get(OPTIONS_VARIABLE):
+        return  # a file that the user names is the user's to create
+    try:
+        path = options_path()
+        if os.path.lexists(path):
+            return
+        text = defaults_path().read_bytes()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        created = write_private(path, text, replace=False)
+    except (OSError, ConfigurationError) as exc:
+        _failure = exc
+        return
+    # A closed stderr is no reason to fail an import.
+    with contextlib.suppress(OSError, ValueError):
+        if created and sys.stderr is not None:
+            sys.stderr.write(_WELCOME.format(path=path))
+
+
+def creation_failure() -> OSError | ConfigurationError | None:
+    """Return why the options file could not be created when cottoncandy was imported, if so."""
+    return _failure
+
+
+def write_private(path: Path, text: bytes, *, replace: bool) -> bool:
+    """Write a file of mode 0600, whole or not at all; False where one is there to be kept."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        if replace:
+            temporary.replace(path)
+            return True
+        return _link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name, unless the name is taken."""
+    try:
+        path.hardlink_to(temporary)  # unlike a rename, never replaces what is there
+    except FileExistsError:
+        return False
+    except (OSError, NotImplementedError):
+        # A file system without hard links. Between these two lines nothing of value can be lost:
+        # whoever creates the file meanwhile writes the same text.
+        if os.path.lexists(path):
+            return False
+        temporary.replace(path)
+    return True
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as exc:
+        raise ConfigurationError(
+            "the user has no home directory for an options file; set HOME, or let "
+            f"{OPTIONS_VARIABLE} name an options file"
+        ) from exc
