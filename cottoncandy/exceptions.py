@@ -20,6 +20,8 @@
     ├── MetadataError               (ValueError)
     ├── InvalidNameError            (ValueError)
     ├── InvalidArgumentError        (ValueError)
+    │   └── SelectionError          (IndexError)
+    ├── InsufficientMemoryError     (MemoryError)
     ├── UnsupportedDtypeError       (TypeError)
     ├── UnsupportedOperationError   (io.UnsupportedOperation)
     ├── ConfigurationError          (ValueError)
@@ -48,6 +50,7 @@ __all__ = [
     "DecryptionError",
     "EncryptionError",
     "EncryptionKeyError",
+    "InsufficientMemoryError",
     "IntegrityError",
     "InvalidArgumentError",
     "InvalidNameError",
@@ -57,6 +60,7 @@ __all__ = [
     "ObjectExistsError",
     "ObjectNotFoundError",
     "PartialFailureError",
+    "SelectionError",
     "StorageFullError",
     "StoreError",
     "StoreTimeoutError",
@@ -136,6 +140,14 @@ class InvalidNameError(CottonCandyError, ValueError):
 
 class InvalidArgumentError(CottonCandyError, ValueError):
     """An argument has a value that the call cannot work with."""
+
+
+class SelectionError(InvalidArgumentError, IndexError):
+    """The selection lies outside the array, or is of a kind that byte ranges cannot serve."""
+
+
+class InsufficientMemoryError(CottonCandyError, MemoryError):
+    """The array does not fit into memory; read a part of it with ``selection=``."""
 
 
 class UnsupportedDtypeError(CottonCandyError, TypeError):

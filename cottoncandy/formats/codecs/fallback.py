@@ -1,0 +1,85 @@
+"""Any other codec of numcodecs, under its own id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cottoncandy._buffers import Buffer
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
+from cottoncandy.formats.codecs.base import Codec
+
+__all__ = ["NumcodecsCodec"]
+
+# These change values, need parameters or make Python objects: no codecs of byte streams.
+_UNFIT = frozenset(
+    "adler32 astype base64 bitround categorize crc32 crc32c delta fixedscaleoffset fletcher32 "
+    "jenkins_lookup3 json2 msgpack2 n5_wrapper packbits pcodec pickle quantize shuffle vlen-array "
+    "vlen-bytes vlen-utf8 zfpy".split()
+)
+
+
+class NumcodecsCodec(Codec):
+    """A codec of numcodecs, which works on whole buffers.
+
+    Parameters
+    ----------
+    name : str
+        Its id, in upper or lower case.
+
+    Notes
+    -----
+    Memory: encoding holds the compressed body; decoding holds the compressed body, and a codec
+    that does not decode into place a second copy of the array.
+    """
+
+    def __init__(self, name: str) -> None:
+        from cottoncandy.formats.codecs import codec_names
+
+        self.name = name
+        known = ", ".join(codec_names())
+        try:
+            import numcodecs
+        except ImportError as exc:
+            raise MissingDependencyError(
+                f"the codec '{name}' is none of {known}; if it is one of numcodecs, "
+                f'install that: pip install "cottoncandy[numcodecs]"'
+            ) from exc
+        codec_id = name.lower()
+        available = sorted(set(numcodecs.registry.codec_registry) - _UNFIT)
+        if codec_id not in available:
+            raise InvalidArgumentError(
+                f"no codec is called '{name}'; there are {known}, and from numcodecs: "
+                f"{', '.join(available)}"
+            )
+        self._codec: Any = numcodecs.get_codec({"id": codec_id})
+
+    def encode(self, data: memoryview, *, threads: int = 1) -> Iterator[Buffer]:
+        try:
+            yield self._codec.encode(data)
+        except ValueError as exc:  # numcodecs: more than 2 GB in one call
+            raise InvalidArgumentError(
+                f"the codec {self.name} cannot encode {len(data)} bytes: {exc}; "
+                f"Zstd and gzip have no limit"
+            ) from exc
+
+    def encode_blocks(
+        self, blocks: Iterable[Buffer], size: int, *, threads: int = 1
+    ) -> Iterator[Buffer]:
+        return self.encode(memoryview(b"".join(blocks)), threads=threads)
+
+    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
+        body = b"".join(chunks)
+        try:
+            decoded = memoryview(self._codec.decode(body)).cast("B")
+        except (ValueError, RuntimeError, OSError, EOFError, TypeError) as exc:
+            raise IntegrityError(f"the {self.name} body is corrupt: {exc}") from exc
+        if len(decoded) != len(out):
+            raise IntegrityError(
+                f"the {self.name} body decodes to {len(decoded)} bytes, and {len(out)} were "
+                f"expected"
+            )
+        out[:] = decoded
+
+    def max_encoded_bytes(self, size: int) -> int:
+        return size + size // 8 + 64 * 1024
