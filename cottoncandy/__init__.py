@@ -1,5 +1,44 @@
-"""cottoncandy: arrays and files in the cloud, straight from and to memory."""
+"""cottoncandy: arrays and files in the cloud, straight from and to memory.
 
+Importing it creates the user's options file where there is none, and does nothing else: no network,
+no heavy library. What is not here yet is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cottoncandy._factories import get_browser, get_encrypted_interface, get_interface
+from cottoncandy._options_file import ensure_options_file
 from cottoncandy._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cottoncandy import browser, exceptions, interfaces, options, utils
+
+__all__ = [
+    "__version__",
+    "browser",
+    "exceptions",
+    "get_browser",
+    "get_encrypted_interface",
+    "get_interface",
+    "interfaces",
+    "options",
+    "utils",
+]
+
+_SUBMODULES = frozenset({"browser", "exceptions", "interfaces", "options", "utils"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"cottoncandy.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+ensure_options_file()

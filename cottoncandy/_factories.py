@@ -1,0 +1,271 @@
+"""The functions that open a store: thin, since the constructors of the interfaces do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from cottoncandy.browser import BrowserObject
+    from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
+    from cottoncandy.options import Settings
+
+__all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_CONNECTION = """\
+bucket_name : str, optional
+    Bucket to work in; it can be changed with ``cci.set_bucket``. Default: ``[basic]
+    default_bucket`` of the options. On the local backend, a directory.
+ACCESS_KEY, SECRET_KEY : str, optional
+    Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
+    environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then whatever boto3 finds
+    (profiles, roles, ...). Google Drive: paths of the client secrets and of the stored
+    credentials; default ``[gdrive]`` of the options. Other backends ignore them.
+endpoint_url : str, optional
+    URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then what boto3 finds
+    (``AWS_ENDPOINT_URL_S3``, profiles), then Amazon."""
+
+_BUCKET = """\
+force_bucket_creation : bool, optional
+    Whether to make the bucket if it does not exist. Default: ``[basic] force_bucket_creation``
+    of the options, which is False as shipped.
+verbose : bool, default True
+    Whether to print where the interface is connected to."""
+
+_BACKEND = """\
+backend : str, default "s3"
+    Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
+    ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
+**kwargs
+    Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
+    retries, proxies, signature version, addressing style; others go to the boto3 client."""
+
+_RAISES = """\
+BucketNotFoundError
+    If the bucket does not exist and is not to be made.
+CredentialsError, AccessDeniedError
+    If the store refuses the credentials or the bucket.
+StoreUnreachableError
+    If nobody answers at ``endpoint_url``.
+ConfigurationError
+    If an options file makes no sense.
+InvalidArgumentError
+    If there is no such backend, or an option is unknown to it.
+MissingDependencyError
+    If the backend needs a library that is not installed; the message has the command to type."""
+
+
+_SHARED = {
+    "{connection}": _CONNECTION,
+    "{bucket}": _BUCKET,
+    "{backend}": _BACKEND,
+    "{raises}": _RAISES,
+}
+
+
+def _shared_text(function: _F) -> _F:
+    """Put the texts that the factories share into a docstring, where it names them."""
+    if function.__doc__ is not None:  # python -OO has none
+        lines: list[str] = []
+        for line in function.__doc__.split("\n"):
+            text = _SHARED.get(line.strip(), line.strip())
+            indent = line[: len(line) - len(line.lstrip())]
+            lines.extend((indent + part).rstrip() for part in text.split("\n"))
+        function.__doc__ = "\n".join(lines)
+    return function
+
+
+@_shared_text
+def get_interface(
+    bucket_name: str | None = None,
+    ACCESS_KEY: str | None = None,
+    SECRET_KEY: str | None = None,
+    endpoint_url: str | None = None,
+    force_bucket_creation: bool | None = None,
+    verbose: bool = True,
+    backend: str = "s3",
+    **kwargs: Any,
+) -> DefaultInterface:
+    """Return an interface to the cloud: arrays, files, and a file system's verbs.
+
+    Parameters
+    ----------
+    {connection}
+    {bucket}
+    {backend}
+
+    Returns
+    -------
+    cci : cottoncandy.interfaces.DefaultInterface
+
+    Raises
+    ------
+    {raises}
+
+    See Also
+    --------
+    get_encrypted_interface : The same, with everything encrypted before it leaves.
+    get_browser : Tab-complete through the objects.
+
+    Notes
+    -----
+    One request is sent, which asks for the bucket; none without a bucket. An empty text, None and
+    False all mean that an argument is not given.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface(
+    ...     "my_bucket", backend="memory", force_bucket_creation=True, verbose=False
+    ... )
+    >>> response = cci.upload_raw_array("myarray", np.arange(3))
+    >>> cci.download_raw_array("myarray")
+    array([0, 1, 2])
+
+    Timeouts and retries of an S3 server:
+
+    >>> from botocore.client import Config
+    >>> config = Config(connect_timeout=60, read_timeout=60, retries={"max_attempts": 10})
+    >>> cci = cc.get_interface("my_bucket", config=config)  # doctest: +SKIP
+    """
+    from cottoncandy.interfaces import DefaultInterface
+
+    settings = _settings()
+    return DefaultInterface(
+        _bucket(bucket_name, settings),
+        ACCESS_KEY,
+        SECRET_KEY,
+        endpoint_url,
+        force_bucket_creation=_creation(force_bucket_creation, settings),
+        verbose=verbose,
+        backend=backend,
+        **kwargs,
+    )
+
+
+@_shared_text
+def get_encrypted_interface(
+    bucket_name: str | None = None,
+    ACCESS_KEY: str | None = None,
+    SECRET_KEY: str | None = None,
+    endpoint_url: str | None = None,
+    force_bucket_creation: bool | None = None,
+    verbose: bool = True,
+    backend: str = "s3",
+    encryption: str | None = None,
+    encryptionKey: str | bytes | None = None,
+    **kwargs: Any,
+) -> EncryptedInterface:
+    """Return an interface to the cloud that encrypts all it stores.
+
+    Parameters
+    ----------
+    {connection}
+    {bucket}
+    encryption : {"AES", "RSA"}, optional
+        ``"AES"``: one key for all objects. ``"RSA"``: a fresh key for each object, wrapped with a
+        public key; reading takes the private one. Default: ``[encryption] method`` of the
+        options, which is AES as shipped.
+    encryptionKey : str or bytes, optional
+        AES: the key, as bytes or in base64. RSA: path of a PEM file. Default: ``[encryption]
+        key`` of the options. Keep a copy somewhere else: without it, the data is lost.
+    {backend}
+
+    Returns
+    -------
+    cci : cottoncandy.interfaces.EncryptedInterface
+
+    Raises
+    ------
+    EncryptionKeyError
+        If the key is missing, of the wrong length or of the wrong kind.
+    {raises}
+
+    See Also
+    --------
+    get_interface : The same, with nothing encrypted.
+    """
+    from cottoncandy.interfaces import EncryptedInterface
+
+    settings = _settings()
+    return EncryptedInterface(
+        _bucket(bucket_name, settings),
+        ACCESS_KEY,
+        SECRET_KEY,
+        endpoint_url,
+        force_bucket_creation=_creation(force_bucket_creation, settings),
+        verbose=verbose,
+        backend=backend,
+        encryption=encryption or settings.encryption_method,
+        encryptionKey=encryptionKey,
+        **kwargs,
+    )
+
+
+@_shared_text
+def get_browser(
+    bucket_name: str | None = None,
+    ACCESS_KEY: str | None = None,
+    SECRET_KEY: str | None = None,
+    endpoint_url: str | None = None,
+    force_bucket_creation: bool | None = False,
+    verbose: bool = False,
+    backend: str = "s3",
+    **kwargs: Any,
+) -> BrowserObject:
+    """Return an object whose attributes are the objects in a bucket, to be tab-completed.
+
+    Parameters
+    ----------
+    {connection}
+    force_bucket_creation : bool, default False
+        Whether to make the bucket if it does not exist.
+    verbose : bool, default False
+        Whether to print where the browser is connected to.
+    {backend}
+
+    Returns
+    -------
+    browser : cottoncandy.browser.BrowserObject
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> browser = cc.get_browser("my_bucket")  # doctest: +SKIP
+    >>> browser.sweet_project.sub<TAB>  # doctest: +SKIP
+    browser.sweet_project.sub01_awesome_analysis_DOT_grp
+    browser.sweet_project.sub02_awesome_analysis_DOT_grp
+    """
+    interface = get_interface(
+        bucket_name,
+        ACCESS_KEY,
+        SECRET_KEY,
+        endpoint_url,
+        force_bucket_creation=force_bucket_creation,
+        verbose=verbose,
+        backend=backend,
+        **kwargs,
+    )
+    return interface.get_browser()
+
+
+def _settings() -> Settings:
+    from cottoncandy.options import Settings
+
+    return Settings.load()
+
+
+def _bucket(bucket_name: str | None, settings: Settings) -> str | None:
+    given = bucket_name and bucket_name != "False"
+    return bucket_name if given else settings.default_bucket
+
+
+def _creation(given: bool | None, settings: Settings) -> bool:
+    return settings.force_bucket_creation if given is None else given
