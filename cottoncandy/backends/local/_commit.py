@@ -1,0 +1,358 @@
+"""Writing so that nobody ever sees half of it: temporary files, locks, and the order of renames.
+
+At every moment, for every reader and after every crash, an object is the old one or the new one:
+bytes and metadata. See :mod:`~cottoncandy.backends.local._sidecar` for how two files manage that.
+"""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH101, PTH103, PTH105, PTH106, PTH108, PTH112, PTH114, PTH116, PTH118, PTH120
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from cottoncandy.backends.local._errors import MISSING, no_directory
+from cottoncandy.backends.local._paths import Place, temporary_in
+from cottoncandy.backends.local._sidecar import Mark, encode, encode_journal, read_sidecar
+from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
+
+__all__ = [
+    "Staged",
+    "commit",
+    "locked",
+    "look",
+    "remove",
+    "remove_empty_parents",
+    "remove_sidecar",
+    "staging",
+]
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+# How often a directory may vanish under us, because others delete its last object, before we stop.
+_ATTEMPTS = 100
+# What file systems without hard links answer to link().
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+# -- temporary files -----------------------------------------------------------------------------
+
+
+class Staged:
+    """An open temporary file."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    def close(self) -> None:
+        """Close it; on network file systems this is where a full disk may show up."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextmanager
+def staging(place: Place) -> Iterator[Staged]:
+    """Open a temporary file beside an object; what is left of it goes in the end.
+
+    While it is there, nobody can remove the directory.
+    """
+    staged, made = _create(place)
+    done = False
+    try:
+        yield staged
+        done = True
+    finally:
+        with suppress(OSError):  # an error that matters was raised by close() before
+            staged.close()
+        _unlink(staged.path)
+        if made and not done:
+            remove_empty_parents(place)
+
+
+def _create(place: Place) -> tuple[Staged, bool]:
+    """Create a temporary file; tell whether its directory had to be made."""
+    made = False
+    for _ in range(_ATTEMPTS):
+        path = temporary_in(place.directory)
+        try:
+            return Staged(os.open(path, _CREATE, 0o666), path), made
+        except (FileNotFoundError, NotADirectoryError):
+            _make_directory(place)
+            made = True
+    raise StoreError(f"cannot write {place}: '{place.directory}' vanishes as fast as it is made")
+
+
+def _make_directory(place: Place) -> None:
+    if not os.path.isdir(place.root):
+        raise no_directory(place.root)
+    try:
+        os.makedirs(place.directory, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError):
+        blocker = _blocker(place)
+        if blocker is not None:
+            raise ObjectExistsError(
+                f"cannot store '{place.key}' in local directory '{place.root}', because "
+                f"'{blocker}' is an object there and a file cannot be a directory too; "
+                f"choose another name, or delete '{blocker}' first"
+            ) from None
+
+
+def _blocker(place: Place) -> str | None:
+    """Return the object that is in the way of a directory, if there is one."""
+    parts = place.key.split("/")
+    for count in range(1, len(parts)):
+        path = os.path.join(place.root, *parts[:count])
+        if os.path.lexists(path) and not os.path.isdir(path):
+            return "/".join(parts[:count])
+    return None
+
+
+def _written(directory: str, content: bytes, clean: ExitStack) -> str:
+    """Write a small temporary file, which is gone at the end unless it was renamed."""
+    path = temporary_in(directory)
+    descriptor = os.open(path, _CREATE, 0o666)
+    clean.callback(_unlink, path)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+    return path
+
+
+def _unlink(path: str) -> None:
+    """Remove a file that may be gone, or that cannot be there."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno not in MISSING | {errno.EISDIR, errno.ENAMETOOLONG}:
+            raise
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(*directories: str, shared: bool = False) -> Iterator[None]:
+    """Keep other writers out of some directories, in this machine's processes and threads.
+
+    Held for a few renames only. File systems that have no locks go without.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If a directory is not there.
+    """
+    with ExitStack() as held:
+        while not _lock_all(directories, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, held):
+            held.close()
+        yield
+
+
+def _lock_all(directories: tuple[str, ...], kind: int, held: ExitStack) -> bool:
+    """Lock directories, in an order that all agree on; False if one was replaced meanwhile."""
+    opened: dict[tuple[int, int], tuple[str, int]] = {}
+    for directory in directories:
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            continue  # may be written to but not listed: not ours to lock
+        held.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+        opened[status.st_dev, status.st_ino] = directory, descriptor
+    for identity in sorted(opened):
+        directory, descriptor = opened[identity]
+        with suppress(OSError):
+            fcntl.flock(descriptor, kind)
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) != identity:
+            return False
+    return True
+
+
+# -- objects -------------------------------------------------------------------------------------
+
+
+def look(place: Place, *, overwrite: bool) -> os.stat_result | None:
+    """Return the status of the object that is to be replaced, or None if there is none.
+
+    Raises
+    ------
+    ObjectExistsError
+        If it must not be replaced, or is a directory of others.
+    PermissionError
+        If the file is write-protected, though the directory is not.
+    """
+    try:
+        status = os.stat(place.path)
+    except OSError as error:
+        if error.errno in MISSING:
+            return None
+        raise
+    if stat.S_ISDIR(status.st_mode):
+        _check_empty(place)
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise ObjectExistsError(
+            f"cannot store '{place.key}' in local directory '{place.root}': '{place.path}' is "
+            f"a pipe, socket or device; remove it, or choose another name"
+        )
+    if not overwrite:
+        raise ObjectExistsError(f"{place} exists; pass overwrite=True to replace it")
+    if not os.access(place.path, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file is write-protected", place.path)
+    return status
+
+
+def _check_empty(place: Place) -> None:
+    """Refuse a directory in the way that holds anything; empty ones count for nothing."""
+    for directory, _, files in os.walk(place.path):
+        if files or os.path.islink(directory):
+            below = os.path.join(directory, *files[:1])
+            raise ObjectExistsError(
+                f"cannot store '{place.key}' in local directory '{place.root}', because "
+                f"'{os.path.relpath(below, place.root)}' is there and a file cannot be a "
+                f"directory too; choose another name, or delete what is below '{place.key}/' first"
+            )
+
+
+def _remove_empty_directories(path: str) -> None:
+    for directory, _, _ in os.walk(path, topdown=False):
+        os.rmdir(directory)
+
+
+def commit(
+    place: Place, body: str, metadata: dict[str, str], *, overwrite: bool, stamp: bool
+) -> Mark:
+    """Give a finished file on the same file system its name and metadata; it loses its old name.
+
+    The caller holds the lock of ``place.directory``.
+
+    Parameters
+    ----------
+    body : str
+        Path of the file.
+    stamp : bool
+        Whether it is new: then it is dated now, later than what it replaces (so that marks never
+        repeat), and takes over the permissions of that.
+    """
+    old = look(place, overwrite=overwrite)
+    if stamp:
+        _stamp(body, old)
+    mark = Mark.of(os.stat(body))
+    with ExitStack() as clean:
+        if old is None:
+            _commit_new(place, body, metadata, overwrite, clean)
+        elif not metadata and not os.path.lexists(place.sidecar):
+            _rename(body, place)
+        else:
+            _commit_over(place, body, metadata, mark, Mark.of(old), clean)
+    return mark
+
+
+def _commit_new(
+    place: Place, body: str, metadata: dict[str, str], overwrite: bool, clean: ExitStack
+) -> None:
+    """Sidecar first: nobody sees it until there is a body."""
+    if os.path.isdir(place.path):
+        _remove_empty_directories(place.path)
+    if metadata:
+        os.replace(_written(place.directory, encode(metadata), clean), place.sidecar)
+    else:
+        _unlink(place.sidecar)
+    if overwrite:
+        _rename(body, place)
+    else:
+        _link(body, place)
+
+
+def _commit_over(
+    place: Place, body: str, metadata: dict[str, str], mark: Mark, old: Mark, clean: ExitStack
+) -> None:
+    """Journal, body, sidecar. All that needs room on the disk is written before the first."""
+    try:
+        before = read_sidecar(place, old)
+    except MetadataError:
+        before = {}
+    journal = _written(place.directory, encode_journal(before, old, metadata, mark), clean)
+    after = _written(place.directory, encode(metadata), clean) if metadata else None
+    os.replace(journal, place.sidecar)
+    _rename(body, place)
+    if after is not None:
+        os.replace(after, place.sidecar)
+    else:
+        _unlink(place.sidecar)
+
+
+def _stamp(body: str, old: os.stat_result | None) -> None:
+    now = time.time_ns()
+    if old is not None:
+        now = max(now, old.st_mtime_ns + 1)
+        with suppress(PermissionError):
+            os.chmod(body, old.st_mode & 0o777)
+    os.utime(body, ns=(now, now))
+
+
+def _rename(body: str, place: Place) -> None:
+    links = os.stat(body).st_nlink
+    os.replace(body, place.path)
+    if links > 1:  # between two hard links of one file, rename() does nothing
+        _unlink(body)
+
+
+def _link(body: str, place: Place) -> None:
+    """Rename unless somebody took the name, who need not know our locks."""
+    try:
+        os.link(body, place.path)
+    except FileExistsError:
+        raise ObjectExistsError(f"{place} exists; pass overwrite=True to replace it") from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.replace(body, place.path)
+        return
+    os.unlink(body)
+
+
+def remove(place: Place) -> None:
+    """Delete an object, its metadata, and the directories that are empty without it."""
+    try:
+        with locked(place.directory):
+            try:
+                status = os.stat(place.path)
+            except OSError as error:
+                if error.errno not in MISSING:
+                    raise
+                if os.path.lexists(place.path):
+                    return  # a link to nowhere, which is no object
+            else:
+                if not stat.S_ISREG(status.st_mode):
+                    return
+                _unlink(place.path)
+            _unlink(place.sidecar)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    remove_empty_parents(place)
+
+
+def remove_sidecar(place: Place) -> None:
+    """Remove the metadata of an object that is gone."""
+    _unlink(place.sidecar)
+
+
+def remove_empty_parents(place: Place) -> None:
+    """Remove the directories above an object that are empty, up to the root."""
+    directory = place.directory
+    while directory != place.root:
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return
+        directory = os.path.dirname(directory)

@@ -1,0 +1,140 @@
+"""Reading one version of an object."""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH116
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.local._commit import locked
+from cottoncandy.backends.local._errors import MISSING, object_errors
+from cottoncandy.backends.local._paths import Place
+from cottoncandy.backends.local._sidecar import Mark, read_sidecar
+from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
+
+__all__ = ["LocalReader", "object_info", "open_version"]
+
+_CHUNK_BYTES = 8 * MiB
+# O_NONBLOCK: opening a pipe must not wait for a writer.
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+# Versions that may come and go while we look, before we ask the writers to hold on.
+_ATTEMPTS = 20
+
+
+def object_info(
+    key: str, status: os.stat_result, metadata: dict[str, str] | None = None
+) -> ObjectInfo:
+    """Describe an object by the status of its file."""
+    modified = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
+    return ObjectInfo(key, status.st_size, modified, Mark.of(status).etag, metadata)
+
+
+def open_version(place: Place) -> LocalReader:
+    """Open the body, and find the metadata that goes with it.
+
+    The open file keeps its bytes whatever happens to its name, and its inode is not given to
+    another file. So if the path still names it after the sidecar was read, the two belong together.
+    """
+    for _ in range(_ATTEMPTS):
+        reader = _try_open(place)
+        if reader is not None:
+            return reader
+    with locked(place.directory, shared=True):
+        reader = _try_open(place)
+    if reader is None:
+        raise ObjectChangedError(f"{place} is replaced faster than it can be opened; try again")
+    return reader
+
+
+def _try_open(place: Place) -> LocalReader | None:
+    descriptor = os.open(place.path, _OPEN)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ObjectNotFoundError(
+                f"there is no object '{place.key}' in local directory '{place.root}'; "
+                + (
+                    "it is a directory of others"
+                    if stat.S_ISDIR(status.st_mode)
+                    else "there is a pipe, socket or device of that name"
+                )
+            )
+        metadata = read_sidecar(place, Mark.of(status))
+        if _names(place.path, status):
+            reader = LocalReader(place, descriptor, object_info(place.key, status, metadata))
+            descriptor = -1
+            return reader
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return None
+
+
+def _names(path: str, status: os.stat_result) -> bool:
+    """Tell whether a path still names a certain file."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError as error:
+        if error.errno in MISSING:
+            return False
+        raise
+
+
+class LocalReader(ObjectReader):
+    """An open file: writers replace the name, so this version stays readable."""
+
+    def __init__(self, place: Place, descriptor: int, info: ObjectInfo) -> None:
+        self.info = info
+        self._place = place
+        self.descriptor = descriptor
+        # Closed with the reader, also where the caller only drops it.
+        self._close = weakref.finalize(self, os.close, descriptor)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        end = self.size if stop is None else stop
+        for position in range(start, end, _CHUNK_BYTES):
+            yield self.read(position, min(position + _CHUNK_BYTES, end))
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        end = self.size if stop is None else stop
+        length = max(end - start, 0)
+        with object_errors(self._place, "read"):
+            data = os.pread(self.descriptor, length, start)
+        if len(data) < length:  # the system reads 2 GiB at most in one call
+            whole = bytearray(length)
+            whole[: len(data)] = data
+            self._fill(memoryview(whole), start, len(data))
+            data = bytes(whole)
+        self.check()
+        return data
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        self._fill(out, start, 0)
+        self.check()
+
+    def close(self) -> None:
+        self._close()
+
+    def _fill(self, out: memoryview, start: int, done: int) -> None:
+        while done < len(out):
+            with object_errors(self._place, "read"):
+                count = os.preadv(self.descriptor, [out[done:]], start + done)
+            if not count:
+                raise IntegrityError(
+                    f"{self._place} ended after {start + done} bytes, and {start + len(out)} were "
+                    f"expected; another program cut it"
+                )
+            done += count
+
+    def check(self) -> None:
+        """Refuse bytes that a program changed in place, which we cannot tell from ours."""
+        if Mark.of(os.fstat(self.descriptor)).etag != self.info.etag:
+            raise ObjectChangedError(
+                f"{self._place} was overwritten in place while it was read; read it again"
+            )
