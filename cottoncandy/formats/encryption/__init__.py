@@ -1,0 +1,36 @@
+"""Encrypted bodies: AES-256-GCM in segments, and for reading what cottoncandy 0.2 wrote.
+
+No I/O and no key files here: :mod:`cottoncandy.encryption` has those. Importing this package needs
+no pycryptodome; using it does.
+"""
+
+from __future__ import annotations
+
+from cottoncandy.formats.encryption._header import (
+    HEADER_BYTES,
+    MARK,
+    SEGMENT_BYTES,
+    TAG_BYTES,
+    plaintext_size,
+    stored_size,
+)
+from cottoncandy.formats.encryption._keys import AESKeys, KeyScheme, RSAKeys, parse_aes_key
+from cottoncandy.formats.encryption._reader import DecryptingReader, open_encrypted
+from cottoncandy.formats.encryption._segments import SegmentCipher, encrypt_body
+
+__all__ = [
+    "HEADER_BYTES",
+    "MARK",
+    "SEGMENT_BYTES",
+    "TAG_BYTES",
+    "AESKeys",
+    "DecryptingReader",
+    "KeyScheme",
+    "RSAKeys",
+    "SegmentCipher",
+    "encrypt_body",
+    "open_encrypted",
+    "parse_aes_key",
+    "plaintext_size",
+    "stored_size",
+]

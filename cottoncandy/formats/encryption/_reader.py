@@ -1,0 +1,221 @@
+"""Encrypted objects opened for reading: the same seam as stored ones, with the plaintext in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, islice
+from typing import NoReturn
+
+from cottoncandy._buffers import Buffer, bytes_view, regroup
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
+from cottoncandy.formats.encryption._header import (
+    HEADER_BYTES,
+    MAGIC,
+    MARK,
+    TAG_BYTES,
+    Header,
+    Mark,
+    plaintext_size,
+    plan,
+)
+from cottoncandy.formats.encryption._keys import KeyScheme
+from cottoncandy.formats.encryption._legacy import (
+    BLOCK,
+    LegacyCipher,
+    could_be_legacy,
+    legacy_plaintext_size,
+)
+from cottoncandy.formats.encryption._segments import SegmentCipher
+
+__all__ = ["DecryptingReader", "clean_metadata", "open_encrypted"]
+
+logger = logging.getLogger(__name__)
+
+_SCHEMES = {1: "AES", 2: "RSA"}
+
+
+def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = None) -> ObjectReader:
+    """Open an encrypted object, of any format that was ever written.
+
+    Where the metadata has no mark, the start of the body is read to tell the format; otherwise
+    nothing is read before somebody asks for bytes.
+
+    Parameters
+    ----------
+    inner : ObjectReader
+        The stored object; closed with the result.
+    keys : KeyScheme
+        Whose keys to use.
+    label : str, optional
+        What messages call the object; default ``object 'NAME'``.
+
+    Raises
+    ------
+    DecryptionError
+        If the object is not encrypted, not with this key, or was altered.
+    EncryptionKeyError
+        If the key is of the wrong kind or can only write.
+    """
+    label = f"object '{inner.info.key}'" if label is None else label
+    text = inner.metadata.get(MARK)
+    if text is not None:
+        mark = Mark.parse(text, label)
+        return DecryptingReader(inner, keys, mark, label)
+    start = inner.read(0, min(HEADER_BYTES, inner.size))
+    if start[: len(MAGIC)] == MAGIC:
+        header = Header.parse(start, label)
+        mark = Mark(_SCHEMES.get(header.scheme_code, "unknown"), header.segment_bytes)
+        return DecryptingReader(inner, keys, mark, label)
+    if not could_be_legacy(inner.size):
+        raise DecryptionError(
+            f"{label} is not encrypted: open it with get_interface(), or, if it should be "
+            f"encrypted, upload it again"
+        )
+    return _LegacyReader(inner, keys, label)
+
+
+def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, str]:
+    """Return the user's part of an encrypted object's metadata."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if name != MARK and not keys.owns_metadata(name)
+    }
+
+
+class DecryptingReader(ObjectReader):
+    """The plaintext of one object, whose ranges fetch and decrypt only the segments they touch.
+
+    Nothing leaves that was not authenticated. ``info.size`` follows from the stored size; the last
+    segment proves it, so reading anything at the end (or the whole) does.
+    """
+
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, mark: Mark, label: str) -> None:
+        if mark.scheme != keys.name:
+            raise EncryptionKeyError(
+                f"{label} is encrypted with encryption='{mark.scheme}', and this interface has a "
+                f"key for '{keys.name}'; open it with "
+                f"get_encrypted_interface(..., encryption='{mark.scheme}')"
+            )
+        self._inner = inner
+        self._keys = keys
+        self._mark = mark
+        self._label = label
+        self._cipher: SegmentCipher | None = None
+        self.info = replace(
+            inner.info,
+            size=plaintext_size(inner.size, mark.segment_bytes, label),
+            metadata=clean_metadata(inner.metadata, keys),
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        end = self.size if stop is None else stop
+        for index, final, sealed, cipher in self._sealed(start, end):
+            into = memoryview(bytearray(len(sealed)))
+            opened = cipher.open(index, final, sealed, self._label, into)
+            if piece := self._wanted(opened, index, start, end):
+                yield piece
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        end = start + len(out)
+        # One segment fits the processor's cache: copying it on costs little, and the caller's
+        # buffer never holds what was not authenticated.
+        scratch = memoryview(bytearray(min(self._mark.segment_bytes, self.size)))
+        position = 0
+        for index, final, sealed, cipher in self._sealed(start, end):
+            opened = cipher.open(index, final, sealed, self._label, scratch)
+            piece = self._wanted(opened, index, start, end)
+            out[position : position + len(piece)] = piece
+            position += len(piece)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _wanted(self, opened: memoryview, index: int, start: int, end: int) -> memoryview:
+        offset = index * self._mark.segment_bytes
+        return opened[max(start - offset, 0) : max(end - offset, 0)]
+
+    def _sealed(
+        self, start: int, end: int
+    ) -> Iterator[tuple[int, bool, memoryview, SegmentCipher]]:
+        """Yield the segments that hold ``[start, end)``: index, finality, bytes, cipher."""
+        if start >= end and self.size:
+            return
+        wanted = plan(start, end, self.size, self._mark.segment_bytes)
+        source: Iterable[Buffer]
+        if self._cipher is None and wanted.first == 0:  # the header comes with the same request
+            head, source = _split(self._inner.chunks(0, wanted.stored_stop), HEADER_BYTES)
+            cipher = self._unlock(head)
+        else:
+            cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
+            source = self._inner.chunks(wanted.stored_start, wanted.stored_stop)
+        index = wanted.first
+        for sealed in regroup(source, self._mark.segment_bytes + TAG_BYTES):
+            yield index, index == wanted.final, sealed, cipher
+            index += 1
+        if index != wanted.last + 1:
+            raise DecryptionError(
+                f"{self._label} is truncated: it ended before segment {index} of {wanted.final + 1}"
+            )
+
+    def _unlock(self, head: bytes) -> SegmentCipher:
+        """Check header, key and metadata, once."""
+        header = Header.parse(head, self._label)
+        found = Mark(_SCHEMES.get(header.scheme_code, "unknown"), header.segment_bytes)
+        if found != self._mark:
+            raise DecryptionError(
+                f"{self._label} was altered: its metadata says '{self._mark}', and its header "
+                f"says '{found}'"
+            )
+        object_key = self._keys.object_key(self._inner.metadata, self._label)
+        self._cipher = SegmentCipher.for_reading(
+            header, object_key, self._inner.metadata, self._label
+        )
+        return self._cipher
+
+
+class _LegacyReader(ObjectReader):
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
+        self._inner = inner
+        self._cipher = LegacyCipher(keys.legacy_key(inner.metadata, label), inner.chunks)
+        size = legacy_plaintext_size(self._cipher, inner.size, label)
+        self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
+        logger.info(
+            "%s is in the encrypted format of cottoncandy 0.2 and older, which cannot tell whether "
+            "somebody altered it; upload it again to protect it",
+            label,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        end = self.size if stop is None else stop
+        first = start // BLOCK
+        position = first * BLOCK
+        for piece in self._cipher.blocks(first, -(-end // BLOCK) if start < end else first):
+            view = memoryview(piece)[max(start - position, 0) : max(end - position, 0)]
+            position += len(piece)
+            yield view
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:
+    """Return the first ``count`` bytes (fewer where there are no more), and what follows them."""
+    head = b""
+    source = iter(chunks)
+    for chunk in source:
+        view = bytes_view(chunk)
+        missing = count - len(head)
+        head += bytes(view[:missing])
+        if len(head) == count:
+            return head, chain((view[missing:],), source)
+    return head, islice(source, 0)
