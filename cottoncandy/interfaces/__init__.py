@@ -6,12 +6,14 @@ from cottoncandy.interfaces._arrays import ArrayInterface
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.interfaces._core import InterfaceObject
 from cottoncandy.interfaces._default import DefaultInterface
+from cottoncandy.interfaces._encrypted import EncryptedInterface
 from cottoncandy.interfaces._filesystem import FileSystemInterface
 
 __all__ = [
     "ArrayInterface",
     "BasicInterface",
     "DefaultInterface",
+    "EncryptedInterface",
     "FileSystemInterface",
     "InterfaceObject",
 ]
