@@ -1,0 +1,152 @@
+"""Fixtures for all tests: isolation from the developer's account, servers, stores.
+
+Servers start once per session, when the first test asks. Where one is missing, its tests are
+skipped with the reason; with ``COTTONCANDY_REQUIRE_SERVERS=1`` (set by ``.ci/run``) they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
+from tests.rigs import RIGS, Rig
+from tests.servers import S3Server
+from tests.servers.ceph import CephServer, why_no_ceph
+from tests.servers.moto import MotoServer
+from tests.servers.proxy import FaultProxy
+
+_PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
+_PRIVATE_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that need the slowest server last, so that quick failures come first."""
+    items.sort(key=lambda item: "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ()))
+
+
+def _unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where servers are required."""
+    if ORIGINAL_ENVIRONMENT.get("COTTONCANDY_REQUIRE_SERVERS") == "1":
+        pytest.fail(f"a required server is missing: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test a home of its own and no credentials; return that home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in list(os.environ):
+        if name.upper().startswith(_PRIVATE_PREFIXES) or name.upper() in _PRIVATE_NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    monkeypatch.setenv("APPDATA", str(home / "AppData" / "Roaming"))
+    monkeypatch.setenv("LOCALAPPDATA", str(home / "AppData" / "Local"))
+    # Nobody asks a cloud's metadata service who this machine is.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return home
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """Moto's server itself; most tests want its value, ``moto``."""
+    try:
+        server = MotoServer(tmp_path_factory.mktemp("moto"))
+    except EnvironmentUnavailableError as error:
+        _unavailable(f"moto's server can't be installed: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto(moto_server: MotoServer) -> S3Server:
+    """S3 by moto: quick, everywhere, any credentials."""
+    return moto_server.server
+
+
+@pytest.fixture(scope="session")
+def ceph_server() -> Iterator[CephServer]:
+    """One Ceph node; most tests want its value, ``ceph``."""
+    reason = why_no_ceph()
+    if reason is not None:
+        _unavailable(reason)
+    server = CephServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph(ceph_server: CephServer) -> S3Server:
+    """S3 by Ceph's gateway: strict about signatures, users and ACLs."""
+    return ceph_server.server
+
+
+@pytest.fixture(scope="session")
+def ceph_other_user(ceph_server: CephServer) -> S3Server:
+    """The same gateway, entered by a user who owns nothing that ``ceph`` has made."""
+    return ceph_server.other_user
+
+
+@pytest.fixture
+def moto_bucket(moto: S3Server) -> Iterator[str]:
+    """An empty bucket on moto."""
+    name = moto.make_bucket()
+    yield name
+    moto.remove_bucket(name)
+
+
+@pytest.fixture
+def ceph_bucket(ceph: S3Server) -> Iterator[str]:
+    """An empty bucket on Ceph."""
+    name = ceph.make_bucket()
+    yield name
+    ceph.remove_bucket(name)
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[[S3Server], FaultProxy]]:
+    """Put a fault proxy in front of a server: ``proxy = make_proxy(ceph)``."""
+    proxies: list[FaultProxy] = []
+
+    def make(server: S3Server) -> FaultProxy:
+        proxies.append(FaultProxy(server))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.stop()
+
+
+@pytest.fixture
+def fault_proxy(make_proxy: Callable[[S3Server], FaultProxy], moto: S3Server) -> FaultProxy:
+    """A fault proxy in front of moto; ``fault_proxy.server`` is what to connect to."""
+    return make_proxy(moto)
+
+
+@pytest.fixture(params=list(RIGS))
+def store(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """Each store in turn, with a fresh bucket; see :mod:`tests.rigs`.
+
+    To run over some only: ``@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)``.
+    """
+    rig = RIGS[request.param](request)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture(scope="session")
+def python_040() -> Path:
+    """The interpreter of an environment with the real cottoncandy 0.4.0."""
+    try:
+        return COTTONCANDY_040.python()
+    except EnvironmentUnavailableError as error:
+        _unavailable(f"cottoncandy 0.4.0 can't be installed: {error}")

@@ -1,0 +1,303 @@
+"""Stores to run a test over: how to build an interface on each, and how to look behind its back.
+
+A new store is one subclass of :class:`Rig` and one line in :data:`RIGS`. A new way to build
+interfaces (encryption) overrides :meth:`Rig.interface` through :attr:`Rig.factory`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+
+import cottoncandy
+from cottoncandy.backends import backend_class
+from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectInfo
+from tests.servers import S3Server
+
+__all__ = ["RIGS", "LocalRig", "MemoryRig", "Rig", "S3Rig", "Stored"]
+
+_COUNTER = itertools.count()
+
+
+class Stored(NamedTuple):
+    """An object as the store itself has it."""
+
+    body: bytes
+    metadata: dict[str, str]
+
+
+class Rig(ABC):
+    """One store with a fresh bucket.
+
+    The ``raw_…`` methods bypass the library, so that one mistake in it can't hide in both
+    directions.
+    """
+
+    #: Name of the rig, which is the test's parameter.
+    name: ClassVar[str]
+
+    #: Name of the backend, as the factories take it.
+    backend_name: ClassVar[str]
+
+    def __init__(self) -> None:
+        #: An empty bucket that belongs to the test.
+        self.bucket = self.fresh_bucket()
+
+    #: Builds the interfaces; another one may be put in its place (``get_encrypted_interface``).
+    @property
+    def factory(self) -> Callable[..., Any]:
+        return cottoncandy.get_interface
+
+    def interface(self, bucket: str | None = None, **options: Any) -> Any:
+        """Return an interface on the bucket; options go to the factory."""
+        arguments = {"verbose": False, "backend": self.backend_name, **self.connection()}
+        return self.factory(self.bucket if bucket is None else bucket, **(arguments | options))
+
+    def backend(self, bucket: str | None = None, **extra: Any) -> Backend:
+        """Return a bare backend on the bucket; ``extra`` are its own options."""
+        connection = self.connection()
+        return backend_class(self.backend_name).connect(
+            ConnectionArguments(
+                self.bucket if bucket is None else bucket,
+                connection.get("ACCESS_KEY"),
+                connection.get("SECRET_KEY"),
+                connection.get("endpoint_url"),
+                extra=extra,
+            )
+        )
+
+    def connection(self) -> dict[str, Any]:
+        """Return the factory's arguments that say where the store is."""
+        return {}
+
+    @abstractmethod
+    def fresh_bucket(self) -> str:
+        """Make one more empty bucket."""
+
+    @abstractmethod
+    def raw_put(
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        """Store an object."""
+
+    @abstractmethod
+    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
+        """Return an object as it is stored; a missing one is a KeyError."""
+
+    @abstractmethod
+    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
+        """Return the keys that start with a prefix, sorted by their UTF-8 bytes."""
+
+    @abstractmethod
+    def raw_delete(self, key: str, bucket: str | None = None) -> None:
+        """Delete an object."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove the buckets."""
+
+
+class MemoryRig(Rig):
+    name = backend_name = "memory"
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        super().__init__()
+
+    def fresh_bucket(self) -> str:
+        from cottoncandy.backends import memory
+
+        name = f"memory-{next(_COUNTER)}"
+        memory._BUCKETS[name] = memory._Bucket(datetime.datetime.now(datetime.UTC))
+        self._names.append(name)
+        return name
+
+    def raw_put(
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        from cottoncandy.backends import memory
+
+        held = self._held(bucket)
+        if key.encode() not in held.objects:
+            insort(held.order, key.encode())
+        info = ObjectInfo(
+            key,
+            len(body),
+            datetime.datetime.now(datetime.UTC),
+            hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            dict(metadata or {}),
+        )
+        held.objects[key.encode()] = memory._Object(info, body)
+
+    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
+        stored = self._held(bucket).objects[key.encode()]
+        return Stored(stored.body, dict(stored.info.metadata or {}))
+
+    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
+        names = sorted(self._held(bucket).objects)
+        return [name.decode() for name in names if name.startswith(prefix.encode())]
+
+    def raw_delete(self, key: str, bucket: str | None = None) -> None:
+        held = self._held(bucket)
+        if held.objects.pop(key.encode(), None) is not None:
+            del held.order[bisect_left(held.order, key.encode())]
+
+    def close(self) -> None:
+        from cottoncandy.backends import memory
+
+        for name in self._names:
+            memory._BUCKETS.pop(name, None)
+
+    def _held(self, bucket: str | None) -> Any:
+        from cottoncandy.backends import memory
+
+        return memory._BUCKETS[self.bucket if bucket is None else bucket]
+
+
+class LocalRig(Rig):
+    name = backend_name = "local"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        super().__init__()
+
+    def fresh_bucket(self) -> str:
+        root = self._directory / f"local-{next(_COUNTER)}"
+        root.mkdir(parents=True)
+        return str(root)
+
+    def path(self, key: str, bucket: str | None = None) -> Path:
+        """Return the file that holds an object."""
+        return Path(self.bucket if bucket is None else bucket) / key
+
+    def raw_put(
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        path = self.path(key, bucket)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        if metadata is not None:
+            self._sidecar(path).write_text(json.dumps(dict(metadata)))
+
+    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
+        path = self.path(key, bucket)
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        sidecar = self._sidecar(path)
+        return Stored(body, json.loads(sidecar.read_bytes()) if sidecar.exists() else {})
+
+    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
+        root = Path(self.bucket if bucket is None else bucket)
+        files = [path for path in root.rglob("*") if path.is_file() or path.is_symlink()]
+        names = {path.relative_to(root).as_posix() for path in files}
+        names = {
+            name
+            for name in names
+            if not (name.endswith(".meta.json") and name.removesuffix(".meta.json") in names)
+        }
+        return sorted((name for name in names if name.startswith(prefix)), key=os.fsencode)
+
+    def raw_delete(self, key: str, bucket: str | None = None) -> None:
+        path = self.path(key, bucket)
+        path.unlink(missing_ok=True)
+        self._sidecar(path).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @staticmethod
+    def _sidecar(path: Path) -> Path:
+        return path.with_name(path.name + ".meta.json")
+
+
+class S3Rig(Rig):
+    backend_name = "s3"
+
+    def __init__(self, server: S3Server) -> None:
+        self.server = server
+        self.client = server.client()
+        self._names: list[str] = []
+        super().__init__()
+
+    def connection(self) -> dict[str, Any]:
+        return self.server.interface_arguments()
+
+    def fresh_bucket(self) -> str:
+        name = self.server.make_bucket()
+        self._names.append(name)
+        return name
+
+    def raw_put(
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        self.client.put_object(
+            Bucket=bucket or self.bucket, Key=key, Body=body, Metadata=dict(metadata or {})
+        )
+
+    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
+        try:
+            answer = self.client.get_object(Bucket=bucket or self.bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            raise KeyError(key) from None
+        with answer["Body"] as body:
+            return Stored(body.read(), answer["Metadata"])
+
+    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket or self.bucket, Prefix=prefix
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def raw_delete(self, key: str, bucket: str | None = None) -> None:
+        self.client.delete_object(Bucket=bucket or self.bucket, Key=key)
+
+    def close(self) -> None:
+        for name in self._names:
+            self.server.remove_bucket(name)
+        self.client.close()
+
+
+class MotoRig(S3Rig):
+    name = "moto"
+
+
+class CephRig(S3Rig):
+    name = "ceph"
+
+
+#: Name of a rig -> how to build it for the test that asks. Servers start when first needed.
+RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
+    "local": lambda request: LocalRig(request.getfixturevalue("tmp_path") / "stores"),
+    "memory": lambda request: MemoryRig(),
+    "moto": lambda request: MotoRig(request.getfixturevalue("moto")),
+    "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
+}

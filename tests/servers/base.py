@@ -1,0 +1,210 @@
+"""What all test servers share: where they are, and how their processes are watched."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.environments import ORIGINAL_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["ManagedProcess", "S3Server", "ServerError", "free_port", "wait_until"]
+
+_COUNTER = itertools.count()
+_LOG_TAIL_BYTES = 4000
+
+
+class ServerError(RuntimeError):
+    """A test server does not start or has died; the message ends with its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """Where an S3 server is and who may enter; a value, so it can be handed to any process.
+
+    Parameters
+    ----------
+    endpoint_url : str
+        ``http://127.0.0.1:PORT``.
+    access_key, secret_key : str
+        Fake credentials that the server knows.
+    """
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.endpoint_url.rpartition("//")[2].partition(":")
+        return host, int(port)
+
+    def at(self, endpoint_url: str) -> Self:
+        """Return the same server seen through another address (the fault proxy's)."""
+        return replace(self, endpoint_url=endpoint_url)
+
+    def interface_arguments(self) -> dict[str, Any]:
+        """Return what a factory of cottoncandy wants to know of this server."""
+        return {
+            "ACCESS_KEY": self.access_key,
+            "SECRET_KEY": self.secret_key,
+            "endpoint_url": self.endpoint_url,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which botocore finds this server by itself."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+        }
+
+    def client(self, **config: Any) -> S3Client:
+        """Return a plain boto3 client, to look behind the library's back.
+
+        ``config`` goes to botocore's ``Config``.
+        """
+        import boto3
+        from botocore.config import Config
+
+        options: dict[str, Any] = {
+            "s3": {"addressing_style": "path"},
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "retries": {"total_max_attempts": 2},
+        }
+        return boto3.Session().client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(**(options | config)),
+        )
+
+    def make_bucket(self, prefix: str = "test") -> str:
+        """Make a bucket with a name of its own, and return the name."""
+        name = f"{prefix}-{os.getpid()}-{next(_COUNTER)}"
+        client = self.client()
+        client.create_bucket(Bucket=name)
+        client.close()
+        return name
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with everything in it: objects, versions, unfinished uploads."""
+        client = self.client()
+        with contextlib.suppress(client.exceptions.NoSuchBucket):
+            self._empty(client, name)
+            client.delete_bucket(Bucket=name)
+        client.close()
+
+    @staticmethod
+    def _empty(client: S3Client, name: str) -> None:
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            # One by one: keys with control characters can't be said in the XML of a bulk delete.
+            for item in found:
+                client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+            for upload in page.get("Uploads", ()):
+                client.abort_multipart_upload(
+                    Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+
+
+class ManagedProcess:
+    """A child process with its output in a log file.
+
+    Parameters
+    ----------
+    command : sequence of str or Path
+        Program and arguments.
+    log : Path
+        Takes stdout and stderr.
+    environment : mapping, optional
+        Variables beside those that the test run was started with.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**ORIGINAL_ENVIRONMENT, **(environment or {})},
+                # Ctrl-C in the terminal is for the tests; they stop their servers themselves.
+                start_new_session=True,
+            )
+        self.name = Path(command[0]).name
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise if the process has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise ServerError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """Return the end of the log."""
+        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    def stop(self, first: signal.Signals = signal.SIGTERM, timeout_s: float = 5) -> None:
+        """End the process: politely, then by force."""
+        if self._process.poll() is None:
+            self._process.send_signal(first)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    """Poll until the condition holds."""
+    pause = threading.Event()
+    for _ in range(int(timeout_s / 0.02)):
+        if condition():
+            return
+        pause.wait(0.02)
+    raise ServerError(f"{what} took longer than {timeout_s} s")
+
+
+def listens(address: tuple[str, int]) -> bool:
+    """Tell whether somebody takes connections there."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """Return a port that is free now. Somebody may take it: start again then."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
