@@ -10,10 +10,11 @@ from cottoncandy._body import Body
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import clean_object_name
 from cottoncandy._stream import CloudStream
+from cottoncandy.backends.base import ObjectReader
 from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
 from cottoncandy.interfaces._core import ObjectAccess
 
-__all__ = ["ObjectMethods"]
+__all__ = ["ObjectMethods", "read_json"]
 
 
 class ObjectMethods(ObjectAccess):
@@ -213,14 +214,8 @@ class ObjectMethods(ObjectAccess):
         IntegrityError
             If the object is not JSON in UTF-8.
         """
-        data = self.download_object(object_name, threads=threads)
-        try:
-            return json.loads(data.decode())
-        except ValueError as exc:
-            raise IntegrityError(
-                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
-                f"JSON: {exc}"
-            ) from exc
+        with self._open(object_name, threads) as reader:
+            return read_json(reader)
 
     def upload_pickle(
         self,
@@ -285,3 +280,11 @@ class ObjectMethods(ObjectAccess):
                 f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
                 f"a whole pickle: {exc}"
             ) from exc
+
+
+def read_json(reader: ObjectReader) -> Any:
+    """Return what the body of an opened object says as JSON."""
+    try:
+        return json.loads(reader.read().decode())
+    except ValueError as exc:
+        raise IntegrityError(f"object '{reader.info.key}' is not JSON in UTF-8: {exc}") from exc

@@ -1,0 +1,291 @@
+"""Arrays in chunks, for dask."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
+from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
+from cottoncandy._parallel import map_threads
+from cottoncandy._progress import Progress
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
+from cottoncandy.interfaces._objects import read_json
+from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["DaskArrayMethods"]
+
+
+class DaskArrayMethods(RawArrayMethods, ManifestMethods):
+    """Arrays that are larger than one wants to hold: in chunks, loaded when needed."""
+
+    def upload_dask_array(
+        self,
+        object_name: str,
+        arr: Any,
+        axis: int | None = -1,
+        buffersize: int = DEFAULT_DASK_CHUNK,
+        threads: int = DEFAULT_THREADS,
+        *,
+        compression: str | bool | None = True,
+        acl: str = DEFAULT_ACL,
+        **metakwargs: Any,
+    ) -> dict[str, Any]:
+        """Upload an array in chunks, with what is needed to put it together with ``dask``.
+
+        Parameters
+        ----------
+        object_name : str
+        arr : np.ndarray or dask.array.Array
+            A dask array keeps its own chunks, and is computed by dask's current scheduler, chunk by
+            chunk, as it is uploaded.
+        axis : int or None, default -1
+            The axis along which to slice a numpy array. If None, the array is cut along all axes,
+            into chunks that are as near to cubes as they get.
+        buffersize : int, default 100 MiB (``[upload_settings] dask_chunksize`` of the options)
+            Size of the desired chunks of a numpy array, in bytes.
+        threads : int, default ``[basic] threads`` of the options
+            How many chunks of a numpy array travel at once.
+        compression : str, bool or None, default True
+            Of each chunk, as in :meth:`upload_raw_array`.
+        acl : str, default ``[basic] default_acl`` of the options
+        **metakwargs
+            Stored as metadata of the manifest.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it, of the manifest.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the elements are Python objects, or the array is masked; nothing is sent.
+        InvalidArgumentError
+            If there is no such axis, or the chunks of a dask array are of unknown size.
+
+        Notes
+        -----
+        Each chunk is a raw array named ``pt%04i``, and ``metadata.json`` says which is where. An
+        array uploaded as "my_array_name" in 2 parts is these objects:
+
+        * my_array_name/pt0000
+        * my_array_name/pt0001
+        * my_array_name/metadata.json
+
+        The manifest is uploaded last: who sees it sees every chunk. An array that was there before
+        is gone from the start, since its chunks are replaced one by one.
+        """
+        root = clean_object_name(object_name)
+        if not isinstance(arr, np.ndarray):
+            arr = _array_like(arr)
+        dtypes.check(arr.dtype)
+        if isinstance(arr, np.ndarray):
+            arr = raw.check_array(arr)
+        chunks = self._chunk_lengths(arr, axis, buffersize)
+        indices = list(itertools.product(*(range(len(lengths)) for lengths in chunks)))
+        names = [pathjoin(root, chunked.part_name(number)) for number in range(len(indices))]
+        manifest = chunked.Manifest(
+            tuple(arr.shape), arr.dtype, chunks, tuple(zip(indices, names, strict=True))
+        )
+        options = {"compression": compression, "acl": acl}
+        with self._replacing(root, set(names)):
+            if isinstance(arr, np.ndarray):
+                self._upload_slices(arr, manifest, self._threads(threads), options)
+            else:
+                _upload_blocks(self, arr, manifest, options)
+            return self.upload_json(
+                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **metakwargs
+            )
+
+    def download_dask_array(
+        self, object_name: str, dask_name: str = "array", threads: int = DEFAULT_THREADS
+    ) -> da.Array:
+        """Download a split array as a ``dask.array.Array`` object.
+
+        Only the manifest is downloaded: dask loads the chunks that a computation needs, then.
+
+        Parameters
+        ----------
+        object_name : str
+        dask_name : str, default 'array'
+            What the name of the dask array starts with. What follows tells arrays apart.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of one large chunk travel at once; dask loads several chunks at a time.
+
+        Returns
+        -------
+        array : dask.array.Array
+            It pickles, with the connection settings of this interface, so that dask's workers can
+            load chunks by themselves.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such array.
+        MetadataError, IntegrityError
+            If the manifest makes no sense; or, when a chunk is loaded, if it is not the one that
+            the manifest describes.
+
+        Notes
+        -----
+        An array that was copied or moved to another name is read from where its manifest is.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> arr = np.random.randn(100, 60, 100)
+        >>> s3_response = cci.upload_dask_array('test_dim', arr, axis=-1, buffersize=480_000)
+        >>> dask_object = cci.download_dask_array('test_dim')
+        >>> dask_slice = dask_object[..., :20]
+        >>> dask_slice.shape
+        (100, 60, 20)
+        >>> downloaded_data = np.asarray(dask_slice)  # this downloads two chunks
+        >>> bool((downloaded_data == arr[..., :20]).all())
+        True
+        """
+        import dask.array as da
+        from dask.base import tokenize
+        from dask.highlevelgraph import HighLevelGraph
+
+        root = clean_object_name(object_name)
+        with self._open(pathjoin(root, MANIFEST)) as reader:
+            manifest = chunked.Manifest.from_json(read_json(reader), object_name=root)
+            version = (reader.info.etag, str(reader.info.modified))
+        token = tokenize(repr(self), root, version, manifest.to_json())
+        name = f"{dask_name}-{token}"
+        source = f"{dask_name}-source-{token}"
+        graph: dict[Any, Any] = {source: _Source(self, manifest.dtype, threads)}
+        for index, part in manifest.parts:
+            shape = tuple(lengths[i] for lengths, i in zip(manifest.chunks, index, strict=True))
+            graph[(name, *index)] = (_load, source, _Part(_places(root, part), shape))
+        return da.Array(
+            HighLevelGraph.from_collections(name, graph, dependencies=[]),
+            name,
+            manifest.chunks,
+            dtype=manifest.dtype,
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _chunk_lengths(
+        self, arr: Any, axis: int | None, buffersize: int
+    ) -> tuple[tuple[int, ...], ...]:
+        if isinstance(arr, np.ndarray):
+            size = (
+                self.settings.dask_chunksize_bytes
+                if isinstance(buffersize, DefaultInt)
+                else buffersize
+            )
+            return chunked.chunks_for(arr.shape, arr.dtype.itemsize, axis, size)
+        if any(length != length for lengths in arr.chunks for length in lengths):
+            raise InvalidArgumentError(
+                "the dask array has chunks of unknown size; call arr.compute_chunk_sizes() first"
+            )
+        return tuple(tuple(int(length) for length in lengths) for lengths in arr.chunks)
+
+    def _upload_slices(
+        self, arr: Array, manifest: chunked.Manifest, threads: int, options: dict[str, Any]
+    ) -> None:
+        pieces = list(zip(_slices(manifest.chunks), manifest.parts, strict=True))
+        inner = max(1, threads // len(pieces))
+
+        def upload(piece: tuple[tuple[slice, ...], tuple[tuple[int, ...], str]]) -> None:
+            where, (_, name) = piece
+            self.upload_raw_array(name, arr[where], threads=inner, **options)
+
+        label = f"uploading {len(pieces)} chunks"
+        with Progress(len(pieces), unit="chunks", label=label, show=self.settings.progress) as bar:
+            for _ in map_threads(upload, pieces, threads):
+                bar.update(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One chunk: where it may be, in the order to try, and what shape it must have."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Source:
+    """What all the chunks of an array share; one node of the graph, sent to each worker once."""
+
+    cci: RawArrayMethods
+    dtype: np.dtype[Any]
+    threads: int
+
+    def __repr__(self) -> str:
+        return f"<chunks in {self.cci.backend_interface.describe()}>"
+
+
+def _load(source: _Source, part: _Part) -> Array:
+    array = _first_found(source, part)
+    if array.dtype != source.dtype and array.dtype.str == source.dtype.str:
+        array = array.view(source.dtype)
+    if array.shape != part.shape or array.dtype != source.dtype:
+        raise IntegrityError(
+            f"chunk '{part.names[0]}' is {array.dtype}{array.shape}, and the manifest of its array "
+            f"says {source.dtype}{part.shape}: chunks of two uploads are mixed"
+        )
+    return array
+
+
+def _first_found(source: _Source, part: _Part) -> Array:
+    *others, last = part.names
+    for name in others:
+        try:
+            return source.cci.download_raw_array(name, threads=source.threads)
+        except ObjectNotFoundError:
+            continue
+    return source.cci.download_raw_array(last, threads=source.threads)
+
+
+def _places(root: str, part: str) -> tuple[str, ...]:
+    """Return where to look for a part: beside the manifest, then where the manifest says."""
+    here = pathjoin(root, part.rsplit(SEPARATOR, 1)[-1])
+    there = clean_object_name(part)
+    return (here,) if here == there else (here, there)
+
+
+def _array_like(arr: Any) -> Any:
+    """Return a dask array as it is, anything else as a numpy array."""
+    return arr if hasattr(arr, "__dask_graph__") and hasattr(arr, "chunks") else np.asarray(arr)
+
+
+def _slices(chunks: tuple[tuple[int, ...], ...]) -> Iterator[tuple[slice, ...]]:
+    """Yield where each chunk lies in its array, last axis fastest."""
+    axes = []
+    for lengths in chunks:
+        ends = list(itertools.accumulate(lengths))
+        axes.append([slice(end - length, end) for end, length in zip(ends, lengths, strict=True)])
+    return itertools.product(*axes)
+
+
+def _upload_blocks(
+    cci: DaskArrayMethods, arr: da.Array, manifest: chunked.Manifest, options: dict[str, Any]
+) -> None:
+    """Compute the blocks of a dask array and upload each where it was computed."""
+    from dask.base import compute
+    from dask.delayed import delayed
+
+    blocks = arr.to_delayed()
+    shared = delayed(cci, traverse=False)
+    upload = delayed(_upload_block, pure=False)
+    compute(*(upload(shared, name, blocks[index], options) for index, name in manifest.parts))
+
+
+def _upload_block(cci: DaskArrayMethods, name: str, block: Any, options: dict[str, Any]) -> None:
+    cci.upload_raw_array(name, block, threads=1, **options)

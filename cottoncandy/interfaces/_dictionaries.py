@@ -1,0 +1,250 @@
+"""Nested dictionaries of arrays, as branches of objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
+from cottoncandy._output import say
+from cottoncandy._parallel import map_threads
+from cottoncandy._progress import Progress
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    InvalidNameError,
+    MetadataError,
+    ObjectNotFoundError,
+)
+from cottoncandy.formats import raw
+from cottoncandy.interfaces._buckets import BucketMethods
+from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
+
+if TYPE_CHECKING:
+    from cottoncandy.browser import BrowserObject
+
+__all__ = ["DictionaryMethods"]
+
+_log = logging.getLogger(__name__)
+
+
+class DictionaryMethods(RawArrayMethods, BucketMethods):
+    """Many arrays at once: dictionaries up and down, and a view like an HDF5 file's."""
+
+    def dict2cloud(
+        self,
+        object_name: str,
+        array_dict: Mapping[str, Any],
+        acl: str = DEFAULT_ACL,
+        verbose: bool = True,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> None:
+        """Upload an arbitrary depth dictionary containing arrays.
+
+        Parameters
+        ----------
+        object_name : str
+            The branch that the arrays go under.
+        array_dict : dict
+            An arbitrary depth dictionary of arrays. This can be conceptualized as implementing an
+            HDF-like group. What is no array goes through ``np.asarray``.
+        acl : str, default ``[basic] default_acl`` of the options
+        verbose : bool, default True
+            Whether to print ``object_name`` after completion.
+        threads : int, default 16
+            How many arrays travel at once.
+        **metadata
+            Stored with every array; ``compression`` is as in :meth:`upload_raw_array`.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If a leaf has no bytes; nothing is sent.
+        InvalidNameError
+            If a key is no text; nothing is sent.
+        InvalidArgumentError
+            If two leaves would have the same name; nothing is sent.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.dict2cloud('model', {'weights': np.ones(3), 'fit': {'r2': 0.5}})
+        uploaded arrays in "model"
+        >>> cci.cloud2dict('model', verbose=False)
+        {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
+        """
+        leaves: dict[str, Array] = {}
+        for name, leaf in _leaves(clean_object_name(object_name), array_dict):
+            if clean_object_name(name) in leaves:
+                raise InvalidArgumentError(f"two arrays of the dictionary are both named '{name}'")
+            array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
+            leaves[clean_object_name(name)] = raw.check_array(array)
+
+        def upload(item: tuple[str, Array]) -> None:
+            self.upload_raw_array(item[0], item[1], acl=acl, threads=inner, **metadata)
+
+        workers = self._bulk_threads(threads)
+        inner = max(1, workers // max(len(leaves), 1))
+        with self._counting_bar("uploading arrays", len(leaves)) as bar:
+            for _ in map_threads(upload, leaves.items(), workers):
+                bar.update(1)
+        if verbose:
+            say(f'uploaded arrays in "{object_name}"')
+
+    def cloud2dict(
+        self,
+        object_root: str,
+        verbose: bool = True,
+        keys: str | Iterable[str] | None = None,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Download all the arrays of an object branch and return a dictionary.
+
+        This is the complement to :meth:`dict2cloud`.
+
+        Parameters
+        ----------
+        object_root : str
+            The branch to create the dictionary from.
+        verbose : bool, default True
+            Whether to print ``object_root`` after completion.
+        keys : list of str, optional
+            Which keys to download: names of arrays or branches below the root.
+        threads : int, default 16
+            How many arrays travel at once.
+        **metadata
+            Accepted for compatibility.
+
+        Returns
+        -------
+        datadict : dict
+            An arbitrary depth dictionary. Objects that are no arrays are None, and a warning is
+            logged.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is nothing under the root, or under one of the keys.
+
+        Notes
+        -----
+        One request lists a thousand arrays, and one downloads each that is small.
+        """
+        root = clean_object_name(object_root).removesuffix(SEPARATOR)
+        wanted = [keys] if isinstance(keys, str) else keys
+        found = {info.key: info for info in self._branch(root, wanted)}
+        names = _without_shadows(found)
+
+        def download(name: str) -> Array | None:
+            try:
+                return self.download_raw_array(name, threads=inner)
+            except MetadataError as exc:
+                _log.warning("left out of the dictionary: %s", exc)
+                return None
+
+        workers = self._bulk_threads(threads)
+        inner = max(1, workers // max(len(names), 1))
+        start = len(root) + 1 if root else 0
+        datadict: dict[str, Any] = {}
+        with self._counting_bar("downloading arrays", len(names)) as bar:
+            for name, value in zip(names, map_threads(download, names, workers), strict=True):
+                *groups, last = name[start:].split(SEPARATOR)
+                group = datadict
+                for step in groups:
+                    group = group.setdefault(step, {})
+                group[last] = value
+                bar.update(1)
+        if verbose:
+            say(f'Downloaded arrays in "{object_root}"')
+        return datadict
+
+    def cloud2dataset(self, object_root: str, **metadata: Any) -> BrowserObject:
+        """Get a dataset representation of an object branch.
+
+        Parameters
+        ----------
+        object_root : str
+            The branch to create a dataset from.
+        **metadata
+            Accepted for compatibility.
+
+        Returns
+        -------
+        cc_dataset_object : cottoncandy.browser.BrowserObject
+            This can be conceptualized as implementing an h5py/pytables object with ``load()`` and
+            ``keys()`` methods.
+        """
+        from cottoncandy.browser import S3Directory
+
+        return S3Directory(clean_object_name(object_root), interface=self)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _branch(self, root: str, keys: Iterable[str] | None) -> Iterator[ObjectInfo]:
+        """Yield the objects below a root, or those that some keys name."""
+        if keys is None:
+            yield from self._below(root)
+            return
+        for key in keys:
+            name = clean_object_name(pathjoin(root, key.lstrip(SEPARATOR)))
+            try:
+                yield self.backend_interface.head(name)
+            except ObjectNotFoundError:
+                yield from self._below(name)
+
+    def _below(self, root: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below a root; there must be one."""
+        missing = True
+        for info in self._scan_objects(root + SEPARATOR if root else ""):
+            missing = False
+            yield info
+        if missing:
+            raise ObjectNotFoundError(
+                f"nothing found under '{root}' in bucket '{self.bucket_name}'"
+            )
+
+    def _counting_bar(self, label: str, total: int) -> Progress:
+        return Progress(total, unit="arrays", label=label, show=self.settings.progress)
+
+
+def _leaves(name: str, branch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of a nested dictionary's leaves."""
+    for key, value in branch.items():
+        if not isinstance(key, str) or not key:
+            raise InvalidNameError(
+                f"the keys of the dictionary become names of objects, so they are text: "
+                f"{key!r} (under '{name}') is not"
+            )
+        below = pathjoin(name, key.lstrip(SEPARATOR)) if name else key
+        if isinstance(value, Mapping):
+            if not value:
+                _log.warning("the empty dictionary '%s' leaves no trace in the store", below)
+            yield from _leaves(below, value)
+        else:
+            yield below, value
+
+
+def _without_shadows(found: Mapping[str, ObjectInfo]) -> list[str]:
+    """Return the names that fit into nested dictionaries: an object hides what lies below it."""
+    names = []
+    for name in found:
+        steps = name.split(SEPARATOR)
+        above = (SEPARATOR.join(steps[:depth]) for depth in range(1, len(steps)))
+        hidden = next((prefix for prefix in above if prefix in found), None)
+        if name.endswith(SEPARATOR):
+            _log.warning("left out of the dictionary: '%s' is a directory mark", name)
+        elif hidden is not None:
+            _log.warning(
+                "left out of the dictionary: '%s' lies below the object '%s'", name, hidden
+            )
+        else:
+            names.append(name)
+    return names

@@ -1,0 +1,301 @@
+"""numpy arrays, as raw bytes and as ``.npy``."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cottoncandy._body import Body
+from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy._names import clean_object_name
+from cottoncandy._parallel import map_threads
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MetadataError
+from cottoncandy.formats import raw
+from cottoncandy.formats import selection as selections
+from cottoncandy.interfaces._core import ObjectAccess
+
+__all__ = ["Array", "RawArrayMethods"]
+
+Array = npt.NDArray[Any]
+
+_LARGE_ARRAY_BYTES = 2 * 2**30
+
+
+class RawArrayMethods(ObjectAccess):
+    """One array, one object."""
+
+    def upload_raw_array(
+        self,
+        object_name: str,
+        array: Any,
+        compression: str | bool | None = True,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a binary representation of a np.ndarray.
+
+        The bytes are read from where they lie in memory; compression runs while they are sent.
+
+        Parameters
+        ----------
+        object_name : str
+        array : np.ndarray
+            Of any shape, memory layout and dtype that has bytes: also 0-d, empty, strided,
+            read-only and memory-mapped ones, structured dtypes, dates, big-endian numbers.
+        compression : str, bool or None, default True
+            True follows the ``[compression]`` options: gzip below 2 GiB, Zstd from there on, as
+            shipped. False and None: no compression. Or a name: ``'gzip'``, ``'LZ4'``, ``'Zlib'``,
+            ``'Zstd'``, ``'BZ2'``, or any codec of numcodecs, where that is installed. ``'LZ4'``
+            holds no more than 2 GB.
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL of the object.
+        threads : int, default ``[basic] threads`` of the options
+            How many parts of a large array travel at once.
+        **metadata : str
+            Stored beside ``dtype``, ``shape``, ``compression`` and ``order``.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the elements are Python objects, or the array is masked; nothing is sent.
+        InvalidArgumentError
+            If there is no such codec; nothing is sent.
+        MetadataError
+            If ``metadata`` has a name that describes the array, or cannot be stored.
+
+        Notes
+        -----
+        Memory beyond the array: at most 64 MiB. A CRC-32 of the array's bytes is stored with it,
+        and checked when it is downloaded.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('subject01/run1', np.arange(6).reshape(2, 3))
+        >>> cci.download_raw_array('subject01/run1')
+        array([[0, 1, 2],
+               [3, 4, 5]])
+        """
+        if not isinstance(array, np.ndarray):
+            array = np.asarray(array)
+        array = raw.check_array(array)
+        codec = self._codec_name(compression, array.nbytes, metadata)
+        threads = self._threads(threads)
+        described, body = raw.encode_array(array, codec, threads=threads)
+        clash = sorted(name for name in metadata if name.lower() in described)
+        if clash:
+            raise MetadataError(
+                f"metadata {', '.join(map(repr, clash))} of object '{object_name}' is what "
+                f"describes the array; choose another name"
+            )
+        return self._put(
+            object_name, body, metadata={**metadata, **described}, acl=acl, threads=threads
+        )
+
+    def download_raw_array(
+        self,
+        object_name: str,
+        buffersize: int = 2**16,
+        threads: int = DEFAULT_THREADS,
+        *,
+        selection: Any = None,
+        **kwargs: Any,
+    ) -> Array:
+        """Download a binary np.ndarray, straight into its memory.
+
+        Parameters
+        ----------
+        object_name : str
+        buffersize : int, default 65536
+            Accepted for compatibility: the size of the pieces is chosen for the store.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large array travel at once.
+        selection : index, optional
+            Part of the array, as numpy's basic indexing has it: ``np.s_[10:20, ..., ::2]``. Of an
+            array that was stored uncompressed only the ranges that hold the part are downloaded
+            (gaps of up to 64 KiB come along); of a compressed one everything is.
+
+        Returns
+        -------
+        array : np.ndarray
+            A new, writable array.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        MetadataError
+            If the object's metadata does not describe an array.
+        IntegrityError
+            If the body does not hold that array, or not the bytes that were uploaded.
+        IndexError
+            If the selection does not fit the array.
+
+        Notes
+        -----
+        One request for a small array; ranges in parallel for a large one, all of the same version.
+        Memory beyond the array: at most 64 MiB.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('run1', np.arange(1000), compression=False)
+        >>> cci.download_raw_array('run1', selection=np.s_[10:13])
+        array([10, 11, 12])
+        """
+        if kwargs:
+            raise InvalidArgumentError(
+                f"download_raw_array has no option {next(iter(kwargs))!r}; "
+                f"did you mean selection= or threads=?"
+            )
+        with self._open(object_name, threads, prefetch=selection is None) as reader:
+            header = array_header(reader)
+            if selection is not None and header.compression is None:
+                return self._read_selection(reader, header, selection, self._threads(threads))
+            array = self._read_array(reader, header)
+        return array if selection is None else np.array(array[selection])
+
+    def upload_npy_array(
+        self,
+        object_name: str,
+        array: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a np.ndarray using ``np.save``.
+
+        Parameters
+        ----------
+        object_name : str
+        array : np.ndarray
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default ``[basic] threads`` of the options
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the elements are Python objects, or the array is masked; nothing is sent.
+
+        See Also
+        --------
+        upload_raw_array : needs no second copy of the array, and compresses.
+
+        Notes
+        -----
+        A copy of the array in the form of a file is made in memory first.
+        """
+        if not isinstance(array, np.ndarray):
+            array = np.asarray(array)
+        file = io.BytesIO()
+        np.save(file, raw.check_array(array), allow_pickle=False)
+        return self._put(
+            object_name, Body.of(file.getbuffer()), metadata=metadata, acl=acl, threads=threads
+        )
+
+    def download_npy_array(self, object_name: str, threads: int = DEFAULT_THREADS) -> Array:
+        """Download a np.ndarray that was uploaded using ``np.save``.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+
+        Returns
+        -------
+        array : np.ndarray
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not a whole ``.npy`` file, or holds Python objects.
+        """
+        with self._open(object_name, threads) as reader:
+            data = reader.read()
+        try:
+            array: Array = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError) as exc:
+            raise IntegrityError(
+                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is no "
+                f".npy file of plain numbers: {exc}"
+            ) from exc
+        return array
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _codec_name(
+        self, compression: str | bool | None, nbytes: int, metadata: dict[str, Any]
+    ) -> str | None:
+        """Return the name of the codec to use, or None; takes an old ``gzip=`` out of metadata."""
+        if isinstance(metadata.get("gzip"), bool):
+            warnings.warn(
+                "gzip= is now compression='gzip' or compression=False",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            compression = "gzip" if metadata.pop("gzip") else False
+        if compression is True:
+            settings = self.settings
+            if not settings.do_compression:
+                return None
+            return settings.large_array if nbytes >= _LARGE_ARRAY_BYTES else settings.small_array
+        if compression is None or compression is False or compression in ("False", "None"):
+            return None
+        return compression
+
+    def _read_array(self, reader: ObjectReader, header: raw.RawArrayHeader) -> Array:
+        array = header.new_array()
+        name = reader.info.key
+        if header.compression is None:
+            self._fill(reader, header.bytes_of(array))
+        else:
+            header.decode(self._chunks(reader), array, name)
+        header.verify(array, name)
+        return array
+
+    def _read_selection(
+        self, reader: ObjectReader, header: raw.RawArrayHeader, selection: Any, threads: int
+    ) -> Array:
+        plan = selections.plan(header, selection)
+        result = plan.new_array()
+        if plan.contiguous is not None:
+            reader.read_into(plan.bytes_of(result), plan.contiguous[0])
+            return result
+
+        def fetch(number: int) -> None:
+            plan.place(number, reader.read(*plan.reads[number]), result)
+
+        for _ in map_threads(fetch, range(len(plan.reads)), threads):
+            pass
+        return result
+
+
+def array_header(reader: ObjectReader) -> raw.RawArrayHeader:
+    """Return what an object's metadata says of the array in it."""
+    return raw.RawArrayHeader.from_metadata(
+        reader.metadata, reader.size, object_name=reader.info.key
+    )
