@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.environments import ORIGINAL_ENVIRONMENT
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["ManagedProcess", "S3Server", "ServerError", "free_port", "wait_until"]
 
 _COUNTER = itertools.count()
+_SESSION_LOCK = threading.Lock()
 _LOG_TAIL_BYTES = 4000
 
 
@@ -77,7 +80,6 @@ class S3Server:
 
         ``config`` goes to botocore's ``Config``.
         """
-        import boto3
         from botocore.config import Config
 
         options: dict[str, Any] = {
@@ -86,14 +88,15 @@ class S3Server:
             "response_checksum_validation": "when_required",
             "retries": {"total_max_attempts": 2},
         }
-        return boto3.Session().client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
-            config=Config(**(options | config)),
-        )
+        with _SESSION_LOCK:
+            return _session().client(
+                "s3",
+                endpoint_url=self.endpoint_url,
+                aws_access_key_id=self.access_key,
+                aws_secret_access_key=self.secret_key,
+                region_name="us-east-1",
+                config=Config(**(options | config)),
+            )
 
     def make_bucket(self, prefix: str = "test") -> str:
         """Make a bucket with a name of its own, and return the name."""
@@ -123,6 +126,14 @@ class S3Server:
                 client.abort_multipart_upload(
                     Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """Return one session for all clients: each new one would parse S3's description again."""
+    import boto3
+
+    return boto3.Session()
 
 
 class ManagedProcess:
