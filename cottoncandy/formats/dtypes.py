@@ -13,7 +13,8 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from itertools import accumulate
+from typing import Any, cast
 
 import numpy as np
 
@@ -107,11 +108,9 @@ def _describe(dtype: np.dtype[Any]) -> Any:
             "names": list(dtype.names),
             "formats": [_describe(field[0]) for field in fields],
         }
-        packed = np.dtype(list(zip(dtype.names, [f[0] for f in fields], strict=True)))
         offsets = [int(field[1]) for field in fields]
-        if offsets != [packed.fields[name][1] for name in dtype.names] or (
-            packed.itemsize != dtype.itemsize
-        ):
+        ends = list(accumulate(field[0].itemsize for field in fields))
+        if offsets != [0, *ends][: len(fields)] or dtype.itemsize != (ends[-1] if ends else 0):
             described["offsets"] = offsets
             described["itemsize"] = dtype.itemsize
         titles = [field[2] if len(field) > 2 else None for field in fields]
@@ -121,6 +120,8 @@ def _describe(dtype: np.dtype[Any]) -> Any:
             described["titles"] = titles
         if dtype.isalignedstruct:
             described["aligned"] = True
+        if dtype.type is np.record:
+            described["record"] = True
         return described
     if not _loses(dtype):
         return dtype.str
@@ -205,12 +206,15 @@ def _restore(described: Any) -> np.dtype[Any]:
         base, shape = described
         return np.dtype((_restore(base), tuple(shape)))
     fields = dict(described)
+    if fields.pop("record", False):
+        return np.dtype((np.record, _restore(fields)))
     aligned = bool(fields.pop("aligned", False))
     fields["formats"] = [_restore(entry) for entry in fields["formats"]]
     if "titles" not in fields and "offsets" not in fields and not aligned:
         # Dictionaries without offsets align nothing either; lists also take no fields at all.
         return np.dtype(list(zip(fields["names"], fields["formats"], strict=True)))
-    return np.dtype(fields, align=aligned)
+    structured: np.dtype[Any] = np.dtype(cast("Any", fields), align=aligned)
+    return structured
 
 
 def _plain(text: str) -> np.dtype[Any] | None:

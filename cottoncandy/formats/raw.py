@@ -26,7 +26,7 @@ from cottoncandy.formats import dtypes
 from cottoncandy.formats.codecs import codec_names, get_codec
 from cottoncandy.formats.codecs.base import Filler
 
-__all__ = ["RawArrayHeader", "check_array", "encode_array", "new_array"]
+__all__ = ["RawArrayHeader", "bytes_of", "check_array", "encode_array", "new_array"]
 
 Array = npt.NDArray[Any]
 
@@ -106,6 +106,8 @@ def encode_array(
     """
     array = check_array(array)
     codec = None if compression is None else get_codec(compression)
+    if array.nbytes == 0:
+        codec = None  # readers of version 0.4.0 fail on an empty Zstd or LZ4 body
     order: Literal["C", "F"] = "C"
     if (
         not array.flags.c_contiguous
@@ -233,7 +235,7 @@ class RawArrayHeader:
 
     def bytes_of(self, array: Array) -> memoryview:
         """Return a flat, writable view of the bytes of an array that :meth:`new_array` made."""
-        return _flat_view(array.T if self.order == "F" else array)
+        return bytes_of(array, self.order)
 
     def verify(self, array: Array | memoryview, object_name: str) -> None:
         """Compare the checksum of the bytes with the stored one, where there is one.
@@ -343,6 +345,9 @@ class _MetadataReader:
 def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]) -> Array:
     """Return an array that is not yet filled, or say why there is none."""
     try:
+        if dtype.itemsize == 0:
+            # np.empty makes |S1 of |S0; nothing is shared here, because there is nothing.
+            return np.ndarray(shape, dtype, bytearray(1), order=order)
         return np.empty(shape, dtype, order)
     except MemoryError as exc:
         size = math.prod(shape) * dtype.itemsize
@@ -356,11 +361,16 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", 
         ) from exc
 
 
+def bytes_of(array: Array, order: Literal["C", "F"]) -> memoryview:
+    """Return the bytes of an array that is contiguous in that order, as one flat view."""
+    return _flat_view(array.T if order == "F" else array)
+
+
 def _flat_view(array: Array) -> memoryview:
     """Return the bytes of a C-contiguous array as one flat view; read-only where the array is."""
     if array.nbytes == 0:
         return memoryview(bytearray())
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _c_blocks(array: Array) -> Iterator[memoryview]:

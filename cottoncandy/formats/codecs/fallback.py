@@ -13,9 +13,31 @@ __all__ = ["NumcodecsCodec"]
 
 # These change values, need parameters or make Python objects: no codecs of byte streams.
 _UNFIT = frozenset(
-    "adler32 astype base64 bitround categorize crc32 crc32c delta fixedscaleoffset fletcher32 "
-    "jenkins_lookup3 json2 msgpack2 n5_wrapper packbits pcodec pickle quantize shuffle vlen-array "
-    "vlen-bytes vlen-utf8 zfpy".split()
+    (
+        "adler32",
+        "astype",
+        "base64",
+        "bitround",
+        "categorize",
+        "crc32",
+        "crc32c",
+        "delta",
+        "fixedscaleoffset",
+        "fletcher32",
+        "jenkins_lookup3",
+        "json2",
+        "msgpack2",
+        "n5_wrapper",
+        "packbits",
+        "pcodec",
+        "pickle",
+        "quantize",
+        "shuffle",
+        "vlen-array",
+        "vlen-bytes",
+        "vlen-utf8",
+        "zfpy",
+    )
 )
 
 
@@ -39,7 +61,7 @@ class NumcodecsCodec(Codec):
         self.name = name
         known = ", ".join(codec_names())
         try:
-            import numcodecs
+            import numcodecs  # type: ignore[import-untyped]  # ships no stubs
         except ImportError as exc:
             raise MissingDependencyError(
                 f"the codec '{name}' is none of {known}; if it is one of numcodecs, "

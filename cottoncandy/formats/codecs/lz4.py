@@ -41,7 +41,7 @@ class Lz4Codec(Codec):
         return self._encode(memoryview(b"".join(blocks)))
 
     def _encode(self, data: memoryview) -> Iterator[Buffer]:
-        import lz4.block
+        import lz4.block  # type: ignore[import-untyped]  # ships no stubs
 
         yield lz4.block.compress(data, store_size=True)
 
