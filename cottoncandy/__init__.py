@@ -14,11 +14,12 @@ from cottoncandy._options_file import ensure_options_file
 from cottoncandy._version import __version__
 
 if TYPE_CHECKING:
-    from cottoncandy import browser, exceptions, interfaces, options, utils
+    from cottoncandy import browser, encryption, exceptions, interfaces, options, utils
 
 __all__ = [
     "__version__",
     "browser",
+    "encryption",
     "exceptions",
     "get_browser",
     "get_encrypted_interface",
@@ -28,7 +29,7 @@ __all__ = [
     "utils",
 ]
 
-_SUBMODULES = frozenset({"browser", "exceptions", "interfaces", "options", "utils"})
+_SUBMODULES = frozenset({"browser", "encryption", "exceptions", "interfaces", "options", "utils"})
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
+    from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
     from cottoncandy.options import Settings
 
@@ -156,7 +157,8 @@ def get_encrypted_interface(
     verbose: bool = True,
     backend: str = "s3",
     encryption: str | None = None,
-    encryptionKey: str | bytes | None = None,
+    encryptionKey: KeyLike | None = None,
+    passphrase: str | None = None,
     **kwargs: Any,
 ) -> EncryptedInterface:
     """Return an interface to the cloud that encrypts all it stores.
@@ -169,9 +171,12 @@ def get_encrypted_interface(
         ``"AES"``: one key for all objects. ``"RSA"``: a fresh key for each object, wrapped with a
         public key; reading takes the private one. Default: ``[encryption] method`` of the
         options, which is AES as shipped.
-    encryptionKey : str or bytes, optional
-        AES: the key, as bytes or in base64. RSA: path of a PEM file. Default: ``[encryption]
-        key`` of the options. Keep a copy somewhere else: without it, the data is lost.
+    encryptionKey : str, bytes or path-like, optional
+        AES: the key (32 bytes, or base64 of them), or ``"auto"``, which makes one at first use and
+        keeps it in the options file. RSA: path of a PEM file. Default: ``[encryption] key`` of
+        the options. Keep a copy somewhere else: without it, the data is lost.
+    passphrase : str, optional
+        Unlocks an RSA private key.
     {backend}
 
     Returns
@@ -199,8 +204,9 @@ def get_encrypted_interface(
         force_bucket_creation=_creation(force_bucket_creation, settings),
         verbose=verbose,
         backend=backend,
-        encryption=encryption or settings.encryption_method,
+        encryption=encryption,
         encryptionKey=encryptionKey,
+        passphrase=passphrase,
         **kwargs,
     )
 

@@ -104,8 +104,9 @@ def parse_file(path: Path, text: str) -> configparser.ConfigParser:
     except configparser.DuplicateOptionError as exc:
         problem = f"line {exc.lineno}: [{exc.section}] {exc.option} is there twice"
     except configparser.ParsingError as exc:
-        lines = [number for number, _ in exc.errors] or [getattr(exc, "lineno", 0)]
-        problem = f"line {lines[0]}: expected '[section]' or 'option = value'"
+        # Its subclasses know the line; it has a list of lines.
+        line = exc.lineno if hasattr(exc, "lineno") else exc.errors[0][0]
+        problem = f"line {line}: expected '[section]' or 'option = value'"
     raise ConfigurationError(
         f"options file '{path}', {problem}; correct it, or remove the file and import "
         f"cottoncandy to get a new one"

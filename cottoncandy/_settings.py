@@ -219,9 +219,7 @@ _OPTIONS: tuple[Option, ...] = (
         _bytes(_MB * _MB),
         "a size in TB above 0",
     ),
-    Option(
-        "upload_settings", "max_mpu_parts", "max_mpu_parts", _count, "a whole number, at least 1,"
-    ),
+    _number("upload_settings", "max_mpu_parts"),
     _megabytes("download_settings", "mpd_use_threshold"),
     _megabytes("download_settings", "mpd_chunksize"),
     Option("extensions", "ccgroup", "ccgroup", _words, "words", empty=True),
