@@ -70,9 +70,9 @@ def legacy_plaintext_size(cipher: LegacyCipher, stored: int, label: str) -> int:
     blocks = stored // BLOCK - 1
     tail = b"".join(cipher.blocks(max(blocks - 2, 0), blocks))
     size = int.from_bytes(tail[-_LENGTH_BYTES:], "little")
-    padding = blocks * BLOCK - _LENGTH_BYTES - size
-    spaces = tail[: len(tail) - _LENGTH_BYTES][-padding:] if 1 <= padding <= BLOCK else b""
-    if not spaces or spaces.strip(b" "):
+    padding = BLOCK - (size + _LENGTH_BYTES) % BLOCK
+    spaces = tail[:-_LENGTH_BYTES][-padding:]
+    if size + padding + _LENGTH_BYTES != blocks * BLOCK or spaces.strip(b" "):
         raise DecryptionError(
             f"{label} is not encrypted, or with another key, or was altered; open it with "
             f"get_interface() if it was uploaded without encryption"

@@ -40,8 +40,8 @@ _SCHEMES = {1: "AES", 2: "RSA"}
 def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = None) -> ObjectReader:
     """Open an encrypted object, of any format that was ever written.
 
-    Where the metadata has no mark, the start of the body is read to tell the format; otherwise
-    nothing is read before somebody asks for bytes.
+    Where the metadata has no mark, the start of the body is read to tell the format, and an empty
+    object is checked at once; otherwise nothing is read before somebody asks for bytes.
 
     Parameters
     ----------
@@ -62,13 +62,11 @@ def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = Non
     label = f"object '{inner.info.key}'" if label is None else label
     text = inner.metadata.get(MARK)
     if text is not None:
-        mark = Mark.parse(text, label)
-        return DecryptingReader(inner, keys, mark, label)
+        return _authenticated(DecryptingReader(inner, keys, Mark.parse(text, label), label))
     start = inner.read(0, min(HEADER_BYTES, inner.size))
     if start[: len(MAGIC)] == MAGIC:
-        header = Header.parse(start, label)
-        mark = Mark(_SCHEMES.get(header.scheme_code, "unknown"), header.segment_bytes)
-        return DecryptingReader(inner, keys, mark, label)
+        mark = _mark_of(Header.parse(start, label), label)
+        return _authenticated(DecryptingReader(inner, keys, mark, label))
     if not could_be_legacy(inner.size):
         raise DecryptionError(
             f"{label} is not encrypted: open it with get_interface(), or, if it should be "
@@ -84,6 +82,20 @@ def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, st
         for name, value in metadata.items()
         if name != MARK and not keys.owns_metadata(name)
     }
+
+
+def _authenticated(reader: DecryptingReader) -> DecryptingReader:
+    """Check an empty object at once: nobody asks for the bytes of one."""
+    if not reader.size:
+        reader.read_into(memoryview(bytearray()))
+    return reader
+
+
+def _mark_of(header: Header, label: str) -> Mark:
+    scheme = _SCHEMES.get(header.scheme_code)
+    if scheme is None:
+        raise DecryptionError(f"{label} has a header that makes no sense: it was altered")
+    return Mark(scheme, header.segment_bytes)
 
 
 class DecryptingReader(ObjectReader):
@@ -167,7 +179,7 @@ class DecryptingReader(ObjectReader):
     def _unlock(self, head: bytes) -> SegmentCipher:
         """Check header, key and metadata, once."""
         header = Header.parse(head, self._label)
-        found = Mark(_SCHEMES.get(header.scheme_code, "unknown"), header.segment_bytes)
+        found = _mark_of(header, self._label)
         if found != self._mark:
             raise DecryptionError(
                 f"{self._label} was altered: its metadata says '{self._mark}', and its header "
