@@ -1,0 +1,185 @@
+"""Rules on the source itself, each born of a mistake that somebody made before."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cottoncandy.backends import BACKENDS
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cottoncandy"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 600
+
+#: The one helper that prints what the documents show.
+PRINTS = {"_output.py"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), path)
+
+
+def strings(node: ast.AST) -> Iterator[str]:
+    """Yield the texts in an operand: of a constant, a tuple, a list or a set."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+        for element in node.elts:
+            yield from strings(element)
+
+
+def comparisons_with_a_backend(module: ast.Module) -> Iterator[int]:
+    """Yield the lines where something is compared with, or matched to, a backend's name."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare):
+            operands = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            operands = [node.value]
+        else:
+            continue
+        if any(text in BACKENDS for operand in operands for text in strings(operand)):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if backend == 's3': pass",
+        "x = 'gdrive' != self.backend",
+        "if name in ('local', 'memory'): pass",
+        "match backend:\n    case 'memory': pass",
+    ],
+)
+def test_the_rule_on_names_sees_comparisons(code: str) -> None:
+    assert list(comparisons_with_a_backend(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if not relative(path).startswith("backends/")],
+    ids=relative,
+)
+def test_nothing_above_the_backends_compares_their_names(path: Path) -> None:
+    assert list(comparisons_with_a_backend(tree(path))) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_floors_look_down_only(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+    above = {
+        "formats": ("cottoncandy.interfaces", "cottoncandy.browser"),
+        "backends": ("cottoncandy.interfaces", "cottoncandy.formats", "cottoncandy.browser"),
+    }
+    floor = relative(path).split("/")[0]
+    assert not [name for name in imported if name.startswith(above.get(floor, ("no floor",)))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_assert_no_bare_except_no_print(path: Path) -> None:
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Assert):
+            found.append((node.lineno, "assert on what a user gave vanishes under -O"))
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            found.append((node.lineno, "bare except"))
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("print", "input", "breakpoint")
+            and path.name not in PRINTS
+        ):
+            found.append((node.lineno, f"{node.func.id}()"))
+    assert found == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_broad_handlers_raise_again(path: Path) -> None:
+    found = [
+        node.lineno
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler)
+        and isinstance(node.type, ast.Name)
+        and node.type.id in ("Exception", "BaseException")
+        and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+        and "# noqa: BLE001 - " not in path.read_text("utf-8").splitlines()[node.lineno - 1]
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_have_a_docstring_and_all(path: Path) -> None:
+    module = tree(path)
+    text = ast.get_docstring(module)
+    assert text, "no docstring"
+    assert text.splitlines()[0].endswith((".", ":"))
+    exported = [
+        ast.literal_eval(node.value)
+        for node in module.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "__all__"
+    ]
+    if path.name == "__init__.py" and len(module.body) == 1:
+        return  # nothing but a docstring
+    assert len(exported) == 1, "no __all__, or several"
+    assert len(exported[0]) == len(set(exported[0])), "a name is there twice"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_what_all_says_is_there(path: Path) -> None:
+    module = importlib.import_module(module_name(path))
+    missing = [name for name in getattr(module, "__all__", []) if not hasattr(module, name)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_suppressions_give_a_code_and_a_reason(path: Path) -> None:
+    bad = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if "# noqa" in line and not re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* - \S", line):
+            bad.append((number, line.strip()))
+        if "# type: ignore" in line and not re.search(r"# type: ignore\[[\w, -]+\]  # \S", line):
+            bad.append((number, line.strip()))
+    assert bad == []
+
+
+def test_no_setting_is_frozen_at_import() -> None:
+    """Only interfaces, when they are built, read the options."""
+    found = []
+    for path in SOURCES:
+        for node in tree(path).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If):
+                continue
+            found += [
+                (relative(path), inner.lineno)
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Call)
+                and isinstance(inner.func, ast.Attribute)
+                and ast.unparse(inner.func) in ("Settings.load", "options.get_config")
+            ]
+    assert found == []
