@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cottoncandy._buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
-__all__ = ["MAX_GAP_BYTES", "MAX_READS", "MAX_READ_BYTES", "SelectionPlan", "plan"]
+__all__ = ["MAX_GAP_BYTES", "MAX_READS", "MAX_READ_BYTES", "SelectionPlan", "plan", "select"]
 
 #: Two runs with at most so many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
@@ -281,6 +281,23 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
             f"all of it) and index those"
         )
     return result
+
+
+def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
+    """Return a copy of ``array[selection]``, for the selections that :func:`plan` takes.
+
+    The result is an array of the same dtype even where only integers select.
+
+    Raises
+    ------
+    SelectionError
+        If the selection lies outside the array, or is of another kind.
+    """
+    entries = _expand(selection, array.ndim)
+    try:
+        return np.array(array[(*entries, ...)])
+    except (IndexError, TypeError, ValueError) as exc:
+        raise SelectionError(str(exc)) from exc
 
 
 def _expand(selection: Any, dimensions: int) -> list[Any]:

@@ -131,7 +131,7 @@ class RawArrayMethods(ObjectAccess):
         Returns
         -------
         array : np.ndarray
-            A new, writable array.
+            A new, writable array; 0-d where only integers select.
 
         Raises
         ------
@@ -141,8 +141,8 @@ class RawArrayMethods(ObjectAccess):
             If the object's metadata does not describe an array.
         IntegrityError
             If the body does not hold that array, or not the bytes that were uploaded.
-        IndexError
-            If the selection does not fit the array.
+        SelectionError
+            If the selection does not fit the array, or is a mask or a list of indices.
 
         Notes
         -----
@@ -168,7 +168,7 @@ class RawArrayMethods(ObjectAccess):
             if selection is not None and header.compression is None:
                 return self._read_selection(reader, header, selection, self._threads(threads))
             array = self._read_array(reader, header)
-        return array if selection is None else np.array(array[selection])
+        return array if selection is None else selections.select(array, selection)
 
     def upload_npy_array(
         self,

@@ -1,0 +1,250 @@
+"""Objects as bytes, streams, JSON and pickles, and files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectNotFoundError,
+)
+
+BODIES = [b"", b"x", bytes(range(256)) * 1000]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=len)
+def test_bytes_come_back(cci: Any, body: bytes) -> None:
+    cci.upload_object("branch/object", body)
+    data = cci.download_object("branch/object")
+    assert type(data) is bytes
+    assert data == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        bytearray(b"0123456789"),
+        memoryview(b"0123456789"),
+        io.BytesIO(b"0123456789"),
+        (piece for piece in (b"0123", b"", b"456789")),
+        [b"01234", b"56789"],
+    ],
+    ids=["bytearray", "memoryview", "file", "generator", "list"],
+)
+def test_bodies_of_every_kind(store: Any, body: Any) -> None:
+    cci = store.interface()
+    if isinstance(body, io.BytesIO):
+        body.seek(0)
+    elif not isinstance(body, bytearray | memoryview | list):
+        body = iter([b"0123", b"", b"456789"])
+    cci.upload_object("object", body)
+    assert store.raw_get("object").body == b"0123456789"
+
+
+def test_a_file_is_sent_from_where_it_stands(cci: Any) -> None:
+    file = io.BytesIO(b"skipped|sent")
+    file.seek(8)
+    cci.upload_object("object", file)
+    assert cci.download_object("object") == b"sent"
+
+
+@pytest.mark.parametrize("body", ["text", 5, None, [1, 2]], ids=repr)
+def test_what_has_no_bytes_is_refused(cci: Any, body: Any) -> None:
+    cci.upload_object("object", b"old")
+    with pytest.raises(InvalidArgumentError, match="byte"):
+        cci.upload_object("object", body)
+    assert cci.download_object("object") == b"old"
+
+
+def test_a_body_that_fails_leaves_the_old_object(cci: Any) -> None:
+    def failing() -> Any:
+        yield b"new"
+        raise RuntimeError("the disk fell out")
+
+    cci.upload_object("object", b"old")
+    with pytest.raises(RuntimeError, match="fell out"):
+        cci.upload_object("object", failing())
+    assert cci.download_object("object") == b"old"
+
+
+@pytest.mark.parametrize("name", ["/branch/object", "//branch//object", "branch/object"])
+def test_slashes_are_cleaned(store: Any, name: str) -> None:
+    cci = store.interface()
+    cci.upload_object(name, b"body")
+    assert store.raw_keys() == ["branch/object"]
+    assert cci.download_object(name) == b"body"
+    assert cci.exists_object(name)
+
+
+def test_metadata_is_text_in_lower_case(cci: Any) -> None:
+    cci.upload_object("object", b"body", Subject="s01", runs=3, done=True)
+    with cci.download_stream("object") as stream:
+        assert stream.metadata["subject"] == "s01"
+        assert stream.metadata["runs"] == "3"
+        assert stream.metadata["done"] == "True"
+
+
+@pytest.mark.parametrize("value", [b"bytes", ["list"], {"a": 1}], ids=repr)
+def test_metadata_that_is_no_text_is_refused(cci: Any, value: Any) -> None:
+    with pytest.raises(MetadataError, match="subject"):
+        cci.upload_object("object", b"body", subject=value)
+    assert not cci.exists_object("object")
+
+
+def test_metadata_given_twice_is_refused(cci: Any) -> None:
+    with pytest.raises(MetadataError, match="twice"):
+        cci.upload_object("object", b"body", Run="1", run="2")
+
+
+def test_a_stream_reads_and_seeks(cci: Any) -> None:
+    body = bytes(range(256)) * 300
+    cci.upload_object("object", body)
+    with cci.download_stream("object") as stream:
+        assert stream.size == len(body)
+        assert stream.content.read(10) == body[:10]
+        assert stream.content.tell() == 10
+        stream.content.seek(-5, io.SEEK_END)
+        assert stream.content.read() == body[-5:]
+        stream.content.seek(1000)
+        out = bytearray(50)
+        assert stream.content.readinto(out) == 50
+        assert out == body[1000:1050]
+        assert stream.content.read() == body[1050:]
+        assert stream.content.read() == b""
+
+
+def test_missing_objects(cci: Any) -> None:
+    assert cci.exists_object("nothing") is False
+    with pytest.raises(ObjectNotFoundError, match="nothing"):
+        cci.exists_object("nothing", raise_err=True)
+    for download in (
+        cci.download_object,
+        cci.download_stream,
+        cci.download_json,
+        cci.download_pickle,
+        cci.download_npy_array,
+        cci.download_raw_array,
+        cci.download_dask_array,
+        cci.download_sparse_array,
+        cci.cloud2dict,
+    ):
+        with pytest.raises(FileNotFoundError, match="nothing"):
+            download("nothing")
+
+
+def test_a_branch_is_no_object(cci: Any) -> None:
+    cci.upload_object("branch/object", b"body")
+    assert not cci.exists_object("branch")
+    with pytest.raises(ObjectNotFoundError):
+        cci.download_object("branch")
+
+
+def test_objects_in_another_bucket_are_told_apart(store: Any) -> None:
+    cci = store.interface()
+    other = store.fresh_bucket()
+    store.raw_put("object", b"body", bucket=other)
+    assert not cci.exists_object("object")
+    assert cci.exists_object("object", bucket_name=other)
+
+
+@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, "ü"]}, [], "text", 3, True], ids=repr)
+def test_json(cci: Any, value: Any) -> None:
+    cci.upload_json("metadata.json", value, note="n")
+    assert cci.download_json("metadata.json") == value
+
+
+def test_what_is_no_json(cci: Any) -> None:
+    with pytest.raises(TypeError):
+        cci.upload_json("object", {"a": object()})
+    assert not cci.exists_object("object")
+    for body in (b"{", b"\xff\xfe", b""):
+        cci.upload_object("object", body)
+        with pytest.raises(IntegrityError, match="object"):
+            cci.download_json("object")
+
+
+def test_pickle(cci: Any) -> None:
+    value = {"set": {1, 2}, "path": Path("a")}
+    cci.upload_pickle("object", value)
+    assert cci.download_pickle("object") == value
+
+
+def test_a_cut_pickle(cci: Any) -> None:
+    cci.upload_object("object", pickle.dumps(list(range(100)))[:50])
+    with pytest.raises(IntegrityError, match="object"):
+        cci.download_pickle("object")
+
+
+def test_files(cci: Any, tmp_path: Path) -> None:
+    source = tmp_path / "a file.bin"
+    source.write_bytes(bytes(range(256)) * 100)
+    cci.upload_from_file(str(source), "files/one", ExtraArgs={"Metadata": {"run": "1"}})
+    target = tmp_path / "back.bin"
+    target.write_bytes(b"old and longer" * 5000)
+    cci.download_to_file("files/one", target)
+    assert target.read_bytes() == source.read_bytes()
+    with cci.download_stream("files/one") as stream:
+        assert stream.metadata["run"] == "1"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "a file.bin",
+        "back.bin",
+    ]
+
+
+def test_a_file_without_object_name_keeps_its_own(cci: Any, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"body")
+    cci.upload_from_file(str(source))
+    assert cci.download_object(str(source)) == b"body"
+
+
+def test_a_failed_download_leaves_the_old_file(cci: Any, tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(ObjectNotFoundError):
+        cci.download_to_file("nothing", target)
+    assert target.read_bytes() == b"old"
+    cci.upload_object("object", b"body")
+    with pytest.raises(FileNotFoundError):
+        cci.download_to_file("object", tmp_path / "no" / "such" / "directory")
+    with pytest.raises(IsADirectoryError):
+        cci.download_to_file("object", tmp_path)
+
+
+def test_missing_files_are_refused(cci: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        cci.upload_from_file(tmp_path / "nothing", "object")
+    assert not cci.exists_object("object")
+
+
+def test_extra_args_that_would_be_ignored_are_refused(cci: Any, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"body")
+    with pytest.raises(InvalidArgumentError, match="StorageClass"):
+        cci.upload_from_file(source, "object", ExtraArgs={"StorageClass": "GLACIER"})
+
+
+def test_threads_are_checked(cci: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="threads"):
+        cci.upload_object("object", b"body", threads=0)
+
+
+def test_interfaces_pickle(store: Any, cci: Any) -> None:
+    cci.upload_object("object", b"body")
+    again = pickle.loads(pickle.dumps(cci))
+    assert again.download_object("object") == b"body"
+    assert again.bucket_name == cci.bucket_name
+
+
+def test_no_secret_shows(cci: Any, store: Any) -> None:
+    secret = store.connection().get("SECRET_KEY", "no secret here")
+    for text in (repr(cci), str(cci), repr(cci.backend_interface), repr(vars(cci))):
+        assert secret not in text
+        assert "obviously fake" not in text

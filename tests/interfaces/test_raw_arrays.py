@@ -1,0 +1,258 @@
+"""numpy arrays up and down: every dtype, layout and codec."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    UnsupportedDtypeError,
+)
+from tests.interfaces.arrays import DTYPES, LAYOUTS, assert_same, sample
+
+CODECS = [True, False, None, "gzip", "Zlib", "BZ2", "Zstd", "LZ4"]
+
+
+@pytest.mark.parametrize("compression", CODECS, ids=str)
+def test_codecs(cci: Any, compression: Any) -> None:
+    array = sample("<f8", (20, 30))
+    cci.upload_raw_array("branch/array", array, compression=compression)
+    assert_same(cci.download_raw_array("branch/array"), array)
+
+
+@pytest.mark.parametrize("compression", [True, False], ids=["compressed", "raw"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(store: Any, dtype: str, compression: bool) -> None:
+    cci = store.interface()
+    array = sample(dtype)
+    cci.upload_raw_array("array", array, compression=compression)
+    assert_same(cci.download_raw_array("array"), array)
+    assert store.raw_get("array").metadata["dtype"] == np.dtype(dtype).str
+
+
+@pytest.mark.parametrize("compression", [True, False, "Zstd"], ids=str)
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_layouts(store: Any, layout: str, compression: Any) -> None:
+    cci = store.interface()
+    array = LAYOUTS[layout]
+    before = array.copy()
+    cci.upload_raw_array("array", array, compression=compression)
+    assert_same(cci.download_raw_array("array"), array)
+    assert np.array_equal(array.view("V"), before.view("V")) if array.ndim else True
+    shape = store.raw_get("array").metadata["shape"]
+    assert shape == ",".join(map(str, array.shape))
+
+
+def test_bfloat16(cci: Any) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.arange(6).astype(ml_dtypes.bfloat16)
+    cci.upload_raw_array("array", array)
+    assert_same(cci.download_raw_array("array"), array)
+
+
+def test_memory_maps(cci: Any, tmp_path: Any) -> None:
+    np.save(tmp_path / "array.npy", sample("<f4", (50, 60)))
+    array = np.load(tmp_path / "array.npy", mmap_mode="r")
+    cci.upload_raw_array("array", array)
+    assert_same(cci.download_raw_array("array"), np.asarray(array))
+
+
+def test_scalars_and_lists_are_arrays(cci: Any) -> None:
+    cci.upload_raw_array("scalar", np.float32(2.5))
+    assert_same(cci.download_raw_array("scalar"), np.array(2.5, "f4"))
+    cci.upload_raw_array("list", [[1, 2], [3, 4]])
+    assert_same(cci.download_raw_array("list"), np.array([[1, 2], [3, 4]]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([1, "a", None], dtype=object),
+        np.zeros(2, [("a", "O")]),
+        np.ma.masked_array([1, 2], [True, False]),
+        [[1, 2], {"a": 1}],
+    ],
+    ids=["object", "object-field", "masked", "ragged"],
+)
+def test_what_has_no_bytes_is_refused(cci: Any, value: Any) -> None:
+    if isinstance(value, list):
+        value = np.array([{"a": 1}], dtype=object)
+    old = np.arange(3)
+    cci.upload_raw_array("array", old)
+    with pytest.raises(UnsupportedDtypeError):
+        cci.upload_raw_array("array", value)
+    with pytest.raises(UnsupportedDtypeError):
+        cci.upload_npy_array("array", value)
+    with pytest.raises(UnsupportedDtypeError):
+        cci.dict2cloud("branch", {"good": old, "bad": {"leaf": value}})
+    assert_same(cci.download_raw_array("array"), old)
+    assert not cci.exists_object("branch/good")
+
+
+def test_unknown_codecs_are_refused(cci: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="nosuchcodec"):
+        cci.upload_raw_array("array", np.arange(3), compression="nosuchcodec")
+    assert not cci.exists_object("array")
+
+
+def test_metadata_rides_along(cci: Any) -> None:
+    cci.upload_raw_array("array", np.arange(3), subject="s01")
+    with cci.download_stream("array") as stream:
+        assert stream.metadata["subject"] == "s01"
+        assert stream.metadata["shape"] == "3"
+
+
+@pytest.mark.parametrize("name", ["dtype", "shape", "Order", "compression"])
+def test_metadata_that_describes_the_array_is_refused(cci: Any, name: str) -> None:
+    if name == "compression":
+        with pytest.raises(InvalidArgumentError):
+            cci.upload_raw_array("array", np.arange(3), compression="mine")
+        return
+    with pytest.raises(MetadataError, match=name):
+        cci.upload_raw_array("array", np.arange(3), **{name: "mine"})
+    assert not cci.exists_object("array")
+
+
+def test_the_old_gzip_argument(cci: Any) -> None:
+    for flag, stored in ((True, "gzip"), (False, "False")):
+        with pytest.warns(DeprecationWarning, match="compression="):
+            cci.upload_raw_array("array", np.arange(3), gzip=flag)
+        with cci.download_stream("array") as stream:
+            assert stream.metadata["compression"] == stored
+            assert "gzip" not in stream.metadata
+        assert_same(cci.download_raw_array("array"), np.arange(3))
+
+
+def test_the_options_choose_the_codec(
+    store: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value, stored in (
+        ("COTTONCANDY_COMPRESSION_SMALL_ARRAY", "Zstd", "Zstd"),
+        ("COTTONCANDY_COMPRESSION_DO_COMPRESSION", "False", "False"),
+    ):
+        monkeypatch.setenv(name, value)
+        cci = store.interface()
+        cci.upload_raw_array("array", np.arange(3))
+        assert store.raw_get("array").metadata["compression"] == stored
+
+
+SELECTIONS = [
+    np.s_[3],
+    np.s_[-1],
+    np.s_[2:5],
+    np.s_[::2, 1:3],
+    np.s_[..., 0],
+    np.s_[:, ::-1, 2],
+    np.s_[1, 2, 3],
+    np.s_[5:2],
+    np.s_[None, 1:2],
+    np.s_[:],
+    (),
+]
+
+
+@pytest.mark.parametrize("compression", [False, "gzip"], ids=["raw", "gzip"])
+@pytest.mark.parametrize("selection", SELECTIONS, ids=repr)
+def test_selections(cci: Any, selection: Any, compression: Any) -> None:
+    array = sample(">i4", (6, 7, 8))
+    cci.upload_raw_array("array", array, compression=compression)
+    expected = np.array(array[selection], dtype=array.dtype)
+    assert_same(cci.download_raw_array("array", selection=selection), expected)
+
+
+@pytest.mark.parametrize("compression", [False, "gzip"], ids=["raw", "gzip"])
+def test_selections_that_do_not_fit(cci: Any, compression: Any) -> None:
+    cci.upload_raw_array("array", np.zeros((3, 4)), compression=compression)
+    for selection in (np.s_[3], np.s_[0, 0, 0], np.s_[..., ...]):
+        with pytest.raises(IndexError):
+            cci.download_raw_array("array", selection=selection)
+    for selection in ([0, 1], np.array([True, False, True]), np.s_[:, [0, 2]]):
+        with pytest.raises(InvalidArgumentError, match="download"):
+            cci.download_raw_array("array", selection=selection)
+
+
+def test_unknown_options_are_refused(cci: Any) -> None:
+    cci.upload_raw_array("array", np.arange(3))
+    with pytest.raises(InvalidArgumentError, match="selction"):
+        cci.download_raw_array("array", selction=np.s_[1])
+
+
+def test_npy(cci: Any) -> None:
+    for array in (LAYOUTS["C"], LAYOUTS["F"], LAYOUTS["structured"], LAYOUTS["0-d"]):
+        cci.upload_npy_array("array.npy", array, subject="s01")
+        result = cci.download_npy_array("array.npy")
+        assert result.dtype == array.dtype
+        assert result.tobytes() == array.tobytes()
+        assert result.shape == array.shape
+
+
+def test_what_is_no_npy(cci: Any) -> None:
+    for body in (b"", b"\x93NUMPY", b"nonsense" * 10):
+        cci.upload_object("object", body)
+        with pytest.raises(IntegrityError, match="object"):
+            cci.download_npy_array("object")
+
+
+# -- what may have happened to an object, whoever wrote it ---------------------------------------
+
+GOOD = {"dtype": "<i4", "shape": "2,3", "compression": "False", "order": "C"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"shape": "-1"}, MetadataError),
+        ({"shape": "2,x"}, MetadataError),
+        ({"shape": "1000000000"}, IntegrityError),
+        ({"shape": "99999999999999999999,99999999999999999999"}, MetadataError),
+        ({"shape": "2,2"}, IntegrityError),
+        ({"shape": None}, MetadataError),
+        ({"dtype": None}, MetadataError),
+        ({"dtype": "|O"}, MetadataError),
+        ({"dtype": "nonsense"}, MetadataError),
+        ({"dtype": "<f8"}, IntegrityError),
+        ({"order": "X"}, MetadataError),
+        ({"compression": "gzip"}, IntegrityError),
+        ({"compression": "nosuchcodec"}, MetadataError),
+    ],
+    ids=repr,
+)
+def test_nonsense_is_told(store: Any, change: dict[str, str | None], error: type) -> None:
+    metadata = {name: value for name, value in (GOOD | change).items() if value is not None}
+    store.raw_put("array", np.arange(6, dtype="<i4").tobytes(), metadata)
+    with pytest.raises(error, match="array"):
+        store.interface().download_raw_array("array")
+
+
+def test_a_changed_byte_is_told(store: Any) -> None:
+    cci = store.interface()
+    cci.upload_raw_array("array", np.arange(100), compression=False)
+    body, metadata = store.raw_get("array")
+    store.raw_put("array", body[:50] + bytes([body[50] ^ 1]) + body[51:], metadata)
+    with pytest.raises(IntegrityError, match="array"):
+        cci.download_raw_array("array")
+
+
+def test_old_objects_without_a_checksum(store: Any) -> None:
+    array = np.arange(6, dtype="<i4").reshape(2, 3)
+    for metadata in (GOOD, GOOD | {"compression": "None"}):
+        store.raw_put("array", array.tobytes(), metadata)
+        assert_same(store.interface().download_raw_array("array"), array)
+    store.raw_put("array", array.tobytes("F"), GOOD | {"order": "F"})
+    result = store.interface().download_raw_array("array")
+    assert np.array_equal(result, array)
+    assert result.flags.writeable
+
+
+def test_no_warnings_are_hidden(store: Any) -> None:
+    cci = store.interface()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cci.upload_raw_array("array", np.asfortranarray(np.eye(3)))
+        cci.download_raw_array("array")
