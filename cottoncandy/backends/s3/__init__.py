@@ -1,0 +1,8 @@
+"""S3 and everything that speaks it: AWS, Ceph, MinIO, Wasabi.
+
+Bodies travel through obstore, everything else (and what obstore can't say) through boto3.
+"""
+
+from cottoncandy.backends.s3._backend import S3Backend
+
+__all__ = ["S3Backend"]

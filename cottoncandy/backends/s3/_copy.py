@@ -1,0 +1,190 @@
+"""Copies within the store, and who may do what with an object."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import botocore.exceptions as boto
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import PutResult
+from cottoncandy.backends.s3._buckets import Buckets
+from cottoncandy.backends.s3._connection import Connection
+from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.backends.s3._keys import check_key
+from cottoncandy.backends.s3._names import NameProbe
+from cottoncandy.backends.s3._objects import Objects
+from cottoncandy.backends.s3._upload import MultipartUpload
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    CottonCandyError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreError,
+)
+
+__all__ = ["Copies"]
+
+logger = logging.getLogger(__name__)
+
+# The server moves the bytes, so parts may be large; S3's own limit for one is 5 GiB.
+_COPY_PART_BYTES = 512 * MiB
+
+# What a multipart copy must say anew, because it makes a new object.
+_HEADERS = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "StorageClass",
+)
+
+
+class Copies:
+    """Server-side copies of one connection."""
+
+    def __init__(self, connection: Connection, buckets: Buckets, objects: Objects) -> None:
+        self._connection = connection
+        self._buckets = buckets
+        self._objects = objects
+        self._names = NameProbe(connection)
+
+    def copy(
+        self, bucket: str, source: str, dest_bucket: str, dest: str, *, overwrite: bool
+    ) -> PutResult:
+        """Copy metadata, content type and ACL with the bytes, which stay on the server."""
+        check_key(source)
+        check_key(dest, writing=True)
+        origin = Where(self._connection.endpoint, bucket, source)
+        target = Where(self._connection.endpoint, dest_bucket, dest)
+        self._names.require(target)
+        head = self._head(origin)
+        if not overwrite:
+            self._objects.require_absent(dest_bucket, dest)
+        if origin == target:
+            return PutResult(head.get("ETag"))
+        try:
+            if head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes:
+                result = self._copy_whole(origin, target, head, overwrite)
+            else:
+                result = self._copy_parts(origin, target, head, overwrite)
+        except ObjectChangedError as exc:
+            raise self._conflict(origin, target, overwrite) from exc
+        self._copy_acl(origin, target)
+        return result
+
+    def _head(self, where: Where) -> Mapping[str, Any]:
+        client = self._connection.client
+        try:
+            with translated(where):
+                head: Mapping[str, Any] = client.head_object(Bucket=where.bucket, Key=where.key)
+        except ObjectNotFoundError:
+            self._buckets.require(where.bucket or "")
+            raise
+        return head
+
+    def _copy_whole(
+        self, origin: Where, target: Where, head: Mapping[str, Any], overwrite: bool
+    ) -> PutResult:
+        request: dict[str, Any] = {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
+        client = self._connection.client
+        if not overwrite and self._connection.on_aws and _takes_condition(client):
+            request["IfNoneMatch"] = "*"
+        with translated(target):
+            answer = client.copy_object(
+                Bucket=target.bucket,
+                Key=target.key,
+                CopySource={"Bucket": origin.bucket, "Key": origin.key},
+                **request,
+            )
+        return PutResult(answer["CopyObjectResult"].get("ETag"), answer.get("VersionId"))
+
+    def _copy_parts(
+        self, origin: Where, target: Where, head: Mapping[str, Any], overwrite: bool
+    ) -> PutResult:
+        settings = self._connection.options.settings
+        size = head["ContentLength"]
+        part = max(
+            min(_COPY_PART_BYTES, settings.max_put_size_bytes),
+            -(-size // settings.max_mpu_parts),
+            settings.min_mpu_size_bytes,
+        )
+        begin = {name: head[name] for name in _HEADERS if head.get(name)}
+        upload = MultipartUpload(
+            self._connection, target, {**begin, "Metadata": head.get("Metadata", {})}
+        )
+        return upload.copy(
+            {"Bucket": origin.bucket or "", "Key": origin.key or ""},
+            head.get("ETag"),
+            ((start, min(start + part, size)) for start in range(0, size, part)),
+            threads=4,
+            create=not overwrite and self._connection.on_aws,
+        )
+
+    @staticmethod
+    def _conflict(origin: Where, target: Where, overwrite: bool) -> CottonCandyError:
+        if not overwrite:
+            return ObjectExistsError(
+                f"{target} exists (or {origin} was replaced meanwhile); pass overwrite=True to "
+                f"replace it"
+            )
+        return ObjectChangedError(f"{origin} was replaced while it was copied; try again")
+
+    # -- permissions -----------------------------------------------------------------------------
+
+    def _copy_acl(self, origin: Where, target: Where) -> None:
+        """Give the copy the ACL of its source: CopyObject makes it private."""
+        bucket = target.bucket or ""
+        if not self._buckets.takes_acls(bucket):
+            return
+        client = self._connection.client
+        try:
+            acl = client.get_object_acl(Bucket=origin.bucket, Key=origin.key)
+            owner = acl.get("Owner", {})
+            if _is_private(acl):
+                return
+            client.put_object_acl(
+                Bucket=bucket,
+                Key=target.key,
+                AccessControlPolicy={"Owner": owner, "Grants": acl["Grants"]},
+            )
+        except boto.ClientError as exc:
+            # The bytes are there; where ACLs can't be read or set, the bucket's policy decides.
+            failure = failure_of(exc)
+            logger.info("the ACL of %s was not copied to %s: %s", origin, target, failure.code)
+        except boto.BotoCoreError:
+            with translated(target):
+                raise
+
+    def owner(self, bucket: str, key: str) -> Mapping[str, str]:
+        """Return who owns an object, by its ACL or by what s3cmd noted in its metadata."""
+        check_key(key)
+        where = Where(self._connection.endpoint, bucket, key)
+        try:
+            with translated(where):
+                acl = self._connection.client.get_object_acl(Bucket=bucket, Key=key)
+        except (AccessDeniedError, StoreError):
+            noted = self._objects.head(bucket, key).metadata or {}
+            if "s3cmd-attrs" not in noted:
+                raise
+            fields = (field.partition(":") for field in noted["s3cmd-attrs"].split("/"))
+            return {name: value for name, _, value in fields}
+        owner: dict[str, str] = dict(acl.get("Owner", {}))
+        return owner
+
+
+def _is_private(acl: Mapping[str, Any]) -> bool:
+    """Tell whether only the owner has a grant."""
+    owner = acl.get("Owner", {}).get("ID")
+    grants = acl.get("Grants", ())
+    return all(grant.get("Grantee", {}).get("ID") == owner for grant in grants)
+
+
+def _takes_condition(client: Any) -> bool:
+    """Tell whether this botocore knows CopyObject's If-None-Match."""
+    shape = client.meta.service_model.operation_model("CopyObject").input_shape
+    return "IfNoneMatch" in shape.members

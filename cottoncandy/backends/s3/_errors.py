@@ -1,0 +1,324 @@
+"""The errors of obstore and botocore, said once in ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import botocore.exceptions as boto
+import urllib3.exceptions
+from boto3.exceptions import Boto3Error
+from obstore import exceptions as obs
+
+from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketExistsError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
+    ConfigurationError,
+    CottonCandyError,
+    CredentialsError,
+    IntegrityError,
+    InvalidNameError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
+
+__all__ = ["Failure", "Where", "failure_of", "from_failure", "scrub", "translate", "translated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a request was about, for messages."""
+
+    endpoint: str
+    bucket: str | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.key is not None:
+            parts.append(f"object '{self.key}'")
+        if self.bucket is not None:
+            parts.append(f"bucket '{self.bucket}'")
+        return f"{' in '.join(parts) or 'the store'} at {self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What can be known of a failed request: HTTP status, S3's error code, its words."""
+
+    status: int = 0
+    code: str = ""
+    words: str = ""
+
+
+#: S3's error code -> our class and what to do. ``{where}`` names object, bucket and endpoint.
+CODES: dict[str, tuple[type[CottonCandyError], str]] = {
+    "NoSuchKey": (ObjectNotFoundError, "there is no {where}; look for it with cci.glob or cci.ls"),
+    "NoSuchVersion": (ObjectNotFoundError, "there is no such version of {where}"),
+    "NoSuchBucket": (
+        BucketNotFoundError,
+        "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, and "
+        "cci.create_bucket() makes one",
+    ),
+    "InvalidBucketName": (InvalidNameError, "'{bucket}' is no valid name for a bucket: {words}"),
+    "KeyTooLongError": (InvalidNameError, "the name of {where} is too long for the store"),
+    "XMinioInvalidObjectName": (InvalidNameError, "the store refuses the name of {where}"),
+    "InvalidObjectName": (InvalidNameError, "the store refuses the name of {where}"),
+    "InvalidURI": (InvalidNameError, "the store refuses the name of {where}"),
+    "MetadataTooLarge": (MetadataError, "{where}: more metadata than the store takes"),
+    "BucketAlreadyExists": (
+        BucketExistsError,
+        "bucket '{bucket}' exists already, maybe in somebody else's account; choose another name",
+    ),
+    "BucketAlreadyOwnedByYou": (BucketExistsError, "you have a bucket '{bucket}' already"),
+    "BucketNotEmpty": (
+        BucketNotEmptyError,
+        "bucket '{bucket}' holds objects (or versions of deleted ones); delete them first",
+    ),
+    "PreconditionFailed": (ObjectChangedError, "{where} was replaced meanwhile; read it again"),
+    "ConditionalRequestConflict": (
+        ObjectChangedError,
+        "somebody else writes {where} at this moment; try again",
+    ),
+    "InvalidRange": (ObjectChangedError, "{where} is shorter now than it was when it was opened"),
+    "QuotaExceeded": (StorageFullError, "the quota for {where} is exhausted; nothing was changed"),
+    "StorageFull": (StorageFullError, "the store is full; {where} was not changed"),
+    "XMinioStorageFull": (StorageFullError, "the store is full; {where} was not changed"),
+    "InsufficientCapacity": (StorageFullError, "the store is full; {where} was not changed"),
+    "EntityTooLarge": (StoreError, "{where} is larger than the store takes in one piece"),
+    "InvalidObjectState": (
+        StoreError,
+        "{where} is archived and can't be read before it is restored (RestoreObject)",
+    ),
+    "RequestTimeout": (StoreTimeoutError, "{where}: the store waited too long for our bytes"),
+    "BadDigest": (IntegrityError, "{where}: the bytes that arrived are not those that were sent"),
+    "InvalidDigest": (IntegrityError, "{where}: the store can't make sense of the checksum"),
+    "XAmzContentSHA256Mismatch": (
+        IntegrityError,
+        "{where}: the bytes that arrived are not those that were sent",
+    ),
+    "IncompleteBody": (IntegrityError, "{where}: fewer bytes arrived than were announced"),
+    "InvalidAccessKeyId": (
+        CredentialsError,
+        "the store at {endpoint} does not know the access key; check ACCESS_KEY (or [login] "
+        "access_key in the options file) and endpoint_url",
+    ),
+    "SignatureDoesNotMatch": (
+        CredentialsError,
+        "the store at {endpoint} knows the access key, and the secret key does not match it; "
+        "check SECRET_KEY (or [login] secret_key in the options file)",
+    ),
+    "RequestTimeTooSkewed": (
+        CredentialsError,
+        "the clocks of this machine and of {endpoint} differ too much; set yours",
+    ),
+    "AccessDenied": (
+        AccessDeniedError,
+        "access denied to {where}; ask the bucket's owner for the permission, or check whose "
+        "credentials you use",
+    ),
+}
+_EXPIRED = (
+    CredentialsError,
+    "the credentials for {endpoint} have expired or are not valid there ({code}); get new ones",
+)
+for _code in (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidSecurity",
+    "NotSignedUp",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "AuthorizationHeaderMalformed",
+    "CredentialsNotSupported",
+    "InvalidAccessKey",
+):
+    CODES[_code] = _EXPIRED
+for _code in ("AllAccessDisabled", "AccountProblem", "UnauthorizedAccess", "Forbidden"):
+    CODES[_code] = CODES["AccessDenied"]
+
+_STATUS: dict[int, str] = {
+    401: "AccessDenied",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    412: "PreconditionFailed",
+    416: "InvalidRange",
+    507: "StorageFull",
+}
+_UNREACHABLE = (
+    "nobody answers at {endpoint}; check endpoint_url (host, port, http or https) and the network"
+)
+_TIMED_OUT = (
+    "{where}: no answer within the timeout; try again, or allow more with "
+    "config=botocore.config.Config(read_timeout=…)"
+)
+_BROKEN = "{where}: the connection ended before the whole body had arrived; try again"
+
+_HTTP_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+_SECRET = re.compile(
+    r"(?i)(x-amz-(?:signature|credential|security-token)|signature|credential|authorization"
+    r"|secret[a-z_]*|session_?token)(\"?\s*[=:]\s*)\S+"
+)
+
+
+def failure_of(exc: BaseException) -> Failure:
+    """Read status, code and words out of an error of either library."""
+    if isinstance(exc, boto.ClientError):
+        error = exc.response.get("Error", {})
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = str(error.get("Code", ""))
+        # An answer without a body (HEAD) has the status where the code should be.
+        return Failure(status, "" if code.isdigit() else code, str(error.get("Message", "")))
+    text = str(exc)
+    status_found, code_found = _HTTP_STATUS.search(text), _CODE.search(text)
+    words = _MESSAGE.search(text)
+    return Failure(
+        int(status_found[1]) if status_found else 0,
+        code_found[1] if code_found else "",
+        words[1] if words else "",
+    )
+
+
+def translate(exc: BaseException, where: Where) -> CottonCandyError | None:
+    """Return our error for one of obstore's or botocore's; None for any other."""
+    if isinstance(exc, (boto.BotoCoreError, boto.ClientError, Boto3Error)):
+        return _of_boto(exc, where)
+    if isinstance(exc, urllib3.exceptions.HTTPError):
+        return StoreError(_BROKEN.format(where=where))
+    if isinstance(exc, (obs.BaseError, FileNotFoundError)) or _is_panic(exc):
+        return _of_obstore(exc, where)
+    return None
+
+
+@contextmanager
+def translated(where: Where) -> Iterator[None]:
+    """Turn the libraries' errors into ours; others pass."""
+    try:
+        yield
+    except CottonCandyError:
+        raise
+    except BaseException as exc:
+        error = translate(exc, where)
+        if error is None:
+            raise
+        raise error from exc
+
+
+def _is_panic(exc: BaseException) -> bool:
+    # It has no importable name, and derives from BaseException.
+    return type(exc).__name__ == "PanicException"
+
+
+def from_failure(failure: Failure, where: Where) -> CottonCandyError:
+    """Return our error for what an answer said."""
+    code = failure.code if failure.code in CODES else ""
+    if not code and failure.status in _STATUS:
+        code = _STATUS[failure.status]
+        if code == "NoSuchKey" and where.key is None:
+            code = "NoSuchBucket"
+    words = scrub(failure.words)
+    if code:
+        cls, template = CODES[code]
+        return cls(
+            template.format(
+                where=where,
+                bucket=where.bucket,
+                endpoint=where.endpoint,
+                words=words or failure.code,
+                code=failure.code,
+            )
+        )
+    said = " ".join(part for part in (str(failure.status or ""), failure.code, words) if part)
+    advice = "try again later" if failure.status in (429, 500, 502, 503, 504) else "see its reason"
+    return StoreError(f"{where}: the store answered {said or 'with an error'}; {advice}")
+
+
+def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
+    if isinstance(exc, boto.ClientError):
+        return from_failure(failure_of(exc), where)
+    if isinstance(exc, (boto.NoCredentialsError, boto.PartialCredentialsError)):
+        return CredentialsError(NO_CREDENTIALS)
+    if isinstance(
+        exc,
+        (
+            boto.CredentialRetrievalError,
+            boto.TokenRetrievalError,
+            boto.RefreshWithMFAUnsupportedError,
+        ),
+    ):
+        return CredentialsError(f"boto3 could not get credentials: {scrub(str(exc))}")
+    if isinstance(exc, (boto.ConnectTimeoutError, boto.ReadTimeoutError)):
+        return StoreTimeoutError(_TIMED_OUT.format(where=where))
+    if isinstance(exc, (boto.IncompleteReadError, boto.ResponseStreamingError)):
+        return IntegrityError(_BROKEN.format(where=where))
+    if isinstance(exc, (boto.ChecksumError, boto.FlexibleChecksumError)):
+        return IntegrityError(f"{where}: the checksum of the body does not match")
+    if isinstance(exc, (boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)):
+        reason = "" if type(exc) is boto.EndpointConnectionError else f" ({scrub(str(exc))})"
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint) + reason)
+    if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
+    if isinstance(exc, boto.ParamValidationError):
+        if where.key is None and where.bucket is not None:
+            return InvalidNameError(f"'{where.bucket}' is no valid name for a bucket")
+        return ConfigurationError(f"{where}: {scrub(str(exc))}")
+    return ConfigurationError(f"boto3 can't work with these options: {scrub(str(exc))}")
+
+
+def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
+    failure = failure_of(exc)
+    if failure.status or failure.code:
+        if isinstance(exc, obs.AlreadyExistsError):
+            return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+        return from_failure(failure, where)
+    text = str(exc)
+    by_class: tuple[tuple[type[Exception], str], ...] = (
+        (FileNotFoundError, "NoSuchKey"),
+        (obs.PermissionDeniedError, "AccessDenied"),
+        (obs.UnauthenticatedError, "AccessDenied"),
+        (obs.PreconditionError, "PreconditionFailed"),
+    )
+    for cls, code in by_class:
+        if isinstance(exc, cls):
+            return from_failure(Failure(0, code), where)
+    if isinstance(exc, obs.AlreadyExistsError):
+        return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+    if isinstance(exc, obs.InvalidPathError):
+        return InvalidNameError(f"the S3 client can't say the name of {where}")
+    if isinstance(exc, obs.UnknownConfigurationKeyError):
+        return ConfigurationError(f"the installed obstore is too old or too new: {text[:200]}")
+    if "CredentialsError" in text or "NoCredentials" in text or "credentials" in text[:200]:
+        return CredentialsError(NO_CREDENTIALS)
+    if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
+        return StoreTimeoutError(_TIMED_OUT.format(where=where))
+    if "kind: Connect" in text or "ConnectError" in text:
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
+    if "NotPartial" in text or "non-partial" in text or "UnexpectedRange" in text:
+        return IntegrityError(
+            f"{where}: the server (or a proxy before it) did not answer with the range of bytes "
+            f"that was asked for"
+        )
+    if "kind: Decode" in text or "kind: Interrupted" in text or "kind: Request" in text:
+        return IntegrityError(_BROKEN.format(where=where))
+    return StoreError(f"{where}: {scrub(text.split('Debug source')[0].strip())[:300]}")
+
+
+def scrub(text: str) -> str:
+    """Return a text without the values of signatures, credentials and tokens in it."""
+    return _SECRET.sub(r"\1\2***", text)

@@ -1,0 +1,259 @@
+"""Objects: opening and storing them, by whichever client can say what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeVar
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer
+from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
+from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
+from cottoncandy.backends.s3._connection import Connection, native_runtime_usable
+from cottoncandy.backends.s3._errors import Where, failure_of
+from cottoncandy.backends.s3._keys import check_key, check_metadata, plain_key, plain_metadata
+from cottoncandy.backends.s3._names import NameProbe
+from cottoncandy.backends.s3._plane import (
+    Answer,
+    BotoPlane,
+    NativePlane,
+    Plane,
+    UnreadableHeadersError,
+    is_range_refusal,
+)
+from cottoncandy.backends.s3._reader import S3Reader
+from cottoncandy.backends.s3._upload import (
+    GATHERED_AHEAD_BYTES,
+    MultipartUpload,
+    buffer_parts,
+    checked_blocks,
+    gathered_parts,
+    part_sizes,
+)
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    CottonCandyError,
+    InvalidNameError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreError,
+)
+
+__all__ = ["Objects"]
+
+T = TypeVar("T")
+
+
+class Objects:
+    """The objects of one connection."""
+
+    def __init__(self, connection: Connection, buckets: Buckets) -> None:
+        self._connection = connection
+        self._buckets = buckets
+        self._names = NameProbe(connection)
+        self._native = NativePlane(connection)
+        self._boto = BotoPlane(connection)
+
+    def _where(self, bucket: str, key: str) -> Where:
+        return Where(self._connection.endpoint, bucket, key)
+
+    def _plane(self, bucket: str, key: str, metadata: Mapping[str, str] | None = None) -> Plane:
+        """Return the client that can say the key, the metadata and the options."""
+        if (
+            plain_key(key)
+            and (metadata is None or plain_metadata(metadata))
+            # Access points and S3 Express have names of a special kind.
+            and not (":" in bucket or bucket.endswith("--x-s3"))
+            and not self._connection.botocore_only
+            and native_runtime_usable()
+        ):
+            return self._native
+        return self._boto
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def get(self, bucket: str, key: str, *, threads: int, prefetch: bool) -> ObjectReader:
+        """Open an object with one request."""
+        check_key(key)
+        window = self._connection.options.settings.mpd_chunksize_bytes
+        plane = self._plane(bucket, key)
+        where = self._where(bucket, key)
+        first: Buffer = b""
+        try:
+            if prefetch:
+                info, first = self._first_window(plane, where, window)
+            else:
+                info = self.head(bucket, key)
+        except UnreadableHeadersError:
+            plane = self._boto
+            info, first = self._first_window(plane, where, window)
+        self._buckets.known(bucket)
+        return S3Reader(plane, where, info, first, window_bytes=window, threads=threads)
+
+    @staticmethod
+    def _first_window(plane: Plane, where: Where, window: int) -> tuple[ObjectInfo, Buffer]:
+        def load(answer: Answer) -> tuple[ObjectInfo, Buffer]:
+            if answer.start != 0:
+                raise StoreError(f"{where}: the server answered with another range")
+            return answer.info, answer.read()
+
+        try:
+            return load(plane.open(where, (0, window)))
+        except CottonCandyError as exc:
+            if not is_range_refusal(exc):
+                raise
+        # An empty object has no range to give.
+        return load(plane.open(where))
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what a HEAD says."""
+        check_key(key)
+        where = self._where(bucket, key)
+        try:
+            try:
+                info = self._plane(bucket, key).head(where)
+            except UnreadableHeadersError:
+                info = self._boto.head(where)
+        except ObjectNotFoundError:
+            # The answer to a HEAD has no body, so it doesn't say what is missing.
+            self._buckets.require(bucket)
+            raise
+        except (AccessDeniedError, StoreError) as exc:
+            if failure_of(exc.__cause__ or exc).status in (400, 401, 403):
+                self._explain(where)
+            raise
+        self._buckets.known(bucket)
+        return info
+
+    def _explain(self, where: Where) -> None:
+        """Send a GET for what a HEAD was refused: its answer says why."""
+        try:
+            self._boto.open(where, (0, 1)).read()
+        except ObjectNotFoundError:
+            raise
+        except CottonCandyError as exc:
+            if failure_of(exc.__cause__ or exc).code:
+                raise
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        body: Body,
+        *,
+        metadata: Mapping[str, str] | None,
+        acl: str | None,
+        content_type: str | None,
+        threads: int,
+        overwrite: bool,
+    ) -> PutResult:
+        """Store an object: with one request if it is small, else by multipart upload."""
+        check_key(key, writing=True)
+        checked = check_metadata(key, metadata)
+        where = self._where(bucket, key)
+        self._names.require(where)
+        create = not overwrite
+        if create and not self._connection.on_aws:
+            # Stores that don't know If-None-Match would overwrite without a word.
+            self.require_absent(bucket, key)
+
+        def single(data: Buffer) -> PutResult:
+            plane = self._plane(bucket, key, checked)
+            return self._with_acl(
+                bucket,
+                acl,
+                lambda chosen: plane.put(
+                    where,
+                    data,
+                    metadata=checked,
+                    acl=chosen,
+                    content_type=content_type,
+                    create=create,
+                ),
+            )
+
+        def multipart(parts: Iterator[memoryview], at_once: int) -> PutResult:
+            begin: dict[str, Any] = {"Metadata": checked}
+            if content_type is not None:
+                begin["ContentType"] = content_type
+            upload = self._with_acl(
+                bucket,
+                acl,
+                lambda chosen: MultipartUpload(
+                    self._connection, where, begin if chosen is None else {**begin, "ACL": chosen}
+                ),
+            )
+            conditional = create and self._connection.on_aws
+            return upload.send(parts, threads=at_once, create=conditional)
+
+        try:
+            result = self._store(body, where, single, multipart, max(threads, 1))
+        except ObjectNotFoundError as exc:
+            raise InvalidNameError(
+                f"the server does not understand the name {key!r} and refuses the object; choose "
+                f"a plainer one"
+            ) from exc
+        except CottonCandyError as exc:
+            if create and failure_of(exc.__cause__ or exc).status == 412:
+                raise self._exists(where) from exc
+            raise
+        self._buckets.known(bucket)
+        return result
+
+    def _store(
+        self,
+        body: Body,
+        where: Where,
+        single: Callable[[Buffer], PutResult],
+        multipart: Callable[[Iterator[memoryview], int], PutResult],
+        threads: int,
+    ) -> PutResult:
+        settings = self._connection.options.settings
+        if body.buffer is not None:
+            threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+            if len(body.buffer) <= max(threshold, settings.min_mpu_size_bytes):
+                return single(body.buffer)
+            sizes = part_sizes(settings, len(body.buffer), gathered=False)
+            return multipart(buffer_parts(body.buffer, sizes), threads)
+        sizes = part_sizes(settings, body.max_size, gathered=True)
+        parts = gathered_parts(checked_blocks(body, where), sizes)
+        # Two parts or the end must be seen before anything is sent.
+        begun = [part for _, part in zip(range(2), parts, strict=False)]
+        if len(begun) < 2:
+            return single(begun[0] if begun else b"")
+        at_once = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
+        return multipart(chain(_drain(begun), parts), at_once)
+
+    def _with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
+        """Send with the ACL; where the bucket refuses ACLs, without. Nothing is lost by asking."""
+        if acl is None or not self._buckets.takes_acls(bucket):
+            return send(None)
+        try:
+            return send(acl)
+        except CottonCandyError as exc:
+            if not refuses_acls(exc):
+                raise
+        self._buckets.without_acls(bucket)
+        return send(None)
+
+    def require_absent(self, bucket: str, key: str) -> None:
+        """Raise if there is such an object."""
+        where = self._where(bucket, key)
+        try:
+            self.head(bucket, key)
+        except ObjectNotFoundError:
+            return
+        raise self._exists(where)
+
+    @staticmethod
+    def _exists(where: Where) -> ObjectExistsError:
+        return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+
+
+def _drain(parts: list[memoryview]) -> Iterator[memoryview]:
+    """Yield the parts without keeping them."""
+    while parts:
+        yield parts.pop(0)

@@ -1,0 +1,147 @@
+"""What shapes a connection: arguments and settings resolved into one value that pickles."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3._credentials import KeyPair, find_key_pair
+from cottoncandy.exceptions import ConfigurationError
+from cottoncandy.options import Settings
+
+__all__ = ["S3Options"]
+
+_EXTRA = ("aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
+
+# Where AWS is, as it stands in options files since the first version; boto3 knows better (regions).
+_HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """All that shapes a connection. It pickles with the keys in it, and never shows them.
+
+    Parameters
+    ----------
+    key_pair : KeyPair, optional
+        None leaves credentials to boto3's chain.
+    endpoint_url : str, optional
+        None leaves the endpoint to boto3 (``AWS_ENDPOINT_URL_S3``, profiles, AWS).
+    config : mapping
+        What the user gave to ``botocore.config.Config``, without the signature's version.
+    signature_version : str, optional
+        None is the store's default, version 4.
+    unsigned : bool
+        Whether requests go without a signature. A flag, because botocore's mark for it is a
+        singleton that doesn't survive pickling.
+    """
+
+    settings: Settings = field(repr=False)
+    key_pair: KeyPair | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    profile_name: str | None = None
+    endpoint_url: str | None = None
+    region_name: str | None = None
+    use_ssl: bool = True
+    verify: bool | str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    signature_version: str | None = None
+    unsigned: bool = False
+
+    @classmethod
+    def of(cls, arguments: ConnectionArguments) -> Self:
+        """Resolve what the user passed and what the settings say.
+
+        Raises
+        ------
+        ConfigurationError
+            On an unknown option, a value of the wrong type, or half a pair of credentials.
+        """
+        extra = dict(arguments.extra)
+        for name in extra:
+            _check_known(name)
+        settings = arguments.settings
+        config = extra.get("config")
+        if config is not None and not isinstance(config, Config):
+            raise ConfigurationError(
+                f"config= takes a botocore.config.Config, and a {type(config).__name__} was given"
+            )
+        # What the user set, as opposed to botocore's defaults; Config.merge() reads the same.
+        given: dict[str, Any] = dict(getattr(config, "_user_provided_options", {}))
+        signature = given.pop("signature_version", None) or settings.signature_version or None
+        unsigned = signature is UNSIGNED
+        return cls(
+            settings=settings,
+            key_pair=None if unsigned else _key_pair(arguments, extra.get("profile_name")),
+            session_token=extra.get("aws_session_token"),
+            profile_name=extra.get("profile_name"),
+            endpoint_url=_endpoint(arguments),
+            region_name=extra.get("region_name"),
+            use_ssl=extra.get("use_ssl", True),
+            verify=extra.get("verify"),
+            config=given,
+            signature_version=None if unsigned else signature,
+            unsigned=unsigned,
+        )
+
+    def botocore_config(self, *, custom_endpoint: bool) -> Config:
+        """Return the user's Config on top of our defaults."""
+        options: dict[str, Any] = {
+            "connect_timeout": 5,
+            "read_timeout": 60,
+            # A dead endpoint is reported after 3.5 s on average.
+            "retries": {"mode": "standard", "total_max_attempts": 4},
+            "max_pool_connections": 32,
+            # Old servers (Ceph 16) refuse the newer checksums. Bodies are covered by the SHA-256
+            # in the signature instead, everywhere.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        options.update(self.config)
+        s3 = {"payload_signing_enabled": True, **(options.get("s3") or {})}
+        if custom_endpoint:
+            s3.setdefault("addressing_style", "path")
+        options["s3"] = s3
+        if self.unsigned:
+            options["signature_version"] = UNSIGNED
+        elif self.signature_version is not None:
+            options["signature_version"] = self.signature_version
+        return Config(**options)
+
+
+def _check_known(name: str) -> None:
+    if name in _EXTRA:
+        return
+    near = difflib.get_close_matches(name, _EXTRA, n=1, cutoff=0)
+    raise ConfigurationError(
+        f"the s3 backend takes no option {name!r}; did you mean {near[0]!r}? "
+        f"It takes {', '.join(_EXTRA)}"
+    )
+
+
+def _key_pair(arguments: ConnectionArguments, profile_name: str | None) -> KeyPair | None:
+    given = ("the arguments", arguments.access_key, arguments.secret_key)
+    if profile_name is not None and not (arguments.access_key or arguments.secret_key):
+        return None  # a profile that was asked for beats what lies in files
+    settings = arguments.settings
+    stored = ("[login] of the options file", settings.access_key, settings.secret_key)
+    return find_key_pair(given, stored)
+
+
+def _endpoint(arguments: ConnectionArguments) -> str | None:
+    for url in (arguments.endpoint_url, arguments.settings.endpoint_url):
+        if url and url.rstrip("/") != _HISTORICAL_ENDPOINT:
+            if "://" not in url:
+                raise ConfigurationError(
+                    f"endpoint_url={url!r} has no scheme; write 'https://{url}' (or 'http://…')"
+                )
+            return url.rstrip("/")
+        if url:
+            return None
+    return None

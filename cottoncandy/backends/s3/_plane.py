@@ -1,0 +1,333 @@
+"""The data plane: bodies of objects through obstore or, where it can't, through boto3.
+
+Both classes have the same three methods, so nobody else asks which one carries an object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import botocore.exceptions as boto
+import obstore
+from obstore.exceptions import GenericError
+
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy._parallel import interruptible
+from cottoncandy.backends.base import ObjectInfo, PutResult
+from cottoncandy.backends.s3._connection import Connection
+from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.exceptions import IntegrityError, ObjectChangedError
+
+__all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError"]
+
+#: Bodies are copied into place in pieces of this size while they arrive.
+PIECE_BYTES = MiB
+
+# Beyond this, an upload may take longer than the read timeout allows for an answer.
+_SLOW_UPLOAD_BYTES = MiB // 4
+
+_ATTRIBUTES = frozenset(
+    {
+        "Cache-Control",
+        "Content-Disposition",
+        "Content-Encoding",
+        "Content-Language",
+        "Content-Type",
+        "Storage-Class",
+    }
+)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class UnreadableHeadersError(Exception):
+    """obstore can't read the answer's headers; boto3 can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A GET whose head has arrived.
+
+    Parameters
+    ----------
+    info : ObjectInfo
+        Of the whole object.
+    start, stop : int
+        The range of bytes that the body is.
+    read : callable
+        Return the body at once.
+    pieces : callable
+        Iterate over the body as it arrives.
+    """
+
+    info: ObjectInfo
+    start: int
+    stop: int
+    read: Callable[[], Buffer]
+    pieces: Callable[[], Iterator[Buffer]]
+
+
+class Plane(Protocol):
+    """What carries bodies."""
+
+    def open(
+        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> Answer:
+        """Send a GET for a range (or all) of the version with that ETag (or the current one)."""
+        ...
+
+    def head(self, where: Where) -> ObjectInfo:
+        """Return what a HEAD says, metadata included."""
+        ...
+
+    def put(
+        self,
+        where: Where,
+        data: Buffer,
+        *,
+        metadata: Mapping[str, str],
+        acl: str | None,
+        content_type: str | None,
+        create: bool,
+    ) -> PutResult:
+        """Store a body with one request."""
+        ...
+
+
+class NativePlane:
+    """obstore: for keys and options that it can say."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open(
+        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> Answer:
+        options: dict[str, Any] = {}
+        if span is not None:
+            options["range"] = span
+        if etag is not None:
+            options["if_match"] = etag
+        result = self._get(where, options)
+        start, stop = result.range
+
+        def read() -> Buffer:
+            with translated(where):
+                # Speaks the buffer protocol; no copy.
+                body = memoryview(interruptible(result.bytes))
+            return _checked(body, stop - start, where)
+
+        def pieces() -> Iterator[Buffer]:
+            stream = result.stream(PIECE_BYTES)
+            while True:
+                with translated(where):
+                    piece = next(stream, None)
+                if piece is None:
+                    return
+                yield piece
+
+        return Answer(self._info(where, result), start, stop, read, pieces)
+
+    def head(self, where: Where) -> ObjectInfo:
+        return self._info(where, self._get(where, {"head": True}))
+
+    def put(
+        self,
+        where: Where,
+        data: Buffer,
+        *,
+        metadata: Mapping[str, str],
+        acl: str | None,
+        content_type: str | None,
+        create: bool,
+    ) -> PutResult:
+        attributes = dict(metadata)
+        if content_type is not None:
+            attributes["Content-Type"] = content_type
+        bucket, key = _names(where)
+        store = self._connection.store(bucket, acl=acl, slow_upload=len(data) > _SLOW_UPLOAD_BYTES)
+        with translated(where):
+            result = interruptible(
+                lambda: obstore.put(
+                    store,
+                    key,
+                    data,
+                    attributes=attributes,
+                    mode="create" if create else "overwrite",
+                    use_multipart=False,
+                )
+            )
+        return PutResult(result["e_tag"], result["version"])
+
+    def _get(self, where: Where, options: dict[str, Any]) -> Any:
+        bucket, key = _names(where)
+        store = self._connection.store(bucket)
+        with translated(where):
+            try:
+                return interruptible(lambda: obstore.get(store, key, options=options))  # type: ignore[arg-type]  # a TypedDict made piece by piece
+            except GenericError as exc:
+                if "header" in str(exc).lower() and not failure_of(exc).status:
+                    raise UnreadableHeadersError from exc
+                raise
+
+    @staticmethod
+    def _info(where: Where, result: Any) -> ObjectInfo:
+        meta, attributes = result.meta, result.attributes
+        return ObjectInfo(
+            where.key or "",
+            meta["size"],
+            meta["last_modified"],
+            meta["e_tag"],
+            {name.lower(): value for name, value in attributes.items() if name not in _ATTRIBUTES},
+            attributes.get("Content-Type"),
+        )
+
+
+class BotoPlane:
+    """boto3: every key byte for byte, and whatever a ``Config`` can say."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open(
+        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> Answer:
+        request: dict[str, Any] = {}
+        if span is not None:
+            request["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        if etag is not None:
+            request["IfMatch"] = etag
+        with translated(where):
+            answer = self._connection.client.get_object(
+                Bucket=where.bucket, Key=where.key, **request
+            )
+        length = answer["ContentLength"]
+        start, size = 0, length
+        if span is not None:
+            found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
+            if found is None or int(found[1]) != span[0]:
+                answer["Body"].close()
+                raise IntegrityError(
+                    f"{where}: the server (or a proxy before it) did not answer with the range of "
+                    f"bytes that was asked for"
+                )
+            start, size = int(found[1]), int(found[3])
+        body = answer["Body"]
+
+        def read() -> Buffer:
+            with translated(where):
+                return _checked(memoryview(body.read()), length, where)
+
+        def pieces() -> Iterator[Buffer]:
+            with translated(where):
+                yield from body.iter_chunks(PIECE_BYTES)
+
+        return Answer(_boto_info(where, answer, size), start, start + length, read, pieces)
+
+    def head(self, where: Where) -> ObjectInfo:
+        with translated(where):
+            answer = self._connection.client.head_object(Bucket=where.bucket, Key=where.key)
+        return _boto_info(where, answer, answer["ContentLength"])
+
+    def put(
+        self,
+        where: Where,
+        data: Buffer,
+        *,
+        metadata: Mapping[str, str],
+        acl: str | None,
+        content_type: str | None,
+        create: bool,
+    ) -> PutResult:
+        request: dict[str, Any] = {"Metadata": dict(metadata)}
+        if acl is not None:
+            request["ACL"] = acl
+        if content_type is not None:
+            request["ContentType"] = content_type
+        if create:
+            request["IfNoneMatch"] = "*"
+        with translated(where):
+            answer = self._connection.client.put_object(
+                Bucket=where.bucket, Key=where.key, Body=ViewReader(memoryview(data)), **request
+            )
+        return PutResult(answer.get("ETag"), answer.get("VersionId"))
+
+
+class ViewReader:
+    """A file over a buffer, for boto3: nothing is copied, and it can be told to stop."""
+
+    _BLOCK_BYTES = MiB // 4
+
+    def __init__(self, view: memoryview, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._view = view
+        self._position = 0
+        self._cancelled = cancelled
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def read(self, size: int | None = -1) -> memoryview | bytes:
+        """Return the next bytes; more than asked for, because http.client asks for 16 KiB."""
+        if self._cancelled():
+            raise CancelledUploadError
+        if size is None or size < 0:
+            size = len(self._view)
+        block = self._view[self._position :][: max(size, self._BLOCK_BYTES)]
+        self._position += len(block)
+        return block if len(block) else b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position, as files do."""
+        base = (0, self._position, len(self._view))[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+
+class CancelledUploadError(Exception):
+    """The upload that wants to go on was given up."""
+
+
+def _names(where: Where) -> tuple[str, str]:
+    if where.bucket is None or where.key is None:
+        raise TypeError("an object request needs a bucket and a key")
+    return where.bucket, where.key
+
+
+def _boto_info(where: Where, answer: Mapping[str, Any], size: int) -> ObjectInfo:
+    return ObjectInfo(
+        where.key or "",
+        size,
+        answer.get("LastModified"),
+        answer.get("ETag"),
+        {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+        answer.get("ContentType"),
+    )
+
+
+def _checked(body: memoryview, expected: int, where: Where) -> Buffer:
+    if len(body) != expected:
+        raise IntegrityError(
+            f"{where}: {len(body)} bytes arrived, and {expected} were announced; try again"
+        )
+    return body
+
+
+def check_same(found: ObjectInfo, opened: ObjectInfo, where: Where) -> None:
+    """Raise if an answer is of another version than the one that was opened."""
+    if found.etag != opened.etag or found.size != opened.size:
+        raise ObjectChangedError(f"{where} was replaced while it was read; read it again")
+
+
+def is_range_refusal(exc: BaseException) -> bool:
+    """Tell whether an error is the 416 answer to a range: the object is empty (or shorter)."""
+    cause = exc.__cause__
+    if not isinstance(cause, (GenericError, boto.ClientError)):
+        return False
+    failure = failure_of(cause)
+    return failure.status == 416 or failure.code == "InvalidRange"

@@ -1,0 +1,163 @@
+"""Reading one version of an object: the first window came with its head, ranges bring the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.s3._errors import Where
+from cottoncandy.backends.s3._plane import Plane, check_same
+from cottoncandy.backends.s3._pool import in_order
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+
+__all__ = ["S3Reader"]
+
+# What may be under way or waiting in memory, beside the first window.
+_AHEAD_BYTES = 32 * MiB
+_MIN_WINDOW_BYTES = MiB
+
+
+class S3Reader(ObjectReader):
+    """An object that was opened.
+
+    Parameters
+    ----------
+    first : bytes-like
+        The body from its start, as far as it came with the head; empty if it was not asked for.
+    window_bytes : int
+        Size of one range, in bytes.
+    threads : int
+        Ranges under way at once.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        where: Where,
+        info: ObjectInfo,
+        first: Buffer,
+        *,
+        window_bytes: int,
+        threads: int,
+    ) -> None:
+        self.info = info
+        self._plane = plane
+        self._where = where
+        self._first: memoryview | None = memoryview(first)
+        self._threads = max(threads, 1)
+        share = max(_AHEAD_BYTES // self._threads, _MIN_WINDOW_BYTES)
+        self._window_bytes = min(max(window_bytes, _MIN_WINDOW_BYTES), share)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        stop = self.size if stop is None else stop
+        here = self._held(start, stop)
+        if start < here:
+            yield self._prefetched()[start:here]
+        yield from in_order(self._load, self._windows(here, stop), self._parallel(stop - here))
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        stop = start + len(out)
+        here = self._held(start, stop)
+        if start < here:
+            out[: here - start] = self._prefetched()[start:here]
+        if here >= stop:
+            return
+        target = _Target(out, start)
+
+        def load(window: tuple[int, int]) -> None:
+            self._load_into(target, window)
+
+        try:
+            for _ in in_order(load, self._windows(here, stop), self._parallel(stop - here)):
+                pass
+        finally:
+            target.close()
+
+    def close(self) -> None:
+        self._first = None
+
+    def _prefetched(self) -> memoryview:
+        if self._first is None:
+            raise InvalidArgumentError(f"the reader of {self._where} is closed")
+        return self._first
+
+    def _held(self, start: int, stop: int) -> int:
+        """Return up to where the bytes from ``start`` on are here already."""
+        if not 0 <= start <= stop <= self.size:
+            raise InvalidArgumentError(
+                f"bytes {start} to {stop} of {self._where} do not exist: it has {self.size}"
+            )
+        return max(start, min(stop, len(self._prefetched())))
+
+    def _windows(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        for position in range(start, stop, self._window_bytes):
+            yield position, min(position + self._window_bytes, stop)
+
+    def _parallel(self, length: int) -> int:
+        """Return how many threads are worth it."""
+        return min(self._threads, -(-length // self._window_bytes))
+
+    def _load(self, window: tuple[int, int]) -> Buffer:
+        answer = self._plane.open(self._where, window, self.info.etag)
+        check_same(answer.info, self.info, self._where)
+        self._check_range(answer.start, answer.stop, window)
+        return answer.read()
+
+    def _load_into(self, target: _Target, window: tuple[int, int]) -> None:
+        answer = self._plane.open(self._where, window, self.info.etag)
+        check_same(answer.info, self.info, self._where)
+        self._check_range(answer.start, answer.stop, window)
+        position = window[0]
+        for piece in answer.pieces():
+            if position + len(piece) > window[1]:
+                position += len(piece)
+                break
+            if not target.write(position, piece):
+                return
+            position += len(piece)
+        if position != window[1]:
+            raise IntegrityError(
+                f"{self._where}: {position - window[0]} bytes arrived for the range "
+                f"{window[0]}-{window[1]}; try again"
+            )
+
+    def _check_range(self, start: int, stop: int, window: tuple[int, int]) -> None:
+        if (start, stop) != window:
+            raise IntegrityError(
+                f"{self._where}: the server answered with bytes {start}-{stop}, and "
+                f"{window[0]}-{window[1]} were asked for"
+            )
+
+
+class _Target:
+    """The caller's buffer: nothing is written to it any more once the call has ended."""
+
+    def __init__(self, out: memoryview, offset: int) -> None:
+        self._out: memoryview | None = out
+        self._offset = offset
+        self._idle = threading.Condition()
+        self._writing = 0
+
+    def write(self, position: int, piece: Buffer) -> bool:
+        """Copy a piece to its place; False if nobody wants it any more."""
+        with self._idle:
+            if self._out is None:
+                return False
+            out = self._out
+            self._writing += 1
+        try:
+            begin = position - self._offset
+            out[begin : begin + len(piece)] = piece
+        finally:
+            with self._idle:
+                self._writing -= 1
+                self._idle.notify_all()
+        return True
+
+    def close(self) -> None:
+        """Give the buffer back: waits for copies within memory, never for the network."""
+        with self._idle:
+            self._out = None
+            self._idle.wait_for(lambda: self._writing == 0)
