@@ -15,7 +15,7 @@ from cottoncandy._options_file import options_path, write_private
 from cottoncandy._options_layers import parse_file
 from cottoncandy.exceptions import ConfigurationError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
-from cottoncandy.formats.encryption._crypto import rsa_module
+from cottoncandy.formats.encryption._crypto import aes_module, rsa_module
 from cottoncandy.options import Settings
 
 __all__ = ["KeyLike", "generate_key", "generate_key_pair", "resolve_keys"]
@@ -149,6 +149,7 @@ def resolve_keys(
     method = (encryption or settings.encryption_method).upper()
     given = settings.encryption_key if key is None else key
     if method == "AES":
+        aes_module()
         return _aes_keys(given)
     if method == "RSA":
         return _rsa_keys(given, passphrase)
