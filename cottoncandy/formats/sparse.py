@@ -1,23 +1,265 @@
-"""Sparse matrices and arrays of scipy as named dense parts."""
+"""Sparse matrices and arrays of scipy as a manifest and named dense parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["from_parts", "to_parts"]
+from cottoncandy.exceptions import (
+    IntegrityError,
+    MetadataError,
+    UnsupportedDtypeError,
+)
+from cottoncandy.formats import dtypes
+
+__all__ = ["from_parts", "parts_of", "to_parts"]
+
+Parts = dict[str, npt.NDArray[Any]]
+
+#: The parts of each format, by the name of scipy's attribute.
+_PARTS = {
+    "csr": ("data", "indices", "indptr"),
+    "csc": ("data", "indices", "indptr"),
+    "bsr": ("data", "indices", "indptr"),
+    "coo": ("row", "col", "data"),
+    "dia": ("data", "offsets"),
+}
+_CONVERTED = frozenset({"lil", "dok"})
 
 
-def to_parts(matrix: Any) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Return the manifest and the parts of a sparse matrix."""
-    raise NotImplementedError
+def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
+    """Return the manifest and the parts of a sparse matrix.
+
+    Parameters
+    ----------
+    matrix : scipy sparse matrix or array
+        csr, csc, bsr, coo or dia; lil and dok are converted to csr. A ``coo_array`` may have any
+        number of dimensions.
+
+    Returns
+    -------
+    manifest : dict
+        What to write as JSON. Its ``attrs`` are the names of the parts.
+    parts : dict of str to ndarray
+        The arrays of the matrix itself; nothing is copied.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        If it is no sparse matrix, or its elements are Python objects.
+
+    Notes
+    -----
+    Duplicates, explicit zeros and the order of the indices stay as they are. Beside the keys of
+    version 0.4.0, ``cc-container`` says that it is a sparse *array*. A ``coo_array`` that does not
+    have two dimensions has parts ``coord0``, ``coord1``, ..., which version 0.4.0 cannot read.
+    """
+    from scipy import sparse
+
+    is_sparse: bool = sparse.issparse(matrix)  # a plain bool, lest the stubs narrow the type
+    if not is_sparse:
+        raise UnsupportedDtypeError(
+            f"a sparse matrix of scipy is needed, and a {type(matrix).__name__} was given: "
+            f"use upload_raw_array for dense arrays"
+        )
+    if matrix.dtype.hasobject:
+        raise UnsupportedDtypeError("a sparse matrix of Python objects has no bytes: convert it")
+    is_array = isinstance(matrix, sparse.sparray)
+    if matrix.format in _CONVERTED:
+        matrix = matrix.tocsr()
+    shape = [int(length) for length in matrix.shape]
+    manifest: dict[str, Any] = {"type": matrix.format, "attrs": [], "shape": shape}
+    if is_array:
+        manifest["cc-container"] = "array"
+    if matrix.format == "coo" and len(shape) != 2:
+        parts: Parts = {f"coord{i}": np.asarray(c) for i, c in enumerate(matrix.coords)}
+        parts["data"] = matrix.data
+    elif matrix.format in _PARTS:
+        parts = {name: np.asarray(getattr(matrix, name)) for name in _PARTS[matrix.format]}
+    else:
+        raise UnsupportedDtypeError(
+            f"sparse matrices of format {matrix.format} cannot be stored: use matrix.tocsr()"
+        )
+    manifest["attrs"] = list(parts)
+    for part in parts.values():
+        dtypes.check(part.dtype)
+    return manifest, parts
 
 
 def from_parts(
     manifest: Any, parts: Mapping[str, npt.NDArray[Any]], *, object_name: str = ""
 ) -> Any:
-    """Put a sparse matrix together again."""
-    raise NotImplementedError
+    """Put a sparse matrix together again.
+
+    Parameters
+    ----------
+    manifest : dict
+        As :func:`to_parts` made it, or version 0.4.0.
+    parts : mapping of str to ndarray
+        The arrays that ``manifest["attrs"]`` names. They become the matrix's own.
+    object_name : str
+        Name of the matrix, for messages.
+
+    Returns
+    -------
+    matrix : scipy sparse matrix or array
+
+    Raises
+    ------
+    MetadataError
+        If the manifest makes no sense, or a part is missing.
+    IntegrityError
+        If the parts do not fit each other or the shape.
+    """
+    kind, shape, is_array = _check_manifest(manifest, object_name)
+    names = _part_names(kind, shape)
+    missing = [name for name in names if name not in parts]
+    if missing:
+        raise MetadataError(f"sparse matrix '{object_name}': the part '{missing[0]}' is missing")
+    mine = {name: parts[name] for name in names}
+    from scipy import sparse
+
+    maker = getattr(sparse, f"{kind}_{'array' if is_array else 'matrix'}")
+    try:
+        _check_parts(kind, shape, mine)
+        return _assemble(maker, kind, shape, mine)
+    except (ValueError, TypeError, IndexError, OverflowError) as exc:
+        raise IntegrityError(
+            f"sparse matrix '{object_name}': its parts do not make a {kind} matrix of shape "
+            f"{shape}: {exc}"
+        ) from exc
+
+
+def parts_of(manifest: Any, *, object_name: str = "") -> tuple[str, ...]:
+    """Return the names of the parts that a manifest asks for.
+
+    Raises
+    ------
+    MetadataError
+        If the manifest makes no sense.
+    """
+    kind, shape, _ = _check_manifest(manifest, object_name)
+    return _part_names(kind, shape)
+
+
+def _part_names(kind: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    if kind == "coo" and len(shape) != 2:
+        return (*(f"coord{i}" for i in range(len(shape))), "data")
+    return _PARTS[kind]
+
+
+def _check_manifest(manifest: Any, object_name: str) -> tuple[str, tuple[int, ...], bool]:
+    """Return the format, the shape, and whether it is a sparse array."""
+
+    def error(what: str) -> MetadataError:
+        return MetadataError(f"'{object_name}' is no manifest of a sparse matrix: {what}")
+
+    if not isinstance(manifest, Mapping):
+        raise error(f"a {type(manifest).__name__} was found where a JSON object should be")
+    kind = manifest.get("type")
+    if not isinstance(kind, str) or kind not in _PARTS:
+        raise error(f"'type' is {kind!r}, and one of {', '.join(_PARTS)} was expected")
+    shape = manifest.get("shape")
+    if not isinstance(shape, (list, tuple)) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in shape
+    ):
+        raise error(f"'shape' is {shape!r}, and a list of lengths was expected")
+    is_array = manifest.get("cc-container") == "array"
+    if len(shape) != 2 and not (
+        is_array and shape and (kind == "coo" or (kind == "csr" and len(shape) == 1))
+    ):
+        raise error(f"'shape' is {shape!r}, and a {kind} matrix has two dimensions")
+    attrs = manifest.get("attrs")
+    names = _part_names(kind, tuple(shape))
+    if not isinstance(attrs, (list, tuple)) or set(map(str, attrs)) != set(names):
+        raise error(f"'attrs' is {attrs!r}, and {list(names)} was expected")
+    return kind, tuple(shape), is_array
+
+
+def _check_parts(kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse what scipy would convert, read beyond the end of, or crash on.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, part in parts.items():
+        expected = {"bsr": 3, "dia": 2}.get(kind, 1) if name == "data" else 1
+        if part.ndim != expected:
+            raise ValueError(f"'{name}' has {part.ndim} dimensions instead of {expected}")
+        if name != "data" and part.dtype.kind != "i":
+            raise ValueError(f"'{name}' is of dtype {part.dtype}, which is no signed integer")
+    if kind == "dia":
+        return  # its constructor checks all there is
+    if kind == "coo":
+        for name, length in zip(_part_names(kind, shape), shape, strict=False):
+            _check_indices(name, parts[name], length, len(parts["data"]))
+        return
+    _check_compressed(kind, shape, parts)
+
+
+def _check_compressed(
+    kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    data, indices, indptr = parts["data"], parts["indices"], parts["indptr"]
+    rows, columns = shape if len(shape) == 2 else (1, shape[0])
+    if kind == "csc":
+        rows, columns = columns, rows
+    if kind == "bsr":
+        height, width = data.shape[1:]
+        if not height or not width or rows % height or columns % width:
+            raise ValueError(f"blocks of {height} x {width} do not tile it")
+        rows, columns = rows // height, columns // width
+    if len(indptr) != rows + 1:
+        raise ValueError(f"'indptr' has {len(indptr)} entries instead of {rows + 1}")
+    if indptr[0] != 0 or np.any(indptr[1:] < indptr[:-1]):
+        raise ValueError("'indptr' does not rise from 0")
+    if indptr[-1] > len(indices):
+        raise ValueError(f"'indptr' ends at {indptr[-1]}, and there are {len(indices)} indices")
+    # What lies beyond the last row is spare room, of no meaning.
+    _check_indices("indices", indices, columns, len(data), used=int(indptr[-1]))
+
+
+def _check_indices(
+    name: str, indices: npt.NDArray[Any], length: int, data_length: int, used: int | None = None
+) -> None:
+    if len(indices) != data_length:
+        raise ValueError(f"'{name}' has {len(indices)} entries, and 'data' has {data_length}")
+    indices = indices[:used]
+    if len(indices) and not (indices.min() >= 0 and indices.max() < length):
+        raise ValueError(
+            f"'{name}' goes from {indices.min()} to {indices.max()}, and must stay in [0, {length})"
+        )
+
+
+def _assemble(
+    maker: Any, kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDArray[Any]]
+) -> Any:
+    """Make the matrix, then give it the very arrays.
+
+    The constructors of matrices turn 64-bit indices into 32-bit ones and cut spare room off.
+    """
+    data = parts["data"]
+    names = [name for name in parts if name != "data"]
+    index_dtypes = {parts[name].dtype for name in names}
+    # The compiled routines take indices of one type, and only these two.
+    keep = len(index_dtypes) == 1 and index_dtypes <= {np.dtype("i4"), np.dtype("i8")}
+    if kind == "coo":
+        coords = tuple(parts[name] for name in names)
+        matrix = maker((data, coords), shape=shape)
+        if keep:
+            matrix.coords = coords
+        return matrix
+    if kind == "dia":
+        matrix = maker((data, parts["offsets"]), shape=shape)
+        names = ["offsets"]
+    else:
+        matrix = maker((data, parts["indices"], parts["indptr"]), shape=shape)
+    if keep:
+        for name in names:
+            setattr(matrix, name, parts[name])
+        matrix.data = data
+    return matrix
