@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cottoncandy._names import pathjoin
+from cottoncandy._names import SEPARATOR, clean_object_name, has_magic, pathjoin
 from cottoncandy._output import say
-from cottoncandy._parallel import map_threads
+from cottoncandy._progress import Progress
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    PartialFailureError,
+)
+from cottoncandy.interfaces._comparing import same_bytes
+from cottoncandy.interfaces._many import Failure, failure_summary, for_all
 
 if TYPE_CHECKING:
     from cottoncandy.interfaces._basic import BasicInterface
 
-__all__ = ["upload_directory"]
+__all__ = ["download_directory", "upload_directory"]
+
+_logger = logging.getLogger(__name__)
+
+_WINDOWS = os.name == "nt"
+_WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{d}{n}" for d in ("COM", "LPT") for n in "123456789"
+}
+
+
+class _File(NamedTuple):
+    """One file on the disk, and its path below the directory, with ``/``."""
+
+    path: Path
+    relative: str
+    size: int
+
+
+# -- up ------------------------------------------------------------------------------------------
 
 
 def upload_directory(
@@ -29,20 +59,229 @@ def upload_directory(
 ) -> None:
     """Upload the files below a directory."""
     root = Path(disk_path)
-    target = os.fspath(disk_path) if cloud_path is None else cloud_path
+    target = _default_target(root) if cloud_path is None else cloud_path
+    files, failed = _files_below(root, recursive)
+    there = _objects_below(cci, target) if skip_existing else {}
+    large = cci.settings.mpu_use_threshold_bytes
 
-    def upload(path: Path) -> None:
-        name = pathjoin(target, path.relative_to(root).as_posix())
-        cci.upload_from_file(path, name, ExtraArgs=extra_args, threads=1)
+    def upload(file: _File) -> None:
+        name = pathjoin(target, file.relative)
+        known = there.get(clean_object_name(name))
+        if known is not None and same_bytes(cci, known, file.path, file.size):
+            return
+        cci.upload_from_file(
+            file.path, name, ExtraArgs=extra_args, threads=threads if file.size > large else 1
+        )
 
-    for _ in map_threads(upload, _files(root, recursive), cci._bulk_threads(threads)):
-        pass
+    bar = Progress(len(files), unit="files", label=f"uploading {root}", show=cci.settings.progress)
+    failed += for_all(
+        upload, files, lambda file: str(file.path), bar=bar, threads=cci._bulk_threads(threads)
+    )
+    if failed:
+        raise PartialFailureError(
+            f"{len(failed)} files below '{root}' could not be uploaded to '{target}' in bucket "
+            f"'{cci.bucket_name}', the others are there: {failure_summary(failed)}"
+        ) from failed[0][1]
     say(f'Uploaded "{root}" to "{target}"')
 
 
-def _files(root: Path, recursive: bool) -> Iterator[Path]:
-    for path in sorted(root.iterdir()):
-        if path.is_file():
-            yield path
-        elif recursive and path.is_dir():
-            yield from _files(path, recursive)
+def _default_target(root: Path) -> str:
+    target = root.as_posix()
+    return "" if target == "." else target
+
+
+def _objects_below(cci: BasicInterface, target: str) -> dict[str, ObjectInfo]:
+    key = clean_object_name(target)
+    branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
+    return {info.key: info for info in cci._scan_objects(branch)}
+
+
+def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure]]:
+    """Return the regular files, sorted within each directory, and what could not be looked at.
+
+    Symbolic links are followed, to files and to directories; a link to a directory that it is
+    itself in would never end, and is left out. So are sockets, pipes and devices.
+    """
+    files: list[_File] = []
+    failed: list[Failure] = []
+    pending = [(root, "", frozenset([_identity(root.stat())]))]
+    while pending:
+        directory, relative, above = pending.pop()
+        try:
+            paths = sorted(directory.iterdir())
+        except OSError as exc:
+            if not relative:
+                raise
+            failed.append((str(directory), exc))
+            continue
+        deeper = []
+        for path in paths:
+            try:
+                status = path.stat()
+            except OSError as exc:  # a link to nowhere, or gone meanwhile
+                failed.append((str(path), exc))
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.append(_File(path, relative + path.name, status.st_size))
+            elif not stat.S_ISDIR(status.st_mode):
+                _logger.info("left out %s: neither a file nor a directory", path)
+            elif recursive:
+                identity = _identity(status)
+                if identity in above:
+                    _logger.warning("left out %s: it leads back to a directory above it", path)
+                else:
+                    deeper.append((path, f"{relative}{path.name}{SEPARATOR}", above | {identity}))
+        pending.extend(reversed(deeper))
+    return files, failed
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+# -- down ----------------------------------------------------------------------------------------
+
+
+def download_directory(
+    cci: BasicInterface,
+    directory: str,
+    disk_name: str | os.PathLike[str],
+    *,
+    threads: int,
+    skip_existing: bool,
+) -> None:
+    """Download the objects below a name."""
+    branch, objects = _branch_objects(cci, directory)
+    root = Path(disk_name)
+    files, directories = _plan(branch, objects, cci.bucket_name)
+    _check_disk(root, files, directories)
+    root.mkdir(parents=True, exist_ok=True)
+    for relative in sorted(directories):
+        (root / relative).mkdir(parents=True, exist_ok=True)
+    large = cci.settings.mpd_use_threshold_bytes
+
+    def download(relative: str) -> None:
+        info, path = files[relative], root / relative
+        if skip_existing and path.is_file() and same_bytes(cci, info, path, path.stat().st_size):
+            return
+        cci.download_to_file(info.key, path, threads=threads if info.size > large else 1)
+
+    bar = Progress(
+        len(files), unit="files", label=f"downloading {branch}", show=cci.settings.progress
+    )
+    failed = for_all(
+        download, files, lambda name: files[name].key, bar=bar, threads=cci._bulk_threads(threads)
+    )
+    if failed:
+        raise PartialFailureError(
+            f"{len(failed)} of {len(files)} objects below '{branch}' in bucket "
+            f"'{cci.bucket_name}' could not be downloaded to '{root}', the others are there: "
+            f"{failure_summary(failed)}"
+        ) from failed[0][1]
+
+
+def _branch_objects(cci: BasicInterface, directory: str) -> tuple[str, list[ObjectInfo]]:
+    """Return a branch and its objects; ``path/*`` is the same as ``path``."""
+    key = clean_object_name(directory)
+    branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
+    objects = list(cci._scan_objects(branch))
+    if not objects and (branch == "*/" or branch.endswith("/*/")):
+        branch = branch[:-2]
+        objects = list(cci._scan_objects(branch))
+    if objects or not branch:
+        return branch, objects
+    if has_magic(key):
+        raise InvalidArgumentError(
+            f"there is nothing under '{directory}' in bucket '{cci.bucket_name}', and patterns "
+            f"are not for download_directory: loop over cci.glob() with cci.download_to_file()"
+        )
+    if cci.exists_object(key):
+        raise ObjectNotFoundError(
+            f"'{key}' in bucket '{cci.bucket_name}' is an object, with nothing below it; use "
+            f"cci.download_to_file()"
+        )
+    raise ObjectNotFoundError(f"there is nothing under '{key}' in bucket '{cci.bucket_name}'")
+
+
+def _plan(
+    branch: str, objects: Iterable[ObjectInfo], bucket: str | None
+) -> tuple[dict[str, ObjectInfo], set[str]]:
+    """Return the files to write and the directories to make, by their paths below the target.
+
+    Raises
+    ------
+    InvalidNameError
+        If a key would lead out of the target, or cannot be said as a path.
+    """
+    files: dict[str, ObjectInfo] = {}
+    directories: set[str] = set()
+    for info in objects:
+        relative = info.key[len(branch) :]
+        if not relative:
+            continue  # the marker of the branch itself
+        parts = relative.removesuffix(SEPARATOR).split(SEPARATOR)
+        if not all(_is_file_name(part) for part in parts):
+            raise InvalidNameError(
+                f"object '{info.key}' in bucket '{bucket}' cannot become a file below the target "
+                f"directory: its name has an empty, '.' or '..' part, or characters that no file "
+                f"name has; nothing was downloaded. Fetch it by itself, or remove it"
+            )
+        if relative.endswith(SEPARATOR):
+            directories.add(relative.removesuffix(SEPARATOR))
+        else:
+            files[relative] = info
+        directories.update("/".join(parts[:count]) for count in range(1, len(parts)))
+    clash = next((name for name in sorted(directories) if name in files), None)
+    if clash is not None:
+        raise InvalidNameError(
+            f"object '{branch}{clash}' in bucket '{bucket}' is also the start of other names, and "
+            f"a disk cannot hold a file and a directory of one name; nothing was downloaded"
+        )
+    return files, directories
+
+
+def _is_file_name(part: str, *, windows: bool = _WINDOWS) -> bool:
+    """Tell whether a part of a key is a file name that stays where it is put."""
+    if part in ("", ".", "..") or "\0" in part:
+        return False
+    if not windows:
+        return True
+    return not (
+        any(char in '<>:"/\\|?*' or char < " " for char in part)
+        or part[-1] in ". "
+        or part.partition(".")[0].upper() in _WINDOWS_DEVICES
+    )
+
+
+def _check_disk(root: Path, files: Iterable[str], directories: Iterable[str]) -> None:
+    """Refuse, before anything is written, what is in the way, and links that lead out."""
+    if not root.is_dir():
+        if os.path.lexists(root):
+            raise _in_the_way(NotADirectoryError, errno.ENOTDIR, root)
+        return
+    inside = root.resolve()
+    for relative in sorted(directories):
+        path = root / relative
+        if os.path.lexists(path):
+            _check_inside(path, inside)
+            if not path.is_dir():
+                raise _in_the_way(NotADirectoryError, errno.ENOTDIR, path)
+    for relative in files:
+        path = root / relative
+        if path.is_dir():
+            raise _in_the_way(IsADirectoryError, errno.EISDIR, path)
+        if path.is_symlink():
+            _check_inside(path, inside)
+
+
+def _in_the_way(kind: type[OSError], code: int, path: Path) -> OSError:
+    return kind(code, f"{os.strerror(code)}, and in the way; nothing was downloaded", str(path))
+
+
+def _check_inside(path: Path, inside: Path) -> None:
+    resolved = path.resolve()
+    if not resolved.is_relative_to(inside):
+        raise InvalidNameError(
+            f"'{path}' leads out of the target directory, to '{resolved}'; nothing was downloaded. "
+            f"Remove that symbolic link, or download into another directory"
+        )

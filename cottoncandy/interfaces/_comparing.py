@@ -1,0 +1,69 @@
+"""Whether a file and an object hold the same bytes, with as few requests as can tell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import ObjectInfo
+
+if TYPE_CHECKING:
+    from cottoncandy.interfaces._basic import BasicInterface
+
+__all__ = ["same_bytes"]
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_MULTIPART_MD5 = re.compile(r'"?([0-9a-f]{32})-([0-9]+)"?')
+#: Sizes of parts that common clients choose, in bytes.
+_PART_BYTES = tuple(count * MiB for count in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128))
+
+
+def same_bytes(
+    cci: BasicInterface, info: ObjectInfo, path: str | os.PathLike[str], size: int
+) -> bool:
+    """Tell whether an object holds the bytes of a file of ``size`` bytes.
+
+    Where the store's ETag is an MD5 of the body, or of its parts, the file is hashed and nothing
+    travels. Elsewhere (other stores, encrypted objects, parts of unknown size) the object is read,
+    up to the first byte that differs.
+    """
+    if info.size < size:
+        return False
+    if info.size == size:
+        plain = _MD5.fullmatch(info.etag or "")
+        if plain:
+            return _md5(path) == plain[1]
+        parts = _MULTIPART_MD5.fullmatch(info.etag or "")
+        if parts and parts[1] in _md5_of_parts(
+            path, size, int(parts[2]), cci.settings.mpu_chunksize_bytes
+        ):
+            return True
+    # An encrypted object is larger than what is in it: only its reader knows.
+    with cci._open(info.key, prefetch=False) as reader, Path(path).open("rb") as file:
+        if reader.size != size:
+            return False
+        return all(file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks()))
+
+
+def _md5(path: str | os.PathLike[str]) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _md5_of_parts(
+    path: str | os.PathLike[str], size: int, count: int, own_part_bytes: int
+) -> Iterator[str]:
+    """Yield the MD5 of the parts' MD5s for each size that makes so many parts."""
+    for part_bytes in dict.fromkeys((own_part_bytes, *_PART_BYTES)):
+        if -(-size // part_bytes) != count:
+            continue
+        whole = hashlib.md5(usedforsecurity=False)
+        with Path(path).open("rb") as file:
+            while part := file.read(part_bytes):
+                whole.update(hashlib.md5(part, usedforsecurity=False).digest())
+        yield whole.hexdigest()

@@ -1,0 +1,136 @@
+"""Removing objects and branches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cottoncandy._defaults import DEFAULT_THREADS
+from cottoncandy._names import SEPARATOR, clean_object_name
+from cottoncandy._output import say
+from cottoncandy._progress import Progress
+from cottoncandy.exceptions import (
+    InvalidNameError,
+    PartialFailureError,
+    UnsupportedOperationError,
+)
+from cottoncandy.interfaces._basic import BasicInterface
+from cottoncandy.interfaces._many import Failure, failure_summary
+
+__all__ = ["RemovingMethods"]
+
+
+class RemovingMethods(BasicInterface):
+    """Deleting one object, or all that is below a name."""
+
+    def rm(
+        self,
+        object_name: str,
+        recursive: bool = False,
+        delete: bool = True,
+        *,
+        threads: int = DEFAULT_THREADS,
+    ) -> dict[str, Any] | None:
+        """Delete an object, or a subtree ('path/to/stuff').
+
+        Parameters
+        ----------
+        object_name : str
+            The name of the object to delete. It can also be a subtree; ``''`` and ``'/'`` are the
+            whole bucket.
+        recursive : bool, default False
+            When deleting a subtree, set ``recursive=True``. This is similar in behavior to
+            ``rm -r /path/to/directory``: the object of that name, if there is one, and all that is
+            below it, and nothing else (``data/exp`` is not ``data/experiment2``).
+        delete : bool, default True
+            False: put into the trash instead, on a store that has one (Google Drive).
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            How many requests are under way at once.
+
+        Returns
+        -------
+        response : dict or None
+            ``{'Deleted': [{'Key': name}]}`` for a single object; None for a subtree and where
+            nothing was deleted, which a printed line explains.
+
+        Raises
+        ------
+        PartialFailureError
+            If some of the objects could not be deleted; the message names them.
+        UnsupportedOperationError
+            If ``delete`` is False and the store has no trash; nothing is deleted.
+
+        Notes
+        -----
+        A subtree is listed first, then deleted in bulk requests. In a bucket that keeps versions
+        the older ones stay.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('mybucket', backend='memory', verbose=False)
+        >>> for number in range(16):
+        ...     response = cci.upload_object(f'data/experiment/file{number:02}.txt', b'')
+        >>> response = cci.rm('data/experiment/file01.txt')
+        >>> cci.rm('data/experiment')
+        cannot remove 'data/experiment': use `recursive` to remove branch
+        >>> cci.rm('data/experiment', recursive=True)
+        deleting 15 objects...
+        """
+        if not delete and not self.backend_interface.capabilities.trash:
+            raise UnsupportedOperationError(
+                f"delete=False puts objects into the trash, and the {self.backend} backend has "
+                f"none; nothing was deleted"
+            )
+        key = clean_object_name(object_name)
+        is_object = self._holds(key)
+        if is_object and not recursive:
+            return self._remove_one(key, delete)
+        branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
+        if not recursive:
+            below = next(self._scan_objects(branch, 1), None)
+            say(
+                f"nothing found under '{object_name}'"
+                if below is None
+                else f"cannot remove '{object_name}': use `recursive` to remove branch"
+            )
+            return None
+        keys = dict.fromkeys([key] if is_object else [])
+        keys.update(dict.fromkeys(info.key for info in self._scan_objects(branch)))
+        if not keys:
+            say(f"nothing found under '{object_name}'")
+        elif list(keys) == [key]:
+            return self._remove_one(key, delete)
+        else:
+            say(f"deleting {len(keys)} objects...")
+            self._remove_many(list(keys), delete, self._bulk_threads(threads))
+        return None
+
+    def _holds(self, key: str) -> bool:
+        """Tell whether there is an object of that name; one that the store refuses is none."""
+        try:
+            return bool(key) and self.backend_interface.exists(key)
+        except InvalidNameError:
+            return False
+
+    def _remove_one(self, key: str, permanently: bool) -> dict[str, Any]:
+        for deletion in self.backend_interface.delete([key], permanently=permanently):
+            if deletion.error is not None:
+                raise deletion.error
+        return {"Deleted": [{"Key": key}]}
+
+    def _remove_many(self, keys: list[str], permanently: bool, threads: int) -> None:
+        failed: list[Failure] = []
+        with Progress(
+            len(keys), unit="objects", label="deleting", show=self.settings.progress
+        ) as bar:
+            for deletion in self.backend_interface.delete(
+                keys, threads=threads, permanently=permanently
+            ):
+                bar.update(1)
+                if deletion.error is not None:
+                    failed.append((deletion.key, deletion.error))
+        if failed:
+            raise PartialFailureError(
+                f"{len(failed)} of {len(keys)} objects in bucket '{self.bucket_name}' could not be "
+                f"deleted, the others are gone: {failure_summary(failed)}"
+            ) from failed[0][1]
