@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from cottoncandy.browser import BrowserObject
+    from cottoncandy.browser import S3Directory
     from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
     from cottoncandy.options import Settings
@@ -221,7 +221,7 @@ def get_browser(
     verbose: bool = False,
     backend: str = "s3",
     **kwargs: Any,
-) -> BrowserObject:
+) -> S3Directory:
     """Return an object whose attributes are the objects in a bucket, to be tab-completed.
 
     Parameters
@@ -235,7 +235,7 @@ def get_browser(
 
     Returns
     -------
-    browser : cottoncandy.browser.BrowserObject
+    browser : cottoncandy.browser.S3Directory
 
     Raises
     ------

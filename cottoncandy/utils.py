@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cottoncandy._names import SEPARATOR, clean_object_name, has_magic, pathjoin
+from cottoncandy._output import bytes2human
 from cottoncandy._settings import to_boolean
 from cottoncandy.exceptions import InvalidArgumentError
 
@@ -15,40 +16,6 @@ __all__ = [
     "split_uri",
     "string2bool",
 ]
-
-_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
-
-
-def bytes2human(nbytes: float) -> str:
-    """Return a size as people read it, with two decimals.
-
-    Parameters
-    ----------
-    nbytes : float
-        Size in bytes, not negative. A KB has 1024 of them.
-
-    Returns
-    -------
-    human_bytes : str
-
-    Raises
-    ------
-    InvalidArgumentError
-        If the size is negative.
-
-    Examples
-    --------
-    >>> bytes2human(10 * 2**20)
-    '10.00MB'
-    """
-    if not nbytes >= 0:
-        raise InvalidArgumentError(f"a size in bytes is not negative, and {nbytes} was given")
-    value = float(nbytes)
-    for unit in _UNITS[:-1]:
-        if value < 1024:
-            return f"{value:.2f}{unit}"
-        value /= 1024
-    return f"{value:.2f}{_UNITS[-1]}"
 
 
 def remove_root(string_: str) -> str:

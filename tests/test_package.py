@@ -262,11 +262,6 @@ def test_bytes2human(nbytes: int, text: str) -> None:
     assert cottoncandy.utils.bytes2human(nbytes) == text
 
 
-def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="-1"):
-        cottoncandy.utils.bytes2human(-1)
-
-
 def test_helpers_on_names() -> None:
     utils = cottoncandy.utils
     assert utils.pathjoin("a", "b/", "c") == "a/b/c"
