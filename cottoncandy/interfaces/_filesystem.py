@@ -10,6 +10,7 @@ from cottoncandy._names import clean_object_name
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces._directories import download_directory
 from cottoncandy.interfaces._finding import FindingMethods
+from cottoncandy.interfaces._moving import MovingMethods
 from cottoncandy.interfaces._removing import RemovingMethods
 
 __all__ = ["FileSystemInterface"]
@@ -18,7 +19,7 @@ __all__ = ["FileSystemInterface"]
 _S3CMD = "s3cmd-attrs"
 
 
-class FileSystemInterface(FindingMethods, RemovingMethods):
+class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods):
     """Emulate some file system functionality."""
 
     def get_object_owner(self, object_name: str) -> Mapping[str, str]:
