@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -279,3 +280,19 @@ def test_nothing_that_holds_a_key_pickles_or_tells_it() -> None:
     secret = Secret(FAKE_KEY)
     assert repr(secret) == str(secret) == f"{secret}" == "<secret>"
     assert repr(AESKeys(FAKE_KEY)) == "<AES key>"
+
+
+def test_no_checksum_of_the_plaintext_is_stored() -> None:
+    stored = StoredObject.of(b"x" * 8, METADATA | {"cc-checksum": "crc32:00000000"})
+    assert "cc-checksum" not in stored.metadata
+    assert stored.read() == b"x" * 8
+
+
+def test_threads_that_share_a_reader_fetch_the_header_once() -> None:
+    inner = StoredObject.of(fake_bytes(64 * 40)).stored()
+    reader = open_encrypted(inner, AESKeys(FAKE_KEY))
+    ranges = [(start, start + 70) for start in range(64, 64 * 38, 60)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda bounds: reader.read(*bounds), ranges))
+    assert found == [fake_bytes(64 * 40)[start:stop] for start, stop in ranges]
+    assert inner.ranges.count((0, 96)) == 1

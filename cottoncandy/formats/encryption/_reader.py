@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
@@ -117,6 +118,7 @@ class DecryptingReader(ObjectReader):
         self._mark = mark
         self._label = label
         self._cipher: SegmentCipher | None = None
+        self._unlocking = threading.Lock()
         self.info = replace(
             inner.info,
             size=plaintext_size(inner.size, mark.segment_bytes, label),
@@ -165,7 +167,8 @@ class DecryptingReader(ObjectReader):
             head, source = _split(self._inner.chunks(0, wanted.stored_stop), HEADER_BYTES)
             cipher = self._unlock(head)
         else:
-            cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
+            with self._unlocking:  # several threads may read ranges: one fetches the header
+                cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
             source = self._inner.chunks(wanted.stored_start, wanted.stored_stop)
         index = wanted.first
         for sealed in regroup(source, self._mark.segment_bytes + TAG_BYTES):

@@ -43,6 +43,9 @@ __all__ = ["SegmentCipher", "encrypt_body"]
 
 _INFO = b"cottoncandy encryption v1"
 _SALT_BYTES = 32
+# A checksum of the plaintext, in clear, would confirm a guess of the plaintext, and the tags of the
+# segments do all that it is for.
+_CHECKSUM = "cc-checksum"
 _MAX_SEGMENTS = 2**32
 
 
@@ -184,7 +187,8 @@ def encrypt_body(
     body : Body
         The plaintext. It is read as the result is: some segments are in memory at a time.
     metadata : mapping of str to str
-        What will be stored beside it. What decoding depends on is bound to the body.
+        What will be stored beside it, but for a checksum of the plaintext. What decoding depends
+        on is bound to the body.
     keys : KeyScheme
         Whose key to use.
     segment_bytes : int, default 256 KiB
@@ -205,6 +209,7 @@ def encrypt_body(
     """
     object_key, wrapped = keys.new_object_key()
     stored = {**metadata, MARK: str(Mark(keys.name, segment_bytes)), **wrapped}
+    stored.pop(_CHECKSUM, None)
 
     def blocks() -> Iterator[Buffer]:
         cipher = SegmentCipher.for_writing(keys.code, object_key, stored, segment_bytes)
