@@ -13,7 +13,7 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._buckets import Buckets
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
-from cottoncandy.backends.s3._keys import check_key
+from cottoncandy.backends.s3._keys import check_key, quoted_etag
 from cottoncandy.backends.s3._names import NameProbe
 from cottoncandy.backends.s3._objects import Objects
 from cottoncandy.backends.s3._upload import MultipartUpload
@@ -66,7 +66,7 @@ class Copies:
         if not overwrite:
             self._objects.require_absent(dest_bucket, dest)
         if origin == target:
-            return PutResult(head.get("ETag"))
+            return PutResult(quoted_etag(head.get("ETag")))
         try:
             if head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes:
                 result = self._copy_whole(origin, target, head, overwrite)
@@ -101,7 +101,9 @@ class Copies:
                 CopySource={"Bucket": origin.bucket, "Key": origin.key},
                 **request,
             )
-        return PutResult(answer["CopyObjectResult"].get("ETag"), answer.get("VersionId"))
+        return PutResult(
+            quoted_etag(answer["CopyObjectResult"].get("ETag")), answer.get("VersionId")
+        )
 
     def _copy_parts(
         self, origin: Where, target: Where, head: Mapping[str, Any], overwrite: bool

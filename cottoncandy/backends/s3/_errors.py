@@ -184,7 +184,7 @@ def failure_of(exc: BaseException) -> Failure:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = str(error.get("Code", ""))
         # An answer without a body (HEAD) has the status where the code should be.
-        return Failure(status, "" if code.isdigit() else code, str(error.get("Message", "")))
+        return Failure(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
     text = str(exc)
     status_found, code_found = _HTTP_STATUS.search(text), _CODE.search(text)
     words = _MESSAGE.search(text)

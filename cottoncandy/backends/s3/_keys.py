@@ -17,6 +17,7 @@ __all__ = [
     "has_empty_segments",
     "plain_key",
     "plain_metadata",
+    "quoted_etag",
 ]
 
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
@@ -127,3 +128,10 @@ def check_metadata(key: str, metadata: Mapping[str, str] | None) -> dict[str, st
             f"{MAX_METADATA_BYTES}; keep the rest in an object of its own"
         )
     return checked
+
+
+def quoted_etag(etag: str | None) -> str | None:
+    """Return an ETag as HTTP has it, in quotes; some answers of some servers leave them out."""
+    if not etag:
+        return None
+    return etag if etag.endswith('"') else f'"{etag}"'

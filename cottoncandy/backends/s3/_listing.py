@@ -10,21 +10,22 @@ import heapq
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import unescape
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.backends.s3._pool import in_background
-from cottoncandy.exceptions import IntegrityError
+from cottoncandy.exceptions import IntegrityError, StoreError
 
 __all__ = ["install_parser", "scan"]
 
 #: What S3 returns at most in one answer.
 MAX_PAGE = 1000
 
-_ENTRIES = "CottonCandyEntries"
+_PAGE = "CottonCandyPage"
 
 _BLOCK = re.compile(rb"<(Contents|CommonPrefixes)>(.*?)</\1>", re.DOTALL)
 # The order in which AWS, Ceph, MinIO and moto write an entry.
@@ -37,10 +38,21 @@ _MODIFIED = re.compile(rb"<LastModified>([^<]*)</LastModified>")
 _ETAG = re.compile(rb"<ETag>([^<]*)</ETag>")
 _SIZE = re.compile(rb"<Size>(\d+)</Size>")
 _PREFIX = re.compile(rb"<Prefix>([^<]*)</Prefix>")
+_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>", re.IGNORECASE)
+_TOKEN = re.compile(rb"<NextContinuationToken>([^<]*)</NextContinuationToken>")
 _ENCODED = re.compile(rb"<EncodingType>\s*url\s*</EncodingType>")
 
 _ENTITIES = {"&quot;": '"', "&#34;": '"', "&#x22;": '"', "&apos;": "'", "&#39;": "'", "&#x27;": "'"}
 _NUMERIC = re.compile(r"&#(x?)([0-9a-fA-F]+);")
+
+
+class _Page(NamedTuple):
+    """One answer of the server."""
+
+    objects: list[ObjectInfo]
+    groups: list[CommonPrefix]
+    truncated: bool
+    token: str | None
 
 
 def install_parser(client: Any) -> None:
@@ -51,12 +63,18 @@ def install_parser(client: Any) -> None:
 def _take_entries(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
-    if response_dict["status_code"] != 200:
-        return
     body: bytes = response_dict["body"]
+    if response_dict["status_code"] != 200 or b"<ListBucketResult" not in body:
+        return
     objects, groups = parse_entries(body)
-    customized_response_dict[_ENTRIES] = (objects, groups)
-    response_dict["body"] = _BLOCK.sub(b"", body)
+    # Everything else in the XML repeats the request. Ceph writes control characters of prefix,
+    # marker and token as they are, on which an XML parser chokes.
+    truncated = _TRUNCATED.search(body) is not None
+    token = _TOKEN.search(body) if truncated else None
+    customized_response_dict[_PAGE] = _Page(
+        objects, groups, truncated, _text(token[1]) if token else None
+    )
+    response_dict["body"] = b"<ListBucketResult/>"
 
 
 def parse_entries(body: bytes) -> tuple[list[ObjectInfo], list[CommonPrefix]]:
@@ -89,7 +107,7 @@ def _object(inside: bytes, encoded: bool) -> ObjectInfo:
         _name(key, encoded),
         int(size),
         datetime.fromisoformat(modified.decode()) if modified else None,
-        _text(etag) or None,
+        quoted_etag(_text(etag)),
     )
 
 
@@ -127,25 +145,25 @@ def scan(
     if start_after:
         request["StartAfter"] = start_after
 
-    def fetch(token: str | None) -> tuple[list[ObjectInfo], list[CommonPrefix], str | None]:
+    def fetch(token: str | None) -> _Page:
         more = {"ContinuationToken": token} if token is not None else {}
         with translated(where):
-            answer = client.list_objects_v2(**request, **more)
-        objects, groups = answer[_ENTRIES]
-        follow = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
-        if answer.get("IsTruncated") and (not follow or follow == token):
+            page: _Page | None = client.list_objects_v2(**request, **more).get(_PAGE)
+        if page is None:
+            raise StoreError(f"{where}: the answer is no listing; is endpoint_url an S3 store?")
+        if page.truncated and (not page.token or page.token == token):
             raise IntegrityError(f"{where}: the listing is cut, and the store doesn't say where")
-        return objects, groups, follow
+        return page
 
-    objects, groups, token = fetch(None)
+    page = fetch(None)
     first = True
     while True:
         # Whoever looks at the first page only shall not pay for two.
-        upcoming = None if first or token is None else in_background(fetch, token)
-        yield from _merged(objects, groups)
-        if token is None:
+        ahead = in_background(fetch, page.token) if page.truncated and not first else None
+        yield from _merged(page.objects, page.groups)
+        if not page.truncated:
             return
-        objects, groups, token = upcoming.result() if upcoming is not None else fetch(token)
+        page = ahead.result() if ahead is not None else fetch(page.token)
         first = False
 
 

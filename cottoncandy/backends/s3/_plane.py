@@ -19,6 +19,7 @@ from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
 __all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError"]
@@ -159,7 +160,7 @@ class NativePlane:
                     use_multipart=False,
                 )
             )
-        return PutResult(result["e_tag"], result["version"])
+        return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
     def _get(self, where: Where, options: dict[str, Any]) -> Any:
         bucket, key = _names(where)
@@ -179,7 +180,7 @@ class NativePlane:
             where.key or "",
             meta["size"],
             meta["last_modified"],
-            meta["e_tag"],
+            quoted_etag(meta["e_tag"]),
             {name.lower(): value for name, value in attributes.items() if name not in _ATTRIBUTES},
             attributes.get("Content-Type"),
         )
@@ -252,7 +253,7 @@ class BotoPlane:
             answer = self._connection.client.put_object(
                 Bucket=where.bucket, Key=where.key, Body=ViewReader(memoryview(data)), **request
             )
-        return PutResult(answer.get("ETag"), answer.get("VersionId"))
+        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
 
 
 class ViewReader:
@@ -304,7 +305,7 @@ def _boto_info(where: Where, answer: Mapping[str, Any], size: int) -> ObjectInfo
         where.key or "",
         size,
         answer.get("LastModified"),
-        answer.get("ETag"),
+        quoted_etag(answer.get("ETag")),
         {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
         answer.get("ContentType"),
     )

@@ -14,6 +14,7 @@ from cottoncandy._buffers import Buffer, MiB, bytes_view
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader
 from cottoncandy.backends.s3._pool import in_background, in_order
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
@@ -196,7 +197,7 @@ class MultipartUpload:
         except BaseException:
             self._abort()
             raise
-        return PutResult(answer.get("ETag"), answer.get("VersionId"))
+        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
         number, part = numbered
