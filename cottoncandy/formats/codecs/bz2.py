@@ -22,6 +22,7 @@ class Bz2Codec(Codec):
     """One bz2 stream at level 9; streams that follow each other are read as one, as bzip2 does."""
 
     name = "BZ2"
+    max_ratio = 2**22  # a block of up to 46.6 MB (900 kB of runs, 259 for 5) from over 20 bytes
 
     def encode_blocks(
         self, blocks: Iterable[Buffer], size: int, *, threads: int = 1

@@ -21,7 +21,7 @@ from isal import isal_zlib
 from cottoncandy._buffers import Buffer, MiB, regroup
 from cottoncandy._parallel import map_threads
 from cottoncandy.exceptions import IntegrityError
-from cottoncandy.formats.codecs.base import BLOCK_BYTES, Codec, Filler, pieces
+from cottoncandy.formats.codecs.base import BLOCK_BYTES, Codec, Filler
 
 __all__ = ["GzipCodec", "ZlibCodec"]
 
@@ -56,14 +56,15 @@ class _DeflateCodec(Codec):
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         filler = Filler(out, self.name)
         decoder = isal_zlib.decompressobj(wbits=self._wbits)
-        for chunk in chunks:
-            for piece in pieces(chunk, _INPUT_BYTES):
-                if decoder.eof:
-                    self._check_tail(piece)
-                    continue
-                _inflate(decoder, piece, filler)
-                if decoder.eof:
-                    self._check_tail(decoder.unused_data)
+        # Regrouped, because ISA-L misreads a gzip header with optional fields that comes in pieces
+        # (seen with python-isal 1.9.1).
+        for piece in regroup(chunks, _INPUT_BYTES):
+            if decoder.eof:
+                self._check_tail(piece)
+                continue
+            _inflate(decoder, piece, filler)
+            if decoder.eof:
+                self._check_tail(decoder.unused_data)
         _inflate(decoder, None, filler)
         filler.finish(ended=decoder.eof)
 

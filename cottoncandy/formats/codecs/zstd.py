@@ -32,6 +32,7 @@ class ZstdCodec(Codec):
     """
 
     name = "Zstd"
+    max_ratio = 32 * 1024  # a block of 128 KiB from four bytes
 
     def encode_blocks(
         self, blocks: Iterable[Buffer], size: int, *, threads: int = 1
