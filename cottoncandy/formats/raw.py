@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 
 _STRIDED_BLOCK_BYTES = 8 * MiB
 _CHECKSUM_BLOCK_BYTES = 64 * MiB
+_MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
 
@@ -108,6 +109,8 @@ def encode_array(
     codec = None if compression is None else get_codec(compression)
     if array.nbytes == 0:
         codec = None  # readers of version 0.4.0 fail on an empty Zstd or LZ4 body
+    if codec is not None:
+        codec.check_input(array.nbytes)
     order: Literal["C", "F"] = "C"
     if (
         not array.flags.c_contiguous
@@ -132,7 +135,6 @@ def encode_array(
 
     if codec is None:
         return metadata, Body(plain_blocks, size=size, buffer=flat)
-    codec.check_input(size)
 
     def encoded_blocks() -> Iterator[Buffer]:
         if flat is not None:
@@ -270,6 +272,8 @@ class RawArrayHeader:
             else:
                 get_codec(self.compression).decode_into(chunks, view)
         except IntegrityError as exc:
+            if type(exc) is not IntegrityError:
+                raise  # a decryption, a changed object: from below, where the name is known
             raise IntegrityError(f"object '{object_name}': {exc}") from exc
         self.verify(view, object_name)
 
@@ -286,6 +290,8 @@ class _MetadataReader:
         if not value.strip():
             return ()
         fields = [field.strip() for field in value.split(",")]
+        if len(fields) > _MAX_DIMENSIONS:
+            raise self._error("shape", value, f"at most {_MAX_DIMENSIONS} dimensions")
         # isdigit() takes digits that int() does not, such as superscripts.
         if not all(field.isascii() and field.isdigit() and len(field) < 20 for field in fields):
             raise self._error("shape", value, "dimensions joined by commas, such as '100,600'")
@@ -381,11 +387,11 @@ def _c_blocks(array: Array) -> Iterator[memoryview]:
         yield _flat_view(np.ascontiguousarray(array))
         return
     row_bytes = array.nbytes // array.shape[0]
-    if row_bytes > _STRIDED_BLOCK_BYTES:
+    if row_bytes > _STRIDED_BLOCK_BYTES and array.ndim > 1:
         for row in array:
             yield from _c_blocks(row)
         return
-    rows = _STRIDED_BLOCK_BYTES // row_bytes
+    rows = max(_STRIDED_BLOCK_BYTES // row_bytes, 1)
     for start in range(0, array.shape[0], rows):
         yield _flat_view(np.ascontiguousarray(array[start : start + rows]))
 

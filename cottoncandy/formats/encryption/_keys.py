@@ -168,8 +168,9 @@ class RSAKeys(KeyScheme):
                 f"{label} cannot be read with a public key, which only writes: pass the path of "
                 f"the private key as encryptionKey"
             )
+        text = _joined(metadata, label)
         try:
-            wrapped = base64.b64decode(_joined(metadata, label), validate=True)
+            wrapped = base64.b64decode(text, validate=True)
             key = Secret(oaep_cipher(self._key, hash_name).decrypt(wrapped))
         except (ValueError, TypeError):  # binascii.Error is a ValueError
             key = Secret(b"")
@@ -222,8 +223,8 @@ def _joined(metadata: Mapping[str, str], label: str) -> str:
     value = lowered.get(_WRAPPED)
     if value is None:
         raise DecryptionError(
-            f"{label} has no metadata '{_WRAPPED}' and so no key of its own: it is not encrypted "
-            f"for an RSA key, or lost its metadata"
+            f"{label} has no key of its own (metadata '{_WRAPPED}'): it is not encrypted, or not "
+            f"with encryption='RSA', or lost its metadata; get_interface() opens plain objects"
         )
     if value != "in chunks":
         return value
