@@ -16,14 +16,15 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pytest
 
-import cottoncandy
-from cottoncandy.backends import backend_class
-from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectInfo
 from tests.servers import S3Server
+
+# Cottoncandy is imported where it is used: not before the process is isolated from the home.
+if TYPE_CHECKING:
+    from cottoncandy.backends.base import Backend
 
 __all__ = ["RIGS", "LocalRig", "MemoryRig", "Rig", "S3Rig", "Stored"]
 
@@ -57,6 +58,8 @@ class Rig(ABC):
     #: Builds the interfaces; another one may be put in its place (``get_encrypted_interface``).
     @property
     def factory(self) -> Callable[..., Any]:
+        import cottoncandy
+
         return cottoncandy.get_interface
 
     def interface(self, bucket: str | None = None, **options: Any) -> Any:
@@ -66,6 +69,9 @@ class Rig(ABC):
 
     def backend(self, bucket: str | None = None, **extra: Any) -> Backend:
         """Return a bare backend on the bucket; ``extra`` are its own options."""
+        from cottoncandy.backends import backend_class
+        from cottoncandy.backends.base import ConnectionArguments
+
         connection = self.connection()
         return backend_class(self.backend_name).connect(
             ConnectionArguments(
@@ -135,6 +141,7 @@ class MemoryRig(Rig):
         bucket: str | None = None,
     ) -> None:
         from cottoncandy.backends import memory
+        from cottoncandy.backends.base import ObjectInfo
 
         held = self._held(bucket)
         if key.encode() not in held.objects:
@@ -144,7 +151,7 @@ class MemoryRig(Rig):
             len(body),
             datetime.datetime.now(datetime.UTC),
             hashlib.md5(body, usedforsecurity=False).hexdigest(),
-            dict(metadata or {}),
+            {name.lower(): value for name, value in (metadata or {}).items()},
         )
         held.objects[key.encode()] = memory._Object(info, body)
 

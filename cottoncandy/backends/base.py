@@ -392,6 +392,9 @@ class Backend(ABC):
             dest_bucket=dest_bucket,
             overwrite=overwrite,
         )
+        home = self._bucket(source_bucket)
+        if source == dest and home == (home if dest_bucket is None else self._bucket(dest_bucket)):
+            return result  # onto itself: nothing must go
         for deletion in self.delete([source], bucket=source_bucket):
             if deletion.error is not None:
                 raise deletion.error

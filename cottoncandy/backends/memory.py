@@ -28,6 +28,7 @@ from cottoncandy.exceptions import (
     BucketNotEmptyError,
     BucketNotFoundError,
     ConfigurationError,
+    IntegrityError,
     InvalidNameError,
     ObjectExistsError,
     ObjectNotFoundError,
@@ -123,6 +124,11 @@ class MemoryBackend(Backend):
     ) -> PutResult:
         encoded = _encode(key)
         data = bytes(body.read())
+        if body.size is not None and len(data) != body.size:
+            raise IntegrityError(
+                f"the data for object '{key}' in bucket '{bucket or self.bucket_name}' has "
+                f"{len(data)} bytes, and {body.size} were announced; nothing was stored"
+            )
         info = ObjectInfo(
             key,
             len(data),
@@ -158,7 +164,11 @@ class MemoryBackend(Backend):
     ) -> Iterator[Deletion]:
         name = self._bucket(bucket)
         for key in keys:
-            encoded = _encode(key)
+            try:
+                encoded = _encode(key)
+            except InvalidNameError as error:
+                yield Deletion(key, error)
+                continue
             with _LOCK:
                 held = self._open(name)
                 if held.objects.pop(encoded, None) is not None:

@@ -1,0 +1,132 @@
+"""Conformance: copies and moves inside the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
+from tests.backends._data import BIG, PLAIN_KEYS, for_each, keys_of
+from tests.rigs import Rig
+
+_VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
+
+
+class CopyConformance:
+    @_VERBS
+    def test_copied_with_metadata(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("source/name", b"body", {"dtype": "<f8"})
+        result = getattr(backend, verb)("source/name", "dest/other name")
+        assert result.etag in (None, backend.head("dest/other name").etag)
+        assert rig.raw_get("dest/other name") == (b"body", {"dtype": "<f8"})
+        assert backend.exists("source/name") is (verb == "copy")
+        assert backend.head("dest/other name").metadata == {"dtype": "<f8"}
+
+    @_VERBS
+    def test_copied_without_metadata(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("source", b"body")
+        rig.raw_put("dest", b"other", {"old": "metadata"})
+        getattr(backend, verb)("source", "dest")
+        assert rig.raw_get("dest").body == b"body"
+        assert backend.head("dest").metadata == {}
+
+    @_VERBS
+    def test_copied_over_another(self, backend: Backend, verb: str) -> None:
+        backend.put("source", Body.of(b"new"), metadata={"new": "1"})
+        backend.put("dest", Body.of(b"old and longer"), metadata={"old": "1"})
+        getattr(backend, verb)("source", "dest")
+        with backend.get("dest") as reader:
+            assert reader.read() == b"new"
+            assert reader.metadata == {"new": "1"}
+        assert keys_of(backend) == (["dest", "source"] if verb == "copy" else ["dest"])
+
+    @_VERBS
+    def test_copied_big(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("source", BIG, {"a": "b"})
+        getattr(backend, verb)("source", "dest")
+        assert rig.raw_get("dest") == (BIG, {"a": "b"})
+
+    @_VERBS
+    def test_copied_never_over_another(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("source", b"source", {"a": "s"})
+        rig.raw_put("dest", b"dest", {"a": "d"})
+        with pytest.raises(ObjectExistsError, match="dest"):
+            getattr(backend, verb)("source", "dest", overwrite=False)
+        assert rig.raw_get("source") == (b"source", {"a": "s"})
+        assert rig.raw_get("dest") == (b"dest", {"a": "d"})
+        getattr(backend, verb)("source", "free", overwrite=False)
+        assert rig.raw_get("free") == (b"source", {"a": "s"})
+
+    @_VERBS
+    def test_copied_across_buckets(
+        self, backend: Backend, rig: Rig, other_bucket: str, verb: str
+    ) -> None:
+        rig.raw_put("name", b"body", {"a": "b"})
+        getattr(backend, verb)(
+            "name", "folder/name", source_bucket=rig.bucket, dest_bucket=other_bucket
+        )
+        assert rig.raw_get("folder/name", other_bucket) == (b"body", {"a": "b"})
+        assert rig.raw_keys() == (["name"] if verb == "copy" else [])
+        assert rig.raw_keys(bucket=other_bucket) == ["folder/name"]
+
+    @_VERBS
+    def test_copied_within_another_bucket(
+        self, backend: Backend, rig: Rig, other_bucket: str, verb: str
+    ) -> None:
+        rig.raw_put("name", b"body", bucket=other_bucket)
+        getattr(backend, verb)("name", "dest", source_bucket=other_bucket)
+        assert rig.raw_get("dest", other_bucket).body == b"body"
+        assert rig.raw_keys() == []
+
+    @_VERBS
+    def test_copied_onto_itself(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("name", b"body", {"a": "b"})
+        getattr(backend, verb)("name", "name")
+        assert rig.raw_get("name") == (b"body", {"a": "b"})
+        with pytest.raises(ObjectExistsError):
+            getattr(backend, verb)("name", "name", overwrite=False)
+        assert rig.raw_get("name") == (b"body", {"a": "b"})
+        getattr(backend, verb)("name", "name", source_bucket=rig.bucket)
+        assert rig.raw_get("name") == (b"body", {"a": "b"})
+
+    @_VERBS
+    def test_copied_from_a_missing_source(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("dest", b"dest")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "dest")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "missing")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "folder/free")
+        assert rig.raw_get("dest").body == b"dest"
+        assert rig.raw_keys() == ["dest"]
+
+    @_VERBS
+    def test_copied_to_a_missing_bucket(self, backend: Backend, rig: Rig, verb: str) -> None:
+        rig.raw_put("name", b"body")
+        with pytest.raises(BucketNotFoundError):
+            getattr(backend, verb)("name", "name", dest_bucket=rig.bucket + "-missing")
+        assert rig.raw_get("name").body == b"body"
+
+    def test_copied_plain_names(self, backend: Backend, rig: Rig) -> None:
+        def check(key: str) -> None:
+            rig.raw_put(key, b"body", {"a": "b"})
+            other = "to/" + key[:1000]
+            backend.copy(key, other)
+            assert rig.raw_get(other) == (b"body", {"a": "b"})
+            backend.move(other, "moved")
+            assert rig.raw_keys() == sorted([key, "moved"], key=str.encode)
+            assert rig.raw_get("moved") == (b"body", {"a": "b"})
+            rig.raw_delete(key)
+            rig.raw_delete("moved")
+
+        for_each(PLAIN_KEYS, check)
+
+    def test_copies_are_independent(self, backend: Backend, rig: Rig) -> None:
+        backend.put("source", Body.of(b"first"), metadata={"a": "1"})
+        backend.copy("source", "dest")
+        backend.put("source", Body.of(b"second"), metadata={"a": "2"})
+        assert rig.raw_get("dest") == (b"first", {"a": "1"})
+        list(backend.delete(["source"]))
+        assert rig.raw_get("dest") == (b"first", {"a": "1"})

@@ -1,0 +1,159 @@
+"""Names, bodies and metadata that have broken a store before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import Backend, ObjectInfo
+from tests.rigs import Rig
+
+__all__ = [
+    "BIG",
+    "ODD_KEYS",
+    "ODD_METADATA",
+    "PLAIN_KEYS",
+    "fitting",
+    "for_each",
+    "holdable",
+    "keys_of",
+    "pattern",
+]
+
+T = TypeVar("T")
+
+
+def pattern(size: int, seed: int = 0) -> bytes:
+    """Return bytes without a short period, so that no two ranges are alike."""
+    words = range(seed * 7919, seed * 7919 + size // 4 + 1)
+    return b"".join((word * 2654435761 % 2**32).to_bytes(4, "little") for word in words)[:size]
+
+
+#: A body of several parts and ranges, whatever their size; made once.
+BIG = (pattern(MiB - 3) * 23)[: 22 * MiB + 5]
+
+#: Every store takes these, as they are.
+PLAIN_KEYS = [
+    "simple",
+    "with/slashes/in/it",
+    "with space/and  two",
+    "percent%20/%2F%25%",
+    "hash#tag",
+    "plus+plus",
+    "question?mark=1&more",
+    "quotes'single\"double",
+    "brackets[1]{2}(3)<4>",
+    "back\\slash|pipe^caret~tilde`tick",
+    "semi;colon:comma,at@dollar$bang!star*",
+    "ünïcödé/ß/日本語/🍬",
+    "e\u0301 is not \u00e9",
+    ".hidden/.file",
+    "dots...in.name.",
+    "-dash/_under_",
+    "metadata.json",
+    "name.meta.jsonx",
+    "UPPER/lower",
+    "/".join(["deep"] * 60),
+    "/".join("x" * 204 for _ in range(5)),  # 1024 bytes, the most that S3 takes
+]
+
+#: A store keeps each under exactly its name, or refuses it.
+ODD_KEYS = [
+    "/leading",
+    "trailing/",
+    "double//slash",
+    "//",
+    "/",
+    ".",
+    "..",
+    "./dot",
+    "../escape",
+    "a/./b",
+    "a/../b",
+    "a/..",
+    "a/.",
+    "line\nfeed",
+    "carriage\rreturn",
+    "tab\tstop",
+    "bell\x07",
+    "delete\x7f",
+    "next\x85line",
+    " blank before",
+    "blank behind ",
+    "nul\0char",
+    "surrogate\udc80",
+    "not a character \ufffe",
+    "x" * 250,
+    "x" * 1025,
+    "sidecar.meta.json",
+    ".cottoncandy-0123456789abcdef.tmp",
+    "%2e%2e/%2fetc",
+    "~/home",
+    "C:\\windows",
+]
+
+#: A store keeps each exactly, or refuses it.
+ODD_METADATA = [
+    {"under_score": "1"},
+    {"empty": ""},
+    {"note": "blank behind "},
+    {"note": " blank before"},
+    {"note": "two  blanks"},
+    {"note": "line\nfeed"},
+    {"note": "ünïcödé"},
+    {"note": "日本語"},
+    {"note": "nul\0"},
+    {"note": "tab\tstop"},
+    {"note": "=?utf-8?q?encoded?="},
+    {"a name": "1"},
+    {"colon:": "1"},
+    {"ünïcödé": "1"},
+    {"": "1"},
+    {"x-amz-meta-x": "1"},
+    {"content-type": "text/nonsense"},
+    {"cc-pending": "1"},
+]
+
+
+def fitting(backend: Backend, keys: list[str]) -> list[str]:
+    """Return the keys that the store can hold beside each other."""
+    if backend.capabilities.object_and_prefix:
+        return keys
+    return [key for key in keys if not any(other.startswith(key + "/") for other in keys)]
+
+
+def keys_of(backend: Backend, prefix: str = "", **options: str) -> list[str]:
+    """Return the keys of a listing, without those of directories."""
+    return [entry.key for entry in backend.scan(prefix, **options) if isinstance(entry, ObjectInfo)]
+
+
+def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
+    """Check all, and tell of all that failed; a bucket for each would take too long."""
+    failed = []
+    for item in items:
+        try:
+            check(item)
+        except Exception as error:
+            error.add_note(f"with {item!r}")
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("some failed", failed)
+
+
+def holdable(rig: Rig, keys: list[str]) -> list[str]:
+    """Return the keys that do not upset the store itself, when nothing of ours is between."""
+    good = []
+    for key in keys:
+        try:
+            rig.raw_put(key, b"x")
+            rig.raw_get(key)
+            listed = rig.raw_keys() == [key]
+            rig.raw_delete(key)
+        except Exception as error:
+            # Refused, which the backend must put in words; else the server is at fault.
+            listed = getattr(error, "response", {}).get("Error", {}).get("Code") != "NoSuchKey"
+            listed = listed and not isinstance(error, KeyError)
+        if listed:
+            good.append(key)
+    return good

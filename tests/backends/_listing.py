@@ -1,0 +1,194 @@
+"""Conformance: listings, against a plain reference."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
+from tests.backends._data import fitting, keys_of
+from tests.rigs import Rig
+
+_KEYS = [
+    "a",
+    "a!",
+    "a-b",
+    "a-b/c",
+    "a.b",
+    "a/b",
+    "a/b-c",
+    "a/b/c",
+    "a/b/d",
+    "a/bc",
+    "a/c/d/e/f",
+    "a0",
+    "aa/b",
+    "b",
+    "b b/c d",
+    "data/exp/1",
+    "data/exp/2",
+    "data/experiment2/1",
+    "data/exp.txt",
+    "data/exp-1/1",
+    "z/ü/ö",
+    "z/v",
+    "é/e",
+    "ß",
+    "日本/語",
+    "\uffee behind the others",
+    "🍬/candy",
+]
+
+_TEXTS = sorted({key[:cut] for key in _KEYS for cut in range(len(key) + 1)} | {"a/x", "~", "c"})
+
+
+def reference(
+    keys: list[str], prefix: str, delimiter: str, start_after: str
+) -> list[tuple[type, str]]:
+    """Say in the plainest way what a listing holds."""
+    found = []
+    for key in sorted(keys, key=str.encode):
+        if not key.startswith(prefix) or key.encode() <= start_after.encode():
+            continue
+        head, mark, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+        entry = (CommonPrefix, prefix + head + mark) if mark else (ObjectInfo, key)
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def listing(backend: Backend, *arguments: str, **options: object) -> list[tuple[type, str]]:
+    return [
+        (type(entry), entry.key if isinstance(entry, ObjectInfo) else entry.prefix)
+        for entry in backend.scan(*arguments, **options)
+    ]
+
+
+class ListingConformance:
+    #: How many random cases; fewer where each costs requests.
+    examples = 100
+
+    def test_listing_of_nothing(self, backend: Backend) -> None:
+        assert list(backend.scan()) == []
+        assert list(backend.scan("a/", delimiter="/")) == []
+
+    def test_listing_tells_sizes(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("folder/name", b"12345", {"a": "b"})
+        rig.raw_put("name", b"")
+        folder, name = backend.scan()
+        head = backend.head("folder/name")
+        assert isinstance(folder, ObjectInfo)
+        assert isinstance(name, ObjectInfo)
+        assert (folder.key, folder.size, folder.etag) == ("folder/name", 5, head.etag)
+        assert folder.modified is not None
+        assert head.modified is not None
+        # Some stores give the head's time in whole seconds.
+        assert abs((folder.modified - head.modified).total_seconds()) < 1
+        assert folder.metadata is None
+        assert (name.key, name.size) == ("name", 0)
+
+    def test_a_prefix_is_text(self, backend: Backend, rig: Rig) -> None:
+        for key in ("data/exp/1", "data/experiment2/1", "data/exp.txt", "dat", "database"):
+            rig.raw_put(key, b"")
+        assert keys_of(backend, "data/exp") == [
+            "data/exp.txt",
+            "data/exp/1",
+            "data/experiment2/1",
+        ]
+        assert keys_of(backend, "data/exp/") == ["data/exp/1"]
+        assert keys_of(backend, "data") == [
+            "data/exp.txt",
+            "data/exp/1",
+            "data/experiment2/1",
+            "database",
+        ]
+        assert listing(backend, "data", delimiter="/") == [
+            (CommonPrefix, "data/"),
+            (ObjectInfo, "database"),
+        ]
+        assert keys_of(backend, "data/exp/1") == ["data/exp/1"]
+        assert keys_of(backend, "data/exp/1/") == []
+
+    @pytest.mark.parametrize("prefix", ["/", "//", "../", "a/../", "./", "a//", "\0", "a\n", "%61"])
+    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: Rig, prefix: str) -> None:
+        rig.raw_put("a/b", b"")
+        assert list(backend.scan(prefix)) == []
+        assert list(backend.scan(prefix, delimiter="/")) == []
+
+    def test_listing_agrees_with_the_reference(self, backend: Backend, rig: Rig) -> None:
+        keys = fitting(backend, _KEYS)
+        for key in keys:
+            rig.raw_put(key, b"")
+
+        @settings(
+            max_examples=self.examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            st.sampled_from(_TEXTS),
+            st.sampled_from(["", "/"]),
+            st.sampled_from(["", *_TEXTS]),
+            st.sampled_from([None, 1, 2, 3, 1000]),
+        )
+        def check(prefix: str, delimiter: str, start_after: str, page_size: int | None) -> None:
+            # Stores differ in whether they begin in the middle of a directory.
+            assume(
+                not delimiter
+                or not start_after.startswith(prefix)
+                or delimiter not in start_after[len(prefix) :]
+            )
+            found = listing(
+                backend,
+                prefix,
+                delimiter=delimiter,
+                start_after=start_after,
+                page_size=page_size,
+            )
+            assert found == reference(keys, prefix, delimiter, start_after)
+
+        check()
+
+    def test_listing_by_another_delimiter(self, backend: Backend, rig: Rig) -> None:
+        keys = ["a-b", "a-c", "a", "b/c-d", "b/c-e", "b/c"]
+        for key in keys:
+            rig.raw_put(key, b"")
+        assert listing(backend, delimiter="-") == reference(keys, "", "-", "")
+        assert listing(backend, "b/c", delimiter="-") == reference(keys, "b/c", "-", "")
+
+    def test_listing_more_than_a_page(self, backend: Backend, rig: Rig) -> None:
+        keys = [f"many/{n:04}" for n in range(1005)] + ["many.txt", "more/1"]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: rig.raw_put(key, b""), keys))
+        assert keys_of(backend) == sorted(keys)
+        assert listing(backend, delimiter="/") == [
+            (ObjectInfo, "many.txt"),
+            (CommonPrefix, "many/"),
+            (CommonPrefix, "more/"),
+        ]
+        assert keys_of(backend, start_after="many/0990") == [*keys[991:1005], "more/1"]
+        gone = list(backend.delete(keys))
+        assert [deletion.error for deletion in gone] == [None] * len(keys)
+        assert sorted(deletion.key for deletion in gone) == sorted(keys)
+        assert rig.raw_keys() == []
+
+    def test_listing_is_lazy(self, backend: Backend, rig: Rig) -> None:
+        for n in range(30):
+            rig.raw_put(f"{n:02}", b"")
+        entries = backend.scan(page_size=10)
+        assert next(entries).key == "00"  # type: ignore[union-attr]
+        # Abandoned in the middle: nothing complains.
+        del entries
+
+    def test_deleting_while_listing(self, backend: Backend, rig: Rig) -> None:
+        for n in range(25):
+            rig.raw_put(f"folder{n % 5}/{n:02}", b"")
+        for entry in backend.scan(page_size=4):
+            assert isinstance(entry, ObjectInfo)
+            assert list(backend.delete([entry.key])) == [(entry.key, None)]
+        assert rig.raw_keys() == []

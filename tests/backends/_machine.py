@@ -1,0 +1,107 @@
+"""Conformance: the store as a state machine beside a dictionary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
+from tests.backends._data import keys_of
+from tests.rigs import Rig
+
+_KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
+_BODIES = st.binary(max_size=40)
+_METADATA = st.none() | st.dictionaries(
+    st.sampled_from(["dtype", "shape"]), st.text("abc,1", min_size=1, max_size=4), max_size=2
+)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The store must always be what a dictionary would be."""
+
+    def __init__(self, backend: Backend, rig: Rig) -> None:
+        super().__init__()
+        self.backend = backend
+        self.rig = rig
+        self.model: dict[str, tuple[bytes, dict[str, str]]] = {}
+        for key in rig.raw_keys():
+            rig.raw_delete(key)
+
+    def blocked(self, key: str) -> bool:
+        """Tell whether the store has no room for this name beside the others."""
+        return not self.backend.capabilities.object_and_prefix and any(
+            other.startswith(key + "/") or key.startswith(other + "/") for other in self.model
+        )
+
+    @rule(key=_KEYS, body=_BODIES, metadata=_METADATA, overwrite=st.booleans())
+    def put(self, key: str, body: bytes, metadata: dict[str, str] | None, overwrite: bool) -> None:
+        def call() -> Any:
+            return self.backend.put(key, Body.of(body), metadata=metadata, overwrite=overwrite)
+
+        if self.blocked(key) or (key in self.model and not overwrite):
+            with pytest.raises(ObjectExistsError):
+                call()
+        else:
+            call()
+            self.model[key] = body, metadata or {}
+
+    @rule(key=_KEYS)
+    def get(self, key: str) -> None:
+        if key not in self.model:
+            with pytest.raises(ObjectNotFoundError):
+                self.backend.get(key)
+            return
+        body, metadata = self.model[key]
+        with self.backend.get(key) as reader:
+            assert reader.read() == body
+            assert reader.metadata == metadata
+
+    @rule(keys=st.lists(_KEYS, max_size=3))
+    def delete(self, keys: list[str]) -> None:
+        gone = list(self.backend.delete(keys))
+        assert sorted(gone) == sorted((key, None) for key in keys)
+        for key in keys:
+            self.model.pop(key, None)
+
+    @rule(source=_KEYS, dest=_KEYS, overwrite=st.booleans(), verb=st.sampled_from(["copy", "move"]))
+    def copy(self, source: str, dest: str, overwrite: bool, verb: str) -> None:
+        call = getattr(self.backend, verb)
+        if source not in self.model:
+            with pytest.raises(ObjectNotFoundError):
+                call(source, dest)
+        elif self.blocked(dest) or (dest in self.model and not overwrite):
+            with pytest.raises(ObjectExistsError):
+                call(source, dest, overwrite=overwrite)
+        else:
+            call(source, dest, overwrite=overwrite)
+            self.model[dest] = self.model[source]
+            if verb == "move" and dest != source:
+                del self.model[source]
+
+    @invariant()
+    def the_listing_agrees(self) -> None:
+        assert keys_of(self.backend) == sorted(self.model, key=str.encode)
+
+
+class MachineConformance:
+    #: How many random histories; fewer where each costs requests.
+    histories = 30
+
+    def test_behaves_like_a_dictionary(self, backend: Backend, rig: Rig) -> None:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            lambda: StoreMachine(backend, rig),
+            settings=settings(
+                max_examples=self.histories,
+                stateful_step_count=25,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

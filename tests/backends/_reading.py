@@ -1,0 +1,238 @@
+"""Conformance: heads, bodies and ranges."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB, bytes_view
+from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
+from tests.backends._data import BIG, PLAIN_KEYS, fitting, pattern
+from tests.rigs import Rig
+
+
+class ReadingConformance:
+    @pytest.mark.parametrize("body", [b"", b"\0", b"text\r\n\x1a\xff", pattern(100_003)])
+    @pytest.mark.parametrize("prefetch", [True, False])
+    def test_read_what_another_program_stored(
+        self, backend: Backend, rig: Rig, body: bytes, prefetch: bool
+    ) -> None:
+        rig.raw_put("folder/name", body, {"dtype": "<f8", "shape": "100,600"})
+        with backend.get("folder/name", prefetch=prefetch) as reader:
+            assert reader.size == reader.info.size == len(body)
+            assert reader.metadata == {"dtype": "<f8", "shape": "100,600"}
+            assert reader.info.key == "folder/name"
+            assert reader.read() == body
+
+    def test_an_object_without_metadata_has_none(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("plain", b"x")
+        assert backend.head("plain").metadata == {}
+        with backend.get("plain") as reader:
+            assert reader.metadata == {}
+
+    def test_head_and_get_agree(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"12345", {"one": "1"})
+        head = backend.head("name")
+        with backend.get("name") as reader:
+            assert reader.info.key == head.key == "name"
+            assert reader.info.size == head.size == 5
+            assert reader.info.etag == head.etag
+            assert reader.info.metadata == head.metadata == {"one": "1"}
+            assert reader.info.modified == head.modified
+
+    def test_modified_has_a_zone_and_is_now(self, backend: Backend) -> None:
+        before = datetime.datetime.now(datetime.UTC)
+        backend.put("name", Body.of(b"x"))
+        modified = backend.head("name").modified
+        assert modified is not None
+        assert modified.utcoffset() is not None
+        # Some stores count whole seconds.
+        assert abs(modified - before) < datetime.timedelta(seconds=30)
+
+    def test_etag_changes_with_the_body(self, backend: Backend) -> None:
+        marks = set()
+        for number in range(20):
+            result = backend.put("name", Body.of(b"%02i" % number))
+            mark = backend.head("name").etag
+            assert mark
+            assert result.etag in (None, mark)
+            marks.add(mark)
+        assert len(marks) == 20
+
+    def test_etag_stays_while_nothing_happens(self, backend: Backend) -> None:
+        backend.put("name", Body.of(b"x"), metadata={"a": "b"})
+        (listed,) = backend.scan()
+        assert isinstance(listed, ObjectInfo)
+        with backend.get("name") as reader:
+            assert backend.head("name").etag == reader.info.etag == listed.etag
+
+    def test_metadata_names_come_back_in_lower_case(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("raw", b"", {"CamelCase": "Value"})
+        backend.put("ours", Body.of(b""), metadata={"CamelCase": "Value"})
+        assert backend.head("raw").metadata == {"camelcase": "Value"}
+        assert backend.head("ours").metadata == {"camelcase": "Value"}
+
+    @pytest.mark.parametrize("prefetch", [True, False])
+    @pytest.mark.parametrize("threads", [1, 4])
+    def test_ranges(self, backend: Backend, rig: Rig, prefetch: bool, threads: int) -> None:
+        rig.raw_put("big", BIG)
+        size = len(BIG)
+        ranges = [
+            (0, 0),
+            (0, 1),
+            (size - 1, size),
+            (size, size),
+            (8 * MiB - 1, 8 * MiB + 1),
+            (5, 17 * MiB + 3),
+            (0, size),
+        ]
+        with backend.get("big", threads=threads, prefetch=prefetch) as reader:
+            for start, stop in ranges:
+                assert reader.read(start, stop) == BIG[start:stop]
+                chunks = [bytes(bytes_view(chunk)) for chunk in reader.chunks(start, stop)]
+                assert b"".join(chunks) == BIG[start:stop]
+                out = bytearray(b"\xaa" * (stop - start + 2))
+                reader.read_into(memoryview(out)[1:-1], start)
+                assert out == b"\xaa" + BIG[start:stop] + b"\xaa"
+            assert reader.read(size - 7) == BIG[-7:]
+
+    def test_chunks_come_piece_by_piece(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("big", BIG)
+        with backend.get("big") as reader:
+            chunks = reader.chunks()
+            first = bytes(bytes_view(next(chunks)))
+            assert 0 < len(first) < len(BIG)
+            assert first == BIG[: len(first)]
+            # The rest is dropped in the middle; the reader still reads.
+            del chunks
+            assert reader.read(3, 9) == BIG[3:9]
+
+    def test_a_reader_can_be_read_again_and_by_several(self, backend: Backend, rig: Rig) -> None:
+        body = pattern(300_000)
+        rig.raw_put("name", body)
+        with backend.get("name") as reader, ThreadPoolExecutor(8) as pool:
+            starts = range(0, 300_000, 10_000)
+            pieces = pool.map(lambda start: reader.read(start, start + 10_000), starts)
+            assert b"".join(pieces) == body
+            assert reader.read() == body
+
+    def test_closing_twice(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"x")
+        reader = backend.get("name")
+        reader.close()
+        reader.close()
+
+    @pytest.mark.parametrize("size", [1000, 21 * MiB])
+    @pytest.mark.parametrize("prefetch", [True, False])
+    def test_replaced_while_open(self, backend: Backend, size: int, prefetch: bool) -> None:
+        old, new = BIG[:size], BIG[7 : size + 7]
+        backend.put("name", Body.of(old), metadata={"which": "old"})
+        with backend.get("name", prefetch=prefetch) as reader:
+            backend.put("name", Body.of(new), metadata={"which": "new"})
+            out = bytearray(size)
+            try:
+                reader.read_into(memoryview(out))
+            except ObjectChangedError:
+                pass
+            else:
+                assert out == old
+            assert reader.metadata == {"which": "old"}
+        with backend.get("name") as reader:
+            assert reader.read() == new
+            assert reader.metadata == {"which": "new"}
+
+    def test_deleted_while_open(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", BIG)
+        with backend.get("name", prefetch=False) as reader:
+            rig.raw_delete("name")
+            with contextlib.suppress(ObjectChangedError, ObjectNotFoundError):
+                assert reader.read() == BIG
+
+    def test_missing_object(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name-and-more", b"")
+        rig.raw_put("name.d/below", b"")
+        for key in ("name", "name.d", "name-and-more/below", "name.d/below/deeper", "ünïcödé?"):
+            with pytest.raises(ObjectNotFoundError) as caught:
+                backend.get(key)
+            assert key in str(caught.value)
+            assert isinstance(caught.value, FileNotFoundError)
+            with pytest.raises(ObjectNotFoundError):
+                backend.get(key, prefetch=False)
+            with pytest.raises(ObjectNotFoundError):
+                backend.head(key)
+            assert backend.exists(key) is False
+
+    def test_missing_bucket(self, backend: Backend, rig: Rig) -> None:
+        missing = rig.bucket + "-missing"
+        calls = [
+            lambda: backend.get("name", bucket=missing),
+            lambda: backend.head("name", bucket=missing),
+            lambda: backend.exists("name", bucket=missing),
+            lambda: backend.put("name", Body.of(b"x"), bucket=missing),
+            lambda: list(backend.scan(bucket=missing)),
+            lambda: list(backend.scan("a/", delimiter="/", bucket=missing)),
+            lambda: backend.copy("name", "other", source_bucket=missing),
+            lambda: backend.delete_bucket(missing),
+        ]
+        for call in calls:
+            with pytest.raises(BucketNotFoundError) as caught:
+                call()
+            assert missing in str(caught.value)
+        assert backend.has_bucket(missing) is False
+
+    def test_no_bucket_chosen(self, backend: Backend) -> None:
+        backend.bucket_name = None
+        with pytest.raises(BucketNotFoundError, match="bucket_name"):
+            backend.head("name")
+        with pytest.raises(BucketNotFoundError, match="bucket_name"):
+            list(backend.scan())
+
+    def test_another_bucket_than_the_current(
+        self, backend: Backend, rig: Rig, other_bucket: str
+    ) -> None:
+        rig.raw_put("name", b"here")
+        rig.raw_put("name", b"there", bucket=other_bucket)
+        with backend.get("name", bucket=other_bucket) as reader:
+            assert reader.read() == b"there"
+        with backend.get("name") as reader:
+            assert reader.read() == b"here"
+        assert list(backend.delete(["name"], bucket=other_bucket)) == [("name", None)]
+        assert not backend.exists("name", bucket=other_bucket)
+        assert backend.exists("name")
+
+    def test_exists(self, backend: Backend, rig: Rig) -> None:
+        for key in fitting(backend, PLAIN_KEYS):
+            assert backend.exists(key) is False
+            rig.raw_put(key, b"")
+            assert backend.exists(key) is True
+
+    def test_travels_to_another_process_or_says_why_not(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"x", {"a": "b"})
+        try:
+            twin = pickle.loads(pickle.dumps(backend))
+        except CottonCandyError as error:
+            if "process" not in str(error):
+                raise
+            return
+        assert twin.bucket_name == backend.bucket_name
+        assert twin.describe() == backend.describe()
+        with twin.get("name") as reader:
+            assert reader.read() == b"x"
+            assert reader.metadata == {"a": "b"}
+
+    def test_describes_itself_without_secrets(self, backend: Backend, rig: Rig) -> None:
+        secret = str(rig.connection().get("SECRET_KEY", "no such secret"))
+        text = backend.describe() + backend.greeting() + repr(backend) + str(vars(backend))
+        assert rig.bucket in backend.describe()
+        assert secret not in text

@@ -1,0 +1,370 @@
+"""Conformance: storing objects whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidNameError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
+from tests.backends._data import (
+    BIG,
+    ODD_KEYS,
+    ODD_METADATA,
+    PLAIN_KEYS,
+    for_each,
+    holdable,
+    keys_of,
+    pattern,
+)
+from tests.rigs import Rig
+
+
+def lower(metadata: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in metadata.items()}
+
+
+class WritingConformance:
+    @pytest.mark.parametrize("body", [b"", b"\0", pattern(100_003)])
+    def test_store_what_another_program_reads(
+        self, backend: Backend, rig: Rig, body: bytes
+    ) -> None:
+        backend.put("folder/name", Body.of(body), metadata={"dtype": "<f8", "shape": "1,2"})
+        stored = rig.raw_get("folder/name")
+        assert stored.body == body
+        assert lower(stored.metadata) == {"dtype": "<f8", "shape": "1,2"}
+        assert rig.raw_keys() == ["folder/name"]
+
+    def test_plain_names(self, backend: Backend, rig: Rig) -> None:
+        def check(key: str) -> None:
+            backend.put(key, Body.of(key.encode()), metadata={"a": "b"})
+            assert rig.raw_keys() == [key]
+            assert rig.raw_get(key).body == key.encode()
+            assert keys_of(backend) == [key]
+            assert backend.head(key).key == key
+            with backend.get(key) as reader:
+                assert reader.read() == key.encode()
+                assert reader.metadata == {"a": "b"}
+            assert list(backend.delete([key])) == [(key, None)]
+            assert rig.raw_keys() == []
+
+        for_each(PLAIN_KEYS, check)
+
+    def test_odd_names_are_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
+        def check(key: str) -> None:
+            try:
+                backend.put(key, Body.of(b"odd"), metadata={"a": "b"})
+            except InvalidNameError:
+                pass
+            else:
+                assert rig.raw_keys() == [key]
+                assert keys_of(backend) == [key]
+                with backend.get(key) as reader:
+                    assert reader.read() == b"odd"
+                    assert reader.metadata == {"a": "b"}
+                assert list(backend.delete([key])) == [(key, None)]
+            assert rig.raw_keys() == []
+            assert keys_of(backend) == []
+
+        # The raw methods of a directory would follow such names out of it.
+        trusted = backend.capabilities.any_key
+        for_each(holdable(rig, ODD_KEYS) if trusted else ODD_KEYS, check)
+
+    def test_a_name_must_not_be_empty(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"")
+        for call in (
+            lambda: backend.put("", Body.of(b"")),
+            lambda: backend.get(""),
+            lambda: backend.head(""),
+            lambda: backend.copy("name", ""),
+        ):
+            with pytest.raises(InvalidNameError):
+                call()
+        assert rig.raw_keys() == ["name"]
+
+    def test_odd_metadata_is_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
+        def check(metadata: dict[str, str]) -> None:
+            try:
+                backend.put("name", Body.of(b"x"), metadata=metadata)
+            except MetadataError:
+                assert not backend.exists("name")
+                return
+            assert backend.head("name").metadata == metadata
+            with backend.get("name") as reader:
+                assert reader.metadata == metadata
+            rig.raw_delete("name")
+
+        for_each(ODD_METADATA, check)
+
+    def test_metadata_up_to_the_limit(self, backend: Backend) -> None:
+        limit = backend.capabilities.max_metadata_bytes
+        room = 100_000 if limit is None else limit
+        metadata = {f"name{number:03}": "x" * 93 for number in range(room // 100)}
+        backend.put("name", Body.of(b""), metadata=metadata)
+        assert backend.head("name").metadata == metadata
+
+    def test_metadata_beyond_the_limit(self, backend: Backend, rig: Rig) -> None:
+        limit = backend.capabilities.max_metadata_bytes
+        if limit is None:
+            return
+        with pytest.raises(MetadataError, match=str(limit)):
+            backend.put("name", _never_read(), metadata={"long": "x" * limit})
+        assert rig.raw_keys() == []
+
+    def test_replacing_takes_everything_anew(self, backend: Backend, rig: Rig) -> None:
+        backend.put("name", Body.of(b"first and long"), metadata={"one": "1", "both": "1"})
+        backend.put("name", Body.of(b"second"), metadata={"two": "2", "both": "2"})
+        assert rig.raw_get("name").body == b"second"
+        assert backend.head("name").metadata == {"two": "2", "both": "2"}
+        assert backend.head("name").size == 6
+        backend.put("name", Body.of(b"third"))
+        assert rig.raw_get("name") == (b"third", {})
+        assert backend.head("name").metadata == {}
+
+    @pytest.mark.parametrize("threads", [1, 4])
+    def test_a_big_body(self, backend: Backend, rig: Rig, threads: int) -> None:
+        backend.put("big", Body.of(BIG), metadata={"a": "b"}, threads=threads)
+        stored = rig.raw_get("big")
+        assert stored.body == BIG
+        assert lower(stored.metadata) == {"a": "b"}
+        with backend.get("big", threads=threads) as reader:
+            assert reader.read() == BIG
+
+    @pytest.mark.parametrize("piece", [3 * MiB + 1, 16 * MiB])
+    def test_a_big_body_in_pieces(self, backend: Backend, rig: Rig, piece: int) -> None:
+        pieces = (BIG[start : start + piece] for start in range(0, len(BIG), piece))
+        backend.put("big", Body.of(pieces))
+        assert rig.raw_get("big").body == BIG
+
+    def test_kinds_of_bodies(self, backend: Backend, rig: Rig) -> None:
+        array = np.arange(1000, dtype=">i4").reshape(10, 100)
+        array.flags.writeable = False
+        file = io.BytesIO(b"skipped" + BIG[:100_000])
+        file.seek(7)
+        bodies: dict[str, tuple[object, bytes]] = {
+            "bytes": (b"abc", b"abc"),
+            "bytearray": (bytearray(b"abc"), b"abc"),
+            "view": (memoryview(b"xabcx")[1:-1], b"abc"),
+            "array": (array, array.tobytes()),
+            "nothing": (np.zeros((0, 5)), b""),
+            "file": (file, BIG[:100_000]),
+            "generator": ((bytes([n]) * n for n in range(50)), _runs(50)),
+            "mixed": (
+                iter([b"a", bytearray(b"b"), memoryview(b"c"), array]),
+                b"abc" + bytes(array),
+            ),
+            "empty pieces": (iter([b"", b"a", b"", b"b", b""]), b"ab"),
+            "no pieces": (iter([]), b""),
+        }
+        for key, (data, expected) in bodies.items():
+            backend.put(key, Body.of(data))
+            assert rig.raw_get(key).body == expected, key
+
+    def test_the_buffer_is_taken_at_once(self, backend: Backend, rig: Rig) -> None:
+        data = bytearray(b"before")
+        backend.put("name", Body.of(data))
+        data[:] = b"behind"
+        assert rig.raw_get("name").body == b"before"
+
+    def test_overwrite_false(self, backend: Backend, rig: Rig) -> None:
+        backend.put("name", Body.of(b"first"), metadata={"one": "1"}, overwrite=False)
+        with pytest.raises(ObjectExistsError, match="name") as caught:
+            backend.put("name", Body.of(b"second"), metadata={"two": "2"}, overwrite=False)
+        assert isinstance(caught.value, FileExistsError)
+        assert rig.raw_get("name").body == b"first"
+        assert backend.head("name").metadata == {"one": "1"}
+
+    def test_overwrite_false_of_a_big_body(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"first")
+        with pytest.raises(ObjectExistsError):
+            backend.put("name", Body.of(BIG), overwrite=False)
+        assert rig.raw_get("name").body == b"first"
+        assert rig.raw_keys() == ["name"]
+
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_a_body_that_breaks_off_changes_nothing(
+        self, backend: Backend, rig: Rig, exists: bool
+    ) -> None:
+        if exists:
+            backend.put("folder/name", Body.of(b"old"), metadata={"which": "old"})
+
+        def check(case: tuple[int, type[BaseException]]) -> None:
+            blocks, error = case
+
+            def broken() -> Iterator[bytes]:
+                for _ in range(blocks):
+                    yield BIG[: 4 * MiB]
+                raise error("the source broke off")
+
+            with pytest.raises(error, match="broke off"):
+                backend.put("folder/name", Body.of(broken()), metadata={"which": "new"})
+            if exists:
+                assert rig.raw_get("folder/name").body == b"old"
+                assert backend.head("folder/name").metadata == {"which": "old"}
+            assert rig.raw_keys() == keys_of(backend) == (["folder/name"] if exists else [])
+
+        # Broken at once, while it is small, and when parts of it are on their way.
+        for_each(itertools.product([0, 1, 6], [RuntimeError, OSError, KeyboardInterrupt]), check)
+
+    @pytest.mark.parametrize("size", [4, 6])
+    def test_a_body_of_another_size_than_announced(
+        self, backend: Backend, rig: Rig, size: int
+    ) -> None:
+        rig.raw_put("name", b"old")
+        with pytest.raises(IntegrityError):
+            backend.put("name", Body(lambda: iter([b"12", b"345"]), size=size))
+        assert rig.raw_get("name").body == b"old"
+
+    def test_object_and_prefix(self, backend: Backend, rig: Rig) -> None:
+        backend.put("a", Body.of(b"short"))
+        backend.put("d/e/f", Body.of(b"long"))
+        if backend.capabilities.object_and_prefix:
+            backend.put("a/b", Body.of(b"below"))
+            backend.put("d/e", Body.of(b"above"))
+            assert keys_of(backend) == ["a", "a/b", "d/e", "d/e/f"]
+            return
+        for key, other in (("a/b", "a"), ("a/b/c", "a"), ("d", "d/e/f"), ("d/e", "d/e/f")):
+            with pytest.raises(ObjectExistsError) as caught:
+                backend.put(key, _never_read(), metadata={"a": "b"})
+            assert f"'{key}'" in str(caught.value)
+            assert f"'{other}'" in str(caught.value)
+        with pytest.raises(ObjectExistsError):
+            backend.copy("d/e/f", "a/b")
+        with pytest.raises(ObjectExistsError):
+            backend.move("a", "d/e")
+        assert rig.raw_keys() == ["a", "d/e/f"]
+        assert rig.raw_get("a").body == b"short"
+        assert rig.raw_get("d/e/f").body == b"long"
+
+    def test_many_threads(self, backend: Backend, rig: Rig) -> None:
+        bodies = {f"folder{n % 3}/name {n}": pattern(1000 + n, n) for n in range(60)}
+
+        def store(item: tuple[str, bytes]) -> None:
+            backend.put(item[0], Body.of(item[1]), metadata={"key": item[0]})
+
+        def fetch(key: str) -> tuple[bytes, dict[str, str]]:
+            with backend.get(key) as reader:
+                return reader.read(), dict(reader.metadata)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(store, bodies.items()))
+            found = dict(zip(bodies, pool.map(fetch, bodies), strict=True))
+            assert found == {key: (body, {"key": key}) for key, body in bodies.items()}
+            assert rig.raw_keys() == sorted(bodies)
+            halves = list(bodies)[::2], list(bodies)[1::2]
+            gone = pool.map(lambda keys: list(backend.delete(keys)), halves)
+            assert [deletion.error for part in gone for deletion in part] == [None] * 60
+        assert rig.raw_keys() == []
+
+    def test_writers_and_readers_of_one_name(self, backend: Backend) -> None:
+        """Whoever reads sees the bytes and the metadata of one and the same writer."""
+        versions = {str(n): pattern(20_000 + n, n) for n in range(8)}
+        start = Barrier(len(versions) + 4)
+        backend.put("name", Body.of(versions["0"]), metadata={"version": "0"})
+
+        def write(version: str) -> None:
+            start.wait()
+            for _ in range(5):
+                body = Body.of(versions[version])
+                backend.put("name", body, metadata={"version": version})
+
+        def read() -> None:
+            start.wait()
+            for _ in range(20):
+                try:
+                    with backend.get("name") as reader:
+                        assert reader.read() == versions[reader.metadata["version"]]
+                except ObjectChangedError:
+                    pass
+
+        with ThreadPoolExecutor(len(versions) + 4) as pool:
+            calls = [pool.submit(write, version) for version in versions]
+            calls += [pool.submit(read) for _ in range(4)]
+            for call in calls:
+                call.result()
+        with backend.get("name") as reader:
+            assert reader.read() == versions[reader.metadata["version"]]
+
+    def test_only_one_of_many_creates(self, backend: Backend) -> None:
+        start = Barrier(8)
+
+        def create(number: int) -> bool:
+            start.wait()
+            try:
+                backend.put(
+                    "name",
+                    Body.of(b"%i" % number),
+                    metadata={"writer": str(number)},
+                    overwrite=False,
+                )
+            except ObjectExistsError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            winners = [number for number, won in enumerate(pool.map(create, range(8))) if won]
+        assert len(winners) >= 1
+        with backend.get("name") as reader:
+            assert reader.read() == reader.metadata["writer"].encode()
+            assert int(reader.read()) in winners
+
+    def test_delete_many(self, backend: Backend, rig: Rig) -> None:
+        for key in ("a", "ab", "b/c", "b/d", "ü&<>\"'"):
+            rig.raw_put(key, b"x", {"a": "b"})
+        keys = ["a", "missing", "b/c", "b", "b/c/d", "ü&<>\"'", "a"]
+        found = list(backend.delete(iter(keys)))
+        assert sorted(deletion.key for deletion in found) == sorted(keys)
+        assert {deletion.error for deletion in found} == {None}
+        assert rig.raw_keys() == ["ab", "b/d"]
+
+    def test_delete_nothing(self, backend: Backend) -> None:
+        assert list(backend.delete([])) == []
+
+    def test_delete_is_lazy(self, backend: Backend, rig: Rig) -> None:
+        rig.raw_put("name", b"")
+        deletions = backend.delete(["name"])
+        assert rig.raw_keys() == ["name"]
+        assert list(deletions) == [("name", None)]
+        assert rig.raw_keys() == []
+
+    def test_delete_then_gone(self, backend: Backend) -> None:
+        backend.put("folder/name", Body.of(b"x"), metadata={"a": "b"})
+        list(backend.delete(["folder/name"]))
+        with pytest.raises(ObjectNotFoundError):
+            backend.get("folder/name")
+        assert list(backend.scan(delimiter="/")) == []
+        backend.put("folder/name", Body.of(b"y"))
+        assert backend.head("folder/name").metadata == {}
+        # What was a directory may be an object now.
+        list(backend.delete(["folder/name"]))
+        backend.put("folder", Body.of(b"z"))
+        assert keys_of(backend) == ["folder"]
+
+
+def _never_read() -> Body:
+    """A body of what must be refused before anything is sent."""
+
+    def blocks() -> Iterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    return Body(blocks)
+
+
+def _runs(count: int) -> bytes:
+    return b"".join(bytes([n]) * n for n in range(count))

@@ -1,0 +1,55 @@
+"""What every backend must do, as one test class.
+
+A backend joins with a subclass that names its rig (see :mod:`tests.rigs`) and overrides none of the
+tests. What a store cannot do is declared by its ``capabilities``, and these alone decide what is
+asked of it. The rig's raw methods bypass the backend, so that a mistake in it can't hide in both
+directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cottoncandy.backends.base import Backend
+from tests.backends._buckets import BucketConformance
+from tests.backends._copying import CopyConformance
+from tests.backends._listing import ListingConformance
+from tests.backends._machine import MachineConformance
+from tests.backends._reading import ReadingConformance
+from tests.backends._writing import WritingConformance
+from tests.rigs import RIGS, Rig
+
+__all__ = ["BackendConformance"]
+
+
+class BackendConformance(
+    ReadingConformance,
+    WritingConformance,
+    ListingConformance,
+    CopyConformance,
+    BucketConformance,
+    MachineConformance,
+):
+    """Subclass it, set ``rig_name``; ``examples`` lowers the work on slow stores."""
+
+    rig_name: str
+
+    @pytest.fixture
+    def rig(self, request: pytest.FixtureRequest) -> Iterator[Rig]:
+        rig = RIGS[self.rig_name](request)
+        yield rig
+        rig.close()
+
+    @pytest.fixture
+    def backend(self, rig: Rig) -> Backend:
+        return self.wrap(rig.backend())
+
+    @pytest.fixture
+    def other_bucket(self, rig: Rig) -> str:
+        return rig.fresh_bucket()
+
+    def wrap(self, backend: Backend) -> Backend:
+        """Return what is tested, made of the rig's backend."""
+        return backend
