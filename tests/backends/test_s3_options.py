@@ -1,0 +1,370 @@
+"""What shapes a connection to S3: credentials, endpoints, botocore's Config, pickles and reprs."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._connection import CredentialLender
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    ConfigurationError,
+    CredentialsError,
+    StoreTimeoutError,
+)
+from cottoncandy.options import Settings
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+ACCESS = "FAKE-ACCESS-KEY"
+SECRET = "FAKE-SECRET-KEY"
+TOKEN = "FAKE-SESSION-TOKEN"
+
+
+def connect(
+    access_key: str | None = ACCESS,
+    secret_key: str | None = SECRET,
+    endpoint_url: str | None = "http://127.0.0.1:9",
+    settings: Settings | None = None,
+    **extra: Any,
+) -> S3Backend:
+    return S3Backend.connect(
+        ConnectionArguments(
+            "bucket", access_key, secret_key, endpoint_url, settings or Settings(), extra
+        )
+    )
+
+
+def keys_of(backend: S3Backend) -> tuple[str, str, str | None]:
+    found = backend._connection.credentials().get_frozen_credentials()
+    return found.access_key, found.secret_key, found.token
+
+
+def test_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match="'region_nam'.*'region_name'"):
+        connect(region_nam="x")
+
+
+def test_config_of_another_type() -> None:
+    with pytest.raises(ConfigurationError, match=r"botocore\.config\.Config.*dict"):
+        connect(config={"read_timeout": 3})
+
+
+def test_endpoint_without_scheme() -> None:
+    with pytest.raises(ConfigurationError, match="https://store"):
+        connect(endpoint_url="store.example.org")
+
+
+def test_half_a_pair() -> None:
+    with pytest.raises(ConfigurationError, match="secret key is missing"):
+        connect(secret_key=None)
+
+
+def test_unknown_profile() -> None:
+    backend = connect(None, None, profile_name="nobody")
+    with pytest.raises(ConfigurationError, match="nobody"):
+        backend.list_buckets()
+
+
+@pytest.mark.parametrize("where", ["argument", "settings", "passwd", "environment", "boto3"])
+def test_order_of_credentials(
+    where: str, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source is found where those before it are silent."""
+    order = ["argument", "settings", "passwd", "environment", "boto3"]
+    given = order[order.index(where) :]
+    if "passwd" in given:
+        (isolated_environment / ".passwd-s3fs").write_text("#a:b\nmine:x:y\npasswd:secret\n")
+    if "environment" in given:
+        monkeypatch.setenv("AWS_ACCESS_KEY", "environment")
+        monkeypatch.setenv("AWS_SECRET_KEY", "secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "boto3")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    settings = Settings()
+    if "settings" in given:
+        settings = Settings(access_key="settings", secret_key="secret")
+    pair = ("argument", "secret") if "argument" in given else (None, None)
+    assert keys_of(connect(*pair, settings=settings)) == (where, "secret", None)
+
+
+def test_token_of_the_environment_is_not_paired_with_given_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "FAKE-TOKEN-OF-SOMEBODY-ELSE")
+    backend = connect()
+    assert keys_of(backend) == (ACCESS, SECRET, None)
+    assert CredentialLender(backend._connection)()["token"] is None
+    assert keys_of(connect(aws_session_token=TOKEN)) == (ACCESS, SECRET, TOKEN)
+
+
+def test_profile_beats_the_options_file(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = isolated_environment / "credentials"
+    path.write_text("[lab]\naws_access_key_id = lab\naws_secret_access_key = FAKE-LAB-SECRET\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    settings = Settings(access_key="file", secret_key="FAKE-FILE-SECRET")
+    backend = connect(None, None, settings=settings, profile_name="lab")
+    assert keys_of(backend) == ("lab", "FAKE-LAB-SECRET", None)
+
+
+def test_no_credentials_at_all() -> None:
+    backend = connect(None, None)
+    for request in (
+        lambda: backend.get("x"),
+        lambda: backend.put("x", Body.of(b"1")),
+        lambda: list(backend.scan()),
+    ):
+        with pytest.raises(CredentialsError, match=r"UNSIGNED"):
+            request()
+
+
+@pytest.mark.parametrize("url", ["https://s3.amazonaws.com", "https://s3.amazonaws.com/"])
+def test_historical_default_endpoint_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connect(endpoint_url=url)._connection.options.endpoint_url is None
+    assert connect(endpoint_url=None, settings=Settings(endpoint_url=url))._connection.on_aws
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9999")
+    backend = connect(endpoint_url=None)
+    assert backend._connection.endpoint == "http://127.0.0.1:9999"
+    assert not backend._connection.on_aws
+
+
+def test_endpoint_of_the_argument_beats_the_environment(
+    moto: S3Server, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both clients go where the argument says; obstore reads the environment by itself."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    backend = S3Backend.connect(
+        ConnectionArguments(moto_bucket, moto.access_key, moto.secret_key, moto.endpoint_url)
+    )
+    backend.put("key", Body.of(b"bytes"))
+    assert backend.get("key").read() == b"bytes"
+    assert [each.key for each in backend.scan()] == ["key"]
+
+
+def test_endpoint_of_the_environment(
+    moto: S3Server, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    backend = S3Backend.connect(ConnectionArguments(moto_bucket, settings=Settings()))
+    backend.put("key", Body.of(b"bytes"))
+    assert backend.get("key").read() == b"bytes"
+
+
+def test_addressing_style() -> None:
+    backend = connect(config=Config(s3={"addressing_style": "virtual"}))
+    assert backend._connection._address("b", "us-east-1") == ("http://b.127.0.0.1:9", True)
+    assert connect()._connection._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
+    on_aws = connect(endpoint_url=None, region_name="eu-central-1")._connection
+    assert on_aws._address("b", "eu-central-1") == (
+        "https://b.s3.eu-central-1.amazonaws.com",
+        True,
+    )
+    assert on_aws._address("b.c", "us-west-2") == ("https://s3.us-west-2.amazonaws.com", False)
+
+
+def test_config_reaches_both_clients() -> None:
+    config = Config(
+        connect_timeout=1.5,
+        read_timeout=7,
+        retries={"max_attempts": 2},
+        max_pool_connections=3,
+        user_agent_extra="lab/1",
+        proxies={"http": "http://127.0.0.1:3128", "https": "http://127.0.0.1:3128"},
+    )
+    connection = connect(config=config, verify=False)._connection
+    options = connection._client_options("http://127.0.0.1:9", "public-read", False)
+    assert options["connect_timeout"] == timedelta(seconds=1.5)
+    assert options["read_timeout"] == timedelta(seconds=7)
+    assert options["proxy_url"] == "http://127.0.0.1:3128"
+    assert options["pool_max_idle_per_host"] == "3"
+    assert options["user_agent"].endswith(" lab/1")
+    assert options["default_headers"] == {"x-amz-acl": "public-read"}
+    assert options["allow_invalid_certificates"]
+    assert options["allow_http"]
+    assert connection._retries()["max_retries"] == 2
+    theirs = connection.client.meta.config
+    assert (theirs.read_timeout, theirs.connect_timeout) == (7, 1.5)
+    assert theirs.max_pool_connections == 3
+    assert not connection.botocore_only
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(signature_version="s3"),
+        Config(client_cert="cert.pem"),
+        Config(s3={"use_accelerate_endpoint": True}),
+        Config(use_dualstack_endpoint=True),
+        Config(proxies={"http": "http://127.0.0.1:1", "https": "http://127.0.0.1:2"}),
+    ],
+)
+def test_what_only_botocore_honours(config: Config) -> None:
+    assert connect(config=config)._connection.botocore_only
+
+
+def test_custom_certificates_that_are_not_there() -> None:
+    backend = connect(verify="/nonexistent/ca.pem")
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
+        backend.get("x")
+
+
+def test_read_timeout_is_honoured(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    rule = fault_proxy.on("GET", "slow").hang()
+    server = fault_proxy.server
+    backend = S3Backend.connect(
+        ConnectionArguments(
+            moto_bucket,
+            server.access_key,
+            server.secret_key,
+            server.endpoint_url,
+            extra={"config": Config(read_timeout=0.3, retries={"max_attempts": 0})},
+        )
+    )
+    with pytest.raises(StoreTimeoutError, match="'slow'.*read_timeout"):
+        backend.get("slow")
+    rule.release()
+
+
+def test_pickle_keeps_options_and_not_connections() -> None:
+    backend = connect(
+        aws_session_token=TOKEN, config=Config(read_timeout=9, signature_version="s3v4")
+    )
+    _ = backend._connection.client
+    again = pickle.loads(pickle.dumps(backend))
+    assert again.bucket_name == "bucket"
+    assert keys_of(again) == (ACCESS, SECRET, TOKEN)
+    assert again._connection.client.meta.config.read_timeout == 9
+    assert again._connection.client.meta.config.signature_version == "s3v4"
+
+
+def test_unsigned_survives_a_pickle() -> None:
+    backend = connect(None, None, config=Config(signature_version=UNSIGNED))
+    again = pickle.loads(pickle.dumps(backend))
+    assert again._connection.client.meta.config.signature_version is UNSIGNED
+    assert again._connection.options.unsigned
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+def test_unsigned_reads_public_objects(store: Any) -> None:
+    """Without credentials: public objects only."""
+    server, public_body = store.server, b"for everybody"
+    owner = store.backend()
+    owner.put("public", Body.of(public_body), acl="public-read")
+    owner.put("private", Body.of(b"mine"), acl="private")
+    anonymous = S3Backend.connect(
+        ConnectionArguments(
+            store.bucket,
+            endpoint_url=server.endpoint_url,
+            settings=Settings(),
+            extra={"config": Config(signature_version=UNSIGNED)},
+        )
+    )
+    assert anonymous.get("public").read() == public_body
+    assert anonymous.head("public").size == len(public_body)
+    for read in (anonymous.get, anonymous.head):
+        with pytest.raises(AccessDeniedError, match="'private'"):
+            read("private")
+
+
+def test_nothing_shows_secrets() -> None:
+    backend = connect(aws_session_token=TOKEN)
+    options = backend._connection.options
+    shown = [
+        repr(backend),
+        repr(options),
+        repr(options.key_pair),
+        str(options.key_pair),
+        backend.describe(),
+        backend.greeting(),
+        repr(backend._connection),
+    ]
+    with pytest.raises(Exception, match="nobody answers") as caught:
+        backend.get("x")
+    shown += [str(caught.value), repr(caught.value)]
+    for text in shown:
+        for secret in (ACCESS, SECRET, TOKEN):
+            assert secret not in text
+    assert backend.describe() == "bucket:bucket on http://127.0.0.1:9"
+
+
+def test_connect_sends_nothing(fault_proxy: FaultProxy) -> None:
+    server = fault_proxy.server
+    S3Backend.connect(
+        ConnectionArguments("b", server.access_key, server.secret_key, server.endpoint_url)
+    )
+    assert fault_proxy.requests == []
+
+
+def make_backend(server: S3Server, bucket: str) -> S3Backend:
+    return S3Backend.connect(
+        ConnectionArguments(
+            bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
+        )
+    )
+
+
+def test_two_backends_that_differ_in_one_respect(
+    ceph: S3Server, ceph_other_user: S3Server, ceph_bucket: str
+) -> None:
+    """The same endpoint and bucket, other keys: nothing is shared."""
+    mine, theirs = make_backend(ceph, ceph_bucket), make_backend(ceph_other_user, ceph_bucket)
+    mine.put("private", Body.of(b"mine"), acl="private")
+    assert mine.get("private").read() == b"mine"
+    with pytest.raises(AccessDeniedError):
+        theirs.get("private")
+    assert theirs.has_bucket(ceph_bucket)
+
+
+@pytest.fixture
+def refreshable(monkeypatch: pytest.MonkeyPatch) -> Callable[[S3Backend], list[int]]:
+    """Put credentials that are refreshed into a backend; return the calls that refresh."""
+    from datetime import UTC, datetime
+
+    from botocore.credentials import RefreshableCredentials
+
+    def put(backend: S3Backend) -> list[int]:
+        calls: list[int] = []
+
+        def refresh() -> dict[str, str]:
+            calls.append(1)
+            expiry = datetime.now(UTC) + timedelta(seconds=1)
+            return {
+                "access_key": f"{ACCESS}-{len(calls)}",
+                "secret_key": SECRET,
+                "token": TOKEN,
+                "expiry_time": expiry.isoformat(),
+            }
+
+        credentials = RefreshableCredentials.create_from_metadata(refresh(), refresh, "test")
+        backend._connection._made["credentials"] = credentials
+        return calls
+
+    return put
+
+
+def test_refreshed_credentials_are_lent_anew(
+    refreshable: Callable[[S3Backend], list[int]],
+) -> None:
+    backend = connect()
+    calls = refreshable(backend)
+    lender = CredentialLender(backend._connection)
+    first, second = lender(), lender()
+    assert len(calls) == 3
+    assert first["access_key_id"] != second["access_key_id"]
+    assert first["expires_at"] is not None
+    again = pickle.loads(pickle.dumps(lender))
+    assert again()["access_key_id"] == ACCESS
