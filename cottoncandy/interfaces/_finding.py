@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from cottoncandy._defaults import DEFAULT_THREADS, DefaultInt
@@ -20,6 +20,7 @@ from cottoncandy.interfaces._buckets import print_objects
 
 if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
+    from cottoncandy.interfaces import DefaultInterface
 
 __all__ = ["FindingMethods"]
 
@@ -275,7 +276,7 @@ class FindingMethods(BasicInterface):
         """
         from cottoncandy.browser import S3Directory
 
-        return S3Directory("", self)
+        return S3Directory("", cast("DefaultInterface", self))
 
     # -- inside ----------------------------------------------------------------------------------
 

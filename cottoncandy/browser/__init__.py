@@ -1,0 +1,27 @@
+"""Walking through a bucket with the TAB key, and looking at what is there.
+
+:func:`cottoncandy.get_browser`, ``cci.get_browser()`` and ``cci.cloud2dataset()`` make these
+objects. They list a directory when it is first looked into, once, and remember it until
+``refresh()``.
+"""
+
+from __future__ import annotations
+
+from cottoncandy.browser._base import BrowserObject, S3FSLike
+from cottoncandy.browser._datasets import S3Dataset
+from cottoncandy.browser._directories import S3Directory, S3Group, browse
+from cottoncandy.browser._preview import Preview
+
+#: The name that 0.4.0 had for groups.
+S3HDF5 = S3Group
+
+__all__ = [
+    "S3HDF5",
+    "BrowserObject",
+    "Preview",
+    "S3Dataset",
+    "S3Directory",
+    "S3FSLike",
+    "S3Group",
+    "browse",
+]

@@ -1,0 +1,68 @@
+"""How names of objects become attributes that Python can say, and back. Pure."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+__all__ = ["AttributeNames", "is_probe", "mangle"]
+
+#: What IPython, Jupyter and others ask any object for; no bucket is listed to answer them.
+_PROBES = ("__", "_repr_", "_ipython_", "_jupyter_")
+
+
+def is_probe(name: str) -> bool:
+    """Tell whether an attribute is one that tools ask every object for."""
+    return name.startswith(_PROBES)
+
+
+def mangle(name: str) -> str:
+    """Return a name with ``_DOT_`` for dots, ``_`` for dashes and ``NUM_`` before a digit.
+
+    Examples
+    --------
+    >>> mangle("01-awesome.grp")
+    'NUM_01_awesome_DOT_grp'
+    """
+    start = "NUM_" if name[:1].isdecimal() else ""
+    return start + name.replace(".", "_DOT_").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class AttributeNames:
+    """The attributes that stand for the names in one directory.
+
+    Attributes
+    ----------
+    names : dict of str to str
+        Attribute -> name. A name that is an attribute as it is stands for itself.
+    ambiguous : dict of str to tuple of str
+        Attributes that several names would have: they stand for none of them.
+    """
+
+    names: dict[str, str]
+    ambiguous: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, names: Iterable[str], reserved: Collection[str]) -> AttributeNames:
+        """Work out the attributes; ``reserved`` are those that the object has itself.
+
+        A keyword, or a reserved name, gets ``_`` at its end. What is no identifier even then is
+        left out: ``[...]`` reaches it.
+        """
+        given = set(names)
+        candidates: dict[str, list[str]] = {}
+        for name in sorted(given):
+            attribute = mangle(name)
+            if attribute in reserved or keyword.iskeyword(attribute):
+                attribute += "_"
+            if not attribute.isidentifier() or is_probe(attribute):
+                continue
+            if attribute != name and attribute in given:
+                continue  # that one is meant by its own name
+            candidates.setdefault(attribute, []).append(name)
+        return cls(
+            {attribute: found[0] for attribute, found in candidates.items() if len(found) == 1},
+            {attribute: tuple(found) for attribute, found in candidates.items() if len(found) > 1},
+        )

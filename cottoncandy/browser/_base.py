@@ -1,0 +1,92 @@
+"""What all objects of the browser have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cottoncandy._names import SEPARATOR, clean_object_name
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.exceptions import (
+    InvalidNameError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+
+if TYPE_CHECKING:
+    from cottoncandy.interfaces import DefaultInterface
+
+__all__ = ["BrowserObject", "S3FSLike"]
+
+
+class BrowserObject:
+    """Base of everything that a browser shows."""
+
+
+class S3FSLike(BrowserObject):
+    """A name in a bucket, on any store.
+
+    Parameters
+    ----------
+    path : str
+        The name.
+    interface : cottoncandy.interfaces.DefaultInterface
+        The interface that the objects are reached through.
+    """
+
+    _key: str
+    _info: ObjectInfo | None
+    interface: DefaultInterface
+
+    def __init__(self, path: str, interface: DefaultInterface) -> None:
+        self._place(clean_object_name(path).removesuffix(SEPARATOR), interface, None)
+
+    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
+        self._key = key
+        self.interface = interface
+        self._info = info
+
+    @property
+    def _fullpath(self) -> str:
+        """The name of the object in its bucket."""
+        return self._key
+
+    @property
+    def _name(self) -> str:
+        """The last part of the name."""
+        return self._key.rpartition(SEPARATOR)[2]
+
+    def __call__(self) -> Any:
+        """Get the object of this name.
+
+        Returns
+        -------
+        object : boto3 Object or ObjectInfo
+            boto3's ``Object`` on S3; on other stores what is known of the object: ``key``,
+            ``size``, ``last_modified``, ``e_tag``, ``metadata``.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no object of that name, only others below it.
+        """
+        if not self._key:
+            raise ObjectNotFoundError("the bucket itself is no object; go on to a name in it")
+        info = self.interface.backend_interface.head(self._key)
+        try:
+            return self.interface.backend_interface.native_object(self._key)
+        except UnsupportedOperationError:
+            return info
+
+    def __bool__(self) -> bool:
+        # Without this Python would ask for the length, and that lists the directory.
+        return True
+
+    def _sayable_key(self) -> str:
+        """Return the key, unless the interface would take it for another one."""
+        if clean_object_name(self._key) != self._key:
+            raise InvalidNameError(
+                f"object '{self._key}' can be seen, copied and removed with its branch, but not "
+                f"downloaded: the interface would take its name for "
+                f"'{clean_object_name(self._key)}'"
+            )
+        return self._key

@@ -1,0 +1,401 @@
+"""Directories in the browser: attributes, mappings, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from cottoncandy._names import SEPARATOR
+from cottoncandy._output import say
+from cottoncandy._patterns import escape_pattern
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.browser._attributes import AttributeNames, is_probe
+from cottoncandy.browser._base import S3FSLike
+from cottoncandy.browser._datasets import S3Dataset
+from cottoncandy.browser._levels import Entry, Level, list_branch, list_level
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+
+if TYPE_CHECKING:
+    from cottoncandy.interfaces import DefaultInterface
+
+__all__ = ["S3Directory", "S3Group", "browse"]
+
+_PACKAGE = "cottoncandy"
+#: Names that look like HDF files are groups too, whatever the options say.
+_HDF = frozenset({"h5", "hdf", "hdf5", "hf5", "h5py", "grp", "arr", "dar"})
+
+
+class S3Directory(S3FSLike):
+    """A directory whose contents are attributes, to be completed with the TAB key.
+
+    It is a mapping too: ``directory['name']``, ``keys()``, ``values()``, ``items()``, ``get()``,
+    ``in``, ``len()``. Names that Python cannot say have stand-ins: ``_DOT_`` for dots, ``_`` for
+    dashes, ``NUM_`` before a digit, ``_`` behind keywords and names that the directory has itself
+    (``keys_``). ``[...]`` takes every name as it is, and several levels at once (``['a/b']``).
+
+    Parameters
+    ----------
+    path : str
+        Where to start; ``''`` is the whole bucket.
+    interface : cottoncandy.interfaces.DefaultInterface
+        The interface that the objects are reached through, of any backend.
+
+    Notes
+    -----
+    One listing of this level is sent when it is first looked into, none while you type.
+    :meth:`refresh` forgets it.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface('my_bucket_name', backend='memory', verbose=False)
+    >>> group = 'sweet_project/sub01_awesome_analysis.grp/'
+    >>> for model in ('result_model01', 'result_model02', 'result_model03'):
+    ...     response = cci.upload_raw_array(group + model, np.arange(10000.0))
+    >>> browser = cci.get_browser()
+    >>> browser.sweet_project
+    cottoncandy-path <bucket:my_bucket_name> sweet_project
+    >>> browser.sweet_project.sub01_awesome_analysis_DOT_grp
+    <cottoncandy-group <bucket:my_bucket_name> (sub01_awesome_analysis.grp: 3 keys)>
+    >>> browser.sweet_project.sub01_awesome_analysis_DOT_grp.result_model01.load().shape
+    (10000,)
+    >>> browser.sweet_project['sub01_awesome_analysis.grp/result_model01']._fullpath
+    'sweet_project/sub01_awesome_analysis.grp/result_model01'
+    """
+
+    def __init__(self, path: str, interface: DefaultInterface) -> None:
+        super().__init__(path, interface)
+
+    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
+        super()._place(key, interface, info)
+        self._level: Level | None = None
+        self._attributes: AttributeNames | None = None
+        self._children: dict[str, S3Directory | S3Dataset] = {}
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> S3Directory | S3Dataset:
+        # Runs only where there is no real attribute. Tools probe any object: no request for them,
+        # and none before __init__ has run (copy and pickle look first).
+        if is_probe(name) or "_children" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = self._find(name)
+        if found is not None:
+            return self._child(found)
+        clash = self._attribute_names().ambiguous.get(name)
+        if clash:
+            meant = " or ".join(f"[{other!r}]" for other in clash)
+            raise AttributeError(f"{name!r} could be several names; use {meant} instead")
+        raise AttributeError(
+            f"there is no {name!r} in {self._described()}; if it is new, call refresh() first"
+        )
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._attribute_names().names)
+
+    # -- a mapping -------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> S3Directory | S3Dataset:
+        if not isinstance(name, str):
+            raise TypeError(f"names are text, and a {type(name).__name__} was given")
+        found = self._find(name)
+        if found is not None:
+            return self._child(found)
+        first, slash, rest = name.partition(SEPARATOR)
+        if slash and first in self._entries():
+            child = self._child(self._entries()[first])
+            if not rest:
+                return child
+            if isinstance(child, S3Directory):
+                return child[rest]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[name]  # type: ignore[index]  # anything may be asked for
+        except (KeyError, TypeError):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+    def keys(self) -> list[str]:
+        """Return the names in this directory, as they are in the bucket, sorted."""
+        return list(self._entries())
+
+    def values(self) -> list[S3Directory | S3Dataset]:
+        """Return what is in this directory, sorted by name."""
+        return [self._child(entry) for entry in self._entries().values()]
+
+    def items(self) -> list[tuple[str, S3Directory | S3Dataset]]:
+        """Return names and what they stand for, sorted."""
+        return [(name, self._child(entry)) for name, entry in self._entries().items()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what has a name in this directory, or a default.
+
+        Parameters
+        ----------
+        name : str
+        default : object, optional
+        """
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.keys()
+
+    # -- looking around --------------------------------------------------------------------------
+
+    def _ls(self) -> list[str]:
+        """Show the directories and files at this level, as attributes where they have one."""
+        attributes = {name: attribute for attribute, name in self._attribute_names().names.items()}
+        return sorted(attributes.get(name, name) for name in self._entries())
+
+    def _glob(self) -> list[str]:
+        """Show the full names of all the objects under this branch."""
+        found = self.interface.glob(escape_pattern(self._branch) + "*")
+        return found if self._info is None else [self._key, *found]
+
+    def load(self, key: str | None = None) -> Any:
+        """Download an array that is in here.
+
+        Parameters
+        ----------
+        key : str, optional
+            Its name, or its attribute. Without one: the array that this directory is the parts of
+            (a dask array or a sparse matrix), or the object of the directory's own name; if there
+            is neither, the keys are printed.
+
+        Returns
+        -------
+        data : numpy.ndarray, dask.array.Array, scipy sparse or None
+            As :meth:`S3Dataset.load` returns it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such key.
+        """
+        if key is not None:
+            try:
+                return self[key].load()
+            except KeyError:
+                raise InvalidArgumentError(
+                    f"there is no '{key}' in {self._described()}; keys() shows what there is"
+                ) from None
+        if self._info is not None:
+            return self._leaf().load()
+        if "metadata.json" in self._entries():
+            manifest = self["metadata.json"].load()
+            if isinstance(manifest, dict) and "dask" in manifest:
+                return self.interface.download_dask_array(self._sayable_key())
+            if isinstance(manifest, dict) and "attrs" in manifest:
+                return self.interface.download_sparse_array(self._sayable_key())
+        say("Specify key to download:", ",".join(self._ls()))
+        return None
+
+    def visititems(self, func: Callable[[str, S3Directory | S3Dataset], Any]) -> Any:
+        """Call a function on all that is below, as h5py does.
+
+        Parameters
+        ----------
+        func : callable
+            Called with the name, relative to this directory, and what it stands for: a directory
+            before what is in it, sorted by name. If it returns anything but None, that ends the
+            walk.
+
+        Returns
+        -------
+        result : object
+            What ``func`` returned last.
+
+        Notes
+        -----
+        One listing of the whole branch is sent; it is remembered for all directories in it.
+        """
+        self._remember_branch()
+        return self._visit(func, "")
+
+    def visit(self, func: Callable[[str], Any]) -> Any:
+        """Call a function on the names of all that is below, as :meth:`visititems` does.
+
+        Parameters
+        ----------
+        func : callable
+            Called with the name, relative to this directory.
+
+        Returns
+        -------
+        result : object
+        """
+        return self.visititems(lambda name, _: func(name))
+
+    def refresh(self) -> None:
+        """Forget the listings of this directory and those in it; they are made anew when needed."""
+        self._level = None
+        self._attributes = None
+        self._children = {}
+
+    def __call__(self) -> Any:
+        if self._key and self._info is None and self._is_branch():
+            raise ObjectNotFoundError(
+                f"{self._described()} is a directory and no object; call one of those in it"
+            )
+        return super().__call__()
+
+    def __repr__(self) -> str:
+        bucket = self.interface.bucket_name
+        return f"{_PACKAGE}-path <bucket:{bucket}> {self._name}".rstrip()
+
+    def _repr_html_(self) -> str:
+        from cottoncandy.browser._html import directory_html
+
+        return directory_html(self)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _branch(self) -> str:
+        # The root is '', and so is a directory without a name at the very top ('/…').
+        return self._key + SEPARATOR if self._key or self._nameless else ""
+
+    _nameless = False
+
+    def _described(self) -> str:
+        where = f"bucket '{self.interface.bucket_name}'"
+        return f"'{self._key}' in {where}" if self._key else where
+
+    def _entries(self) -> dict[str, Entry]:
+        if self._level is None or not self._level.complete:
+            self._level = list_level(self.interface, self._branch)
+        return self._level.entries
+
+    def _attribute_names(self) -> AttributeNames:
+        entries = self._entries()
+        if self._attributes is None:
+            self._attributes = AttributeNames.of(entries, _reserved(type(self)))
+        return self._attributes
+
+    def _find(self, name: str) -> Entry | None:
+        """Return the entry of a name, or of an attribute."""
+        entries = self._entries()
+        found = entries.get(name)
+        if found is None and name.isidentifier():
+            meant = self._attribute_names().names.get(name)
+            found = None if meant is None else entries[meant]
+        return found
+
+    def _child(self, entry: Entry) -> S3Directory | S3Dataset:
+        child = self._children.get(entry.name)
+        if child is None:
+            child = self._make_child(entry)
+            self._children[entry.name] = child
+        return child
+
+    def _make_child(self, entry: Entry) -> S3Directory | S3Dataset:
+        key = self._branch + entry.name
+        if not entry.directory:
+            leaf = S3Dataset.__new__(S3Dataset)
+            leaf._place(key, self.interface, entry.info)
+            return leaf
+        group = isinstance(self, S3Group) or _is_group(entry.name, self.interface)
+        kind = S3Group if group else S3Directory
+        directory = kind.__new__(kind)
+        directory._place(key, self.interface, entry.info)
+        if not key:
+            directory._nameless = True
+        return directory
+
+    def _leaf(self) -> S3Dataset:
+        """Return the object that has the directory's own name."""
+        leaf = S3Dataset.__new__(S3Dataset)
+        leaf._place(self._key, self.interface, self._info)
+        return leaf
+
+    def _is_branch(self) -> bool:
+        return bool(self._entries())
+
+    def _remember_branch(self) -> None:
+        directories = {self._branch: self}
+        # A directory comes before those in it: the listing makes them in this order.
+        for branch, level in list_branch(self.interface, self._branch):
+            directory = directories[branch]
+            directory._level = level
+            directory._attributes = None
+            directory._children = {}
+            for entry in level.entries.values():
+                child = directory._child(entry) if entry.directory else None
+                if isinstance(child, S3Directory):
+                    directories[child._branch] = child
+
+    def _visit(self, func: Callable[[str, S3Directory | S3Dataset], Any], above: str) -> Any:
+        for name, child in self.items():
+            result = func(above + name, child)
+            if result is None and isinstance(child, S3Directory):
+                result = child._visit(func, above + name + SEPARATOR)
+            if result is not None:
+                return result
+        return None
+
+
+class S3Group(S3Directory):
+    """A directory that stands for an HDF-like group: its keys are arrays and groups.
+
+    Directories with an extension of ``[extensions] ccgroup`` or ``ccdataset`` of the options are
+    groups, and so is all that is in one, and what ``cci.cloud2dataset`` returns.
+    """
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), "keys", "load"})
+
+    def __repr__(self) -> str:
+        bucket = self.interface.bucket_name
+        return f"<{_PACKAGE}-group <bucket:{bucket}> ({self._name}: {len(self)} keys)>"
+
+
+def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
+    """Return what has a name: an array, or a group of arrays.
+
+    Parameters
+    ----------
+    path : str
+        Name of an object or of a branch.
+    interface : cottoncandy.interfaces.DefaultInterface
+
+    Returns
+    -------
+    node : S3Group or S3Dataset
+
+    Notes
+    -----
+    One listing is sent; a second request if there is nothing below that name.
+    """
+    group = S3Group(path, interface)
+    if len(group) or not group._key or not interface.exists_object(group._key):
+        return group
+    return S3Dataset(path, interface)
+
+
+def _is_group(name: str, interface: DefaultInterface) -> bool:
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    settings = interface.settings
+    return extension in _HDF or extension in (*settings.ccgroup, *settings.ccdataset)
+
+
+_RESERVED: dict[type, frozenset[str]] = {}
+
+
+def _reserved(kind: type) -> frozenset[str]:
+    """Return the attributes that the objects of a class have themselves."""
+    if kind not in _RESERVED:
+        own = {"interface", "_key", "_info", "_level", "_attributes", "_children", "_nameless"}
+        _RESERVED[kind] = frozenset({*own, *dir(kind)})
+    return _RESERVED[kind]

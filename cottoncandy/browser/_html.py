@@ -1,0 +1,222 @@
+"""The browser in notebooks: a tree that opens, with what is known of the arrays in it.
+
+Names and metadata come from whoever wrote the bucket: nothing reaches the page unescaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cottoncandy._output import bytes2human
+from cottoncandy._parallel import map_threads
+from cottoncandy.browser._datasets import S3Dataset
+from cottoncandy.browser._levels import Level, list_level
+from cottoncandy.exceptions import CottonCandyError
+
+if TYPE_CHECKING:
+    from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.browser._directories import S3Directory
+
+__all__ = ["directory_html", "escape", "object_html"]
+
+_MAX_ROWS = 100  # of one directory
+_MAX_LISTINGS = 20  # directories that are opened, beside the one that is shown
+_MAX_DEPTH = 3
+_MAX_HEADS = 100  # objects that are asked for their shape
+_THREADS = 16
+
+# Controls, and the marks that make text run the other way: they would hide what a name says.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+_STYLE = """
+.cc-browser{font:13px/1.5 system-ui,sans-serif;max-width:68em;overflow-x:auto}
+.cc-browser .cc-head{display:flex;gap:.6em;align-items:baseline;padding:.2em .3em;
+border-bottom:1px solid rgba(128,128,128,.4);font-weight:600;min-width:50em}
+.cc-browser .cc-row,.cc-browser summary{display:flex;gap:.6em;align-items:baseline;
+padding:.1em .3em;border-radius:3px;min-width:50em;box-sizing:border-box}
+.cc-browser .cc-row:hover,.cc-browser summary:hover{background:rgba(128,128,128,.15)}
+.cc-browser summary{cursor:pointer;list-style:none}
+.cc-browser summary::-webkit-details-marker{display:none}
+.cc-browser summary .cc-name::before{content:"\\25B8";display:inline-block;width:1.1em;opacity:.6}
+.cc-browser details[open]>summary .cc-name::before{content:"\\25BE"}
+.cc-browser .cc-row .cc-name::before{content:"";display:inline-block;width:1.1em}
+.cc-browser .cc-level{margin-left:.55em;padding-left:.55em;
+border-left:1px solid rgba(128,128,128,.3)}
+.cc-browser .cc-name{flex:1 1 14em;min-width:0;white-space:pre-wrap;overflow-wrap:anywhere;
+text-align:left}
+.cc-browser .cc-shape{flex:0 0 10em;font-family:ui-monospace,monospace;text-align:right}
+.cc-browser .cc-dtype{flex:0 0 6.5em;font-family:ui-monospace,monospace}
+.cc-browser .cc-size{flex:0 0 6em;text-align:right}
+.cc-browser .cc-codec{flex:0 0 4.5em}
+.cc-browser .cc-date{flex:0 0 9.5em;opacity:.75;font-variant-numeric:tabular-nums}
+.cc-browser .cc-note{opacity:.65;font-style:italic;padding:.1em .3em .1em 1.4em}
+.cc-browser .cc-count{opacity:.65;flex:0 0 auto}
+.cc-browser dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.5em .3em}
+.cc-browser dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
+"""
+
+_COLUMNS = ("shape", "dtype", "size", "codec", "date")
+_TITLES = ("shape", "dtype", "size", "codec", "modified")
+
+
+def escape(text: str) -> str:
+    """Return text for a page: no markup, and nothing invisible in it."""
+    return html.escape(_UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", text))
+
+
+def directory_html(directory: S3Directory) -> str:
+    """Draw a directory as a tree, with what a bounded number of requests can find out."""
+    levels = _look(directory)
+    _ask(list(_datasets(directory, levels)))
+    where = f"{directory.interface.bucket_name}/{directory._fullpath}"
+    return _frame(where, _level_html(directory, levels))
+
+
+def object_html(dataset: S3Dataset) -> str:
+    """Draw one object: its row, and its metadata."""
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+        for name, value in sorted(dataset.attrs.items())
+    )
+    where = f"{dataset.interface.bucket_name}/{dataset._fullpath}"
+    return _frame(
+        where, _object_row(dataset, dataset._name) + (f"<dl>{items}</dl>" if items else "")
+    )
+
+
+def _frame(where: str, body: str) -> str:
+    titles = "".join(
+        f'<span class="cc-{column}">{title}</span>'
+        for column, title in zip(_COLUMNS, _TITLES, strict=True)
+    )
+    return (
+        f'<div class="cc-browser"><style>{_STYLE}</style>'
+        f'<div class="cc-head"><bdi class="cc-name">{escape(where)}</bdi>{titles}</div>'
+        f"{body}</div>"
+    )
+
+
+# -- what is shown -------------------------------------------------------------------------------
+
+
+def _look(directory: S3Directory) -> dict[S3Directory, Level]:
+    """Return the levels to show: this one, then those below it while the budget lasts."""
+    levels: dict[S3Directory, Level] = {directory: _peek(directory)}
+    edge = [directory]
+    budget = _MAX_LISTINGS
+    for _ in range(_MAX_DEPTH - 1):
+        below = [child for parent in edge for child in _shown_directories(parent, levels[parent])]
+        edge = below[:budget]
+        budget -= len(edge)
+        levels.update(zip(edge, map_threads(_peek, edge, _THREADS), strict=True))
+    return levels
+
+
+def _peek(directory: S3Directory) -> Level:
+    """Return the start of a directory, from memory where it is there."""
+    if directory._level is None:
+        directory._level = list_level(directory.interface, directory._branch, _MAX_ROWS)
+    return directory._level
+
+
+def _shown_directories(directory: S3Directory, level: Level) -> Iterator[S3Directory]:
+    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+        child = directory._child(entry)
+        if not isinstance(child, S3Dataset):
+            yield child
+
+
+def _datasets(directory: S3Directory, levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
+    for shown, level in levels.items():
+        for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+            child = shown._child(entry)
+            if isinstance(child, S3Dataset):
+                yield child
+
+
+def _ask(datasets: list[S3Dataset]) -> None:
+    """Fetch the metadata of the first objects; one that cannot be had is shown without."""
+
+    def ask(dataset: S3Dataset) -> None:
+        try:
+            dataset._known()
+        except CottonCandyError:
+            return
+
+    for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
+        pass
+
+
+# -- how it is shown -----------------------------------------------------------------------------
+
+
+def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str:
+    level = levels[directory]
+    rows = []
+    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+        child = directory._child(entry)
+        if isinstance(child, S3Dataset):
+            rows.append(_object_row(child, entry.name))
+        else:
+            rows.append(_directory_row(child, entry.name, levels))
+    if not level.complete:
+        rows.append('<div class="cc-note">… and more: keys() lists all</div>')
+    elif len(level.entries) > _MAX_ROWS:
+        more = len(level.entries) - _MAX_ROWS
+        rows.append(f'<div class="cc-note">… and {more:,} more: keys() lists all</div>')
+    elif not rows:
+        rows.append('<div class="cc-note">empty</div>')
+    return "".join(rows)
+
+
+def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
+    shown = f'<bdi class="cc-name">{escape(name)}/</bdi>'
+    cells = _cells(directory._info, "", "", "")
+    if directory not in levels:
+        note = '<span class="cc-count">not listed yet</span>'
+        return f'<div class="cc-row">{shown}{note}{cells}</div>'
+    level = levels[directory]
+    many = f"{len(level.entries):,}{'' if level.complete else '+'}"
+    count = f'<span class="cc-count">{many} {"key" if many == "1" else "keys"}</span>'
+    return (
+        f"<details><summary>{shown}{count}{cells}</summary>"
+        f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
+    )
+
+
+def _object_row(dataset: S3Dataset, name: str) -> str:
+    shape = dtype = codec = ""
+    info = dataset._info
+    if dataset._head is not None:
+        known = dataset._head
+        info = known.info
+        metadata = known.metadata
+        if "shape" in metadata:
+            shape = f"({metadata['shape'].replace(',', ', ')})"
+            dtype = metadata.get("dtype", "")
+            codec = metadata.get("compression", "")
+            # Metadata that make no sense are shown as they are.
+            with contextlib.suppress(CottonCandyError):
+                dtype, codec = str(dataset.dtype), dataset.compression or ""
+    return (
+        f'<div class="cc-row"><bdi class="cc-name">{escape(name)}</bdi>'
+        f"{_cells(info, shape, dtype, codec)}</div>"
+    )
+
+
+def _cells(info: ObjectInfo | None, shape: str, dtype: str, codec: str) -> str:
+    size = date = ""
+    if info is not None:
+        size = bytes2human(info.size)
+        date = "" if info.modified is None else f"{info.modified.astimezone():%Y-%m-%d %H:%M}"
+    values = (shape, dtype, size, codec, date)
+    return "".join(
+        f'<span class="cc-{column}">{escape(value)}</span>'
+        for column, value in zip(_COLUMNS, values, strict=True)
+    )

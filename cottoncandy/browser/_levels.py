@@ -1,0 +1,96 @@
+"""What is in a directory: one listing, remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cottoncandy._names import SEPARATOR
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+
+if TYPE_CHECKING:
+    from cottoncandy.interfaces import BasicInterface
+
+__all__ = ["Entry", "Level", "list_branch", "list_level"]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One name in a directory: an object, a directory, or both at once.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the directory, without slashes.
+    directory : bool
+        Whether there is anything below it.
+    info : ObjectInfo, optional
+        What the listing says of the object of that name, if there is one.
+    """
+
+    name: str
+    directory: bool = False
+    info: ObjectInfo | None = None
+
+
+@dataclass(slots=True)
+class Level:
+    """The entries of one directory, sorted by name.
+
+    Parameters
+    ----------
+    entries : dict of str to Entry
+    complete : bool
+        False where the listing was cut short.
+    """
+
+    entries: dict[str, Entry]
+    complete: bool = True
+
+
+def list_level(interface: BasicInterface, branch: str, limit: int | None = None) -> Level:
+    """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""
+    found = interface.backend_interface.scan(branch, delimiter=SEPARATOR)
+    entries: dict[str, Entry] = {}
+    for scanned in found if limit is None else islice(found, limit):
+        if isinstance(scanned, CommonPrefix):
+            name = scanned.prefix[len(branch) : -len(SEPARATOR)]
+            entries.setdefault(name, Entry(name)).directory = True
+        elif scanned.key.endswith(SEPARATOR):
+            # A marker of the directory itself ('' in it), or of one in it.
+            if scanned.key != branch:
+                name = scanned.key[len(branch) : -len(SEPARATOR)]
+                entries.setdefault(name, Entry(name)).directory = True
+        else:
+            name = scanned.key[len(branch) :]
+            entries.setdefault(name, Entry(name)).info = scanned
+    complete = limit is None or next(found, None) is None
+    return Level(_sorted(entries), complete)
+
+
+def list_branch(interface: BasicInterface, branch: str) -> Iterator[tuple[str, Level]]:
+    """List all that is below a directory with one listing; yield each directory's level."""
+    levels: dict[str, dict[str, Entry]] = {branch: {}}
+    for info in _objects(interface, branch):
+        parts = info.key[len(branch) :].split(SEPARATOR)
+        above = branch
+        for part in parts[:-1]:
+            levels[above].setdefault(part, Entry(part)).directory = True
+            above += part + SEPARATOR
+            levels.setdefault(above, {})
+        if parts[-1]:
+            levels[above].setdefault(parts[-1], Entry(parts[-1])).info = info
+    for key, entries in levels.items():
+        yield key, Level(_sorted(entries))
+
+
+def _objects(interface: BasicInterface, branch: str) -> Iterable[ObjectInfo]:
+    for scanned in interface.backend_interface.scan(branch):
+        if not isinstance(scanned, CommonPrefix):
+            yield scanned
+
+
+def _sorted(entries: dict[str, Entry]) -> dict[str, Entry]:
+    return dict(sorted(entries.items()))
