@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
+    from cottoncandy.interfaces import DefaultInterface
 
 __all__ = ["DictionaryMethods"]
 
@@ -180,11 +181,12 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         -------
         cc_dataset_object : cottoncandy.browser.BrowserObject
             This can be conceptualized as implementing an h5py/pytables object with ``load()`` and
-            ``keys()`` methods.
+            ``keys()`` methods: a group, that is a mapping, or a dataset with ``shape``, ``dtype``
+            and slicing, if the name is that of an object.
         """
-        from cottoncandy.browser import S3Directory
+        from cottoncandy.browser import browse
 
-        return S3Directory(clean_object_name(object_root), interface=self)
+        return browse(object_root, cast("DefaultInterface", self))
 
     # -- inside ----------------------------------------------------------------------------------
 
