@@ -192,9 +192,9 @@ def loads(text: str) -> np.dtype[Any]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         if isinstance(exc, MetadataError):
             raise
-        raise MetadataError(f"cannot make a dtype of {text!r}: {exc}") from exc
+        raise MetadataError(f"cannot make a dtype of {_shown(text)}: {exc}") from exc
     if dtype.hasobject:
-        raise MetadataError(f"the dtype {text!r} holds Python objects, which are never read")
+        raise MetadataError(f"the dtype {_shown(text)} holds Python objects, which are never read")
     return dtype
 
 
@@ -230,7 +230,7 @@ def _plain(text: str) -> np.dtype[Any] | None:
 def _extension(name: str) -> np.dtype[Any]:
     """Return the dtype of an extension type from its dotted name."""
     if not _DOTTED.fullmatch(name):
-        raise MetadataError(f"{name!r} is no dtype")
+        raise MetadataError(f"{_shown(name)} is no dtype")
     module_name, _, attribute = name.rpartition(".")
     module = sys.modules.get(module_name)
     if module is None:
@@ -253,7 +253,10 @@ def _extension(name: str) -> np.dtype[Any]:
 
 def metadata_error(object_name: str, key: str, value: str, expected: str) -> MetadataError:
     """Return the error for a metadata value that makes no sense."""
-    shown = value if len(value) <= 80 else value[:80] + "..."
     return MetadataError(
-        f"object '{object_name}': metadata '{key}' is {shown!r}, and {expected} was expected"
+        f"object '{object_name}': metadata '{key}' is {_shown(value)}, and {expected} was expected"
     )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "...")

@@ -44,6 +44,8 @@ class _DeflateCodec(Codec):
     def encode_blocks(
         self, blocks: Iterable[Buffer], size: int, *, threads: int = 1
     ) -> Iterator[Buffer]:
+        if size <= BLOCK_BYTES:
+            threads = 1  # one block: nothing to share, and no thread to start
         checksum = self._start()
         yield self._header()
         work = _with_dictionaries(regroup(blocks, BLOCK_BYTES))

@@ -76,6 +76,14 @@ class NumcodecsCodec(Codec):
             )
         self._codec: Any = numcodecs.get_codec({"id": codec_id})
 
+    def check_input(self, size: int) -> None:
+        limit = getattr(self._codec, "max_buffer_size", None)
+        if limit is not None and size > limit:
+            raise InvalidArgumentError(
+                f"{self.name} takes at most {limit} bytes at once, and the array has {size}: use "
+                f"compression='Zstd'"
+            )
+
     def encode(self, data: memoryview, *, threads: int = 1) -> Iterator[Buffer]:
         try:
             yield self._codec.encode(data)
