@@ -166,6 +166,17 @@ def test_a_cut_array_is_refused_even_where_the_slice_is_there(store: Rig) -> Non
         cci.download_raw_array("array", selection=np.s_[:10])
 
 
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_an_array_of_many_parts_over_http(store: Rig) -> None:
+    cci = encrypted(store)
+    array = np.arange(5 * 2**20 + 7, dtype="<i8")  # 40 MiB: several parts up, several ranges down
+    cci.upload_raw_array("array", array, compression=False)
+    assert cci.backend_interface.head("array").size == stored_size(array.nbytes)
+    assert_same(cci.download_raw_array("array"), array)
+    part = np.s_[3 * 2**20 : 3 * 2**20 + 100_000]
+    assert_same(cci.download_raw_array("array", selection=part), array[part])
+
+
 # -- copies -----------------------------------------------------------------------------------
 
 
