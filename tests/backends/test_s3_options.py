@@ -51,7 +51,7 @@ def keys_of(backend: S3Backend) -> tuple[str, str, str | None]:
 
 
 def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(ConfigurationError, match="'region_nam'.*'region_name'"):
+    with pytest.raises(ConfigurationError, match=r"'region_nam'.*'region_name'"):
         connect(region_nam="x")
 
 
@@ -234,7 +234,7 @@ def test_read_timeout_is_honoured(fault_proxy: FaultProxy, moto_bucket: str) -> 
             extra={"config": Config(read_timeout=0.3, retries={"max_attempts": 0})},
         )
     )
-    with pytest.raises(StoreTimeoutError, match="'slow'.*read_timeout"):
+    with pytest.raises(StoreTimeoutError, match=r"'slow'.*read_timeout"):
         backend.get("slow")
     rule.release()
 

@@ -125,6 +125,10 @@ class S3Backend(Backend):
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         where = Where(self._connection.endpoint, self._bucket(bucket))
+        if "\x00" in prefix and not self._connection.on_aws:
+            # Ceph fails on such a prefix, and no object can have it: put() refuses NUL.
+            self._buckets.require(self._bucket(bucket))
+            return iter(())
         return scan(
             self._connection.client,
             where,

@@ -19,6 +19,7 @@ from obstore.store import S3Store
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
 from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._listing import install_parser
+from cottoncandy.backends.s3._loader import make_session
 from cottoncandy.backends.s3._options import S3Options
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
@@ -147,7 +148,7 @@ class Connection:
     def _make_session(self) -> boto3.Session:
         pair = self.options.key_pair
         try:
-            return boto3.Session(
+            return make_session(
                 aws_access_key_id=pair.access_key if pair else None,
                 aws_secret_access_key=pair.secret_key if pair else None,
                 aws_session_token=self.options.session_token,

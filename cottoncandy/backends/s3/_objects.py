@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer
+from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection, native_runtime_usable
@@ -82,7 +83,7 @@ class Objects:
         first: Buffer = b""
         try:
             if prefetch:
-                info, first = self._first_window(plane, where, window)
+                info, first = interruptible(lambda: self._first_window(plane, where, window))
             else:
                 info = self.head(bucket, key)
         except UnreadableHeadersError:
@@ -155,6 +156,7 @@ class Objects:
         checked = check_metadata(key, metadata)
         where = self._where(bucket, key)
         self._names.require(where)
+        self._names.require_metadata(where, checked)
         create = not overwrite
         if create and not self._connection.on_aws:
             # Stores that don't know If-None-Match would overwrite without a word.
