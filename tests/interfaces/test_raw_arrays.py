@@ -41,10 +41,10 @@ def test_dtypes(store: Any, dtype: str, compression: bool) -> None:
 def test_layouts(store: Any, layout: str, compression: Any) -> None:
     cci = store.interface()
     array = LAYOUTS[layout]
-    before = array.copy()
+    before = array.tobytes()
     cci.upload_raw_array("array", array, compression=compression)
     assert_same(cci.download_raw_array("array"), array)
-    assert np.array_equal(array.view("V"), before.view("V")) if array.ndim else True
+    assert array.tobytes() == before
     shape = store.raw_get("array").metadata["shape"]
     assert shape == ",".join(map(str, array.shape))
 
