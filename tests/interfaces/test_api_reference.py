@@ -1,0 +1,109 @@
+"""Every documented class, method, parameter and default is there."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import cottoncandy
+from cottoncandy import interfaces
+from tests.interfaces import api_reference as reference
+
+METHODS = [
+    (class_name, method) for class_name, methods in reference.API.items() for method in methods
+]
+
+
+def documented_parameters(signature: inspect.Signature) -> dict[str, Any]:
+    """Return what a caller may pass without naming what is new."""
+    found: dict[str, Any] = {}
+    for parameter in list(signature.parameters.values()):
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found[reference.KEYWORDS] = parameter.name
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            found[reference.VARARGS] = parameter.name
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            empty = parameter.default is parameter.empty
+            found[parameter.name] = reference.REQUIRED if empty else parameter.default
+    return found
+
+
+@pytest.mark.parametrize(("class_name", "method"), METHODS)
+def test_signatures(class_name: str, method: str) -> None:
+    expected = dict(reference.API[class_name][method])
+    function = getattr(getattr(interfaces, class_name), method)
+    signature = inspect.signature(function)
+    found = documented_parameters(signature)
+    keywords = expected.pop(reference.KEYWORDS, None)
+    if keywords is not None and reference.KEYWORDS not in found:
+        # Named keywords instead of **kwargs: what is documented must be among them.
+        named = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        assert named, f"{method} takes keywords"
+    found.pop(reference.KEYWORDS, None)
+    assert list(found) == list(expected)
+    for name, default in expected.items():
+        if default is reference.REQUIRED:
+            assert found[name] is reference.REQUIRED
+        else:
+            assert found[name] == default, name
+            assert str(found[name]) == str(default) or found[name] == default
+
+
+@pytest.mark.parametrize("class_name", list(reference.BASES))
+def test_bases(class_name: str) -> None:
+    cls = getattr(interfaces, class_name)
+    for base in reference.BASES[class_name]:
+        assert issubclass(cls, getattr(interfaces, base))
+
+
+@pytest.mark.parametrize("class_name", list(reference.BASES))
+def test_constructors(class_name: str) -> None:
+    found = documented_parameters(inspect.signature(getattr(interfaces, class_name).__init__))
+    assert list(found) == list(reference.CONSTRUCTOR)
+    for name, default in reference.CONSTRUCTOR.items():
+        if default is not reference.REQUIRED:
+            assert found[name] == default
+
+
+def test_the_default_interface_has_everything() -> None:
+    for methods in reference.API.values():
+        for method in methods:
+            assert callable(getattr(interfaces.DefaultInterface, method))
+
+
+@pytest.mark.parametrize(("class_name", "method"), METHODS)
+def test_docstrings(class_name: str, method: str) -> None:
+    doc = inspect.getdoc(getattr(getattr(interfaces, class_name), method))
+    assert doc is not None
+    expected = reference.API[class_name][method]
+    names = [name for name in expected if name not in (reference.KEYWORDS, reference.VARARGS)]
+    if names:
+        assert "Parameters\n----------" in doc
+    for name in names:
+        assert name in doc, name
+
+
+def test_attributes_of_instances() -> None:
+    cci = cottoncandy.get_interface("my_bucket", backend="memory", verbose=False)
+    assert cci.backend == "memory"
+    assert cci.bucket_name == "my_bucket"
+    assert cci.backend_interface.bucket_name == "my_bucket"
+    for name in reference.ATTRIBUTES:
+        assert hasattr(cci, name)
+
+
+def test_modules_that_programs_import() -> None:
+    import cottoncandy.browser
+
+    import cottoncandy.interfaces
+    import cottoncandy.utils
+
+    assert cottoncandy.utils.pathjoin("a", "b") == "a/b"
+    assert isinstance(cottoncandy.interfaces.DefaultInterface, type)
+    assert callable(cottoncandy.get_interface)
+    assert callable(cottoncandy.get_browser)
+    assert callable(cottoncandy.get_encrypted_interface)
