@@ -56,7 +56,7 @@ text-align:left}
 .cc-browser .cc-codec{flex:0 0 4.5em}
 .cc-browser .cc-date{flex:0 0 9.5em;opacity:.75;font-variant-numeric:tabular-nums}
 .cc-browser .cc-note{opacity:.65;font-style:italic;padding:.1em .3em .1em 1.4em}
-.cc-browser .cc-count{opacity:.65;flex:0 0 auto}
+.cc-browser .cc-count{opacity:.65;margin-left:.5em}
 .cc-browser dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.5em .3em}
 .cc-browser dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
 """
@@ -97,7 +97,7 @@ def _frame(where: str, body: str) -> str:
     )
     return (
         f'<div class="cc-browser"><style>{_STYLE}</style>'
-        f'<div class="cc-head"><bdi class="cc-name">{escape(where)}</bdi>{titles}</div>'
+        f'<div class="cc-head">{_name(where)}{titles}</div>'
         f"{body}</div>"
     )
 
@@ -176,18 +176,21 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
 
 
 def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
-    shown = f'<bdi class="cc-name">{escape(name)}/</bdi>'
     cells = _cells(directory._info, "", "", "")
     if directory not in levels:
-        note = '<span class="cc-count">not listed yet</span>'
-        return f'<div class="cc-row">{shown}{note}{cells}</div>'
+        return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
     level = levels[directory]
     many = f"{len(level.entries):,}{'' if level.complete else '+'}"
-    count = f'<span class="cc-count">{many} {"key" if many == "1" else "keys"}</span>'
+    shown = _name(name + "/", f"{many} {'key' if many == '1' else 'keys'}")
     return (
-        f"<details><summary>{shown}{count}{cells}</summary>"
+        f"<details><summary>{shown}{cells}</summary>"
         f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
     )
+
+
+def _name(name: str, note: str = "") -> str:
+    beside = f' <span class="cc-count">{note}</span>' if note else ""
+    return f'<span class="cc-name"><bdi>{escape(name)}</bdi>{beside}</span>'
 
 
 def _object_row(dataset: S3Dataset, name: str) -> str:
@@ -204,10 +207,7 @@ def _object_row(dataset: S3Dataset, name: str) -> str:
             # Metadata that make no sense are shown as they are.
             with contextlib.suppress(CottonCandyError):
                 dtype, codec = str(dataset.dtype), dataset.compression or ""
-    return (
-        f'<div class="cc-row"><bdi class="cc-name">{escape(name)}</bdi>'
-        f"{_cells(info, shape, dtype, codec)}</div>"
-    )
+    return f'<div class="cc-row">{_name(name)}{_cells(info, shape, dtype, codec)}</div>'
 
 
 def _cells(info: ObjectInfo | None, shape: str, dtype: str, codec: str) -> str:

@@ -21,6 +21,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
 )
 from cottoncandy.interfaces._comparing import same_bytes
+from cottoncandy.interfaces._files import extra_args as check_extra_args
 from cottoncandy.interfaces._many import Failure, failure_summary, for_all
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def upload_directory(
     skip_existing: bool,
 ) -> None:
     """Upload the files below a directory."""
+    check_extra_args(extra_args)
     root = Path(disk_path)
     target = _default_target(root) if cloud_path is None else cloud_path
     files, failed = _files_below(root, recursive)

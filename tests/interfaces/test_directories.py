@@ -1,0 +1,373 @@
+"""Directories up and down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    CredentialsError,
+    InvalidArgumentError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    PartialFailureError,
+    StorageFullError,
+)
+from cottoncandy.interfaces._comparing import same_bytes
+from cottoncandy.interfaces._directories import _is_file_name
+from tests.backends.wrappers import CountingBackend
+from tests.rigs import MemoryRig
+
+FILES = {
+    "image.dat": b"\x00\x01" * 1000,
+    ".hidden": b"h",
+    "empty": b"",
+    "deep/er/file with space": b"x",
+    "deep/.config/é": b"y",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    for name, body in FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    (root / "nothing in here").mkdir()
+    return root
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryRig]:
+    rig = MemoryRig()
+    yield rig
+    rig.close()
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def test_there_and_back(
+    cci: Any, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cci.upload_object("trees", b"a sibling")
+    cci.upload_object("tree2/x", b"another")
+    cci.upload_from_directory(str(tree), "tree", recursive=True)
+    assert capsys.readouterr().out == f'Uploaded "{tree}" to "tree"\n'
+    assert cci.glob("tree/") == sorted(f"tree/{name}" for name in FILES)
+    target = tmp_path / "new" / "target"
+    assert cci.download_directory("/tree", str(target)) is None
+    assert contents(target) == FILES
+    cci.download_directory("tree/*", tmp_path / "again")
+    assert contents(tmp_path / "again") == FILES
+
+
+def test_without_recursive_only_the_files_of_the_top(memory: MemoryRig, tree: Path) -> None:
+    memory.interface().upload_from_directory(tree, "t")
+    assert memory.raw_keys() == ["t/.hidden", "t/empty", "t/image.dat"]
+
+
+def test_default_name(memory: MemoryRig, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree.parent)
+    memory.interface().upload_from_directory("./tree/deep/", recursive=True)
+    assert memory.raw_keys() == ["tree/deep/.config/é", "tree/deep/er/file with space"]
+    monkeypatch.chdir(tree / "deep" / "er")
+    memory.interface().upload_from_directory(".")
+    assert "file with space" in memory.raw_keys()
+
+
+def test_extra_args(memory: MemoryRig, tree: Path) -> None:
+    memory.interface().upload_from_directory(tree, "t", ExtraArgs={"Metadata": {"by": "me"}})
+    assert memory.raw_get("t/empty").metadata["by"] == "me"
+    with pytest.raises(InvalidArgumentError, match="Colour"):
+        memory.interface().upload_from_directory(tree, "t", ExtraArgs={"Colour": "red"})
+
+
+def test_no_directory(memory: MemoryRig, tree: Path) -> None:
+    cci = memory.interface()
+    with pytest.raises(FileNotFoundError):
+        cci.upload_from_directory(tree / "none", "t")
+    with pytest.raises(NotADirectoryError):
+        cci.upload_from_directory(tree / "empty", "t")
+
+
+def test_symbolic_links(
+    memory: MemoryRig, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "far").write_bytes(b"far")
+    (tree / "to_file").symlink_to(outside / "far")
+    (tree / "to_directory").symlink_to(outside)
+    (tree / "deep" / "loop").symlink_to(tree)
+    (outside / "self").symlink_to(outside)
+    with caplog.at_level(logging.WARNING, "cottoncandy"):
+        memory.interface().upload_from_directory(tree, "t", recursive=True)
+    expected = {**FILES, "to_file": b"far", "to_directory/far": b"far"}
+    assert {key[2:]: memory.raw_get(key).body for key in memory.raw_keys()} == expected
+    assert sorted(record.args[0].name for record in caplog.records) == ["loop", "self"]
+
+
+def test_special_files_are_left_out(memory: MemoryRig, tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    root.mkdir()
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(root / "socket"))
+        memory.interface().upload_from_directory(root, "t", recursive=True)
+    assert memory.raw_keys() == []
+
+
+def test_what_cannot_be_read_is_told_at_the_end(
+    memory: MemoryRig, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "dangling").symlink_to(tree / "gone")
+    cci = memory.interface()
+    plain = type(cci).upload_from_file
+
+    def refuses(self: Any, flname: Path, *args: Any, **kwargs: Any) -> Any:
+        if flname.name == "empty":
+            raise PermissionError(13, "Permission denied", str(flname))
+        return plain(self, flname, *args, **kwargs)
+
+    monkeypatch.setattr(type(cci), "upload_from_file", refuses)
+    with pytest.raises(PartialFailureError, match=r"2 files.*dangling.*empty"):
+        cci.upload_from_directory(tree, "t", recursive=True)
+    assert memory.raw_keys() == sorted(f"t/{name}" for name in FILES if name != "empty")
+
+
+def test_what_would_fail_for_all_ends_at_once(
+    memory: MemoryRig, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci = memory.interface()
+    cci.upload_from_directory(tree, "t", recursive=True)
+
+    def refuses(*args: Any, **kwargs: Any) -> Any:
+        raise CredentialsError("the pretended key is unknown")
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise StorageFullError("the pretended disk is full")
+
+    monkeypatch.setattr(type(cci), "upload_from_file", refuses)
+    with pytest.raises(CredentialsError):
+        cci.upload_from_directory(tree, "t", recursive=True)
+    monkeypatch.setattr(type(cci), "download_to_file", full)
+    with pytest.raises(StorageFullError):
+        cci.download_directory("t", tmp_path / "down")
+
+
+def test_names_that_are_no_text(memory: MemoryRig, tmp_path: Path) -> None:
+    root = tmp_path / "bytes"
+    root.mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    (root / "good").write_bytes(b"x")
+    with pytest.raises(PartialFailureError, match="1 files"):
+        memory.interface().upload_from_directory(root, "t")
+    assert memory.raw_keys() == ["t/good"]
+
+
+# -- going on where it was -----------------------------------------------------------------------
+
+
+def test_uploading_skips_what_is_there(cci: Any, tree: Path) -> None:
+    cci.upload_from_directory(tree, "t", recursive=True)
+    (tree / "image.dat").write_bytes(FILES["image.dat"][:-1] + b"!")
+    (tree / "empty").write_bytes(b"no more")
+    (tree / "new").write_bytes(b"new")
+    cci.backend_interface = counting = CountingBackend(cci.backend_interface)
+    cci.upload_from_directory(tree, "t", recursive=True, skip_existing=True)
+    sent = sorted(call[1] for call in counting.calls if call[0] == "put")
+    assert sent == ["t/empty", "t/image.dat", "t/new"]
+    assert cci.download_object("t/image.dat") == FILES["image.dat"][:-1] + b"!"
+
+
+def test_downloading_skips_what_is_there(cci: Any, tree: Path, tmp_path: Path) -> None:
+    cci.upload_from_directory(tree, "t", recursive=True)
+    target = tmp_path / "down"
+    cci.download_directory("t", target)
+    (target / "image.dat").write_bytes(FILES["image.dat"][:-1] + b"!")
+    (target / "empty").unlink()
+    old = {path: path.stat().st_ino for path in target.rglob("*") if path.is_file()}
+    cci.download_directory("t", target, skip_existing=True)
+    assert contents(target) == FILES
+    replaced = {path.name for path, inode in old.items() if path.stat().st_ino != inode}
+    assert replaced == {"image.dat"}
+
+
+def test_skipping_costs_one_listing_where_hashes_are_known(memory: MemoryRig, tree: Path) -> None:
+    cci = memory.interface()
+    cci.upload_from_directory(tree, "t", recursive=True)
+    cci.backend_interface = counting = CountingBackend(cci.backend_interface)
+    with counting.expect(scan=1):
+        cci.upload_from_directory(tree, "t", recursive=True, skip_existing=True)
+
+
+def test_hashes_of_parts(memory: MemoryRig, tmp_path: Path) -> None:
+    import hashlib
+
+    cci = memory.interface()
+    body = bytes(range(256)) * (4 * 11 * 1024)  # 11 MiB
+    path = tmp_path / "large"
+    path.write_bytes(body)
+
+    def etag(part: int) -> str:
+        pieces = [body[start : start + part] for start in range(0, len(body), part)]
+        whole = hashlib.md5(b"".join(hashlib.md5(piece).digest() for piece in pieces))
+        return f'"{whole.hexdigest()}-{len(pieces)}"'
+
+    for part in (5 * MiB, 8 * MiB, cci.settings.mpu_chunksize_bytes):
+        assert same_bytes(cci, ObjectInfo("gone", len(body), etag=etag(part)), path, len(body))
+    # Parts of a size that nobody uses: the object itself is read.
+    memory.raw_put("there", body)
+    assert same_bytes(cci, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
+    memory.raw_put("there", body[:-1] + b"?")
+    assert not same_bytes(cci, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
+    assert not same_bytes(cci, ObjectInfo("gone", len(body), etag="0" * 32), path, len(body))
+    assert not same_bytes(cci, ObjectInfo("gone", len(body) - 1), path, len(body))
+
+
+# -- what a download refuses ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key", ["t/../escaped", "t/a/../../../escaped", "t/./x", "t//x", "t//etc/passwd", "t/a\0b"]
+)
+def test_keys_that_would_escape(memory: MemoryRig, tmp_path: Path, key: str) -> None:
+    memory.raw_put("t/a-good-one", b"x")
+    memory.raw_put(key, b"x")
+    target = tmp_path / "deep" / "target"
+    with pytest.raises(InvalidNameError, match="nothing was downloaded"):
+        memory.interface().download_directory("t", target)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize(
+    "part", ["C:", "a:b", "a\\b", "..\\x", "CON", "nul.txt", "com1.tar", "x.", "x ", "a\nb", "a?"]
+)
+def test_names_that_windows_takes_otherwise(part: str) -> None:
+    assert not _is_file_name(part, windows=True)
+    assert _is_file_name(part, windows=False)
+
+
+@pytest.mark.parametrize("part", ["a", ".hidden", "a.b", "console", "é", "COM10"])
+def test_names_that_are_fine(part: str) -> None:
+    assert _is_file_name(part, windows=True)
+    assert _is_file_name(part, windows=False)
+
+
+def test_links_that_lead_out(memory: MemoryRig, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "victim").write_bytes(b"safe")
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "link").symlink_to(outside)
+    memory.raw_put("t/a", b"x")
+    memory.raw_put("t/link/victim", b"overwritten")
+    cci = memory.interface()
+    with pytest.raises(InvalidNameError, match="leads out"):
+        cci.download_directory("t", target)
+    (target / "link").unlink()
+    (target / "link").mkdir()
+    (target / "link" / "victim").symlink_to(outside / "victim")
+    with pytest.raises(InvalidNameError, match="leads out"):
+        cci.download_directory("t", target)
+    assert (outside / "victim").read_bytes() == b"safe"
+    assert not (target / "a").exists()
+    # The target itself may be a link, and so may a file that stays inside.
+    (target / "link" / "victim").unlink()
+    (target / "real").write_bytes(b"old")
+    (target / "link" / "victim").symlink_to(target / "real")
+    (tmp_path / "alias").symlink_to(target)
+    cci.download_directory("t", tmp_path / "alias")
+    assert (target / "real").read_bytes() == b"overwritten"
+
+
+def test_files_and_directories_of_one_name(memory: MemoryRig, tmp_path: Path) -> None:
+    for key in ("t/a", "t/x/y"):
+        memory.raw_put(key, b"x")
+    cci = memory.interface()
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        cci.download_directory("t", tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "x").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        cci.download_directory("t", tmp_path / "two")
+    (tmp_path / "three").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        cci.download_directory("t", tmp_path / "three")
+    memory.raw_put("t/a/b", b"x")
+    with pytest.raises(InvalidNameError, match="file and a directory"):
+        cci.download_directory("t", tmp_path / "four")
+    assert not (tmp_path / "four").exists()
+    assert not list((tmp_path / "one" / "a").iterdir())
+
+
+def test_nothing_there(memory: MemoryRig, tmp_path: Path) -> None:
+    memory.raw_put("object", b"x")
+    cci = memory.interface()
+    with pytest.raises(ObjectNotFoundError, match="nothing under 'none'"):
+        cci.download_directory("none", tmp_path / "d")
+    with pytest.raises(ObjectNotFoundError, match="download_to_file"):
+        cci.download_directory("object", tmp_path / "d")
+    with pytest.raises(InvalidArgumentError, match="glob"):
+        cci.download_directory("obj*", tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_markers_become_directories(memory: MemoryRig, tmp_path: Path) -> None:
+    for key in ("t/", "t/empty/", "t/full/", "t/full/x"):
+        memory.raw_put(key, b"")
+    memory.interface().download_directory("t", tmp_path / "d")
+    found = sorted(
+        path.relative_to(tmp_path / "d").as_posix() for path in (tmp_path / "d").rglob("*")
+    )
+    assert found == ["empty", "full", "full/x"]
+
+
+def test_the_whole_bucket(memory: MemoryRig, tmp_path: Path) -> None:
+    for key in ("a", "b/c"):
+        memory.raw_put(key, key.encode())
+    memory.interface().download_directory("/", tmp_path / "d")
+    assert contents(tmp_path / "d") == {"a": b"a", "b/c": b"b/c"}
+
+
+def test_some_downloads_fail(
+    memory: MemoryRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("t/a", "t/b", "t/c"):
+        memory.raw_put(key, b"x")
+    cci = memory.interface()
+    plain = type(cci).download_to_file
+
+    def refuses(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "t/b":
+            raise CottonCandyError("a pretended failure")
+        return plain(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(type(cci), "download_to_file", refuses)
+    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'t/b' \(a pretended"):
+        cci.download_directory("t", tmp_path / "d")
+    assert contents(tmp_path / "d") == {"a": b"x", "c": b"x"}
+
+
+def test_names_with_magic_are_names(memory: MemoryRig, tmp_path: Path) -> None:
+    memory.raw_put("run[1]*/x", b"x")
+    memory.interface().download_directory("run[1]*", tmp_path / "d")
+    assert contents(tmp_path / "d") == {"x": b"x"}
