@@ -6,13 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import botocore.exceptions as boto
-
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import PutResult
-from cottoncandy.backends.s3._buckets import Buckets
+from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._keys import check_key, quoted_etag
 from cottoncandy.backends.s3._names import NameProbe
 from cottoncandy.backends.s3._objects import Objects
@@ -43,6 +41,16 @@ _HEADERS = (
     "StorageClass",
 )
 
+_EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
+_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
+
+# Grants beside the owner's -> what S3 calls them; these go along with the copy itself.
+_CANNED = {
+    frozenset({(_EVERYBODY, "READ")}): "public-read",
+    frozenset({(_EVERYBODY, "READ"), (_EVERYBODY, "WRITE")}): "public-read-write",
+    frozenset({(_USERS, "READ")}): "authenticated-read",
+}
+
 
 class Copies:
     """Server-side copies of one connection."""
@@ -67,14 +75,19 @@ class Copies:
             self._objects.require_absent(dest_bucket, dest)
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
+        whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
+        send = self._copy_whole if whole else self._copy_parts
+        acl = self._acl_of(origin) if self._buckets.takes_acls(dest_bucket) else None
         try:
-            if head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes:
-                result = self._copy_whole(origin, target, head, overwrite)
-            else:
-                result = self._copy_parts(origin, target, head, overwrite)
+            result = self._objects.with_acl(
+                dest_bucket,
+                _canned(acl),
+                lambda chosen: send(origin, target, head, overwrite, chosen),
+            )
         except ObjectChangedError as exc:
             raise self._conflict(origin, target, overwrite) from exc
-        self._copy_acl(origin, target)
+        if acl is not None and _canned(acl) is None:
+            self._set_acl(target, acl)
         return result
 
     def _head(self, where: Where) -> Mapping[str, Any]:
@@ -88,10 +101,17 @@ class Copies:
         return head
 
     def _copy_whole(
-        self, origin: Where, target: Where, head: Mapping[str, Any], overwrite: bool
+        self,
+        origin: Where,
+        target: Where,
+        head: Mapping[str, Any],
+        overwrite: bool,
+        acl: str | None,
     ) -> PutResult:
         request: dict[str, Any] = {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
         client = self._connection.client
+        if acl is not None:
+            request["ACL"] = acl
         if not overwrite and self._connection.on_aws and _takes_condition(client):
             request["IfNoneMatch"] = "*"
         with translated(target):
@@ -106,7 +126,12 @@ class Copies:
         )
 
     def _copy_parts(
-        self, origin: Where, target: Where, head: Mapping[str, Any], overwrite: bool
+        self,
+        origin: Where,
+        target: Where,
+        head: Mapping[str, Any],
+        overwrite: bool,
+        acl: str | None,
     ) -> PutResult:
         settings = self._connection.options.settings
         size = head["ContentLength"]
@@ -116,6 +141,8 @@ class Copies:
             settings.min_mpu_size_bytes,
         )
         begin = {name: head[name] for name in _HEADERS if head.get(name)}
+        if acl is not None:
+            begin["ACL"] = acl
         upload = MultipartUpload(
             self._connection, target, {**begin, "Metadata": head.get("Metadata", {})}
         )
@@ -138,29 +165,32 @@ class Copies:
 
     # -- permissions -----------------------------------------------------------------------------
 
-    def _copy_acl(self, origin: Where, target: Where) -> None:
-        """Give the copy the ACL of its source: CopyObject makes it private."""
-        bucket = target.bucket or ""
-        if not self._buckets.takes_acls(bucket):
-            return
-        client = self._connection.client
+    def _acl_of(self, where: Where) -> Mapping[str, Any] | None:
+        """Return an object's ACL; None where only its owner has a grant, or it can't be read."""
         try:
-            acl = client.get_object_acl(Bucket=origin.bucket, Key=origin.key)
-            owner = acl.get("Owner", {})
-            if _is_private(acl):
+            with translated(where):
+                acl: Mapping[str, Any] = self._connection.client.get_object_acl(
+                    Bucket=where.bucket, Key=where.key
+                )
+        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
+            # Whoever may only read the source can't know; the copy is private, as S3 makes it.
+            logger.info("the ACL of %s can't be read and is not copied: %s", where, exc)
+            return None
+        return None if _is_private(acl) else acl
+
+    def _set_acl(self, where: Where, acl: Mapping[str, Any]) -> None:
+        """Give the copy grants that no canned ACL has: CopyObject makes it private."""
+        policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
+        try:
+            with translated(where):
+                self._connection.client.put_object_acl(
+                    Bucket=where.bucket, Key=where.key, AccessControlPolicy=policy
+                )
+        except CottonCandyError as exc:
+            if refuses_acls(exc):
+                self._buckets.without_acls(where.bucket or "")
                 return
-            client.put_object_acl(
-                Bucket=bucket,
-                Key=target.key,
-                AccessControlPolicy={"Owner": owner, "Grants": acl["Grants"]},
-            )
-        except boto.ClientError as exc:
-            # The bytes are there; where ACLs can't be read or set, the bucket's policy decides.
-            failure = failure_of(exc)
-            logger.info("the ACL of %s was not copied to %s: %s", origin, target, failure.code)
-        except boto.BotoCoreError:
-            with translated(target):
-                raise
+            logger.warning("%s was copied, and its ACL could not be set: %s", where, exc)
 
     def owner(self, bucket: str, key: str) -> Mapping[str, str]:
         """Return who owns an object, by its ACL or by what s3cmd noted in its metadata."""
@@ -184,6 +214,19 @@ def _is_private(acl: Mapping[str, Any]) -> bool:
     owner = acl.get("Owner", {}).get("ID")
     grants = acl.get("Grants", ())
     return all(grant.get("Grantee", {}).get("ID") == owner for grant in grants)
+
+
+def _canned(acl: Mapping[str, Any] | None) -> str | None:
+    """Return the name of a canned ACL with the same grants."""
+    if acl is None:
+        return None
+    owner = acl.get("Owner", {}).get("ID")
+    others = {
+        (grant["Grantee"].get("URI", ""), grant["Permission"])
+        for grant in acl["Grants"]
+        if (grant["Grantee"].get("ID"), grant["Permission"]) != (owner, "FULL_CONTROL")
+    }
+    return _CANNED.get(frozenset(others))
 
 
 def _takes_condition(client: Any) -> bool:

@@ -302,8 +302,8 @@ def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
     if isinstance(exc, obs.InvalidPathError):
         return InvalidNameError(f"the S3 client can't say the name of {where}")
     if isinstance(exc, obs.UnknownConfigurationKeyError):
-        return ConfigurationError(f"the installed obstore is too old or too new: {text[:200]}")
-    if "CredentialsError" in text or "NoCredentials" in text or "credentials" in text[:200]:
+        return ConfigurationError(f"this obstore is too old or too new: {_first_words(text)}")
+    if "CredentialsError" in text or "NoCredentials" in text or "credentials" in text[:200].lower():
         return CredentialsError(NO_CREDENTIALS)
     if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
         return StoreTimeoutError(_TIMED_OUT.format(where=where))
@@ -316,7 +316,12 @@ def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
         )
     if "kind: Decode" in text or "kind: Interrupted" in text or "kind: Request" in text:
         return IntegrityError(_BROKEN.format(where=where))
-    return StoreError(f"{where}: {scrub(text.split('Debug source')[0].strip())[:300]}")
+    return StoreError(f"{where}: {_first_words(text)}")
+
+
+def _first_words(text: str) -> str:
+    """Return what obstore says before it dumps its insides."""
+    return scrub(text.split("Debug source")[0].strip())[:300]
 
 
 def scrub(text: str) -> str:

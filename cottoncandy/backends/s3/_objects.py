@@ -132,7 +132,7 @@ class Objects:
         try:
             self._boto.open(where, (0, 1)).read()
         except ObjectNotFoundError:
-            raise
+            return  # a refusal never means "missing"
         except CottonCandyError as exc:
             if failure_of(exc.__cause__ or exc).code:
                 raise
@@ -164,7 +164,7 @@ class Objects:
 
         def single(data: Buffer) -> PutResult:
             plane = self._plane(bucket, key, checked)
-            return self._with_acl(
+            return self.with_acl(
                 bucket,
                 acl,
                 lambda chosen: plane.put(
@@ -181,7 +181,7 @@ class Objects:
             begin: dict[str, Any] = {"Metadata": checked}
             if content_type is not None:
                 begin["ContentType"] = content_type
-            upload = self._with_acl(
+            upload = self.with_acl(
                 bucket,
                 acl,
                 lambda chosen: MultipartUpload(
@@ -229,7 +229,7 @@ class Objects:
         at_once = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
         return multipart(chain(_drain(begun), parts), at_once)
 
-    def _with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
+    def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL; where the bucket refuses ACLs, without. Nothing is lost by asking."""
         if acl is None or not self._buckets.takes_acls(bucket):
             return send(None)

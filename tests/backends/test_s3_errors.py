@@ -1,0 +1,234 @@
+"""Every error of the two client libraries has one of ours, and none of them tells a secret."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import botocore.exceptions
+import pytest
+import urllib3.exceptions
+from botocore.exceptions import ClientError
+from obstore import exceptions as obstore_exceptions
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._errors import CODES, Where, scrub, translate
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CottonCandyError,
+    CredentialsError,
+    IntegrityError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
+from cottoncandy.options import Settings
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+WHERE = Where("http://127.0.0.1:9", "the-bucket", "the-key")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    OBSTORE = [
+        value
+        for _, value in inspect.getmembers(obstore_exceptions, inspect.isclass)
+        if issubclass(value, Exception)
+    ]
+BOTOCORE = [
+    value
+    for _, value in inspect.getmembers(botocore.exceptions, inspect.isclass)
+    if issubclass(value, botocore.exceptions.BotoCoreError)
+]
+
+
+def client_error(code: str, status: int, message: str | None = "words") -> ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(response, "GetObject")
+
+
+class _Fields(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        return ValueError("cause") if name == "error" else f"a {name}"
+
+
+def make(cls: type[Exception]) -> Exception:
+    """Make an error of botocore with whatever its message wants."""
+    exc = cls.__new__(cls)
+    fmt = getattr(cls, "fmt", "an error")
+    Exception.__init__(exc, fmt.format_map(_Fields()))
+    return exc
+
+
+@pytest.mark.parametrize("cls", OBSTORE, ids=lambda cls: cls.__name__)
+def test_obstore(cls: type[Exception]) -> None:
+    error = translate(cls("something\n\nDebug source: ..."), WHERE)
+    assert isinstance(error, CottonCandyError)
+    assert "the-bucket" in str(error) or "obstore" in str(error)
+    assert "Debug source" not in str(error)
+
+
+@pytest.mark.parametrize("cls", BOTOCORE, ids=lambda cls: cls.__name__)
+def test_botocore(cls: type[Exception]) -> None:
+    error = translate(make(cls), WHERE)
+    assert isinstance(error, CottonCandyError)
+    assert str(error)
+
+
+def test_some_are_what_they_should_be() -> None:
+    expected: dict[str, type[CottonCandyError]] = {
+        "NoCredentialsError": CredentialsError,
+        "PartialCredentialsError": CredentialsError,
+        "CredentialRetrievalError": CredentialsError,
+        "EndpointConnectionError": StoreUnreachableError,
+        "ConnectionClosedError": StoreUnreachableError,
+        "ProxyConnectionError": StoreUnreachableError,
+        "SSLError": StoreUnreachableError,
+        "ReadTimeoutError": StoreTimeoutError,
+        "ConnectTimeoutError": StoreTimeoutError,
+        "IncompleteReadError": IntegrityError,
+        "ResponseStreamingError": IntegrityError,
+        "ChecksumError": IntegrityError,
+    }
+    for name, cls in expected.items():
+        assert type(translate(make(getattr(botocore.exceptions, name)), WHERE)) is cls, name
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_codes_mean_the_same_from_both(code: str) -> None:
+    by_boto = translate(client_error(code, 400), WHERE)
+    text = f"status code: 400 Bad: <Error><Code>{code}</Code><Message>words</Message></Error>"
+    by_obstore = translate(obstore_exceptions.GenericError(text), WHERE)
+    assert type(by_boto) is type(by_obstore) is CODES[code][0]
+    assert str(by_boto) == str(by_obstore)
+    assert "{" not in str(by_boto)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (401, AccessDeniedError),
+        (403, AccessDeniedError),
+        (404, ObjectNotFoundError),
+        (400, StoreError),
+        (500, StoreError),
+        (503, StoreError),
+    ],
+)
+def test_answers_without_a_code(status: int, cls: type[CottonCandyError]) -> None:
+    """As a HEAD has them; 403 is never "missing", nor is 5xx."""
+    assert type(translate(client_error(str(status), status, None), WHERE)) is cls
+    text = f"Server returned non-2xx status code: {status} Something: "
+    assert type(translate(obstore_exceptions.GenericError(text), WHERE)) is cls
+    if status == 404:
+        text += "<Error><Code>NoSuchBucket</Code></Error>"
+        assert type(translate(FileNotFoundError(text), WHERE)) is BucketNotFoundError
+
+
+def test_panic() -> None:
+    panic = type("PanicException", (BaseException,), {})("called unwrap on a None")
+    assert isinstance(translate(panic, WHERE), StoreError)
+
+
+def test_others_pass() -> None:
+    for exc in (KeyboardInterrupt(), ValueError("x"), RuntimeError("x"), MemoryError()):
+        assert translate(exc, WHERE) is None
+    assert isinstance(translate(urllib3.exceptions.ProtocolError("x"), WHERE), StoreError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h/b/k?X-Amz-Signature=FAKESECRET&x=1",
+        "X-Amz-Credential=FAKESECRET/20260101/us-east-1",
+        'secret_access_key: "FAKESECRET"',
+        "AWS_SECRET_ACCESS_KEY=FAKESECRET",
+        "x-amz-security-token: FAKESECRET",
+        "Authorization: FAKESECRET",
+    ],
+)
+def test_scrub(text: str) -> None:
+    assert "FAKESECRET" not in scrub(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"secret_key": "FAKE-WRONG-SECRET"}, "secret key does not match"),
+        ({"access_key": "FAKEWRONGKEY"}, "does not know the access key"),
+    ],
+)
+@pytest.mark.parametrize("key", ["name", "odd//name"])
+def test_wrong_credentials(
+    ceph: S3Server, ceph_bucket: str, change: dict[str, str], words: str, key: str
+) -> None:
+    pair = {"access_key": ceph.access_key, "secret_key": ceph.secret_key} | change
+    backend = S3Backend.connect(
+        ConnectionArguments(
+            ceph_bucket, endpoint_url=ceph.endpoint_url, settings=Settings(), **pair
+        )
+    )
+    for request in (
+        lambda: backend.get(key),
+        lambda: backend.get(key, prefetch=False),
+        lambda: backend.exists(key),
+        lambda: backend.put(key, Body.of(b"1")),
+        lambda: list(backend.scan()),
+        lambda: list(backend.delete([key, "b"])),
+        lambda: list(backend.list_buckets()),
+    ):
+        with pytest.raises(CredentialsError, match=words) as caught:
+            request()
+        for secret in pair.values():
+            assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["name", "odd//name"])
+def test_expired_credentials(fault_proxy: FaultProxy, moto_bucket: str, key: str) -> None:
+    """AWS says so with status 400, and to a HEAD without a body."""
+    server = fault_proxy.server
+    backend = S3Backend.connect(
+        ConnectionArguments(
+            moto_bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
+        )
+    )
+    fault_proxy.on("HEAD").answer(400)
+    fault_proxy.on("GET").answer(400, "ExpiredToken")
+    for request in (lambda: backend.get(key), lambda: backend.exists(key)):
+        with pytest.raises(CredentialsError, match="expired"):
+            request()
+
+
+@pytest.mark.parametrize("key", ["name", "odd//name"])
+def test_server_errors_are_not_missing_objects(
+    fault_proxy: FaultProxy, moto_bucket: str, key: str
+) -> None:
+    from botocore.config import Config
+
+    server = fault_proxy.server
+    backend = S3Backend.connect(
+        ConnectionArguments(
+            moto_bucket,
+            server.access_key,
+            server.secret_key,
+            server.endpoint_url,
+            Settings(),
+            {"config": Config(retries={"max_attempts": 0})},
+        )
+    )
+    for status in (500, 503):
+        rule = fault_proxy.on("HEAD", "name").answer(status)
+        with pytest.raises(StoreError, match=str(status)):
+            backend.exists(key)
+        rule.remove()
+    rule = fault_proxy.on("HEAD", "name").answer(403)
+    with pytest.raises(AccessDeniedError, match="name"):
+        backend.exists(key)
