@@ -1,0 +1,267 @@
+"""Who asks: stored credentials, service accounts, and logging in."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
+
+__all__ = ["Login", "load_pydrive", "make_auth"]
+
+SCOPE = "https://www.googleapis.com/auth/drive"
+METHODS = ("local", "console")
+_PORTS = [8080, 8090, 8100, 8110]
+_HELP = "docs/gdrive.md describes the set-up step by step"
+
+
+def load_pydrive() -> ModuleType:
+    """Import pydrive2's authentication module, or say what to install."""
+    try:
+        import pydrive2.auth
+    except ImportError as exc:
+        raise MissingDependencyError(
+            f"the Google Drive backend needs pydrive2, which cannot be imported ({exc}): "
+            f'pip install "cottoncandy[gdrive]"'
+        ) from exc
+    return pydrive2.auth  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the credentials are, and how to get them if there are none.
+
+    Parameters
+    ----------
+    secrets : Path
+        Client secrets of a desktop application, or the key of a service account (both JSON).
+    credentials : Path
+        Where the user's tokens are kept; made by logging in.
+    method : {None, "local", "console"}
+        How to log in; None: in the browser if there is one.
+    timeout_s : float
+        For the connection.
+    """
+
+    secrets: Path
+    credentials: Path
+    method: str | None = None
+    timeout_s: float = 60.0
+
+
+def make_auth(login: Login) -> Any:
+    """Return pydrive2's ``GoogleAuth`` with credentials in it.
+
+    Nothing is sent, unless the user has to log in.
+
+    Raises
+    ------
+    CredentialsError
+        If there are none and nobody can be asked, or the files make no sense.
+    """
+    pydrive = load_pydrive()
+    if login.credentials.exists():
+        return _stored(pydrive, login)
+    kind = _kind_of(login)
+    if kind == "service":
+        return _service(pydrive, login)
+    _check_somebody_is_there(login)
+    return _ask(pydrive, login)
+
+
+def _auth(pydrive: ModuleType, login: Login, **settings: Any) -> Any:
+    defaults = {
+        "client_config_backend": "file",
+        "client_config_file": str(login.secrets),
+        "save_credentials": False,
+        "get_refresh_token": True,
+        "oauth_scope": [SCOPE],
+    }
+    return pydrive.GoogleAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+
+
+def _stored(pydrive: ModuleType, login: Login) -> Any:
+    auth = _auth(pydrive, login)
+    storage = _storage(login.credentials)
+    credentials = storage.get()
+    if credentials is None:
+        raise CredentialsError(
+            f"the credentials file {login.credentials} is damaged; delete it and log in again"
+        )
+    auth.credentials = credentials
+    return auth
+
+
+def _kind_of(login: Login) -> str:
+    """Tell whether the secrets are of a service account or of a desktop application."""
+    try:
+        content = json.loads(login.secrets.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CredentialsError(
+            f"there are no credentials for Google Drive: neither {login.credentials} nor "
+            f"{login.secrets} exists. Download the client secrets from the Google Cloud console "
+            f"and save them there; {_HELP}"
+        ) from None
+    except OSError as exc:
+        raise CredentialsError(f"{login.secrets} cannot be read: {exc.strerror}") from exc
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        if content.get("type") == "service_account":
+            return "service"
+        if "installed" in content or "web" in content:
+            return "user"
+    raise CredentialsError(
+        f"{login.secrets} holds no client secrets: it should be the JSON file that the Google "
+        f"Cloud console offers for an OAuth client of type 'Desktop app', or the key of a service "
+        f"account; {_HELP}"
+    )
+
+
+def _service(pydrive: ModuleType, login: Login) -> Any:
+    config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
+    auth = _auth(pydrive, login, client_config_backend="service", service_config=config)
+    try:
+        auth.ServiceAuth()
+    except (ValueError, KeyError, pydrive.AuthError, _key_errors()) as exc:
+        # The cause is not chained: it may quote the private key.
+        raise CredentialsError(
+            f"the service account's key in {login.secrets} makes no sense "
+            f"({type(exc).__name__}); make a new key in the Google Cloud console"
+        ) from None
+    return auth
+
+
+def _key_errors() -> type[Exception]:
+    crypto = importlib.import_module("OpenSSL.crypto")
+    error: type[Exception] = crypto.Error
+    return error
+
+
+def _check_somebody_is_there(login: Login) -> None:
+    if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
+        raise CredentialsError(
+            f"nobody is logged in to Google Drive, and without a terminal nobody can be asked: "
+            f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which makes "
+            f"{login.credentials}; or copy that file from another computer; or save a service "
+            f"account's key as {login.secrets}. {_HELP}"
+        )
+
+
+def _has_terminal() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _ask(pydrive: ModuleType, login: Login) -> Any:
+    auth = _auth(pydrive, login)
+    method = login.method or ("local" if _has_browser() else "console")
+    try:
+        if method == "local":
+            auth.LocalWebserverAuth(port_numbers=_PORTS)
+        else:
+            _console(auth)
+    except pydrive.AuthenticationRejected as exc:
+        raise CredentialsError("the login to Google Drive was refused in the browser") from exc
+    except pydrive.InvalidConfigError as exc:
+        raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
+    except pydrive.AuthError as exc:
+        raise CredentialsError(f"the login to Google Drive failed: {exc}; {_HELP}") from exc
+    storage = _storage(login.credentials)
+    auth.credentials.set_store(storage)
+    storage.put(auth.credentials)
+    return auth
+
+
+def _console(auth: Any) -> None:
+    """Log in where the browser is on another computer: the user pastes the address back.
+
+    Google has shut down the codes that were copied from its page, and sends the browser to this
+    computer instead; where that is another one, the page does not load, but its address has
+    the code.
+    """
+    auth.GetFlow()
+    auth.flow.redirect_uri = f"http://localhost:{_PORTS[0]}/"
+    sys.stderr.write(
+        f"Open this page in a browser, on any computer, and log in:\n\n    {auth.GetAuthUrl()}\n\n"
+        f"The browser then goes to a page that may not load. Copy its address from the browser.\n"
+    )
+    sys.stderr.flush()
+    pasted = input("Address (or code): ").strip()
+    found = parse_qs(urlsplit(pasted).query)
+    if "error" in found:
+        raise CredentialsError(f"the login to Google Drive was refused: {found['error'][0]}")
+    with contextlib.redirect_stdout(sys.stderr):  # pydrive2 prints that it worked
+        auth.Authenticate(found["code"][0] if "code" in found else pasted)
+
+
+def _has_browser() -> bool:
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _storage(path: Path) -> Any:
+    """Return a credential store that writes whole files, which only the user can read."""
+    from oauth2client import client
+
+    class FileStorage(client.Storage):  # type: ignore[misc]  # oauth2client has no types
+        def locked_get(self) -> Any:
+            try:
+                credentials = client.Credentials.new_from_json(path.read_text("utf-8"))
+            except FileNotFoundError:
+                return None
+            except OSError as exc:
+                raise CredentialsError(f"{path} cannot be read: {exc.strerror}") from exc
+            except (ValueError, KeyError, TypeError, AttributeError, ImportError):
+                return None  # no credentials, or of a kind that nobody knows
+            credentials.set_store(self)
+            return credentials
+
+        def locked_put(self, credentials: Any) -> None:
+            _write_private(path, credentials.to_json())
+
+        def locked_delete(self) -> None:
+            path.unlink(missing_ok=True)
+
+    return FileStorage(lock=threading.Lock())
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file in one step; mode 0600."""
+    target = path.resolve()  # a link stays a link
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as exc:
+        raise ConfigurationError(
+            f"the credentials for Google Drive cannot be saved as {path}: {exc.strerror}"
+        ) from exc

@@ -1,0 +1,522 @@
+"""The verbs of a backend, on Google Drive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from cottoncandy._body import Body
+from cottoncandy._parallel import map_threads
+from cottoncandy.backends.base import (
+    Backend,
+    BucketInfo,
+    Capabilities,
+    CommonPrefix,
+    ConnectionArguments,
+    Deletion,
+    ObjectInfo,
+    ObjectReader,
+    PutResult,
+)
+from cottoncandy.backends.gdrive._auth import load_pydrive
+from cottoncandy.backends.gdrive._buckets import MY_DRIVE, Buckets
+from cottoncandy.backends.gdrive._config import Config
+from cottoncandy.backends.gdrive._errors import DriveApiError, translating
+from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile
+from cottoncandy.backends.gdrive._folders import Folders, KeyedLocks, Path, split_key
+from cottoncandy.backends.gdrive._listing import Listing
+from cottoncandy.backends.gdrive._objects import Objects, Place
+from cottoncandy.backends.gdrive._properties import MAX_METADATA_BYTES, pack, private
+from cottoncandy.backends.gdrive._reader import DriveReader
+from cottoncandy.backends.gdrive._retry import RetryPolicy
+from cottoncandy.backends.gdrive._session import Api, Session
+from cottoncandy.backends.gdrive._upload import upload
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+
+__all__ = ["GDriveBackend"]
+
+_DEFAULT_TYPE = "application/octet-stream"
+
+
+class GDriveBackend(Backend):
+    """Objects as files on Google Drive, through pydrive2 and the Drive API v2.
+
+    Parameters
+    ----------
+    config : Config
+    bucket_name : str, optional
+        "My Drive", a folder at its top, or a shared drive (its id or name).
+    retries : RetryPolicy, optional
+
+    Notes
+    -----
+    Reading a small object takes two requests: one finds the file and brings its metadata, one
+    brings the body; Drive has no way to do both at once. Storing one takes two as well. The first
+    use of a folder costs one request for each part of its path.
+    """
+
+    name: ClassVar[str] = "gdrive"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        trash=True, max_metadata_bytes=MAX_METADATA_BYTES, any_key=False
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        bucket_name: str | None = MY_DRIVE,
+        retries: RetryPolicy | None = None,
+    ) -> None:
+        self.bucket_name = bucket_name
+        self._config = config
+        self._retries = retries
+        self._session = Session(config.login, config.endpoint_url, retries)
+        self._folders = Folders(self._session)
+        self._objects = Objects(self._session, self._folders)
+        self._buckets = Buckets(self._session, self._folders, config.root)
+        self._writing = KeyedLocks()
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        config = Config.of(arguments)
+        load_pydrive()
+        backend = cls(config, arguments.bucket_name or MY_DRIVE)
+        # Reads files, or has the user log in: better now than amid the first upload.
+        backend._session.auth  # noqa: B018 - a property that loads
+        return backend
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._config, self.bucket_name, self._retries)
+
+    def greeting(self) -> str:
+        return "Google Drive backend instantiated."
+
+    def describe(self) -> str:
+        return f"bucket:{self.bucket_name} on Google Drive"
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+    ) -> ObjectReader:
+        place, file = self._need(key, bucket)
+        return DriveReader(
+            self._session,
+            file,
+            file.info(key),
+            what=str(place),
+            threads=threads,
+            chunk_bytes=self._config.download_chunk_bytes,
+        )
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        return self._need(key, bucket)[1].info(key)
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        bucket: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+        overwrite: bool = True,
+    ) -> PutResult:
+        entries = dict(metadata or {})
+        pack(entries, key=key)  # before anything is sent
+        split_key(key)
+        place = self._place(key, bucket)
+        with self._writing.hold((place.root, place.path)), translating(str(place)):
+            present = self._objects.find(place)
+            if present and not overwrite:
+                raise _exists(place)
+            if present:
+                file, md5 = self._replace(place, present[0], body, entries, content_type)
+            else:
+                file, md5 = self._create(place, body, entries, content_type)
+            file = self._objects.settle(place, file)
+        if file.md5 is not None and file.md5 != md5:
+            raise IntegrityError(
+                f"{place} arrived damaged: Google Drive has the MD5 {file.md5}, and {md5} was "
+                f"sent; upload it again"
+            )
+        return PutResult(file.md5, file.revision)
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        name = self._bucket(bucket)
+        what = f"the objects below '{prefix}' in '{name}' on Google Drive"
+        with translating(what):
+            root = self._buckets.root(name)
+        listing = Listing(
+            self._session,
+            self._folders,
+            root,
+            prefix=prefix,
+            start_after=start_after,
+            page_size=page_size,
+        )
+        found: Iterator[ObjectInfo | CommonPrefix]
+        if delimiter == "/":
+            found = listing.level()
+        elif delimiter:
+            found = listing.grouped(delimiter)
+        else:
+            found = listing.objects()
+        return _translated(found, what)
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        name = self._bucket(bucket)
+        touched: dict[Path, Place] = {}
+
+        def delete_one(key: str) -> Deletion:
+            try:
+                place = self._place(key, name)
+                if self._delete_one(place, permanently):
+                    touched[place.folder] = place
+            except CottonCandyError as error:
+                return Deletion(key, error)
+            return Deletion(key)
+
+        yield from map_threads(delete_one, keys, threads)
+        for folder in sorted(touched, key=len, reverse=True):
+            self._prune(touched[folder])
+
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        return self._transfer(source, dest, source_bucket, dest_bucket, overwrite, moving=False)
+
+    def move(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        """Rename and reparent the file in one request; its id, sharing and history stay."""
+        return self._transfer(source, dest, source_bucket, dest_bucket, overwrite, moving=True)
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        return _translated(self._buckets.all(), "the list of drives and folders")
+
+    def has_bucket(self, bucket: str) -> bool:
+        with translating(f"bucket '{bucket}'"):
+            return self._buckets.find(bucket) is not None
+
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        with translating(f"bucket '{bucket}'"):
+            self._buckets.create(bucket)
+
+    def delete_bucket(self, bucket: str) -> None:
+        with translating(f"bucket '{bucket}'"):
+            self._buckets.delete(bucket)
+
+    # -- what only some stores have --------------------------------------------------------------
+
+    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+        place, file = self._need(key, bucket)
+        fields = "owners(emailAddress,displayName,permissionId),driveId"
+        with translating(str(place)):
+            answer = self._session.call(
+                lambda api: api.files.get(fileId=file.id, supportsAllDrives=True, fields=fields),
+                str(place),
+            )
+        for owner in answer.get("owners", ()):
+            found = {"ID": owner.get("emailAddress") or owner.get("permissionId", "")}
+            if "displayName" in owner:
+                found["DisplayName"] = owner["displayName"]
+            return found
+        raise UnsupportedOperationError(
+            f"{place} belongs to a shared drive and to nobody in person (backend {self.name})"
+        )
+
+    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+        """Return pydrive2's ``GoogleDriveFile``."""
+        file = self._need(key, bucket)[1]
+        return self.native_bucket(bucket).CreateFile({"id": file.id})
+
+    def native_bucket(self, bucket: str | None = None) -> Any:
+        """Return pydrive2's ``GoogleDrive``."""
+        from pydrive2.drive import GoogleDrive
+
+        auth = self._session.auth
+        if auth.service is None:
+            auth.service = self._session.service
+        return GoogleDrive(auth)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _place(self, key: str, bucket: str | None) -> Place:
+        path = split_key(key)
+        name = self._bucket(bucket)
+        with translating(f"bucket '{name}' on Google Drive"):
+            return Place(name, self._buckets.root(name), path)
+
+    def _need(self, key: str, bucket: str | None) -> tuple[Place, DriveFile]:
+        place = self._place(key, bucket)
+        with translating(str(place)):
+            found = self._objects.find(place)
+        if not found:
+            raise _missing(place)
+        return place, found[0]
+
+    def _create(
+        self, place: Place, body: Body, metadata: Mapping[str, str], content_type: str | None
+    ) -> tuple[DriveFile, str]:
+        folder = self._folders.make(place.root, place.folder)
+        resource = {
+            "id": self._session.new_id(),
+            "title": place.path[-1],
+            "mimeType": content_type or _DEFAULT_TYPE,
+            "parents": [{"id": folder}],
+            "properties": pack(metadata, key=place.key),
+        }
+        try:
+            answer, md5 = upload(
+                self._session,
+                lambda api, media: api.files.insert(
+                    body=resource, media_body=media, supportsAllDrives=True, fields=HEAD_FIELDS
+                ),
+                body,
+                content_type=content_type or _DEFAULT_TYPE,
+                chunk_bytes=self._config.upload_chunk_bytes,
+                what=str(place),
+            )
+        except DriveApiError as fault:
+            if fault.status == 404:
+                self._folders.forget(place.root, place.folder)  # the folder was deleted
+            if fault.status != 409:
+                raise
+            # An earlier try got through; only its answer did not.
+            answer, md5 = self._fetch(str(resource["id"]), place), ""
+        file = DriveFile.of(answer)
+        return file, md5 or file.md5 or ""
+
+    def _replace(
+        self,
+        place: Place,
+        present: DriveFile,
+        body: Body,
+        metadata: Mapping[str, str],
+        content_type: str | None,
+    ) -> tuple[DriveFile, str]:
+        properties = pack(metadata, present.property_names, key=place.key)
+        resource = {"mimeType": content_type or _DEFAULT_TYPE, "properties": properties}
+        answer, md5 = upload(
+            self._session,
+            lambda api, media: api.files.update(
+                fileId=present.id,
+                body=resource,
+                media_body=media,
+                supportsAllDrives=True,
+                fields=HEAD_FIELDS,
+            ),
+            body,
+            content_type=content_type or _DEFAULT_TYPE,
+            chunk_bytes=self._config.upload_chunk_bytes,
+            what=str(place),
+        )
+        file = DriveFile.of(answer)
+        self._clear(place, file)
+        return file, md5
+
+    def _clear(self, place: Place, file: DriveFile) -> None:
+        """Remove the private properties of a version that cottoncandy 0.4.0 wrote."""
+        for key in private(file.property_names):
+            try:
+                self._session.call(partial(_delete_property, file_id=file.id, key=key), str(place))
+            except DriveApiError as fault:
+                if fault.status != 404:
+                    raise
+
+    def _fetch(self, file_id: str, place: Place) -> dict[str, Any]:
+        answer: dict[str, Any] = self._session.call(
+            lambda api: api.files.get(fileId=file_id, supportsAllDrives=True, fields=HEAD_FIELDS),
+            str(place),
+        )
+        return answer
+
+    def _delete_one(self, place: Place, permanently: bool) -> bool:
+        with self._writing.hold((place.root, place.path)), translating(str(place)):
+            found = self._objects.find(place)
+            for number, file in enumerate(found):
+                # Older files of the name were not seen by who says delete: they stay retrievable.
+                self._remove(file.id, place, permanently and number == 0)
+            self._objects.removed(place)
+        return bool(found)
+
+    def _remove(self, file_id: str, place: Place, permanently: bool) -> None:
+        def make(api: Any) -> Any:
+            if permanently:
+                return api.files.delete(fileId=file_id, supportsAllDrives=True)
+            return api.files.trash(fileId=file_id, supportsAllDrives=True, fields="id")
+
+        try:
+            self._session.call(make, str(place))
+        except DriveApiError as fault:
+            if fault.status != 404:
+                raise
+
+    def _prune(self, place: Place) -> None:
+        """Remove folders that are empty now; that they stay is no error."""
+        try:
+            self._folders.prune(place.root, place.folder)
+        except DriveApiError as fault:
+            if fault.status not in (403, 404):
+                with translating(f"the folder of {place}"):
+                    raise
+
+    def _transfer(
+        self,
+        source: str,
+        dest: str,
+        source_bucket: str | None,
+        dest_bucket: str | None,
+        overwrite: bool,
+        *,
+        moving: bool,
+    ) -> PutResult:
+        origin = self._place(source, source_bucket)
+        target = self._place(dest, source_bucket if dest_bucket is None else dest_bucket)
+        marks = [(place.root, place.path) for place in (origin, target)]
+        with self._writing.hold(*marks):
+            file, *shadowed = self._need_all(origin)
+            with translating(str(target)):
+                present = self._objects.find(target)
+                if present and not overwrite:
+                    raise _exists(target)
+                if any(file.id == other.id for other in present):
+                    return PutResult(file.md5, file.revision)
+                bring = self._rename if moving else self._duplicate
+                result = self._objects.settle(target, bring(file, target))
+                if present:  # replaced; the trash keeps it for a while
+                    self._remove(present[0].id, target, permanently=False)
+            if moving:
+                with translating(str(origin)):
+                    for other in shadowed:
+                        self._remove(other.id, origin, permanently=False)
+                    self._objects.removed(origin)
+        if moving:
+            self._prune(origin)
+        return PutResult(result.md5, result.revision)
+
+    def _need_all(self, place: Place) -> list[DriveFile]:
+        with translating(str(place)):
+            found = self._objects.find(place)
+        if not found:
+            raise _missing(place)
+        return found
+
+    def _rename(self, file: DriveFile, target: Place) -> DriveFile:
+        folder = self._folders.make(target.root, target.folder)
+        # The alias of My Drive's top is not the id that the file has for it.
+        folder = self._real_id(folder, target)
+        moves: dict[str, Any] = {}
+        if folder not in file.parents:
+            moves = {"addParents": folder, "removeParents": ",".join(file.parents)}
+        answer = self._session.call(
+            lambda api: api.files.patch(
+                fileId=file.id,
+                body={"title": target.path[-1]},
+                modifiedDateBehavior="now",  # of two files of one name, this is the one that counts
+                supportsAllDrives=True,
+                fields=HEAD_FIELDS,
+                **moves,
+            ),
+            str(target),
+        )
+        return DriveFile.of(answer)
+
+    def _duplicate(self, file: DriveFile, target: Place) -> DriveFile:
+        folder = self._folders.make(target.root, target.folder)
+        info = file.info(target.key)
+        body = {
+            "id": self._session.new_id(),
+            "title": target.path[-1],
+            "parents": [{"id": folder}],
+            "mimeType": file.mime_type,
+            "properties": pack(info.metadata or {}, file.property_names, key=target.key),
+        }
+        try:
+            answer = self._session.call(
+                lambda api: api.files.copy(
+                    fileId=file.id, body=body, supportsAllDrives=True, fields=HEAD_FIELDS
+                ),
+                str(target),
+            )
+        except DriveApiError as fault:
+            if fault.status != 409:
+                raise
+            answer = self._fetch(str(body["id"]), target)
+        copied = DriveFile.of(answer)
+        self._clear(target, copied)
+        return copied
+
+    def _real_id(self, folder: str, place: Place) -> str:
+        if folder != "root":
+            return folder
+        answer = self._session.call(
+            lambda api: api.files.get(fileId="root", fields="id"), str(place)
+        )
+        return str(answer["id"])
+
+
+def _delete_property(api: Api, file_id: str, key: str) -> Any:
+    return api.properties.delete(fileId=file_id, propertyKey=key, visibility="PRIVATE")
+
+
+def _missing(place: Place) -> ObjectNotFoundError:
+    return ObjectNotFoundError(f"there is no {place}")
+
+
+def _exists(place: Place) -> ObjectExistsError:
+    return ObjectExistsError(f"{place} exists; pass overwrite=True to replace it")
+
+
+def _translated(entries: Iterator[Any], what: str) -> Iterator[Any]:
+    """Yield entries; errors on the way are this library's."""
+    while True:
+        with translating(what):
+            try:
+                entry = next(entries)
+            except StopIteration:
+                return
+        yield entry

@@ -1,0 +1,139 @@
+"""Files as Drive describes them, and searching for them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.gdrive._properties import PropertyName, unpack
+from cottoncandy.backends.gdrive._query import FOLDER_TYPE
+from cottoncandy.backends.gdrive._session import Session
+
+__all__ = ["FILE_FIELDS", "HEAD_FIELDS", "DriveFile", "Root", "search"]
+
+#: What a listing asks for.
+FILE_FIELDS = (
+    "id,title,mimeType,fileSize,md5Checksum,modifiedDate,createdDate,headRevisionId,parents(id),"
+    "labels(trashed),explicitlyTrashed,capabilities(canReadRevisions)"
+)
+#: The same with the metadata.
+HEAD_FIELDS = f"{FILE_FIELDS},properties(key,value,visibility)"
+
+_NATIVE = "application/vnd.google-apps."
+_PAGE = 1000  # the most that Drive returns at once
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The folder that a bucket is, and the shared drive it lies in, if so."""
+
+    id: str
+    drive_id: str | None = None
+
+    def search_options(self) -> dict[str, Any]:
+        """Return the arguments of ``files.list`` that reach the files below."""
+        options: dict[str, Any] = {"supportsAllDrives": True, "includeItemsFromAllDrives": True}
+        if self.drive_id is not None:
+            options |= {"corpora": "drive", "driveId": self.drive_id}
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class DriveFile:
+    """One file or folder."""
+
+    id: str
+    title: str
+    mime_type: str
+    parents: tuple[str, ...]
+    created: str
+    modified: str
+    size: int
+    md5: str | None
+    revision: str | None
+    can_read_revisions: bool
+    trashed: bool
+    explicitly_trashed: bool
+    properties: tuple[Mapping[str, Any], ...] | None
+
+    @classmethod
+    def of(cls, resource: Mapping[str, Any]) -> DriveFile:
+        """Read what the API answered to ``FILE_FIELDS`` or ``HEAD_FIELDS``."""
+        return cls(
+            id=resource["id"],
+            title=resource.get("title", ""),
+            mime_type=resource.get("mimeType", ""),
+            parents=tuple(parent["id"] for parent in resource.get("parents", ())),
+            created=resource.get("createdDate", ""),
+            modified=resource.get("modifiedDate", ""),
+            size=int(resource.get("fileSize", 0)),
+            md5=resource.get("md5Checksum"),
+            revision=resource.get("headRevisionId"),
+            can_read_revisions=resource.get("capabilities", {}).get("canReadRevisions", False),
+            trashed=resource.get("labels", {}).get("trashed", False),
+            explicitly_trashed=resource.get("explicitlyTrashed", False),
+            properties=tuple(resource.get("properties", ())),
+        )
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.mime_type == FOLDER_TYPE
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it has bytes: Google's own documents and shortcuts have none."""
+        return not self.mime_type.startswith(_NATIVE)
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Sort key: among files of one name, the greatest is the one that counts."""
+        return self.modified, self.id
+
+    @property
+    def property_names(self) -> list[PropertyName]:
+        """Keys and visibilities of the properties."""
+        return [
+            (entry["key"], entry.get("visibility", "PRIVATE")) for entry in self.properties or ()
+        ]
+
+    def info(self, key: str, *, with_metadata: bool = True) -> ObjectInfo:
+        """Return what the floors above want to know."""
+        return ObjectInfo(
+            key,
+            self.size,
+            datetime.datetime.fromisoformat(self.modified) if self.modified else None,
+            self.md5,
+            unpack(self.properties or (), key=key) if with_metadata else None,
+            self.mime_type or None,
+        )
+
+
+def search(
+    session: Session,
+    root: Root,
+    query: str,
+    *,
+    fields: str = FILE_FIELDS,
+    page_size: int | None = None,
+) -> Iterator[DriveFile]:
+    """Yield the files that a query finds, page by page."""
+    token: str | None = None
+    while True:
+        options = root.search_options()
+        if token is not None:
+            options["pageToken"] = token
+        request = session.api.files.list(
+            q=query,
+            fields=f"nextPageToken,items({fields})",
+            maxResults=min(page_size or _PAGE, _PAGE),
+            **options,
+        )
+        answer = session.send_request(request, "a listing")
+        yield from map(DriveFile.of, answer.get("items", ()))
+        token = answer.get("nextPageToken")
+        if not token:
+            return

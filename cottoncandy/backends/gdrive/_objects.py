@@ -1,0 +1,175 @@
+"""Objects by key: which file is meant, and keeping it where it belongs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cottoncandy.backends.gdrive._errors import DriveApiError
+from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, search
+from cottoncandy.backends.gdrive._folders import Folders, Path
+from cottoncandy.backends.gdrive._query import in_folders, titled
+from cottoncandy.backends.gdrive._session import Session
+from cottoncandy.exceptions import StoreError
+
+__all__ = ["Objects", "Place"]
+
+_log = logging.getLogger(__name__)
+
+#: How long Drive's search may lag behind what we have written, in seconds, and how many we note.
+_LAG_S = 60.0
+_NOTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key is: a path below the root of a bucket."""
+
+    bucket: str
+    root: Root
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        return "/".join(self.path)
+
+    @property
+    def folder(self) -> Path:
+        """The path of the folder."""
+        return self.path[:-1]
+
+    def __str__(self) -> str:
+        return f"object '{self.key}' in '{self.bucket}' on Google Drive"
+
+
+class Objects:
+    """Looks for the files that have a key."""
+
+    def __init__(
+        self, session: Session, folders: Folders, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._session = session
+        self._folders = folders
+        self._clock = clock
+        self._written: OrderedDict[tuple[Root, Path], tuple[str, float]] = OrderedDict()
+        self._warned: set[tuple[str, ...]] = set()
+        self._lock = threading.Lock()
+
+    def find(self, place: Place) -> list[DriveFile]:
+        """Return the files that have the key, the one that counts first.
+
+        One request, if the folder is known already.
+        """
+        found = self._search(place)
+        found = self._with_written(place, found)
+        found.sort(key=lambda file: file.age, reverse=True)
+        if len(found) > 1:
+            self._warn(place, found)
+        return found
+
+    def wrote(self, place: Place, file_id: str) -> None:
+        """Note that a file is at a place, which Drive's search may not know yet."""
+        with self._lock:
+            self._written.pop((place.root, place.path), None)
+            self._written[place.root, place.path] = file_id, self._clock() + _LAG_S
+            while len(self._written) > _NOTED:
+                self._written.popitem(last=False)
+
+    def removed(self, place: Place) -> None:
+        """Note that nothing is at a place any more."""
+        with self._lock:
+            self._written.pop((place.root, place.path), None)
+
+    def settle(self, place: Place, file: DriveFile) -> DriveFile:
+        """Move a file that was put into a folder which was trashed meanwhile to a good one."""
+        for _ in range(5):
+            if not file.trashed:
+                self.wrote(place, file.id)
+                return file
+            self._folders.forget(place.root, place.folder)
+            folder = self._folders.make(place.root, place.folder)
+            parents = ",".join(parent for parent in file.parents if parent != folder)
+            if not parents:
+                break
+            request = self._session.api.files.patch(
+                fileId=file.id,
+                body={},
+                addParents=folder,
+                removeParents=parents,
+                supportsAllDrives=True,
+                fields=HEAD_FIELDS,
+            )
+            moved = self._session.send_request(request, str(place))
+            file = DriveFile.of(moved)
+        raise StoreError(
+            f"{place} was stored in a folder that somebody else keeps moving to the trash; it is "
+            f"the file with the id {file.id}"
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _search(self, place: Place) -> list[DriveFile]:
+        title = place.path[-1]
+        for _ in range(2):
+            folders = self._folders.find(place.root, place.folder)
+            if not folders:
+                return []
+            query = f"{in_folders(folders)} and {titled([title])}"
+            try:
+                return [
+                    file
+                    for file in search(self._session, place.root, query, fields=HEAD_FIELDS)
+                    if file.title == title and file.is_object
+                ]
+            except DriveApiError as fault:
+                if fault.status != 404 or not place.folder:
+                    raise
+                self._folders.forget(place.root, place.folder)  # deleted by somebody else
+        return []
+
+    def _with_written(self, place: Place, found: list[DriveFile]) -> list[DriveFile]:
+        """Add a file that we wrote lately, if the search does not know it yet."""
+        with self._lock:
+            file_id, until = self._written.get((place.root, place.path), ("", 0.0))
+        if until < self._clock() or any(file.id == file_id for file in found):
+            return found
+        try:
+            answer = self._session.call(
+                lambda api: api.files.get(
+                    fileId=file_id, supportsAllDrives=True, fields=HEAD_FIELDS
+                ),
+                str(place),
+            )
+        except DriveApiError as fault:
+            if fault.status != 404:
+                raise
+            self.removed(place)
+            return found
+        file = DriveFile.of(answer)
+        folders = self._folders.find(place.root, place.folder)
+        # The alias of My Drive's top is no parent's id.
+        inside = not place.folder or not set(folders).isdisjoint(file.parents)
+        if file.trashed or file.title != place.path[-1] or not inside:
+            self.removed(place)
+            return found
+        return [*found, file]
+
+    def _warn(self, place: Place, files: list[DriveFile]) -> None:
+        ids = tuple(file.id for file in files)
+        with self._lock:
+            if ids in self._warned:
+                return
+            self._warned.add(ids)
+        _log.warning(
+            "%s: %d files have this name. The one modified last counts (id %s); remove or rename "
+            "the others in the browser (ids %s)",
+            place,
+            len(ids),
+            ids[0],
+            ", ".join(ids[1:]),
+        )

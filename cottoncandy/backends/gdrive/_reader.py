@@ -1,0 +1,142 @@
+"""Reading one version of a file, in ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy._parallel import map_threads
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.gdrive._errors import DriveApiError, translating
+from cottoncandy.backends.gdrive._files import FILE_FIELDS, DriveFile
+from cottoncandy.backends.gdrive._session import Session
+from cottoncandy.exceptions import IntegrityError, ObjectChangedError
+
+__all__ = ["DriveReader"]
+
+_Span = tuple[int, int]
+
+
+class DriveReader(ObjectReader):
+    """One revision of a file.
+
+    Drive keeps old revisions for a while, so all ranges come from the one whose head was read
+    even if the file is replaced meanwhile. Where its owner does not let us see revisions, the
+    file's state is compared afterwards instead. A body that is read whole has its MD5 checked.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        file: DriveFile,
+        info: ObjectInfo,
+        *,
+        what: str,
+        threads: int = 4,
+        chunk_bytes: int = 8 * MiB,
+    ) -> None:
+        self.info = info
+        self._session = session
+        self._file = file
+        self._what = what
+        self._threads = threads
+        self._chunk_bytes = chunk_bytes
+        self._pinned = file.can_read_revisions and file.revision is not None
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        end = self.size if stop is None else stop
+        whole = start == 0 and end == self.size and self._file.md5 is not None
+        digest = hashlib.md5(usedforsecurity=False)
+        position = start
+        for data in map_threads(
+            self._fetch, self._spans(start, end), self._threads, ahead=self._threads
+        ):
+            position += len(data)
+            if whole:
+                digest.update(data)
+            if position == end:  # before the last piece is handed out
+                self._verify(digest.hexdigest() if whole else None)
+            yield data
+
+    def read_into(self, out: memoryview, start: int = 0) -> None:
+        def fill(span: _Span) -> None:
+            out[span[0] - start : span[1] - start] = self._fetch(span)
+
+        end = start + len(out)
+        for _ in map_threads(fill, self._spans(start, end), self._threads):
+            pass
+        if len(out):
+            whole = start == 0 and end == self.size and self._file.md5 is not None
+            self._verify(hashlib.md5(out, usedforsecurity=False).hexdigest() if whole else None)
+
+    def _spans(self, start: int, end: int) -> Iterator[_Span]:
+        for position in range(start, end, self._chunk_bytes):
+            yield position, min(position + self._chunk_bytes, end)
+
+    def _fetch(self, span: _Span) -> bytes:
+        with translating(self._what):
+            try:
+                return self._session.retries.run(lambda: self._request(*span), self._what)
+            except DriveApiError as fault:
+                if self._pinned and fault.status == 403 and not fault.transient:
+                    self._pinned = False  # we may read the file and not its revisions
+                    return self._session.retries.run(lambda: self._request(*span), self._what)
+                if fault.status in (404, 416):
+                    raise self._changed() from fault
+                raise
+
+    def _request(self, start: int, stop: int) -> bytes:
+        options: dict[str, Any] = {"revisionId": self._file.revision} if self._pinned else {}
+        request = self._session.api.files.get_media(
+            fileId=self._file.id, supportsAllDrives=True, **options
+        )
+        headers = {**request.headers, "range": f"bytes={start}-{stop - 1}"}
+        headers["accept-encoding"] = "identity"
+        status, answer, content = self._session.send("GET", request.uri, headers)
+        if status not in (200, 206):
+            raise DriveApiError.of(status, content)
+        if status == 206:
+            expected = f"bytes {start}-{stop - 1}/{self.size}"
+            if answer.get("content-range") != expected:
+                raise self._changed()
+        elif (start, stop) != (0, self.size):
+            raise IntegrityError(
+                f"Google Drive sent all of {self._what} where bytes {start} to {stop} were asked"
+            )
+        if len(content) != stop - start:
+            raise IntegrityError(
+                f"{self._what}: {len(content)} bytes came where {stop - start} were expected"
+            )
+        return content
+
+    def _verify(self, md5: str | None) -> None:
+        """Check what was read: by its MD5 if it was the whole body, else that nothing changed."""
+        if md5 is not None:
+            if md5 == self._file.md5:
+                return
+            if self._now_is_other():
+                raise self._changed()
+            raise IntegrityError(
+                f"{self._what} arrived damaged: its MD5 is {md5}, and Google Drive has "
+                f"{self._file.md5}; try again"
+            )
+        if not self._pinned and self._now_is_other():
+            raise self._changed()
+
+    def _now_is_other(self) -> bool:
+        with translating(self._what):
+            found = self._session.call(
+                lambda api: api.files.get(
+                    fileId=self._file.id, supportsAllDrives=True, fields=FILE_FIELDS
+                ),
+                self._what,
+            )
+        now = DriveFile.of(found)
+        return (now.revision, now.md5) != (self._file.revision, self._file.md5)
+
+    def _changed(self) -> ObjectChangedError:
+        return ObjectChangedError(
+            f"{self._what} was replaced or deleted while it was read; read it again"
+        )
