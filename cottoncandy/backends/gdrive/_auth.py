@@ -35,7 +35,7 @@ def load_pydrive() -> ModuleType:
             f"the Google Drive backend needs pydrive2, which cannot be imported ({exc}): "
             f'pip install "cottoncandy[gdrive]"'
         ) from exc
-    return pydrive2.auth  # type: ignore[no-any-return]
+    return pydrive2.auth  # type: ignore[no-any-return]  # it has no types
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def in_order(
         while (job := jobs.get()) is not None:
             future, item = job
             if future.set_running_or_notify_cancel():
-                _settle(future, lambda item=item: function(item))  # type: ignore[misc]
+                _settle(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
             del job, future, item  # a waiting thread shall hold no buffer
 
     try:
