@@ -7,6 +7,7 @@ import builtins
 import logging
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -279,6 +280,14 @@ def test_a_new_pair_works_and_is_private(tmp_path: Path, passphrase: str | None)
     assert stored.read(resolve("RSA", private, passphrase)) == b"secret"
     assert (b"ENCRYPTED" in Path(private).read_bytes()) == (passphrase is not None)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["lab.pem", "lab.pub.pem"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command line is not here")
+def test_openssl_opens_a_new_pair(tmp_path: Path) -> None:
+    private, public = generate_key_pair(tmp_path / "lab.pem", PASSPHRASE, bits=2048)
+    command = ["openssl", "pkey", "-in", private, "-passin", f"pass:{PASSPHRASE}", "-pubout"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found.split() == Path(public).read_text().split()
 
 
 @pytest.mark.parametrize("name", ["lab.pem", "lab.pub.pem"])
