@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -368,6 +369,21 @@ class TestFiles:
             with pytest.raises(ObjectChangedError):
                 reader.read()
 
+    @pytest.mark.parametrize("threads", [1, 3, 100])
+    def test_parts_in_parallel(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, threads: int
+    ) -> None:
+        from cottoncandy.backends.local import _reader
+
+        monkeypatch.setattr(_reader, "_PART_BYTES", 1000)
+        body = pattern(10_007)
+        put(backend, "name", body)
+        with backend.get("name", threads=threads) as reader:
+            out = bytearray(10_000)
+            reader.read_into(memoryview(out), 5)
+            assert out == body[5:10_005]
+            reader.read_into(memoryview(bytearray()), 5)
+
     def test_files_are_not_left_open(self, backend: LocalBackend) -> None:
         put(backend, "name")
         before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -391,6 +407,24 @@ class TestFiles:
         backend.copy("name", "copy")
         with backend.get("copy") as reader:
             assert reader.read() == body
+
+    def test_moving_between_mounts_of_one_file_system(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace = os.replace
+
+        def refuse(source: str, dest: str) -> None:
+            if source == str(root / "name"):
+                raise OSError(errno.EXDEV, "no", source)
+            replace(source, dest)
+
+        put(backend, "name", b"body", a="b")
+        put(backend, "dest", b"old", c="d")
+        monkeypatch.setattr(os, "replace", refuse)
+        backend.move("name", "dest")
+        with backend.get("dest") as reader:
+            assert (reader.read(), reader.metadata) == (b"body", {"a": "b"})
+        assert tree(root) == ["dest", "dest.meta.json"]
 
     def test_moving_to_another_file_system(
         self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -529,6 +563,9 @@ class TestDisks:
             patched.setattr(os, "open", refuse)
             with pytest.raises(AccessDeniedError, match="'name'"):
                 backend.get("name")
+            patched.setattr(os, "stat", refuse)
+            with pytest.raises(AccessDeniedError, match="'name'"):
+                backend.exists("name")
         # A listing must not be silently shorter.
         monkeypatch.setattr(os, "scandir", refuse)
         with pytest.raises(AccessDeniedError):
@@ -603,6 +640,54 @@ class TestOtherWriters:
             thread.join()
         assert backend.head("a/x").metadata == {"n": "1"}
         assert backend.head("b/y").metadata == {"n": "2"}
+
+    def test_a_writer_between_body_and_sidecar(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A reader that has opened the old body finds the new sidecar, and begins anew."""
+        from cottoncandy.backends.local import _reader
+
+        read_sidecar = _reader.read_sidecar
+        versions = iter(range(1, 4))
+
+        def overtaken(*arguments: Any) -> dict[str, str]:
+            for number in versions:
+                put(backend, "name", b"version %i" % number, version=str(number))
+                break
+            return read_sidecar(*arguments)
+
+        put(backend, "name", b"version 0", version="0")
+        monkeypatch.setattr(_reader, "read_sidecar", overtaken)
+        with backend.get("name") as reader:
+            assert reader.read() == b"version 3"
+            assert reader.metadata == {"version": "3"}
+
+    def test_faster_writers_than_readers(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cottoncandy.backends.local import _reader
+
+        def overtaken(place: Any, *arguments: Any) -> dict[str, str]:
+            Path(place.path).unlink()
+            Path(place.path).write_bytes(b"another")
+            return {}
+
+        put(backend, "name")
+        monkeypatch.setattr(_reader, "read_sidecar", overtaken)
+        monkeypatch.setattr(_reader, "_names", lambda *arguments: False)
+        with pytest.raises(ObjectChangedError, match="faster"):
+            backend.get("name")
+
+    def test_etags_differ_though_the_clock_stands_still(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """File systems give the inode of the last version but one to the next."""
+        monkeypatch.setattr(time, "time_ns", lambda: 10**18)
+        marks = set()
+        for number in range(10):
+            put(backend, "name", b"%i" % number)
+            marks.add(backend.head("name").etag)
+        assert len(marks) == 10
 
     def test_a_copied_tree_keeps_its_metadata(
         self, backend: LocalBackend, root: Path, tmp_path: Path

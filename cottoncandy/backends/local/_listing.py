@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.local._errors import MISSING
@@ -33,7 +33,6 @@ class Listing:
     prefix: bytes
     start_after: bytes
     by_directory: bool = False
-    _swept: list[bytes] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[ObjectInfo | CommonPrefix]:
         directory, slash, name = self.prefix.rpartition(b"/")
@@ -51,8 +50,9 @@ class Listing:
         for sorted_name, entry in self._entries(path, start):
             name = above + sorted_name
             if not sorted_name.endswith(b"/"):
-                if name > self.start_after:
-                    yield from _file(entry, name)
+                found = _file(entry, name) if name > self.start_after else None
+                if found is not None:
+                    yield found
             elif self._may_hold(name) and not _is_loop(entry, [*way, path]):
                 inside = self._walk(name, b"", [*way, path])
                 if not self.by_directory:
@@ -82,18 +82,17 @@ class Listing:
         return directory > self.start_after or self.start_after.startswith(directory)
 
 
-def _file(entry: os.DirEntry[bytes], name: bytes) -> Iterator[ObjectInfo]:
+def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
     try:
         status = entry.stat()
         key = name.decode()
     except UnicodeDecodeError:
-        return  # a name in another encoding, which no key can say
+        return None  # a name in another encoding, which no key can say
     except OSError as error:
         if error.errno in MISSING:
-            return  # gone meanwhile, or a link to nowhere
+            return None  # gone meanwhile, or a link to nowhere
         raise
-    if stat.S_ISREG(status.st_mode):
-        yield object_info(key, status)
+    return object_info(key, status) if stat.S_ISREG(status.st_mode) else None
 
 
 def _common_prefix(name: bytes) -> Iterator[CommonPrefix]:

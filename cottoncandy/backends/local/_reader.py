@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 
 from cottoncandy._buffers import Buffer, MiB
+from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.local._commit import locked
 from cottoncandy.backends.local._errors import MISSING, object_errors
@@ -21,6 +22,10 @@ from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNot
 __all__ = ["LocalReader", "object_info", "open_version"]
 
 _CHUNK_BYTES = 8 * MiB
+# Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
+# than four gain nothing.
+_PART_BYTES = 32 * MiB
+_MAX_THREADS = 4
 # O_NONBLOCK: opening a pipe must not wait for a writer.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 # Versions that may come and go while we look, before we ask the writers to hold on.
@@ -35,24 +40,24 @@ def object_info(
     return ObjectInfo(key, status.st_size, modified, Mark.of(status).etag, metadata)
 
 
-def open_version(place: Place) -> LocalReader:
+def open_version(place: Place, threads: int = 1) -> LocalReader:
     """Open the body, and find the metadata that goes with it.
 
     The open file keeps its bytes whatever happens to its name, and its inode is not given to
     another file. So if the path still names it after the sidecar was read, the two belong together.
     """
     for _ in range(_ATTEMPTS):
-        reader = _try_open(place)
+        reader = _try_open(place, threads)
         if reader is not None:
             return reader
     with locked(place.directory, shared=True):
-        reader = _try_open(place)
+        reader = _try_open(place, threads)
     if reader is None:
         raise ObjectChangedError(f"{place} is replaced faster than it can be opened; try again")
     return reader
 
 
-def _try_open(place: Place) -> LocalReader | None:
+def _try_open(place: Place, threads: int) -> LocalReader | None:
     descriptor = os.open(place.path, _OPEN)
     try:
         status = os.fstat(descriptor)
@@ -67,7 +72,8 @@ def _try_open(place: Place) -> LocalReader | None:
             )
         metadata = read_sidecar(place, Mark.of(status))
         if _names(place.path, status):
-            reader = LocalReader(place, descriptor, object_info(place.key, status, metadata))
+            info = object_info(place.key, status, metadata)
+            reader = LocalReader(place, descriptor, info, threads)
             descriptor = -1
             return reader
     finally:
@@ -89,10 +95,11 @@ def _names(path: str, status: os.stat_result) -> bool:
 class LocalReader(ObjectReader):
     """An open file: writers replace the name, so this version stays readable."""
 
-    def __init__(self, place: Place, descriptor: int, info: ObjectInfo) -> None:
+    def __init__(self, place: Place, descriptor: int, info: ObjectInfo, threads: int) -> None:
         self.info = info
         self._place = place
         self.descriptor = descriptor
+        self._threads = max(1, min(threads, _MAX_THREADS))
         # Closed with the reader, also where the caller only drops it.
         self._close = weakref.finalize(self, os.close, descriptor)
 
@@ -115,7 +122,14 @@ class LocalReader(ObjectReader):
         return data
 
     def read_into(self, out: memoryview, start: int = 0) -> None:
-        self._fill(out, start, 0)
+        step = max(-(-len(out) // self._threads), _PART_BYTES)
+        parts = range(0, len(out), step)
+
+        def fill(part: int) -> None:
+            self._fill(out[part : part + step], start + part, 0)
+
+        for _ in map_threads(fill, parts, min(self._threads, len(parts))):
+            pass
         self.check()
 
     def close(self) -> None:

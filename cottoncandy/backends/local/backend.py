@@ -1,12 +1,13 @@
 """The local backend: a bucket is a directory, an object a file in it."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH113, PTH114, PTH116
+# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH114, PTH116
 from __future__ import annotations
 
 import errno
 import os
 import pwd
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar, Self
@@ -46,6 +47,8 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
     InvalidNameError,
+    ObjectNotFoundError,
+    StoreError,
 )
 
 __all__ = ["LocalBackend"]
@@ -123,7 +126,7 @@ class LocalBackend(Backend):
         threads: int = 4,
         prefetch: bool = True,
     ) -> ObjectReader:
-        return self._open(self._place(key, bucket))
+        return self._open(self._place(key, bucket), threads)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         with self._open(self._place(key, bucket)) as reader:
@@ -132,14 +135,10 @@ class LocalBackend(Backend):
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
         try:
             place = self._place(key, bucket)
-        except InvalidNameError:
+            with object_errors(place, "look for"):
+                return stat.S_ISREG(os.stat(place.path).st_mode)
+        except (InvalidNameError, ObjectNotFoundError):
             return False  # what cannot be stored is not there
-        with object_errors(place, "look for"):
-            if os.path.isfile(place.path):
-                return True
-        if not os.path.isdir(place.root):
-            raise no_directory(place.root)
-        return False
 
     def put(
         self,
@@ -243,10 +242,14 @@ class LocalBackend(Backend):
             with self._open(place), object_errors(target, "write"):
                 look(target, overwrite=overwrite)
             with _staged(target) as staged:  # holds the directory for us, too
-                here = os.fstat(staged.descriptor).st_dev
-                with object_errors(place, "move"):
-                    if os.stat(place.path).st_dev == here:
-                        return self._rename(place, target, overwrite)
+                try:
+                    with object_errors(place, "move"):
+                        if os.stat(place.path).st_dev == os.fstat(staged.descriptor).st_dev:
+                            return self._rename(place, target, overwrite)
+                except StoreError as error:
+                    # Mounts of one file system at two places cannot rename either.
+                    if getattr(error.__cause__, "errno", None) != errno.EXDEV:
+                        raise
         result = self.copy(
             source,
             dest,
@@ -319,9 +322,9 @@ class LocalBackend(Backend):
             self._place(dest, source_bucket if dest_bucket is None else dest_bucket),
         )
 
-    def _open(self, place: Place) -> LocalReader:
+    def _open(self, place: Place, threads: int = 1) -> LocalReader:
         with object_errors(place, "read"):
-            return open_version(place)
+            return open_version(place, threads)
 
     def _rename(self, place: Place, target: Place, overwrite: bool) -> PutResult:
         """Move within a file system: the body's new name is the moment that counts."""
