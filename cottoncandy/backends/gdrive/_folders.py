@@ -133,11 +133,11 @@ class Folders:
         if ids:
             self._known[root, path] = _Known(tuple(ids), self._clock() + _BELIEVED_S)
 
-    def forget(self, root: Root, path: Path) -> None:
-        """Forget a path, and those above and below: something is not where it was."""
+    def forget(self, root: Root, path: Path, *, above: bool = True) -> None:
+        """Forget a path and those below, and those above too: something is not where it was."""
         for known_root, known in list(self._known):
-            short = min(len(path), len(known))
-            if known_root == root and known[:short] == path[:short]:
+            below = known[: len(path)] == path
+            if known_root == root and (below or (above and path[: len(known)] == known)):
                 self._known.pop((known_root, known), None)
 
     def forget_all(self) -> None:
@@ -193,7 +193,7 @@ class Folders:
             ids = self.find(root, path)
             if not ids or not all(self._prune_one(root, folder) for folder in ids):
                 return
-            self.forget(root, path)
+            self.forget(root, path, above=False)
             path = path[:-1]
 
     def _prune_one(self, root: Root, folder: str) -> bool:
