@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), path)
 
@@ -69,104 +75,123 @@ def test_the_rule_on_names_sees_comparisons(code: str) -> None:
     assert list(comparisons_with_a_backend(ast.parse(code)))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in SOURCES if not relative(path).startswith("backends/")],
-    ids=relative,
-)
-def test_nothing_above_the_backends_compares_their_names(path: Path) -> None:
-    assert list(comparisons_with_a_backend(tree(path))) == []
+def test_nothing_above_the_backends_compares_their_names() -> None:
+    found = [
+        f"{relative(path)}:{line}"
+        for path in SOURCES
+        if not relative(path).startswith("backends/")
+        for line in comparisons_with_a_backend(tree(path))
+    ]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_floors_look_down_only(path: Path) -> None:
-    imported = set()
-    for node in ast.walk(tree(path)):
+def imported_names(module: ast.Module) -> Iterator[str]:
+    """Yield the dotted names that a module imports, at its top or anywhere in it."""
+    for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom):
-            imported.add(node.module or "")
-            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            imported.update(alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names)
+
+
+def test_floors_look_down_only() -> None:
     above = {
         "formats": ("cottoncandy.interfaces", "cottoncandy.browser"),
         "backends": ("cottoncandy.interfaces", "cottoncandy.formats", "cottoncandy.browser"),
     }
-    floor = relative(path).split("/")[0]
-    assert not [name for name in imported if name.startswith(above.get(floor, ("no floor",)))]
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_no_assert_no_bare_except_no_print(path: Path) -> None:
-    found = []
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Assert):
-            found.append((node.lineno, "assert on what a user gave vanishes under -O"))
-        elif isinstance(node, ast.ExceptHandler) and node.type is None:
-            found.append((node.lineno, "bare except"))
-        elif (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in ("print", "input", "breakpoint")
-            and (relative(path), node.func.id) not in TALKS
-        ):
-            found.append((node.lineno, f"{node.func.id}()"))
+    found = [
+        f"{relative(path)} imports {name}"
+        for path in SOURCES
+        for name in imported_names(tree(path))
+        if name.startswith(above.get(relative(path).split("/")[0], ("no floor",)))
+    ]
     assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_broad_handlers_raise_again(path: Path) -> None:
+def test_no_assert_no_bare_except_no_print() -> None:
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            where = f"{relative(path)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Assert):
+                found.append(f"{where}: assert on what a user gave vanishes under -O")
+            elif isinstance(node, ast.ExceptHandler) and node.type is None:
+                found.append(f"{where}: bare except")
+            elif (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("print", "input", "breakpoint")
+                and (relative(path), node.func.id) not in TALKS
+            ):
+                found.append(f"{where}: {node.func.id}()")
+    assert found == []
+
+
+def test_broad_handlers_raise_again() -> None:
     found = [
-        node.lineno
+        f"{relative(path)}:{node.lineno}"
+        for path in SOURCES
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ExceptHandler)
         and isinstance(node.type, ast.Name)
         and node.type.id in ("Exception", "BaseException")
         and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-        and "# noqa: BLE001 - " not in path.read_text("utf-8").splitlines()[node.lineno - 1]
+        and "# noqa: BLE001 - " not in lines(path)[node.lineno - 1]
     ]
     assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_modules_have_a_docstring_and_all(path: Path) -> None:
-    module = tree(path)
-    text = ast.get_docstring(module)
-    assert text, "no docstring"
-    assert text.splitlines()[0].endswith((".", ":"))
-    exported = [
-        ast.literal_eval(node.value)
-        for node in module.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id == "__all__"
-    ]
-    if path.name == "__init__.py" and len(module.body) == 1:
-        return  # nothing but a docstring
-    assert len(exported) == 1, "no __all__, or several"
-    assert len(exported[0]) == len(set(exported[0])), "a name is there twice"
+def test_modules_have_a_docstring_and_all() -> None:
+    found = []
+    for path in SOURCES:
+        module = tree(path)
+        text = ast.get_docstring(module) or ""
+        if not text.partition("\n")[0].endswith((".", ":")):
+            found.append(f"{relative(path)}: a docstring that begins with a sentence")
+        exported = [
+            ast.literal_eval(node.value)
+            for node in module.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "__all__"
+        ]
+        if path.name == "__init__.py" and len(module.body) == 1:
+            continue  # nothing but a docstring
+        if len(exported) != 1 or len(exported[0]) != len(set(exported[0])):
+            found.append(f"{relative(path)}: one __all__, with each name once")
+    assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_what_all_says_is_there(path: Path) -> None:
-    module = importlib.import_module(module_name(path))
-    missing = [name for name in getattr(module, "__all__", []) if not hasattr(module, name)]
+def test_what_all_says_is_there() -> None:
+    missing = []
+    for path in SOURCES:
+        module = importlib.import_module(module_name(path))
+        missing += [
+            f"{relative(path)}: {name}"
+            for name in getattr(module, "__all__", [])
+            if not hasattr(module, name)
+        ]
     assert missing == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_modules_stay_small(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+def test_modules_stay_small() -> None:
+    assert [relative(path) for path in SOURCES if len(lines(path)) > MAX_LINES] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_suppressions_give_a_code_and_a_reason(path: Path) -> None:
-    bad = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if "# noqa" in line and not re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* - \S", line):
-            bad.append((number, line.strip()))
-        if "# type: ignore" in line and not re.search(r"# type: ignore\[[\w, -]+\]  # \S", line):
-            bad.append((number, line.strip()))
-    assert bad == []
+def test_suppressions_give_a_code_and_a_reason() -> None:
+    forms = {
+        "# noqa": r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* - \S",
+        "# type: ignore": r"# type: ignore\[[\w, -]+\]  # \S",
+    }
+    found = [
+        f"{relative(path)}:{number}: {line.strip()}"
+        for path in SOURCES
+        for number, line in enumerate(lines(path), start=1)
+        for mark, form in forms.items()
+        if mark in line and not re.search(form, line)
+    ]
+    assert found == []
 
 
 def test_no_setting_is_frozen_at_import() -> None:
