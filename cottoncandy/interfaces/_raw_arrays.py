@@ -167,7 +167,7 @@ class RawArrayMethods(ObjectAccess):
             header = array_header(reader)
             if selection is not None and header.compression is None:
                 return self._read_selection(reader, header, selection, self._threads(threads))
-            array = self._read_array(reader, header)
+            array = self._read_array(reader, header, self._threads(threads))
         return array if selection is None else selections.select(array, selection)
 
     def upload_npy_array(
@@ -267,14 +267,14 @@ class RawArrayMethods(ObjectAccess):
             return None
         return compression
 
-    def _read_array(self, reader: ObjectReader, header: raw.RawArrayHeader) -> Array:
+    def _read_array(self, reader: ObjectReader, header: raw.RawArrayHeader, threads: int) -> Array:
         array = header.new_array()
         name = reader.info.key
         if header.compression is None:
             self._fill(reader, header.bytes_of(array))
+            header.verify(array, name, threads=threads)
         else:
             header.decode(self._chunks(reader), array, name)
-        header.verify(array, name)
         return array
 
     def _read_selection(

@@ -54,13 +54,13 @@ STRUCTURED = [
 ]
 
 
-@pytest.mark.parametrize("description", STRUCTURED)
-@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize(
+    ("description", "align"),
+    [(description, False) for description in STRUCTURED]
+    + [(description, True) for description in STRUCTURED if isinstance(description, list)],
+)
 def test_structured_dtypes(description, align):
-    try:
-        dtype = np.dtype(description, align=align)
-    except ValueError:
-        pytest.skip("numpy aligns no such offsets")
+    dtype = np.dtype(description, align=align)
     assert dtypes.to_metadata(dtype)["dtype"] == f"|V{dtype.itemsize}"
     assert_same(back(dtype), dtype)
 

@@ -375,6 +375,21 @@ def test_bytes_of_is_a_writable_view(dtype, shape, order):
     assert array.tobytes(order) == bytes(view)
 
 
+@pytest.mark.parametrize("size", [16 * MiB, 16 * MiB + 1, 40 * MiB + 3])
+def test_checksums_of_large_arrays_are_shared_among_threads(size):
+    array = np.random.default_rng(0).integers(0, 255, size, "u1")
+    expected = f"crc32:{zlib.crc32(array):08x}"
+    for threads in (1, 3):
+        metadata, _ = encode_array(array, None, threads=threads)
+        assert metadata["cc-checksum"] == expected
+        header = RawArrayHeader.from_metadata(metadata, size, object_name="o")
+        header.verify(array, "o", threads=threads)
+        array[-1] ^= 1
+        with pytest.raises(IntegrityError):
+            header.verify(array, "o", threads=threads)
+        array[-1] ^= 1
+
+
 def test_headers_pickle():
     header = RawArrayHeader.from_metadata(GOOD, 80, object_name="o")
     assert pickle.loads(pickle.dumps(header)) == header
