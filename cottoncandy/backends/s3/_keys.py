@@ -31,8 +31,8 @@ _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 # XML 1.0 can't say these, or a parser changes them (\r).
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
-# RFC 9110, section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What all servers keep. RFC 9110 (section 5.6.2) allows more, and some drop that without a word.
+_TOKEN = re.compile(r"[0-9A-Za-z._-]+")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 
 # obstore takes these for headers of the body, whatever their case.
@@ -110,8 +110,8 @@ def check_metadata(key: str, metadata: Mapping[str, str] | None) -> dict[str, st
         lower = name.lower()
         if not _TOKEN.fullmatch(name):
             raise MetadataError(
-                f"metadata of '{key}': the name {name!r} is no HTTP header name; use ASCII "
-                f"letters, digits and dashes"
+                f"metadata of '{key}': the name {name!r} is no HTTP header name that all "
+                f"servers keep; use ASCII letters, digits and dashes"
             )
         if lower in checked:
             raise MetadataError(f"metadata of '{key}': two names differ in case only: {lower!r}")

@@ -78,19 +78,22 @@ class Objects:
         """Open an object with one request."""
         check_key(key)
         window = self._connection.options.settings.mpd_chunksize_bytes
-        plane = self._plane(bucket, key)
         where = self._where(bucket, key)
-        first: Buffer = b""
+        plane = self._plane(bucket, key)
         try:
-            if prefetch:
-                info, first = interruptible(lambda: self._first_window(plane, where, window))
-            else:
-                info = self.head(bucket, key)
+            info, first = self._open(plane, where, window, prefetch)
         except UnreadableHeadersError:
             plane = self._boto
-            info, first = self._first_window(plane, where, window)
+            info, first = self._open(plane, where, window, prefetch)
         self._buckets.known(bucket)
         return S3Reader(plane, where, info, first, window_bytes=window, threads=threads)
+
+    def _open(
+        self, plane: Plane, where: Where, window: int, prefetch: bool
+    ) -> tuple[ObjectInfo, Buffer]:
+        if not prefetch:
+            return self._head(plane, where), b""
+        return interruptible(lambda: self._first_window(plane, where, window))
 
     @staticmethod
     def _first_window(plane: Plane, where: Where, window: int) -> tuple[ObjectInfo, Buffer]:
@@ -112,10 +115,14 @@ class Objects:
         check_key(key)
         where = self._where(bucket, key)
         try:
-            try:
-                info = self._plane(bucket, key).head(where)
-            except UnreadableHeadersError:
-                info = self._boto.head(where)
+            return self._head(self._plane(bucket, key), where)
+        except UnreadableHeadersError:
+            return self._head(self._boto, where)
+
+    def _head(self, plane: Plane, where: Where) -> ObjectInfo:
+        bucket = where.bucket or ""
+        try:
+            info = plane.head(where)
         except ObjectNotFoundError:
             # The answer to a HEAD has no body, so it doesn't say what is missing.
             self._buckets.require(bucket)

@@ -40,6 +40,8 @@ _ATTRIBUTES = frozenset(
         "Storage-Class",
     }
 )
+# Metadata that is not ASCII (by programs that don't check), or a header that a server leaves out.
+_HEADERS = re.compile(r"Metadata value|InvalidMetadata|(?i:header)")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -169,7 +171,7 @@ class NativePlane:
             try:
                 return interruptible(lambda: obstore.get(store, key, options=options))  # type: ignore[arg-type]  # a TypedDict made piece by piece
             except GenericError as exc:
-                if "header" in str(exc).lower() and not failure_of(exc).status:
+                if _HEADERS.search(str(exc)) and not failure_of(exc).status:
                     raise UnreadableHeadersError from exc
                 raise
 
@@ -306,9 +308,17 @@ def _boto_info(where: Where, answer: Mapping[str, Any], size: int) -> ObjectInfo
         size,
         answer.get("LastModified"),
         quoted_etag(answer.get("ETag")),
-        {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+        {name.lower(): _text(value) for name, value in answer.get("Metadata", {}).items()},
         answer.get("ContentType"),
     )
+
+
+def _text(value: str) -> str:
+    """Return a header's value as the UTF-8 that it was sent as; http.client reads Latin-1."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _checked(body: memoryview, expected: int, where: Where) -> Buffer:

@@ -1,0 +1,421 @@
+"""Names and metadata on S3: exactly those, or refused in words; and listings of any of them."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote_plus
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, ObjectInfo
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._connection import Connection
+from cottoncandy.backends.s3._credentials import KeyPair
+from cottoncandy.backends.s3._keys import MAX_METADATA_BYTES, check_metadata, plain_key
+from cottoncandy.backends.s3._listing import parse_entries
+from cottoncandy.backends.s3._options import S3Options
+from cottoncandy.exceptions import InvalidNameError, MetadataError, StoreError
+from cottoncandy.options import Settings
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+# Beside each of them, the store holds what a careless client would make of it.
+ODD = [
+    "a//b",
+    "./a",
+    "a/../b",
+    "a/.",
+    "..",
+    "/lead",
+    "//lead",
+    "/",
+    "trail/",
+    "a\x01b",
+    "a\tb",
+    "a\rb",
+    "a\x7fb",
+    "a b",
+    "a+b",
+    "a%20b",
+    "%2e%2e/x",
+    "a#b",
+    "a?b=1",
+    "a&amp;<b>\"'",
+    "ü/日本",
+    "\ufeffx",
+    "a\\b",
+    "🙂",
+    "...",
+]
+TWINS = ["a/b", "a", "b", "lead", "trail", "ab", "x", ".", "a+b c"]
+
+
+def connect(server: S3Server, bucket: str) -> S3Backend:
+    return S3Backend.connect(
+        ConnectionArguments(
+            bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
+        )
+    )
+
+
+def keys_of(listing: Any) -> list[str]:
+    return [each.key if isinstance(each, ObjectInfo) else each.prefix for each in listing]
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+def test_odd_names_round_trip(store: Any) -> None:
+    backend = connect(store.server, store.bucket)
+    everything = {key: key.encode() + b"!" for key in [*TWINS, *ODD]}
+    for key, data in everything.items():
+        backend.put(key, Body.of(data), metadata={"mark": "m"})
+    assert keys_of(backend.scan()) == sorted(everything, key=str.encode)
+    assert sorted(store.raw_keys()) == sorted(everything)
+    for key, data in everything.items():
+        reader = backend.get(key)
+        assert (reader.info.key, reader.read(), reader.metadata) == (key, data, {"mark": "m"})
+        assert backend.head(key).size == len(data)
+        assert next(iter(keys_of(backend.scan(key)))) == key
+    backend.copy("a//b", "copied//twice")
+    assert backend.get("copied//twice").read() == everything["a//b"]
+    backend.move("copied//twice", "/moved")
+    assert backend.get("/moved").read() == everything["a//b"]
+    assert [each.error for each in backend.delete([*ODD, "/moved"])] == [None] * (len(ODD) + 1)
+    assert keys_of(backend.scan()) == sorted(TWINS, key=str.encode)
+
+
+@pytest.mark.parametrize("key", ["", "a\ud800", "x" * 1025, "é" * 513, "a\0b"])
+def test_names_that_are_refused(fault_proxy: FaultProxy, moto_bucket: str, key: str) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    with pytest.raises(InvalidNameError):
+        backend.put(key, Body.of(b"1"))
+    assert fault_proxy.requests == []
+
+
+@given(st.text(alphabet="ab./\x01\n ü%", min_size=1, max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_plain_keys_are_those_that_obstore_keeps(key: str) -> None:
+    """As obstore's own path parser has it."""
+    import obstore
+    from obstore.store import MemoryStore
+
+    store = MemoryStore()
+    try:
+        obstore.put(store, key, b"")
+        kept = [each["path"] for page in obstore.list(store) for each in page] == [key]
+    except ValueError:
+        kept = False
+    assert plain_key(key) <= kept
+
+
+class _Tidying(BaseHTTPRequestHandler):
+    """A server that tidies up paths before it looks at them."""
+
+    def do_GET(self) -> None:  # the name is the interface's
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        tidy = os.path.normpath(path)
+        body = (
+            b"<ListBucketResult/>"
+            if tidy == "/bucket"
+            else b"<Error><Code>NoSuchKey</Code></Error>"
+        )
+        self.send_response(200 if tidy == "/bucket" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:  # the name is the interface's
+        raise AssertionError("nothing may be stored")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the interface's name
+        pass
+
+
+@pytest.fixture
+def tidying_server() -> Iterator[S3Server]:
+    """A server that would store names under others."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Tidying)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield S3Server(f"http://127.0.0.1:{server.server_address[1]}", "FAKE-ACCESS", "FAKE-SECRET")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("key", ["a/../b", "../b", "a//b", "/b", "./b"])
+def test_server_that_tidies_names(tidying_server: S3Server, key: str) -> None:
+    backend = connect(tidying_server, "bucket")
+    with pytest.raises(InvalidNameError, match="stored under another"):
+        backend.put(key, Body.of(b"1"))
+    with pytest.raises(InvalidNameError, match="stored under another"):
+        backend.copy("x", key)
+
+
+# -- metadata ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"": "v"},
+        {"a b": "v"},
+        {"a:": "v"},
+        {"a~": "v"},
+        {"ü": "v"},
+        {"a\n": "v"},
+        {"a": "ü"},
+        {"a": " v"},
+        {"a": "v "},
+        {"a": "v\n"},
+        {"a": "v\r\nx-amz-acl: public-read"},
+        {"a": "\x00"},
+        {"a": "v\x7f"},
+        {"A": "1", "a": "2"},
+        {"a": 1},
+        {1: "a"},
+        {"a": "x" * MAX_METADATA_BYTES},
+    ],
+)
+def test_metadata_that_is_refused(
+    fault_proxy: FaultProxy, moto_bucket: str, metadata: dict[str, str]
+) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    with pytest.raises(MetadataError, match="'name'"):
+        backend.put("name", Body.of(b"1"), metadata=metadata)
+    assert fault_proxy.requests == []
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+def test_metadata_round_trip(store: Any) -> None:
+    backend = connect(store.server, store.bucket)
+    metadata = {
+        "Dtype": "<f8",
+        "empty": "",
+        "content-type": "mine",
+        "cache-control": "mine too",
+        "json": '{"a": [1, "~"]}',
+        "0.dotted-name": "1",
+        "full": "x" * 1900,
+    }
+    expected = check_metadata("name", metadata)
+    backend.put("name", Body.of(b"1"), metadata=metadata, content_type="text/x-own")
+    for info in (backend.head("name"), backend.get("name").info):
+        assert info.metadata == expected
+        assert info.content_type == "text/x-own"
+    assert store.raw_get("name").metadata == expected
+
+
+def test_underscores_are_refused_by_ceph_only(
+    ceph: S3Server, ceph_bucket: str, moto: S3Server, moto_bucket: str
+) -> None:
+    backend = connect(moto, moto_bucket)
+    backend.put("name", Body.of(b"1"), metadata={"a_b": "v"})
+    assert backend.head("name").metadata == {"a_b": "v"}
+    backend = connect(ceph, ceph_bucket)
+    with pytest.raises(MetadataError, match="'a-b'"):
+        backend.put("name", Body.of(b"1"), metadata={"a_b": "v"})
+    assert not backend.exists("name")
+
+
+def test_metadata_that_others_made(moto: S3Server, moto_bucket: str) -> None:
+    """Not even ASCII: obstore can't read it, so boto3 does."""
+    data = bytes(range(256)) * 4096 * 9
+    client = moto.client()
+    url = urllib.parse.urlsplit(
+        client.generate_presigned_url("put_object", Params={"Bucket": moto_bucket, "Key": "k"})
+    )
+    connection = http.client.HTTPConnection(url.netloc)
+    connection.putrequest("PUT", f"{url.path}?{url.query}")
+    connection.putheader("Content-Length", str(len(data)))
+    connection.putheader("x-amz-meta-note", "grün 日本".encode())
+    connection.putheader("x-amz-meta-x_y", "1")
+    connection.endheaders()
+    connection.send(data)
+    with connection.getresponse() as response:
+        assert response.status == 200
+        response.read()
+    connection.close()
+    client.close()
+    backend = connect(moto, moto_bucket)
+    assert backend.head("k").metadata == {"note": "grün 日本", "x_y": "1"}
+    for prefetch in (True, False):
+        reader = backend.get("k", prefetch=prefetch)
+        assert reader.metadata["note"] == "grün 日本"
+        assert reader.read() == data
+
+
+# -- listings ------------------------------------------------------------------------------------
+
+_KEY = st.text(min_size=1, max_size=12).filter(lambda key: "\0" not in key)
+
+
+def _encodable(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@given(st.lists(_KEY.filter(_encodable), max_size=5, unique=True), st.booleans(), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_parser(keys: list[str], reordered: bool, spaced: bool) -> None:
+    """Any key, in the order of AWS or any other, with blanks between the elements or without."""
+    blank = "\n  " if spaced else ""
+    entries = []
+    for size, key in enumerate(keys):
+        parts = [
+            f"<Key>{quote_plus(key, safe='/')}</Key>",
+            "<LastModified>2026-01-02T03:04:05.678Z</LastModified>",
+            f"<ETag>&quot;{size}&quot;</ETag>",
+            f"<Size>{size}</Size>",
+            "<StorageClass>STANDARD</StorageClass>",
+            "<Owner><ID>somebody</ID><DisplayName>&lt;b&gt;</DisplayName></Owner>",
+        ]
+        if reordered:
+            parts.reverse()
+        entries.append(f"<Contents>{blank}{blank.join(parts)}{blank}</Contents>")
+        entries.append(f"<CommonPrefixes><Prefix>{quote_plus(key)}%2F</Prefix></CommonPrefixes>")
+    xml = f"<ListBucketResult><EncodingType>url</EncodingType>{''.join(entries)}</ListBucketResult>"
+    objects, groups = parse_entries(xml.encode())
+    assert [(each.key, each.size, each.etag) for each in objects] == [
+        (key, size, f'"{size}"') for size, key in enumerate(keys)
+    ]
+    assert all(
+        each.modified and each.modified.isoformat() == "2026-01-02T03:04:05.678000+00:00"
+        for each in objects
+    )
+    assert groups == [CommonPrefix(key + "/") for key in keys]
+
+
+def test_parser_where_names_are_not_encoded() -> None:
+    key = "a+b%20 & <c> \"'é"
+    entry = f"<Contents><Key>{escape(key)}</Key><Size>1</Size></Contents>"
+    xml = f"<ListBucketResult>{entry}</ListBucketResult>"
+    objects, _ = parse_entries(xml.encode().replace(b"\xc3\xa9", b"&#xe9;"))
+    assert objects == [ObjectInfo(key, 1)]
+
+
+def test_listing_that_is_none(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    fault_proxy.on("GET").answer(200, body=b"<html><body>Welcome to the portal</body></html>")
+    with pytest.raises(StoreError):
+        list(backend.scan())
+
+
+def test_page_and_common_prefixes_in_order(moto: S3Server, moto_bucket: str) -> None:
+    backend = connect(moto, moto_bucket)
+    for key in ("a", "a/1", "a/2", "b//x", "b-", "ü/x", "z"):
+        backend.put(key, Body.of(b""))
+    for page_size in (1, 2, 3, None):
+        listing = backend.scan(delimiter="/", page_size=page_size)
+        assert keys_of(listing) == ["a", "a/", "b-", "b/", "z", "ü/"]
+    assert keys_of(backend.scan("b/", delimiter="/")) == ["b//"]
+    assert keys_of(backend.scan(start_after="a/1", page_size=2)) == [
+        "a/2",
+        "b-",
+        "b//x",
+        "z",
+        "ü/x",
+    ]
+
+
+def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    fault_proxy.on("POST", query="delete").answer(
+        200,
+        body=b"<DeleteResult><Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message>"
+        b"</Error><Error><Key>c</Key><Code>NoSuchKey</Code></Error></DeleteResult>",
+    )
+    outcome = {each.key: each.error for each in backend.delete(["a", "b", "c"])}
+    assert outcome["a"] is None
+    assert outcome["c"] is None
+    assert isinstance(outcome["b"], PermissionError)
+    assert "'b'" in str(outcome["b"])
+
+
+# -- processes, threads, regions -----------------------------------------------------------------
+
+
+def test_many_threads(moto: S3Server, moto_bucket: str) -> None:
+    backend = connect(moto, moto_bucket)
+
+    def trip(i: int) -> bool:
+        data = bytes([i]) * (i + 1)
+        key = f"k//{i}" if i % 2 else f"k/{i}"
+        backend.put(key, Body.of(data), acl="public-read" if i % 3 else None)
+        return backend.get(key).read() == data
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(trip, range(64)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_child(moto: S3Server, moto_bucket: str) -> None:
+    """obstore's threads are not there in a child: boto3 carries the bodies."""
+    backend = connect(moto, moto_bucket)
+    backend.put("name", Body.of(b"parent"))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            same = backend.get("name").read() == b"parent"
+            backend.put("from child", Body.of(b"child"))
+            status = 0 if same else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert backend.get("from child").read() == b"child"
+
+
+@pytest.mark.parametrize("status", [200, 301, 403])
+def test_region_of_an_aws_bucket(status: int) -> None:
+    """Asked once; refusals name the region too."""
+    connection = Connection(S3Options(Settings(), KeyPair("FAKE-ACCESS", "FAKE-SECRET")))
+    calls = []
+
+    def answer(**_: Any) -> Any:
+        from botocore.awsrequest import AWSResponse
+
+        calls.append(1)
+        headers = {"x-amz-bucket-region": "eu-west-3"}
+        response = AWSResponse("https://nowhere", status, headers, None)
+        response._content = b""
+        return response
+
+    connection.client.meta.events.register("before-send.s3.HeadBucket", answer)
+    assert connection.on_aws
+    assert [connection._bucket_region("b") for _ in range(3)] == ["eu-west-3"] * 3
+    assert len(calls) <= 2  # botocore asks once more where it was redirected
+    assert connection._address("b", "eu-west-3")[0] == "https://b.s3.eu-west-3.amazonaws.com"
+
+
+def test_native_objects(moto: S3Server, moto_bucket: str) -> None:
+    backend = connect(moto, moto_bucket)
+    backend.put("name", Body.of(b"bytes"))
+    assert backend.native_object("name").get()["Body"].read() == b"bytes"
+    assert [each.key for each in backend.native_bucket().objects.all()] == ["name"]
+    assert set(backend.owner("name")) >= {"ID"}
+
+
+def test_owner_that_s3cmd_noted(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    noted = {"s3cmd-attrs": "uid:1000/gname:lab/uname:somebody"}
+    backend.put("name", Body.of(b""), metadata=noted)
+    fault_proxy.on("GET", "name", query="acl").answer(403, "AccessDenied")
+    assert backend.owner("name") == {"uid": "1000", "gname": "lab", "uname": "somebody"}
+    backend.put("name", Body.of(b""))
+    with pytest.raises(PermissionError):
+        backend.owner("name")
