@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
-from tests.backends._data import fitting, keys_of
+from tests.backends._data import fitting, for_each, keys_of
 from tests.rigs import Rig
 
 _KEYS = [
@@ -112,11 +111,14 @@ class ListingConformance:
         assert keys_of(backend, "data/exp/1") == ["data/exp/1"]
         assert keys_of(backend, "data/exp/1/") == []
 
-    @pytest.mark.parametrize("prefix", ["/", "//", "../", "a/../", "./", "a//", "\0", "a\n", "%61"])
-    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: Rig, prefix: str) -> None:
+    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: Rig) -> None:
         rig.raw_put("a/b", b"")
-        assert list(backend.scan(prefix)) == []
-        assert list(backend.scan(prefix, delimiter="/")) == []
+
+        def check(prefix: str) -> None:
+            assert list(backend.scan(prefix)) == []
+            assert list(backend.scan(prefix, delimiter="/")) == []
+
+        for_each(["/", "//", "../", "a/../", "./", "a//", "\0", "a\n", "%61"], check)
 
     def test_listing_agrees_with_the_reference(self, backend: Backend, rig: Rig) -> None:
         keys = fitting(backend, _KEYS)

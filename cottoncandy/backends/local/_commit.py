@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from cottoncandy.backends.local._errors import MISSING, no_directory
-from cottoncandy.backends.local._paths import Place, temporary_in
+from cottoncandy.backends.local._paths import Place, hidden, temporary_in
 from cottoncandy.backends.local._sidecar import Mark, encode, encode_journal, read_sidecar
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
@@ -215,6 +215,7 @@ def _check_empty(place: Place) -> None:
     """Refuse a directory in the way that holds anything; empty ones count for nothing."""
     for directory, _, files in os.walk(place.path):
         if files or os.path.islink(directory):
+            files.sort(key=lambda name: (hidden(os.fsencode(name)), name))  # objects first
             below = os.path.join(directory, *files[:1])
             raise ObjectExistsError(
                 f"cannot store '{place.key}' in local directory '{place.root}', because "
