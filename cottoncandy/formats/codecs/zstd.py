@@ -18,9 +18,7 @@ _LEVEL = 1
 _SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # its first four bits are free
 _INPUT_BYTES = MiB
 _OUTPUT_BYTES = 16 * MiB
-_MAX_WINDOW_BYTES = (
-    128 * MiB
-)  # what the command line accepts; a frame that asks for more is refused
+_MAX_WINDOW_BYTES = 128 * MiB  # as on the command line; a frame that asks for more is refused
 
 
 class ZstdCodec(Codec):
