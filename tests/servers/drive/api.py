@@ -10,7 +10,7 @@ from typing import Any
 from tests.servers.drive.errors import ApiError, invalid
 from tests.servers.drive.query import parse_query
 from tests.servers.drive.schema import Method, select
-from tests.servers.drive.store import FOLDER, OWNER, File, Store, resource
+from tests.servers.drive.store import OWNER, File, Store, resource
 
 ORDER_KEYS = {
     "createdDate": lambda file: file.created,
@@ -77,13 +77,9 @@ class Api:
         if drive_id is not None and drive_id not in self.store.drives:
             raise ApiError(404, "notFound", f"Shared drive not found: {drive_id}")
 
-        def is_parent(file: File, folder_id: str) -> bool:
-            return self.store.find(folder_id).id in file.parents
-
-        test = parse_query(params.get("q", ""), is_parent)
-        parse_query_parents(params.get("q", ""), self.store)
+        test = parse_query(params.get("q", ""), self._folder_id)
         found = []
-        for file in self.store.files.values():
+        for file in self.store.in_folders(test.folders):
             if not file.parents or file.hidden or (file.drive_id and not everywhere):
                 continue
             if drive_id is not None and file.drive_id != drive_id:
@@ -92,6 +88,11 @@ class Api:
             if test(file):
                 found.append(file)
         return found
+
+    def _folder_id(self, folder_id: str) -> str:
+        if self.store.resolve(folder_id) not in self.store.files:
+            raise ApiError(404, "notFound", "File not found: .")
+        return self.store.resolve(folder_id)
 
     def _page(
         self, items: list[Any], params: dict[str, Any], default: int, most: int
@@ -258,13 +259,3 @@ class Api:
         created = self.store.files[drive_id].created
         name = self.store.drives[drive_id]
         return {"kind": "drive#drive", "id": drive_id, "name": name, "createdDate": created}
-
-
-def parse_query_parents(text: str, store: Store) -> None:
-    """Answer 404 for a folder that does not exist, even where no file would be asked for it."""
-    probe = File("probe", "", FOLDER, [], "", "")
-    seen: list[str] = []
-    parse_query(text, lambda file, folder_id: bool(seen.append(folder_id)))(probe)
-    for folder_id in seen:
-        if store.resolve(folder_id) not in store.files:
-            raise ApiError(404, "notFound", "File not found: .")

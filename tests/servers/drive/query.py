@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tests.servers.drive.errors import ApiError
 
-Predicate = Callable[[Any], bool]
+Test = Callable[[Any], bool]
+
+
+@dataclass
+class Predicate:
+    """A test for files; where ``folders`` is known, only files in those can pass."""
+
+    test: Test
+    folders: frozenset[str] | None = None
+
+    def __call__(self, item: Any) -> bool:
+        return self.test(item)
+
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_]\w*)|(?P<op><=|>=|!=|=|<|>|[(){}]))",
@@ -25,9 +38,9 @@ def bad_query(text: str, why: str) -> ApiError:
 
 
 class _Parser:
-    def __init__(self, text: str, is_parent: Callable[[Any, str], bool]) -> None:
+    def __init__(self, text: str, resolve: Callable[[str], str]) -> None:
         self.text = text
-        self.is_parent = is_parent
+        self.resolve = resolve
         self.tokens = self._split(text)
         self.position = 0
 
@@ -70,21 +83,28 @@ class _Parser:
         while self.peek() == "or":
             self.take()
             terms.append(self.all_of())
-        # All of them: a folder that does not exist is an error wherever it stands.
-        return lambda item: any([term(item) for term in terms])  # noqa: C419
+        if len(terms) == 1:
+            return terms[0]
+        known = [term.folders for term in terms]
+        folders = None if None in known else frozenset().union(*(ids or () for ids in known))
+        return Predicate(lambda item: any(term(item) for term in terms), folders)
 
     def all_of(self) -> Predicate:
         terms = [self.negation()]
         while self.peek() == "and":
             self.take()
             terms.append(self.negation())
-        return lambda item: all(term(item) for term in terms)
+        if len(terms) == 1:
+            return terms[0]
+        known = [term.folders for term in terms if term.folders is not None]
+        folders = frozenset.intersection(*known) if known else None
+        return Predicate(lambda item: all(term(item) for term in terms), folders)
 
     def negation(self) -> Predicate:
         if self.peek() == "not":
             self.take()
             inner = self.negation()
-            return lambda item: not inner(item)
+            return Predicate(lambda item: not inner(item))
         if self.peek() == "(":
             self.take()
             inner = self.any_of()
@@ -98,15 +118,16 @@ class _Parser:
             self.take("in")
             collection = self.take(*_COLLECTIONS)
             if collection == "parents":
-                return lambda item: self.is_parent(item, value)
-            return lambda item: value in item.owners
+                folder = self.resolve(value)
+                return Predicate(lambda item: folder in item.parents, frozenset([folder]))
+            return Predicate(lambda item: value in item.owners)
         field = self.take()
         if field == "properties":
             return self.has_property()
         if field in _BOOLEANS:
             operator, word = self.take("=", "!="), self.take("true", "false")
             wanted = (word == "true") == (operator == "=")
-            return lambda item: bool(getattr(item, field)) == wanted
+            return Predicate(lambda item: bool(getattr(item, field)) == wanted)
         if field in _STRINGS:
             return self.compare_text(field)
         if field in _DATES:
@@ -118,13 +139,15 @@ class _Parser:
         attribute = {"title": "title", "mimeType": "mime_type"}[field]
 
         # Drive compares titles without regard to case, and `contains` looks at word beginnings.
+        want = value.casefold()
+
         def test(item: Any) -> bool:
-            have, want = getattr(item, attribute).casefold(), value.casefold()
+            have = getattr(item, attribute).casefold()
             if operator == "contains":
                 return have.startswith(want) or f" {want}" in have
             return (have == want) == (operator == "=")
 
-        return test
+        return Predicate(test)
 
     def compare_date(self, field: str) -> Predicate:
         operator, value = self.take("<=", "<", "=", "!=", ">", ">="), self.string()
@@ -137,7 +160,7 @@ class _Parser:
             ">": lambda have: have > value,
             ">=": lambda have: have >= value,
         }
-        return lambda item: tests[operator](getattr(item, attribute))
+        return Predicate(lambda item: tests[operator](getattr(item, attribute)))
 
     def has_property(self) -> Predicate:
         self.take("has")
@@ -152,11 +175,12 @@ class _Parser:
         if not {"key", "value"} <= set(wanted):
             raise bad_query(self.text, "properties has {key and value}")
         visibility = wanted.get("visibility", "PRIVATE")
-        return lambda item: item.properties.get((wanted["key"], visibility)) == wanted["value"]
+        mark = (wanted["key"], visibility)
+        return Predicate(lambda item: item.properties.get(mark) == wanted["value"])
 
 
-def parse_query(text: str, is_parent: Callable[[Any, str], bool]) -> Predicate:
-    """Return a test for files, or raise the API's 400."""
+def parse_query(text: str, resolve: Callable[[str], str]) -> Predicate:
+    """Return a test for files, or raise the API's 400; ``resolve`` checks a folder's id."""
     if not text.strip():
-        return lambda item: True
-    return _Parser(text, is_parent).parse()
+        return Predicate(lambda item: True)
+    return _Parser(text, resolve).parse()

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import itertools
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,7 @@ class Store:
         self.deleted: set[str] = set()
         self.drives: dict[str, str] = {}
         self.files: dict[str, File] = {}
+        self._inside: dict[str, dict[str, None]] = {}
         now = self.now()
         self.files[self.root_id] = File(self.root_id, "My Drive", FOLDER, [], now, now)
 
@@ -114,8 +116,20 @@ class Store:
         return False
 
     def children(self, folder_id: str) -> list[File]:
-        wanted = self.resolve(folder_id)
-        return [file for file in self.files.values() if wanted in file.parents]
+        return self.in_folders([self.resolve(folder_id)])
+
+    def in_folders(self, folders: Iterable[str] | None) -> list[File]:
+        """Return the files in some folders, or all."""
+        if folders is None:
+            return list(self.files.values())
+        return [self.files[name] for folder in folders for name in self._inside.get(folder, ())]
+
+    def _place(self, file: File, parents: list[str]) -> None:
+        for parent in file.parents:
+            self._inside.get(parent, {}).pop(file.id, None)
+        file.parents = parents
+        for parent in parents:
+            self._inside.setdefault(parent, {})[file.id] = None
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -132,7 +146,7 @@ class Store:
             raise invalid(f"{kind} has no content")
         self._check_quota(len(content or b""))
         now = self.now()
-        file = File(file_id, body.get("title", "Untitled"), kind, [parent.id], now, now)
+        file = File(file_id, body.get("title", "Untitled"), kind, [], now, now)
         file.drive_id = parent.drive_id
         file.owners = [] if parent.drive_id else [OWNER]
         if not kind.startswith(NATIVE):
@@ -140,6 +154,7 @@ class Store:
         self._set_properties(file, body.get("properties", []))
         file.hidden = self.lag
         self.files[file_id] = file
+        self._place(file, [parent.id])
         return self.find(file_id)
 
     def _take_id(self, body: dict[str, Any]) -> str:
@@ -190,7 +205,8 @@ class Store:
         if "labels" in body:
             file.explicitly_trashed = body["labels"].get("trashed", file.explicitly_trashed)
         if parents:
-            file.parents, file.drive_id = parents, self.find(parents[0]).drive_id
+            self._place(file, parents)
+            file.drive_id = self.find(parents[0]).drive_id
             file.owners = [] if file.drive_id else [OWNER]
         if modified != "noChange":
             file.modified = self.now()
@@ -223,6 +239,7 @@ class Store:
         for child in self.children(file.id):
             self.delete(child)
         self.deleted.add(file.id)
+        self._place(file, [])
         del self.files[file.id]
 
     def set_property(self, file: File, key: str, value: str, visibility: str) -> None:
@@ -244,8 +261,10 @@ class Store:
         file.properties = merged
 
     def _check_quota(self, more: int) -> None:
+        if self.quota is None:
+            return
         used = sum(len(data) for file in self.files.values() for data in file.revisions.values())
-        if self.quota is not None and used + more > self.quota:
+        if used + more > self.quota:
             raise ApiError(
                 403, "storageQuotaExceeded", "The user's Drive storage quota has been exceeded."
             )
