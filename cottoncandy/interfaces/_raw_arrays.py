@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from typing import Any
 
@@ -94,7 +95,8 @@ class RawArrayMethods(ObjectAccess):
         array = raw.check_array(array)
         codec = self._codec_name(compression, array.nbytes, metadata)
         threads = self._threads(threads)
-        described, body = raw.encode_array(array, codec, threads=threads)
+        cores = os.cpu_count() or 1
+        described, body = raw.encode_array(array, codec, threads=min(threads, cores))
         clash = sorted(name for name in metadata if name.lower() in described)
         if clash:
             raise MetadataError(
