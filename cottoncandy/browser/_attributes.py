@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 __all__ = ["AttributeNames", "is_probe", "mangle"]
 
-#: What IPython, Jupyter and others ask any object for; no bucket is listed to answer them.
-_PROBES = ("__", "_repr_", "_ipython_", "_jupyter_")
+#: What IPython, Jupyter, inspect and others ask any object for; no bucket is listed to answer them.
+_PROBES = ("__", "_repr_", "_ipython_", "_jupyter_", "_partialmethod")
 
 
 def is_probe(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ class S3Directory(S3FSLike):
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         super().__init__(path, interface)
+        _trust_in_ipython()
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         super()._place(key, interface, info)
@@ -399,3 +401,19 @@ def _reserved(kind: type) -> frozenset[str]:
         own = {"interface", "_key", "_info", "_level", "_attributes", "_children", "_nameless"}
         _RESERVED[kind] = frozenset({*own, *dir(kind)})
     return _RESERVED[kind]
+
+
+def _trust_in_ipython() -> None:
+    """Let IPython complete what is behind a directory: ``browser.project.<TAB>``.
+
+    To be safe, its completer evaluates no attribute or item of a class that has ``__getattr__`` or
+    ``__getitem__`` of its own, unless the class is on a list. Ours do nothing but list a directory
+    once. Only jedi, where it is installed, looks further. To be removed when IPython has a way for
+    a class to say so itself.
+    """
+    guarded = sys.modules.get("IPython.core.guarded_eval")
+    policy = getattr(guarded, "EVALUATION_POLICIES", {}).get("limited")
+    for kinds in ("allowed_getattr", "allowed_getitem"):
+        allowed = getattr(policy, kinds, None)
+        if isinstance(allowed, set):
+            allowed.update((S3Directory, S3Group))
