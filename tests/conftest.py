@@ -7,6 +7,8 @@ skipped with the reason; with ``COTTONCANDY_REQUIRE_SERVERS=1`` (set by ``.ci/ru
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +26,15 @@ _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_
 _PRIVATE_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Isolate the process before anything imports cottoncandy, which looks into the home."""
+    home = Path(tempfile.mkdtemp(prefix="cottoncandy-home-"))
+    patch = pytest.MonkeyPatch()
+    _isolate(patch, home)
+    config.add_cleanup(patch.undo)
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests that need the slowest server last, so that quick failures come first."""
     items.sort(key=lambda item: "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ()))
@@ -36,23 +47,28 @@ def _unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Move into another home, without credentials."""
+    for name in list(os.environ):
+        if name.upper().startswith(_PRIVATE_PREFIXES) or name.upper() in _PRIVATE_NAMES:
+            patch.delenv(name)
+    patch.setenv("HOME", str(home))
+    patch.setenv("USERPROFILE", str(home))
+    patch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    patch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
+    patch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    patch.setenv("APPDATA", str(home / "AppData" / "Roaming"))
+    patch.setenv("LOCALAPPDATA", str(home / "AppData" / "Local"))
+    # Nobody asks a cloud's metadata service who this machine is.
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test a home of its own and no credentials; return that home."""
     home = tmp_path / "home"
     home.mkdir()
-    for name in list(os.environ):
-        if name.upper().startswith(_PRIVATE_PREFIXES) or name.upper() in _PRIVATE_NAMES:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
-    monkeypatch.setenv("APPDATA", str(home / "AppData" / "Roaming"))
-    monkeypatch.setenv("LOCALAPPDATA", str(home / "AppData" / "Local"))
-    # Nobody asks a cloud's metadata service who this machine is.
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    _isolate(monkeypatch, home)
     return home
 
 

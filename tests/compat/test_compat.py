@@ -1,0 +1,262 @@
+"""The storage format, both ways, against the real cottoncandy 0.4.0 in its own environment.
+
+What 0.4.0 can't do even with its own objects is in :data:`QUIRKS`, with the reason, and a test
+holds that list to what really happens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scipy.sparse
+
+from tests.compat.cases import CASES, DTYPES
+from tests.compat.exchange import LEGACY, Exchange
+from tests.rigs import CephRig, LocalRig, MotoRig, Rig
+
+_UNCOMPRESSED_OR_GZIP = ("False", "None", "True", "gzip")
+_NUMCODECS = ("LZ4", "Zlib", "BZ2", "Zstd", "Blosc", "LZMA")
+_DATES = [name for name in DTYPES if "time" in name]
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """Something that 0.4.0 gets wrong with objects of its own.
+
+    Parameters
+    ----------
+    reason : str
+    names : tuple of str
+        Patterns of case names.
+    cannot_write : bool
+        Whether it raises and leaves no object to read.
+    we_read : callable, optional
+        From the case's expected value and 0.4.0's own reading to what we must read. By default we
+        read what was stored, where 0.4.0 does not.
+    """
+
+    reason: str
+    names: tuple[str, ...]
+    cannot_write: bool = False
+    we_read: Callable[[Any, Any], Any] | None = None
+
+    def covers(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.names)
+
+
+def _patterns(
+    dtypes: list[str] | tuple[str, ...], layouts: tuple[str, ...], codecs: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(f"raw/{'/'.join(parts)}" for parts in itertools.product(dtypes, layouts, codecs))
+
+
+QUIRKS = (
+    Quirk(
+        "it asks for a buffer of the array, which numpy refuses for dates",
+        _patterns(_DATES, ("*",), _UNCOMPRESSED_OR_GZIP),
+        cannot_write=True,
+    ),
+    Quirk(
+        "it divides by the size of the array, to print the ratio of the compression",
+        _patterns(("*",), ("empty*",), _NUMCODECS),
+        cannot_write=True,
+    ),
+    Quirk(
+        "it labels arrays that are read-only as Fortran, but stores their bytes in C order; from "
+        "the object nobody can tell, so we read what it reads",
+        _patterns(("*",), ("read-only",), _UNCOMPRESSED_OR_GZIP),
+        we_read=lambda expected, theirs: theirs,
+    ),
+    Quirk(
+        "it does not know scipy's sparse arrays, and stores them as csr matrices",
+        tuple(f"sparse-arrays/{kind}" for kind in ("csc", "bsr", "coo", "dia")),
+        we_read=lambda expected, theirs: scipy.sparse.csr_matrix(expected),
+    ),
+)
+
+# Ways into our objects that 0.4.0 does not find on a local store, by case, with the reason.
+CLOSED_TO_040 = {
+    "to-file/bytes": "download_to_file copies the sidecar, and an object without metadata of ours "
+    "has none; neither has a file that 0.4.0 itself uploaded with upload_from_file",
+}
+
+GROUPS: dict[str, list[str]] = defaultdict(list)
+for _name in CASES:
+    _kind, _rest = _name.split("/", 1)
+    GROUPS[f"raw/{_rest.partition('/')[0]}" if _kind == "raw" else _kind].append(_name)
+
+STORES = ("local", "moto", "ceph")
+
+
+def _groups_of(store: str) -> list[str]:
+    """Return the groups that are exchanged on a store, those with a small case elsewhere."""
+    if store == "local":
+        return list(GROUPS)
+    return [group for group, names in GROUPS.items() if any(CASES[name].small for name in names)]
+
+
+def _over_stores_and_groups(test: Callable[..., None]) -> Callable[..., None]:
+    pairs = [(store, group) for store in STORES for group in _groups_of(store)]
+    ids = [f"{store}-{group}" for store, group in pairs]
+    return pytest.mark.parametrize(("exchange", "group"), pairs, ids=ids, indirect=["exchange"])(
+        test
+    )
+
+
+def _local(request: pytest.FixtureRequest) -> Rig:
+    """Return a directory: in memory where the system has one, since files come in thousands."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        return LocalRig(Path(tempfile.mkdtemp(prefix="cottoncandy-compat-", dir=memory)))
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return LocalRig(factory.mktemp("compat-store"))
+
+
+_RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
+    "local": _local,
+    "moto": lambda request: MotoRig(request.getfixturevalue("moto")),
+    "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
+}
+
+
+@pytest.fixture(scope="module")
+def exchanges() -> Iterator[dict[str, Exchange]]:
+    """The exchanges that were made, by store."""
+    made: dict[str, Exchange] = {}
+    yield made
+    for exchange in made.values():
+        exchange.rig.close()
+
+
+@pytest.fixture
+def exchange(request: pytest.FixtureRequest, exchanges: dict[str, Exchange]) -> Exchange:
+    """Both versions' objects on one store: all cases on the quick one, some on the others.
+
+    Made once for each store; pytest would make a parametrised fixture anew for every group.
+    """
+    store: str = request.param
+    if store not in exchanges:
+        python: Path = request.getfixturevalue("python_040")
+        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        is_quick = store == "local"
+        names = [name for name, case in CASES.items() if is_quick or case.small]
+        rig = _RIGS[store](request)
+        exchanges[store] = Exchange(rig, python, factory.mktemp("compat"), names, is_quick)
+    return exchanges[store]
+
+
+def _quirk(name: str) -> Quirk | None:
+    return next((quirk for quirk in QUIRKS if quirk.covers(name)), None)
+
+
+def _report(wrong: dict[str, str]) -> None:
+    """Fail with everything that is wrong, not only the first."""
+    lines = [f"{name}: {text}" for name, text in wrong.items() if text]
+    if lines:
+        shown = "\n".join(lines[:20])
+        pytest.fail(f"{len(lines)} of {len(wrong)} cases:\n{shown}", pytrace=False)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "group"),
+    [("local", group) for group in GROUPS],
+    ids=list(GROUPS),
+    indirect=["exchange"],
+)
+def test_040_does_what_is_recorded_of_it(exchange: Exchange, group: str) -> None:
+    """Its own round trip is right, unless a quirk says why not; a quirk really shows."""
+    wrong = {}
+    for name in GROUPS[group]:
+        if not CASES[name].by_040:
+            continue
+        quirk, written = _quirk(name), exchange.they_wrote(name)
+        if written.status == "error":
+            expected = quirk is not None and quirk.cannot_write
+            wrong[name] = "" if expected else f"writing it raised {written.value}"
+            continue
+        differs = exchange.they_read(f"old/{name}").differs_from(CASES[name].expected())
+        if quirk is None:
+            wrong[name] = differs
+        else:
+            wrong[name] = "" if differs else f"works, although: {quirk.reason}"
+    _report(wrong)
+
+
+@_over_stores_and_groups
+def test_we_read_what_040_wrote(exchange: Exchange, group: str) -> None:
+    wrong = {}
+    for name in GROUPS[group]:
+        case, quirk = CASES[name], _quirk(name)
+        if name not in exchange.names or not case.by_040 or (quirk and quirk.cannot_write):
+            continue
+        expected = case.expected()
+        if quirk is not None and quirk.we_read is not None:
+            is_ours = exchange.rig.name != "local"
+            theirs = None if is_ours else exchange.they_read(f"old/{name}").value
+            expected = quirk.we_read(expected, theirs)
+        wrong[name] = exchange.we_read(f"old/{name}", case.kind).differs_from(expected)
+    _report(wrong)
+
+
+@_over_stores_and_groups
+def test_040_reads_what_we_wrote(exchange: Exchange, group: str) -> None:
+    wrong = {}
+    for name in GROUPS[group]:
+        if name not in exchange.names:
+            continue
+        written = exchange.we_wrote(name)
+        if written.status == "error":
+            wrong[name] = f"our upload raised {written.value}"
+            continue
+        wrong[name] = exchange.they_read(f"new/{name}").differs_from(CASES[name].expected())
+        if name in CLOSED_TO_040 and exchange.rig.name == "local":
+            reason = CLOSED_TO_040[name]
+            wrong[name] = "" if wrong[name] else f"works, although: {reason}"
+    _report(wrong)
+
+
+@_over_stores_and_groups
+def test_we_read_what_we_wrote(exchange: Exchange, group: str) -> None:
+    wrong = {
+        name: exchange.we_read(f"new/{name}", CASES[name].kind).differs_from(CASES[name].expected())
+        for name in GROUPS[group]
+        if name in exchange.names and exchange.we_wrote(name).status != "error"
+    }
+    _report(wrong)
+
+
+@pytest.mark.parametrize("exchange", STORES, indirect=True)
+def test_older_objects(exchange: Exchange) -> None:
+    """Objects of the versions before 0.4.0, as 0.4.0 and as we read them."""
+    theirs, ours = {}, {}
+    for name, legacy in LEGACY.items():
+        differs = exchange.they_read(f"legacy/{name}").differs_from(legacy.expected)
+        theirs[f"0.4.0 reads {name}"] = differs
+        ours[f"we read {name}"] = exchange.we_read(f"legacy/{name}", "raw_array").differs_from(
+            legacy.expected
+        )
+    _report(theirs | ours)
+
+
+@pytest.mark.parametrize("exchange", STORES, indirect=True)
+def test_metadata_is_stored_alike(exchange: Exchange) -> None:
+    """Both describe an array in the same words; ours may say more."""
+    theirs = exchange.rig.raw_get("old/raw/metadata").metadata
+    ours = exchange.rig.raw_get("new/raw/metadata").metadata
+    assert theirs == {
+        "dtype": "<f8",
+        "shape": "5,7",
+        "compression": "gzip",
+        "order": "C",
+        "subject": "S1",
+    }
+    assert {key: ours[key] for key in theirs} == theirs
