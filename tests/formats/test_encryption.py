@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy._body import Body
-from cottoncandy.exceptions import DecryptionError, EncryptionError
+from cottoncandy.exceptions import DecryptionError, EncryptionError, InvalidArgumentError
 from cottoncandy.formats.encryption import (
     HEADER_BYTES,
     MARK,
@@ -126,6 +126,17 @@ def test_altered_segments_elsewhere_do_not_hinder_a_range() -> None:
     assert reader.read(0, 320) == fake_bytes(320)
     with pytest.raises(DecryptionError, match="segment 5"):
         reader.read(319, 321)
+
+
+@pytest.mark.parametrize("bounds", [(-1, 5), (5, 4), (0, 101), (100, 101), (101, 101)])
+def test_ranges_lie_inside_the_object(bounds: tuple[int, int]) -> None:
+    legacy = next(v for v in vectors("legacy") if vector_id(v) == "AES256-100")
+    old = StoredObject(base64.b64decode(legacy["body"]), {})
+    for reader in (StoredObject.of(fake_bytes(100)).open(), old.open(vector_keys(legacy))):
+        with pytest.raises(InvalidArgumentError, match="it has 100"):
+            list(reader.chunks(*bounds))
+    with pytest.raises(InvalidArgumentError, match="it has 100"):
+        reader.read_into(memoryview(bytearray(101)))
 
 
 def test_closing_closes_the_stored_object() -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from cottoncandy._buffers import Buffer, bytes_view, regroup
 from cottoncandy.backends.base import ObjectReader
-from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
+from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, InvalidArgumentError
 from cottoncandy.formats.encryption._header import (
     HEADER_BYTES,
     MAGIC,
@@ -159,7 +159,8 @@ class DecryptingReader(ObjectReader):
         self, start: int, end: int
     ) -> Iterator[tuple[int, bool, memoryview, SegmentCipher]]:
         """Yield the segments that hold ``[start, end)``: index, finality, bytes, cipher."""
-        if start >= end and self.size:
+        _check_range(start, end, self.size, self._label)
+        if start == end and self.size:
             return
         wanted = plan(start, end, self.size, self._mark.segment_bytes)
         source: Iterable[Buffer]
@@ -198,6 +199,7 @@ class DecryptingReader(ObjectReader):
 class _LegacyReader(ObjectReader):
     def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
         self._inner = inner
+        self._label = label
         self._cipher = LegacyCipher(keys.legacy_key(inner.metadata, label), inner.chunks)
         size = legacy_plaintext_size(self._cipher, inner.size, label)
         self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
@@ -212,6 +214,7 @@ class _LegacyReader(ObjectReader):
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         end = self.size if stop is None else stop
+        _check_range(start, end, self.size, self._label)
         first = start // BLOCK
         position = first * BLOCK
         for piece in self._cipher.blocks(first, -(-end // BLOCK) if start < end else first):
@@ -221,6 +224,13 @@ class _LegacyReader(ObjectReader):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _check_range(start: int, stop: int, size: int, label: str) -> None:
+    if not 0 <= start <= stop <= size:
+        raise InvalidArgumentError(
+            f"bytes {start} to {stop} of {label} do not exist: it has {size}"
+        )
 
 
 def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:
