@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,14 +89,18 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         dtypes.check(arr.dtype)
         if isinstance(arr, np.ndarray):
             arr = raw.check_array(arr)
+        if not isinstance(arr, np.ndarray):
+            arr = _without_empty_chunks(arr)
         chunks = self._chunk_lengths(arr, axis, buffersize)
-        indices = list(itertools.product(*(range(len(lengths)) for lengths in chunks)))
-        names = [pathjoin(root, chunked.part_name(number)) for number in range(len(indices))]
-        manifest = chunked.Manifest(
-            tuple(arr.shape), arr.dtype, chunks, tuple(zip(indices, names, strict=True))
+        manifest = chunked.Manifest.of(
+            tuple(arr.shape),
+            arr.dtype,
+            chunks,
+            lambda number: pathjoin(root, chunked.part_name(number)),
         )
+        names = {name for _, name in manifest.parts}
         options = {"compression": compression, "acl": acl}
-        with self._replacing(root, set(names)):
+        with self._replacing(root, names):
             if isinstance(arr, np.ndarray):
                 self._upload_slices(arr, manifest, self._threads(threads), options)
             else:
@@ -168,8 +170,11 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         source = f"{dask_name}-source-{token}"
         graph: dict[Any, Any] = {source: _Source(self, manifest.dtype, threads)}
         for index, part in manifest.parts:
-            shape = tuple(lengths[i] for lengths, i in zip(manifest.chunks, index, strict=True))
-            graph[(name, *index)] = (_load, source, _Part(_places(root, part), shape))
+            graph[(name, *index)] = (
+                _load,
+                source,
+                _Part(_places(root, part), manifest.chunk_shape(index)),
+            )
         return da.Array(
             HighLevelGraph.from_collections(name, graph, dependencies=[]),
             name,
@@ -189,25 +194,21 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
                 else buffersize
             )
             return chunked.chunks_for(arr.shape, arr.dtype.itemsize, axis, size)
-        if any(length != length for lengths in arr.chunks for length in lengths):
-            raise InvalidArgumentError(
-                "the dask array has chunks of unknown size; call arr.compute_chunk_sizes() first"
-            )
         return tuple(tuple(int(length) for length in lengths) for lengths in arr.chunks)
 
     def _upload_slices(
         self, arr: Array, manifest: chunked.Manifest, threads: int, options: dict[str, Any]
     ) -> None:
-        pieces = list(zip(_slices(manifest.chunks), manifest.parts, strict=True))
+        pieces = list(zip(chunked.block_slices(manifest.chunks), manifest.parts, strict=True))
         inner = max(1, threads // len(pieces))
 
-        def upload(piece: tuple[tuple[slice, ...], tuple[tuple[int, ...], str]]) -> None:
-            where, (_, name) = piece
+        def upload(number: int) -> None:
+            (_, where), (_, name) = pieces[number]
             self.upload_raw_array(name, arr[where], threads=inner, **options)
 
         label = f"uploading {len(pieces)} chunks"
         with Progress(len(pieces), unit="chunks", label=label, show=self.settings.progress) as bar:
-            for _ in map_threads(upload, pieces, threads):
+            for _ in map_threads(upload, range(len(pieces)), threads):
                 bar.update(1)
 
 
@@ -265,13 +266,14 @@ def _array_like(arr: Any) -> Any:
     return arr if hasattr(arr, "__dask_graph__") and hasattr(arr, "chunks") else np.asarray(arr)
 
 
-def _slices(chunks: tuple[tuple[int, ...], ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield where each chunk lies in its array, last axis fastest."""
-    axes = []
-    for lengths in chunks:
-        ends = list(itertools.accumulate(lengths))
-        axes.append([slice(end - length, end) for end, length in zip(ends, lengths, strict=True)])
-    return itertools.product(*axes)
+def _without_empty_chunks(arr: da.Array) -> da.Array:
+    """Return a dask array whose chunks are of known size, none of them 0."""
+    if any(length != length for lengths in arr.chunks for length in lengths):
+        raise InvalidArgumentError(
+            "the dask array has chunks of unknown size; call arr.compute_chunk_sizes() first"
+        )
+    chunks = chunked.nonempty_chunks(arr.chunks)
+    return arr if chunks == arr.chunks else arr.rechunk(chunks)
 
 
 def _upload_blocks(

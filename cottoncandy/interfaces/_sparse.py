@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from cottoncandy._defaults import DEFAULT_THREADS
 from cottoncandy._names import clean_object_name, pathjoin
 from cottoncandy._parallel import map_threads
-from cottoncandy.exceptions import MetadataError
 from cottoncandy.formats import sparse
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
 from cottoncandy.interfaces._raw_arrays import RawArrayMethods
@@ -98,7 +97,7 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
         """
         root = clean_object_name(object_name)
         manifest = self.download_json(pathjoin(root, MANIFEST))
-        names = _part_names(manifest, root)
+        names = sparse.parts_of(manifest, object_name=root)
         workers = self._threads(threads)
         inner = max(1, workers // len(names))
         arrays = map_threads(
@@ -111,13 +110,3 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
             manifest, parts, object_name=root
         )
         return matrix
-
-
-def _part_names(manifest: Any, root: str) -> list[str]:
-    names = manifest.get("attrs") if isinstance(manifest, dict) else None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise MetadataError(
-            f"'{pathjoin(root, MANIFEST)}' is no manifest of a sparse array: it has no 'attrs' "
-            f"with the names of its parts"
-        )
-    return names

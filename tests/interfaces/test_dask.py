@@ -58,6 +58,15 @@ def test_dask_arrays_keep_their_chunks(cci: Any, chunks: Any) -> None:
     assert_equal(result, array + np.int16(1))
 
 
+def test_empty_chunks_are_not_written(store: Any) -> None:
+    cci = store.interface()
+    array = sample("<i2", (5, 6))
+    empty = da.from_array(array, chunks=((2, 0, 3), (6,)))
+    cci.upload_dask_array("array", empty)
+    assert store.raw_keys() == ["array/metadata.json", "array/pt0000", "array/pt0001"]
+    assert_equal(cci.download_dask_array("array"), array)
+
+
 def test_chunks_of_unknown_size_are_refused(cci: Any) -> None:
     array = da.arange(10, chunks=5)
     with pytest.raises(InvalidArgumentError, match="compute_chunk_sizes"):
