@@ -19,11 +19,14 @@ from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._reader import window_bytes
 from cottoncandy.backends.s3._upload import gathered_parts, part_sizes
 from cottoncandy.exceptions import (
+    CredentialsError,
     IntegrityError,
     ObjectChangedError,
     ObjectExistsError,
+    ObjectNotFoundError,
     StoreError,
     StoreUnreachableError,
 )
@@ -517,3 +520,38 @@ def test_memory_of_a_gigabyte(ceph: S3Server, ceph_bucket: str) -> None:
         )
         used = float(child.stdout)
         assert used < limit, f"{what}: {used:.0f} MiB"
+
+
+def test_old_options_files_cost_no_memory() -> None:
+    """They ask for pieces of 100 MB."""
+    assert window_bytes(100 * MiB) == 8 * MiB
+    assert window_bytes(1) == MiB
+
+
+@pytest.mark.parametrize("threads", [1, 3, 200])
+def test_reading_with_few_and_many_threads(behind: S3Backend, threads: int) -> None:
+    data = pattern(5 * MiB + 3)
+    behind.put("name", Body.of(data))
+    reader = behind.get("name", threads=threads)
+    assert b"".join(reader.chunks()) == data
+    assert reader.read(MiB - 1, 4 * MiB + 1) == data[MiB - 1 : 4 * MiB + 1]
+
+
+def test_source_that_is_missing_is_not_a_bad_name(behind: S3Backend) -> None:
+    """A body may come from another store, whose errors are its own."""
+
+    def elsewhere() -> Iterator[bytes]:
+        yield from behind.get("missing source").chunks()
+
+    with pytest.raises(ObjectNotFoundError, match="missing source"):
+        behind.put("name", Body.of(elsewhere()))
+    assert not behind.exists("name")
+
+
+def test_expired_credentials_do_not_hide_a_bucket(
+    backend: S3Backend, fault_proxy: FaultProxy
+) -> None:
+    fault_proxy.on("HEAD").answer(400)
+    fault_proxy.on("GET").answer(400, "ExpiredToken")
+    with pytest.raises(CredentialsError, match="expired"):
+        backend.has_bucket("bucket")

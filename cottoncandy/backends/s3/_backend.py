@@ -74,7 +74,7 @@ class S3Backend(Backend):
         return f"S3 backend instantiated at {self._connection.endpoint}."
 
     def describe(self) -> str:
-        endpoint = self._connection.options.endpoint_url or "AWS (or as the environment says)"
+        endpoint = self._connection.options.endpoint_url or "the default S3 endpoint"
         return f"bucket:{self.bucket_name} on {endpoint}"
 
     # -- objects ---------------------------------------------------------------------------------

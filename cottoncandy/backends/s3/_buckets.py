@@ -59,11 +59,22 @@ class Buckets:
             status = failure_of(exc).status
             if status in (301, 403):
                 return True
-            if status in (400, 404):
+            if status == 404:
                 return False
+            if status == 400:
+                return self._explained(bucket)
             with translated(self._where(bucket)):
                 raise
         self.known(bucket)
+        return True
+
+    def _explained(self, bucket: str) -> bool:
+        """Ask again where a HEAD was a "bad request": a bad name, or expired credentials."""
+        try:
+            with translated(self._where(bucket)):
+                self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except (InvalidNameError, BucketNotFoundError):
+            return False
         return True
 
     def create(self, bucket: str, acl: str | None) -> None:

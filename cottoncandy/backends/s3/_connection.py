@@ -179,7 +179,6 @@ class Connection:
             if not custom and not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
                 # The environment or a profile names another store.
                 client = self._session.client("s3", config=self._config(True), **self._arguments())
-                self._made["custom"] = True
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 can't make an S3 client: {exc}") from exc
         install_parser(client)
@@ -294,7 +293,8 @@ class Connection:
         if acl is not None:
             options["default_headers"] = {"x-amz-acl": acl}
         if proxies := self.options.config.get("proxies"):
-            options["proxy_url"] = next(iter(proxies.values()))
+            proxy = next(iter(proxies.values()))
+            options["proxy_url"] = proxy if "://" in proxy else f"http://{proxy}"
         verify = self.options.verify
         if verify is None:
             verify = os.environ.get("AWS_CA_BUNDLE") or self._session._session.get_config_variable(

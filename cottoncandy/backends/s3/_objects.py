@@ -23,7 +23,7 @@ from cottoncandy.backends.s3._plane import (
     UnreadableHeadersError,
     is_range_refusal,
 )
-from cottoncandy.backends.s3._reader import S3Reader
+from cottoncandy.backends.s3._reader import S3Reader, window_bytes
 from cottoncandy.backends.s3._upload import (
     GATHERED_AHEAD_BYTES,
     MultipartUpload,
@@ -77,7 +77,7 @@ class Objects:
     def get(self, bucket: str, key: str, *, threads: int, prefetch: bool) -> ObjectReader:
         """Open an object with one request."""
         check_key(key)
-        window = self._connection.options.settings.mpd_chunksize_bytes
+        window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
         where = self._where(bucket, key)
         plane = self._plane(bucket, key)
         try:
@@ -174,13 +174,16 @@ class Objects:
             return self.with_acl(
                 bucket,
                 acl,
-                lambda chosen: plane.put(
-                    where,
-                    data,
-                    metadata=checked,
-                    acl=chosen,
-                    content_type=content_type,
-                    create=create,
+                lambda chosen: _understood(
+                    key,
+                    lambda: plane.put(
+                        where,
+                        data,
+                        metadata=checked,
+                        acl=chosen,
+                        content_type=content_type,
+                        create=create,
+                    ),
                 ),
             )
 
@@ -191,8 +194,13 @@ class Objects:
             upload = self.with_acl(
                 bucket,
                 acl,
-                lambda chosen: MultipartUpload(
-                    self._connection, where, begin if chosen is None else {**begin, "ACL": chosen}
+                lambda chosen: _understood(
+                    key,
+                    lambda: MultipartUpload(
+                        self._connection,
+                        where,
+                        begin if chosen is None else {**begin, "ACL": chosen},
+                    ),
                 ),
             )
             conditional = create and self._connection.on_aws
@@ -200,11 +208,6 @@ class Objects:
 
         try:
             result = self._store(body, where, single, multipart, max(threads, 1))
-        except ObjectNotFoundError as exc:
-            raise InvalidNameError(
-                f"the server does not understand the name {key!r} and refuses the object; choose "
-                f"a plainer one"
-            ) from exc
         except CottonCandyError as exc:
             if create and failure_of(exc.__cause__ or exc).status == 412:
                 raise self._exists(where) from exc
@@ -260,6 +263,17 @@ class Objects:
     @staticmethod
     def _exists(where: Where) -> ObjectExistsError:
         return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+
+
+def _understood(key: str, send: Callable[[], T]) -> T:
+    """Send what makes an object; "no such object" in answer means that its name is not liked."""
+    try:
+        return send()
+    except ObjectNotFoundError as exc:
+        raise InvalidNameError(
+            f"the server does not understand the name {key!r} and refuses the object; choose a "
+            f"plainer one"
+        ) from exc
 
 
 def _drain(parts: list[memoryview]) -> Iterator[memoryview]:

@@ -126,7 +126,7 @@ class NativePlane:
             stream = result.stream(PIECE_BYTES)
             while True:
                 with translated(where):
-                    piece = next(stream, None)
+                    piece = interruptible(lambda: next(stream, None))
                 if piece is None:
                     return
                 yield piece

@@ -12,11 +12,20 @@ from cottoncandy.backends.s3._plane import Plane, check_same
 from cottoncandy.backends.s3._pool import in_order
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 
-__all__ = ["S3Reader"]
+__all__ = ["S3Reader", "window_bytes"]
+
+# Options files of the first versions say 100 MB. The promise of memory wins: the first window is
+# held as long as the reader.
+_MAX_WINDOW_BYTES = 8 * MiB
 
 # What may be under way or waiting in memory, beside the first window.
 _AHEAD_BYTES = 32 * MiB
 _MIN_WINDOW_BYTES = MiB
+
+
+def window_bytes(wanted: int) -> int:
+    """Return the size of one range, in bytes, for what the settings say."""
+    return min(max(wanted, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
 
 
 class S3Reader(ObjectReader):
@@ -46,9 +55,8 @@ class S3Reader(ObjectReader):
         self._plane = plane
         self._where = where
         self._first: memoryview | None = memoryview(first)
-        self._threads = max(threads, 1)
-        share = max(_AHEAD_BYTES // self._threads, _MIN_WINDOW_BYTES)
-        self._window_bytes = min(max(window_bytes, _MIN_WINDOW_BYTES), share)
+        self._threads = min(max(threads, 1), _AHEAD_BYTES // _MIN_WINDOW_BYTES)
+        self._window_bytes = min(window_bytes, _AHEAD_BYTES // self._threads)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         stop = self.size if stop is None else stop
