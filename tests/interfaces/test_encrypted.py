@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -356,6 +357,23 @@ def test_keys_are_told_to_nobody(store: Rig, caplog: pytest.LogCaptureFixture) -
         assert repr(FAKE_KEY) not in text
         assert FAKE_KEY.hex() not in text
     assert repr(cci) == f"<cottoncandy.EncryptedInterface bucket:{store.bucket} on memory>"
+
+
+# -- the example ------------------------------------------------------------------------------
+
+
+def test_the_example_runs() -> None:
+    example = Path(__file__).parents[2] / "examples" / "encryption.py"
+    result = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(example.parents[1])},
+    )
+    assert result.stdout.splitlines()[-1] == "encryption: ok"
+    assert result.stdout.count("the same: True") == 2
+    assert result.stdout.count("object '") == 2
 
 
 # -- memory -----------------------------------------------------------------------------------
