@@ -26,7 +26,6 @@ from cottoncandy.backends.s3._keys import MAX_METADATA_BYTES
 from cottoncandy.backends.s3._listing import scan
 from cottoncandy.backends.s3._objects import Objects
 from cottoncandy.backends.s3._options import S3Options
-from cottoncandy.exceptions import ObjectExistsError
 
 __all__ = ["S3Backend"]
 
@@ -160,26 +159,6 @@ class S3Backend(Backend):
         origin = self._bucket(source_bucket)
         target = origin if dest_bucket is None else dest_bucket
         return self._copies.copy(origin, source, target, dest, overwrite=overwrite)
-
-    def move(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        dest_bucket: str | None = None,
-        overwrite: bool = True,
-    ) -> PutResult:
-        origin = self._bucket(source_bucket)
-        target = origin if dest_bucket is None else dest_bucket
-        if (origin, source) == (target, dest):
-            found = self.head(source, bucket=origin)
-            if not overwrite:
-                raise ObjectExistsError(f"object '{source}' can't be moved onto itself")
-            return PutResult(found.etag)
-        return super().move(
-            source, dest, source_bucket=origin, dest_bucket=target, overwrite=overwrite
-        )
 
     # -- buckets ---------------------------------------------------------------------------------
 
