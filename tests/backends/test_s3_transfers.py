@@ -555,3 +555,26 @@ def test_expired_credentials_do_not_hide_a_bucket(
     fault_proxy.on("GET").answer(400, "ExpiredToken")
     with pytest.raises(CredentialsError, match="expired"):
         backend.has_bucket("bucket")
+
+
+def test_lost_answer_to_the_end_of_an_upload(
+    fault_proxy: FaultProxy, moto_bucket: str, behind: S3Backend
+) -> None:
+    """The second try finds no upload, because the first was heard."""
+    backend = backend_at(fault_proxy.server, moto_bucket)
+    data = pattern(11 * MiB)
+    rule = fault_proxy.on("POST", "name", query="uploadId", times=1).reset(delivered=True)
+    fault_proxy.on("POST", "name", query="uploadId", skip=1).answer(404, "NoSuchUpload")
+    backend.put("name", Body.of(data))
+    assert rule.hits == 1
+    assert behind.get("name").read() == data
+
+
+def test_upload_that_somebody_else_ended(
+    backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
+) -> None:
+    behind.put("name", Body.of(b"before"))
+    fault_proxy.on("POST", "name", query="uploadId").answer(404, "NoSuchUpload")
+    with pytest.raises(StoreError, match="ended by somebody else"):
+        backend.put("name", Body.of(pattern(11 * MiB)))
+    assert behind.get("name").read() == b"before"

@@ -66,6 +66,10 @@ class Failure:
 CODES: dict[str, tuple[type[CottonCandyError], str]] = {
     "NoSuchKey": (ObjectNotFoundError, "there is no {where}; look for it with cci.glob or cci.ls"),
     "NoSuchVersion": (ObjectNotFoundError, "there is no such version of {where}"),
+    "NoSuchUpload": (
+        StoreError,
+        "{where}: its upload was ended by somebody else, or expired; nothing was changed",
+    ),
     "NoSuchBucket": (
         BucketNotFoundError,
         "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, and "

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import botocore.exceptions as boto
+
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import Where, failure_of, translated
 from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader
 from cottoncandy.backends.s3._pool import in_background, in_order
@@ -186,18 +189,31 @@ class MultipartUpload:
 
         try:
             done = list(in_order(counted, enumerate(parts, 1), threads))
-            condition = {"IfNoneMatch": "*"} if create else {}
-            with translated(self._where):
-                answer = self._client.complete_multipart_upload(
+            answer = self._complete(done, {"IfNoneMatch": "*"} if create else {})
+        except BaseException:
+            self._abort()
+            raise
+        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+
+    def _complete(
+        self, done: list[dict[str, Any]], condition: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        with translated(self._where):
+            try:
+                answer: Mapping[str, Any] = self._client.complete_multipart_upload(
                     **self._target,
                     UploadId=self._id,
                     MultipartUpload={"Parts": done},
                     **condition,
                 )
-        except BaseException:
-            self._abort()
-            raise
-        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+            except boto.ClientError as exc:
+                if failure_of(exc).code != "NoSuchUpload":
+                    raise
+                # Maybe it was completed, the answer got lost, and this is about the second try.
+                answer = self._client.head_object(**self._target)
+                if answer.get("ETag", "").strip('"') != _expected_etag(done):
+                    raise
+        return answer
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
         number, part = numbered
@@ -232,6 +248,15 @@ class MultipartUpload:
             self._id = created.result()["UploadId"]
             with contextlib.suppress(CottonCandyError):
                 self._abort()
+
+
+def _expected_etag(done: list[dict[str, Any]]) -> str | None:
+    """Return the ETag of the whole: the MD5 of the parts' MD5s. None where they are none."""
+    try:
+        digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in done)
+    except ValueError:
+        return None
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(done)}"
 
 
 def _completed(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
