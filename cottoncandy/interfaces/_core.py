@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -59,7 +60,7 @@ class ObjectAccess(InterfaceObject):
         backend: str = "s3",
         **kwargs: Any,
     ) -> None:
-        self.settings = Settings.load()
+        settings = Settings.load()
         self.backend = backend
         self.verbose = verbose
         arguments = ConnectionArguments(
@@ -67,10 +68,12 @@ class ObjectAccess(InterfaceObject):
             access_key=_given(ACCESS_KEY),
             secret_key=_given(SECRET_KEY),
             endpoint_url=_given(url),
-            settings=self.settings,
+            settings=settings,
             extra=kwargs,
         )
         self.backend_interface = backend_class(backend).connect(arguments)
+        # Whoever needs a secret has it by now; an interface pickles, and keeps none it can spare.
+        self.settings = replace(settings, access_key=None, secret_key=None, encryption_key=None)
         self._check_bucket(force_bucket_creation)
         if verbose:
             self._greet()

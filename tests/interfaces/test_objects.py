@@ -248,3 +248,13 @@ def test_no_secret_shows(cci: Any, store: Any) -> None:
     for text in (repr(cci), str(cci), repr(cci.backend_interface), repr(vars(cci))):
         assert secret not in text
         assert "obviously fake" not in text
+
+
+def test_pickles_hold_no_secret_that_is_not_needed(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTTONCANDY_ENCRYPTION_KEY", "b2J2aW91c2x5IGZha2U=")
+    monkeypatch.setenv("COTTONCANDY_LOGIN_SECRET_KEY", "OBVIOUSLYFAKESECRET")
+    data = pickle.dumps(store.interface())
+    assert b"b2J2aW91c2x5IGZha2U=" not in data
+    assert b"OBVIOUSLYFAKESECRET" not in data
