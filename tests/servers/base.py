@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -118,9 +119,14 @@ class S3Server:
     def _empty(client: S3Client, name: str) -> None:
         for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            # One by one: keys with control characters can't be said in the XML of a bulk delete.
-            for item in found:
-                client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
+            keys = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
+            in_bulk = [key for key in keys if key["Key"].isprintable()]
+            if in_bulk:
+                client.delete_objects(Bucket=name, Delete={"Objects": in_bulk, "Quiet": True})
+            # The XML of a bulk delete has no words for control characters.
+            for key in keys:
+                if not key["Key"].isprintable():
+                    client.delete_object(Bucket=name, **key)
         for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=name):
             for upload in page.get("Uploads", ()):
                 client.abort_multipart_upload(
@@ -158,7 +164,7 @@ class ManagedProcess:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(word) for word in command],
+                [*_ending_with_its_parent(), *(str(word) for word in command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -192,6 +198,12 @@ class ManagedProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
+
+
+def _ending_with_its_parent() -> list[str]:
+    """Return the words before a command that end it when the tests are killed, where we can."""
+    setpriv = shutil.which("setpriv", path=ORIGINAL_ENVIRONMENT.get("PATH"))
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:

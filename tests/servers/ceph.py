@@ -23,6 +23,7 @@ __all__ = ["CephServer", "why_no_ceph"]
 
 _PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _COMMAND_TIMEOUT_S = 60
+_ATTEMPTS = 3
 
 _CONFIGURATION = """\
 [global]
@@ -95,13 +96,20 @@ class CephServer:
     other_user: S3Server
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="cottoncandy-ceph-"))
         self._processes: list[ManagedProcess] = []
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+        # Its ports can't be reserved: somebody may take one before the daemon does.
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            self.directory = Path(tempfile.mkdtemp(prefix="cottoncandy-ceph-"))
+            try:
+                self._start()
+                return
+            except ServerError:
+                self.stop()
+                if not attempts_left:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
         """Kill the daemons and forget everything: there is nothing to save in memory."""
@@ -160,6 +168,8 @@ class CephServer:
             timeout=_COMMAND_TIMEOUT_S,
             check=False,
         )
+        for process in self._processes:
+            process.check()
         if result.returncode:
             output = result.stdout.decode(errors="replace")[-4000:]
             raise ServerError(f"{program} {' '.join(arguments)} failed:\n{output}")
