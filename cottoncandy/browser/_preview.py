@@ -183,7 +183,7 @@ def _colours(values: npt.NDArray[np.float64], low: float, high: float) -> npt.ND
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Return an RGBA picture as PNG (RFC 2083), small ones enlarged so that they can be seen."""
-    grow = max(_PIXELS // 2 // max(pixels.shape[:2]), 1)
+    grow = max(_PIXELS // max(pixels.shape[:2]), 1)
     pixels = pixels.repeat(grow, axis=0).repeat(grow, axis=1)
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + width * 4), dtype=np.uint8)  # each starts with filter type 0

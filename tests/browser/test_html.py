@@ -166,8 +166,8 @@ def test_a_slice(cci: Any) -> None:
     preview = dataset.preview()
     assert counting.bytes_received == 60 * 40 * 8  # the slice, and nothing else
     picture = pixels(preview)
-    assert picture.shape == (120, 80, 4)
-    light, dark, missing = picture[0, 0], picture[80, 0], picture[110, 0]
+    assert picture.shape == (240, 160, 4)  # enlarged, so that it can be seen
+    light, dark, missing = picture[0, 0], picture[160, 0], picture[220, 0]
     assert light[:3].sum() > dark[:3].sum() + 300
     assert (light[3], dark[3], missing[3]) == (255, 255, 0)
     assert preview.caption == "image[2, :, :] of 5 x 60 x 40 float64: 0 to 10"
