@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from cottoncandy._options_layers import Option, read_layers
@@ -67,6 +67,10 @@ class Settings:
     do_compression: bool = True
     small_array: str = "gzip"
     large_array: str = "Zstd"
+
+    def without_secrets(self) -> Self:
+        """Return the settings without keys: what may be kept, pickled and passed on."""
+        return replace(self, access_key=None, secret_key=None, encryption_key=None)
 
     @classmethod
     def load(cls) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -73,7 +72,7 @@ class ObjectAccess(InterfaceObject):
         )
         self.backend_interface = backend_class(backend).connect(arguments)
         # Whoever needs a secret has it by now; an interface pickles, and keeps none it can spare.
-        self.settings = replace(settings, access_key=None, secret_key=None, encryption_key=None)
+        self.settings = settings.without_secrets()
         self._check_bucket(force_bucket_creation)
         if verbose:
             self._greet()

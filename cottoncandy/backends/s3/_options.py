@@ -77,7 +77,7 @@ class S3Options:
         signature = given.pop("signature_version", None) or settings.signature_version or None
         unsigned = signature is UNSIGNED
         return cls(
-            settings=settings,
+            settings=settings.without_secrets(),
             key_pair=None if unsigned else _key_pair(arguments, extra.get("profile_name")),
             session_token=extra.get("aws_session_token"),
             profile_name=extra.get("profile_name"),
