@@ -88,7 +88,26 @@ def _auth(pydrive: ModuleType, login: Login, **settings: Any) -> Any:
         "get_refresh_token": True,
         "oauth_scope": [SCOPE],
     }
-    return pydrive.GoogleAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+
+    class QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc, name-defined]  # a lazy import
+        """pydrive2's, which would leave a connection open and print that it worked."""
+
+        def Auth(self, code: str) -> None:  # noqa: N802 - pydrive2's name
+            http = self._build_http()
+            try:
+                self.credentials = self.flow.step2_exchange(code, http=http)
+            except _flow_errors() as exc:
+                raise pydrive.AuthenticationError(f"the code is refused: {exc}") from exc
+            finally:
+                http.close()
+
+    return QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+
+
+def _flow_errors() -> type[Exception]:
+    from oauth2client.client import FlowExchangeError
+
+    return FlowExchangeError  # type: ignore[no-any-return]  # oauth2client has no types
 
 
 def _stored(pydrive: ModuleType, login: Login) -> Any:
@@ -134,7 +153,8 @@ def _service(pydrive: ModuleType, login: Login) -> Any:
     auth = _auth(pydrive, login, client_config_backend="service", service_config=config)
     try:
         auth.ServiceAuth()
-    except (ValueError, KeyError, pydrive.AuthError, _key_errors()) as exc:
+    except (ValueError, KeyError, AttributeError, pydrive.AuthError, _key_errors()) as exc:
+        # AttributeError: oauth2client takes what is no PEM for PKCS12, which pyOpenSSL has dropped.
         # The cause is not chained: it may quote the private key.
         raise CredentialsError(
             f"the service account's key in {login.secrets} makes no sense "
@@ -177,7 +197,8 @@ def _ask(pydrive: ModuleType, login: Login) -> Any:
     method = login.method or ("local" if _has_browser() else "console")
     try:
         if method == "local":
-            auth.LocalWebserverAuth(port_numbers=_PORTS)
+            with contextlib.redirect_stdout(sys.stderr):  # pydrive2 prints the address
+                auth.LocalWebserverAuth(port_numbers=_PORTS)
         else:
             _console(auth)
     except pydrive.AuthenticationRejected as exc:
@@ -210,8 +231,7 @@ def _console(auth: Any) -> None:
     found = parse_qs(urlsplit(pasted).query)
     if "error" in found:
         raise CredentialsError(f"the login to Google Drive was refused: {found['error'][0]}")
-    with contextlib.redirect_stdout(sys.stderr):  # pydrive2 prints that it worked
-        auth.Authenticate(found["code"][0] if "code" in found else pasted)
+    auth.Auth(found["code"][0] if "code" in found else pasted)
 
 
 def _has_browser() -> bool:

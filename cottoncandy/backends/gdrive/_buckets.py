@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cottoncandy.backends.base import BucketInfo
@@ -26,6 +27,9 @@ __all__ = ["MY_DRIVE", "Buckets"]
 #: The bucket of who chooses none, as 0.4.0 had it: keys are paths from the top of My Drive.
 MY_DRIVE = "My Drive"
 
+#: How long a name is taken for a folder's without asking for shared drives again, in seconds.
+_BELIEVED_S = 60.0
+
 
 class Buckets:
     """Finds the folder that a bucket's name stands for.
@@ -34,12 +38,20 @@ class Buckets:
     drive; the name of one; a folder at the top of My Drive.
     """
 
-    def __init__(self, session: Session, folders: Folders, root: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        folders: Folders,
+        root: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._session = session
         self._folders = folders
         self._top_option = root
         self._top: Root | None = None
         self._drives: dict[str, Root] = {}
+        self._no_drives: dict[str, float] = {}  # until when no shared drive has that name
         self._lock = threading.RLock()
 
     def root(self, name: str) -> Root:
@@ -64,13 +76,19 @@ class Buckets:
             return self._find_top()
         with self._lock:
             drive = self._drives.get(name)
-        if drive is None:
+            known_folder = self._no_drives.get(name, 0.0) > self._clock()
+        if drive is None and not known_folder:
             drive = self._find_drive(name)
         if drive is not None or not is_name(name):
             return drive
         top = self._find_top()
         ids = self._folders.find(top, (name,))
-        return Root(ids[0], top.drive_id) if ids else None
+        if not ids:
+            return None
+        if not known_folder:
+            with self._lock:
+                self._no_drives[name] = self._clock() + _BELIEVED_S
+        return Root(ids[0], top.drive_id)
 
     def all(self) -> Iterator[BucketInfo]:
         """Yield all buckets."""

@@ -58,6 +58,7 @@ class Store:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.url = ""
         self.root_id = "0AFakeMyDriveRootPVA"
         self.replace_properties = False  # the API does not say whether update merges; see tests
         self.lag = False
@@ -312,5 +313,6 @@ def resource(store: Store, file: File) -> dict[str, Any]:
             "md5Checksum": hashlib.md5(content).hexdigest(),
             "headRevisionId": file.head,
             "originalFilename": file.title,
+            "downloadUrl": f"{store.url}/drive/v2/files/{file.id}?alt=media",
         }
     return answer
