@@ -86,5 +86,5 @@ def photograph(html: str, picture: Path, size: str) -> None:
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    photograph(page(project()), IMAGES / "browser.png", "900,620")
+    photograph(page(project()), IMAGES / "browser.png", "900,650")
     print(f"wrote {IMAGES / 'browser.png'}")  # noqa: T201 - a script
