@@ -617,6 +617,16 @@ class TestOtherPeople:
         assert rig.raw_get("a/b/name").body == b"2"
         assert keys(backend) == ["a/b/name"]
 
+    def test_the_bucket_was_deleted(
+        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+    ) -> None:
+        backend.put("name", Body.of(b"1"))
+        server.store.delete(server.store.files[rig.raw_file("name").parents[0]])
+        with pytest.raises(BucketNotFoundError):
+            keys(backend)
+        with pytest.raises(BucketNotFoundError, match=rig.bucket):
+            keys(backend)
+
     def test_folders_of_other_people_stay(
         self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
     ) -> None:

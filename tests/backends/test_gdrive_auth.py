@@ -297,6 +297,25 @@ def test_credentials_that_cannot_be_saved(folder: Path) -> None:
         _auth._write_private(folder / "file" / "credentials.txt", "{}")
 
 
+def test_a_renewed_login_that_cannot_be_saved(
+    server: DriveServer,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_credentials(server, folder / "credentials.txt", token_expiry=PAST)
+    backend = connect(server, folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(_auth.tempfile, "mkstemp", refuse)
+    assert backend.exists("name") is False
+    assert "cannot be saved" in caplog.text
+    assert backend.exists("name") is False
+    assert server.tokens.issued == 1
+
+
 def test_no_secrets_in_sight(server: DriveServer, tmp_path: Path) -> None:
     rig = DriveRig(server, tmp_path)
     backend = rig.backend()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 
 __all__ = ["Login", "load_pydrive", "make_auth"]
+
+_log = logging.getLogger(__name__)
 
 SCOPE = "https://www.googleapis.com/auth/drive"
 METHODS = ("local", "console")
@@ -207,9 +210,8 @@ def _ask(pydrive: ModuleType, login: Login) -> Any:
         raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
     except pydrive.AuthError as exc:
         raise CredentialsError(f"the login to Google Drive failed: {exc}; {_HELP}") from exc
-    storage = _storage(login.credentials)
-    auth.credentials.set_store(storage)
-    storage.put(auth.credentials)
+    auth.credentials.set_store(_storage(login.credentials))
+    _write_private(login.credentials, auth.credentials.to_json())
     return auth
 
 
@@ -260,7 +262,10 @@ def _storage(path: Path) -> Any:
             return credentials
 
         def locked_put(self, credentials: Any) -> None:
-            _write_private(path, credentials.to_json())
+            try:
+                _write_private(path, credentials.to_json())
+            except ConfigurationError as exc:
+                _log.warning("%s; the renewed login is good for this program only", exc)
 
         def locked_delete(self) -> None:
             path.unlink(missing_ok=True)

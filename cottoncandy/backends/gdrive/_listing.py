@@ -12,6 +12,7 @@ from cottoncandy.backends.gdrive._files import DriveFile, Root, search
 from cottoncandy.backends.gdrive._folders import Folders, Path, is_name
 from cottoncandy.backends.gdrive._query import in_folders
 from cottoncandy.backends.gdrive._session import Session
+from cottoncandy.exceptions import BucketNotFoundError
 
 __all__ = ["Listing"]
 
@@ -114,8 +115,13 @@ class Listing:
             ):
                 self._sort_in(entries, file, path)
         except DriveApiError as fault:
-            if fault.status != 404 or not path:
+            if fault.status != 404:
                 raise
+            if not path:
+                self._folders.forget_all()
+                raise BucketNotFoundError(
+                    "the folder or shared drive that was the bucket is gone from Google Drive"
+                ) from fault
             self._folders.forget(self._root, path)  # deleted since it was found
             return []
         found: list[tuple[bytes, str, DriveFile | list[DriveFile]]] = []

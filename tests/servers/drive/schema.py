@@ -140,6 +140,8 @@ def _apply(value: Any, tree: dict[str, Any], schema: dict[str, Any], mask: str) 
     if "$ref" in schema:
         schema = discovery()["schemas"][schema["$ref"]]
     if schema["type"] == "array":
+        if tree and not value:
+            _apply({}, tree, schema["items"], mask)  # the names are checked all the same
         return [_apply(inner, tree, schema["items"], mask) for inner in value]
     known = schema.get("properties", {})
     for name in tree:
