@@ -129,16 +129,19 @@ _RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
 
 
 @pytest.fixture(scope="module")
-def exchanges() -> Iterator[dict[str, Exchange]]:
-    """The exchanges that were made, by store."""
-    made: dict[str, Exchange] = {}
+def exchanges() -> Iterator[dict[str, Exchange | Exception]]:
+    """The exchanges that were made, by store; or why that failed."""
+    made: dict[str, Exchange | Exception] = {}
     yield made
     for exchange in made.values():
-        exchange.rig.close()
+        if isinstance(exchange, Exchange):
+            exchange.rig.close()
 
 
 @pytest.fixture
-def exchange(request: pytest.FixtureRequest, exchanges: dict[str, Exchange]) -> Exchange:
+def exchange(
+    request: pytest.FixtureRequest, exchanges: dict[str, Exchange | Exception]
+) -> Exchange:
     """Both versions' objects on one store: all cases on the quick one, some on the others.
 
     Made once for each store; pytest would make a parametrised fixture anew for every group.
@@ -150,8 +153,15 @@ def exchange(request: pytest.FixtureRequest, exchanges: dict[str, Exchange]) -> 
         is_quick = store == "local"
         names = [name for name, case in CASES.items() if is_quick or case.small]
         rig = _RIGS[store](request)
-        exchanges[store] = Exchange(rig, python, factory.mktemp("compat"), names, is_quick)
-    return exchanges[store]
+        try:
+            exchanges[store] = Exchange(rig, python, factory.mktemp("compat"), names, is_quick)
+        except Exception as error:
+            rig.close()
+            exchanges[store] = error
+    found = exchanges[store]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _quirk(name: str) -> Quirk | None:
