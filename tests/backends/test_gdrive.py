@@ -128,6 +128,21 @@ class TestRequests:
             assert spans == [f"{first}/{total}", f"{second}/{total}", third]
             assert read(backend, "big") == body
 
+    def test_many_are_looked_up_at_once(
+        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+    ) -> None:
+        names = [f"f{n % 2}/{'long ' * 20}it's {n}" for n in range(60)]
+        for name in names:
+            rig.raw_put(name, b"")
+        keys(backend)
+        server.forget()
+        assert all(error is None for _, error in backend.delete(names))
+        assert rig.raw_keys() == []
+        assert server.operations().count("files.delete") == 60
+        # Two queries for each folder, one that tells that the folder is empty, and its mark.
+        assert server.operations().count("files.list") == 6
+        assert len(server.operations()) == 60 + 6 + 2
+
     def test_one_body_of_exactly_one_chunk(self, backend: GDriveBackend) -> None:
         body = pattern(CHUNK)
         backend.put("exact", Body.of(iter([body])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -35,6 +36,7 @@ from cottoncandy.backends.gdrive._upload import upload
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
+    InvalidNameError,
     ObjectExistsError,
     ObjectNotFoundError,
     UnsupportedOperationError,
@@ -43,6 +45,10 @@ from cottoncandy.exceptions import (
 __all__ = ["GDriveBackend"]
 
 _DEFAULT_TYPE = "application/octet-stream"
+
+#: Keys that are looked up before any of them is deleted, and names in one query.
+_DELETED_AT_ONCE = 200
+_NAMES_AT_ONCE = 25
 
 
 class GDriveBackend(Backend):
@@ -195,17 +201,9 @@ class GDriveBackend(Backend):
     ) -> Iterator[Deletion]:
         name = self._bucket(bucket)
         touched: dict[Path, Place] = {}
-
-        def delete_one(key: str) -> Deletion:
-            try:
-                place = self._place(key, name)
-                if self._delete_one(place, permanently):
-                    touched[place.folder] = place
-            except CottonCandyError as error:
-                return Deletion(key, error)
-            return Deletion(key)
-
-        yield from map_threads(delete_one, keys, threads)
+        remaining = iter(keys)
+        while batch := list(itertools.islice(remaining, _DELETED_AT_ONCE)):
+            yield from self._delete_some(batch, name, threads, permanently, touched)
         for folder in sorted(touched, key=len, reverse=True):
             self._prune(touched[folder])
 
@@ -374,14 +372,50 @@ class GDriveBackend(Backend):
         )
         return answer
 
-    def _delete_one(self, place: Place, permanently: bool) -> bool:
-        with self._writing.hold((place.root, place.path)), translating(str(place)):
-            found = self._objects.find(place)
-            for number, file in enumerate(found):
-                # Older files of the name were not seen by who says delete: they stay retrievable.
-                self._remove(file.id, place, permanently and number == 0)
-            self._objects.removed(place)
-        return bool(found)
+    def _delete_some(
+        self,
+        keys: list[str],
+        bucket: str,
+        threads: int,
+        permanently: bool,
+        touched: dict[Path, Place],
+    ) -> Iterator[Deletion]:
+        """Delete some keys: the files are looked up by folder, and removed one by one."""
+        places: dict[str, Place] = {}
+        errors: dict[str, CottonCandyError] = {}
+        for key in keys:
+            try:
+                places[key] = self._place(key, bucket)
+            except InvalidNameError as error:
+                errors[key] = error
+        found: dict[Path, list[DriveFile]] = {}
+
+        def look(group: list[Place]) -> None:
+            try:
+                with translating(str(group[0])):
+                    found.update(self._objects.find_together(group))
+            except CottonCandyError as error:
+                errors.update((place.key, error) for place in group)
+
+        def remove(key: str) -> Deletion:
+            if key in errors:
+                return Deletion(key, errors[key])
+            place = places[key]
+            try:
+                with self._writing.hold((place.root, place.path)), translating(str(place)):
+                    for number, file in enumerate(found[place.path]):
+                        # Who says delete has not seen older files of the name: keep them in reach.
+                        self._remove(file.id, place, permanently and number == 0)
+                    self._objects.removed(place)
+            except CottonCandyError as error:
+                return Deletion(key, error)
+            if found[place.path]:
+                touched[place.folder] = place
+            return Deletion(key)
+
+        for _ in map_threads(look, _by_folder(places.values()), threads):
+            pass
+        yield from map_threads(remove, keys, threads)
 
     def _remove(self, file_id: str, place: Place, permanently: bool) -> None:
         def make(api: Any) -> Any:
@@ -497,6 +531,17 @@ class GDriveBackend(Backend):
             lambda api: api.files.get(fileId="root", fields="id"), str(place)
         )
         return str(answer["id"])
+
+
+def _by_folder(places: Iterable[Place]) -> Iterator[list[Place]]:
+    """Yield groups of places in one folder, small enough for one query."""
+    groups: dict[Path, list[Place]] = {}
+    for place in places:
+        group = groups.setdefault(place.folder, [])
+        group.append(place)
+        if len(group) == _NAMES_AT_ONCE:
+            yield groups.pop(place.folder)
+    yield from groups.values()
 
 
 def _delete_property(api: Api, file_id: str, key: str) -> Any:

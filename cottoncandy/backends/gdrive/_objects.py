@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cottoncandy.backends.gdrive._errors import DriveApiError
@@ -65,11 +65,22 @@ class Objects:
 
         One request, if the folder is known already.
         """
-        found = self._search(place)
-        found = self._with_written(place, found)
-        found.sort(key=lambda file: file.age, reverse=True)
-        if len(found) > 1:
-            self._warn(place, found)
+        return self.find_together([place])[place.path]
+
+    def find_together(self, places: Sequence[Place]) -> dict[Path, list[DriveFile]]:
+        """Do the same for some keys in one folder, with one request."""
+        found: dict[Path, list[DriveFile]] = {place.path: [] for place in places}
+        for file in self._search(places[0], [place.path[-1] for place in places]):
+            files = found.get((*places[0].folder, file.title))
+            # Drive does not tell names apart that differ in case only.
+            if files is not None and file.is_object:
+                files.append(file)
+        for place in places:
+            files = self._with_written(place, found[place.path])
+            files.sort(key=lambda file: file.age, reverse=True)
+            found[place.path] = files
+            if len(files) > 1:
+                self._warn(place, files)
         return found
 
     def wrote(self, place: Place, file_id: str) -> None:
@@ -113,19 +124,14 @@ class Objects:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _search(self, place: Place) -> list[DriveFile]:
-        title = place.path[-1]
+    def _search(self, place: Place, titles: Sequence[str]) -> list[DriveFile]:
         for _ in range(2):
             folders = self._folders.find(place.root, place.folder)
             if not folders:
                 return []
-            query = f"{in_folders(folders)} and {titled([title])}"
+            query = f"{in_folders(folders)} and {titled(titles)}"
             try:
-                return [
-                    file
-                    for file in search(self._session, place.root, query, fields=HEAD_FIELDS)
-                    if file.title == title and file.is_object
-                ]
+                return list(search(self._session, place.root, query, fields=HEAD_FIELDS))
             except DriveApiError as fault:
                 if fault.status != 404 or not place.folder:
                     raise
