@@ -13,6 +13,9 @@ from tests.rigs import RIGS, Rig
 from tests.servers.drive import DriveServer
 from tests.servers.drive.rig import DriveRig
 
+# oauth2client, which is no longer maintained, on Python 3.12 and later.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.*utc:DeprecationWarning")
+
 
 @pytest.fixture
 def drive_server() -> Iterator[DriveServer]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, ClassVar, Self
 
 from cottoncandy._body import Body
@@ -23,16 +23,16 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.gdrive._auth import load_pydrive
 from cottoncandy.backends.gdrive._buckets import MY_DRIVE, Buckets
 from cottoncandy.backends.gdrive._config import Config
-from cottoncandy.backends.gdrive._errors import DriveApiError, translating
-from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile
+from cottoncandy.backends.gdrive._errors import translating
+from cottoncandy.backends.gdrive._files import DriveFile
 from cottoncandy.backends.gdrive._folders import Folders, KeyedLocks, Path, split_key
 from cottoncandy.backends.gdrive._listing import Listing
 from cottoncandy.backends.gdrive._objects import Objects, Place
-from cottoncandy.backends.gdrive._properties import MAX_METADATA_BYTES, pack, private
+from cottoncandy.backends.gdrive._properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive._reader import DriveReader
 from cottoncandy.backends.gdrive._retry import RetryPolicy
-from cottoncandy.backends.gdrive._session import Api, Session
-from cottoncandy.backends.gdrive._upload import upload
+from cottoncandy.backends.gdrive._session import Session
+from cottoncandy.backends.gdrive._writer import Writer
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -44,7 +44,7 @@ from cottoncandy.exceptions import (
 
 __all__ = ["GDriveBackend"]
 
-_DEFAULT_TYPE = "application/octet-stream"
+_log = logging.getLogger(__name__)
 
 #: Keys that are looked up before any of them is deleted, and names in one query.
 _DELETED_AT_ONCE = 200
@@ -86,6 +86,7 @@ class GDriveBackend(Backend):
         self._folders = Folders(self._session)
         self._objects = Objects(self._session, self._folders)
         self._buckets = Buckets(self._session, self._folders, config.root)
+        self._writer = Writer(self._session, self._folders, config.upload_chunk_bytes)
         self._writing = KeyedLocks()
 
     @classmethod
@@ -150,9 +151,9 @@ class GDriveBackend(Backend):
             if present and not overwrite:
                 raise _exists(place)
             if present:
-                file, md5 = self._replace(place, present[0], body, entries, content_type)
+                file, md5 = self._writer.replace(place, present[0], body, entries, content_type)
             else:
-                file, md5 = self._create(place, body, entries, content_type)
+                file, md5 = self._writer.create(place, body, entries, content_type)
             file = self._objects.settle(place, file)
         if file.md5 is not None and file.md5 != md5:
             raise IntegrityError(
@@ -296,82 +297,6 @@ class GDriveBackend(Backend):
             raise _missing(place)
         return place, found[0]
 
-    def _create(
-        self, place: Place, body: Body, metadata: Mapping[str, str], content_type: str | None
-    ) -> tuple[DriveFile, str]:
-        folder = self._folders.make(place.root, place.folder)
-        resource = {
-            "id": self._session.new_id(),
-            "title": place.path[-1],
-            "mimeType": content_type or _DEFAULT_TYPE,
-            "parents": [{"id": folder}],
-            "properties": pack(metadata, key=place.key),
-        }
-        try:
-            answer, md5 = upload(
-                self._session,
-                lambda api, media: api.files.insert(
-                    body=resource, media_body=media, supportsAllDrives=True, fields=HEAD_FIELDS
-                ),
-                body,
-                content_type=content_type or _DEFAULT_TYPE,
-                chunk_bytes=self._config.upload_chunk_bytes,
-                what=str(place),
-            )
-        except DriveApiError as fault:
-            if fault.status == 404:
-                self._folders.forget(place.root, place.folder)  # the folder was deleted
-            if fault.status != 409:
-                raise
-            # An earlier try got through; only its answer did not.
-            answer, md5 = self._fetch(str(resource["id"]), place), ""
-        file = DriveFile.of(answer)
-        return file, md5 or file.md5 or ""
-
-    def _replace(
-        self,
-        place: Place,
-        present: DriveFile,
-        body: Body,
-        metadata: Mapping[str, str],
-        content_type: str | None,
-    ) -> tuple[DriveFile, str]:
-        properties = pack(metadata, present.property_names, key=place.key)
-        resource = {"mimeType": content_type or _DEFAULT_TYPE, "properties": properties}
-        answer, md5 = upload(
-            self._session,
-            lambda api, media: api.files.update(
-                fileId=present.id,
-                body=resource,
-                media_body=media,
-                supportsAllDrives=True,
-                fields=HEAD_FIELDS,
-            ),
-            body,
-            content_type=content_type or _DEFAULT_TYPE,
-            chunk_bytes=self._config.upload_chunk_bytes,
-            what=str(place),
-        )
-        file = DriveFile.of(answer)
-        self._clear(place, file)
-        return file, md5
-
-    def _clear(self, place: Place, file: DriveFile) -> None:
-        """Remove the private properties of a version that cottoncandy 0.4.0 wrote."""
-        for key in private(file.property_names):
-            try:
-                self._session.call(partial(_delete_property, file_id=file.id, key=key), str(place))
-            except DriveApiError as fault:
-                if fault.status != 404:
-                    raise
-
-    def _fetch(self, file_id: str, place: Place) -> dict[str, Any]:
-        answer: dict[str, Any] = self._session.call(
-            lambda api: api.files.get(fileId=file_id, supportsAllDrives=True, fields=HEAD_FIELDS),
-            str(place),
-        )
-        return answer
-
     def _delete_some(
         self,
         keys: list[str],
@@ -405,7 +330,7 @@ class GDriveBackend(Backend):
                 with self._writing.hold((place.root, place.path)), translating(str(place)):
                     for number, file in enumerate(found[place.path]):
                         # Who says delete has not seen older files of the name: keep them in reach.
-                        self._remove(file.id, place, permanently and number == 0)
+                        self._writer.remove(file.id, place, permanently and number == 0)
                     self._objects.removed(place)
             except CottonCandyError as error:
                 return Deletion(key, error)
@@ -417,26 +342,13 @@ class GDriveBackend(Backend):
             pass
         yield from map_threads(remove, keys, threads)
 
-    def _remove(self, file_id: str, place: Place, permanently: bool) -> None:
-        def make(api: Any) -> Any:
-            if permanently:
-                return api.files.delete(fileId=file_id, supportsAllDrives=True)
-            return api.files.trash(fileId=file_id, supportsAllDrives=True, fields="id")
-
-        try:
-            self._session.call(make, str(place))
-        except DriveApiError as fault:
-            if fault.status != 404:
-                raise
-
     def _prune(self, place: Place) -> None:
         """Remove folders that are empty now; that they stay is no error."""
         try:
-            self._folders.prune(place.root, place.folder)
-        except DriveApiError as fault:
-            if fault.status not in (403, 404):
-                with translating(f"the folder of {place}"):
-                    raise
+            with translating(f"the folder of {place}"):
+                self._folders.prune(place.root, place.folder)
+        except CottonCandyError as error:
+            _log.info("an empty folder stays: %s", error)
 
     def _transfer(
         self,
@@ -459,14 +371,14 @@ class GDriveBackend(Backend):
                     raise _exists(target)
                 if any(file.id == other.id for other in present):
                     return PutResult(file.md5, file.revision)
-                bring = self._rename if moving else self._duplicate
+                bring = self._writer.rename if moving else self._writer.duplicate
                 result = self._objects.settle(target, bring(file, target))
                 if present:  # replaced; the trash keeps it for a while
-                    self._remove(present[0].id, target, permanently=False)
+                    self._writer.remove(present[0].id, target, permanently=False)
             if moving:
                 with translating(str(origin)):
                     for other in shadowed:
-                        self._remove(other.id, origin, permanently=False)
+                        self._writer.remove(other.id, origin, permanently=False)
                     self._objects.removed(origin)
         if moving:
             self._prune(origin)
@@ -479,59 +391,6 @@ class GDriveBackend(Backend):
             raise _missing(place)
         return found
 
-    def _rename(self, file: DriveFile, target: Place) -> DriveFile:
-        folder = self._folders.make(target.root, target.folder)
-        # The alias of My Drive's top is not the id that the file has for it.
-        folder = self._real_id(folder, target)
-        moves: dict[str, Any] = {}
-        if folder not in file.parents:
-            moves = {"addParents": folder, "removeParents": ",".join(file.parents)}
-        answer = self._session.call(
-            lambda api: api.files.patch(
-                fileId=file.id,
-                body={"title": target.path[-1]},
-                modifiedDateBehavior="now",  # of two files of one name, this is the one that counts
-                supportsAllDrives=True,
-                fields=HEAD_FIELDS,
-                **moves,
-            ),
-            str(target),
-        )
-        return DriveFile.of(answer)
-
-    def _duplicate(self, file: DriveFile, target: Place) -> DriveFile:
-        folder = self._folders.make(target.root, target.folder)
-        info = file.info(target.key)
-        body = {
-            "id": self._session.new_id(),
-            "title": target.path[-1],
-            "parents": [{"id": folder}],
-            "mimeType": file.mime_type,
-            "properties": pack(info.metadata or {}, file.property_names, key=target.key),
-        }
-        try:
-            answer = self._session.call(
-                lambda api: api.files.copy(
-                    fileId=file.id, body=body, supportsAllDrives=True, fields=HEAD_FIELDS
-                ),
-                str(target),
-            )
-        except DriveApiError as fault:
-            if fault.status != 409:
-                raise
-            answer = self._fetch(str(body["id"]), target)
-        copied = DriveFile.of(answer)
-        self._clear(target, copied)
-        return copied
-
-    def _real_id(self, folder: str, place: Place) -> str:
-        if folder != "root":
-            return folder
-        answer = self._session.call(
-            lambda api: api.files.get(fileId="root", fields="id"), str(place)
-        )
-        return str(answer["id"])
-
 
 def _by_folder(places: Iterable[Place]) -> Iterator[list[Place]]:
     """Yield groups of places in one folder, small enough for one query."""
@@ -542,10 +401,6 @@ def _by_folder(places: Iterable[Place]) -> Iterator[list[Place]]:
         if len(group) == _NAMES_AT_ONCE:
             yield groups.pop(place.folder)
     yield from groups.values()
-
-
-def _delete_property(api: Api, file_id: str, key: str) -> Any:
-    return api.properties.delete(fileId=file_id, propertyKey=key, visibility="PRIVATE")
 
 
 def _missing(place: Place) -> ObjectNotFoundError:
