@@ -23,8 +23,8 @@ class DriveReader(ObjectReader):
     """One revision of a file.
 
     Drive keeps old revisions for a while, so all ranges come from the one whose head was read
-    even if the file is replaced meanwhile. Where we may read the file and not its
-    revisions, its state is compared afterwards instead. A body that is read whole has its MD5 checked.
+    even if the file is replaced meanwhile. Where we may read the file and not its revisions, its
+    state is compared afterwards instead. A body that is read whole has its MD5 checked.
     """
 
     def __init__(
