@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["S3Directory", "S3Group", "browse"]
 
 _PACKAGE = "cottoncandy"
+_MANIFEST = "metadata.json"
 #: Names that look like HDF files are groups too, whatever the options say.
 _HDF = frozenset({"h5", "hdf", "hdf5", "hf5", "h5py", "grp", "arr", "dar"})
 
@@ -73,6 +74,7 @@ class S3Directory(S3FSLike):
         super()._place(key, interface, info)
         self._level: Level | None = None
         self._attributes: AttributeNames | None = None
+        self._parts: dict[str, Any] | None = None
         self._children: dict[str, S3Directory | S3Dataset] = {}
 
     # -- attributes ------------------------------------------------------------------------------
@@ -195,12 +197,11 @@ class S3Directory(S3FSLike):
                 ) from None
         if self._info is not None:
             return self._leaf().load()
-        if "metadata.json" in self._entries():
-            manifest = self["metadata.json"].load()
-            if isinstance(manifest, dict) and "dask" in manifest:
-                return self.interface.download_dask_array(self._sayable_key())
-            if isinstance(manifest, dict) and "attrs" in manifest:
-                return self.interface.download_sparse_array(self._sayable_key())
+        manifest = self._manifest()
+        if "dask" in manifest:
+            return self.interface.download_dask_array(self._sayable_key())
+        if "attrs" in manifest:
+            return self.interface.download_sparse_array(self._sayable_key())
         say("Specify key to download:", ",".join(self._ls()))
         return None
 
@@ -244,6 +245,7 @@ class S3Directory(S3FSLike):
         """Forget the listings of this directory and those in it; they are made anew when needed."""
         self._level = None
         self._attributes = None
+        self._parts = None
         self._children = {}
 
     def __call__(self) -> Any:
@@ -322,6 +324,16 @@ class S3Directory(S3FSLike):
         leaf._place(self._key, self.interface, self._info)
         return leaf
 
+    def _manifest(self) -> dict[str, Any]:
+        """Return what describes the array that this directory is the parts of; empty if none is."""
+        if self._parts is None:
+            self._parts = {}
+            entry = self._entries().get(_MANIFEST)
+            if entry is not None and entry.info is not None:
+                found = self._child(entry).load()
+                self._parts = found if isinstance(found, dict) else {}
+        return self._parts
+
     def _is_branch(self) -> bool:
         return bool(self._entries())
 
@@ -398,7 +410,7 @@ _RESERVED: dict[type, frozenset[str]] = {}
 def _reserved(kind: type) -> frozenset[str]:
     """Return the attributes that the objects of a class have themselves."""
     if kind not in _RESERVED:
-        own = {"interface", "_key", "_info", "_level", "_attributes", "_children", "_nameless"}
+        own = {"interface", "_key", "_info", "_level", "_attributes", "_parts", "_children"}
         _RESERVED[kind] = frozenset({*own, *dir(kind)})
     return _RESERVED[kind]
 

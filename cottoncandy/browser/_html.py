@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cottoncandy._output import bytes2human
 from cottoncandy._parallel import map_threads
 from cottoncandy.browser._datasets import S3Dataset
@@ -27,6 +29,7 @@ _MAX_ROWS = 100  # of one directory
 _MAX_LISTINGS = 20  # directories that are opened, beside the one that is shown
 _MAX_DEPTH = 3
 _MAX_HEADS = 100  # objects that are asked for their shape
+_MAX_MANIFEST_BYTES = 256 * 1024
 _THREADS = 16
 
 # Controls, and the marks that make text run the other way: they would hide what a name says.
@@ -74,6 +77,7 @@ def directory_html(directory: S3Directory) -> str:
     """Draw a directory as a tree, with what a bounded number of requests can find out."""
     levels = _look(directory)
     _ask(list(_datasets(directory, levels)))
+    _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
     return _frame(where, _level_html(directory, levels))
 
@@ -144,12 +148,29 @@ def _ask(datasets: list[S3Dataset]) -> None:
     """Fetch the metadata of the first objects; one that cannot be had is shown without."""
 
     def ask(dataset: S3Dataset) -> None:
-        try:
+        with contextlib.suppress(CottonCandyError):
             dataset._known()
-        except CottonCandyError:
-            return
 
     for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
+        pass
+
+
+def _has_manifest(level: Level) -> bool:
+    """Tell whether a directory may be the parts of an array, described by a file of some KB."""
+    manifest = level.entries.get("metadata.json")
+    return (
+        manifest is not None
+        and manifest.info is not None
+        and (manifest.info.size <= _MAX_MANIFEST_BYTES)
+    )
+
+
+def _ask_manifests(directories: list[S3Directory]) -> None:
+    def ask(directory: S3Directory) -> None:
+        with contextlib.suppress(CottonCandyError):
+            directory._manifest()
+
+    for _ in map_threads(ask, directories, _THREADS):
         pass
 
 
@@ -176,7 +197,7 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
 
 
 def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
-    cells = _cells(directory._info, "", "", "")
+    cells = _cells(directory._info, *_array_in_parts(directory))
     if directory not in levels:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
     level = levels[directory]
@@ -186,6 +207,17 @@ def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, 
         f"<details><summary>{shown}{cells}</summary>"
         f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
     )
+
+
+def _array_in_parts(directory: S3Directory) -> tuple[str, str, str]:
+    """Return shape, dtype and kind of the array that a directory is the parts of, if it is one."""
+    manifest = directory._parts or {}
+    shape, dtype = manifest.get("shape"), manifest.get("dtype", "")
+    if not isinstance(shape, list) or not {"dask", "attrs"} & set(manifest):
+        return "", "", ""
+    with contextlib.suppress(TypeError, ValueError):
+        dtype = np.dtype(dtype).name if dtype else ""
+    return f"({', '.join(map(str, shape))})", str(dtype), str(manifest.get("type", "parts"))
 
 
 def _name(name: str, note: str = "") -> str:

@@ -102,6 +102,15 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
             If ``disk_path`` is no directory.
         PartialFailureError
             If some files could not be uploaded; the others were, and the message names those.
+
+        Notes
+        -----
+        Hidden files are uploaded too. Symbolic links are followed, to files and (with
+        ``recursive``) to directories; one that leads back to a directory above it is left out, and
+        so are sockets, pipes and devices. A file that cannot be read, or a link to nothing, does
+        not keep the others back. An empty directory leaves no trace: a store has objects only.
+        With ``skip_existing`` sizes are compared, then bytes: by the store's ETag where it is an
+        MD5, else by reading the object.
         """
         upload_directory(
             self,

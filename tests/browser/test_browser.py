@@ -21,6 +21,7 @@ from cottoncandy.browser import (
     browse,
 )
 from cottoncandy.exceptions import (
+    EncryptionError,
     InvalidArgumentError,
     InvalidNameError,
     MetadataError,
@@ -390,3 +391,22 @@ def test_on_every_store(store: Rig) -> None:
     assert browser.b.c().key == "b/c"
     assert browser.b._glob() == ["b/a.grp/x", "b/c"]
     assert "a.grp" in browser._repr_html_()
+
+
+def test_encrypted_arrays(memory: MemoryRig) -> None:
+    array = np.arange(200_000, dtype="<i4")
+    options = {"backend": "memory", "verbose": False, "encryption": "AES"}
+    cci = cottoncandy.get_encrypted_interface(memory.bucket, encryptionKey=bytes(32), **options)
+    cci.upload_raw_array("a/secret", array, compression=False)
+    dataset = cci.get_browser().a.secret
+    assert (dataset.shape, dataset.dtype, dataset.nbytes) == ((200_000,), array.dtype, 800_000)
+    assert "shape=(200000)" in repr(dataset)
+    np.testing.assert_array_equal(dataset[5:9], array[5:9])
+    np.testing.assert_array_equal(dataset.load(), array)
+    assert dataset.preview().caption.endswith("0 to 2e+05")
+    # Without the key what is not secret can be seen.
+    plain = memory.interface().get_browser()
+    assert "shape=(200000)" in repr(plain.a.secret)
+    assert "(200000)" in plain._repr_html_()
+    with pytest.raises(EncryptionError):
+        plain.a.secret.load()

@@ -125,6 +125,22 @@ def test_an_object(cci: Any) -> None:
         assert text in page.text.splitlines()
 
 
+def test_arrays_in_parts(cci: Any) -> None:
+    cci.upload_dask_array("chunked", np.zeros((40, 50, 6), ">i2"), buffersize=4000)
+    cci.upload_json("other/metadata.json", {"shape": [1], "dtype": "<f8"})
+    cci.upload_json("evil/metadata.json", {"shape": ["<img>"], "dtype": [1], "dask": []})
+    html = cci.get_browser()._repr_html_()
+    page = Page(html)
+    lines = page.text.splitlines()
+    at = lines.index("chunked/")
+    assert [line for line in lines[at + 1 : at + 6] if line.strip()][1:3] == [
+        "(40, 50, 6)",
+        "int16",
+    ]
+    assert "img" not in page.tags
+    assert "(1)" not in page.text
+
+
 def test_an_empty_bucket(memory: MemoryRig) -> None:
     assert "empty" in Page(memory.interface().get_browser()._repr_html_()).text
 

@@ -176,3 +176,17 @@ def test_no_owner(store: Rig) -> None:
     attrs = "uid:1000/gname:lab/uname:someone/gid:1000/mode:33188"
     cci.upload_object("by_s3cmd", b"", **{"s3cmd-attrs": attrs})
     assert cci.get_object_owner("by_s3cmd")["uname"] == "someone"
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+def test_versions_stay(store: Rig) -> None:
+    status = {"Status": "Enabled"}
+    store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration=status)
+    for key in ("a/x", "a/y"):
+        store.raw_put(key, b"old")
+    cci = store.interface()
+    cci.rm("a/x")
+    cci.rm("a", recursive=True)
+    assert cci.glob("*") == []
+    versions = store.client.list_object_versions(Bucket=store.bucket)["Versions"]
+    assert [version["Key"] for version in versions] == ["a/x", "a/y"]
