@@ -299,7 +299,8 @@ class Backend(ABC):
         Parameters
         ----------
         metadata : mapping of str to str, optional
-            Checked before anything is sent.
+            Checked before anything is sent. None and an empty mapping say the same; only a store
+            that keeps metadata in a file of its own may tell them apart.
         acl : str, optional
             Canned ACL, where ``capabilities.acls``; ignored elsewhere.
         overwrite : bool, default True

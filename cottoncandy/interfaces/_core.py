@@ -125,7 +125,7 @@ class ObjectAccess(InterfaceObject):
     ) -> dict[str, Any]:
         """Store an object; return what the documents call the response."""
         key = clean_object_name(object_name)
-        checked = metadata_text(metadata or {}, key)
+        checked = None if metadata is None else metadata_text(metadata, key)
         with self._transfer_bar(f"uploading {key}", body.max_size) as bar:
             result = self.backend_interface.put(
                 key,

@@ -47,7 +47,7 @@ def backend(root: Path) -> LocalBackend:
 
 
 def put(backend: LocalBackend, key: str, body: bytes = b"x", **metadata: str) -> None:
-    backend.put(key, Body.of(body), metadata=metadata)
+    backend.put(key, Body.of(body), metadata=metadata or None)
 
 
 def tree(root: Path) -> list[str]:
@@ -342,7 +342,7 @@ class TestFiles:
         list(backend.delete(["a/b/c/one"]))
         assert tree(root) == ["a", "a/b", "a/b/two"]
         backend.move("a/b/two", "c/d")
-        assert tree(root) == ["c", "c/d"]
+        assert tree(root) == ["c", "c/d", "c/d.meta.json"]
         list(backend.delete(["c/d"]))
         assert tree(root) == []
         assert root.exists()

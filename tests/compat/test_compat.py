@@ -83,12 +83,6 @@ QUIRKS = (
     ),
 )
 
-# Ways into our objects that 0.4.0 does not find on a local store, by case, with the reason.
-CLOSED_TO_040 = {
-    "to-file/bytes": "download_to_file copies the sidecar, and an object without metadata of ours "
-    "has none; neither has a file that 0.4.0 itself uploaded with upload_from_file",
-}
-
 GROUPS: dict[str, list[str]] = defaultdict(list)
 for _name in CASES:
     _kind, _rest = _name.split("/", 1)
@@ -228,9 +222,6 @@ def test_040_reads_what_we_wrote(exchange: Exchange, group: str) -> None:
             wrong[name] = f"our upload raised {written.value}"
             continue
         wrong[name] = exchange.they_read(f"new/{name}").differs_from(CASES[name].expected())
-        if name in CLOSED_TO_040 and exchange.rig.name == "local":
-            reason = CLOSED_TO_040[name]
-            wrong[name] = "" if wrong[name] else f"works, although: {reason}"
     _report(wrong)
 
 

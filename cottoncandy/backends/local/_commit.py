@@ -230,7 +230,7 @@ def _remove_empty_directories(path: str) -> None:
 
 
 def commit(
-    place: Place, body: str, metadata: dict[str, str], *, overwrite: bool, stamp: bool
+    place: Place, body: str, metadata: dict[str, str] | None, *, overwrite: bool, stamp: bool
 ) -> Mark:
     """Give a finished file on the same file system its name and metadata; it loses its old name.
 
@@ -240,6 +240,8 @@ def commit(
     ----------
     body : str
         Path of the file.
+    metadata : dict of str to str or None
+        None: no sidecar. An empty one gets a sidecar, because 0.4.0 wants to copy it.
     stamp : bool
         Whether it is new: then it is dated now, later than what it replaces (so that marks never
         repeat), and takes over the permissions of that.
@@ -251,7 +253,7 @@ def commit(
     with ExitStack() as clean:
         if old is None:
             _commit_new(place, body, metadata, overwrite, clean)
-        elif not metadata and not os.path.lexists(place.sidecar):
+        elif metadata is None and not os.path.lexists(place.sidecar):
             _rename(body, place)
         else:
             _commit_over(place, body, metadata, mark, Mark.of(old), clean)
@@ -259,12 +261,12 @@ def commit(
 
 
 def _commit_new(
-    place: Place, body: str, metadata: dict[str, str], overwrite: bool, clean: ExitStack
+    place: Place, body: str, metadata: dict[str, str] | None, overwrite: bool, clean: ExitStack
 ) -> None:
     """Sidecar first: nobody sees it until there is a body."""
     if os.path.isdir(place.path):
         _remove_empty_directories(place.path)
-    if metadata:
+    if metadata is not None:
         os.replace(_written(place.directory, encode(metadata), clean), place.sidecar)
     else:
         _unlink(place.sidecar)
@@ -275,15 +277,20 @@ def _commit_new(
 
 
 def _commit_over(
-    place: Place, body: str, metadata: dict[str, str], mark: Mark, old: Mark, clean: ExitStack
+    place: Place,
+    body: str,
+    metadata: dict[str, str] | None,
+    mark: Mark,
+    old: Mark,
+    clean: ExitStack,
 ) -> None:
     """Journal, body, sidecar. All that needs room on the disk is written before the first."""
     try:
         before = read_sidecar(place, old)
     except MetadataError:
         before = {}
-    journal = _written(place.directory, encode_journal(before, old, metadata, mark), clean)
-    after = _written(place.directory, encode(metadata), clean) if metadata else None
+    journal = _written(place.directory, encode_journal(before, old, metadata or {}, mark), clean)
+    after = None if metadata is None else _written(place.directory, encode(metadata), clean)
     os.replace(journal, place.sidecar)
     _rename(body, place)
     if after is not None:

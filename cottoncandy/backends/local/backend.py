@@ -153,7 +153,7 @@ class LocalBackend(Backend):
         overwrite: bool = True,
     ) -> PutResult:
         place = self._place(key, bucket)
-        checked = check_metadata(metadata, place)
+        checked = None if metadata is None else check_metadata(metadata, place)
         with object_errors(place, "write"):
             look(place, overwrite=overwrite)
         with _staged(place) as staged:
@@ -347,7 +347,9 @@ def _staged(place: Place) -> Iterator[Staged]:
         yield staged
 
 
-def _finish(staged: Staged, place: Place, metadata: dict[str, str], overwrite: bool) -> PutResult:
+def _finish(
+    staged: Staged, place: Place, metadata: dict[str, str] | None, overwrite: bool
+) -> PutResult:
     with object_errors(place, "write"):
         staged.close()
         with locked(place.directory):
