@@ -1,0 +1,21 @@
+"""A place of its own for each page and docstring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty directory, with no buckets in memory."""
+    from cottoncandy.backends import memory
+
+    monkeypatch.setattr(memory, "_BUCKETS", {})
+    # What is documented is what a terminal shows: no progress bars for those who redirect it.
+    monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "False")
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
