@@ -74,8 +74,8 @@ class FindingMethods(BasicInterface):
         -----
         One listing is sent, of what starts with the pattern's longest literal start. Magic
         characters in a name are escaped with brackets, as by :func:`glob.escape`:
-        ``'run[[]1]/*'`` is all that is below ``run[1]``. A list of a million names of 40 characters takes
-        100 MB; beside it no more than a page of the listing is held.
+        ``'run[[]1]/*'`` is all that is below ``run[1]``. A list of a million names of 40
+        characters takes 100 MB; beside it no more than a page of the listing is held.
 
         Examples
         --------
@@ -103,7 +103,7 @@ class FindingMethods(BasicInterface):
         cleaned = clean_object_name(pattern)
         found = islice(
             self._matching(cleaned, options["page_size"], bool(options["do_unquote"])),
-            options["limit"],
+            _checked_limit(options["limit"]),
         )
         if not options["verbose"]:
             return [name for name, _ in found]
@@ -193,7 +193,9 @@ class FindingMethods(BasicInterface):
         names = _names(self._level(branch, None), limit)
         if names or not has_magic(branch):
             return names
-        if branch.endswith("/*/"):  # all that is in there: 0.4.0 took it for the directory itself
+        if branch == "*/" or branch.endswith(
+            "/*/"
+        ):  # all that is in there: 0.4.0 took it for the directory itself
             return self.lsdir(branch[:-2], limit)
         raise InvalidArgumentError(
             f"there is nothing under '{path}' in bucket '{self.bucket_name}'; lsdir takes a "
@@ -388,14 +390,22 @@ def _hint(page_size: int | None) -> int | None:
     return None if isinstance(page_size, DefaultInt) else page_size
 
 
+def _checked_limit(limit: int | None) -> int | None:
+    """Return how many names are wanted: all of them where nobody gave a limit."""
+    if limit is None or isinstance(limit, DefaultInt):
+        return None
+    if limit < 0:
+        raise InvalidArgumentError(f"limit is a number from 0 on, and {limit} was given")
+    return limit
+
+
 def _names(nodes: Iterable[_Node], limit: int | None) -> list[str]:
     """Return the names of nodes, each once, sorted; the first ones listed, if limited."""
     names = (node.shown for node in nodes)
-    if limit is None or isinstance(limit, DefaultInt):
+    count = _checked_limit(limit)
+    if count is None:
         return sorted(set(names))
-    if limit < 0:
-        raise InvalidArgumentError(f"limit is a number from 0 on, and {limit} was given")
     found: set[str] = set()
-    while len(found) < limit and (name := next(names, None)) is not None:
+    while len(found) < count and (name := next(names, None)) is not None:
         found.add(name)
     return sorted(found)

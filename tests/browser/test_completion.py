@@ -60,6 +60,13 @@ def test_attributes_in_ipython(complete: Any, cci: Any) -> None:
         assert "load" in names(complete(typed, browser=browser))
 
 
+def test_what_an_array_offers_costs_nothing(complete: Any, cci: Any) -> None:
+    browser = cci.get_browser()
+    with cci.backend_interface.expect(scan=2):
+        found = names(complete("browser.sweet_project.mean.", browser=browser))
+    assert {"shape", "dtype", "load", "preview"} <= set(found)
+
+
 def test_keys_in_ipython(complete: Any, cci: Any) -> None:
     cci.upload_object("sweet_project/two words", b"")
     browser = cci.get_browser()

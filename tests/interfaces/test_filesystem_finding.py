@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cottoncandy._patterns import split_literal
 from cottoncandy.exceptions import InvalidArgumentError
-from tests.backends.wrappers import CountingBackend
+from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.rigs import MemoryRig, Rig
 from tests.test_patterns import plain_match
 
@@ -87,6 +87,8 @@ def test_glob_options(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == fs.glob("a/sub01/*")
     assert lines[-1] == 'Found 3 objects matching "a/sub01/*"'
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        fs.glob("*", limit=-1)
     with pytest.raises(InvalidArgumentError, match="pagesize"):
         fs.glob("*", pagesize=3)
 
@@ -114,6 +116,7 @@ def test_lsdir(fs: Any) -> None:
     assert fs.lsdir("a", limit=1) == ["a/sub01"]
     assert fs.lsdir("b/data[1]") == ["b/data[1]/x"]
     assert fs.lsdir("a/*") == ["a/sub01", "a/sub02", "a/top"]
+    assert fs.lsdir("*") == ["a", "ab", "b"]
     assert fs.lsdir("ab") == []
     assert fs.lsdir("nothing") == []
     with pytest.raises(InvalidArgumentError, match="ls"):
@@ -193,6 +196,28 @@ def test_requests(odd: Any) -> None:
         odd.ls("a/**/image")
     with counting.expect(scan=1, exists=1):
         odd.ls("ab")
+
+
+def test_a_limit_ends_the_listing() -> None:
+    rig = MemoryRig()
+    for number in range(500):
+        rig.raw_put(f"{number:03}", b"")
+    seen = 0
+
+    class Watched(WrappedBackend):
+        def scan(self, *args: Any, **options: Any) -> Any:
+            nonlocal seen
+            for entry in self.inner.scan(*args, **options):
+                seen += 1
+                yield entry
+
+    cci = rig.interface()
+    cci.backend_interface = Watched(cci.backend_interface)
+    for verb, pattern in ((cci.glob, "*"), (cci.ls, "*"), (cci.lsdir, "/")):
+        seen = 0
+        assert verb(pattern, limit=3) == ["000", "001", "002"]
+        assert seen == 3
+    rig.close()
 
 
 def test_odd_names_are_shown_as_they_are(odd: Any) -> None:

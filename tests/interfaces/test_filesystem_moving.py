@@ -229,3 +229,20 @@ def test_arrays_survive(cci: Any) -> None:
 def test_errors_are_ours(memory: MemoryRig) -> None:
     with pytest.raises(CottonCandyError):
         memory.interface().cp("", "x")
+
+
+@pytest.mark.parametrize("store", ["memory", "moto", "ceph"], indirect=True)
+def test_names_that_other_programs_made(store: Rig) -> None:
+    odd = ["a//b", "a/", "a/./c", "a/d e+%20#é", "a/b"]
+    for key in odd:
+        store.raw_put(key, key.encode())
+    cci = store.interface()
+    cci.cp("a", "copy", recursive=True)
+    assert everything(store) == {
+        **{key: key.encode() for key in odd},
+        **{"copy" + key[1:]: key.encode() for key in odd},
+    }
+    cci.mv("a", "moved", recursive=True)
+    cci.rm("copy", recursive=True)
+    assert everything(store) == {"moved" + key[1:]: key.encode() for key in odd}
+    assert cci.lsdir("moved") == ["moved/.", "moved//", "moved/b", "moved/d e+%20#é"]
