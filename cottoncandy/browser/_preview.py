@@ -24,6 +24,7 @@ __all__ = ["Preview", "make_preview"]
 _PIXELS = 240  # longest side of a thumbnail
 _POINTS = 320  # steps of a sparkline
 _PIECE_BYTES = 64 * 1024  # what is read at each step of a long one
+_WHOLE_SLICE_BYTES = 4 * 2**20  # of a larger slice only some rows are fetched
 _HEIGHT = 64
 
 # A dark-to-light scale whose brightness rises evenly, so that it also reads in grey.
@@ -89,9 +90,13 @@ def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
         caption = _caption(dataset, part, low, high)
         return Preview(_sparkline(course, low, high).encode(), "image/svg+xml", caption)
     index = tuple(length // 2 for length in shape[:-2])
-    picture = _numbers(_fetch(dataset, (*index, slice(None), slice(None)), max_bytes))
+    rows = _row_step(dataset)
+    selection = (*index, slice(None, None, rows), slice(None))
+    picture = _numbers(_fetch(dataset, selection, max_bytes))
     low, high = _range(picture)
-    part = "[" + ", ".join([*map(str, index), ":", ":"]) + "]"
+    part = "[" + ", ".join([*map(str, index), f"::{rows}" if rows > 1 else ":", ":"]) + "]"
+    if rows > 1:  # the columns as well, or the picture would be flat
+        picture = picture[:, _every(rows, picture.shape[1])]
     steps = [-(-length // _PIXELS) for length in picture.shape]
     small = _shrink(picture, max(steps))
     return Preview(
@@ -102,12 +107,21 @@ def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
 # -- fetching ------------------------------------------------------------------------------------
 
 
+def _row_step(dataset: S3Dataset) -> int:
+    """Return which rows to fetch of a large slice, where rows can be fetched one by one."""
+    rows, columns = dataset.shape[-2:]
+    large = rows * columns * dataset.dtype.itemsize > _WHOLE_SLICE_BYTES
+    if not large or dataset.compression is not None or dataset.attrs.get("order") == "F":
+        return 1
+    return max(rows // _PIXELS, 1)
+
+
 def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> npt.NDArray[Any]:
     needed = dataset.nbytes
     if dataset.compression is None:
         for item, length in zip(selection, dataset.shape, strict=True):
-            if not isinstance(item, slice):
-                needed //= max(length, 1)
+            step = (item.step or 1) if isinstance(item, slice) else length
+            needed //= max(step, 1)
     if needed > max_bytes:
         raise InvalidArgumentError(
             f"a picture of '{dataset._fullpath}' takes {bytes2human(needed)}, and max_bytes allows "
@@ -168,7 +182,13 @@ def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDA
 
 def _shrink(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
     """Return every so many-th row and column."""
-    return picture[step // 2 :: step, step // 2 :: step] if step > 1 else picture
+    height, width = picture.shape
+    return picture[_every(step, height), _every(step, width)]
+
+
+def _every(step: int, length: int) -> slice:
+    """Return a slice of every so many-th, at least one, from the middle of the first step."""
+    return slice(min(step, length) // 2, None, step)
 
 
 def _colours(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:

@@ -200,6 +200,9 @@ def test_a_slice(cci: Any) -> None:
         np.full((2, 2), np.nan),
         np.array([[1e308, -1e308], [np.inf, 0]]),
         np.ones((4, 1000, 3), ">c8"),
+        np.ones((1, 2000)),
+        np.ones((2000, 1)),
+        np.ones((300_000, 2)),
         np.array([["2020-01-01", "NaT"]], "M8[D]"),
         np.asfortranarray(np.arange(12.0).reshape(3, 4)),
     ],
@@ -243,6 +246,21 @@ def test_a_long_course_is_sampled(cci: Any) -> None:
     preview = dataset.preview(max_bytes=2**20)
     assert 0 < counting.bytes_received <= 2**20
     assert preview.caption.endswith("0 to 4e+06")
+
+
+def test_a_large_slice_is_sampled(cci: Any) -> None:
+    image = np.zeros((2400, 24_000), "u1")
+    image[:1200] = 100
+    cci.upload_raw_array("large", image, compression=False)
+    counting = cci.backend_interface
+    dataset = cci.get_browser().large
+    counting.reset()
+    preview = dataset.preview()
+    assert preview.caption == "large[::10, :] of 2400 x 24000 uint8: 0 to 100"
+    assert counting.bytes_received == 240 * 24_000
+    picture = pixels(preview)
+    assert max(picture.shape[:2]) <= 240
+    assert picture[0, 0, :3].sum() > picture[-1, 0, :3].sum()
 
 
 def test_pictures_have_limits(cci: Any) -> None:
