@@ -6,15 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import ROOT
+
 
 @pytest.fixture
 def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty directory, with no buckets in memory."""
+    from cottoncandy import backends
     from cottoncandy.backends import memory
 
     monkeypatch.setattr(memory, "_BUCKETS", {})
     # What is documented is what a terminal shows: no progress bars for those who redirect it.
     monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "False")
+    # Pages may use the examples, and add a backend to the registry.
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setattr(backends, "BACKENDS", dict(backends.BACKENDS))
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)

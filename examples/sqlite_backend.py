@@ -1,0 +1,256 @@
+"""A backend in one file: objects in a SQLite database. The documentation explains it.
+
+It keeps whole bodies in one column, which SQLite limits to about 1 GB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import (
+    Backend,
+    BucketInfo,
+    CommonPrefix,
+    ConnectionArguments,
+    Deletion,
+    ObjectInfo,
+    ObjectReader,
+    PutResult,
+)
+from cottoncandy.exceptions import (
+    BucketExistsError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
+    ConfigurationError,
+    IntegrityError,
+    InvalidNameError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
+
+_PIECE_BYTES = 2**20
+_TABLES = """
+CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created TEXT);
+CREATE TABLE IF NOT EXISTS objects (
+    bucket TEXT, key BLOB, body BLOB, etag TEXT, modified TEXT, metadata TEXT, type TEXT,
+    PRIMARY KEY (bucket, key)
+);
+"""
+
+
+class SQLiteReader(ObjectReader):
+    """One object: the whole of it came with the head."""
+
+    def __init__(self, info: ObjectInfo, body: bytes) -> None:
+        self.info = info
+        self._body = memoryview(body)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[memoryview]:
+        end = self.size if stop is None else stop
+        for position in range(start, end, _PIECE_BYTES):
+            yield self._body[position : min(position + _PIECE_BYTES, end)]
+
+
+class SQLiteBackend(Backend):
+    """Buckets in a database: ``get_interface('bucket', backend='sqlite', database='lab.db')``."""
+
+    name: ClassVar[str] = "sqlite"
+
+    def __init__(self, database: str, bucket_name: str | None = None) -> None:
+        self._database = database
+        self.bucket_name = bucket_name
+        with closing(sqlite3.connect(database)) as connection:
+            connection.executescript(_TABLES)
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        extra = dict(arguments.extra)
+        database = extra.pop("database", "cottoncandy.db")
+        if extra:
+            raise ConfigurationError(f"the sqlite backend takes no option {next(iter(extra))!r}")
+        return cls(database, arguments.bucket_name)
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+    ) -> ObjectReader:
+        return SQLiteReader(*self._find(key, bucket))
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        return self._find(key, bucket)[0]
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        bucket: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+        overwrite: bool = True,
+    ) -> PutResult:
+        where, encoded = self._existing(bucket), _encode(key)
+        data = bytes(body.read())
+        if body.size is not None and len(data) != body.size:
+            raise IntegrityError(
+                f"the data for object '{key}' in bucket '{where}' has {len(data)} bytes, and "
+                f"{body.size} were announced; nothing was stored"
+            )
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        lowered = json.dumps({name.lower(): value for name, value in (metadata or {}).items()})
+        verb = "REPLACE" if overwrite else "INSERT"
+        try:
+            self._run(
+                f"{verb} INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (where, encoded, data, etag, _now(), lowered, content_type),
+            )
+        except sqlite3.IntegrityError as exc:
+            raise ObjectExistsError(
+                f"object '{key}' exists in bucket '{where}'; pass overwrite=True to replace it"
+            ) from exc
+        return PutResult(etag)
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        where = self._existing(bucket)  # now, and not when the first name is asked for
+        return self._scan(where, prefix.encode(), delimiter.encode(), start_after.encode())
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        where = self._existing(bucket)
+        for key in keys:
+            try:
+                encoded = _encode(key)
+            except InvalidNameError as error:
+                yield Deletion(key, error)
+                continue
+            self._run("DELETE FROM objects WHERE bucket = ? AND key = ?", (where, encoded))
+            yield Deletion(key)
+
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        info, body = self._find(source, source_bucket)
+        return self.put(
+            dest,
+            Body.of(body),
+            bucket=source_bucket if dest_bucket is None else dest_bucket,
+            metadata=info.metadata,
+            content_type=info.content_type,
+            overwrite=overwrite,
+        )
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        rows = self._run("SELECT name, created FROM buckets ORDER BY name")
+        return (BucketInfo(name, datetime.fromisoformat(created)) for name, created in rows)
+
+    def has_bucket(self, bucket: str) -> bool:
+        return bool(self._run("SELECT 1 FROM buckets WHERE name = ?", (bucket,)))
+
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        if not bucket:
+            raise InvalidNameError("a bucket needs a name")
+        try:
+            self._run("INSERT INTO buckets VALUES (?, ?)", (bucket, _now()))
+        except sqlite3.IntegrityError as exc:
+            raise BucketExistsError(f"bucket '{bucket}' exists already") from exc
+
+    def delete_bucket(self, bucket: str) -> None:
+        where = self._existing(bucket)
+        if self._run("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (where,)):
+            raise BucketNotEmptyError(f"bucket '{bucket}' holds objects; delete them first")
+        self._run("DELETE FROM buckets WHERE name = ?", (where,))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Run one statement in a connection of its own: any thread and process may."""
+        with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
+            return connection.execute(statement, values).fetchall()
+
+    def _existing(self, bucket: str | None) -> str:
+        name = self._bucket(bucket)
+        if not self.has_bucket(name):
+            raise BucketNotFoundError(f"there is no bucket '{name}' in '{self._database}'")
+        return name
+
+    def _find(self, key: str, bucket: str | None) -> tuple[ObjectInfo, bytes]:
+        where = self._existing(bucket)
+        rows = self._run(
+            "SELECT body, etag, modified, metadata, type FROM objects WHERE bucket = ? AND key = ?",
+            (where, _encode(key)),
+        )
+        if not rows:
+            raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{where}'")
+        body, etag, modified, metadata, content_type = rows[0]
+        date = datetime.fromisoformat(modified)
+        info = ObjectInfo(key, len(body), date, etag, json.loads(metadata), content_type)
+        return info, body
+
+    def _scan(
+        self, bucket: str, prefix: bytes, delimiter: bytes, after: bytes
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Ask for one key after the other, skipping what a common prefix sums up."""
+        start, inclusive = (after, False) if after >= prefix else (prefix, True)
+        while rows := self._run(
+            f"SELECT key, length(body), etag, modified FROM objects WHERE bucket = ? AND "
+            f"key {'>=' if inclusive else '>'} ? ORDER BY key LIMIT 1000",
+            (bucket, start),
+        ):
+            for key, size, etag, modified in rows:
+                if not key.startswith(prefix):
+                    return
+                cut = key.find(delimiter, len(prefix)) if delimiter else -1
+                if cut >= 0:
+                    group = key[: cut + len(delimiter)]
+                    yield CommonPrefix(group.decode())
+                    # 0xff is in no UTF-8 text: behind all that starts with the group.
+                    start, inclusive = group + b"\xff", True
+                    break
+                yield ObjectInfo(key.decode(), size, datetime.fromisoformat(modified), etag)
+                start, inclusive = key, False
+
+
+def _encode(key: str) -> bytes:
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from exc
+    if not encoded:
+        raise InvalidNameError("an object needs a name")
+    return encoded
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
