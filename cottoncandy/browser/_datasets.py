@@ -53,9 +53,6 @@ class S3Dataset(S3FSLike):
            [8, 9]])
     """
 
-    def __init__(self, path: str, interface: DefaultInterface) -> None:
-        super().__init__(path, interface)
-
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         super()._place(key, interface, info)
         self._head: _Head | None = None

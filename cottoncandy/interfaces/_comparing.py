@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.exceptions import EncryptionError, IntegrityError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from cottoncandy.interfaces._basic import BasicInterface
@@ -43,8 +44,15 @@ def same_bytes(
             path, size, int(parts[2]), cci.settings.mpu_chunksize_bytes
         ):
             return True
+    try:
+        return _reads_the_same(cci, info.key, path, size)
+    except (ObjectNotFoundError, EncryptionError, IntegrityError):
+        return False  # gone meanwhile, or unreadable: whoever transfers it will tell
+
+
+def _reads_the_same(cci: BasicInterface, key: str, path: str | os.PathLike[str], size: int) -> bool:
     # An encrypted object is larger than what is in it: only its reader knows.
-    with cci._open(info.key, prefetch=False) as reader, Path(path).open("rb") as file:
+    with cci._open(key, prefetch=False) as reader, Path(path).open("rb") as file:
         if reader.size != size:
             return False
         return all(file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks()))

@@ -239,6 +239,7 @@ def test_hashes_of_parts(memory: MemoryRig, tmp_path: Path) -> None:
     assert not same_bytes(cci, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
     assert not same_bytes(cci, ObjectInfo("gone", len(body), etag="0" * 32), path, len(body))
     assert not same_bytes(cci, ObjectInfo("gone", len(body) - 1), path, len(body))
+    assert not same_bytes(cci, ObjectInfo("gone", len(body)), path, len(body))
 
 
 # -- what a download refuses ---------------------------------------------------------------------
