@@ -1,0 +1,204 @@
+"""cottoncandy beside its predecessor 0.4.0, on one server, in one run.
+
+    python benchmarks/compare.py                      # starts a Ceph node on loopback
+    python benchmarks/compare.py --endpoint-url http://localhost:9000 --access-key … --secret-key …
+    python benchmarks/compare.py --only cloud2dict,glob --rounds 5
+
+Both libraries do the same work through the same calls, each in a process of its own, in turn, so
+that a machine whose speed drifts drifts for both. What counts is the ratio of each pair; times are
+shown for orientation. 0.4.0 runs in an environment of its own, which the first run builds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.environments import COTTONCANDY_040  # noqa: E402 - after the path is set
+from tests.servers import S3Server  # noqa: E402
+
+MiB = 2**20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the table: a task, what it needs beforehand, and the ratio that is promised."""
+
+    name: str
+    task: str
+    unit: str
+    amount: float
+    job: dict[str, Any]
+    promised: float | None = None
+    before: str | None = None
+    prepared_once: bool = True
+
+
+def comparisons(scale: float) -> list[Comparison]:
+    """Return the rows; ``scale`` shrinks the work, for trying the script itself."""
+    nbytes = int(256 * scale) * MiB
+    small, keys, doomed = int(1000 * scale), int(30_000 * scale), int(10_000 * scale)
+    array = {"nbytes": nbytes}
+    mib = nbytes / MiB
+    # 0.4.0 takes a minute or more for these, at gzip's level 9.
+    less = int(24 * scale) * MiB
+    return [
+        Comparison(
+            "upload, default compression",
+            "upload_default",
+            "MiB/s",
+            less / MiB,
+            {"nbytes": less},
+            4,
+        ),
+        Comparison("upload, uncompressed", "upload_uncompressed", "MiB/s", mib, array),
+        Comparison(
+            "download, uncompressed", "download", "MiB/s", mib, array, 3, "upload_uncompressed"
+        ),
+        Comparison(
+            "download, gzip",
+            "download",
+            "MiB/s",
+            less / MiB,
+            {"nbytes": less},
+            None,
+            "upload_default",
+        ),
+        Comparison("dict2cloud, small arrays", "dict2cloud", "arrays/s", small, {"count": small}),
+        Comparison(
+            "cloud2dict, small arrays",
+            "cloud2dict",
+            "arrays/s",
+            small,
+            {"count": small},
+            15,
+            "dict2cloud",
+        ),
+        Comparison("glob", "glob", "keys/s", keys, {"count": keys}, 5, "fill"),
+        Comparison(
+            "rm, recursive", "remove", "objects/s", doomed, {"count": doomed}, 10, "fill", False
+        ),
+    ]
+
+
+@contextmanager
+def server(arguments: argparse.Namespace) -> Iterator[S3Server]:
+    """Give the server that was named, or a Ceph node for this run."""
+    if arguments.endpoint_url:
+        yield S3Server(arguments.endpoint_url, arguments.access_key, arguments.secret_key)
+        return
+    from tests.servers.ceph import CephServer
+
+    ceph = CephServer()
+    try:
+        yield ceph.server
+    finally:
+        ceph.stop()
+
+
+def run(python: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Run one task in one interpreter."""
+    done = subprocess.run(
+        [python, ROOT / "benchmarks" / "worker.py"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT) if python == Path(sys.executable) else ""},
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{job['task']} failed in {python}:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def fill(place: S3Server, bucket: str, name: str, count: int) -> None:
+    """Put many tiny objects, not timed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    client = place.client(max_pool_connections=16)
+    with ThreadPoolExecutor(16) as pool:
+        list(
+            pool.map(
+                lambda i: client.put_object(
+                    Bucket=bucket, Key=f"{name}/branch{i % 10}/object{i:06d}", Body=b"x"
+                ),
+                range(count),
+            )
+        )
+
+
+def compare(place: S3Server, bucket: str, row: Comparison, rounds: int) -> list[tuple[Any, Any]]:
+    """Run a task with both libraries in turn; return the pairs, 0.4.0's first."""
+    interpreters = (COTTONCANDY_040.python(), Path(sys.executable))
+    connection = {"bucket_name": bucket, **place.interface_arguments()}
+    pairs = []
+    prepared: set[str] = set()
+    for number in range(rounds):
+        results = []
+        for version, python in zip(("old", "new"), interpreters, strict=True):
+            shared = row.before == "fill" and row.prepared_once
+            name = f"{row.task}-shared" if shared else f"{row.task}-{version}"
+            job = row.job | {"name": name, "connection": connection}
+            if row.before and not (row.prepared_once and name in prepared):
+                if row.before == "fill":
+                    fill(place, bucket, name, row.job["count"])
+                else:
+                    run(python, job | {"task": row.before})
+                prepared.add(name)
+            results.append(run(python, job | {"task": row.task}))
+        pairs.append((results[0], results[1]))
+        old, new = pairs[-1]
+        print(f"  round {number + 1}: {old['seconds']:.2f} s, {new['seconds']:.2f} s", flush=True)
+    return pairs
+
+
+def main() -> None:
+    """Compare, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--endpoint-url", help="an S3 server; a Ceph node is started without")
+    parser.add_argument("--access-key")
+    parser.add_argument("--secret-key")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (default 3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the work (default 1)")
+    parser.add_argument("--only", help="tasks to run, joined by commas")
+    arguments = parser.parse_args()
+    wanted = set(arguments.only.split(",")) if arguments.only else None
+    lines = []
+    with server(arguments) as place:
+        bucket = place.make_bucket("benchmark")
+        for row in comparisons(arguments.scale):
+            if wanted and row.task not in wanted:
+                continue
+            print(row.name, flush=True)
+            pairs = compare(place, bucket, row, arguments.rounds)
+            old, new = (median(row.amount / pair[i]["seconds"] for pair in pairs) for i in (0, 1))
+            ratio = median(pair[0]["seconds"] / pair[1]["seconds"] for pair in pairs)
+            cpu = median(pair[0]["cpu_seconds"] / pair[1]["cpu_seconds"] for pair in pairs)
+            promised = f"{row.promised:g}" if row.promised else ""
+            lines.append(
+                f"| {row.name} | {old:,.0f} {row.unit} | {new:,.0f} {row.unit} | {ratio:.1f} "
+                f"| {cpu:.1f} | {promised} |"
+            )
+        place.remove_bucket(bucket)
+    print()
+    print("| work | 0.4.0 | now | times as fast | times less CPU | promised |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
