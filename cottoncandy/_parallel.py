@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 __all__ = ["interruptible", "map_threads"]
 
@@ -49,13 +51,45 @@ def interruptible(function: Callable[[], R]) -> R:
     """
     if threading.current_thread() is not threading.main_thread():
         return function()
-    outcome: Future[R] = Future()
+    worker = _idle.pop() if _idle else _Worker()
+    outcome: Future[R] = worker.submit(function)
+    try:
+        return outcome.result()
+    finally:
+        # A worker whose call nobody waits for any more ends with it.
+        if outcome.done():
+            _idle.append(worker)
+        else:
+            worker.dismiss()
 
-    def run() -> None:
-        try:
-            outcome.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
-            outcome.set_exception(error)
 
-    threading.Thread(target=run, name="cottoncandy-call", daemon=True).start()
-    return outcome.result()
+class _Worker:
+    """A thread that waits for calls: starting one for each costs as much as a small request."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="cottoncandy-call", daemon=True).start()
+
+    def submit(self, function: Callable[[], R]) -> Future[R]:
+        outcome: Future[R] = Future()
+        self._calls.put((function, outcome))
+        return outcome
+
+    def dismiss(self) -> None:
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            function, outcome = call
+            try:
+                outcome.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+                outcome.set_exception(error)
+            del call, function, outcome  # hold nothing while idle
+
+
+#: Workers without a call. Only the main thread touches it: one, or more where calls nest.
+_idle: list[_Worker] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork

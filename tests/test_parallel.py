@@ -1,0 +1,112 @@
+"""Many calls at once: order, laziness, errors, interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cottoncandy._parallel import interruptible, map_threads
+
+
+@pytest.mark.parametrize("threads", [1, 3, 20])
+def test_results_come_in_order(threads: int) -> None:
+    assert list(map_threads(lambda x: x * x, range(50), threads)) == [x * x for x in range(50)]
+
+
+def test_items_are_taken_lazily() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = map_threads(lambda x: x, items(), 2)
+    assert next(results) == 0
+    assert len(taken) <= 5
+    results.close()
+    assert len(taken) <= 5
+
+
+def test_calls_run_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=20)
+    list(map_threads(lambda _: meeting.wait(), range(3), 3))
+
+
+def test_the_first_error_comes_out_and_ends_the_work() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        if number == 3:
+            raise RuntimeError("three")
+        done.append(number)
+        return number
+
+    results = map_threads(work, range(1000), 2)
+    with pytest.raises(RuntimeError, match="three"):
+        list(results)
+    assert {0, 1, 2} <= set(done)
+    assert len(done) < 20
+    assert not any(t.name.startswith("cottoncandy_") for t in threading.enumerate())
+
+
+def test_an_interruptible_call_returns_and_raises() -> None:
+    assert interruptible(lambda: 5) == 5
+    with pytest.raises(RuntimeError, match="inside"):
+        interruptible(lambda: (_ for _ in ()).throw(RuntimeError("inside")))
+    with pytest.raises(SystemExit):
+        interruptible(lambda: (_ for _ in ()).throw(SystemExit(3)))
+
+
+def test_one_thread_serves_many_calls() -> None:
+    names = {interruptible(threading.get_ident) for _ in range(20)}
+    assert len(names) == 1
+    assert names != {threading.get_ident()}
+
+
+def test_calls_nest() -> None:
+    assert interruptible(lambda: interruptible(lambda: 7)) == 7
+
+
+def test_other_threads_run_their_calls_themselves() -> None:
+    found: list[bool] = []
+
+    def look() -> None:
+        found.append(interruptible(threading.get_ident) == threading.get_ident())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+def test_ctrl_c_ends_the_wait() -> None:
+    release = threading.Event()
+
+    def hang() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        release.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(hang)
+    assert interruptible(lambda: "another worker") == "another worker"
+    release.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_starts_its_own() -> None:
+    interruptible(lambda: None)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(20)
+            code = 0 if interruptible(lambda: 3) == 3 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
