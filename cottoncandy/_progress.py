@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +34,10 @@ class Progress:
         self._bar: Any = None
         if show is False or (show is None and not _watched()):
             return
-        from tqdm.auto import tqdm
+        # In a notebook without ipywidgets tqdm asks for them, and shows its bar as text all the same.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
 
         self._bar = tqdm(
             total=total,
