@@ -17,6 +17,15 @@ _MAGIC = re.compile(r"[*?[]")
 def clean_object_name(name: str) -> str:
     """Return the key that a name stands for: slashes are merged, the leading one is dropped.
 
+    Parameters
+    ----------
+    name : str
+
+    Raises
+    ------
+    InvalidNameError
+        If it is no text.
+
     Examples
     --------
     >>> clean_object_name("//path//to/object")
@@ -57,5 +66,10 @@ def pathjoin(a: str, *p: str) -> str:
 
 
 def has_magic(pattern: str) -> bool:
-    """Tell whether a string has glob magic: ``*``, ``?`` or ``[``."""
+    """Tell whether a string has glob magic: ``*``, ``?`` or ``[``.
+
+    Parameters
+    ----------
+    pattern : str
+    """
     return _MAGIC.search(pattern) is not None

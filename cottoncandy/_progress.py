@@ -34,7 +34,7 @@ class Progress:
         self._bar: Any = None
         if show is False or (show is None and not _watched()):
             return
-        # In a notebook without ipywidgets tqdm asks for them, and shows its bar as text all the same.
+        # In a notebook without ipywidgets tqdm asks for them, and goes on to show its bar as text.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm

@@ -21,6 +21,10 @@ __all__ = [
 def remove_root(string_: str) -> str:
     """Return a name without the ``/`` at its start, if it has one.
 
+    Parameters
+    ----------
+    string_ : str
+
     Examples
     --------
     >>> remove_root("/path/to/object")
@@ -65,6 +69,10 @@ def string2bool(mstring: str) -> bool | None:
     """Return what a word in an options file means: True, False, or None for ``None``.
 
     A word that is neither counts as False.
+
+    Parameters
+    ----------
+    mstring : str
 
     Examples
     --------

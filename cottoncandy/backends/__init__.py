@@ -21,6 +21,11 @@ BACKENDS: dict[str, str] = {
 def backend_class(name: str) -> type[Backend]:
     """Return the class that the registry has under ``name``, importing it.
 
+    Parameters
+    ----------
+    name : str
+        As the factories take it: ``'s3'``, ``'local'``, ...
+
     Raises
     ------
     InvalidArgumentError
