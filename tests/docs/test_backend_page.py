@@ -99,6 +99,7 @@ def sqlite_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 class TestSQLite(BackendConformance):
     rig_name = "sqlite"
     examples = 5

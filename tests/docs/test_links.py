@@ -1,0 +1,53 @@
+"""Links between the pages lead somewhere; nothing is asked of the network."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import PAGES, ROOT
+
+_FENCED = re.compile(r"^( *)(`{3,}).*?^\1\2$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`]*`")
+_LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
+_PAGES = [*PAGES, ROOT / "CHANGELOG.md"]
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as they are made from them."""
+    text = _FENCED.sub("", path.read_text("utf-8"))
+    found = set()
+    for heading in _HEADING.findall(text):
+        plain = unicodedata.normalize("NFC", heading.replace("`", "")).lower()
+        found.add(re.sub(r"[^\w\- ]", "", plain).strip().replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links(page: Path) -> None:
+    text = _FENCED.sub("", page.read_text("utf-8"))
+    wrong = []
+    for found in _LINK.finditer(text):
+        target = found["target"]
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists():
+            wrong.append(f"{target}: there is no such file")
+        elif anchor and anchor not in anchors(path):
+            wrong.append(f"{target}: there is no such heading")
+    assert wrong == []
+
+
+def test_pictures_say_what_they_show() -> None:
+    bare = [
+        page.relative_to(ROOT).as_posix()
+        for page in PAGES
+        if "![](" in _CODE.sub("", page.read_text("utf-8"))
+    ]
+    assert bare == []

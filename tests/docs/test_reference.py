@@ -1,0 +1,104 @@
+"""The reference has everything that is public, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+API = ROOT / "docs" / "api"
+MODULES = [
+    "cottoncandy",
+    "cottoncandy.backends",
+    "cottoncandy.backends.base",
+    "cottoncandy.browser",
+    "cottoncandy.encryption",
+    "cottoncandy.exceptions",
+    "cottoncandy.interfaces",
+    "cottoncandy.options",
+    "cottoncandy.utils",
+]
+#: In no `__all__`: what methods return, or take in a backend.
+BESIDE = {"cottoncandy._stream.CloudStream", "cottoncandy._body.Body"}
+#: Pages of their own, or one word.
+NOT_OBJECTS = {
+    "__version__",
+    "browser",
+    "encryption",
+    "exceptions",
+    "interfaces",
+    "options",
+    "utils",
+}
+
+_DIRECTIVE = re.compile(
+    r"^\.\. (?P<kind>currentmodule|automodule|autoclass|autofunction|py:data):: (?P<name>[\w.]+)$"
+)
+
+
+def documented() -> tuple[set[str], set[str]]:
+    """Return what the pages have: single names, and modules whose members are all shown."""
+    names, modules = set(), set()
+    for page in API.glob("*.md"):
+        current = ""
+        lines = page.read_text("utf-8").splitlines()
+        for number, line in enumerate(lines):
+            found = _DIRECTIVE.match(line)
+            if found is None:
+                continue
+            kind, name = found.groups()
+            if kind in ("currentmodule", "automodule"):
+                current = name
+                if kind == "automodule" and "   :members:" in lines[number + 1 : number + 3]:
+                    modules.add(name)
+            else:
+                names.add(name if name.startswith("cottoncandy.") else f"{current}.{name}")
+    return names, modules
+
+
+@pytest.mark.parametrize("module_name", MODULES)
+def test_public_names_are_there(module_name: str) -> None:
+    names, modules = documented()
+    module = importlib.import_module(module_name)
+    if module_name in modules:
+        return  # all of them, by themselves
+    expected = {f"{module_name}.{name}" for name in module.__all__ if name not in NOT_OBJECTS}
+    if module_name == "cottoncandy.backends":
+        expected -= {f"{module_name}.base"}
+    assert expected - names == set()
+
+
+def test_nothing_else_is_there() -> None:
+    names, _ = documented()
+    wrong = []
+    for name in names - BESIDE:
+        module_name, _, attribute = name.rpartition(".")
+        if attribute not in importlib.import_module(module_name).__all__:
+            wrong.append(name)
+    assert wrong == []
+
+
+def test_every_method_is_in_the_tables() -> None:
+    """The first page lists all that an interface can do, by what it is for."""
+    from cottoncandy.interfaces import DefaultInterface
+
+    listed = re.findall(
+        r"^   (?:Array|Basic|FileSystem)Interface\.(\w+)$",
+        (API / "index.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    methods = {
+        name
+        for name in dir(DefaultInterface)
+        if not name.startswith("_") and callable(getattr(DefaultInterface, name))
+    }
+    assert sorted(listed) == sorted(methods - {"get_bucket_objects"})  # deprecated
+
+
+def test_all_is_sorted() -> None:
+    for module_name in MODULES:
+        names = importlib.import_module(module_name).__all__
+        assert len(set(names)) == len(names), module_name
