@@ -44,7 +44,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(botocore|boto3|dask|numpy|np|scipy|obstore|posixpath|json|pickle|io|glob)\b.*"),
     (r"py:.*", r"(configparser|collections|datetime|typing|abc|os|enum)\b.*"),
-    (r"py:.*", r"(ABC|Any|Exception|[A-Z]\w+Error)"),
+    (r"py:.*", r"(ABC|Any|Exception)"),
 ]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -61,7 +61,7 @@ html_theme_options = {
     "logo": {"text": "cottoncandy"},
     "header_links_before_dropdown": 7,
     "navbar_align": "left",
-    "show_toc_level": 2,
+    "show_toc_level": 1,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

@@ -1,4 +1,7 @@
-"""Draw the pictures of the documentation: ``python docs/make_pictures.py`` (needs Chromium)."""
+"""Draw the pictures of the documentation: ``python docs/make_pictures.py``.
+
+Needs Chromium, and the extra ``docs``.
+"""
 
 from __future__ import annotations
 
@@ -63,21 +66,26 @@ def page(cci: cc.interfaces.DefaultInterface) -> str:
     )
 
 
-def photograph(html: str, picture: Path, size: str) -> None:
+def front_page(folder: str) -> str:
+    """Build the site; return the address of its front page."""
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(IMAGES.parent), folder]
+    subprocess.run(command, check=True)  # noqa: S603 - our own pages, no shell
+    return (Path(folder) / "index.html").as_uri()
+
+
+def photograph(address: str, picture: Path, size: str, scale: float) -> None:
     """Render a page in headless Chromium."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("Chromium is needed to draw the pictures, and was not found")
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "page.html"
-        source.write_text(html, "utf-8")
         subprocess.run(  # noqa: S603 - our own page, no shell
             [
                 chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
                 f"--user-data-dir={folder}/profile", "--hide-scrollbars",
-                "--force-device-scale-factor=1.5", f"--window-size={size}",
-                f"--screenshot={picture}", source.as_uri(),
+                f"--force-device-scale-factor={scale}", f"--window-size={size}",
+                f"--screenshot={picture}", "--virtual-time-budget=5000", address,
             ],
             check=True,
             capture_output=True,
@@ -86,5 +94,9 @@ def photograph(html: str, picture: Path, size: str) -> None:
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    photograph(page(project()), IMAGES / "browser.png", "900,650")
-    print(f"wrote {IMAGES / 'browser.png'}")  # noqa: T201 - a script
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "page.html"
+        source.write_text(page(project()), "utf-8")
+        photograph(source.as_uri(), IMAGES / "browser.png", "900,650", 1.5)
+        photograph(front_page(f"{place}/site"), IMAGES / "site.png", "1280,1600", 1)
+    print(f"wrote {IMAGES / 'browser.png'} and {IMAGES / 'site.png'}")  # noqa: T201 - a script
