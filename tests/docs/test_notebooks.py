@@ -108,6 +108,7 @@ def test_public_data_without_a_network(execute: Any, monkeypatch: pytest.MonkeyP
     assert pictures(notebook) == 1
 
 
+@pytest.mark.slow
 def test_public_data_with_a_network(
     execute: Any, moto: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
