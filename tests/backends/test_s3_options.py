@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 
+import cottoncandy
 from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
@@ -368,3 +370,23 @@ def test_refreshed_credentials_are_lent_anew(
     assert first["expires_at"] is not None
     again = pickle.loads(pickle.dumps(lender))
     assert again()["access_key_id"] == ACCESS
+
+
+def test_verbose_boto_logs_requests(
+    moto: S3Server,
+    moto_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loggers = [logging.getLogger(name) for name in ("boto3", "botocore")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for wanted in ("False", "True"):
+            monkeypatch.setenv("COTTONCANDY_LOGIN_VERBOSE_BOTO", wanted)
+            caplog.clear()
+            cottoncandy.get_interface(moto_bucket, verbose=False, **moto.interface_arguments())
+            assert any(r.name.startswith("botocore") for r in caplog.records) == (wanted == "True")
+            assert moto.secret_key not in caplog.text
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -147,6 +148,10 @@ class Connection:
 
     def _make_session(self) -> boto3.Session:
         pair = self.options.key_pair
+        if self.options.settings.verbose_boto:
+            # Levels, no handlers: it shows where the program shows its log.
+            for name in ("boto3", "botocore"):
+                logging.getLogger(name).setLevel(logging.DEBUG)
         try:
             return make_session(
                 aws_access_key_id=pair.access_key if pair else None,
