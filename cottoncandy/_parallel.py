@@ -6,40 +6,85 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["interruptible", "map_threads"]
+__all__ = ["in_background", "interruptible", "map_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+#: How long whoever leaves early waits for what is under way: a server may never answer.
+_GRACE_S = 5.0
+
 
 def map_threads(
-    function: Callable[[T], R], items: Iterable[T], threads: int, *, ahead: int | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    *,
+    ahead: int | None = None,
+    leave: bool = False,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, up to ``threads`` of them at once.
 
     Items are taken lazily: no more than ``ahead`` results (default: twice the threads) are under
     way or waiting. The first error is raised at its place in the order; work not yet begun is then
     dropped, and what is under way is waited for, so nothing runs on behind the caller's back.
+    After Ctrl-C, or where the consumer goes, that takes no more than a few seconds: the threads
+    are daemons, which hold up neither the prompt nor the end of the program. With ``leave``
+    nothing is waited for, by callers who tell the work by a flag of their own.
     """
     if threads <= 1:
         yield from map(function, items)
         return
     window = 2 * threads if ahead is None else ahead
+    jobs: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
     pending: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="cottoncandy")
+    started = 0
+    patience: float | None = 0.0 if leave else _GRACE_S
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            future, item = job
+            if future.set_running_or_notify_cancel():
+                _settle(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
+            del job, future, item  # a waiting thread shall hold no buffer
+
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            if started < threads:
+                threading.Thread(target=work, name="cottoncandy", daemon=True).start()
+                started += 1
+            future: Future[R] = Future()
+            pending.append(future)
+            jobs.put((future, item))
             if len(pending) >= window:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except Exception:
+        patience = 0.0 if leave else None
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        running = [future for future in pending if not future.cancel()]
+        for _ in range(started):
+            jobs.put(None)
+        wait(running, patience)
+
+
+def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
+    """Start one call in a thread of its own, which does not hold up the end of the program."""
+    outcome: Future[R] = Future()
+    call = threading.Thread(
+        target=_settle,
+        args=(outcome, lambda: function(*arguments)),
+        name="cottoncandy",
+        daemon=True,
+    )
+    call.start()
+    return outcome
 
 
 def interruptible(function: Callable[[], R]) -> R:
@@ -81,11 +126,15 @@ class _Worker:
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             function, outcome = call
-            try:
-                outcome.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
-                outcome.set_exception(error)
+            _settle(outcome, function)
             del call, function, outcome  # hold nothing while idle
+
+
+def _settle(outcome: Future[R], call: Callable[[], R]) -> None:
+    try:
+        outcome.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+        outcome.set_exception(error)
 
 
 #: Workers without a call. Only the main thread touches it: one, or more where calls nest.

@@ -38,11 +38,17 @@ def test_calls_run_at_the_same_time() -> None:
 
 
 def test_the_first_error_comes_out_and_ends_the_work() -> None:
+    begun: list[int] = []
     done: list[int] = []
+    failing = threading.Event()
 
     def work(number: int) -> int:
+        begun.append(number)
         if number == 3:
+            failing.set()
             raise RuntimeError("three")
+        if number == 2:
+            failing.wait(20)
         done.append(number)
         return number
 
@@ -51,7 +57,31 @@ def test_the_first_error_comes_out_and_ends_the_work() -> None:
         list(results)
     assert {0, 1, 2} <= set(done)
     assert len(done) < 20
-    assert not any(t.name.startswith("cottoncandy_") for t in threading.enumerate())
+    assert sorted(begun) == sorted([*done, 3])  # nothing runs on
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_ctrl_c_leaves_calls_that_hang(leave: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may never answer: neither the prompt nor the end of the program waits for it."""
+    monkeypatch.setattr("cottoncandy._parallel._GRACE_S", 0.1)
+    release = threading.Event()
+    hung: list[threading.Thread] = []
+
+    def hang(number: int) -> None:
+        hung.append(threading.current_thread())
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        release.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_threads(hang, range(9), 2, leave=leave))
+    assert not release.is_set()
+    assert len(hung) == 2
+    assert all(thread.daemon and thread.is_alive() for thread in hung)
+    release.set()
+    for thread in hung:
+        thread.join(20)
+    assert len(hung) == 2  # the rest was dropped
 
 
 def test_an_interruptible_call_returns_and_raises() -> None:

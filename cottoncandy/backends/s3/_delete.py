@@ -8,12 +8,12 @@ from typing import Any
 
 import botocore.exceptions as boto
 
+from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import Deletion
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Failure, Where, from_failure, translated
 from cottoncandy.backends.s3._keys import bulk_deletable, check_key
 from cottoncandy.backends.s3._names import NameProbe
-from cottoncandy.backends.s3._pool import in_order
 from cottoncandy.exceptions import CottonCandyError, InvalidNameError, ObjectNotFoundError
 
 __all__ = ["Deletions"]
@@ -32,8 +32,12 @@ class Deletions:
     def delete(self, bucket: str, keys: Iterable[str], *, threads: int) -> Iterator[Deletion]:
         """Yield what became of each key, in their order."""
         where = Where(self._connection.endpoint, bucket)
-        for batch in in_order(
-            lambda some: self._delete_batch(where, some), _batches(keys), max(threads, 1)
+        for batch in map_threads(
+            lambda some: self._delete_batch(where, some),
+            _batches(keys),
+            threads,
+            ahead=threads,
+            leave=True,
         ):
             yield from batch
 

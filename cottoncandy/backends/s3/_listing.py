@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import unescape
 
+from cottoncandy._parallel import in_background
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._keys import quoted_etag
-from cottoncandy.backends.s3._pool import in_background
 from cottoncandy.exceptions import IntegrityError, StoreError
 
 __all__ = ["install_parser", "scan"]

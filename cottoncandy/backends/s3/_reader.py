@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 
 from cottoncandy._buffers import Buffer, MiB
+from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.s3._errors import Where
 from cottoncandy.backends.s3._plane import Plane, check_same
-from cottoncandy.backends.s3._pool import in_order
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 
 __all__ = ["S3Reader", "window_bytes"]
@@ -63,7 +63,10 @@ class S3Reader(ObjectReader):
         here = self._held(start, stop)
         if start < here:
             yield self._prefetched()[start:here]
-        yield from in_order(self._load, self._windows(here, stop), self._parallel(stop - here))
+        threads = self._parallel(stop - here)
+        yield from map_threads(
+            self._load, self._windows(here, stop), threads, ahead=threads, leave=True
+        )
 
     def read_into(self, out: memoryview, start: int = 0) -> None:
         stop = start + len(out)
@@ -78,7 +81,9 @@ class S3Reader(ObjectReader):
             self._load_into(target, window)
 
         try:
-            for _ in in_order(load, self._windows(here, stop), self._parallel(stop - here)):
+            threads = self._parallel(stop - here)
+            windows = self._windows(here, stop)
+            for _ in map_threads(load, windows, threads, ahead=threads, leave=True):
                 pass
         finally:
             target.close()

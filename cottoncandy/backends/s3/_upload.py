@@ -14,12 +14,12 @@ import botocore.exceptions as boto
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy._parallel import in_background, map_threads
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
 from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader
-from cottoncandy.backends.s3._pool import in_background, in_order
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 from cottoncandy.options import Settings
 
@@ -188,7 +188,8 @@ class MultipartUpload:
                     self._idle.notify_all()
 
         try:
-            done = list(in_order(counted, enumerate(parts, 1), threads))
+            numbered = enumerate(parts, 1)
+            done = list(map_threads(counted, numbered, threads, ahead=threads, leave=True))
             answer = self._complete(done, {"IfNoneMatch": "*"} if create else {})
         except BaseException:
             self._abort()
