@@ -207,6 +207,36 @@ def test_expired_credentials(fault_proxy: FaultProxy, moto_bucket: str, key: str
             request()
 
 
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_refused_credentials_are_told_at_once(
+    fault_proxy: FaultProxy, moto_bucket: str, code: str
+) -> None:
+    """A HEAD of the bucket says 403 whatever the reason, and has no body."""
+    server = fault_proxy.server
+    backend = S3Backend.connect(
+        ConnectionArguments(
+            moto_bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
+        )
+    )
+    fault_proxy.on("HEAD").answer(403)
+    rule = fault_proxy.on("GET").answer(403, code)
+    with pytest.raises(CredentialsError, match="key"):
+        backend.has_bucket(moto_bucket)
+    old = S3Backend.connect(
+        ConnectionArguments(
+            moto_bucket,
+            server.access_key,
+            server.secret_key,
+            server.endpoint_url,
+            Settings(signature_version="s3"),
+        )
+    )
+    assert old.has_bucket(moto_bucket)  # Ceph refuses version 2 for buckets, and takes objects
+    rule.remove()
+    fault_proxy.on("GET").answer(403, "AccessDenied")
+    assert backend.has_bucket(moto_bucket)
+
+
 @pytest.mark.parametrize("key", ["name", "odd//name"])
 def test_server_errors_are_not_missing_objects(
     fault_proxy: FaultProxy, moto_bucket: str, key: str

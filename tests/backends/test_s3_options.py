@@ -57,6 +57,23 @@ def test_unknown_option_names_the_nearest() -> None:
         connect(region_nam="x")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1]:9"])
+def test_no_bucket_before_an_address(host: str) -> None:
+    """As botocore, which takes the path then; obstore panics."""
+    backend = connect(
+        endpoint_url=f"http://{host}", config=Config(s3={"addressing_style": "virtual"})
+    )
+    assert backend._connection._address("bucket", "r") == (f"http://{host}", False)
+
+
+def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    backend = connect(endpoint_url=None)
+    assert backend.describe() == "bucket:bucket on the default S3 endpoint"  # no client for a repr
+    assert backend._connection.client.meta.region_name
+    assert backend.describe() == "bucket:bucket on http://127.0.0.1:9"
+
+
 def test_config_of_another_type() -> None:
     with pytest.raises(ConfigurationError, match=r"botocore\.config\.Config.*dict"):
         connect(config={"read_timeout": 3})
@@ -167,8 +184,9 @@ def test_endpoint_of_the_environment(
 
 
 def test_addressing_style() -> None:
-    backend = connect(config=Config(s3={"addressing_style": "virtual"}))
-    assert backend._connection._address("b", "us-east-1") == ("http://b.127.0.0.1:9", True)
+    style = Config(s3={"addressing_style": "virtual"})
+    backend = connect(endpoint_url="http://s3.example:9", config=style)
+    assert backend._connection._address("b", "us-east-1") == ("http://b.s3.example:9", True)
     assert connect()._connection._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
     on_aws = connect(endpoint_url=None, region_name="eu-central-1")._connection
     assert on_aws._address("b", "eu-central-1") == (

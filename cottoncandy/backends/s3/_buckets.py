@@ -11,7 +11,13 @@ import botocore.exceptions as boto
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
-from cottoncandy.exceptions import BucketExistsError, BucketNotFoundError, InvalidNameError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketExistsError,
+    BucketNotFoundError,
+    CredentialsError,
+    InvalidNameError,
+)
 
 __all__ = ["Buckets", "refuses_acls"]
 
@@ -57,11 +63,11 @@ class Buckets:
             return False
         except (boto.ClientError, boto.BotoCoreError) as exc:
             status = failure_of(exc).status
-            if status in (301, 403):
+            if status == 301:
                 return True
             if status == 404:
                 return False
-            if status == 400:
+            if status in (400, 403):
                 return self._explained(bucket)
             with translated(self._where(bucket)):
                 raise
@@ -69,12 +75,18 @@ class Buckets:
         return True
 
     def _explained(self, bucket: str) -> bool:
-        """Ask again where a HEAD was a "bad request": a bad name, or expired credentials."""
+        """Ask again where a HEAD was refused: it can't say whether the name or the keys are bad."""
         try:
             with translated(self._where(bucket)):
                 self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except (InvalidNameError, BucketNotFoundError):
             return False
+        except CredentialsError:
+            # Ceph takes signatures of version 2 for objects, and not for buckets.
+            if self._connection.options.signature_version in (None, "s3v4", "v4"):
+                raise
+        except AccessDeniedError:
+            pass  # it exists, and may be written to, or have public objects
         return True
 
     def create(self, bucket: str, acl: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import threading
@@ -121,6 +122,11 @@ class Connection:
             return self.options.endpoint_url
         url: str = self.client.meta.endpoint_url
         return url
+
+    @property
+    def known_endpoint(self) -> str | None:
+        """Address of the store; None where it takes a client to tell, and there is none yet."""
+        return self.endpoint if self.options.endpoint_url or "client" in self._made else None
 
     @property
     def on_aws(self) -> bool:
@@ -261,6 +267,8 @@ class Connection:
             style = "auto" if self.on_aws and self.options.endpoint_url is None else "path"
         # A certificate for *.s3.amazonaws.com covers no further dots.
         virtual = style == "virtual" or (style == "auto" and "." not in bucket and self.on_aws)
+        # As botocore has it: a name can't stand before an address.
+        virtual = virtual and not _is_address(urlsplit(endpoint).hostname or "")
         if virtual:
             scheme, _, rest = endpoint.partition("://")
             endpoint = f"{scheme}://{bucket}.{rest}"
@@ -353,3 +361,12 @@ class Connection:
     def facts(self, name: str) -> dict[Any, Any]:
         """Return a dictionary of this process for what was learned of the store under a name."""
         return self._once(("facts", name), dict)
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether a host is given by its IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
