@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
     from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
-    from cottoncandy.options import Settings
 
 __all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
 
@@ -18,7 +17,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _CONNECTION = """\
 bucket_name : str, optional
     Bucket to work in; it can be changed with ``cci.set_bucket``. Default: ``[basic]
-    default_bucket`` of the options. On the local backend, a directory.
+    default_bucket`` of the options. On the local backend, a directory. On Google Drive, a shared
+    drive or a folder at the top; default ``"My Drive"``, whatever the options say.
 ACCESS_KEY, SECRET_KEY : str, optional
     Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
     environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then whatever boto3 finds
@@ -134,13 +134,12 @@ def get_interface(
     """
     from cottoncandy.interfaces import DefaultInterface
 
-    settings = _settings()
     return DefaultInterface(
-        _bucket(bucket_name, settings),
+        bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation, settings),
+        force_bucket_creation=_creation(force_bucket_creation),
         verbose=verbose,
         backend=backend,
         **kwargs,
@@ -195,13 +194,12 @@ def get_encrypted_interface(
     """
     from cottoncandy.interfaces import EncryptedInterface
 
-    settings = _settings()
     return EncryptedInterface(
-        _bucket(bucket_name, settings),
+        bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation, settings),
+        force_bucket_creation=_creation(force_bucket_creation),
         verbose=verbose,
         backend=backend,
         encryption=encryption,
@@ -262,16 +260,7 @@ def get_browser(
     return interface.get_browser()
 
 
-def _settings() -> Settings:
+def _creation(given: bool | None) -> bool:
     from cottoncandy.options import Settings
 
-    return Settings.load()
-
-
-def _bucket(bucket_name: str | None, settings: Settings) -> str | None:
-    given = bucket_name and bucket_name != "False"
-    return bucket_name if given else settings.default_bucket
-
-
-def _creation(given: bool | None, settings: Settings) -> bool:
-    return settings.force_bucket_creation if given is None else given
+    return Settings.load().force_bucket_creation if given is None else given

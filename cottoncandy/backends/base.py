@@ -229,6 +229,10 @@ class Backend(ABC):
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
+    #: Whether ``[basic] default_bucket`` of the options is meant for this store too. False where a
+    #: store has a bucket of its own for those who name none.
+    uses_default_bucket: ClassVar[bool] = True
+
     #: Bucket that verbs use where none is given.
     bucket_name: str | None = None
 

@@ -60,9 +60,9 @@ class S3FSLike(BrowserObject):
 
         Returns
         -------
-        object : boto3 Object or ObjectInfo
-            boto3's ``Object`` on S3; on other stores what is known of the object: ``key``,
-            ``size``, ``last_modified``, ``e_tag``, ``metadata``.
+        object : boto3 Object, pydrive2 GoogleDriveFile or ObjectInfo
+            boto3's ``Object`` on S3, pydrive2's file on Google Drive; on other stores what is known
+            of the object: ``key``, ``size``, ``last_modified``, ``e_tag``, ``metadata``.
 
         Raises
         ------

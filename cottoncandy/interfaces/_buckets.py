@@ -105,21 +105,21 @@ class BucketMethods(ObjectAccess):
         self.backend_interface.bucket_name = bucket_name
 
     def get_bucket(self) -> Any:
-        """Get the current bucket as boto3's ``Bucket``.
+        """Get the client library's own bucket: boto3's ``Bucket``.
 
         Returns
         -------
-        bucket : boto3 Bucket
+        bucket : boto3 Bucket or pydrive2 GoogleDrive
 
         Raises
         ------
         UnsupportedOperationError
-            If the backend is not S3.
+            If the backend is neither S3 nor Google Drive.
         """
         return self.backend_interface.native_bucket()
 
     def get_object(self, object_name: str, bucket_name: str | None = None) -> Any:
-        """Get an object as boto3's ``Object``, whether it exists or not.
+        """Get the client library's own object: boto3's ``Object``, whether it exists or not.
 
         Parameters
         ----------
@@ -129,12 +129,14 @@ class BucketMethods(ObjectAccess):
 
         Returns
         -------
-        object : boto3 Object
+        object : boto3 Object or pydrive2 GoogleDriveFile
 
         Raises
         ------
         UnsupportedOperationError
-            If the backend is not S3.
+            If the backend is neither S3 nor Google Drive.
+        ObjectNotFoundError
+            If there is no such object on Google Drive.
         """
         return self.backend_interface.native_object(
             clean_object_name(object_name), bucket=bucket_name

@@ -60,17 +60,21 @@ class ObjectAccess(InterfaceObject):
         **kwargs: Any,
     ) -> None:
         settings = Settings.load()
+        store = backend_class(backend)
+        bucket = _given(bucket_name)
+        if bucket is None and store.uses_default_bucket:
+            bucket = settings.default_bucket
         self.backend = backend
         self.verbose = verbose
         arguments = ConnectionArguments(
-            bucket_name=_given(bucket_name),
+            bucket_name=bucket,
             access_key=_given(ACCESS_KEY),
             secret_key=_given(SECRET_KEY),
             endpoint_url=_given(url),
             settings=settings,
             extra=kwargs,
         )
-        self.backend_interface = backend_class(backend).connect(arguments)
+        self.backend_interface = store.connect(arguments)
         # Whoever needs a secret has it by now; an interface pickles, and keeps none it can spare.
         self.settings = settings.without_secrets()
         self._check_bucket(force_bucket_creation)

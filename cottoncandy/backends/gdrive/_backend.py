@@ -69,6 +69,7 @@ class GDriveBackend(Backend):
     """
 
     name: ClassVar[str] = "gdrive"
+    uses_default_bucket: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities] = Capabilities(
         trash=True, max_metadata_bytes=MAX_METADATA_BYTES, any_key=False
     )
