@@ -6,12 +6,15 @@ skipped with the reason; with ``COTTONCANDY_REQUIRE_SERVERS=1`` (set by ``.ci/ru
 
 from __future__ import annotations
 
+import base64
+import functools
+import importlib.util
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -21,6 +24,12 @@ from tests.servers import S3Server
 from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import FaultProxy
+from tests.thinning import mark_slow
+
+if TYPE_CHECKING:
+    from tests.servers.drive import DriveServer
+
+_AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
 _PRIVATE_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -35,8 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests that need the slowest server last, so that quick failures come first."""
+    mark_slow(items)
     items.sort(key=lambda item: "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ()))
 
 
@@ -112,20 +123,31 @@ def ceph_other_user(ceph_server: CephServer) -> S3Server:
     return ceph_server.other_user
 
 
+@pytest.fixture(scope="session")
+def drive_server() -> Iterator[DriveServer]:
+    """Google Drive on loopback. Tests that break it, or count its requests, make their own."""
+    if importlib.util.find_spec("pydrive2") is None:
+        _unavailable("pydrive2 is not installed (the extra gdrive)")
+    from tests.servers.drive import DriveServer
+
+    with DriveServer() as server:
+        yield server
+
+
 @pytest.fixture
 def moto_bucket(moto: S3Server) -> Iterator[str]:
     """An empty bucket on moto."""
-    name = moto.make_bucket()
+    name = moto.borrow_bucket()
     yield name
-    moto.remove_bucket(name)
+    moto.return_bucket(name)
 
 
 @pytest.fixture
 def ceph_bucket(ceph: S3Server) -> Iterator[str]:
     """An empty bucket on Ceph."""
-    name = ceph.make_bucket()
+    name = ceph.borrow_bucket()
     yield name
-    ceph.remove_bucket(name)
+    ceph.return_bucket(name)
 
 
 @pytest.fixture
@@ -157,6 +179,44 @@ def store(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = RIGS[request.param](request)
     yield rig
     rig.close()
+
+
+@pytest.fixture(scope="session")
+def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key in PEM, made once."""
+    from cottoncandy.encryption import generate_key_pair
+
+    path = tmp_path_factory.mktemp("keys") / "private.pem"
+    generate_key_pair(path, bits=2048)
+    return path
+
+
+@pytest.fixture(params=["plain", "AES", "RSA"])
+def encryption(request: pytest.FixtureRequest) -> str:
+    """How the interface keeps bodies."""
+    return request.param
+
+
+@pytest.fixture
+def make_factory(request: pytest.FixtureRequest) -> Callable[[str], Callable[..., Any]]:
+    """Return what builds interfaces that keep bodies "plain", or by "AES" or "RSA"."""
+    import cottoncandy
+
+    def make(encryption: str) -> Callable[..., Any]:
+        if encryption == "plain":
+            return cottoncandy.get_interface
+        key = _AES_KEY if encryption == "AES" else request.getfixturevalue("rsa_key")
+        return functools.partial(
+            cottoncandy.get_encrypted_interface, encryption=encryption, encryptionKey=key
+        )
+
+    return make
+
+
+@pytest.fixture
+def factory(encryption: str, make_factory: Callable[[str], Any]) -> Any:
+    """What builds interfaces of that kind."""
+    return make_factory(encryption)
 
 
 @pytest.fixture(scope="session")

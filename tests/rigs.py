@@ -255,7 +255,7 @@ class S3Rig(Rig):
         return self.server.interface_arguments()
 
     def fresh_bucket(self) -> str:
-        name = self.server.make_bucket()
+        name = self.server.borrow_bucket()
         self._names.append(name)
         return name
 
@@ -289,8 +289,7 @@ class S3Rig(Rig):
 
     def close(self) -> None:
         for name in self._names:
-            self.server.remove_bucket(name)
-        self.client.close()
+            self.server.return_bucket(name)
 
 
 class MotoRig(S3Rig):
@@ -301,10 +300,19 @@ class CephRig(S3Rig):
     name = "ceph"
 
 
+def _drive(request: pytest.FixtureRequest) -> Rig:
+    # The fixture comes first: it says so where the client library is missing.
+    server = request.getfixturevalue("drive_server")
+    from tests.servers.drive.rig import DriveRig
+
+    return DriveRig(server, request.getfixturevalue("tmp_path") / "drive")
+
+
 #: Name of a rig -> how to build it for the test that asks. Servers start when first needed.
 RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
     "local": lambda request: LocalRig(request.getfixturevalue("tmp_path") / "stores"),
     "memory": lambda request: MemoryRig(),
     "moto": lambda request: MotoRig(request.getfixturevalue("moto")),
     "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
+    "gdrive": _drive,
 }

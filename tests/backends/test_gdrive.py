@@ -45,9 +45,6 @@ from tests.servers.drive.query import parse_query
 from tests.servers.drive.rig import DriveRig
 from tests.servers.drive.store import FOLDER
 
-# oauth2client, which is no longer maintained, on Python 3.12 and later.
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.*utc:DeprecationWarning")
-
 CHUNK = 512 * 1024
 
 

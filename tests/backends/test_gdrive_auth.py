@@ -25,9 +25,6 @@ from cottoncandy.exceptions import ConfigurationError, CredentialsError, Missing
 from tests.servers.drive import DriveServer
 from tests.servers.drive.rig import DriveRig, write_credentials, write_secrets
 
-# oauth2client, which is no longer maintained, on Python 3.12 and later.
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.*utc:DeprecationWarning")
-
 PAST = "2020-01-01T00:00:00Z"
 
 

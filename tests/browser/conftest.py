@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig
+from tests.browser.places import PLACES
+from tests.rigs import RIGS, MemoryRig, Rig
 
 
 @pytest.fixture
@@ -19,10 +20,21 @@ def memory() -> Iterator[MemoryRig]:
     rig.close()
 
 
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, str]]:
+    """A store, and how the interface keeps bodies there."""
+    store, encryption = request.param
+    rig = RIGS[store](request)
+    yield rig, encryption
+    rig.close()
+
+
 @pytest.fixture
-def cci(memory: MemoryRig) -> Any:
+def cci(place: tuple[Rig, str], make_factory: Any) -> Any:
     """An interface over a small project, and a backend that counts."""
-    cci = memory.interface()
+    store, encryption = place
+    factory = make_factory(encryption)
+    cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
     for subject in ("sub01", "sub02"):
         for model in ("result_model01", "result_model02", "result_model03"):
             cci.upload_raw_array(

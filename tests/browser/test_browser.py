@@ -27,6 +27,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
+from tests.browser.places import unencrypted
 from tests.rigs import MemoryRig, Rig
 
 GROUP = "sub01_awesome_analysis_DOT_grp"
@@ -90,7 +91,9 @@ def test_loading_a_group_needs_a_key(cci: Any, capsys: pytest.CaptureFixture[str
     )
 
 
-def test_calling_gives_the_object(cci: Any) -> None:
+def test_calling_gives_the_object(memory: MemoryRig) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("sweet_project/mean", np.arange(3), author="me")
     browser = cci.get_browser()
     found = browser.sweet_project.mean()
     assert isinstance(found, ObjectInfo)
@@ -316,6 +319,7 @@ def test_datasets(cci: Any) -> None:
             np.array(dataset, copy=False)
 
 
+@unencrypted
 def test_slices_fetch_what_they_need(cci: Any) -> None:
     dataset = cci.get_browser()[f"sweet_project/{'sub01_awesome_analysis.grp'}/result_model01"]
     counting = cci.backend_interface
@@ -382,13 +386,23 @@ def test_cloud2dataset(cci: Any) -> None:
     assert group.visititems(lambda name, node: name if "r2" in name else None) == "fit/r2"
 
 
-def test_on_every_store(store: Rig) -> None:
-    store.raw_put("b/a.grp/x", b"xyz")
-    store.raw_put("b/c", b"c")
-    browser = store.interface().get_browser()
+def test_on_every_store(store: Rig, factory: Any) -> None:
+    cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
+    cci.upload_object("b/a.grp/x", b"xyz")
+    cci.upload_raw_array("b/c", np.arange(12.0).reshape(3, 4), compression=False)
+    browser = cci.get_browser()
     assert browser.b.keys() == ["a.grp", "c"]
     assert browser.b.a_DOT_grp.x.load() == b"xyz"
-    assert browser.b.c().key == "b/c"
+    assert dir(browser.b) == ["a_DOT_grp", "c"]
+    np.testing.assert_array_equal(browser.b.c[1:, ::2], np.arange(12.0).reshape(3, 4)[1:, ::2])
+    assert "shape=(3,4)" in repr(browser.b.c).replace(" ", "")
+    assert browser.b.c.preview().data.startswith(b"\x89PNG")
+    called = browser.b.c()
+    if store.name == "gdrive":
+        assert called["title"] == "c"
+        called.auth.thread_local.http.close()  # pydrive2 leaves its connection open
+    else:
+        assert called.key == "b/c"
     assert browser.b._glob() == ["b/a.grp/x", "b/c"]
     assert "a.grp" in browser._repr_html_()
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+import cottoncandy
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
     BucketNotFoundError,
     InvalidArgumentError,
     InvalidNameError,
+    ObjectNotFoundError,
     UnsupportedOperationError,
 )
 
@@ -60,7 +62,7 @@ def test_choosing(store: Any) -> None:
     assert cci.bucket_name == other
 
 
-@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+@pytest.mark.parametrize("store", ["moto", "ceph", "gdrive"], indirect=True)
 def test_a_bucket_that_is_not_there(store: Any) -> None:
     missing = new_name(store)
     with pytest.raises(BucketNotFoundError, match="force_bucket_creation"):
@@ -81,6 +83,35 @@ def test_without_a_bucket(store: Any) -> None:
     cci.set_bucket(store.bucket)
     cci.upload_object("object", b"body")
     assert store.raw_get("object").body == b"body"
+
+
+def test_the_default_bucket(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COTTONCANDY_BASIC_DEFAULT_BUCKET", store.bucket)
+    for nothing in (None, "", False):
+        cci = cottoncandy.get_interface(
+            nothing, verbose=False, backend=store.backend_name, **store.connection()
+        )
+        # Drive has a bucket of its own for those who name none; the option is about S3 there.
+        own = not type(cci.backend_interface).uses_default_bucket
+        assert cci.bucket_name == ("My Drive" if own else store.bucket)
+        assert cci.backend_interface.has_bucket(cci.bucket_name)
+
+
+@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
+def test_drive_is_not_upset_by_a_default_bucket_on_s3(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTTONCANDY_BASIC_DEFAULT_BUCKET", "a-bucket-on-s3")
+    for factory, options in (
+        (cottoncandy.get_interface, {}),
+        (cottoncandy.get_encrypted_interface, {"encryptionKey": bytes(32)}),
+    ):
+        cci = factory(verbose=False, backend="gdrive", **options, **store.connection())
+        assert cci.bucket_name == "My Drive"
+        cci.upload_object(f"{store.bucket}/object", b"body")
+        assert cci.download_object(f"{store.bucket}/object") == b"body"
+    browser = cottoncandy.get_browser(backend="gdrive", **store.connection())
+    assert store.bucket in browser
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
@@ -155,15 +186,33 @@ def test_greeting(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("store", ["local", "memory"], indirect=True)
+def test_no_client_objects(store: Any) -> None:
+    cci = store.interface()
+    store.raw_put("branch/object", b"body")
+    with pytest.raises(UnsupportedOperationError, match="get_objects"):
+        cci.get_bucket()
+    with pytest.raises(UnsupportedOperationError, match="download_object"):
+        cci.get_object("branch/object")
+
+
+@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
+def test_client_objects_of_drive(store: Any) -> None:
+    cci = store.interface()
+    store.raw_put("branch/object", b"body")
+    native = cci.get_object("/branch//object")
+    assert native["title"] == "object"
+    query = {"q": f"'{native['parents'][0]['id']}' in parents"}
+    assert [file["title"] for file in cci.get_bucket().ListFile(query).GetList()] == ["object"]
+    native.auth.thread_local.http.close()  # pydrive2 leaves its connection open
+    with pytest.raises(ObjectNotFoundError):
+        cci.get_object("nothing")
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
 def test_client_objects(store: Any) -> None:
     cci = store.interface()
     store.raw_put("branch/object", b"body")
-    if store.backend_name != "s3":
-        with pytest.raises(UnsupportedOperationError, match="get_objects"):
-            cci.get_bucket()
-        with pytest.raises(UnsupportedOperationError, match="download_object"):
-            cci.get_object("branch/object")
-        return
     bucket = cci.get_bucket()
     assert [ob.key for ob in bucket.objects.all()] == ["branch/object"]
     native = cci.get_object("/branch//object")

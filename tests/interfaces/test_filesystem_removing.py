@@ -157,7 +157,18 @@ def test_trash_where_there_is_one(memory: MemoryRig) -> None:
     assert asked == [False, False, True]
 
 
-@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
+def test_the_trash_of_drive(fs: Any, store: Any) -> None:
+    file = store.raw_file("data/exp/a")
+    fs.rm("data/exp", recursive=True, delete=False)
+    assert store.raw_keys("data/exp/") == []
+    assert store.server.store.files[file.id].explicitly_trashed
+    gone = store.raw_file("top")
+    fs.rm("top", delete=True)
+    assert gone.id not in store.server.store.files
+
+
+@pytest.mark.parametrize("store", ["moto", "ceph", "gdrive"], indirect=True)
 def test_owner(store: Rig) -> None:
     store.raw_put("mine", b"")
     assert store.interface().get_object_owner("/mine")["ID"]

@@ -79,8 +79,19 @@ class S3Server:
     def client(self, **config: Any) -> S3Client:
         """Return a plain boto3 client, to look behind the library's back.
 
-        ``config`` goes to botocore's ``Config``.
+        ``config`` goes to botocore's ``Config``. Without it, all get the same client: making one
+        takes longer than most tests.
         """
+        if config:
+            return self._make_client(config)
+        with _SHARED.lock:
+            if self not in _SHARED.clients:
+                _SHARED.clients[self] = self._make_client({})
+                events = _SHARED.clients[self].meta.events
+                events.register("provide-client-params.s3", _SHARED.note_settings)
+            return _SHARED.clients[self]
+
+    def _make_client(self, config: Mapping[str, Any]) -> S3Client:
         from botocore.config import Config
 
         options: dict[str, Any] = {
@@ -102,9 +113,7 @@ class S3Server:
     def make_bucket(self, prefix: str = "test") -> str:
         """Make a bucket with a name of its own, and return the name."""
         name = f"{prefix}-{os.getpid()}-{next(_COUNTER)}"
-        client = self.client()
-        client.create_bucket(Bucket=name)
-        client.close()
+        self.client().create_bucket(Bucket=name)
         return name
 
     def remove_bucket(self, name: str) -> None:
@@ -113,7 +122,27 @@ class S3Server:
         with contextlib.suppress(client.exceptions.NoSuchBucket):
             self._empty(client, name)
             client.delete_bucket(Bucket=name)
-        client.close()
+
+    def borrow_bucket(self) -> str:
+        """Return an empty bucket, which somebody may have used before: making one is slow."""
+        with _SHARED.lock:
+            idle = _SHARED.idle.setdefault(self, [])
+            if idle:
+                return idle.pop()
+        return self.make_bucket()
+
+    def return_bucket(self, name: str) -> None:
+        """Empty a borrowed bucket for whoever comes next; one with other settings is removed."""
+        if name in _SHARED.changed:
+            self.remove_bucket(name)
+            return
+        client = self.client()
+        try:
+            self._empty(client, name)
+        except client.exceptions.NoSuchBucket:
+            return
+        with _SHARED.lock:
+            _SHARED.idle.setdefault(self, []).append(name)
 
     @staticmethod
     def _empty(client: S3Client, name: str) -> None:
@@ -132,6 +161,24 @@ class S3Server:
                 client.abort_multipart_upload(
                     Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
+
+
+class _Shared:
+    """What the tests of one process share: clients, and buckets that nobody uses now."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.clients: dict[S3Server, S3Client] = {}
+        self.idle: dict[S3Server, list[str]] = {}
+        self.changed: set[str] = set()
+
+    def note_settings(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        """Remember the buckets that are no longer as they were made (versions, ACLs, ...)."""
+        if model.name.startswith("PutBucket"):
+            self.changed.add(params["Bucket"])
+
+
+_SHARED = _Shared()
 
 
 @functools.cache

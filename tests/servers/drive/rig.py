@@ -62,6 +62,8 @@ class DriveRig(Rig):
     def __init__(self, server: DriveServer, directory: Path) -> None:
         self.server = server
         self.directory = directory
+        self._names: list[str] = []
+        directory.mkdir(exist_ok=True)
         self.secrets = write_secrets(server, directory / "client_secrets.json")
         self.credentials = write_credentials(server, directory / "credentials.txt")
         super().__init__()
@@ -76,6 +78,7 @@ class DriveRig(Rig):
     def fresh_bucket(self) -> str:
         name = f"drive-{next(_COUNTER)}"
         self._folder(self.server.store.root_id, name)
+        self._names.append(name)
         return name
 
     def raw_put(
@@ -145,7 +148,12 @@ class DriveRig(Rig):
             self.server.store.delete(self.raw_file(key, bucket))
 
     def close(self) -> None:
-        """Do nothing: the server goes with the test."""
+        store = self.server.store
+        with store.lock:
+            for folder in store.children(store.root_id):
+                if folder.title in self._names:  # in the trash too
+                    store.delete(folder)
+        self.server.forget()
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -1,0 +1,42 @@
+"""What the quick run leaves to the slow one (``pytest -m slow``).
+
+Tests of interfaces run over every store, plain and encrypted in two ways, many with values of their
+own (dtypes, layouts, codecs, ...) besides. In memory and in a directory all of that is quick. A
+server is asked less, by three rules:
+
+- Values: the first of them. What an array's dtype does to its bytes does not depend on the server.
+- Encryption: plain and AES. RSA differs from AES by one entry of metadata.
+- Tests marked ``everywhere`` are excepted: they are about what servers might do differently.
+
+Nothing is left out for good: the rest is marked ``slow``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+__all__ = ["mark_slow"]
+
+_DIRECTORIES = {"interfaces", "browser"}
+_QUICK_STORES = {"memory", "local"}
+_QUICK_ENCRYPTIONS = {None, "plain", "AES"}
+
+
+def mark_slow(items: Iterable[pytest.Item]) -> None:
+    """Mark the tests that the quick run leaves out."""
+    first: dict[tuple[object, ...], list[object]] = {}
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or item.path.parent.name not in _DIRECTORIES:
+            continue
+        values = dict(callspec.params)
+        store, encryption = values.pop("store", None), values.pop("encryption", None)
+        if store is None or store in _QUICK_STORES or item.get_closest_marker("everywhere"):
+            continue
+        test = (item.path, getattr(item, "originalname", None), store, encryption)
+        chosen = first.setdefault(test, [callspec.indices[name] for name in values])
+        is_first = chosen == [callspec.indices[name] for name in values]
+        if encryption not in _QUICK_ENCRYPTIONS or not is_first:
+            item.add_marker(pytest.mark.slow)
