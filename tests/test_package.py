@@ -21,6 +21,7 @@ import cottoncandy
 from cottoncandy import _version
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from tests.environments import ORIGINAL_ENVIRONMENT
+from tests.rigs import RIGS
 from tests.servers import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -312,6 +313,35 @@ def test_the_quickstart_runs_on_s3_and_leaves_nothing(
     cci = cottoncandy.get_interface(bucket, **moto.interface_arguments(), verbose=False)
     assert cci.get_objects() == []
     moto.remove_bucket(bucket)
+
+
+def test_the_drive_example_runs_and_leaves_nothing(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("drive_server")
+    rig = RIGS["gdrive"](request)
+    command = [sys.executable, "-W", "error"]
+    # The login's library on Python 3.12 and later.
+    command += ["-W", "ignore:datetime.datetime.utc:DeprecationWarning"]
+    command += [str(ROOT / "examples" / "gdrive.py"), "--endpoint-url", server.url]
+    command += ["--secrets", str(rig.secrets), "--credentials", str(rig.credentials)]
+    for bucket in ([], ["--bucket", rig.bucket]):
+        result = subprocess.run(
+            [*command, *bucket],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        subjects = list(dict.fromkeys(line.partition(":")[0] for line in lines))
+        assert subjects == [
+            "numpy", "dask", "sparse", "dict", "glob", "ls", "browser", "mv", "rm", "AES",
+            "deleting 12 objects...", "gdrive",
+        ]  # fmt: skip
+        assert lines[-1] == "gdrive: ok"
+        assert rig.raw_keys() == []
+        titles = [file.title for file in server.store.files.values() if not file.trashed]
+        assert not [title for title in titles if title.startswith("cottoncandy-example")]
+    rig.close()
 
 
 # -- the wheel -----------------------------------------------------------------------------------
