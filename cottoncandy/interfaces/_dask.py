@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["DaskArrayMethods"]
+
+#: Metadata name that tells uploads apart. Those of one second, with chunks of the same shapes, have
+#: the same ETag and date on S3, and dask takes arrays of one name for the same.
+_UPLOAD_ID = "cc-upload-id"
 
 
 class DaskArrayMethods(RawArrayMethods, ManifestMethods):
@@ -86,10 +91,12 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         root = clean_object_name(object_name)
         if not isinstance(arr, np.ndarray):
             arr = _array_like(arr)
-        dtypes.check(arr.dtype)
         if isinstance(arr, np.ndarray):
             arr = raw.check_array(arr)
-        if not isinstance(arr, np.ndarray):
+        else:
+            dtypes.check(arr.dtype)
+            if isinstance(getattr(arr, "_meta", None), np.ma.MaskedArray):
+                raw.check_array(arr._meta)  # its error, before anything is computed or replaced
             arr = _without_empty_chunks(arr)
         chunks = self._chunk_lengths(arr, axis, buffersize)
         manifest = chunked.Manifest.of(
@@ -105,8 +112,9 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
                 self._upload_slices(arr, manifest, self._threads(threads), options)
             else:
                 _upload_blocks(self, arr, manifest, options)
+            described = {**metakwargs, _UPLOAD_ID: uuid4().hex}
             return self.upload_json(
-                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **metakwargs
+                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **described
             )
 
     def download_dask_array(
@@ -164,7 +172,8 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         root = clean_object_name(object_name)
         with self._open(pathjoin(root, MANIFEST)) as reader:
             manifest = chunked.Manifest.from_json(read_json(reader), object_name=root)
-            version = (reader.info.etag, str(reader.info.modified))
+            uploaded = reader.metadata.get(_UPLOAD_ID)
+            version = (reader.info.etag, str(reader.info.modified), uploaded)
         token = tokenize(repr(self), root, version, manifest.to_json())
         name = f"{dask_name}-{token}"
         source = f"{dask_name}-source-{token}"

@@ -49,6 +49,13 @@ def test_layouts(cci: Any, layout: str) -> None:
     assert_equal(cci.download_dask_array("array"), array)
 
 
+def test_a_masked_dask_array_replaces_nothing(cci: Any) -> None:
+    cci.upload_dask_array("array", np.arange(4))
+    with pytest.raises(UnsupportedDtypeError, match="masked"):
+        cci.upload_dask_array("array", da.ma.masked_equal(da.arange(4, chunks=2), 2))
+    assert_equal(cci.download_dask_array("array"), np.arange(4))
+
+
 @pytest.mark.parametrize("chunks", [(2, 3), ((1, 4), (5, 1)), (5, 6), (1, 1)], ids=str)
 def test_dask_arrays_keep_their_chunks(cci: Any, chunks: Any) -> None:
     array = sample("<i2", (5, 6))
