@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     MetadataError,
     ObjectNotFoundError,
+    UnsupportedDtypeError,
 )
 from cottoncandy.formats import raw
 from cottoncandy.interfaces._buckets import BucketMethods
@@ -69,7 +70,8 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         InvalidNameError
             If a key is no text; nothing is sent.
         InvalidArgumentError
-            If two leaves would have the same name; nothing is sent.
+            If it is no dictionary, or two leaves would have the same name, or one would lie below
+            another (``{'a/b': ..., 'a': ...}``); nothing is sent.
 
         Examples
         --------
@@ -82,11 +84,20 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
         leaves: dict[str, Array] = {}
+        if not isinstance(array_dict, Mapping):
+            raise InvalidArgumentError(
+                f"dict2cloud takes a dictionary of arrays, and a {type(array_dict).__name__} was "
+                f"given: use upload_raw_array for one array"
+            )
         for name, leaf in _leaves(clean_object_name(object_name), array_dict):
             if clean_object_name(name) in leaves:
                 raise InvalidArgumentError(f"two arrays of the dictionary are both named '{name}'")
-            array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
-            leaves[clean_object_name(name)] = raw.check_array(array)
+            leaves[clean_object_name(name)] = _array_of(leaf, name)
+        for name, above in _shadows(leaves):
+            raise InvalidArgumentError(
+                f"'{name}' of the dictionary lies below '{above}', which is an array itself: "
+                f"cloud2dict could not return both"
+            )
 
         def upload(item: tuple[str, Array]) -> None:
             self.upload_raw_array(item[0], item[1], acl=acl, threads=inner, **metadata)
@@ -148,7 +159,7 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
             try:
                 return self.download_raw_array(name, threads=inner)
             except MetadataError as exc:
-                _log.warning("left out of the dictionary: %s", exc)
+                _log.warning("None in the dictionary: %s", exc)
                 return None
 
         workers = self._bulk_threads(threads)
@@ -210,7 +221,10 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
             yield info
         if missing:
             raise ObjectNotFoundError(
-                f"nothing found under '{root}' in bucket '{self.bucket_name}'"
+                f"'{root}' in bucket '{self.bucket_name}' is one object, and nothing is below it: "
+                f"use download_raw_array"
+                if root and self.backend_interface.exists(root)
+                else f"nothing found under '{root}' in bucket '{self.bucket_name}'"
             )
 
     def _counting_bar(self, label: str, total: int) -> Progress:
@@ -236,17 +250,35 @@ def _leaves(name: str, branch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _without_shadows(found: Mapping[str, ObjectInfo]) -> list[str]:
     """Return the names that fit into nested dictionaries: an object hides what lies below it."""
+    hidden = dict(_shadows(found))
     names = []
     for name in found:
-        steps = name.split(SEPARATOR)
-        above = (SEPARATOR.join(steps[:depth]) for depth in range(1, len(steps)))
-        hidden = next((prefix for prefix in above if prefix in found), None)
         if name.endswith(SEPARATOR):
             _log.warning("left out of the dictionary: '%s' is a directory mark", name)
-        elif hidden is not None:
+        elif name in hidden:
             _log.warning(
-                "left out of the dictionary: '%s' lies below the object '%s'", name, hidden
+                "left out of the dictionary: '%s' lies below the object '%s'", name, hidden[name]
             )
         else:
             names.append(name)
     return names
+
+
+def _shadows(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the names that lie below others, with the highest of those."""
+    for name in names:
+        steps = name.split(SEPARATOR)
+        above = (SEPARATOR.join(steps[:depth]) for depth in range(1, len(steps)))
+        found = next((prefix for prefix in above if prefix in names), None)
+        if found is not None:
+            yield name, found
+
+
+def _array_of(leaf: Any, name: str) -> Array:
+    """Return the array of a leaf; an error says which leaf it was."""
+    try:
+        return raw.check_array(leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf))
+    except UnsupportedDtypeError as exc:
+        raise UnsupportedDtypeError(f"'{name}' of the dictionary: {exc}") from exc
+    except ValueError as exc:  # lists of lists of different lengths
+        raise UnsupportedDtypeError(f"'{name}' of the dictionary is no array: {exc}") from exc

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy.exceptions import InvalidArgumentError, InvalidNameError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    UnsupportedDtypeError,
+)
 from tests.interfaces.arrays import assert_same, sample
 
 NESTED = {
@@ -96,6 +101,34 @@ def test_two_leaves_of_one_name(cci: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="d/a/b"):
         cci.dict2cloud("d", {"a": {"b": np.arange(3)}, "a/b": np.arange(4)})
     assert not cci.exists_object("d/a/b")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_leaf_below_another(cci: Any, order: int) -> None:
+    """The store may take both, and cloud2dict can't return them."""
+    leaves = [("a", np.arange(3)), ("a/b", np.arange(4))]
+    with pytest.raises(InvalidArgumentError, match=r"'d/a/b'.*'d/a'"):
+        cci.dict2cloud("d", dict(leaves[::order]))
+    assert cci.glob("d/*") == []
+
+
+@pytest.mark.parametrize("leaf", [None, {1, 2}, np.ma.masked_array([1]), [[1], [1, 2]]], ids=repr)
+def test_errors_name_the_leaf(cci: Any, leaf: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match="'d/group/bad'"):
+        cci.dict2cloud("d", {"good": np.arange(3), "group": {"bad": leaf}})
+    assert cci.glob("d/*") == []
+
+
+@pytest.mark.parametrize("value", [[np.arange(3)], np.arange(3), None], ids=repr)
+def test_what_is_no_dictionary(cci: Any, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=type(value).__name__):
+        cci.dict2cloud("d", value)
+
+
+def test_one_object_is_no_dictionary(cci: Any) -> None:
+    cci.upload_raw_array("d", np.arange(3))
+    with pytest.raises(ObjectNotFoundError, match=r"'d'.*download_raw_array"):
+        cci.cloud2dict("d")
 
 
 def test_an_object_that_is_also_a_branch(store: Any, caplog: pytest.LogCaptureFixture) -> None:
