@@ -15,7 +15,12 @@ from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import clean_object_name
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import ObjectReader
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MetadataError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    UnsupportedDtypeError,
+)
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
 from cottoncandy.interfaces._core import ObjectAccess
@@ -199,7 +204,8 @@ class RawArrayMethods(ObjectAccess):
         Raises
         ------
         UnsupportedDtypeError
-            If the elements are Python objects, or the array is masked; nothing is sent.
+            If the elements are Python objects, the array is masked, or ``.npy`` has no word for
+            the dtype (``bfloat16``); nothing is sent.
 
         See Also
         --------
@@ -211,8 +217,10 @@ class RawArrayMethods(ObjectAccess):
         """
         if not isinstance(array, np.ndarray):
             array = np.asarray(array)
+        array = raw.check_array(array)
+        _check_npy(array.dtype)
         file = io.BytesIO()
-        np.save(file, raw.check_array(array), allow_pickle=False)
+        np.save(file, array, allow_pickle=False)
         return self._put(
             object_name, Body.of(file.getbuffer()), metadata=metadata, acl=acl, threads=threads
         )
@@ -301,3 +309,13 @@ def array_header(reader: ObjectReader) -> raw.RawArrayHeader:
     return raw.RawArrayHeader.from_metadata(
         reader.metadata, reader.size, object_name=reader.info.key
     )
+
+
+def _check_npy(dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that would come back from a ``.npy`` file as another one."""
+    try:
+        kept = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) == dtype
+    except ValueError:  # overlapping fields
+        kept = False
+    if not kept:
+        raise UnsupportedDtypeError(f".npy files do not keep dtype {dtype}: use upload_raw_array")

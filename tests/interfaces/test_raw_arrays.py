@@ -192,6 +192,15 @@ def test_npy(cci: Any) -> None:
         assert result.shape == array.shape
 
 
+def test_dtypes_that_npy_does_not_keep(cci: Any) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    overlapping = np.dtype({"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]})
+    for array in (np.arange(6).astype(ml_dtypes.bfloat16), np.zeros(2, overlapping)):
+        with pytest.raises(UnsupportedDtypeError, match="upload_raw_array"):
+            cci.upload_npy_array("array.npy", array)
+        assert not cci.exists_object("array.npy")
+
+
 def test_what_is_no_npy(cci: Any) -> None:
     for body in (b"", b"\x93NUMPY", b"nonsense" * 10):
         cci.upload_object("object", body)
