@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gc
 import importlib.util
 import os
 import shutil
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests that need the slowest server last, so that quick failures come first."""
     mark_slow(items)
     items.sort(key=lambda item: "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests out of every garbage collection from here on."""
+    gc.collect()
+    gc.freeze()
 
 
 def _unavailable(reason: str) -> NoReturn:

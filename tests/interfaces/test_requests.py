@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from botocore.config import Config
 
 import cottoncandy
 from tests.interfaces.arrays import assert_same
@@ -153,8 +154,14 @@ def test_a_busy_server_is_asked_again(cci: Any, proxy: FaultProxy) -> None:
 @pytest.mark.parametrize("size", [1000, 20 * MiB], ids=["small", "large"])
 @pytest.mark.parametrize("compression", [False, "gzip"], ids=["raw", "gzip"])
 def test_a_body_that_is_cut_or_changed(
-    cci: Any, proxy: FaultProxy, size: int, compression: Any
+    proxy: FaultProxy, moto_bucket: str, size: int, compression: Any
 ) -> None:
+    cci = cottoncandy.get_interface(
+        moto_bucket,
+        verbose=False,
+        config=Config(retries={"max_attempts": 1}),  # the waits between many would be long
+        **proxy.server.interface_arguments(),
+    )
     array = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
     cci.upload_raw_array("array", array, compression=compression)
     for damage in (
