@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
+import secrets
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +56,8 @@ class _Bucket:
 
 _BUCKETS: dict[str, _Bucket] = {}
 _LOCK = threading.RLock()
-_PROCESS = os.getpid()
+#: Tells processes apart, on all machines; a fork has the buckets that were there, so it keeps it.
+_PROCESS = secrets.token_hex(8)
 
 
 class _MemoryReader(ObjectReader):
@@ -78,8 +79,9 @@ class MemoryBackend(Backend):
 
     name: ClassVar[str] = "memory"
 
-    def __init__(self, bucket_name: str | None = None) -> None:
+    def __init__(self, bucket_name: str | None = None, process: str = _PROCESS) -> None:
         self.bucket_name = bucket_name
+        self._process = process
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -93,7 +95,8 @@ class MemoryBackend(Backend):
         return cls(arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self.bucket_name, _PROCESS)
+        # Only its use is refused elsewhere: an error in here would end a worker, not a task.
+        return type(self), (self.bucket_name, self._process)
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -195,16 +198,19 @@ class MemoryBackend(Backend):
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
+        self._check_process()
         with _LOCK:
             found = [BucketInfo(name, held.created) for name, held in sorted(_BUCKETS.items())]
         return iter(found)
 
     def has_bucket(self, bucket: str) -> bool:
+        self._check_process()
         return bucket in _BUCKETS
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
         if not bucket:
             raise InvalidNameError("a bucket needs a name")
+        self._check_process()
         with _LOCK:
             if bucket in _BUCKETS:
                 raise BucketExistsError(f"bucket '{bucket}' exists already")
@@ -221,7 +227,15 @@ class MemoryBackend(Backend):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _check_process(self) -> None:
+        if self._process != _PROCESS:
+            raise UnsupportedOperationError(
+                "an interface on the memory backend cannot travel to another process, because its "
+                "objects do not; use backend='local' for work in several processes"
+            )
+
     def _open(self, bucket: str) -> _Bucket:
+        self._check_process()
         try:
             return _BUCKETS[bucket]
         except KeyError:
@@ -280,15 +294,6 @@ class MemoryBackend(Backend):
                     # 0xff is in no UTF-8 text, so this is behind all that starts with the group.
                     position = bisect_left(order, group + b"\xff", position)
         return page, None
-
-
-def _unpickle(bucket_name: str | None, process: int) -> MemoryBackend:
-    if process != _PROCESS:
-        raise UnsupportedOperationError(
-            "an interface on the memory backend cannot travel to another process, because its "
-            "objects do not; use backend='local' for work in several processes"
-        )
-    return MemoryBackend(bucket_name)
 
 
 def _encode(key: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from cottoncandy._body import Body
@@ -173,9 +173,9 @@ class ObjectAccess(InterfaceObject):
     def _threads(self, threads: int) -> int:
         if isinstance(threads, DefaultInt):
             return self.settings.threads
-        if threads < 1:
-            raise InvalidArgumentError(f"threads is a number from 1 on, and {threads} was given")
-        return threads
+        if not isinstance(threads, Integral) or threads < 1:
+            raise InvalidArgumentError(f"threads is a number from 1 on, and {threads!r} was given")
+        return int(threads)
 
     def _bulk_threads(self, threads: int) -> int:
         """Return how many small objects travel at once; more than 4 where nobody chose."""

@@ -231,9 +231,10 @@ def test_extra_args_that_would_be_ignored_are_refused(cci: Any, tmp_path: Path) 
         cci.upload_from_file(source, "object", ExtraArgs={"StorageClass": "GLACIER"})
 
 
-def test_threads_are_checked(cci: Any) -> None:
+@pytest.mark.parametrize("threads", [0, "4", None, 1.5], ids=repr)
+def test_threads_are_checked(cci: Any, threads: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="threads"):
-        cci.upload_object("object", b"body", threads=0)
+        cci.upload_object("object", b"body", threads=threads)
 
 
 def test_interfaces_pickle(store: Any, cci: Any) -> None:

@@ -1,0 +1,47 @@
+"""What only the memory backend does: it stays in its process."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy.backends.memory import MemoryBackend
+
+_ELSEWHERE = """
+import pickle, sys
+from cottoncandy.exceptions import UnsupportedOperationError
+backend = pickle.load(sys.stdin.buffer)
+calls = [
+    lambda: backend.get("name"),
+    lambda: list(backend.scan()),
+    lambda: backend.has_bucket("stays"),
+    lambda: backend.list_buckets(),
+    lambda: backend.create_bucket("other"),
+]
+for call in calls:
+    try:
+        call()
+    except UnsupportedOperationError as error:
+        assert "another process" in str(error)
+    else:
+        raise SystemExit("it answered")
+sys.stdout.buffer.write(pickle.dumps(backend))
+"""
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_use_elsewhere_is_refused_and_not_the_pickle(hops: int) -> None:
+    """A pickle that cannot be loaded ends a worker of dask, and its scheduler waits for ever."""
+    backend = MemoryBackend(f"stays-{hops}")
+    backend.create_bucket(f"stays-{hops}")
+    backend.put("name", Body.of(b"here"))
+    pickled = pickle.dumps(backend)
+    for _ in range(hops):
+        pickled = subprocess.run(
+            [sys.executable, "-c", _ELSEWHERE], input=pickled, stdout=subprocess.PIPE, check=True
+        ).stdout
+    assert pickle.loads(pickled).get("name").read() == b"here"
