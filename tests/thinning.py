@@ -1,11 +1,11 @@
 """What the quick run leaves to the slow one (``pytest -m slow``).
 
 Tests of interfaces run over every store, plain and encrypted in two ways, many with values of their
-own (dtypes, layouts, codecs, ...) besides. In memory and in a directory all of that is quick. A
-server is asked less, by three rules:
+own (dtypes, layouts, codecs, ...) besides. In memory all of that is quick. Elsewhere less is asked:
 
-- Values: the first of them. What an array's dtype does to its bytes does not depend on the server.
 - Encryption: plain and AES. RSA differs from AES by one entry of metadata.
+- Values, on a server: the first of them. What an array's dtype does to its bytes does not depend on
+  the server.
 - Tests marked ``everywhere`` are excepted: they are about what servers might do differently.
 
 Nothing is left out for good: the rest is marked ``slow``.
@@ -20,8 +20,7 @@ import pytest
 __all__ = ["mark_slow"]
 
 _DIRECTORIES = {"interfaces", "browser"}
-_QUICK_STORES = {"memory", "local"}
-_QUICK_ENCRYPTIONS = {None, "plain", "AES"}
+_SERVERS = {"moto", "ceph", "gdrive"}
 
 
 def mark_slow(items: Iterable[pytest.Item]) -> None:
@@ -33,10 +32,14 @@ def mark_slow(items: Iterable[pytest.Item]) -> None:
             continue
         values = dict(callspec.params)
         store, encryption = values.pop("store", None), values.pop("encryption", None)
-        if store is None or store in _QUICK_STORES or item.get_closest_marker("everywhere"):
+        if item.get_closest_marker("everywhere"):
+            continue
+        if encryption == "RSA" and store != "memory":
+            item.add_marker(pytest.mark.slow)
+            continue
+        if store not in _SERVERS:
             continue
         test = (item.path, getattr(item, "originalname", None), store, encryption)
         chosen = first.setdefault(test, [callspec.indices[name] for name in values])
-        is_first = chosen == [callspec.indices[name] for name in values]
-        if encryption not in _QUICK_ENCRYPTIONS or not is_first:
+        if chosen != [callspec.indices[name] for name in values]:
             item.add_marker(pytest.mark.slow)

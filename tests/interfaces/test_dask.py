@@ -94,6 +94,7 @@ def test_objects_are_refused(cci: Any) -> None:
     assert not cci.exists_object("array/pt0000")
 
 
+@pytest.mark.everywhere
 def test_two_arrays_are_two(cci: Any) -> None:
     first, second = np.zeros((4, 4)), np.ones((4, 4))
     cci.upload_dask_array("first", first, buffersize=64)

@@ -23,6 +23,7 @@ NESTED = {
 }
 
 
+@pytest.mark.everywhere
 def test_nested_dictionaries(cci: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cci.dict2cloud("models/one", NESTED)
     assert capsys.readouterr().out == 'uploaded arrays in "models/one"\n'

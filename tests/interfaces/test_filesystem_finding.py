@@ -52,6 +52,7 @@ def odd() -> Any:
     rig.close()
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     "pattern",
     ["*", "a/*", "a/*/c*", "a*", "*image", "a/sub0[12]/d", "a/sub0[!1]/*", "b/x?y", "b/?", "zz*"],
@@ -123,6 +124,7 @@ def test_lsdir(fs: Any) -> None:
         fs.lsdir("a/s*")
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
 BODIES = [b"", b"x", bytes(range(256)) * 1000]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("body", BODIES, ids=len)
 def test_bytes_come_back(cci: Any, body: bytes) -> None:
     cci.upload_object("branch/object", body)

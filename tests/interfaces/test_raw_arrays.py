@@ -49,6 +49,7 @@ def test_layouts(store: Any, layout: str, compression: Any) -> None:
     assert shape == ",".join(map(str, array.shape))
 
 
+@pytest.mark.everywhere
 def test_bfloat16(cci: Any) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     array = np.arange(6).astype(ml_dtypes.bfloat16)
@@ -177,6 +178,7 @@ def test_selections_that_do_not_fit(cci: Any, compression: Any) -> None:
             cci.download_raw_array("array", selection=selection)
 
 
+@pytest.mark.everywhere
 def test_unknown_options_are_refused(cci: Any) -> None:
     cci.upload_raw_array("array", np.arange(3))
     with pytest.raises(InvalidArgumentError, match="selction"):
