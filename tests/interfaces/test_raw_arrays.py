@@ -178,13 +178,13 @@ def test_selections_that_do_not_fit(cci: Any, compression: Any) -> None:
             cci.download_raw_array("array", selection=selection)
 
 
-@pytest.mark.everywhere
 def test_unknown_options_are_refused(cci: Any) -> None:
     cci.upload_raw_array("array", np.arange(3))
     with pytest.raises(InvalidArgumentError, match="selction"):
         cci.download_raw_array("array", selction=np.s_[1])
 
 
+@pytest.mark.everywhere
 def test_npy(cci: Any) -> None:
     for array in (LAYOUTS["C"], LAYOUTS["F"], LAYOUTS["structured"], LAYOUTS["0-d"]):
         cci.upload_npy_array("array.npy", array, subject="s01")
