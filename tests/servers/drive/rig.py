@@ -153,7 +153,9 @@ class DriveRig(Rig):
             for folder in store.children(store.root_id):
                 if folder.title in self._names:  # in the trash too
                     store.delete(folder)
+        # What the server remembers of one test would grow with all of them.
         self.server.forget()
+        self.server.sessions.clear()
 
     # -- inside ----------------------------------------------------------------------------------
 
