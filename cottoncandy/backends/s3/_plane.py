@@ -5,6 +5,7 @@ Both classes have the same three methods, so nobody else asks which one carries 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 __all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError"]
 
 #: Bodies are copied into place in pieces of this size while they arrive.
-PIECE_BYTES = MiB
+PIECE_BYTES = MiB // 4  # stays in the processor's cache on its way
 
 # Beyond this, an upload may take longer than the read timeout allows for an answer.
 _SLOW_UPLOAD_BYTES = MiB // 4
@@ -63,6 +64,8 @@ class Answer:
         Return the body at once.
     pieces : callable
         Iterate over the body as it arrives.
+    close : callable
+        Let go of a body that nobody will read.
     """
 
     info: ObjectInfo
@@ -70,6 +73,7 @@ class Answer:
     stop: int
     read: Callable[[], Buffer]
     pieces: Callable[[], Iterator[Buffer]]
+    close: Callable[[], None] = lambda: None
 
 
 class Plane(Protocol):
@@ -224,10 +228,11 @@ class BotoPlane:
                 return _checked(memoryview(body.read()), length, where)
 
         def pieces() -> Iterator[Buffer]:
-            with translated(where):
+            with translated(where), contextlib.closing(body):
                 yield from body.iter_chunks(PIECE_BYTES)
 
-        return Answer(_boto_info(where, answer, size), start, start + length, read, pieces)
+        info = _boto_info(where, answer, size)
+        return Answer(info, start, start + length, read, pieces, body.close)
 
     def head(self, where: Where) -> ObjectInfo:
         with translated(where):

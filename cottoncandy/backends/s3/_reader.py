@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
+import time
 from collections.abc import Iterator
 
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.s3._errors import Where
-from cottoncandy.backends.s3._plane import Plane, check_same
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+from cottoncandy.backends.s3._plane import Answer, Plane, check_same
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreError,
+)
 
 __all__ = ["S3Reader", "window_bytes"]
 
@@ -21,6 +29,17 @@ _MAX_WINDOW_BYTES = 8 * MiB
 # What may be under way or waiting in memory, beside the first window.
 _AHEAD_BYTES = 32 * MiB
 _MIN_WINDOW_BYTES = MiB
+
+# Ranges that go straight into place take no memory, so they may be long; long ones cost a server
+# less. Not longer, so that one slow connection does not hold up the rest.
+_MAX_BULK_BYTES = 64 * MiB
+
+# A body that breaks off is asked for again from there: so often, unless it moved on by this much.
+_MAX_BREAKS = 5
+_PROGRESS_BYTES = MiB
+_PAUSE_S = 0.1  # before the second try; each further one waits up to twice as long
+
+logger = logging.getLogger(__name__)
 
 
 def window_bytes(wanted: int) -> int:
@@ -33,6 +52,10 @@ class S3Reader(ObjectReader):
 
     Parameters
     ----------
+    plane : Plane
+        What brings windows as buffers.
+    bulk : Plane
+        What brings long ranges piece by piece, to be copied into place.
     first : bytes-like
         The body from its start, as far as it came with the head; empty if it was not asked for.
     window_bytes : int
@@ -48,11 +71,13 @@ class S3Reader(ObjectReader):
         info: ObjectInfo,
         first: Buffer,
         *,
+        bulk: Plane,
         window_bytes: int,
         threads: int,
     ) -> None:
         self.info = info
         self._plane = plane
+        self._bulk = bulk
         self._where = where
         self._first: memoryview | None = memoryview(first)
         self._threads = min(max(threads, 1), _AHEAD_BYTES // _MIN_WINDOW_BYTES)
@@ -65,7 +90,11 @@ class S3Reader(ObjectReader):
             yield self._prefetched()[start:here]
         threads = self._parallel(stop - here)
         yield from map_threads(
-            self._load, self._windows(here, stop), threads, ahead=threads, leave=True
+            self._load,
+            _windows(here, stop, self._window_bytes),
+            threads,
+            ahead=threads,
+            leave=True,
         )
 
     def read_into(self, out: memoryview, start: int = 0) -> None:
@@ -76,13 +105,14 @@ class S3Reader(ObjectReader):
         if here >= stop:
             return
         target = _Target(out, start)
+        size = self._bulk_bytes(stop - here)
 
         def load(window: tuple[int, int]) -> None:
             self._load_into(target, window)
 
         try:
-            threads = self._parallel(stop - here)
-            windows = self._windows(here, stop)
+            threads = min(self._threads, -(-(stop - here) // size))
+            windows = _windows(here, stop, size)
             for _ in map_threads(load, windows, threads, ahead=threads, leave=True):
                 pass
         finally:
@@ -104,44 +134,64 @@ class S3Reader(ObjectReader):
             )
         return max(start, min(stop, len(self._prefetched())))
 
-    def _windows(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        for position in range(start, stop, self._window_bytes):
-            yield position, min(position + self._window_bytes, stop)
+    def _bulk_bytes(self, length: int) -> int:
+        """Return the size of the ranges that bring so much into place: an equal share for each."""
+        share = -(-length // self._threads)
+        return min(max(share, self._window_bytes), _MAX_BULK_BYTES)
 
     def _parallel(self, length: int) -> int:
         """Return how many threads are worth it."""
         return min(self._threads, -(-length // self._window_bytes))
 
     def _load(self, window: tuple[int, int]) -> Buffer:
-        answer = self._plane.open(self._where, window, self.info.etag)
-        check_same(answer.info, self.info, self._where)
-        self._check_range(answer.start, answer.stop, window)
-        return answer.read()
+        return self._answer(self._plane, window).read()
 
     def _load_into(self, target: _Target, window: tuple[int, int]) -> None:
-        answer = self._plane.open(self._where, window, self.info.etag)
-        check_same(answer.info, self.info, self._where)
-        self._check_range(answer.start, answer.stop, window)
-        position = window[0]
-        for piece in answer.pieces():
-            if position + len(piece) > window[1]:
-                position += len(piece)
-                break
-            if not target.write(position, piece):
-                return
-            position += len(piece)
-        if position != window[1]:
-            raise IntegrityError(
-                f"{self._where}: {position - window[0]} bytes arrived for the range "
-                f"{window[0]}-{window[1]}; try again"
-            )
+        """Bring a range into place, going on where a connection breaks off."""
+        position, stop = window
+        breaks = 0
+        while position < stop and target.open:
+            answer = self._answer(self._bulk, (position, stop))
+            begun = position
+            try:
+                for piece in answer.pieces():
+                    if position + len(piece) > stop or not target.write(position, piece):
+                        break
+                    position += len(piece)
+                broken: Exception = IntegrityError(
+                    f"{self._where}: {position - begun} bytes arrived for the range "
+                    f"{begun}-{stop}; try again"
+                )
+            except (StoreError, IntegrityError) as exc:
+                if isinstance(exc, ObjectChangedError):
+                    raise
+                broken = exc
+            if position < stop and target.open:
+                breaks = 1 if position - begun >= _PROGRESS_BYTES else breaks + 1
+                if breaks > _MAX_BREAKS:
+                    raise broken
+                logger.info("%s: going on at byte %d: %s", self._where, position, broken)
+                time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter
 
-    def _check_range(self, start: int, stop: int, window: tuple[int, int]) -> None:
-        if (start, stop) != window:
-            raise IntegrityError(
-                f"{self._where}: the server answered with bytes {start}-{stop}, and "
-                f"{window[0]}-{window[1]} were asked for"
-            )
+    def _answer(self, plane: Plane, window: tuple[int, int]) -> Answer:
+        """Ask for a range; the answer is that range of this version, or an error."""
+        answer = plane.open(self._where, window, self.info.etag)
+        try:
+            check_same(answer.info, self.info, self._where)
+            if (answer.start, answer.stop) != window:
+                raise IntegrityError(
+                    f"{self._where}: the server answered with bytes {answer.start}-{answer.stop}, "
+                    f"and {window[0]}-{window[1]} were asked for"
+                )
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+
+def _windows(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    for position in range(start, stop, size):
+        yield position, min(position + size, stop)
 
 
 class _Target:
@@ -152,6 +202,11 @@ class _Target:
         self._offset = offset
         self._idle = threading.Condition()
         self._writing = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody still wants the bytes."""
+        return self._out is not None
 
     def write(self, position: int, piece: Buffer) -> bool:
         """Copy a piece to its place; False if nobody wants it any more."""
