@@ -12,6 +12,13 @@ import pytest
 from cottoncandy._parallel import interruptible, map_threads
 
 
+def press_ctrl_c(seen: threading.Event) -> None:
+    """Interrupt the main thread; again, where CPython loses one that comes just before a wait."""
+    os.kill(os.getpid(), signal.SIGINT)
+    while not seen.wait(1):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.mark.parametrize("threads", [1, 3, 20])
 def test_results_come_in_order(threads: int) -> None:
     assert list(map_threads(lambda x: x * x, range(50), threads)) == [x * x for x in range(50)]
@@ -64,17 +71,20 @@ def test_the_first_error_comes_out_and_ends_the_work() -> None:
 def test_ctrl_c_leaves_calls_that_hang(leave: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may never answer: neither the prompt nor the end of the program waits for it."""
     monkeypatch.setattr("cottoncandy._parallel._GRACE_S", 0.1)
-    release = threading.Event()
+    release, seen = threading.Event(), threading.Event()
+    both = threading.Barrier(2, timeout=20)
     hung: list[threading.Thread] = []
 
     def hang(number: int) -> None:
         hung.append(threading.current_thread())
+        both.wait()
         if number == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c(seen)
         release.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
         list(map_threads(hang, range(9), 2, leave=leave))
+    seen.set()
     assert not release.is_set()
     assert len(hung) == 2
     assert all(thread.daemon and thread.is_alive() for thread in hung)
@@ -115,14 +125,15 @@ def test_other_threads_run_their_calls_themselves() -> None:
 
 
 def test_ctrl_c_ends_the_wait() -> None:
-    release = threading.Event()
+    release, seen = threading.Event(), threading.Event()
 
     def hang() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        press_ctrl_c(seen)
         release.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
         interruptible(hang)
+    seen.set()
     assert interruptible(lambda: "another worker") == "another worker"
     release.set()
 
