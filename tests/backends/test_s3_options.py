@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -388,6 +390,21 @@ def test_refreshed_credentials_are_lent_anew(
     assert first["expires_at"] is not None
     again = pickle.loads(pickle.dumps(lender))
     assert again()["access_key_id"] == ACCESS
+
+
+def test_connections_end_with_their_backend(moto: S3Server, moto_bucket: str) -> None:
+    backend = S3Backend.connect(
+        ConnectionArguments(moto_bucket, moto.access_key, moto.secret_key, moto.endpoint_url)
+    )
+    backend.put("name", Body.of(b"x"))
+    with backend.get("name") as reader:
+        assert reader.read() == b"x"
+    connection = weakref.ref(backend._connection)
+    client = weakref.ref(backend._connection.client)
+    del backend, reader
+    gc.collect()
+    assert connection() is None
+    assert client() is None
 
 
 def test_verbose_boto_logs_requests(

@@ -55,18 +55,27 @@ class CredentialLender:
     """Hands boto3's credentials to obstore, refreshed where they expire. It pickles as options."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._options = connection.options
+        # Not the connection: it holds the stores that hold this lender, and the garbage collector
+        # does not see into obstore, so none of them would ever go.
+        self._credentials = connection.credentials()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _lender_of, (self._options,)
 
     def __call__(self) -> dict[str, Any]:
-        credentials = self._connection.credentials()
-        frozen = credentials.get_frozen_credentials()
-        refreshed = isinstance(credentials, RefreshableCredentials)
+        frozen = self._credentials.get_frozen_credentials()
+        refreshed = isinstance(self._credentials, RefreshableCredentials)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
             "expires_at": datetime.now(UTC) + _LEND if refreshed else None,
         }
+
+
+def _lender_of(options: S3Options) -> CredentialLender:
+    return CredentialLender(Connection(options))
 
 
 class Connection:
