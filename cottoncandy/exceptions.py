@@ -146,7 +146,9 @@ class SelectionError(InvalidArgumentError, IndexError):
     """The selection lies outside the array, or is of a kind that byte ranges cannot serve."""
 
 
-class InsufficientMemoryError(CottonCandyError, MemoryError):
+# MemoryError first: it makes its objects in a way of its own, and who unpickles by calling __new__
+# (tblib, which dask.distributed uses) finds the wrong one otherwise.
+class InsufficientMemoryError(MemoryError, CottonCandyError):
     """The array does not fit into memory; read a part of it with ``selection=``."""
 
 
