@@ -20,12 +20,16 @@ GROUPS = ["sub01_awesome_analysis_DOT_grp", "sub02_awesome_analysis_DOT_grp"]
 
 
 @pytest.fixture(params=["jedi", "evaluation"])
-def complete(request: pytest.FixtureRequest, isolated_environment: Path) -> Any:
+def complete(
+    request: pytest.FixtureRequest, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """IPython's completer, as it is set up and with jedi, over a namespace."""
     import IPython.core.guarded_eval  # noqa: F401 - every IPython that runs has it
     from IPython.core.completer import IPCompleter, provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell
 
+    # A shell puts a module of its own in the place of __main__, with which nothing can be spawned.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     shell = InteractiveShell()
 
     def completions(text: str, **namespace: Any) -> list[str]:
