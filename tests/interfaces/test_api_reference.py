@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
@@ -97,11 +98,8 @@ def test_attributes_of_instances() -> None:
 
 
 def test_modules_that_programs_import() -> None:
-    import cottoncandy.browser
-
-    import cottoncandy.interfaces
-    import cottoncandy.utils
-
+    for name in ("browser", "interfaces", "utils"):
+        assert importlib.import_module(f"cottoncandy.{name}") is getattr(cottoncandy, name)
     assert cottoncandy.utils.pathjoin("a", "b") == "a/b"
     assert isinstance(cottoncandy.interfaces.DefaultInterface, type)
     assert callable(cottoncandy.get_interface)

@@ -13,11 +13,13 @@ __all__ = [
     "bulk_deletable",
     "check_key",
     "check_metadata",
+    "dashed_names",
     "has_dot_segments",
     "has_empty_segments",
     "plain_key",
     "plain_metadata",
     "quoted_etag",
+    "true_names",
 ]
 
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
@@ -30,6 +32,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 # XML 1.0 can't say these, or a parser changes them (\r).
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
+
+# Names that have a "_", joined by commas, which are in no name.
+_TRUE_NAMES = "cc-names"
 
 # What all servers keep. RFC 9110 (section 5.6.2) allows more, and some drop that without a word.
 _TOKEN = re.compile(r"[0-9A-Za-z._-]+")
@@ -128,6 +133,37 @@ def check_metadata(key: str, metadata: Mapping[str, str] | None) -> dict[str, st
             f"{MAX_METADATA_BYTES}; keep the rest in an object of its own"
         )
     return checked
+
+
+def dashed_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata that a server may store with ``-`` for ``_``: the true names lie beside.
+
+    Ceph reads headers as CGI variables, in which the two are the same.
+
+    Raises
+    ------
+    MetadataError
+        If two names differ in nothing else.
+    """
+    odd = [name for name in metadata if "_" in name]
+    if not odd:
+        return dict(metadata)
+    dashed = {name.replace("_", "-") for name in metadata}
+    if len(dashed) < len(metadata):
+        raise MetadataError(
+            f"metadata of '{key}': of {', '.join(sorted(metadata))}, two names differ only in '_' "
+            f"and '-', which are the same to some servers; choose another name"
+        )
+    return {**metadata, _TRUE_NAMES: ",".join(odd)}
+
+
+def true_names(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata under the names it was given (see :func:`dashed_names`)."""
+    names = dict(metadata)
+    for name in names.pop(_TRUE_NAMES, "").split(","):
+        if name not in names and name.replace("_", "-") in names:
+            names[name] = names.pop(name.replace("_", "-"))
+    return names
 
 
 def quoted_etag(etag: str | None) -> str | None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Mapping
-from typing import Any
 
 import botocore.exceptions as boto
 
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._keys import has_dot_segments
-from cottoncandy.exceptions import InvalidNameError, MetadataError
+from cottoncandy.exceptions import InvalidNameError
 
 __all__ = ["NameProbe"]
-
-# tx, 21 digits of the transaction, time, gateway and zone.
-_CEPH_REQUEST = re.compile(r"tx[0-9a-f]{21}-[0-9a-f]{10}-")
 
 
 class NameProbe:
@@ -50,39 +44,6 @@ class NameProbe:
                     f"{where}: this server merges slashes or resolves '.' and '..' in names, so "
                     f"the object would be stored under another one; choose a name without them"
                 )
-
-    def require_metadata(self, where: Where, metadata: Mapping[str, str]) -> None:
-        """Raise if the server would store metadata under other names.
-
-        Ceph reads headers as CGI variables, in which ``_`` and ``-`` are the same.
-
-        Raises
-        ------
-        MetadataError
-            Before anything is sent.
-        """
-        odd = next((name for name in metadata if "_" in name), None)
-        if odd is None or self._connection.on_aws:
-            return
-        facts = self._connection.facts("ceph")
-        if where.endpoint not in facts:
-            facts[where.endpoint] = self._is_ceph(where)
-        if facts[where.endpoint]:
-            raise MetadataError(
-                f"metadata of {where}: this server (Ceph) stores '_' in names as '-', so {odd!r} "
-                f"would come back as {odd.replace('_', '-')!r}; use dashes"
-            )
-
-    def _is_ceph(self, where: Where) -> bool:
-        try:
-            answer: Any = self._connection.client.head_bucket(Bucket=where.bucket)
-        except boto.ClientError as exc:
-            answer = exc.response
-        except boto.BotoCoreError:
-            with translated(where):
-                raise
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        return _CEPH_REQUEST.match(headers.get("x-amz-request-id", "")) is not None
 
     def _is_tidied(self, where: Where, probe: str) -> bool:
         """Ask for a key that becomes the bucket itself when tidied: then a listing comes."""

@@ -13,7 +13,13 @@ from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection, native_runtime_usable
 from cottoncandy.backends.s3._errors import Where, failure_of
-from cottoncandy.backends.s3._keys import check_key, check_metadata, plain_key, plain_metadata
+from cottoncandy.backends.s3._keys import (
+    check_key,
+    check_metadata,
+    dashed_names,
+    plain_key,
+    plain_metadata,
+)
 from cottoncandy.backends.s3._names import NameProbe
 from cottoncandy.backends.s3._plane import (
     Answer,
@@ -164,9 +170,10 @@ class Objects:
         """Store an object: with one request if it is small, else by multipart upload."""
         check_key(key, writing=True)
         checked = check_metadata(key, metadata)
+        if not self._connection.on_aws:
+            checked = check_metadata(key, dashed_names(key, checked))
         where = self._where(bucket, key)
         self._names.require(where)
-        self._names.require_metadata(where, checked)
         create = not overwrite
         if create and not self._connection.on_aws:
             # Stores that don't know If-None-Match would overwrite without a word.

@@ -20,7 +20,7 @@ from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
-from cottoncandy.backends.s3._keys import quoted_etag
+from cottoncandy.backends.s3._keys import quoted_etag, true_names
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
 __all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError"]
@@ -187,7 +187,7 @@ class NativePlane:
             meta["size"],
             meta["last_modified"],
             quoted_etag(meta["e_tag"]),
-            {name.lower(): value for name, value in attributes.items() if name not in _ATTRIBUTES},
+            true_names({n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}),
             attributes.get("Content-Type"),
         )
 
@@ -313,7 +313,7 @@ def _boto_info(where: Where, answer: Mapping[str, Any], size: int) -> ObjectInfo
         size,
         answer.get("LastModified"),
         quoted_etag(answer.get("ETag")),
-        {name.lower(): _text(value) for name, value in answer.get("Metadata", {}).items()},
+        true_names({n.lower(): _text(v) for n, v in answer.get("Metadata", {}).items()}),
         answer.get("ContentType"),
     )
 
