@@ -36,13 +36,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("xb") as file:
+        with _opened(temporary, target) as file:
             yield file
         temporary.replace(target)
     except BaseException as exc:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(exc, OSError) and exc.errno in _FULL:
             raise StorageFullError(
                 f"the disk is full: '{target}' was not written, and what was there is unchanged"
             ) from exc
         raise
+
+
+def _opened(temporary: Path, target: Path) -> BinaryIO:
+    """Open the temporary file; an error names the file that the user asked for."""
+    try:
+        return temporary.open("xb")
+    except OSError as exc:
+        raise type(exc)(exc.errno, exc.strerror, str(target)) from None

@@ -27,7 +27,14 @@ from cottoncandy.formats import dtypes
 from cottoncandy.formats.codecs import codec_names, get_codec
 from cottoncandy.formats.codecs.base import Filler
 
-__all__ = ["RawArrayHeader", "bytes_of", "check_array", "encode_array", "new_array"]
+__all__ = [
+    "RawArrayHeader",
+    "as_array",
+    "bytes_of",
+    "check_array",
+    "encode_array",
+    "new_array",
+]
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +75,39 @@ def check_array(value: object) -> Array:
     array = np.asarray(value)
     dtypes.check(array.dtype)
     return array
+
+
+def as_array(value: object) -> Array:
+    """Return the array that a user's value stands for; refuse what has no bytes.
+
+    Parameters
+    ----------
+    value : array_like
+        Anything that ``np.asarray`` understands.
+
+    Returns
+    -------
+    array : ndarray
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        If the elements are Python objects or pointers, the rows are of different lengths, or the
+        array is masked or sparse.
+    """
+    if not isinstance(value, (np.ndarray, np.generic)):
+        if hasattr(value, "tocsr"):
+            raise UnsupportedDtypeError(
+                f"a {type(value).__name__} is several arrays: use upload_sparse_array"
+            )
+        try:
+            value = np.asarray(value)
+        except ValueError as exc:
+            raise UnsupportedDtypeError(
+                f"this {type(value).__name__} is no array: {exc}; use dict2cloud for several "
+                f"arrays, or upload_pickle for Python objects"
+            ) from exc
+    return check_array(value)
 
 
 def encode_array(

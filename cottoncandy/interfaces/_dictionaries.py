@@ -6,8 +6,6 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
 from cottoncandy._output import say
@@ -277,8 +275,6 @@ def _shadows(names: Collection[str]) -> Iterator[tuple[str, str]]:
 def _array_of(leaf: Any, name: str) -> Array:
     """Return the array of a leaf; an error says which leaf it was."""
     try:
-        return raw.check_array(leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf))
+        return raw.as_array(leaf)
     except UnsupportedDtypeError as exc:
         raise UnsupportedDtypeError(f"'{name}' of the dictionary: {exc}") from exc
-    except ValueError as exc:  # lists of lists of different lengths
-        raise UnsupportedDtypeError(f"'{name}' of the dictionary is no array: {exc}") from exc

@@ -95,9 +95,7 @@ class RawArrayMethods(ObjectAccess):
         array([[0, 1, 2],
                [3, 4, 5]])
         """
-        if not isinstance(array, np.ndarray):
-            array = np.asarray(array)
-        array = raw.check_array(array)
+        array = raw.as_array(array)
         codec = self._codec_name(compression, array.nbytes, metadata)
         threads = self._threads(threads)
         cores = os.cpu_count() or 1
@@ -215,9 +213,7 @@ class RawArrayMethods(ObjectAccess):
         -----
         A copy of the array in the form of a file is made in memory first.
         """
-        if not isinstance(array, np.ndarray):
-            array = np.asarray(array)
-        array = raw.check_array(array)
+        array = raw.as_array(array)
         _check_npy(array.dtype)
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)

@@ -213,8 +213,9 @@ def test_a_failed_download_leaves_the_old_file(cci: Any, tmp_path: Path) -> None
         cci.download_to_file("nothing", target)
     assert target.read_bytes() == b"old"
     cci.upload_object("object", b"body")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         cci.download_to_file("object", tmp_path / "no" / "such" / "directory")
+    assert caught.value.filename == str(tmp_path / "no" / "such" / "directory")
     with pytest.raises(IsADirectoryError):
         cci.download_to_file("object", tmp_path)
 
