@@ -12,6 +12,7 @@ import gc
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ _PRIVATE_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Isolate the process before anything imports cottoncandy, which looks into the home."""
+    # A shell's background job ignores Ctrl-C, and the tests that press it would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = Path(tempfile.mkdtemp(prefix="cottoncandy-home-"))
     patch = pytest.MonkeyPatch()
     _isolate(patch, home)

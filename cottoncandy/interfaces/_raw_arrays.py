@@ -82,8 +82,8 @@ class RawArrayMethods(ObjectAccess):
 
         Notes
         -----
-        Memory beyond the array: at most 64 MiB. A CRC-32 of the array's bytes is stored with it,
-        and checked when it is downloaded.
+        Memory beyond the array: at most 64 MiB, and some more to compress. A CRC-32 of the array's
+        bytes is stored with it, and checked when it is downloaded.
 
         Examples
         --------
@@ -152,7 +152,7 @@ class RawArrayMethods(ObjectAccess):
         Notes
         -----
         One request for a small array; ranges in parallel for a large one, all of the same version.
-        Memory beyond the array: at most 64 MiB.
+        Memory beyond the array: at most 64 MiB, and some more to decompress; LZ4 takes a copy.
 
         Examples
         --------

@@ -46,6 +46,23 @@ osd pool default pg num = 8
 osd pool default pgp num = 8
 osd crush chooseleaf type = 0
 mon allow pool size one = true
+# Nobody reads what the daemons gather in memory for the day they crash, and it takes them time.
+debug ms = 0/0
+debug mon = 0/0
+debug osd = 0/0
+debug rgw = 0/0
+debug objecter = 0/0
+debug rados = 0/0
+debug objclass = 0/0
+debug finisher = 0/0
+debug optracker = 0/0
+debug tp = 0/0
+debug timer = 0/0
+debug throttle = 0/0
+debug monc = 0/0
+debug auth = 0/0
+# The loopback interface changes no bytes.
+ms crc data = false
 
 [mon]
 mon data = {directory}/mon

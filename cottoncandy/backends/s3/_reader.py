@@ -26,8 +26,9 @@ __all__ = ["S3Reader", "window_bytes"]
 # held as long as the reader.
 _MAX_WINDOW_BYTES = 8 * MiB
 
-# What may be under way or waiting in memory, beside the first window.
-_AHEAD_BYTES = 32 * MiB
+# What may be under way or waiting in memory, beside the first window. Each window takes twice its
+# size while obstore puts it together.
+_AHEAD_BYTES = 16 * MiB
 _MIN_WINDOW_BYTES = MiB
 
 # Ranges that go straight into place take no memory, so they may be long; long ones cost a server

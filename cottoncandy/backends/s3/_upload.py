@@ -27,7 +27,7 @@ __all__ = ["MultipartUpload", "buffer_parts", "gathered_parts", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
-# Slices of the caller's buffer cost no memory; gathered parts do (4 under way, one being filled).
+# Slices of the caller's buffer cost no memory; gathered parts do (3 under way, one being filled).
 _SLICED_BYTES = 16 * MiB
 _GATHERED_BYTES = 8 * MiB
 
@@ -35,7 +35,7 @@ _GATHERED_BYTES = 8 * MiB
 _PARTS_PER_STEP = 1000
 
 #: Bytes of gathered parts under way at once.
-GATHERED_AHEAD_BYTES = 32 * MiB
+GATHERED_AHEAD_BYTES = 24 * MiB
 
 # After a Ctrl-C: how long to wait for parts under way, which notice it at their next block.
 _GRACE_S = 2.0
