@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +33,7 @@ class Progress:
         self, total: int | None, *, unit: str, label: str, show: bool | None = None
     ) -> None:
         self._bar: Any = None
+        self._counting = threading.Lock()
         if show is False or (show is None and not _watched()):
             return
         # In a notebook without ipywidgets tqdm asks for them, and goes on to show its bar as text.
@@ -55,9 +57,10 @@ class Progress:
         return self._bar is not None
 
     def update(self, units: int) -> None:
-        """Count some more units as done."""
+        """Count some more units as done; from any thread."""
         if self._bar is not None:
-            self._bar.update(units)
+            with self._counting:
+                self._bar.update(units)
 
     def __enter__(self) -> Self:
         return self

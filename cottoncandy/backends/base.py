@@ -11,10 +11,10 @@ from __future__ import annotations
 import datetime
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
@@ -28,6 +28,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.options import Settings
 
 __all__ = [
+    "Arrived",
     "Backend",
     "BucketInfo",
     "Capabilities",
@@ -150,6 +151,10 @@ class ConnectionArguments:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+#: Takes the position of some bytes in a buffer, and a view on them there.
+Arrived: TypeAlias = Callable[[int, memoryview], None]
+
+
 class ObjectReader(ABC):
     """One version of one object, opened: its head is here, its body can be read.
 
@@ -175,12 +180,19 @@ class ObjectReader(ABC):
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         """Yield the bytes of ``[start, stop)`` in order, in pieces, fetching a little ahead."""
 
-    def read_into(self, out: memoryview, start: int = 0) -> None:
-        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on."""
+    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
+        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on.
+
+        ``arrived(position, piece)`` is called for each piece of ``out`` once it is in place: from
+        any thread, in any order, for every byte once. It is not called after the end.
+        """
         position = 0
         for chunk in self.chunks(start, start + len(out)):
             view = bytes_view(chunk)
-            out[position : position + len(view)] = view
+            place = out[position : position + len(view)]
+            place[:] = view
+            if arrived is not None:
+                arrived(position, place)
             position += len(view)
         if position != len(out):
             raise IntegrityError(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy.backends.base import (
+    Arrived,
     Backend,
     BucketInfo,
     CommonPrefix,
@@ -70,8 +71,10 @@ class _MemoryReader(ObjectReader):
         for position in range(start, end, _CHUNK_BYTES):
             yield self._body[position : min(position + _CHUNK_BYTES, end)]
 
-    def read_into(self, out: memoryview, start: int = 0) -> None:
+    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
         out[:] = self._body[start : start + len(out)]
+        if arrived is not None:
+            arrived(0, out)
 
 
 class MemoryBackend(Backend):

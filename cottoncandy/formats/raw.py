@@ -11,11 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy._parallel import map_threads
 from cottoncandy.exceptions import (
     InsufficientMemoryError,
     IntegrityError,
@@ -24,6 +22,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
+from cottoncandy.formats._checksums import crc32
 from cottoncandy.formats.codecs import codec_names, get_codec
 from cottoncandy.formats.codecs.base import Filler
 
@@ -39,7 +38,6 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _STRIDED_BLOCK_BYTES = 8 * MiB
-_CHECKSUM_BLOCK_BYTES = 16 * MiB
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
@@ -162,7 +160,7 @@ def encode_array(
     source = array.T if order == "F" else array
     flat = _flat_view(source) if source.flags.c_contiguous else None
     size = array.nbytes
-    checksum = _crc32([flat] if flat is not None else _c_blocks(source), threads)
+    checksum = crc32([flat] if flat is not None else _c_blocks(source), threads)
     metadata = {
         **dtypes.to_metadata(array.dtype),
         "shape": ",".join(map(str, array.shape)),
@@ -280,21 +278,17 @@ class RawArrayHeader:
         """Return a flat, writable view of the bytes of an array that :meth:`new_array` made."""
         return bytes_of(array, self.order)
 
-    def verify(self, array: Array | memoryview, object_name: str, *, threads: int = 1) -> None:
-        """Compare the checksum of the bytes with the stored one, where there is one.
+    def verify(self, checksum: int, object_name: str) -> None:
+        """Compare the CRC-32 of the uncompressed bytes with the stored one, where there is one.
 
         Raises
         ------
         IntegrityError
             If they differ.
         """
-        if self.checksum is None:
-            return
-        view = array if isinstance(array, memoryview) else self.bytes_of(array)
-        found = _crc32([view], threads)
-        if found != self.checksum:
+        if self.checksum is not None and checksum != self.checksum:
             raise IntegrityError(
-                f"object '{object_name}': the checksum of the bytes is crc32:{found:08x}, and "
+                f"object '{object_name}': the checksum of the bytes is crc32:{checksum:08x}, and "
                 f"crc32:{self.checksum:08x} was stored with them: the body was altered"
             )
 
@@ -318,7 +312,8 @@ class RawArrayHeader:
             if type(exc) is not IntegrityError:
                 raise  # a decryption, a changed object: from below, where the name is known
             raise IntegrityError(f"object '{object_name}': {exc}") from exc
-        self.verify(view, object_name)
+        if self.checksum is not None:
+            self.verify(crc32([view]), object_name)
 
 
 class _MetadataReader:
@@ -437,24 +432,6 @@ def _c_blocks(array: Array) -> Iterator[memoryview]:
     rows = max(_STRIDED_BLOCK_BYTES // row_bytes, 1)
     for start in range(0, array.shape[0], rows):
         yield _flat_view(np.ascontiguousarray(array[start : start + rows]))
-
-
-def _crc32(blocks: Iterable[memoryview], threads: int = 1) -> int:
-    """Return the CRC-32 of blocks, one after the other; long ones are shared among threads."""
-    checksum = 0
-    for block in blocks:
-        if len(block) <= _CHECKSUM_BLOCK_BYTES:
-            checksum = isal_zlib.crc32(block, checksum)
-            continue
-        pieces = (
-            block[start : start + _CHECKSUM_BLOCK_BYTES]
-            for start in range(0, len(block), _CHECKSUM_BLOCK_BYTES)
-        )
-        for piece_checksum, size in map_threads(
-            lambda piece: (isal_zlib.crc32(piece), len(piece)), pieces, threads
-        ):
-            checksum = isal_zlib.crc32_combine(checksum, piece_checksum, size)
-    return checksum
 
 
 def _fill(chunks: Iterable[Buffer], out: memoryview) -> None:

@@ -13,7 +13,7 @@ from cottoncandy._names import clean_object_name
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends import backend_class
-from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectReader
+from cottoncandy.backends.base import Arrived, Backend, ConnectionArguments, ObjectReader
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     EncryptionError,
@@ -144,14 +144,18 @@ class ObjectAccess(InterfaceObject):
 
     # -- companions of the seam ------------------------------------------------------------------
 
-    def _fill(self, reader: ObjectReader, out: memoryview, start: int = 0) -> None:
-        """Read the bytes from ``start`` on straight into a buffer."""
+    def _fill(
+        self, reader: ObjectReader, out: memoryview, *, arrived: Arrived | None = None
+    ) -> None:
+        """Read the whole body straight into a buffer; ``arrived`` sees the pieces."""
         with self._transfer_bar(f"downloading {reader.info.key}", len(out)) as bar:
-            step = _STEP_BYTES if bar.shown else max(len(out), 1)
-            for position in range(0, len(out), step):
-                piece = out[position : position + step]
-                reader.read_into(piece, start + position)
+
+            def count(position: int, piece: memoryview) -> None:
+                if arrived is not None:
+                    arrived(position, piece)
                 bar.update(len(piece))
+
+            reader.read_into(out, arrived=count if bar.shown else arrived)
 
     def _chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
         """Read the whole body piece by piece."""

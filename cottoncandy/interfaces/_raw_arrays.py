@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
+from cottoncandy.formats._checksums import ArrivingChecksum
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["Array", "RawArrayMethods"]
@@ -172,7 +173,7 @@ class RawArrayMethods(ObjectAccess):
             header = array_header(reader)
             if selection is not None and header.compression is None:
                 return self._read_selection(reader, header, selection, self._threads(threads))
-            array = self._read_array(reader, header, self._threads(threads))
+            array = self._read_array(reader, header)
         return array if selection is None else selections.select(array, selection)
 
     def upload_npy_array(
@@ -273,14 +274,17 @@ class RawArrayMethods(ObjectAccess):
             return None
         return compression
 
-    def _read_array(self, reader: ObjectReader, header: raw.RawArrayHeader, threads: int) -> Array:
+    def _read_array(self, reader: ObjectReader, header: raw.RawArrayHeader) -> Array:
         array = header.new_array()
         name = reader.info.key
-        if header.compression is None:
-            self._fill(reader, header.bytes_of(array))
-            header.verify(array, name, threads=threads)
-        else:
+        if header.compression is not None:
             header.decode(self._chunks(reader), array, name)
+        elif header.checksum is None:
+            self._fill(reader, header.bytes_of(array))
+        else:
+            checksum = ArrivingChecksum()
+            self._fill(reader, header.bytes_of(array), arrived=checksum.add)
+            header.verify(checksum.value(), name)
         return array
 
     def _read_selection(

@@ -109,6 +109,27 @@ class ReadingConformance:
                 assert out == b"\xaa" + BIG[start:stop] + b"\xaa"
             assert reader.read(size - 7) == BIG[-7:]
 
+    @pytest.mark.parametrize("prefetch", [True, False])
+    @pytest.mark.parametrize("start", [0, 5])
+    def test_arriving_bytes_are_seen_once(
+        self, backend: Backend, rig: Rig, prefetch: bool, start: int
+    ) -> None:
+        rig.raw_put("big", BIG)
+        out = memoryview(bytearray(len(BIG) - start))
+        seen: list[tuple[int, int]] = []
+
+        def arrived(position: int, piece: memoryview) -> None:
+            assert piece == BIG[start + position : start + position + len(piece)]
+            assert out[position : position + len(piece)] == piece
+            seen.append((position, position + len(piece)))
+
+        with backend.get("big", prefetch=prefetch) as reader:
+            reader.read_into(out, start, arrived=arrived)
+        assert out == BIG[start:]
+        seen.sort()
+        assert [start for start, _ in seen] == [0, *(stop for _, stop in seen[:-1])]
+        assert seen[-1][1] == len(out)
+
     def test_chunks_come_piece_by_piece(self, backend: Backend, rig: Rig) -> None:
         rig.raw_put("big", BIG)
         with backend.get("big") as reader:

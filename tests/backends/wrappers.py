@@ -11,6 +11,7 @@ from typing import Any, Self
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
 from cottoncandy.backends.base import (
+    Arrived,
     Backend,
     BucketInfo,
     CommonPrefix,
@@ -209,9 +210,9 @@ class _WrappedReader(ObjectReader):
             self._backend._received(len(bytes_view(chunk)))
             yield chunk
 
-    def read_into(self, out: memoryview, start: int = 0) -> None:
+    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
         self._backend._called("read", self.info.key)
-        self._inner.read_into(out, start)
+        self._inner.read_into(out, start, arrived=arrived)
         self._backend._received(len(out))
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:

@@ -43,11 +43,17 @@ class FaultProxy:
     ----------
     server : S3Server
         Where requests go. ``self.server`` is the same behind the proxy.
+
+    Attributes
+    ----------
+    connections : int
+        How many clients' connections there were.
     """
 
     def __init__(self, server: S3Server) -> None:
         self._upstream = server.address
         self._lock = threading.Lock()
+        self.connections = 0
         self._requests: list[Request] = []
         self._rules: list[Rule] = []
         self._open: set[Connection] = set()
@@ -162,6 +168,7 @@ class FaultProxy:
                 return
             thread = threading.Thread(target=self._serve, args=(visitor,), daemon=True)
             with self._lock:
+                self.connections += 1
                 self._threads = [other for other in self._threads if other.is_alive()]
                 self._threads.append(thread)
             thread.start()

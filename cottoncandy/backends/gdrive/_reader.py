@@ -8,7 +8,7 @@ from typing import Any
 
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import map_threads
-from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.base import Arrived, ObjectInfo, ObjectReader
 from cottoncandy.backends.gdrive._errors import DriveApiError, translating
 from cottoncandy.backends.gdrive._files import FILE_FIELDS, DriveFile
 from cottoncandy.backends.gdrive._session import Session
@@ -60,9 +60,12 @@ class DriveReader(ObjectReader):
                 self._verify(digest.hexdigest() if whole else None)
             yield data
 
-    def read_into(self, out: memoryview, start: int = 0) -> None:
+    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
         def fill(span: _Span) -> None:
-            out[span[0] - start : span[1] - start] = self._fetch(span)
+            place = out[span[0] - start : span[1] - start]
+            place[:] = self._fetch(span)
+            if arrived is not None:
+                arrived(span[0] - start, place)
 
         end = start + len(out)
         for _ in map_threads(fill, self._spans(start, end), self._threads):

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer
+from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
@@ -51,6 +51,9 @@ __all__ = ["Objects"]
 
 T = TypeVar("T")
 
+# A body that takes longer than this to arrive is better read while it does.
+_READ_AT_ONCE_BYTES = MiB
+
 
 class Objects:
     """The objects of one connection."""
@@ -92,32 +95,35 @@ class Objects:
             plane = self._boto
             info, first = self._open(plane, where, window, prefetch)
         self._buckets.known(bucket)
-        # boto3 copies less of a long body on its way than obstore: a third of the processor time.
         return S3Reader(
             plane, where, info, first, bulk=self._boto, window_bytes=window, threads=threads
         )
 
     def _open(
         self, plane: Plane, where: Where, window: int, prefetch: bool
-    ) -> tuple[ObjectInfo, Buffer]:
+    ) -> tuple[ObjectInfo, Answer | None]:
         if not prefetch:
-            return self._head(plane, where), b""
-        return interruptible(lambda: self._first_window(plane, where, window))
+            return self._head(plane, where), None
+        answer = interruptible(lambda: self._first_window(plane, where, window))
+        return answer.info, answer
 
     @staticmethod
-    def _first_window(plane: Plane, where: Where, window: int) -> tuple[ObjectInfo, Buffer]:
-        def load(answer: Answer) -> tuple[ObjectInfo, Buffer]:
+    def _first_window(plane: Plane, where: Where, window: int) -> Answer:
+        """Ask for the start of the body; a small one is here when this returns."""
+
+        def checked(answer: Answer) -> Answer:
             if answer.start != 0:
+                answer.close()
                 raise StoreError(f"{where}: the server answered with another range")
-            return answer.info, answer.read()
+            return answer.here() if answer.stop <= _READ_AT_ONCE_BYTES else answer
 
         try:
-            return load(plane.open(where, (0, window)))
+            return checked(plane.open(where, (0, window)))
         except CottonCandyError as exc:
             if not is_range_refusal(exc):
                 raise
         # An empty object has no range to give.
-        return load(plane.open(where))
+        return checked(plane.open(where))
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return what a HEAD says."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import botocore.exceptions as boto
@@ -19,6 +19,7 @@ from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, PutResult
 from cottoncandy.backends.s3._connection import Connection
+from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
 from cottoncandy.backends.s3._keys import quoted_etag, true_names
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
@@ -66,6 +67,10 @@ class Answer:
         Iterate over the body as it arrives.
     close : callable
         Let go of a body that nobody will read.
+    body : bytes-like, optional
+        The body, where it is in memory already.
+    direct : DirectBody, optional
+        Where it is there, the better way to get the body into a buffer.
     """
 
     info: ObjectInfo
@@ -74,6 +79,12 @@ class Answer:
     read: Callable[[], Buffer]
     pieces: Callable[[], Iterator[Buffer]]
     close: Callable[[], None] = lambda: None
+    body: Buffer | None = None
+    direct: DirectBody | None = None
+
+    def here(self) -> Answer:
+        """Read the body; return the same answer with it."""
+        return replace(self, body=self.read())
 
 
 class Plane(Protocol):
@@ -232,7 +243,8 @@ class BotoPlane:
                 yield from body.iter_chunks(PIECE_BYTES)
 
         info = _boto_info(where, answer, size)
-        return Answer(info, start, start + length, read, pieces, body.close)
+        direct = DirectBody.of(body, length)
+        return Answer(info, start, start + length, read, pieces, body.close, direct=direct)
 
     def head(self, where: Where) -> ObjectInfo:
         with translated(where):

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import NoReturn
 
 from cottoncandy._buffers import Buffer, bytes_view, regroup
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.backends.base import Arrived, ObjectReader
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, InvalidArgumentError
 from cottoncandy.formats.encryption._header import (
     HEADER_BYTES,
@@ -136,7 +136,7 @@ class DecryptingReader(ObjectReader):
             if piece := self._wanted(opened, index, start, end):
                 yield piece
 
-    def read_into(self, out: memoryview, start: int = 0) -> None:
+    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
         end = start + len(out)
         # One segment fits the processor's cache: copying it on costs little, and the caller's
         # buffer never holds what was not authenticated.
@@ -145,7 +145,10 @@ class DecryptingReader(ObjectReader):
         for index, final, sealed, cipher in self._sealed(start, end):
             opened = cipher.open(index, final, sealed, self._label, scratch)
             piece = self._wanted(opened, index, start, end)
-            out[position : position + len(piece)] = piece
+            place = out[position : position + len(piece)]
+            place[:] = piece
+            if arrived is not None:
+                arrived(position, place)
             position += len(piece)
 
     def close(self) -> None:
