@@ -89,6 +89,11 @@ rgw max put size = 6442450944
 """
 
 
+# Without tcmalloc, which Ceph is meant to run with, each block of 4 MiB would be asked for from the
+# system and given back: a third of the time of a read.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+
+
 def why_no_ceph() -> str | None:
     """Return why Ceph can't run here, or None where it can."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
@@ -196,6 +201,7 @@ class CephServer:
             ManagedProcess(
                 [program, "-f", "-c", self.directory / "ceph.conf", *arguments],
                 self.directory / f"{program}.out",
+                _ALLOCATOR,
             )
         )
 
