@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py                      # starts a Ceph node on loopback
     python benchmarks/compare.py --endpoint-url http://localhost:9000 --access-key … --secret-key …
-    python benchmarks/compare.py --only cloud2dict,glob --rounds 5
+    python benchmarks/compare.py --only download,glob --rounds 5
 
 Both libraries do the same work through the same calls, each in a process of its own, in turn, so
 that a machine whose speed drifts drifts for both. What counts is the ratio of each pair; times are
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,63 +35,96 @@ MiB = 2**20
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table: a task, what it needs beforehand, and the ratio that is promised."""
+    """One row of the table: a task, what it needs beforehand, and the ratio that is promised.
+
+    Parameters
+    ----------
+    name : str
+        Title of the row.
+    task : str
+        Function of ``worker.py``.
+    amount, unit : float, str
+        How much work it is.
+    job : dict
+        What the task is told.
+    promised : float, optional
+        How many times as fast it should be.
+    before : str, optional
+        What makes the objects that the task works on: a task, or ``"fill"``.
+    used_up : bool, default False
+        True where the task consumes its objects, so that each run gets new ones. Else both
+        libraries work on the same, which the new one has made.
+    """
 
     name: str
     task: str
-    unit: str
     amount: float
+    unit: str
     job: dict[str, Any]
     promised: float | None = None
     before: str | None = None
-    prepared_once: bool = True
+    used_up: bool = False
 
 
 def comparisons(scale: float) -> list[Comparison]:
     """Return the rows; ``scale`` shrinks the work, for trying the script itself."""
-    nbytes = int(256 * scale) * MiB
-    small, keys, doomed = int(1000 * scale), int(30_000 * scale), int(10_000 * scale)
-    array = {"nbytes": nbytes}
-    mib = nbytes / MiB
-    # 0.4.0 takes a minute or more for these, at gzip's level 9.
-    less = int(24 * scale) * MiB
-    return [
+    large = int(256 * scale)
+    less = int(24 * scale)  # 0.4.0 takes a minute or more for these, at gzip's level 9
+    few, some = int(100 * scale), int(1000 * scale)
+    keys, doomed = int(30_000 * scale), int(10_000 * scale)
+    rows = [
         Comparison(
-            "upload, default compression",
-            "upload_default",
-            "MiB/s",
-            less / MiB,
-            {"nbytes": less},
-            4,
-        ),
-        Comparison("upload, uncompressed", "upload_uncompressed", "MiB/s", mib, array),
-        Comparison(
-            "download, uncompressed", "download", "MiB/s", mib, array, 3, "upload_uncompressed"
+            *("upload, default compression", "upload_default", less, "MiB/s"),
+            {"nbytes": less * MiB},
+            promised=4,
         ),
         Comparison(
-            "download, gzip",
-            "download",
-            "MiB/s",
-            less / MiB,
-            {"nbytes": less},
-            None,
-            "upload_default",
+            *(f"upload, {large} MiB uncompressed", "upload_uncompressed", large, "MiB/s"),
+            {"nbytes": large * MiB},
         ),
-        Comparison("dict2cloud, small arrays", "dict2cloud", "arrays/s", small, {"count": small}),
         Comparison(
-            "cloud2dict, small arrays",
-            "cloud2dict",
-            "arrays/s",
-            small,
-            {"count": small},
-            15,
-            "dict2cloud",
-        ),
-        Comparison("glob", "glob", "keys/s", keys, {"count": keys}, 5, "fill"),
-        Comparison(
-            "rm, recursive", "remove", "objects/s", doomed, {"count": doomed}, 10, "fill", False
+            *("upload, one small array after the other", "upload_small", few, "arrays/s"),
+            {"count": few},
         ),
     ]
+    for size in (8, 64, 256, 1024):
+        mib = max(int(size * scale), 1)
+        rows.append(
+            Comparison(
+                *(f"download, {mib} MiB uncompressed", "download", mib, "MiB/s"),
+                {"nbytes": mib * MiB},
+                promised=3 if size == 256 else None,
+                before="upload_uncompressed",
+            )
+        )
+    rows += [
+        Comparison(
+            *("download, gzip", "download", less, "MiB/s"),
+            {"nbytes": less * MiB},
+            before="upload_default",
+        ),
+        Comparison(
+            *("download, one small array after the other", "download_small", few, "arrays/s"),
+            {"count": few},
+            before="upload_small",
+        ),
+        Comparison("dict2cloud, small arrays", "dict2cloud", some, "arrays/s", {"count": some}),
+        Comparison(
+            *("cloud2dict, small arrays", "cloud2dict", some, "arrays/s"),
+            {"count": some},
+            promised=15,
+            before="dict2cloud",
+        ),
+        Comparison("glob", "glob", keys, "keys/s", {"count": keys}, promised=5, before="fill"),
+        Comparison(
+            *("rm, recursive", "remove", doomed, "objects/s"),
+            {"count": doomed},
+            promised=10,
+            before="fill",
+            used_up=True,
+        ),
+    ]
+    return rows
 
 
 @contextmanager
@@ -143,26 +177,31 @@ def fill(place: S3Server, bucket: str, name: str, count: int) -> None:
 
 def compare(place: S3Server, bucket: str, row: Comparison, rounds: int) -> list[tuple[Any, Any]]:
     """Run a task with both libraries in turn; return the pairs, 0.4.0's first."""
-    interpreters = (COTTONCANDY_040.python(), Path(sys.executable))
-    connection = {"bucket_name": bucket, **place.interface_arguments()}
+    new = Path(sys.executable)
+    job = row.job | {
+        "task": row.task,
+        "name": re.sub(r"\W+", "-", row.name),
+        "connection": {"bucket_name": bucket, **place.interface_arguments()},
+    }
+
+    def prepare() -> None:
+        if row.before == "fill":
+            fill(place, bucket, job["name"], row.job["count"])
+        elif row.before is not None:
+            run(new, job | {"task": row.before})
+
+    if not row.used_up:
+        prepare()
     pairs = []
-    prepared: set[str] = set()
     for number in range(rounds):
         results = []
-        for version, python in zip(("old", "new"), interpreters, strict=True):
-            shared = row.before == "fill" and row.prepared_once
-            name = f"{row.task}-shared" if shared else f"{row.task}-{version}"
-            job = row.job | {"name": name, "connection": connection}
-            if row.before and not (row.prepared_once and name in prepared):
-                if row.before == "fill":
-                    fill(place, bucket, name, row.job["count"])
-                else:
-                    run(python, job | {"task": row.before})
-                prepared.add(name)
-            results.append(run(python, job | {"task": row.task}))
+        for python in (COTTONCANDY_040.python(), new):
+            if row.used_up:
+                prepare()
+            results.append(run(python, job))
         pairs.append((results[0], results[1]))
-        old, new = pairs[-1]
-        print(f"  round {number + 1}: {old['seconds']:.2f} s, {new['seconds']:.2f} s", flush=True)
+        old, now = pairs[-1]
+        print(f"  round {number + 1}: {old['seconds']:.3f} s, {now['seconds']:.3f} s", flush=True)
     return pairs
 
 
@@ -174,14 +213,14 @@ def main() -> None:
     parser.add_argument("--secret-key")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the work (default 1)")
-    parser.add_argument("--only", help="tasks to run, joined by commas")
+    parser.add_argument("--only", help="beginnings of tasks to run, joined by commas")
     arguments = parser.parse_args()
-    wanted = set(arguments.only.split(",")) if arguments.only else None
+    wanted = tuple(arguments.only.split(",")) if arguments.only else ("",)
     lines = []
     with server(arguments) as place:
         bucket = place.make_bucket("benchmark")
         for row in comparisons(arguments.scale):
-            if wanted and row.task not in wanted:
+            if not row.task.startswith(wanted):
                 continue
             print(row.name, flush=True)
             pairs = compare(place, bucket, row, arguments.rounds)

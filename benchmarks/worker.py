@@ -55,6 +55,23 @@ def download(cci: Any, job: dict[str, Any]) -> dict[str, float]:
     return timed(lambda: cci.download_raw_array(job["name"]))
 
 
+def upload_small(cci: Any, job: dict[str, Any]) -> dict[str, float]:
+    """Upload small arrays, as a loop in a notebook does."""
+    arrays = [np.full(1000, i) for i in range(job["count"])]
+
+    def upload() -> None:
+        for number, array in enumerate(arrays):
+            cci.upload_raw_array(f"{job['name']}/{number}", array)
+
+    return timed(upload)
+
+
+def download_small(cci: Any, job: dict[str, Any]) -> dict[str, float]:
+    """Download small arrays, as a loop in a notebook does."""
+    names = [f"{job['name']}/{number}" for number in range(job["count"])]
+    return timed(lambda: [cci.download_raw_array(name) for name in names])
+
+
 def dict2cloud(cci: Any, job: dict[str, Any]) -> dict[str, float]:
     """Upload many small arrays."""
     arrays = {f"array{i:05d}": np.full(1000, i) for i in range(job["count"])}
@@ -89,7 +106,9 @@ TASKS = {
     for task in (
         upload_default,
         upload_uncompressed,
+        upload_small,
         download,
+        download_small,
         dict2cloud,
         cloud2dict,
         glob,
