@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from cottoncandy._buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
-__all__ = ["MAX_GAP_BYTES", "MAX_READS", "MAX_READ_BYTES", "SelectionPlan", "plan", "select"]
+__all__ = [
+    "MAX_GAP_BYTES",
+    "MAX_READS",
+    "MAX_READ_BYTES",
+    "SelectionPlan",
+    "expand",
+    "plan",
+    "select",
+]
 
 #: Two runs with at most so many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
@@ -256,7 +264,7 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
             f"only an uncompressed array can be read in parts, and this one is compressed by "
             f"{header.compression}: download all of it and index that"
         )
-    entries = _expand(selection, len(header.shape))
+    entries = expand(selection, len(header.shape))
     strides = _strides(header.shape, header.dtype.itemsize, header.order)
     axes: list[_Axis] = []
     kept_shape: list[int] = []
@@ -293,14 +301,14 @@ def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
     SelectionError
         If the selection lies outside the array, or is of another kind.
     """
-    entries = _expand(selection, array.ndim)
+    entries = expand(selection, array.ndim)
     try:
         return np.array(array[(*entries, ...)])
     except (IndexError, TypeError, ValueError) as exc:
         raise SelectionError(str(exc)) from exc
 
 
-def _expand(selection: Any, dimensions: int) -> list[Any]:
+def expand(selection: Any, dimensions: int) -> list[Any]:
     """Return one entry per axis (an int or a slice), with None where a new axis goes."""
     entries = list(selection) if isinstance(selection, tuple) else [selection]
     for entry in entries:
