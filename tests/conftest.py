@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.servers import S3Server
 from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import FaultProxy
+from tests.servers.tls import Authority
 from tests.thinning import mark_slow
 
 if TYPE_CHECKING:
@@ -162,12 +164,15 @@ def ceph_bucket(ceph: S3Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_proxy() -> Iterator[Callable[[S3Server], FaultProxy]]:
-    """Put a fault proxy in front of a server: ``proxy = make_proxy(ceph)``."""
+def make_proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """Put a fault proxy in front of a server: ``proxy = make_proxy(ceph)``.
+
+    ``make_proxy(ceph, authority.context())`` speaks TLS to its clients.
+    """
     proxies: list[FaultProxy] = []
 
-    def make(server: S3Server) -> FaultProxy:
-        proxies.append(FaultProxy(server))
+    def make(server: S3Server, tls: ssl.SSLContext | None = None) -> FaultProxy:
+        proxies.append(FaultProxy(server, tls))
         return proxies[-1]
 
     yield make
@@ -179,6 +184,20 @@ def make_proxy() -> Iterator[Callable[[S3Server], FaultProxy]]:
 def fault_proxy(make_proxy: Callable[[S3Server], FaultProxy], moto: S3Server) -> FaultProxy:
     """A fault proxy in front of moto; ``fault_proxy.server`` is what to connect to."""
     return make_proxy(moto)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of test servers."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def tls_proxy(
+    make_proxy: Callable[..., FaultProxy], moto: S3Server, authority: Authority
+) -> FaultProxy:
+    """A fault proxy in front of moto that speaks TLS; trust it with ``authority.path``."""
+    return make_proxy(moto, authority.context())
 
 
 @pytest.fixture(params=list(RIGS))

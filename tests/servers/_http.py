@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Iterator
@@ -59,23 +59,58 @@ class Connection:
         """Send all of it."""
         self._socket.sendall(data)
 
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from here on, as the server.
+
+        Raises
+        ------
+        Broken
+            If the peer speaks something else, or does not trust the certificate.
+        """
+        self._socket = context.wrap_socket(
+            self._socket, server_side=True, do_handshake_on_connect=False
+        )
+        try:
+            self._socket.do_handshake()
+        except OSError as error:
+            raise Broken from error
+
     def is_stale(self) -> bool:
         """Tell whether the peer has hung up, or speaks out of turn, between two requests."""
-        return bool(self._pending) or bool(select.select([self._socket], [], [], 0)[0])
+        if self._pending:
+            return True
+        # Not select(): with TLS, what is readable may be no data.
+        self._socket.settimeout(0)
+        try:
+            self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        else:
+            return True
+        finally:
+            self._socket.settimeout(None)
 
     def reset(self) -> None:
-        """Close so that the peer sees "connection reset", not an orderly end."""
+        """Close so that the peer sees "connection reset", not an orderly end (of TLS either)."""
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._socket.close()
 
     def shut_down(self) -> None:
         """Wake whoever waits on the socket, in whichever thread."""
+        # That of the class below: TLS's own would take the ground from under who reads.
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close in an orderly way."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            # Say goodbye, and do not wait for the peer's. ValueError: there was no handshake.
+            with contextlib.suppress(OSError, ValueError):
+                self._socket.settimeout(0)
+                self._socket.unwrap()
         self.shut_down()
         self._socket.close()
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 
@@ -43,6 +44,8 @@ class FaultProxy:
     ----------
     server : S3Server
         Where requests go. ``self.server`` is the same behind the proxy.
+    tls : ssl.SSLContext, optional
+        Has the certificate with which to speak TLS to clients; to the server it is plain HTTP.
 
     Attributes
     ----------
@@ -50,7 +53,8 @@ class FaultProxy:
         How many clients' connections there were.
     """
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Server, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._upstream = server.address
         self._lock = threading.Lock()
         self.connections = 0
@@ -61,7 +65,7 @@ class FaultProxy:
         self._stopping = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         port = self._listener.getsockname()[1]
-        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.endpoint_url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self.server = server.at(self.endpoint_url)
         self._accepting = threading.Thread(target=self._accept, name="fault proxy", daemon=True)
         self._accepting.start()
@@ -178,6 +182,8 @@ class FaultProxy:
         with self._held(Connection(visitor)) as client, contextlib.ExitStack() as stack:
             upstream: Connection | None = None
             with contextlib.suppress(Broken, OSError):
+                if self._tls is not None:
+                    client.encrypt(self._tls)
                 while (head := read_head(client)) is not None:
                     if upstream is not None and upstream.is_stale():
                         upstream = None
