@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import numpy as np
+
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import Backend, ObjectInfo
 from tests.rigs import Rig
@@ -26,8 +28,8 @@ T = TypeVar("T")
 
 def pattern(size: int, seed: int = 0) -> bytes:
     """Return bytes without a short period, so that no two ranges are alike."""
-    words = range(seed * 7919, seed * 7919 + size // 4 + 1)
-    return b"".join((word * 2654435761 % 2**32).to_bytes(4, "little") for word in words)[:size]
+    words = np.arange(seed * 7919, seed * 7919 + size // 4 + 1, dtype="<u4")
+    return (words * np.uint32(2654435761)).tobytes()[:size]  # modulo 2**32
 
 
 #: A body of several parts and ranges, whatever their size; made once.

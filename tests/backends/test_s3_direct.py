@@ -17,7 +17,8 @@ from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, StoreError
 from cottoncandy.options import Settings
-from tests.backends.test_s3_transfers import QUICK, backend_at, interrupted_when, pattern
+from tests.backends._data import pattern
+from tests.backends._s3 import QUICK, backend_at, interrupted_when
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 

@@ -1,0 +1,61 @@
+"""What the tests of Google Drive share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive._retry import RetryPolicy
+from tests.servers.drive import DriveServer
+from tests.servers.drive.rig import DriveRig
+
+__all__ = ["CHUNK", "DriveTests", "keys", "make", "read"]
+
+CHUNK = 512 * 1024
+
+
+class DriveTests:
+    """A backend on a server of its own, which may be broken."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[DriveServer]:
+        with DriveServer() as running:
+            yield running
+
+    @pytest.fixture
+    def rig(self, server: DriveServer, tmp_path: Path) -> DriveRig:
+        return DriveRig(server, tmp_path)
+
+    @pytest.fixture
+    def waits(self) -> list[float]:
+        """How long the backend waited between tries."""
+        return []
+
+    @pytest.fixture
+    def backend(self, rig: DriveRig, waits: list[float]) -> GDriveBackend:
+        return make(rig, waits)
+
+
+def make(
+    rig: DriveRig, waits: list[float], bucket: str | None = None, **extra: Any
+) -> GDriveBackend:
+    made = rig.backend(bucket, **extra)
+    assert isinstance(made, GDriveBackend)
+    policy = RetryPolicy(sleep=waits.append, random=lambda: 1.0)
+    # Small chunks make small tests.
+    config = replace(made._config, upload_chunk_bytes=CHUNK, download_chunk_bytes=CHUNK)
+    return GDriveBackend(config, made.bucket_name, policy)
+
+
+def read(backend: GDriveBackend, key: str) -> bytes:
+    with backend.get(key) as reader:
+        return reader.read()
+
+
+def keys(backend: GDriveBackend, prefix: str = "") -> list[str]:
+    return [entry.key for entry in backend.scan(prefix)]  # type: ignore[union-attr]

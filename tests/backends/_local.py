@@ -1,0 +1,34 @@
+"""What the tests of the local backend share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.local import LocalBackend
+
+__all__ = ["LocalTests", "put", "tree"]
+
+
+class LocalTests:
+    """A backend on an empty directory."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        return tmp_path / "root"
+
+    @pytest.fixture
+    def backend(self, root: Path) -> LocalBackend:
+        return LocalBackend.connect(ConnectionArguments(str(root)))
+
+
+def put(backend: LocalBackend, key: str, body: bytes = b"x", **metadata: str) -> None:
+    backend.put(key, Body.of(body), metadata=metadata or None)
+
+
+def tree(root: Path) -> list[str]:
+    """Return everything below a directory, hidden or not."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))

@@ -1,0 +1,85 @@
+"""What the tests of S3 share."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from botocore.config import Config
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.options import Settings
+from tests.servers import S3Server
+from tests.servers.base import wait_until
+from tests.servers.proxy import FaultProxy
+
+__all__ = ["QUICK", "SMALL", "S3Tests", "backend_at", "interrupted_when", "pieces_of", "uploads_in"]
+
+QUICK = Config(retries={"max_attempts": 0}, read_timeout=5)
+
+
+# Ranges of 1 MiB and parts of 5 MiB (S3's least), so that small bodies take many requests.
+SMALL = Settings(mpd_chunksize_bytes=MiB, mpu_use_threshold_bytes=5 * MiB, mpu_chunksize_bytes=1)
+
+
+def backend_at(
+    server: S3Server, bucket: str, settings: Settings = SMALL, config: Config | None = None
+) -> S3Backend:
+    return S3Backend.connect(
+        ConnectionArguments(
+            bucket,
+            server.access_key,
+            server.secret_key,
+            server.endpoint_url,
+            settings,
+            {} if config is None else {"config": config},
+        )
+    )
+
+
+class S3Tests:
+    """A bucket on moto, with and without a proxy in front of it."""
+
+    @pytest.fixture
+    def backend(self, fault_proxy: FaultProxy, moto_bucket: str) -> S3Backend:
+        """A backend behind the proxy, without retries."""
+        return backend_at(fault_proxy.server, moto_bucket, config=QUICK)
+
+    @pytest.fixture
+    def behind(self, moto: S3Server, moto_bucket: str) -> S3Backend:
+        """The same bucket, without the proxy."""
+        return backend_at(moto, moto_bucket)
+
+
+def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def uploads_in(server: S3Server, bucket: str) -> list[str]:
+    found = server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return [each["Key"] for each in found]
+
+
+class interrupted_when:
+    """Send this process a Ctrl-C as soon as a condition holds."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._thread = threading.Thread(target=self._run, args=(condition,))
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        signal.signal(signal.SIGINT, self._before)
+
+    @staticmethod
+    def _run(condition: Callable[[], bool]) -> None:
+        wait_until(condition, "the request that hangs")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -1,0 +1,290 @@
+"""Disks that are full, read-only or simple, and other writers on them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.local import LocalBackend
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    ObjectChangedError,
+    ObjectExistsError,
+    StorageFullError,
+)
+from tests.backends._data import keys_of
+from tests.backends._local import LocalTests, put, tree
+
+
+class TestDisks(LocalTests):
+    @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EFBIG"])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_full(
+        self,
+        backend: LocalBackend,
+        root: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        code: str,
+        nth: int,
+    ) -> None:
+        """The body, the journal or the sidecar finds no room."""
+        put(backend, "name", b"old", which="old")
+        calls = []
+        write = os.write
+
+        def full(descriptor: int, data: bytes) -> int:
+            calls.append(data)
+            if len(calls) == nth:
+                raise OSError(getattr(errno, code), "no room")
+            return write(descriptor, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            with pytest.raises(StorageFullError, match=r"'name'.*unchanged"):
+                put(backend, "name", b"new", which="new")
+        assert len(calls) == nth
+        assert backend.head("name").metadata == {"which": "old"}
+        assert (root / "name").read_bytes() == b"old"
+        assert tree(root) == ["name", "name.meta.json"]
+
+    def test_really_full(self, backend: LocalBackend, root: Path) -> None:
+        """The file-size limit of a process stands for a disk."""
+        import resource
+        import signal
+
+        put(backend, "name", b"old")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5 * MiB, hard))
+        try:
+            with pytest.raises(StorageFullError):
+                put(backend, "name", bytes(9 * MiB))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+        assert (root / "name").read_bytes() == b"old"
+        assert tree(root) == ["name"]
+
+    @pytest.mark.parametrize("code", ["EACCES", "EPERM", "EROFS"])
+    def test_read_only(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, code: str
+    ) -> None:
+        put(backend, "name", b"old", which="old")
+        opened = os.open
+
+        def refuse(path: str, flags: int, *more: int) -> int:
+            if flags & os.O_CREAT:
+                raise OSError(getattr(errno, code), "no", path)
+            return opened(path, flags, *more)
+
+        monkeypatch.setattr(os, "open", refuse)
+        for call in (
+            lambda: put(backend, "name", b"new", which="new"),
+            lambda: backend.copy("name", "other"),
+            lambda: backend.move("name", "other"),
+        ):
+            with pytest.raises(AccessDeniedError, match="permissions"):
+                call()
+        assert backend.head("name").metadata == {"which": "old"}
+
+    def test_truly_read_only(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            os.chmod(name, 0o755)
+            root = Path(name, "root")
+            backend = LocalBackend.connect(ConnectionArguments(str(root)))
+            put(backend, "name", b"old")
+            root.chmod(0o555)
+            user = os.geteuid()
+            try:
+                if user == 0:  # who may write anywhere
+                    os.seteuid(65_534)
+                calls = [
+                    lambda: put(backend, "name", b"new"),
+                    lambda: put(backend, "new/name"),
+                    lambda: backend.move("name", "other"),
+                    lambda: backend.create_bucket(str(root / "below")),
+                ]
+                for call in calls:
+                    with pytest.raises(AccessDeniedError):
+                        call()
+                (deletion,) = backend.delete(["name"])
+                assert isinstance(deletion.error, AccessDeniedError)
+            finally:
+                os.seteuid(user)
+                root.chmod(0o755)
+            assert (root / "name").read_bytes() == b"old"
+            assert tree(root) == ["name"]
+
+    def test_write_protected(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(backend, "name", b"old")
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        with pytest.raises(AccessDeniedError, match="write-protected"):
+            put(backend, "name", b"new")
+        assert (root / "name").read_bytes() == b"old"
+
+    def test_unreadable(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(backend, "name")
+
+        def refuse(*arguments: object) -> int:
+            raise PermissionError(errno.EACCES, "no", str(root))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", refuse)
+            with pytest.raises(AccessDeniedError, match="'name'"):
+                backend.get("name")
+            patched.setattr(os, "stat", refuse)
+            with pytest.raises(AccessDeniedError, match="'name'"):
+                backend.exists("name")
+        # A listing must not be silently shorter.
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(AccessDeniedError):
+            list(backend.scan())
+
+    def test_without_locks_or_hard_links(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import fcntl
+
+        def refuse(*arguments: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "no")
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(os, "link", refuse)
+        backend.put("name", Body.of(b"x"), metadata={"a": "b"}, overwrite=False)
+        with pytest.raises(ObjectExistsError):
+            backend.put("name", Body.of(b"y"), overwrite=False)
+        backend.move("name", "other", overwrite=False)
+        assert backend.head("other").metadata == {"a": "b"}
+        assert keys_of(backend) == ["other"]
+
+    def test_leftovers_of_the_killed(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "folder/name")
+        for name, age in (("old", 2 * 86_400), ("fresh", 60)):
+            path = root / "folder" / f".cottoncandy-{name}.tmp"
+            path.write_bytes(b"half")
+            os.utime(path, (time.time() - age,) * 2)
+        assert keys_of(backend) == ["folder/name"]
+        assert tree(root) == ["folder", "folder/.cottoncandy-fresh.tmp", "folder/name"]
+
+
+class TestOtherWriters(LocalTests):
+    def test_a_directory_that_comes_and_goes(self, backend: LocalBackend, root: Path) -> None:
+        """One thread deletes the last object of a directory, others store into it."""
+        failed: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                for _ in range(100):
+                    put(backend, f"a/b/c/{number}", a="b")
+                    assert backend.exists(f"a/b/c/{number}")
+                    list(backend.delete([f"a/b/c/{number}"]))
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert tree(root) == []
+
+    def test_moves_in_a_circle(self, backend: LocalBackend) -> None:
+        """Locks on two directories, taken in either order, never wait for each other."""
+        put(backend, "a/x", b"1", n="1")
+        put(backend, "b/y", b"2", n="2")
+
+        def work(source: str, dest: str) -> None:
+            for _ in range(100):
+                backend.move(source, dest)
+                backend.move(dest, source)
+
+        threads = [
+            threading.Thread(target=work, args=("a/x", "b/x")),
+            threading.Thread(target=work, args=("b/y", "a/y")),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert backend.head("a/x").metadata == {"n": "1"}
+        assert backend.head("b/y").metadata == {"n": "2"}
+
+    def test_a_writer_between_body_and_sidecar(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A reader that has opened the old body finds the new sidecar, and begins anew."""
+        from cottoncandy.backends.local import _reader
+
+        read_sidecar = _reader.read_sidecar
+        versions = iter(range(1, 4))
+
+        def overtaken(*arguments: Any) -> dict[str, str]:
+            for number in versions:
+                put(backend, "name", b"version %i" % number, version=str(number))
+                break
+            return read_sidecar(*arguments)
+
+        put(backend, "name", b"version 0", version="0")
+        monkeypatch.setattr(_reader, "read_sidecar", overtaken)
+        with backend.get("name") as reader:
+            assert reader.read() == b"version 3"
+            assert reader.metadata == {"version": "3"}
+
+    def test_faster_writers_than_readers(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cottoncandy.backends.local import _reader
+
+        def overtaken(place: Any, *arguments: Any) -> dict[str, str]:
+            Path(place.path).unlink()
+            Path(place.path).write_bytes(b"another")
+            return {}
+
+        put(backend, "name")
+        monkeypatch.setattr(_reader, "read_sidecar", overtaken)
+        monkeypatch.setattr(_reader, "_names", lambda *arguments: False)
+        with pytest.raises(ObjectChangedError, match="faster"):
+            backend.get("name")
+
+    def test_etags_differ_though_the_clock_stands_still(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """File systems give the inode of the last version but one to the next."""
+        monkeypatch.setattr(time, "time_ns", lambda: 10**18)
+        marks = set()
+        for number in range(10):
+            put(backend, "name", b"%i" % number)
+            marks.add(backend.head("name").etag)
+        assert len(marks) == 10
+
+    def test_a_copied_tree_keeps_its_metadata(
+        self, backend: LocalBackend, root: Path, tmp_path: Path
+    ) -> None:
+        """A journal that a crash left is right in a backup, too, where inodes differ."""
+        import shutil
+
+        from tests.backends.test_local_crashes import crashes_of
+
+        put(backend, "name", b"old", which="old")
+        for number, _ in enumerate(
+            crashes_of(lambda: put(backend, "name", b"new", which="new"), root)
+        ):
+            shutil.copytree(root, tmp_path / f"backup{number}")
+            backup = LocalBackend(str(tmp_path / f"backup{number}"))
+            with backup.get("name") as reader:
+                assert reader.metadata == {"which": reader.read().decode()}

@@ -1,0 +1,215 @@
+"""What else than objects a local root holds, and what becomes of its files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.local import LocalBackend
+from cottoncandy.exceptions import (
+    IntegrityError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
+from tests.backends._data import keys_of, pattern
+from tests.backends._local import LocalTests, put, tree
+
+
+class TestFiles(LocalTests):
+    def test_links_are_followed(self, backend: LocalBackend, root: Path, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        (data / "file").write_bytes(b"linked")
+        (root / "dir").symlink_to(data)
+        (root / "file").symlink_to(data / "file")
+        (root / "nowhere").symlink_to("missing")
+        (root / "self").symlink_to("self")
+        (data / "loop").symlink_to(root)
+        assert keys_of(backend) == ["dir/file", "file"]
+        assert list(backend.scan(delimiter="/")) == [
+            CommonPrefix("dir/"),
+            next(backend.scan("file")),
+        ]
+        for key in ("dir/file", "file", "dir/loop/file"):
+            with backend.get(key) as reader:
+                assert reader.read() == b"linked"
+        for key in ("nowhere", "self", "self/x", "dir"):
+            with pytest.raises(ObjectNotFoundError):
+                backend.head(key)
+            assert backend.exists(key) is False
+        # What is no object is not deleted as one.
+        list(backend.delete(["dir", "nowhere", "self"]))
+        assert {"dir", "nowhere", "self"} <= {path.name for path in root.iterdir()}
+        put(backend, "dir/new")
+        assert (data / "new").exists()
+
+    def test_an_upload_replaces_the_link(
+        self, backend: LocalBackend, root: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "precious").write_bytes(b"precious")
+        (root / "name").symlink_to(tmp_path / "precious")
+        (root / "nowhere").symlink_to("missing")
+        put(backend, "name", b"new", a="b")
+        put(backend, "nowhere", b"new")
+        assert (tmp_path / "precious").read_bytes() == b"precious"
+        assert not (root / "name").is_symlink()
+        assert (root / "name").read_bytes() == (root / "nowhere").read_bytes() == b"new"
+
+    def test_a_moved_link_is_a_copy(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "data/file", b"body", a="b")
+        (root / "link").symlink_to("data/file")
+        (root / "link.meta.json").write_text('{"c": "d"}')
+        backend.move("link", "deep/er/name")
+        with backend.get("deep/er/name") as reader:
+            assert reader.read() == b"body"
+            assert reader.metadata == {"c": "d"}
+        assert keys_of(backend) == ["data/file", "deep/er/name"]
+        assert not (root / "link.meta.json").exists()
+
+    def test_moving_between_hard_links(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "one", b"body", a="1")
+        put(backend, "two", b"other", a="2")
+        (root / "two").unlink()
+        (root / "two").hardlink_to(root / "one")
+        backend.move("one", "two")
+        assert keys_of(backend) == ["two"]
+        assert backend.head("two").metadata == {"a": "1"}
+        assert tree(root) == ["two", "two.meta.json"]
+
+    def test_no_objects(self, backend: LocalBackend, root: Path) -> None:
+        os.mkfifo(root / "pipe")
+        with socket.socket(socket.AF_UNIX) as server:
+            where = os.getcwd()
+            os.chdir(root)  # the path of a socket must be short
+            server.bind("socket")
+            os.chdir(where)
+            assert keys_of(backend) == []
+            for key in ("pipe", "socket"):
+                with pytest.raises(ObjectNotFoundError):
+                    backend.get(key)
+                with pytest.raises(ObjectExistsError):
+                    put(backend, key)
+                list(backend.delete([key]))
+        assert {path.name for path in root.iterdir()} == {"pipe", "socket"}
+
+    def test_names_that_are_no_unicode(self, backend: LocalBackend, root: Path) -> None:
+        Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
+        directory = Path(os.fsdecode(os.fsencode(root) + b"/d\xff"))
+        directory.mkdir()
+        (directory / "name").write_bytes(b"x")
+        put(backend, "name")
+        assert keys_of(backend) == ["name"]
+        assert [type(entry) for entry in backend.scan(delimiter="/")] == [ObjectInfo]
+
+    def test_empty_parents_go(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "a/b/c/one", x="y")
+        put(backend, "a/b/two")
+        list(backend.delete(["a/b/c/one"]))
+        assert tree(root) == ["a", "a/b", "a/b/two"]
+        backend.move("a/b/two", "c/d")
+        assert tree(root) == ["c", "c/d", "c/d.meta.json"]
+        list(backend.delete(["c/d"]))
+        assert tree(root) == []
+        assert root.exists()
+
+    def test_permissions_stay(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "name")
+        (root / "name").chmod(0o664)
+        put(backend, "name", b"new")
+        assert (root / "name").stat().st_mode & 0o777 == 0o664
+
+    def test_truncated_while_open(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "name", pattern(1000))
+        with backend.get("name") as reader:
+            os.truncate(root / "name", 10)
+            with pytest.raises(IntegrityError, match="1000"):
+                reader.read()
+            with pytest.raises(IntegrityError, match="1000"):
+                reader.read_into(memoryview(bytearray(1000)))
+
+    def test_changed_in_place_while_open(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "name", b"old")
+        with backend.get("name") as reader:
+            (root / "name").write_bytes(b"new")
+            with pytest.raises(ObjectChangedError):
+                reader.read()
+
+    @pytest.mark.parametrize("threads", [1, 3, 100])
+    def test_parts_in_parallel(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, threads: int
+    ) -> None:
+        from cottoncandy.backends.local import _reader
+
+        monkeypatch.setattr(_reader, "_PART_BYTES", 1000)
+        body = pattern(10_007)
+        put(backend, "name", body)
+        with backend.get("name", threads=threads) as reader:
+            out = bytearray(10_000)
+            reader.read_into(memoryview(out), 5)
+            assert out == body[5:10_005]
+            reader.read_into(memoryview(bytearray()), 5)
+
+    def test_files_are_not_left_open(self, backend: LocalBackend) -> None:
+        put(backend, "name")
+        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        for _ in range(20):
+            backend.get("name")  # dropped
+            backend.get("name").close()
+            backend.head("name")
+            backend.copy("name", "other")
+        after = len(os.listdir("/proc/self/fd")) if before else 0
+        assert after == before
+
+    def test_a_big_copy_without_the_kernel(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*arguments: object) -> int:
+            raise OSError(errno.EXDEV, "no")
+
+        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+        body = pattern(9 * MiB)
+        put(backend, "name", body, a="b")
+        backend.copy("name", "copy")
+        with backend.get("copy") as reader:
+            assert reader.read() == body
+
+    def test_moving_between_mounts_of_one_file_system(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace = os.replace
+
+        def refuse(source: str, dest: str) -> None:
+            if source == str(root / "name"):
+                raise OSError(errno.EXDEV, "no", source)
+            replace(source, dest)
+
+        put(backend, "name", b"body", a="b")
+        put(backend, "dest", b"old", c="d")
+        monkeypatch.setattr(os, "replace", refuse)
+        backend.move("name", "dest")
+        with backend.get("dest") as reader:
+            assert (reader.read(), reader.metadata) == (b"body", {"a": "b"})
+        assert tree(root) == ["dest", "dest.meta.json"]
+
+    def test_moving_to_another_file_system(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        other = Path("/dev/shm")
+        if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is one file system only")
+        bucket = str(other / f"cottoncandy-test-{os.getpid()}")
+        backend.create_bucket(bucket)
+        put(backend, "name", b"body", a="b")
+        backend.move("name", "there", source_bucket=backend.bucket_name, dest_bucket=bucket)
+        with backend.get("there", bucket=bucket) as reader:
+            assert (reader.read(), reader.metadata) == (b"body", {"a": "b"})
+        assert keys_of(backend) == []
+        list(backend.delete(["there"], bucket=bucket))
+        backend.delete_bucket(bucket)

@@ -1,0 +1,207 @@
+"""Bodies to S3: in parts, whole or absent, in little memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._upload import gathered_parts, part_sizes
+from cottoncandy.exceptions import (
+    IntegrityError,
+    ObjectNotFoundError,
+    StoreError,
+)
+from cottoncandy.options import Settings
+from tests.backends._data import pattern
+from tests.backends._s3 import (
+    S3Tests,
+    backend_at,
+    interrupted_when,
+    pieces_of,
+    uploads_in,
+)
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+
+class TestParts:
+    def test_part_sizes(self) -> None:
+        settings = Settings()
+        assert next(part_sizes(settings, 100 * MiB, gathered=False)) == 16 * MiB
+        assert next(part_sizes(settings, 100 * MiB, gathered=True)) == 8 * MiB
+        bound = 1000 * 1024 * MiB
+        assert next(part_sizes(settings, bound, gathered=True)) * settings.max_mpu_parts >= bound
+        sizes = part_sizes(settings, None, gathered=True)
+        total = sum(next(sizes) for _ in range(settings.max_mpu_parts))
+        assert total >= 5 * MiB * MiB
+        old_file = Settings(mpu_chunksize_bytes=100 * MiB)
+        assert next(part_sizes(old_file, 1000 * MiB, gathered=False)) == 16 * MiB
+        assert next(part_sizes(Settings(mpu_chunksize_bytes=1), 9, gathered=True)) == 5 * MiB
+
+    def test_gathered_parts(self) -> None:
+        blocks = [b"", b"a", b"bc", b"defghij", b"k", b"", b"lmno"]
+        for size in range(1, 17):
+            parts = [bytes(part) for part in gathered_parts(iter(blocks), iter([size] * 20))]
+            assert b"".join(parts) == b"abcdefghijklmno"
+            assert all(len(part) == size for part in parts[:-1])
+
+    @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+    @pytest.mark.parametrize("as_pieces", [False, True])
+    def test_multipart_round_trip(self, store: Any, as_pieces: bool) -> None:
+        data = pattern(12 * MiB + 1)
+        backend = backend_at(store.server, store.bucket)
+        body = Body.of(pieces_of(data, 700_001)) if as_pieces else Body.of(data)
+        result = backend.put(
+            "a//b", body, metadata={"Shape": "3,4"}, acl="public-read", content_type="text/x-own"
+        )
+        info = backend.head("a//b")
+        assert (info.size, info.metadata, info.content_type) == (
+            len(data),
+            {"shape": "3,4"},
+            "text/x-own",
+        )
+        assert info.etag is not None
+        assert info.etag.endswith('-3"')
+        assert result.etag in (None, info.etag)
+        assert store.raw_get("a//b").body == data
+        grants = store.client.get_object_acl(Bucket=store.bucket, Key="a//b")["Grants"]
+        assert any("AllUsers" in grant["Grantee"].get("URI", "") for grant in grants)
+
+
+class TestWholeOrAbsent(S3Tests):
+    @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+    def test_body_that_fails_on_the_way(self, store: Any) -> None:
+        backend = backend_at(store.server, store.bucket)
+        backend.put("name", Body.of(b"before"))
+
+        def failing() -> Iterator[bytes]:
+            yield from pieces_of(pattern(11 * MiB), MiB)
+            raise OSError("the tape is torn")
+
+        with pytest.raises(OSError, match="the tape is torn"):
+            backend.put("name", Body.of(failing()))
+        assert store.raw_get("name").body == b"before"
+        assert uploads_in(store.server, store.bucket) == []
+
+    def test_body_of_another_size_than_announced(self, behind: S3Backend, moto: S3Server) -> None:
+        for size, actual in ((10, 9), (10, 11), (12 * MiB, 11 * MiB)):
+            data = pattern(actual)
+            body = Body(lambda data=data: iter([data]), size=size)  # type: ignore[misc]
+            with pytest.raises(IntegrityError, match=f"{size} bytes and had {actual}"):
+                behind.put("name", body)
+            assert not behind.exists("name")
+            assert uploads_in(moto, str(behind.bucket_name)) == []
+
+    def test_part_that_fails(
+        self, backend: S3Backend, behind: S3Backend, moto: S3Server, fault_proxy: FaultProxy
+    ) -> None:
+        behind.put("name", Body.of(b"before"))
+        fault_proxy.on("PUT", "name", query="partNumber", skip=1).answer(403, "AccessDenied")
+        with pytest.raises(PermissionError, match="'name'"):
+            backend.put("name", Body.of(pattern(16 * MiB)))
+        assert behind.get("name").read() == b"before"
+        assert uploads_in(moto, str(behind.bucket_name)) == []
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+    def test_ctrl_c_while_an_upload_hangs(
+        self, backend: S3Backend, behind: S3Backend, moto: S3Server, fault_proxy: FaultProxy
+    ) -> None:
+        behind.put("name", Body.of(b"before"))
+        rule = fault_proxy.on("PUT", "name", query="partNumber").hang()
+        with interrupted_when(lambda: rule.hits > 0), pytest.raises(KeyboardInterrupt):
+            backend.put("name", Body.of(pattern(16 * MiB)))
+        rule.release()
+        assert behind.get("name").read() == b"before"
+        assert uploads_in(moto, str(behind.bucket_name)) == []
+
+    def test_source_that_is_missing_is_not_a_bad_name(self, behind: S3Backend) -> None:
+        """A body may come from another store, whose errors are its own."""
+
+        def elsewhere() -> Iterator[bytes]:
+            yield from behind.get("missing source").chunks()
+
+        with pytest.raises(ObjectNotFoundError, match="missing source"):
+            behind.put("name", Body.of(elsewhere()))
+        assert not behind.exists("name")
+
+    def test_lost_answer_to_the_end_of_an_upload(
+        self, fault_proxy: FaultProxy, moto_bucket: str, behind: S3Backend
+    ) -> None:
+        """The second try finds no upload, because the first was heard."""
+        backend = backend_at(fault_proxy.server, moto_bucket)
+        data = pattern(11 * MiB)
+        rule = fault_proxy.on("POST", "name", query="uploadId", times=1).reset(delivered=True)
+        fault_proxy.on("POST", "name", query="uploadId", skip=1).answer(404, "NoSuchUpload")
+        backend.put("name", Body.of(data))
+        assert rule.hits == 1
+        assert behind.get("name").read() == data
+
+    def test_upload_that_somebody_else_ended(
+        self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
+    ) -> None:
+        behind.put("name", Body.of(b"before"))
+        fault_proxy.on("POST", "name", query="uploadId").answer(404, "NoSuchUpload")
+        with pytest.raises(StoreError, match="ended by somebody else"):
+            backend.put("name", Body.of(pattern(11 * MiB)))
+        assert behind.get("name").read() == b"before"
+
+
+_MEMORY = """
+import sys, threading, psutil
+from cottoncandy._body import Body
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.options import Settings
+
+endpoint, access, secret, bucket, what = sys.argv[1:]
+backend = S3Backend.connect(ConnectionArguments(bucket, access, secret, endpoint, Settings()))
+size = 1 << 30
+backend.put("warm", Body.of(b"up")); backend.get("warm").read(); list(backend.scan("warm"))
+held = None if what == "pieces" else memoryview(bytearray(size))
+if held is not None:
+    held[::4096] = b"x" * len(held[::4096])  # every page is there before we measure
+process = psutil.Process()
+baseline = peak = process.memory_info().rss
+done = threading.Event()
+
+def watch():
+    global peak
+    while not done.wait(0.005):
+        peak = max(peak, process.memory_info().rss)
+
+watcher = threading.Thread(target=watch); watcher.start()
+if what == "download":
+    backend.get("big").read_into(held)
+elif what == "pieces":
+    block = b"y" * 1000003
+    backend.put("pieces", Body.of(block for _ in range(size // len(block))))
+else:
+    backend.put("big", Body.of(held))
+done.set(); watcher.join()
+print((peak - baseline) / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_gigabyte(ceph: S3Server, ceph_bucket: str) -> None:
+    """Above the array: 64 MiB at most, up and down."""
+    for what, limit in (("upload", 64), ("download", 48), ("pieces", 64)):
+        arguments = [ceph.endpoint_url, ceph.access_key, ceph.secret_key, ceph_bucket, what]
+        child = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(_MEMORY), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        used = float(child.stdout)
+        assert used < limit, f"{what}: {used:.0f} MiB"

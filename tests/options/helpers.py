@@ -1,0 +1,69 @@
+"""What the tests of options share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["FILE_OF_040", "MB", "ROOT", "run_python"]
+
+MB = 2**20
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+# What 0.4.0 writes on its first import, to the letter: every default, no comment.
+FILE_OF_040 = """\
+[login]
+access_key = False
+secret_key = False
+endpoint_url = https://s3.amazonaws.com/
+verbose_boto = False
+
+[basic]
+default_acl = authenticated-read
+default_bucket = 
+mandatory_bucket_prefix = 
+force_bucket_creation = False
+path_separator = /
+signature_version = 
+threads = 4
+
+[upload_settings]
+mpu_use_threshold = 200
+mpu_chunksize = 100
+dask_chunksize = 100
+min_mpu_size = 5
+max_put_size = 5000
+max_mpu_size_tb = 5
+max_mpu_parts = 10000
+
+[download_settings]
+mpd_use_threshold = 100
+mpd_chunksize = 100
+
+[extensions]
+ccgroup = grp, ccg
+ccdataset = arr, dar, rarr, ccd
+
+[gdrive]
+secrets = client_secrets.json
+credentials = credentials.txt
+
+[compression]
+do_compression = True
+small_array = gzip
+large_array = Zstd
+
+"""  # noqa: W291 - 0.4.0 leaves a blank behind an empty value
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter that finds this cottoncandy."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=env, text=True, capture_output=True
+    )

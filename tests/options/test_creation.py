@@ -1,0 +1,166 @@
+"""The options file: where it is, and how the first import makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cottoncandy import _options_file
+from cottoncandy.options import Settings
+from tests.options.helpers import ROOT, run_python
+
+
+def test_the_folder_on_each_system(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = isolated_environment
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "elsewhere"))
+    assert _options_file.user_directory() == home / "elsewhere" / "cottoncandy"
+    for invalid in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CONFIG_HOME", invalid)
+        assert _options_file.user_directory() == home / ".config" / "cottoncandy"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert (
+        _options_file.user_directory() == home / "Library" / "Application Support" / "cottoncandy"
+    )
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert (
+        _options_file.user_directory() == home / "AppData" / "Local" / "cottoncandy" / "cottoncandy"
+    )
+
+
+def test_the_first_import_creates_the_file(isolated_environment: Path) -> None:
+    path = isolated_environment / ".config" / "cottoncandy" / "options.cfg"
+    result = run_python("import os; os.umask(0); import cottoncandy")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert "Welcome to cottoncandy!" in result.stderr
+    assert str(path) in result.stderr
+    assert path.read_bytes() == (ROOT / "defaults.cfg").read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+    path.write_text("[basic]\nthreads = 3\n")
+    again = run_python("import cottoncandy; print(cottoncandy.options.Settings.load().threads)")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "3\n", "")
+
+
+def test_what_an_admin_put_into_the_defaults_is_copied(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edited = tmp_path / "defaults.cfg"
+    edited.write_text("# ours\n[encryption]\nkey = RkFLRQ==\n[basic]\nthreads = 2\n")
+    monkeypatch.setattr(_options_file, "defaults_path", lambda: edited)
+    _options_file.ensure_options_file()
+    path = _options_file.options_path()
+    assert path.read_bytes() == edited.read_bytes()
+    assert Settings.load() == dataclasses.replace(Settings(), encryption_key="RkFLRQ==", threads=2)
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_is_there_is_never_replaced(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    if not hard_links:
+
+        def refuse(*args: object) -> None:
+            raise PermissionError(1, "no hard links here")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert _options_file.write_private(user_file, b"first", replace=False)
+    assert not _options_file.write_private(user_file, b"second", replace=False)
+    assert user_file.read_bytes() == b"first"
+    assert _options_file.write_private(user_file, b"third", replace=True)
+    assert user_file.read_bytes() == b"third"
+    assert stat.S_IMODE(user_file.stat().st_mode) == 0o600
+    assert list(user_file.parent.iterdir()) == [user_file]
+
+
+def test_of_many_first_imports_one_creates_it(isolated_environment: Path) -> None:
+    path = isolated_environment / ".config" / "cottoncandy" / "options.cfg"
+    code = (
+        "import sys; from cottoncandy import _options_file\n"
+        "import os; os.environ.pop('COTTONCANDY_OPTIONS')\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "_options_file.ensure_options_file()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COTTONCANDY_OPTIONS": os.devnull}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    assert not path.exists()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sorted("Welcome" in error for error in errors) == [False, False, False, True]
+    assert path.read_bytes() == (ROOT / "defaults.cfg").read_bytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    _options_file.ensure_options_file()
+    assert list(_options_file.user_directory().iterdir()) == []
+    assert Settings.load() == Settings()
+    assert "No space left on device" in caplog.text
+
+
+HOMES = {
+    "a file where the folder should be": "open(home + '/.config', 'w').close()",
+    "a folder that refuses new files": "os.mkdir = os.open = refuse",
+    "a home that is no folder": "os.environ['HOME'] = home + '/no/such/home'; os.mkdir = refuse",
+    "no home at all": "os.environ.pop('HOME'); pathlib.Path.home = homeless",
+}
+
+
+@pytest.mark.parametrize("prepare", HOMES.values(), ids=HOMES.keys())
+def test_a_home_out_of_reach_costs_one_warning(isolated_environment: Path, prepare: str) -> None:
+    result = run_python(
+        "import os, pathlib, sys\n"
+        "home = os.environ['HOME']\n"
+        "os.environ.pop('XDG_CONFIG_HOME')\n"
+        "def refuse(*args, **kwargs): raise OSError(30, 'Read-only file system')\n"
+        "def homeless(*args): raise RuntimeError('no home')\n"
+        f"{prepare}\n"
+        "import cottoncandy\n"
+        "print('imported', file=sys.stderr)\n"
+        "from cottoncandy.options import Settings\n"
+        "assert Settings.load() == Settings() == Settings.load()\n"
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.splitlines()
+    assert lines[0] == "imported"
+    assert len(lines) == 2
+    assert "options file" in lines[1]
+
+
+def test_a_closed_stderr_fails_no_import(isolated_environment: Path) -> None:
+    result = run_python("import sys; sys.stderr = None; import cottoncandy; print('fine')")
+    assert (result.returncode, result.stdout) == (0, "fine\n")

@@ -1,0 +1,183 @@
+"""Options files: those of 0.4.0, and all that can be wrong with one."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import os
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cottoncandy import _options_layers, options
+from cottoncandy.exceptions import ConfigurationError
+from cottoncandy.options import Settings
+from tests.options.helpers import FILE_OF_040, MB
+
+
+def test_a_file_of_040_means_the_defaults(
+    user_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    user_file.write_text(FILE_OF_040)
+    assert Settings.load() == Settings()
+    assert not caplog.records
+    assert user_file.read_text() == FILE_OF_040
+
+
+@pytest.mark.parametrize("removed", ["login", "gdrive", "compression", "basic", "extensions"])
+def test_an_old_file_that_lacks_a_section(user_file: Path, removed: str) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(FILE_OF_040)
+    parser.remove_section(removed)
+    with user_file.open("w") as file:
+        parser.write(file)
+    assert Settings.load() == Settings()
+
+
+def test_sizes_that_somebody_chose_are_kept(user_file: Path) -> None:
+    user_file.write_text(FILE_OF_040.replace("mpu_use_threshold = 200", "mpu_use_threshold = 300"))
+    loaded = Settings.load()
+    assert loaded.mpu_use_threshold_bytes == 300 * MB
+    assert loaded.mpu_chunksize_bytes == 100 * MB
+    assert loaded.mpd_use_threshold_bytes == 100 * MB
+    assert loaded.mpd_chunksize_bytes == 100 * MB
+
+
+@pytest.mark.parametrize("url", ["https://s3.amazonaws.com/", "https://s3.amazonaws.com"])
+def test_the_historical_endpoint_is_no_choice(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    user_file.write_text(f"[login]\nendpoint_url = {url}\n")
+    assert Settings.load().endpoint_url is None
+    monkeypatch.setenv("COTTONCANDY_LOGIN_ENDPOINT_URL", url)
+    assert Settings.load().endpoint_url == url
+
+
+def test_the_names_of_040(user_file: Path) -> None:
+    user_file.write_text("[login]\naccess_key = FAKE\n[mine]\nown = 1\n")
+    assert options.userdir == str(user_file.parent)
+    assert options.usercfg == str(user_file)
+    assert options.config.get("login", "access_key") == "FAKE"
+    assert options.config.get("mine", "own") == "1"
+    assert options.get_config().get("basic", "threads") == "4"
+    assert options.config.get("upload_settings", "max_mpu_size_TB") == "5"
+    with pytest.raises(AttributeError, match="no attribute 'confg'"):
+        options.confg  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("secret_key = FAKESECRET\n", "line 1: expected"),
+        ("[login]\n\nFAKESECRET\n", "line 3: expected"),
+        ("[login\naccess_key = FAKESECRET\n", "line 1: expected"),
+        ("[login]\nsecret_key = a\nsecret_key = FAKESECRET\n", "line 3: [login] secret_key is"),
+        ("[login]\n[basic]\n[login]\n", "line 3: section [login] is"),
+    ],
+)
+def test_a_malformed_file_names_its_line(user_file: Path, text: str, problem: str) -> None:
+    user_file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert f"options file '{user_file}', {problem}" in str(caught.value)
+    # What stands there may be a secret, and a traceback shows the causes too.
+    chain: BaseException | None = caught.value
+    while chain is not None:
+        assert "FAKESECRET" not in str(chain)
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+
+
+def test_a_file_that_is_no_text_names_its_line(user_file: Path) -> None:
+    user_file.write_bytes(b"[login]\naccess_key = a\nsecret_key = \xff\xfe\n")
+    with pytest.raises(ConfigurationError, match=r"options\.cfg', line 3: expected UTF-8"):
+        Settings.load()
+
+
+def test_a_byte_order_mark_and_windows_line_ends(user_file: Path) -> None:
+    user_file.write_bytes(b"\xef\xbb\xbf[basic]\r\nthreads = 6\r\n")
+    assert Settings.load().threads == 6
+
+
+def test_unknown_names_are_warned_of_once(
+    user_file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_file.write_text("[login]\nacces_key = FAKE\n[bassic]\nthreads = 9\n[zzz]\nq = 1\n")
+    monkeypatch.setenv("COTTONCANDY_BASIC_TREADS", "9")
+    monkeypatch.setenv("COTTONCANDY_SOMETHING_ELSE", "9")
+    assert Settings.load() == Settings()
+    assert [record.getMessage().split(": ", 1)[-1] for record in caplog.records] == [
+        "section [login] has no option 'acces_key'; did you mean access_key?",
+        "there is no section [bassic]; did you mean [basic]?",
+        "there is no section [zzz]",
+        "environment variable COTTONCANDY_BASIC_TREADS names no option of cottoncandy; "
+        "did you mean COTTONCANDY_BASIC_THREADS?",
+    ]
+    assert "FAKE" not in caplog.text
+    caplog.clear()
+    Settings.load()
+    assert not caplog.records
+
+
+def test_another_file(
+    tmp_path: Path,
+    user_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    user_file.write_text("[basic]\nthreads = 5\n")
+    other = tmp_path / "other.cfg"
+    other.write_text("[basic]\nthreads = 6\n")
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", str(other))
+    assert Settings.load().threads == 6
+    assert options.usercfg == str(other)
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", os.devnull)
+    assert Settings.load() == Settings()
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", str(tmp_path / "missing.cfg"))
+    with pytest.raises(ConfigurationError, match=r"missing\.cfg', named by COTTONCANDY_OPTIONS"):
+        Settings.load()
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", "")
+    assert Settings.load().threads == 5
+    assert not caplog.records
+
+
+def test_a_file_that_cannot_be_read_is_an_error(user_file: Path) -> None:
+    user_file.mkdir()  # stands for a file without permission, which root could read
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Settings.load()
+
+
+names = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=8)
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12)
+
+
+@given(st.lists(st.one_of(names, texts, st.sampled_from(["[login]", "a = b", " c", "[d", ""]))))
+@settings(max_examples=100)
+def test_any_text_is_read_or_refused_with_a_line(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    try:
+        _options_layers.parse_file(Path("options.cfg"), text)
+    except ConfigurationError as exc:
+        found = re.match(r"options file 'options\.cfg', line (\d+): ", str(exc))
+        valid = found is not None and 1 <= int(found[1]) <= len(lines)
+        if not valid:
+            pytest.fail(f"no line of the file is named: {exc}")
+
+
+def test_the_library_warns_by_logging(caplog: pytest.LogCaptureFixture, user_file: Path) -> None:
+    user_file.write_text("[basic]\ntreads = 9\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Settings.load()
+    assert caplog.record_tuples == [
+        (
+            "cottoncandy._options_layers",
+            logging.WARNING,
+            f"options file '{user_file}': section [basic] has no option 'treads'; "
+            "did you mean threads?",
+        )
+    ]
