@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats.selection import expand
 
@@ -90,8 +92,9 @@ class BlockSelection:
 
     def rising(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of the result in which pieces have their places."""
-        steps = (slice(None, None, -1 if falls else 1) for falls in self.reversed_axes)
-        return out.reshape(self.kept_shape)[(*steps, ...)]
+        view = out.reshape(self.kept_shape)
+        falling = [axis for axis, falls in enumerate(self.reversed_axes) if falls]
+        return np.flip(view, falling)
 
 
 def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockSelection:

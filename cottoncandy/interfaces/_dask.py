@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
-from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
+from cottoncandy._names import clean_object_name, pathjoin
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.interfaces._chunks import Chunk, ChunkedArray, ChunkSource
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
-from cottoncandy.interfaces._objects import read_json
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
 
 if TYPE_CHECKING:
@@ -170,20 +169,16 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         from dask.highlevelgraph import HighLevelGraph
 
         root = clean_object_name(object_name)
-        with self._open(pathjoin(root, MANIFEST)) as reader:
-            manifest = chunked.Manifest.from_json(read_json(reader), object_name=root)
-            uploaded = reader.metadata.get(_UPLOAD_ID)
-            version = (reader.info.etag, str(reader.info.modified), uploaded)
+        self._threads(threads)  # refused here, rather than when a chunk is loaded
+        found = ChunkedArray.open(self, root)
+        manifest = found.manifest
+        version = (found.info.etag, str(found.info.modified), found.metadata.get(_UPLOAD_ID))
         token = tokenize(repr(self), root, version, manifest.to_json())
         name = f"{dask_name}-{token}"
         source = f"{dask_name}-source-{token}"
-        graph: dict[Any, Any] = {source: _Source(self, manifest.dtype, threads)}
-        for index, part in manifest.parts:
-            graph[(name, *index)] = (
-                _load,
-                source,
-                _Part(_places(root, part), manifest.chunk_shape(index)),
-            )
+        graph: dict[Any, Any] = {source: found.source(threads)}
+        for number, (index, _) in enumerate(manifest.parts):
+            graph[(name, *index)] = (_load, source, found.chunk(number))
         return da.Array(
             HighLevelGraph.from_collections(name, graph, dependencies=[]),
             name,
@@ -221,53 +216,8 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
                 bar.update(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One chunk: where it may be, in the order to try, and what shape it must have."""
-
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Source:
-    """What all the chunks of an array share; one node of the graph, sent to each worker once."""
-
-    cci: RawArrayMethods
-    dtype: np.dtype[Any]
-    threads: int
-
-    def __repr__(self) -> str:
-        return f"<chunks in {self.cci.backend_interface.describe()}>"
-
-
-def _load(source: _Source, part: _Part) -> Array:
-    array = _first_found(source, part)
-    if array.dtype != source.dtype and array.dtype.str == source.dtype.str:
-        array = array.view(source.dtype)
-    if array.shape != part.shape or array.dtype != source.dtype:
-        raise IntegrityError(
-            f"chunk '{part.names[0]}' is {array.dtype}{array.shape}, and the manifest of its array "
-            f"says {source.dtype}{part.shape}: chunks of two uploads are mixed"
-        )
-    return array
-
-
-def _first_found(source: _Source, part: _Part) -> Array:
-    *others, last = part.names
-    for name in others:
-        try:
-            return source.cci.download_raw_array(name, threads=source.threads)
-        except ObjectNotFoundError:
-            continue
-    return source.cci.download_raw_array(last, threads=source.threads)
-
-
-def _places(root: str, part: str) -> tuple[str, ...]:
-    """Return where to look for a part: beside the manifest, then where the manifest says."""
-    here = pathjoin(root, part.rsplit(SEPARATOR, 1)[-1])
-    there = clean_object_name(part)
-    return (here,) if here == there else (here, there)
+def _load(source: ChunkSource, chunk: Chunk) -> Array:
+    return source.load(chunk)
 
 
 def _array_like(arr: Any) -> Any:
