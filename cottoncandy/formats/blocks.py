@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats.selection import expand
 
@@ -92,9 +90,10 @@ class BlockSelection:
 
     def rising(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of the result in which pieces have their places."""
-        view = out.reshape(self.kept_shape)
-        falling = [axis for axis, falls in enumerate(self.reversed_axes) if falls]
-        return np.flip(view, falling)
+        steps: list[Any] = [slice(None, None, -1 if falls else 1) for falls in self.reversed_axes]
+        # Without the dots, no steps would give a scalar.
+        view: npt.NDArray[Any] = out.reshape(self.kept_shape)[(*steps, ...)]
+        return view
 
 
 def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockSelection:
