@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from botocore.config import Config
@@ -27,7 +28,11 @@ SMALL = Settings(mpd_chunksize_bytes=MiB, mpu_use_threshold_bytes=5 * MiB, mpu_c
 
 
 def backend_at(
-    server: S3Server, bucket: str, settings: Settings = SMALL, config: Config | None = None
+    server: S3Server,
+    bucket: str,
+    settings: Settings = SMALL,
+    config: Config | None = None,
+    **extra: Any,
 ) -> S3Backend:
     return S3Backend.connect(
         ConnectionArguments(
@@ -36,7 +41,7 @@ def backend_at(
             server.secret_key,
             server.endpoint_url,
             settings,
-            {} if config is None else {"config": config},
+            extra if config is None else {"config": config, **extra},
         )
     )
 

@@ -35,9 +35,7 @@ class Authority:
         """The authority's own certificate."""
         return self._authority.cert_pem.bytes()
 
-    def context(
-        self, *names: str, not_after: datetime.datetime | None = None
-    ) -> ssl.SSLContext:
+    def context(self, *names: str, not_after: datetime.datetime | None = None) -> ssl.SSLContext:
         """Return what a server needs to speak TLS; by default as 127.0.0.1 and localhost."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate = self._authority.issue_cert(

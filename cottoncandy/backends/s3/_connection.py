@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from obstore.store import S3Store
 
+from cottoncandy.backends.s3._certificates import certificates_in
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
 from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._listing import install_parser
@@ -184,21 +184,40 @@ class Connection:
             "endpoint_url": options.endpoint_url,
             "region_name": self._region,
             "use_ssl": options.use_ssl,
-            "verify": options.verify,
+            "verify": self._verify,
         }
+
+    @property
+    def _verify(self) -> bool | str:
+        """Whether certificates are checked, or the file of those that are trusted."""
+        return self._once("verify", self._resolve_verify)
+
+    def _resolve_verify(self) -> bool | str:
+        verify = self.options.verify
+        if verify is None:
+            # As botocore has it. An empty variable says nothing; to botocore it says False.
+            verify = (
+                self._session._session.get_config_variable("ca_bundle")
+                or os.environ.get("REQUESTS_CA_BUNDLE")
+                or True
+            )
+        if isinstance(verify, str):
+            certificates_in(verify)  # a clear error now, instead of a failed connection
+        return verify
 
     @property
     def _region(self) -> str:
         return self.options.region_name or self._session.region_name or "us-east-1"
 
     def _make_client(self) -> Any:
+        arguments = self._arguments()
         try:
             custom = self.options.endpoint_url is not None
-            client = self._session.client("s3", config=self._config(custom), **self._arguments())
+            client = self._session.client("s3", config=self._config(custom), **arguments)
             host = urlsplit(client.meta.endpoint_url).hostname or ""
             if not custom and not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
                 # The environment or a profile names another store.
-                client = self._session.client("s3", config=self._config(True), **self._arguments())
+                client = self._session.client("s3", config=self._config(True), **arguments)
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 can't make an S3 client: {exc}") from exc
         install_parser(client)
@@ -221,6 +240,7 @@ class Connection:
     def _is_botocore_only(self) -> bool:
         config = self.options.config
         s3 = config.get("s3") or {}
+        proxies = config.get("proxies")
         return bool(
             self.options.signature_version not in (None, "s3v4", "v4")
             or config.get("client_cert")
@@ -228,7 +248,9 @@ class Connection:
             or config.get("use_dualstack_endpoint")
             or config.get("use_fips_endpoint")
             or any(s3.get(name) for name in _UNSUPPORTED_S3)
-            or len({*(config.get("proxies") or {}).values()}) > 1
+            or len({*(proxies or {}).values()}) > 1
+            # No proxy for this store, whatever the environment says.
+            or (proxies is not None and not proxies.get(urlsplit(self.endpoint).scheme))
         )
 
     def store(self, bucket: str, *, acl: str | None = None, slow_upload: bool = False) -> S3Store:
@@ -315,27 +337,14 @@ class Connection:
         if acl is not None:
             options["default_headers"] = {"x-amz-acl": acl}
         if proxies := self.options.config.get("proxies"):
-            proxy = next(iter(proxies.values()))
+            proxy = proxies[urlsplit(endpoint).scheme]
             options["proxy_url"] = proxy if "://" in proxy else f"http://{proxy}"
-        verify = self.options.verify
-        if verify is None:
-            verify = os.environ.get("AWS_CA_BUNDLE") or self._session._session.get_config_variable(
-                "ca_bundle"
-            )
+        verify = self._verify
         if verify is False:
             options["allow_invalid_certificates"] = True
         elif isinstance(verify, str):
-            options["root_certificate"] = self._read_certificates(verify)
+            options["root_certificate"] = certificates_in(verify)
         return options
-
-    @staticmethod
-    def _read_certificates(path: str) -> bytes:
-        try:
-            return Path(path).read_bytes()
-        except OSError as exc:
-            raise ConfigurationError(
-                f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) can't be read: {exc}"
-            ) from exc
 
     @staticmethod
     def _user_agent(config: Any) -> str:

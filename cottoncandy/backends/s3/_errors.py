@@ -12,6 +12,7 @@ import urllib3.exceptions
 from boto3.exceptions import Boto3Error
 from obstore import exceptions as obs
 
+from cottoncandy.backends.s3._certificates import why_tls_failed
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -170,6 +171,10 @@ _TIMED_OUT = (
     "{where}: no answer within the timeout; try again, or allow more with "
     "config=botocore.config.Config(read_timeout=…)"
 )
+_HUNG_UP = (
+    "{where}: the server ended the connection without an answer; try again, or check endpoint_url "
+    "(port, http or https)"
+)
 _BROKEN = "{where}: the connection ended before the whole body had arrived; try again"
 
 _HTTP_STATUS = re.compile(r"status code: (\d{3})")
@@ -273,9 +278,16 @@ def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
         return IntegrityError(_BROKEN.format(where=where))
     if isinstance(exc, (boto.ChecksumError, boto.FlexibleChecksumError)):
         return IntegrityError(f"{where}: the checksum of the body does not match")
+    if isinstance(exc, boto.SSLError) and (tls := why_tls_failed(str(exc), where.endpoint)):
+        return StoreUnreachableError(scrub(tls))
     if isinstance(exc, (boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)):
         reason = "" if type(exc) is boto.EndpointConnectionError else f" ({scrub(str(exc))})"
         return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint) + reason)
+    if isinstance(exc, boto.ConnectionClosedError):
+        return StoreUnreachableError(_HUNG_UP.format(where=where))
+    if isinstance(exc, boto.HTTPClientError) and isinstance(_error_in(exc), Warning):
+        # Whoever turns warnings into errors wants to see this one.
+        return ConfigurationError(f"a warning was turned into an error: {scrub(str(exc))}")
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
         return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
     if isinstance(exc, boto.ParamValidationError):
@@ -283,6 +295,11 @@ def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
             return InvalidNameError(f"'{where.bucket}' is no valid name for a bucket")
         return ConfigurationError(f"{where}: {scrub(str(exc))}")
     return ConfigurationError(f"boto3 can't work with these options: {scrub(str(exc))}")
+
+
+def _error_in(exc: BaseException) -> object:
+    """Return the error that an error of botocore tells of."""
+    return getattr(exc, "kwargs", {}).get("error")
 
 
 def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
@@ -311,8 +328,12 @@ def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
         return CredentialsError(NO_CREDENTIALS)
     if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
         return StoreTimeoutError(_TIMED_OUT.format(where=where))
-    if "kind: Connect" in text or "ConnectError" in text:
+    if "kind: Connect," in text and (tls := why_tls_failed(text, where.endpoint)):
+        return StoreUnreachableError(tls)
+    if "kind: Connect," in text or "ConnectError" in text:
         return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
+    if "error sending request" in text:
+        return StoreUnreachableError(_HUNG_UP.format(where=where))
     if "NotPartial" in text or "non-partial" in text or "UnexpectedRange" in text:
         return IntegrityError(
             f"{where}: the server (or a proxy before it) did not answer with the range of bytes "

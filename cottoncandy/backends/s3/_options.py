@@ -11,6 +11,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.s3._certificates import checked_verify
 from cottoncandy.backends.s3._credentials import KeyPair, find_key_pair
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
@@ -84,7 +85,7 @@ class S3Options:
             endpoint_url=_endpoint(arguments),
             region_name=extra.get("region_name"),
             use_ssl=extra.get("use_ssl", True),
-            verify=extra.get("verify"),
+            verify=checked_verify(extra.get("verify")),
             config=given,
             signature_version=None if unsigned else signature,
             unsigned=unsigned,
