@@ -145,9 +145,14 @@ class ObjectAccess(InterfaceObject):
     # -- companions of the seam ------------------------------------------------------------------
 
     def _fill(
-        self, reader: ObjectReader, out: memoryview, *, arrived: Arrived | None = None
+        self,
+        reader: ObjectReader,
+        out: memoryview,
+        start: int = 0,
+        *,
+        arrived: Arrived | None = None,
     ) -> None:
-        """Read the whole body straight into a buffer; ``arrived`` sees the pieces."""
+        """Read the bytes from ``start`` on straight into a buffer; ``arrived`` sees the pieces."""
         with self._transfer_bar(f"downloading {reader.info.key}", len(out)) as bar:
 
             def count(position: int, piece: memoryview) -> None:
@@ -155,7 +160,7 @@ class ObjectAccess(InterfaceObject):
                     arrived(position, piece)
                 bar.update(len(piece))
 
-            reader.read_into(out, arrived=count if bar.shown else arrived)
+            reader.read_into(out, start, arrived=count if bar.shown else arrived)
 
     def _chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
         """Read the whole body piece by piece."""

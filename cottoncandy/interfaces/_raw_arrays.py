@@ -293,7 +293,7 @@ class RawArrayMethods(ObjectAccess):
         plan = selections.plan(header, selection)
         result = plan.new_array()
         if plan.contiguous is not None:
-            reader.read_into(plan.bytes_of(result), plan.contiguous[0])
+            self._fill(reader, plan.bytes_of(result), plan.contiguous[0])
             return result
 
         def fetch(number: int) -> None:
