@@ -1,6 +1,6 @@
 """Run by the interpreter of cottoncandy 0.4.0: write and read the cases, report what came.
 
-``python driver_040.py WORK.json RESULTS.pickle``. The work is a list of
+``python driver_040.py RESULTS.pickle``. Each line of the standard input is a task in JSON:
 
 ``{"write": prefix, "names": [...]}``
     store these cases under ``prefix/name``;
@@ -56,17 +56,16 @@ def run(cci, task, results):
             results[key] = ("error", f"{type(error).__name__}: {error}")
 
 
-def main(work_file, results_file):
-    """Do the work in a file, write the results to another."""
+def main(results_file):
+    """Do the tasks that come, write the results to a file."""
     warnings.simplefilter("ignore")
     # 0.4.0 refuses to make chunks below 5 MB; how it makes them does not depend on their size.
     cottoncandy.utils.MIN_MPU_SIZE = 1
     cottoncandy.utils.MAX_MPU_PARTS = 10**9
-    with open(work_file) as file:
-        tasks = json.load(file)
     results = {}
     cci = None
-    for task in tasks:
+    for line in sys.stdin:
+        task = json.loads(line)
         if "interface" in task:
             cci = cottoncandy.get_interface(verbose=False, **task["interface"])
         else:

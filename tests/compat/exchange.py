@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import json
 import pickle
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class Exchange:
     """Everything that both versions store in a rig's bucket, and what 0.4.0 makes of it.
 
     ``old/NAME`` is by 0.4.0, ``new/NAME`` by us, ``legacy/NAME`` by hand. One run of 0.4.0 does
-    all its part, because it takes seconds to import.
+    all its part, because it takes seconds to import; it writes while we do.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class Exchange:
     python : Path
         The interpreter of 0.4.0.
     directory : Path
-        For its work list, results and log.
+        For its results and log.
     names : sequence of str
         The cases to exchange.
     reads_itself : bool
@@ -125,25 +126,17 @@ class Exchange:
         self.names = list(names)
         self.ours = rig.interface()
         self._failed: dict[str, Outcome] = {}
-        for name in self.names:
-            try:
-                with warnings.catch_warnings():
-                    upload(self.ours, f"new/{name}", CASES[name])
-            except Exception as error:  # whichever test needs the case reports it
-                self._failed[name] = _failure(error)
-        for name, legacy in LEGACY.items():
-            rig.raw_put(f"legacy/{name}", legacy.body, legacy.metadata)
         old = [name for name in self.names if CASES[name].by_040]
-        new = [name for name in self.names if name not in self._failed]
-        tasks: list[dict[str, Any]] = [
-            {"interface": self._interface_of_040()},
-            {"write": "old", "names": old},
-            {"read": "new", "names": new},
-            {"read": "legacy", "names": list(LEGACY), "as": "raw_array"},
-        ]
-        if reads_itself:
-            tasks.append({"read": "old", "names": old})
-        self._results = self._run(python, directory, tasks)
+        with _Driver(python, directory) as driver:
+            driver.do({"interface": self._interface_of_040()})
+            driver.do({"write": "old", "names": old})
+            self._write()
+            new = [name for name in self.names if name not in self._failed]
+            driver.do({"read": "new", "names": new})
+            driver.do({"read": "legacy", "names": list(LEGACY), "as": "raw_array"})
+            if reads_itself:
+                driver.do({"read": "old", "names": old})
+        self._results = driver.results()
 
     def we_wrote(self, name: str) -> Outcome:
         """Return how our own upload went."""
@@ -164,6 +157,16 @@ class Exchange:
         except Exception as error:
             return _failure(error)
 
+    def _write(self) -> None:
+        for name in self.names:
+            try:
+                with warnings.catch_warnings():
+                    upload(self.ours, f"new/{name}", CASES[name])
+            except Exception as error:  # whichever test needs the case reports it
+                self._failed[name] = _failure(error)
+        for name, legacy in LEGACY.items():
+            self.rig.raw_put(f"legacy/{name}", legacy.body, legacy.metadata)
+
     def _interface_of_040(self) -> dict[str, Any]:
         return {
             "bucket_name": self.rig.bucket,
@@ -171,31 +174,52 @@ class Exchange:
             **self.rig.connection(),
         }
 
-    @staticmethod
-    def _run(
-        python: Path, directory: Path, tasks: list[dict[str, Any]]
-    ) -> dict[str | tuple[str, str], Outcome]:
-        work, results, log = (directory / name for name in ("work.json", "results", "log"))
-        work.write_text(json.dumps(tasks))
+
+class _Driver:
+    """The process of 0.4.0: it takes tasks while others are done, and ends with the context."""
+
+    def __init__(self, python: Path, directory: Path) -> None:
+        self._results, self._log = directory / "results", directory / "log"
         home = {"HOME": str(directory), "XDG_DATA_HOME": str(directory / "data")}
         environment = {
             name: value
             for name, value in ORIGINAL_ENVIRONMENT.items()
             if not name.startswith(("AWS_", "XDG_"))
         }
-        with log.open("w") as output:
-            status = subprocess.run(
-                [python, _DRIVER, work, results],
+        with self._log.open("w") as output:
+            self._process = subprocess.Popen(
+                [python, _DRIVER, self._results],
                 env={**environment, **home, "PYTHONIOENCODING": "utf-8"},
                 cwd=directory,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=300,
-                check=False,
-            ).returncode
-        if status:
-            raise RuntimeError(f"0.4.0 ended with {status}:\n{log.read_text()[-4000:]}")
-        with results.open("rb") as file:
+                text=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._process.kill()
+        # Where it is gone already, its log says more than a broken pipe.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate(timeout=300)
+
+    def do(self, task: dict[str, Any]) -> None:
+        """Hand it a task; tasks are done in order."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(task) + "\n")
+                self._process.stdin.flush()
+
+    def results(self) -> dict[str | tuple[str, str], Outcome]:
+        """Return what came of the tasks, when all are done."""
+        if self._process.returncode:
+            tail = self._log.read_text()[-4000:]
+            raise RuntimeError(f"0.4.0 ended with {self._process.returncode}:\n{tail}")
+        with self._results.open("rb") as file:
             return {key: Outcome(*outcome) for key, outcome in pickle.load(file).items()}
 
 
