@@ -178,7 +178,11 @@ class S3Reader(ObjectReader):
         windows = chain(windows, _windows(here, stop, share))
 
         def load(window: _Window) -> None:
-            self._load_into(target, window)
+            try:
+                self._load_into(target, window)
+            except BaseException:
+                target.interrupt()  # nobody wants the other ranges now, however long they take
+                raise
 
         def load_all() -> None:
             for _ in map_threads(load, windows, threads, ahead=threads, leave=True):
@@ -331,12 +335,17 @@ class _Target:
             self._tell(position, place[:count])
             return count
 
-    def close(self) -> None:
-        """Give the buffer back: who waits for the network is interrupted."""
+    def interrupt(self) -> None:
+        """End the reads that wait for the network; nothing is begun any more."""
         with self._idle:
             self._closed = True
             for body in self._reading:
                 body.interrupt()
+
+    def close(self) -> None:
+        """Give the buffer back."""
+        self.interrupt()
+        with self._idle:
             self._idle.wait_for(lambda: self._writing == 0)
 
     @contextmanager

@@ -1,0 +1,212 @@
+"""Bodies over https: whole or an error, into place, and given back at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+from botocore.config import Config
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._direct import DirectBody
+from cottoncandy.backends.s3._reader import S3Reader
+from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
+from tests.backends._data import pattern
+from tests.backends._s3 import QUICK, backend_at, interrupted_when, pieces_of, uploads_in
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+from tests.servers.tls import Authority
+
+SIZE = 13 * MiB + 5  # the first MiB comes with the head, the others as two ranges
+DATA = pattern(SIZE)
+KEYS = pytest.mark.parametrize("key", ["name", "odd//name"])  # obstore, boto3
+
+
+@pytest.fixture
+def proxy(
+    make_proxy: Callable[..., FaultProxy], ceph: S3Server, authority: Authority
+) -> FaultProxy:
+    """TLS before Ceph: moto is slow with megabytes."""
+    return make_proxy(ceph, authority.context())
+
+
+@pytest.fixture
+def backend(proxy: FaultProxy, ceph_bucket: str, authority: Authority) -> S3Backend:
+    return backend_at(proxy.server, ceph_bucket, config=QUICK, verify=authority.path)
+
+
+@pytest.fixture
+def patient(proxy: FaultProxy, ceph_bucket: str, authority: Authority) -> S3Backend:
+    """No timeout ends what hangs before the test fails."""
+    config = Config(retries={"max_attempts": 0}, read_timeout=600)
+    return backend_at(proxy.server, ceph_bucket, config=config, verify=authority.path)
+
+
+@pytest.fixture
+def behind(ceph: S3Server, ceph_bucket: str) -> S3Backend:
+    """The same bucket, in plain."""
+    return backend_at(ceph, ceph_bucket)
+
+
+@pytest.fixture
+def reader(backend: S3Backend, behind: S3Backend) -> S3Reader:
+    behind.put("name", Body.of(DATA))
+    return backend.get("name", threads=2)  # type: ignore[return-value]  # it is one
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of what was read directly."""
+    sizes: list[int] = []
+    readinto = DirectBody.readinto
+
+    def counted(self: DirectBody, out: memoryview) -> int:
+        count = readinto(self, out)
+        sizes.append(count)
+        return count
+
+    monkeypatch.setattr(DirectBody, "readinto", counted)
+    return sizes
+
+
+def read_into(reader: object) -> memoryview:
+    out = memoryview(bytearray(SIZE))
+    reader.read_into(out)  # type: ignore[attr-defined]  # it has
+    return out
+
+
+@KEYS
+@pytest.mark.parametrize("size", [0, 5, SIZE])
+def test_round_trip(
+    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, direct: list[int], key: str, size: int
+) -> None:
+    data = DATA[:size]
+    backend.put(key, Body.of(data), metadata={"n": "1"}, threads=2)
+    assert behind.get(key).read() == data
+    with backend.get(key, threads=2) as reader:
+        out = bytearray(size)
+        direct.clear()
+        reader.read_into(memoryview(out))
+        assert out == data
+        assert sum(direct) == (size - MiB if size == SIZE else 0)
+        assert b"".join(reader.chunks()) == data
+        assert reader.metadata == {"n": "1"}
+    assert proxy.count("PUT", query="partNumber") == (3 if size == SIZE else 0)
+
+
+@KEYS
+def test_an_upload_of_unknown_size(
+    backend: S3Backend, behind: S3Backend, ceph: S3Server, key: str
+) -> None:
+    backend.put(key, Body.of(pieces_of(DATA, 700_001)), threads=2)
+    assert behind.get(key).read() == DATA
+    assert uploads_in(ceph, str(behind.bucket_name)) == []
+
+
+@KEYS
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_small_body_that_breaks_off(
+    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, key: str, reset: bool
+) -> None:
+    behind.put(key, Body.of(DATA[:1000]))
+    proxy.on("GET", "name").truncate(500, reset=reset)
+    with pytest.raises((IntegrityError, StoreError), match=key):
+        backend.get(key).read()
+
+
+@KEYS
+def test_a_connection_that_is_reset(
+    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, key: str
+) -> None:
+    behind.put(key, Body.of(b"old"))
+    rule = proxy.on().reset()
+    for request in (lambda: backend.get(key), lambda: backend.put(key, Body.of(b"new"))):
+        with pytest.raises(StoreUnreachableError, match=f"{key}.*without an answer"):
+            request()
+    rule.remove()
+    assert backend.get(key).read() == b"old"
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_range_that_breaks_off_is_resumed(
+    proxy: FaultProxy, reader: S3Reader, direct: list[int], reset: bool
+) -> None:
+    proxy.on("GET", "name", times=1).truncate(3 * MiB + 7, reset=reset)
+    out = bytearray(SIZE)
+    seen: list[int] = []
+    reader.read_into(memoryview(out), arrived=lambda position, piece: seen.append(len(piece)))
+    assert out == DATA
+    assert sum(seen) == SIZE
+    assert direct
+    assert len(proxy.select("GET", "name")) == 4  # the first MiB, two ranges, the rest of one
+
+
+def test_ranges_that_break_off_for_ever(proxy: FaultProxy, reader: S3Reader) -> None:
+    proxy.on("GET", "name").truncate(500)
+    with pytest.raises((IntegrityError, StoreError), match="name"):
+        read_into(reader)
+
+
+def test_an_upload_that_breaks_off(
+    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, ceph: S3Server
+) -> None:
+    behind.put("name", Body.of(b"old"))
+    proxy.on("PUT", query="partNumber", skip=1).reset()
+    with pytest.raises(StoreError, match="name"):
+        backend.put("name", Body.of(DATA), threads=2)
+    assert behind.get("name").read() == b"old"
+    assert uploads_in(ceph, str(behind.bucket_name)) == []
+
+
+@pytest.mark.timeout(60)
+def test_an_error_ends_the_other_range(
+    proxy: FaultProxy, behind: S3Backend, patient: S3Backend
+) -> None:
+    """It hangs for ever, and nobody waits for it."""
+    behind.put("name", Body.of(DATA))
+    reader = patient.get("name", threads=2)
+    hanging = proxy.on("GET", "name", times=1).hang(at=2 * MiB)
+    proxy.on("GET", "name", skip=1).answer(403, "AccessDenied")
+    out = memoryview(bytearray(SIZE))
+    with pytest.raises(PermissionError, match="name"):
+        reader.read_into(out)
+    held = bytes(out)
+    hanging.release()
+    assert bytes(out) == held
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("hangs", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_in_the_middle_of_a_range(
+    patient: S3Backend, behind: S3Backend, proxy: FaultProxy, threads: int, hangs: bool
+) -> None:
+    """The buffer is the caller's again, whether a read waits for the network or is busy."""
+    behind.put("name", Body.of(DATA))
+    reader = patient.get("name", threads=threads)
+    arrived = threading.Event()
+    rule = proxy.on("GET", "name").hang(at=3 * MiB) if hangs else None
+    before = set(threading.enumerate())
+    out = memoryview(bytearray(SIZE))
+
+    def read() -> None:
+        while True:  # without hanging, it may be through before the signal comes
+            reader.read_into(out, arrived=lambda position, piece: position >= MiB and arrived.set())
+
+    with interrupted_when(arrived.is_set), pytest.raises(KeyboardInterrupt):
+        read()
+    held = bytes(out)
+    if rule is not None:
+        rule.release()
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "cottoncandy":
+            thread.join(10)
+            assert not thread.is_alive()
+    assert bytes(out) == held
+    proxy.remove_rules()
+    assert patient.get("name").read() == DATA
