@@ -170,10 +170,13 @@ def test_an_error_ends_the_other_range(
     behind.put("name", Body.of(DATA))
     reader = patient.get("name", threads=2)
     hanging = proxy.on("GET", "name", times=1).hang(at=2 * MiB)
-    proxy.on("GET", "name", skip=1).answer(403, "AccessDenied")
+    other = proxy.on("GET", "name", times=1, skip=1).hang()
+    proxy.on("GET", "name", times=1, skip=1).truncate(0)
+    proxy.on("GET", "name", skip=2).answer(403, "AccessDenied")
     out = memoryview(bytearray(SIZE))
     with pytest.raises(PermissionError, match="name"):
-        reader.read_into(out)
+        # The other one goes on, and fails, when all that comes before the hanging byte is there.
+        reader.read_into(out, arrived=lambda at, piece: at > MiB and other.release())
     held = bytes(out)
     hanging.release()
     assert bytes(out) == held
