@@ -8,8 +8,10 @@ objects. They list a directory when it is first looked into, once, and remember 
 from __future__ import annotations
 
 from cottoncandy.browser._base import BrowserObject, S3FSLike
+from cottoncandy.browser._browse import browse
+from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
-from cottoncandy.browser._directories import S3Directory, S3Group, browse
+from cottoncandy.browser._directories import S3Directory, S3Group
 from cottoncandy.browser._preview import Preview
 
 #: The name that 0.4.0 had for groups.
@@ -19,6 +21,7 @@ __all__ = [
     "S3HDF5",
     "BrowserObject",
     "Preview",
+    "S3ChunkedDataset",
     "S3Dataset",
     "S3Directory",
     "S3FSLike",

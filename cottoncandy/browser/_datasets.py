@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cottoncandy.browser._preview import Preview
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["S3Dataset"]
+__all__ = ["S3Dataset", "array_repr"]
 
 _PACKAGE = "cottoncandy"
 
@@ -105,12 +105,11 @@ class S3Dataset(S3FSLike):
     def __repr__(self) -> str:
         bucket = self.interface.bucket_name
         known = self._known()
-        size = bytes2human(known.info.size)
         shape = known.metadata.get("shape")
         if shape is None:
+            size = bytes2human(known.info.size)
             return f"{_PACKAGE}-file <bucket:{bucket} [{size}]>"
-        # The brackets are those that the documentation shows.
-        return f"<{_PACKAGE}-dataset <bucket:{bucket} [{size}:shape=({shape})]>"
+        return array_repr(bucket, known.info.size, shape)
 
     # -- the data --------------------------------------------------------------------------------
 
@@ -205,6 +204,20 @@ class S3Dataset(S3FSLike):
 
     def _array_header(self) -> RawArrayHeader:
         return self._known().array_header()
+
+    def _travelling(self, selection: tuple[Any, ...]) -> int:
+        """Return how many bytes of the array are downloaded for one entry per axis."""
+        needed = self.nbytes
+        if self.compression is None:
+            for item, length in zip(selection, self.shape, strict=True):
+                step = (item.step or 1) if isinstance(item, slice) else length
+                needed //= max(step, 1)
+        return needed
+
+
+def array_repr(bucket: str | None, stored_bytes: int, shape: str) -> str:
+    """Return how an array shows itself; the brackets are those that the documentation shows."""
+    return f"<{_PACKAGE}-dataset <bucket:{bucket} [{bytes2human(stored_bytes)}:shape=({shape})]>"
 
 
 class _NoArrayError(MetadataError, AttributeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy._names import SEPARATOR
 from cottoncandy._output import say
@@ -12,17 +12,36 @@ from cottoncandy._patterns import escape_pattern
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._attributes import AttributeNames, is_probe
 from cottoncandy.browser._base import S3FSLike
+from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
-from cottoncandy.browser._levels import Entry, Level, list_branch, list_level
-from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.browser._levels import MANIFEST, Entry, Level, list_branch, list_level
+from cottoncandy.exceptions import (
+    EncryptionError,
+    IntegrityError,
+    InvalidArgumentError,
+    InvalidNameError,
+    MetadataError,
+    ObjectNotFoundError,
+)
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["S3Directory", "S3Group", "browse"]
+__all__ = ["S3Directory", "S3Group"]
 
 _PACKAGE = "cottoncandy"
-_MANIFEST = "metadata.json"
+_FIRST_PART = "pt0000"
+#: What a directory has of the array that it is the chunks of, if it is one.
+_ARRAY_ATTRIBUTES = frozenset(
+    {
+        "attrs", "chunks", "compression", "dtype", "info", "nbytes", "ndim", "preview", "shape",
+        "size",
+    }
+)  # fmt: skip
+#: How many entries are listed to say what a directory is: what one request brings.
+_GLANCE = 1000
 #: Names that look like HDF files are groups too, whatever the options say.
 _HDF = frozenset({"h5", "hdf", "hdf5", "hf5", "h5py", "grp", "arr", "dar"})
 
@@ -46,6 +65,11 @@ class S3Directory(S3FSLike):
     -----
     One listing of this level is sent when it is first looked into, none while you type.
     :meth:`refresh` forgets it.
+
+    A directory that holds the chunks of an array (see :meth:`upload_dask_array`) stands for that
+    array: it has ``shape``, ``dtype``, ``chunks`` and the other attributes of an
+    :class:`S3ChunkedDataset`, slices, a length and an iterator over rows. ``keys()`` and names in
+    brackets still reach its parts.
 
     Examples
     --------
@@ -75,11 +99,12 @@ class S3Directory(S3FSLike):
         self._level: Level | None = None
         self._attributes: AttributeNames | None = None
         self._parts: dict[str, Any] | None = None
+        self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: nobody asked yet
         self._children: dict[str, S3Directory | S3Dataset] = {}
 
     # -- attributes ------------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> S3Directory | S3Dataset:
+    def __getattr__(self, name: str) -> Any:
         # Runs only where there is no real attribute. Tools probe any object: no request for them,
         # and none before __init__ has run (copy and pickle look first).
         if is_probe(name) or "_children" not in self.__dict__:
@@ -91,18 +116,40 @@ class S3Directory(S3FSLike):
         if clash:
             meant = " or ".join(f"[{other!r}]" for other in clash)
             raise AttributeError(f"{name!r} could be several names; use {meant} instead")
+        array = self._array() if name in _ARRAY_ATTRIBUTES else None
+        if array is not None:
+            return getattr(array, name)
         raise AttributeError(
             f"there is no {name!r} in {self._described()}; if it is new, call refresh() first"
         )
 
     def __dir__(self) -> list[str]:
+        if self._array() is not None:
+            return sorted(_ARRAY_ATTRIBUTES | {"keys", "load", "refresh"})
         return sorted(self._attribute_names().names)
+
+    @property
+    def __array__(self) -> Callable[..., npt.NDArray[Any]]:
+        # A property, so that numpy finds none where there is no array.
+        array = self._array()
+        if array is None:
+            raise AttributeError(f"{self._described()} is no array")
+        return array.__array__
 
     # -- a mapping -------------------------------------------------------------------------------
 
-    def __getitem__(self, name: str) -> S3Directory | S3Dataset:
+    @overload
+    def __getitem__(self, name: str) -> S3Directory | S3Dataset: ...
+
+    @overload
+    def __getitem__(self, name: Any) -> Any: ...
+
+    def __getitem__(self, name: Any) -> Any:
         if not isinstance(name, str):
-            raise TypeError(f"names are text, and a {type(name).__name__} was given")
+            array = self._array()
+            if array is None:
+                raise TypeError(f"names are text, and a {type(name).__name__} was given")
+            return array[name]
         found = self._find(name)
         if found is not None:
             return self._child(found)
@@ -116,17 +163,21 @@ class S3Directory(S3FSLike):
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
         try:
-            self[name]  # type: ignore[index]  # anything may be asked for
-        except (KeyError, TypeError):
+            self[name]
+        except KeyError:
             return False
         return True
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries())
+    def __iter__(self) -> Iterator[Any]:
+        array = self._array()
+        return iter(self._entries() if array is None else array)
 
     def __len__(self) -> int:
-        return len(self._entries())
+        array = self._array()
+        return len(self._entries() if array is None else array)
 
     def keys(self) -> list[str]:
         """Return the names in this directory, as they are in the bucket, sorted."""
@@ -197,6 +248,9 @@ class S3Directory(S3FSLike):
                 ) from None
         if self._info is not None:
             return self._leaf().load()
+        array = self._array()
+        if array is not None:
+            return array.load()
         manifest = self._manifest()
         if "dask" in manifest:
             return self.interface.download_dask_array(self._sayable_key())
@@ -212,7 +266,8 @@ class S3Directory(S3FSLike):
         ----------
         func : callable
             Called with the name, relative to this directory, and what it stands for: a directory
-            before what is in it, sorted by name. If it returns anything but None, that ends the
+            before what is in it, sorted by name. An array in chunks is called for once, not for
+            its parts. If the function returns anything but None, that ends the
             walk.
 
         Returns
@@ -222,7 +277,8 @@ class S3Directory(S3FSLike):
 
         Notes
         -----
-        One listing of the whole branch is sent; it is remembered for all directories in it.
+        One listing of the whole branch is sent; it is remembered for all directories in it. Each
+        array in chunks takes one small request.
         """
         self._remember_branch()
         return self._visit(func, "")
@@ -246,6 +302,7 @@ class S3Directory(S3FSLike):
         self._level = None
         self._attributes = None
         self._parts = None
+        self._whole = None
         self._children = {}
 
     def __call__(self) -> Any:
@@ -256,13 +313,19 @@ class S3Directory(S3FSLike):
         return super().__call__()
 
     def __repr__(self) -> str:
+        if self._key:
+            self._glance(_GLANCE)
+            array = self._array()
+            if array is not None:
+                return repr(array)
         bucket = self.interface.bucket_name
         return f"{_PACKAGE}-path <bucket:{bucket}> {self._name}".rstrip()
 
     def _repr_html_(self) -> str:
-        from cottoncandy.browser._html import directory_html
+        from cottoncandy.browser._html import directory_html, object_html
 
-        return directory_html(self)
+        array = self._array()
+        return directory_html(self) if array is None else object_html(array)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -281,6 +344,12 @@ class S3Directory(S3FSLike):
         if self._level is None or not self._level.complete:
             self._level = list_level(self.interface, self._branch)
         return self._level.entries
+
+    def _glance(self, limit: int) -> Level:
+        """Return the start of the directory, from memory where it is there."""
+        if self._level is None:
+            self._level = list_level(self.interface, self._branch, limit)
+        return self._level
 
     def _attribute_names(self) -> AttributeNames:
         entries = self._entries()
@@ -328,11 +397,36 @@ class S3Directory(S3FSLike):
         """Return what describes the array that this directory is the parts of; empty if none is."""
         if self._parts is None:
             self._parts = {}
-            entry = self._entries().get(_MANIFEST)
+            entry = self._entries().get(MANIFEST)
             if entry is not None and entry.info is not None:
                 found = self._child(entry).load()
                 self._parts = found if isinstance(found, dict) else {}
         return self._parts
+
+    def _array(self) -> S3ChunkedDataset | None:
+        """Return the array that this directory is the chunks of; None if it is anything else."""
+        if self._whole is None:
+            self._whole = (self._find_array() if self._may_be_array() else None) or False
+        return self._whole or None
+
+    def _may_be_array(self) -> bool:
+        """Tell by the names whether this can be an array in chunks."""
+        if not self._key or self._info is not None:
+            return False
+        entries = self._entries() if self._level is None else self._level.entries
+        manifest = entries.get(MANIFEST)
+        found = manifest is not None and manifest.info is not None
+        return found and (_FIRST_PART in entries or len(entries) == 1)
+
+    def _find_array(self) -> S3ChunkedDataset | None:
+        array = S3ChunkedDataset.__new__(S3ChunkedDataset)
+        array._place(self._key, self.interface, None)
+        array._level = self._level
+        try:
+            _ = array.shape
+        except (MetadataError, IntegrityError, EncryptionError, InvalidNameError):
+            return None  # another metadata.json, or one that nobody here can read
+        return array
 
     def _is_branch(self) -> bool:
         return bool(self._entries())
@@ -344,6 +438,7 @@ class S3Directory(S3FSLike):
             directory = directories[branch]
             directory._level = level
             directory._attributes = None
+            directory._whole = None
             directory._children = {}
             for entry in level.entries.values():
                 child = directory._child(entry) if entry.directory else None
@@ -353,7 +448,7 @@ class S3Directory(S3FSLike):
     def _visit(self, func: Callable[[str, S3Directory | S3Dataset], Any], above: str) -> Any:
         for name, child in self.items():
             result = func(above + name, child)
-            if result is None and isinstance(child, S3Directory):
+            if result is None and isinstance(child, S3Directory) and child._array() is None:
                 result = child._visit(func, above + name + SEPARATOR)
             if result is not None:
                 return result
@@ -371,31 +466,11 @@ class S3Group(S3Directory):
         return sorted({*super().__dir__(), "keys", "load"})
 
     def __repr__(self) -> str:
+        array = self._array()
+        if array is not None:
+            return repr(array)
         bucket = self.interface.bucket_name
         return f"<{_PACKAGE}-group <bucket:{bucket}> ({self._name}: {len(self)} keys)>"
-
-
-def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
-    """Return what has a name: an array, or a group of arrays.
-
-    Parameters
-    ----------
-    path : str
-        Name of an object or of a branch.
-    interface : cottoncandy.interfaces.DefaultInterface
-
-    Returns
-    -------
-    node : S3Group or S3Dataset
-
-    Notes
-    -----
-    One listing is sent; a second request if there is nothing below that name.
-    """
-    group = S3Group(path, interface)
-    if len(group) or not group._key or not interface.exists_object(group._key):
-        return group
-    return S3Dataset(path, interface)
 
 
 def _is_group(name: str, interface: DefaultInterface) -> bool:
@@ -410,7 +485,9 @@ _RESERVED: dict[type, frozenset[str]] = {}
 def _reserved(kind: type) -> frozenset[str]:
     """Return the attributes that the objects of a class have themselves."""
     if kind not in _RESERVED:
-        own = {"interface", "_key", "_info", "_level", "_attributes", "_parts", "_children"}
+        own = {
+            "interface", "_key", "_info", "_level", "_attributes", "_parts", "_whole", "_children",
+        }  # fmt: skip
         _RESERVED[kind] = frozenset({*own, *dir(kind)})
     return _RESERVED[kind]
 

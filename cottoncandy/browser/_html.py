@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import html
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cottoncandy._output import bytes2human
 from cottoncandy._parallel import map_threads
+from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
-from cottoncandy.browser._levels import Level, list_level
+from cottoncandy.browser._levels import MANIFEST, Level
 from cottoncandy.exceptions import CottonCandyError
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def escape(text: str) -> str:
 def directory_html(directory: S3Directory) -> str:
     """Draw a directory as a tree, with what a bounded number of requests can find out."""
     levels = _look(directory)
-    _ask(list(_datasets(directory, levels)))
     _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
+    _ask(list(_datasets(levels)))
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
     return _frame(where, _level_html(directory, levels))
 
@@ -89,9 +89,11 @@ def object_html(dataset: S3Dataset) -> str:
         for name, value in sorted(dataset.attrs.items())
     )
     where = f"{dataset.interface.bucket_name}/{dataset._fullpath}"
-    return _frame(
-        where, _object_row(dataset, dataset._name) + (f"<dl>{items}</dl>" if items else "")
-    )
+    if isinstance(dataset, S3ChunkedDataset):
+        row = _chunked_row(dataset, dataset._name)
+    else:
+        row = _object_row(dataset, dataset._name)
+    return _frame(where, row + (f"<dl>{items}</dl>" if items else ""))
 
 
 def _frame(where: str, body: str) -> str:
@@ -124,9 +126,7 @@ def _look(directory: S3Directory) -> dict[S3Directory, Level]:
 
 def _peek(directory: S3Directory) -> Level:
     """Return the start of a directory, from memory where it is there."""
-    if directory._level is None:
-        directory._level = list_level(directory.interface, directory._branch, _MAX_ROWS)
-    return directory._level
+    return directory._glance(_MAX_ROWS)
 
 
 def _shown_directories(directory: S3Directory, level: Level) -> Iterator[S3Directory]:
@@ -136,8 +136,11 @@ def _shown_directories(directory: S3Directory, level: Level) -> Iterator[S3Direc
             yield child
 
 
-def _datasets(directory: S3Directory, levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
+def _datasets(levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
+    """Yield the objects that have a row; the parts of an array in chunks have none."""
     for shown, level in levels.items():
+        if shown._whole:
+            continue
         for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
             child = shown._child(entry)
             if isinstance(child, S3Dataset):
@@ -157,7 +160,7 @@ def _ask(datasets: list[S3Dataset]) -> None:
 
 def _has_manifest(level: Level) -> bool:
     """Tell whether a directory may be the parts of an array, described by a file of some KB."""
-    manifest = level.entries.get("metadata.json")
+    manifest = level.entries.get(MANIFEST)
     return (
         manifest is not None
         and manifest.info is not None
@@ -168,7 +171,8 @@ def _has_manifest(level: Level) -> bool:
 def _ask_manifests(directories: list[S3Directory]) -> None:
     def ask(directory: S3Directory) -> None:
         with contextlib.suppress(CottonCandyError):
-            directory._manifest()
+            if directory._array() is None:
+                directory._manifest()
 
     for _ in map_threads(ask, directories, _THREADS):
         pass
@@ -184,6 +188,8 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
         child = directory._child(entry)
         if isinstance(child, S3Dataset):
             rows.append(_object_row(child, entry.name))
+        elif child._whole:
+            rows.append(_chunked_row(child._whole, entry.name))
         else:
             rows.append(_directory_row(child, entry.name, levels))
     if not level.complete:
@@ -197,7 +203,7 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
 
 
 def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
-    cells = _cells(directory._info, *_array_in_parts(directory))
+    cells = _cells(directory._info, *_sparse_matrix(directory))
     if directory not in levels:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
     level = levels[directory]
@@ -209,15 +215,13 @@ def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, 
     )
 
 
-def _array_in_parts(directory: S3Directory) -> tuple[str, str, str]:
-    """Return shape, dtype and kind of the array that a directory is the parts of, if it is one."""
+def _sparse_matrix(directory: S3Directory) -> tuple[str, str, str]:
+    """Return shape, no dtype, and format of the matrix that a directory is the parts of, if any."""
     manifest = directory._parts or {}
-    shape, dtype = manifest.get("shape"), manifest.get("dtype", "")
-    if not isinstance(shape, list) or not {"dask", "attrs"} & set(manifest):
+    shape = manifest.get("shape")
+    if not isinstance(shape, list) or "attrs" not in manifest:
         return "", "", ""
-    with contextlib.suppress(TypeError, ValueError):
-        dtype = np.dtype(dtype).name if dtype else ""
-    return f"({', '.join(map(str, shape))})", str(dtype), str(manifest.get("type", "parts"))
+    return f"({', '.join(map(str, shape))})", "", str(manifest.get("type", "parts"))
 
 
 def _name(name: str, note: str = "") -> str:
@@ -240,6 +244,16 @@ def _object_row(dataset: S3Dataset, name: str) -> str:
             with contextlib.suppress(CottonCandyError):
                 dtype, codec = str(dataset.dtype), dataset.compression or ""
     return f'<div class="cc-row">{_name(name)}{_cells(info, shape, dtype, codec)}</div>'
+
+
+def _chunked_row(dataset: S3ChunkedDataset, name: str) -> str:
+    """Draw an array in chunks, whose manifest is here, like any other array."""
+    lengths = ", ".join(str(max(lengths)) for lengths in dataset.chunks)
+    count = math.prod(map(len, dataset.chunks))
+    note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of ({lengths})"
+    shape = f"({', '.join(map(str, dataset.shape))})"
+    cells = _cells(dataset._listed_info(), shape, str(dataset.dtype), "chunked")
+    return f'<div class="cc-row">{_name(name, note)}{cells}</div>'
 
 
 def _cells(info: ObjectInfo | None, shape: str, dtype: str, codec: str) -> str:

@@ -13,7 +13,10 @@ from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 if TYPE_CHECKING:
     from cottoncandy.interfaces import BasicInterface
 
-__all__ = ["Entry", "Level", "list_branch", "list_level"]
+__all__ = ["MANIFEST", "Entry", "Level", "list_branch", "list_level"]
+
+#: What describes the array or matrix that a directory holds the parts of.
+MANIFEST = "metadata.json"
 
 
 @dataclass(slots=True)

@@ -117,11 +117,7 @@ def _row_step(dataset: S3Dataset) -> int:
 
 
 def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> npt.NDArray[Any]:
-    needed = dataset.nbytes
-    if dataset.compression is None:
-        for item, length in zip(selection, dataset.shape, strict=True):
-            step = (item.step or 1) if isinstance(item, slice) else length
-            needed //= max(step, 1)
+    needed = dataset._travelling(selection)
     if needed > max_bytes:
         raise InvalidArgumentError(
             f"a picture of '{dataset._fullpath}' takes {bytes2human(needed)}, and max_bytes allows "

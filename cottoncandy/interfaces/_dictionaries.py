@@ -191,7 +191,25 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         cc_dataset_object : cottoncandy.browser.BrowserObject
             This can be conceptualized as implementing an h5py/pytables object with ``load()`` and
             ``keys()`` methods: a group, that is a mapping, or a dataset with ``shape``, ``dtype``
-            and slicing, if the name is that of an object.
+            and slicing, if the name is that of an array. One that :meth:`upload_dask_array` cut
+            into chunks is one dataset, with ``chunks`` beside.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is neither an object of that name nor anything below it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_dask_array('runs', np.arange(6.0), buffersize=16)
+        >>> dataset = cci.cloud2dataset('runs')
+        >>> dataset.shape, dataset.chunks
+        ((6,), ((2, 2, 2),))
+        >>> dataset[1:3]  # downloads two chunks
+        array([1., 2.])
         """
         from cottoncandy.browser import browse
 
