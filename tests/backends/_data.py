@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -125,13 +125,13 @@ def fitting(backend: Backend, keys: list[str]) -> list[str]:
     return [key for key in keys if not any(other.startswith(key + "/") for other in keys)]
 
 
-def keys_of(backend: Backend, prefix: str = "", **options: str) -> list[str]:
+def keys_of(backend: Backend, prefix: str = "", **options: Any) -> list[str]:
     """Return the keys of a listing, without those of directories."""
     return [entry.key for entry in backend.scan(prefix, **options) if isinstance(entry, ObjectInfo)]
 
 
 def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
-    """Check all, and tell of all that failed; a bucket for each would take too long."""
+    """Check all, and tell of all that failed; a test for each would take too long."""
     failed = []
     for item in items:
         try:

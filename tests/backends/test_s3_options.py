@@ -303,7 +303,7 @@ def test_unsigned_reads_public_objects(store: Any) -> None:
 
 
 def test_nothing_shows_secrets() -> None:
-    backend = connect(aws_session_token=TOKEN)
+    backend = connect(aws_session_token=TOKEN, config=Config(retries={"max_attempts": 0}))
     options = backend._connection.options
     shown = [
         repr(backend),
