@@ -1,0 +1,154 @@
+"""S3 over https through an institution's web proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from botocore.config import Config
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3._direct import DirectBody
+from cottoncandy.exceptions import StoreUnreachableError
+from tests.backends._data import pattern
+from tests.backends._s3 import backend_at
+from tests.servers import S3Server
+from tests.servers.base import free_port
+from tests.servers.proxy import FaultProxy
+from tests.servers.tls import Authority
+from tests.servers.tunnel import TunnelProxy
+
+DATA = pattern(6 * MiB + 5)  # one MiB comes with the head, the rest is long enough for boto3
+FAKE_LOGIN = "somebody:FAKE-PASSWORD"
+
+Connect = Callable[..., S3Backend]
+
+
+@pytest.fixture
+def tunnel() -> Iterator[TunnelProxy]:
+    with TunnelProxy() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def locked_tunnel() -> Iterator[TunnelProxy]:
+    """It wants a user's name and password."""
+    with TunnelProxy(FAKE_LOGIN) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def connect(tls_proxy: FaultProxy, moto_bucket: str, authority: Authority) -> Connect:
+    def connect(proxies: dict[str, str] | None = None) -> S3Backend:
+        config = Config(retries={"max_attempts": 0}, read_timeout=20, proxies=proxies)
+        return backend_at(tls_proxy.server, moto_bucket, config=config, verify=authority.path)
+
+    return connect
+
+
+def check(backend: S3Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything gets there: by obstore, by boto3, and straight into place."""
+    sizes: list[int] = []
+    readinto = DirectBody.readinto
+
+    def counted(self: DirectBody, out: memoryview) -> int:
+        sizes.append(readinto(self, out))
+        return sizes[-1]
+
+    monkeypatch.setattr(DirectBody, "readinto", counted)
+    for key in ("plain", "odd//name"):
+        backend.put(key, Body.of(b"body"))
+        assert backend.get(key).read() == b"body"
+    backend.put("large", Body.of(DATA), threads=2)
+    out = bytearray(len(DATA))
+    backend.get("large", threads=1).read_into(memoryview(out))
+    assert out == DATA
+    assert sum(sizes) == len(DATA) - MiB
+    assert sorted(each.key for each in backend.scan()) == ["large", "odd//name", "plain"]
+
+
+def all_came_through(tunnel: TunnelProxy, tls_proxy: FaultProxy) -> bool:
+    """Tell whether nobody reached the server otherwise, and somebody did."""
+    host, port = tls_proxy.server.address
+    return tunnel.targets == [f"{host}:{port}"] * tls_proxy.connections != []
+
+
+def test_by_config(
+    connect: Connect, tunnel: TunnelProxy, tls_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(connect({"https": tunnel.url}), monkeypatch)
+    assert all_came_through(tunnel, tls_proxy)
+
+
+def test_without_a_scheme(
+    connect: Connect, tunnel: TunnelProxy, tls_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(connect({"https": f"127.0.0.1:{tunnel.port}"}), monkeypatch)
+    assert all_came_through(tunnel, tls_proxy)
+
+
+def test_by_the_environment(
+    connect: Connect, tunnel: TunnelProxy, tls_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", tunnel.url)
+    check(connect(), monkeypatch)
+    assert all_came_through(tunnel, tls_proxy)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    before = len(tunnel.targets)
+    check(connect(), monkeypatch)
+    assert len(tunnel.targets) == before
+
+
+def test_with_a_login(
+    connect: Connect,
+    locked_tunnel: TunnelProxy,
+    tls_proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = locked_tunnel.url.replace("//", f"//{FAKE_LOGIN}@")
+    check(connect({"https": url}), monkeypatch)
+    assert all_came_through(locked_tunnel, tls_proxy)
+
+
+@pytest.mark.parametrize("proxies", [{}, {"http": "http://127.0.0.1:9"}])
+def test_one_for_http_is_none_for_https(
+    connect: Connect,
+    tunnel: TunnelProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    proxies: dict[str, str],
+) -> None:
+    """What the Config says counts, and not the environment."""
+    monkeypatch.setenv("HTTPS_PROXY", tunnel.url)
+    check(connect(proxies), monkeypatch)
+    assert tunnel.targets == []
+
+
+def test_one_for_https_is_none_for_http(
+    moto: S3Server, moto_bucket: str, tunnel: TunnelProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", tunnel.url)
+    config = Config(retries={"max_attempts": 0}, proxies={"https": tunnel.url})
+    check(backend_at(moto, moto_bucket, config=config), monkeypatch)
+    assert tunnel.targets == []
+    assert tunnel.refused == 0
+
+
+@pytest.mark.parametrize("key", ["plain", "odd//name"])
+def test_a_proxy_that_refuses(connect: Connect, locked_tunnel: TunnelProxy, key: str) -> None:
+    for login in ("", "somebody:FAKE-WRONG-PASSWORD@"):
+        url = locked_tunnel.url.replace("//", f"//{login}")
+        backend = connect({"https": url})
+        with pytest.raises(StoreUnreachableError, match="proxy") as caught:
+            backend.get(key)
+        assert "FAKE" not in str(caught.value)
+    assert locked_tunnel.targets == []
+
+
+@pytest.mark.parametrize("key", ["plain", "odd//name"])
+def test_a_proxy_that_is_not_there(connect: Connect, key: str) -> None:
+    backend = connect({"https": f"http://{FAKE_LOGIN}@127.0.0.1:{free_port()}"})
+    with pytest.raises(StoreUnreachableError, match="proxy") as caught:
+        backend.get(key)
+    assert "FAKE" not in str(caught.value)
