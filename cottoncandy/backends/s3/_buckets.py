@@ -82,9 +82,7 @@ class Buckets:
         except (InvalidNameError, BucketNotFoundError):
             return False
         except CredentialsError:
-            # Ceph takes signatures of version 2 for objects, and not for buckets.
-            if self._connection.options.signature_version in (None, "s3v4", "v4"):
-                raise
+            raise  # it is an AccessDeniedError too
         except AccessDeniedError:
             pass  # it exists, and may be written to, or have public objects
         return True

@@ -221,11 +221,14 @@ class Connection:
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 can't make an S3 client: {exc}") from exc
         install_parser(client)
+        _sign_for_ceph(client)
         return client
 
     def _make_resource(self) -> Any:
         custom = self.options.endpoint_url is not None or not self.on_aws
-        return self._session.resource("s3", config=self._config(custom), **self._arguments())
+        resource = self._session.resource("s3", config=self._config(custom), **self._arguments())
+        _sign_for_ceph(resource.meta.client)
+        return resource
 
     def _config(self, custom: bool) -> Config:
         return self.options.botocore_config(custom_endpoint=custom)
@@ -379,6 +382,19 @@ class Connection:
     def facts(self, name: str) -> dict[Any, Any]:
         """Return a dictionary of this process for what was learned of the store under a name."""
         return self._once(("facts", name), dict)
+
+
+def _sign_for_ceph(client: Any) -> None:
+    """With signatures of version 2, have buckets' URLs end as the path that is signed."""
+    if client.meta.config.signature_version == "s3":
+        client.meta.events.register("before-sign.s3", _end_as_signed)
+
+
+def _end_as_signed(request: Any, **_: Any) -> None:
+    # botocore sends ``/bucket`` and signs ``/bucket/``, as AWS wants it; Ceph wants what was sent.
+    url = urlsplit(request.url)
+    if (request.auth_path or "").endswith("/") and not url.path.endswith("/"):
+        request.url = url._replace(path=f"{url.path}/").geturl()
 
 
 def _is_address(host: str) -> bool:

@@ -165,7 +165,8 @@ _STATUS: dict[int, str] = {
     507: "StorageFull",
 }
 _UNREACHABLE = (
-    "nobody answers at {endpoint}; check endpoint_url (host, port, http or https) and the network"
+    "nobody answers at {endpoint}; check endpoint_url (host, port, http or https), the network, "
+    "and the proxy, if you have one"
 )
 _TIMED_OUT = (
     "{where}: no answer within the timeout; try again, or allow more with "
