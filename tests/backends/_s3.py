@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3 import S3Backend, _reader
 from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.base import wait_until
@@ -48,6 +48,11 @@ def backend_at(
 
 class S3Tests:
     """A bucket on moto, with and without a proxy in front of it."""
+
+    @pytest.fixture(autouse=True)
+    def _no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Go on at once where a connection broke off."""
+        monkeypatch.setattr(_reader, "_PAUSE_S", 0)
 
     @pytest.fixture
     def backend(self, fault_proxy: FaultProxy, moto_bucket: str) -> S3Backend:

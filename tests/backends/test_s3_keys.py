@@ -145,7 +145,7 @@ class _Tidying(BaseHTTPRequestHandler):
 def tidying_server() -> Iterator[S3Server]:
     """A server that would store names under others."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Tidying)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield S3Server(f"http://127.0.0.1:{server.server_address[1]}", "FAKE-ACCESS", "FAKE-SECRET")
     server.shutdown()
