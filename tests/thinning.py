@@ -4,6 +4,7 @@ Tests of interfaces run over every store, plain and encrypted in two ways, many 
 own (dtypes, layouts, codecs, ...) besides. In memory all of that is quick. Elsewhere less is asked:
 
 - Encryption: plain and AES. RSA differs from AES by one entry of metadata.
+- Encryption, on a server: on one of them, which every platform has. It happens before a store.
 - Values, on a server: the first of them. What an array's dtype does to its bytes does not depend on
   the server.
 - Tests marked ``everywhere`` are excepted: they are about what servers might do differently.
@@ -21,6 +22,7 @@ __all__ = ["mark_slow"]
 
 _DIRECTORIES = {"interfaces", "browser"}
 _SERVERS = {"moto", "ceph", "gdrive"}
+_WITH_ENCRYPTION = {"memory", "local", "moto"}
 
 
 def mark_slow(items: Iterable[pytest.Item]) -> None:
@@ -34,7 +36,9 @@ def mark_slow(items: Iterable[pytest.Item]) -> None:
         store, encryption = values.pop("store", None), values.pop("encryption", None)
         if item.get_closest_marker("everywhere"):
             continue
-        if encryption == "RSA" and store != "memory":
+        if (encryption == "RSA" and store != "memory") or (
+            encryption not in (None, "plain") and store not in (None, *_WITH_ENCRYPTION)
+        ):
             item.add_marker(pytest.mark.slow)
             continue
         if store not in _SERVERS:
