@@ -92,6 +92,11 @@ class FileMethods(ObjectAccess):
             If the disk is full.
         FileNotFoundError, IsADirectoryError, PermissionError
             If the file cannot be written.
+
+        Notes
+        -----
+        Until it is complete, the file is called ``.<name>.0.cottoncandy-part``. One that a killed
+        process has left is removed by the next download to the same file.
         """
         with self._open(object_name, threads) as reader, atomic_write(file_name) as file:
             for chunk in self._chunks(reader):
