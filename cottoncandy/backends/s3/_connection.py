@@ -120,6 +120,17 @@ class Connection:
         return self._once("client", self._make_client)
 
     @property
+    def body_client(self) -> Any:
+        """The boto3 client for requests that carry the MD5 of their body."""
+        return self._once("body_client", lambda: self._make_client(sign_bodies=False))
+
+    def signs_md5(self, bucket: str) -> bool:
+        """Tell whether bodies in a bucket are protected by their MD5, with ``body_client``."""
+        # S3 Express refuses it; who chose botocore's checksums has them.
+        chosen = self.options.config.get("request_checksum_calculation")
+        return chosen != "when_supported" and not bucket.endswith("--x-s3")
+
+    @property
     def resource(self) -> Any:
         """The boto3 resource, on the same session."""
         return self._once("resource", self._make_resource)
@@ -209,15 +220,17 @@ class Connection:
     def _region(self) -> str:
         return self.options.region_name or self._session.region_name or "us-east-1"
 
-    def _make_client(self) -> Any:
+    def _make_client(self, *, sign_bodies: bool = True) -> Any:
         arguments = self._arguments()
         try:
             custom = self.options.endpoint_url is not None
-            client = self._session.client("s3", config=self._config(custom), **arguments)
+            config = self._config(custom, sign_bodies)
+            client = self._session.client("s3", config=config, **arguments)
             host = urlsplit(client.meta.endpoint_url).hostname or ""
             if not custom and not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
                 # The environment or a profile names another store.
-                client = self._session.client("s3", config=self._config(True), **arguments)
+                config = self._config(True, sign_bodies)
+                client = self._session.client("s3", config=config, **arguments)
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 can't make an S3 client: {exc}") from exc
         install_parser(client)
@@ -230,8 +243,8 @@ class Connection:
         _sign_for_ceph(resource.meta.client)
         return resource
 
-    def _config(self, custom: bool) -> Config:
-        return self.options.botocore_config(custom_endpoint=custom)
+    def _config(self, custom: bool, sign_bodies: bool = True) -> Config:
+        return self.options.botocore_config(custom_endpoint=custom, sign_bodies=sign_bodies)
 
     # -- obstore ---------------------------------------------------------------------------------
 

@@ -51,6 +51,9 @@ __all__ = ["Objects"]
 
 T = TypeVar("T")
 
+# obstore signs the SHA-256 of a body. From here on that takes longer than boto3 takes to begin.
+_DIGEST_FROM_BYTES = MiB
+
 # A body that takes longer than this to arrive is better read while it does.
 _READ_AT_ONCE_BYTES = MiB
 
@@ -186,7 +189,8 @@ class Objects:
             self.require_absent(bucket, key)
 
         def single(data: Buffer) -> PutResult:
-            plane = self._plane(bucket, key, checked)
+            small = len(data) < _DIGEST_FROM_BYTES
+            plane = self._plane(bucket, key, checked) if small else self._boto
             return self.with_acl(
                 bucket,
                 acl,

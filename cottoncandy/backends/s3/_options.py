@@ -91,21 +91,29 @@ class S3Options:
             unsigned=unsigned,
         )
 
-    def botocore_config(self, *, custom_endpoint: bool) -> Config:
-        """Return the user's Config on top of our defaults."""
+    def botocore_config(self, *, custom_endpoint: bool, sign_bodies: bool = True) -> Config:
+        """Return the user's Config on top of our defaults.
+
+        Parameters
+        ----------
+        custom_endpoint : bool
+            Whether the store is not Amazon's.
+        sign_bodies : bool, default True
+            False where requests have a header with the MD5 of their body, which is signed too.
+        """
         options: dict[str, Any] = {
             "connect_timeout": 5,
             "read_timeout": 60,
             # A dead endpoint is reported after 3.5 s on average.
             "retries": {"mode": "standard", "total_max_attempts": 4},
             "max_pool_connections": 32,
-            # Old servers (Ceph 16) refuse the newer checksums. Bodies are covered by the SHA-256
-            # in the signature instead, everywhere.
+            # Old servers (Ceph 16) refuse the newer checksums. The signature covers bodies instead:
+            # by their SHA-256, or by the MD5 of long ones.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
         }
         options.update(self.config)
-        s3 = {"payload_signing_enabled": True, **(options.get("s3") or {})}
+        s3 = {"payload_signing_enabled": sign_bodies, **(options.get("s3") or {})}
         if custom_endpoint:
             s3.setdefault("addressing_style", "path")
         options["s3"] = s3

@@ -5,7 +5,9 @@ Both classes have the same three methods, so nobody else asks which one carries 
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -269,10 +271,27 @@ class BotoPlane:
         if create:
             request["IfNoneMatch"] = "*"
         with translated(where):
-            answer = self._connection.client.put_object(
-                Bucket=where.bucket, Key=where.key, Body=ViewReader(memoryview(data)), **request
+            client, digest = body_request(self._connection, where, data)
+            answer = client.put_object(
+                **digest,
+                Bucket=where.bucket,
+                Key=where.key,
+                Body=ViewReader(memoryview(data)),
+                **request,
             )
         return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+
+
+def body_request(connection: Connection, where: Where, data: Buffer) -> tuple[Any, dict[str, str]]:
+    """Return the boto3 client for a request with a body, and the arguments that protect the body.
+
+    The server checks the MD5 that the signature covers. Both sides compute it in less than half the
+    time of the SHA-256 that botocore would sign, and the server does anyway, for the ETag.
+    """
+    if not connection.signs_md5(where.bucket or ""):
+        return connection.client, {}
+    digest = hashlib.md5(data, usedforsecurity=False).digest()
+    return connection.body_client, {"ContentMD5": base64.b64encode(digest).decode()}
 
 
 class ViewReader:

@@ -19,7 +19,7 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of, translated
 from cottoncandy.backends.s3._keys import quoted_etag
-from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader
+from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader, body_request
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 from cottoncandy.options import Settings
 
@@ -120,6 +120,7 @@ class MultipartUpload:
     """
 
     def __init__(self, connection: Connection, where: Where, begin: Mapping[str, Any]) -> None:
+        self._connection = connection
         self._client = connection.client
         self._where = where
         self._target = {"Bucket": where.bucket, "Key": where.key}
@@ -218,8 +219,10 @@ class MultipartUpload:
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
         number, part = numbered
-        answer = self._client.upload_part(
+        client, digest = body_request(self._connection, self._where, part)
+        answer = client.upload_part(
             **self._target,
+            **digest,
             UploadId=self._id,
             PartNumber=number,
             Body=ViewReader(part, self._stopped.is_set),
