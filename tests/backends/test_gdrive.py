@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 from typing import Any
 
@@ -315,9 +314,3 @@ class TestFiles(DriveTests):
         drive.auth.thread_local.http.close()
         with backend.get("by pydrive2", bucket="My Drive") as reader:
             assert reader.read() == b"two\nlines\n"
-
-    def test_times_have_a_zone(self, backend: GDriveBackend) -> None:
-        backend.put("name", Body.of(b""))
-        modified = backend.head("name").modified
-        assert modified is not None
-        assert modified.tzinfo == datetime.UTC

@@ -188,19 +188,12 @@ class TestCopies(S3Tests):
         assert sorted(map(str, acls[0])) == sorted(map(str, acls[1]))
         assert ((info.etag or "").endswith('-3"')) == (largest is not None)
 
-    def test_move_onto_itself_keeps_the_object(self, behind: S3Backend) -> None:
-        behind.put("name", Body.of(b"precious"))
-        behind.move("name", "name")
-        assert behind.get("name").read() == b"precious"
-        with pytest.raises(ObjectExistsError):
-            behind.move("name", "name", overwrite=False)
-        assert behind.get("name").read() == b"precious"
-
 
 class TestConditions(S3Tests):
     @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-    @pytest.mark.parametrize("key", ["name", "odd//name"])
-    def test_no_overwriting(self, store: Any, key: str) -> None:
+    def test_no_overwriting_by_boto3(self, store: Any) -> None:
+        """A key that obstore can't say."""
+        key = "odd//name"
         backend = backend_at(store.server, store.bucket)
         backend.put(key, Body.of(b"first"), overwrite=False)
         for body in (Body.of(b"second"), Body.of(pattern(11 * MiB))):
