@@ -98,6 +98,7 @@ def test_neuroimaging(execute: Any) -> None:
     assert pictures(notebook) == 1
 
 
+@pytest.mark.slow
 def test_public_data_without_a_network(execute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket is out of reach: the notebook says so, and goes on."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # nobody listens there
