@@ -6,7 +6,7 @@ import re
 
 from cottoncandy.exceptions import InvalidNameError
 
-__all__ = ["SEPARATOR", "clean_object_name", "has_magic", "pathjoin"]
+__all__ = ["SEPARATOR", "clean_object_name", "has_magic", "pathjoin", "shortened"]
 
 SEPARATOR = "/"
 
@@ -73,3 +73,23 @@ def has_magic(pattern: str) -> bool:
     pattern : str
     """
     return _MAGIC.search(pattern) is not None
+
+
+def shortened(name: str, most: int = 160) -> str:
+    """Return a name for a message: of a long one, its beginning, its end and its length.
+
+    Parameters
+    ----------
+    name : str
+    most : int, default 160
+        Names of so many characters are shown whole.
+
+    Examples
+    --------
+    >>> shortened("abcdefghij" * 3, 20)
+    'abcdefghij...hij (30 characters)'
+    """
+    if len(name) <= most:
+        return name
+    head = most // 2
+    return f"{name[:head]}...{name[-(most // 2 - 7) :]} ({len(name)} characters)"

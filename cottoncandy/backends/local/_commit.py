@@ -62,7 +62,7 @@ def staging(place: Place) -> Iterator[Staged]:
 
     While it is there, nobody can remove the directory.
     """
-    staged, made = _create(place)
+    staged = _create(place)
     done = False
     try:
         yield staged
@@ -71,20 +71,19 @@ def staging(place: Place) -> Iterator[Staged]:
         with suppress(OSError):  # an error that matters was raised by close() before
             staged.close()
         _unlink(staged.path)
-        if made and not done:
+        if not done:
+            # Whoever made the directory may have failed while this file was in it.
             remove_empty_parents(place)
 
 
-def _create(place: Place) -> tuple[Staged, bool]:
-    """Create a temporary file; tell whether its directory had to be made."""
-    made = False
+def _create(place: Place) -> Staged:
+    """Create a temporary file, and its directory where that is missing."""
     for _ in range(_ATTEMPTS):
         path = temporary_in(place.directory)
         try:
-            return Staged(os.open(path, _CREATE, 0o666), path), made
+            return Staged(os.open(path, _CREATE, 0o666), path)
         except (FileNotFoundError, NotADirectoryError):
             _make_directory(place)
-            made = True
     raise StoreError(f"cannot write {place}: '{place.directory}' vanishes as fast as it is made")
 
 

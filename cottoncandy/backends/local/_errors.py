@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cottoncandy._names import shortened
 from cottoncandy.backends.local._paths import Place
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -46,13 +47,11 @@ def _object_error(error: OSError, place: Place, doing: str) -> CottonCandyError:
     if error.errno in MISSING:
         if not os.path.isdir(place.root):
             return no_directory(place.root)
-        return ObjectNotFoundError(
-            f"there is no object '{place.key}' in local directory '{place.root}'"
-        )
+        return ObjectNotFoundError(f"there is no {place}")
     if error.errno in _DENIED:
         return AccessDeniedError(
             f"cannot {doing} {place}: {why}; check the permissions of "
-            f"'{error.filename or place.path}'"
+            f"'{shortened(str(error.filename or place.path))}'"
         )
     if error.errno in _FULL:
         return StorageFullError(
@@ -65,7 +64,8 @@ def _object_error(error: OSError, place: Place, doing: str) -> CottonCandyError:
             f"{_name_limit(place.root)} bytes between slashes, and metadata is kept under the name "
             f"with '.meta.json' behind it"
         )
-    return StoreError(f"cannot {doing} {place}: {why} (at '{error.filename or place.path}')")
+    where = shortened(str(error.filename or place.path))
+    return StoreError(f"cannot {doing} {place}: {why} (at '{where}')")
 
 
 @contextmanager

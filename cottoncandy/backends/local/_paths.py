@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Self
 
+from cottoncandy._names import shortened
 from cottoncandy.exceptions import InvalidNameError
 
 __all__ = ["SIDECAR_SUFFIX", "Place", "bucket_path", "hidden", "is_temporary", "temporary_in"]
@@ -46,7 +47,7 @@ class Place:
         return os.path.dirname(self.path)
 
     def __str__(self) -> str:
-        return f"object '{self.key}' in local directory '{self.root}'"
+        return f"object '{shortened(self.key)}' in local directory '{self.root}'"
 
 
 def check_key(key: str) -> None:
@@ -59,7 +60,7 @@ def check_key(key: str) -> None:
     reason = _objection(key)
     if reason:
         raise InvalidNameError(
-            f"{key!r} cannot be the name of an object in a local directory: {reason}"
+            f"{shortened(key)!r} cannot be the name of an object in a local directory: {reason}"
         )
 
 

@@ -1,0 +1,137 @@
+"""What failed uploads leave in a local directory, and how messages show long names."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy
+from cottoncandy._body import Body
+from cottoncandy._names import shortened
+from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local._commit import staging
+from cottoncandy.backends.local._paths import Place
+from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError, StorageFullError
+
+
+def below(root: Path) -> list[str]:
+    """Return all files and directories, hidden ones too."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+def interface(root: Path) -> Any:
+    return cottoncandy.get_interface(str(root), backend="local", verbose=False)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A disk that takes so many writes of our files, and no more."""
+    write = os.write
+    rest: list[int] = []
+
+    def limited(descriptor: int, data: Any) -> int:
+        rest[0] -= 1
+        if rest[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    def fill(writes: int) -> None:
+        rest[:] = [writes]
+        monkeypatch.setattr(os, "write", limited)
+
+    return fill
+
+
+@pytest.mark.parametrize("writes", range(0, 12, 3))
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_array_that_does_not_fit_leaves_nothing(
+    root: Path, full_disk: Any, writes: int, threads: int
+) -> None:
+    cci = interface(root)
+    cci.upload_object("deep/other", b"kept")
+    before = below(root)
+    full_disk(writes)
+    with pytest.raises(StorageFullError, match="No space left"):
+        cci.upload_dask_array(
+            "deep/down/runs", np.zeros((8, 8)), axis=0, buffersize=64, threads=threads
+        )
+    assert below(root) == before
+
+
+def test_one_that_is_replaced_loses_its_manifest_and_no_other_name(
+    root: Path, full_disk: Any
+) -> None:
+    cci = interface(root)
+    cci.upload_dask_array("runs", np.zeros((2, 8)), axis=0, buffersize=64)
+    full_disk(7)
+    with pytest.raises(StorageFullError):
+        cci.upload_dask_array("runs", np.ones((8, 8)), axis=0, buffersize=64, threads=1)
+    assert cci.glob("*") == ["runs/pt0000", "runs/pt0001"]
+
+
+def test_two_that_fail_in_one_new_directory(root: Path) -> None:
+    """The first makes the directory, and the second is in it when the first fails."""
+    backend = LocalBackend(str(root))
+
+    def inner() -> Any:
+        yield b"inner"
+        raise RuntimeError("pretended")
+
+    def outer() -> Any:
+        yield b"outer"
+        with pytest.raises(RuntimeError):
+            backend.put("new/place/inner", Body(inner))
+        raise RuntimeError("pretended")
+
+    with pytest.raises(RuntimeError, match="pretended"):
+        backend.put("new/place/outer", Body(outer))
+    assert below(root) == []
+
+
+def test_the_second_goes_last(root: Path) -> None:
+    made = staging(Place.of("new/a", str(root)))
+    made.__enter__()
+    other = staging(Place.of("new/b", str(root)))
+    other.__enter__()
+    error = RuntimeError("pretended")
+    assert not made.__exit__(RuntimeError, error, None)
+    assert below(root) != []  # the other one is still there
+    assert not other.__exit__(RuntimeError, error, None)
+    assert below(root) == []
+
+
+def test_long_names_are_shortened_in_messages(root: Path) -> None:
+    cci = interface(root)
+    name = "directory/" + "start" + "x" * 290 + "end"
+    for call in (
+        lambda: cci.upload_object(name, b""),
+        lambda: cci.download_object(name),
+        lambda: cci.cp(name, "other"),
+    ):
+        with pytest.raises((InvalidNameError, ObjectNotFoundError)) as caught:
+            call()
+        message = str(caught.value)
+        assert name not in message
+        assert "directory/startxxx" in message
+        assert "xxxend (308 characters)'" in message
+    assert below(root) == []
+    with pytest.raises(InvalidNameError, match=r"characters\)' cannot be the name"):
+        cci.upload_object("a/" * 300 + "../b", b"")
+
+
+def test_shortened() -> None:
+    assert shortened("x" * 160) == "x" * 160
+    assert len(shortened("x" * 161)) < 180
+    assert shortened("short") == "short"
