@@ -19,6 +19,7 @@ from obstore.store import S3Store
 
 from cottoncandy.backends.s3._certificates import certificates_in
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
+from cottoncandy.backends.s3._elsewhere import install_check
 from cottoncandy.backends.s3._errors import Where, translated
 from cottoncandy.backends.s3._listing import install_parser
 from cottoncandy.backends.s3._loader import make_session
@@ -151,8 +152,7 @@ class Connection:
     @property
     def on_aws(self) -> bool:
         """Whether the store is Amazon's own."""
-        host = urlsplit(self.endpoint).hostname or ""
-        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return _is_aws(self.endpoint)
 
     def credentials(self) -> Any:
         """Return boto3's credentials.
@@ -226,22 +226,29 @@ class Connection:
             custom = self.options.endpoint_url is not None
             config = self._config(custom, sign_bodies)
             client = self._session.client("s3", config=config, **arguments)
-            host = urlsplit(client.meta.endpoint_url).hostname or ""
-            if not custom and not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            if not custom and not _is_aws(client.meta.endpoint_url):
                 # The environment or a profile names another store.
                 config = self._config(True, sign_bodies)
                 client = self._session.client("s3", config=config, **arguments)
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 can't make an S3 client: {exc}") from exc
         install_parser(client)
-        _sign_for_ceph(client)
-        return client
+        return self._prepared(client)
 
     def _make_resource(self) -> Any:
         custom = self.options.endpoint_url is not None or not self.on_aws
         resource = self._session.resource("s3", config=self._config(custom), **self._arguments())
-        _sign_for_ceph(resource.meta.client)
+        self._prepared(resource.meta.client)
         return resource
+
+    @staticmethod
+    def _prepared(client: Any) -> Any:
+        """Return a client after teaching it what botocore does not do for other stores."""
+        _sign_for_ceph(client)
+        endpoint: str = client.meta.endpoint_url
+        if not _is_aws(endpoint):
+            install_check(client, endpoint)
+        return client
 
     def _config(self, custom: bool, sign_bodies: bool = True) -> Config:
         return self.options.botocore_config(custom_endpoint=custom, sign_bodies=sign_bodies)
@@ -408,6 +415,12 @@ def _end_as_signed(request: Any, **_: Any) -> None:
     url = urlsplit(request.url)
     if (request.auth_path or "").endswith("/") and not url.path.endswith("/"):
         request.url = url._replace(path=f"{url.path}/").geturl()
+
+
+def _is_aws(endpoint: str) -> bool:
+    """Tell whether an endpoint is Amazon's own."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def _is_address(host: str) -> bool:

@@ -14,6 +14,7 @@ from obstore import exceptions as obs
 
 from cottoncandy.backends.s3._certificates import why_tls_failed
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
+from cottoncandy.backends.s3._elsewhere import wants_https
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -168,6 +169,10 @@ _UNREACHABLE = (
     "nobody answers at {endpoint}; check endpoint_url (host, port, http or https), the network, "
     "and the proxy, if you have one"
 )
+_ELSEWHERE = (
+    "{where}: the server sends its visitors on to another address; check endpoint_url (https "
+    "instead of http, or the host's full name)"
+)
 _TIMED_OUT = (
     "{where}: no answer within the timeout; try again, or allow more with "
     "config=botocore.config.Config(read_timeout=…)"
@@ -254,6 +259,8 @@ def from_failure(failure: Failure, where: Where) -> CottonCandyError:
                 code=failure.code,
             )
         )
+    if 300 <= failure.status < 400:
+        return StoreUnreachableError(_ELSEWHERE.format(where=where))
     said = " ".join(part for part in (str(failure.status or ""), failure.code, words) if part)
     advice = "try again later" if failure.status in (429, 500, 502, 503, 504) else "see its reason"
     return StoreError(f"{where}: the store answered {said or 'with an error'}; {advice}")
@@ -305,6 +312,8 @@ def _error_in(exc: BaseException) -> object:
 
 def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
     failure = failure_of(exc)
+    if failure.status == 400 and (error := wants_https(str(exc), where.endpoint)):
+        return error
     if failure.status or failure.code:
         if isinstance(exc, obs.AlreadyExistsError):
             return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")

@@ -1,0 +1,75 @@
+"""Web servers before a store that want to be visited by https, or under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cottoncandy._body import Body
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.exceptions import StoreUnreachableError
+from tests.backends._s3 import QUICK, backend_at
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+NGINX = (
+    b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
+)
+GO = b"Client sent an HTTP request to an HTTPS server.\n"
+
+
+@pytest.fixture
+def backend(fault_proxy: FaultProxy, moto_bucket: str) -> S3Backend:
+    return backend_at(fault_proxy.server, moto_bucket, config=QUICK)
+
+
+def requests_by_boto(backend: S3Backend) -> list[Callable[[], object]]:
+    bucket = str(backend.bucket_name)
+    return [
+        lambda: backend.has_bucket(bucket),
+        lambda: list(backend.scan()),
+        lambda: backend.get("odd//name"),
+        lambda: backend.put("odd//name", Body.of(b"x")),
+        lambda: backend.native_bucket().creation_date,
+    ]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirection(backend: S3Backend, fault_proxy: FaultProxy, status: int) -> None:
+    """botocore alone would ask for ever where the bucket's region is."""
+    headers = {"Content-Type": "text/html", "Location": "https://s3.example.org/b/k?x=1"}
+    rule = fault_proxy.on().answer(status, headers=headers)
+    for request in requests_by_boto(backend):
+        with pytest.raises(StoreUnreachableError, match="endpoint_url") as caught:
+            request()
+        assert "sends its visitors on to https://s3.example.org; write" in str(caught.value)
+        assert fault_proxy.endpoint_url in str(caught.value)
+    with pytest.raises(StoreUnreachableError, match="another address; check endpoint_url"):
+        backend.put("plain", Body.of(b"x"))
+    rule.remove()
+    backend.put("plain", Body.of(b"x"))
+    assert backend.get("plain").read() == b"x"
+
+
+@pytest.mark.parametrize("body", [NGINX, GO], ids=["nginx", "go"])
+def test_https_only(backend: S3Backend, fault_proxy: FaultProxy, body: bytes) -> None:
+    fault_proxy.on().answer(400, body=body, headers={"Content-Type": "text/html"})
+    for request in (
+        *requests_by_boto(backend),
+        lambda: backend.get("plain"),
+        lambda: backend.put("plain", Body.of(b"x")),
+    ):
+        with pytest.raises(StoreUnreachableError, match="speaks https only; write https://"):
+            request()
+
+
+def test_what_s3_says_itself_is_for_botocore(
+    moto: S3Server, backend: S3Backend, fault_proxy: FaultProxy
+) -> None:
+    """A bucket of another region, at a store that is not Amazon's."""
+    headers = {"Location": f"{moto.endpoint_url}/elsewhere", "x-amz-bucket-region": "eu-west-1"}
+    fault_proxy.on("HEAD").answer(301, headers=headers)
+    rule = fault_proxy.on("GET", times=1).answer(301, "PermanentRedirect", headers=headers)
+    assert list(backend.scan()) == []  # botocore looked for the region, and asked again
+    assert rule.hits == 1
