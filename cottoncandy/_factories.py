@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
     from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
+    from cottoncandy.options import Settings
 
 __all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
 
@@ -133,15 +134,18 @@ def get_interface(
     >>> cci = cc.get_interface("my_bucket", config=config)  # doctest: +SKIP
     """
     from cottoncandy.interfaces import DefaultInterface
+    from cottoncandy.options import Settings
 
+    settings = Settings.load()
     return DefaultInterface(
         bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation),
+        force_bucket_creation=_creation(force_bucket_creation, settings),
         verbose=verbose,
         backend=backend,
+        _settings=settings,
         **kwargs,
     )
 
@@ -193,15 +197,18 @@ def get_encrypted_interface(
     get_interface : The same, with nothing encrypted.
     """
     from cottoncandy.interfaces import EncryptedInterface
+    from cottoncandy.options import Settings
 
+    settings = Settings.load()
     return EncryptedInterface(
         bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation),
+        force_bucket_creation=_creation(force_bucket_creation, settings),
         verbose=verbose,
         backend=backend,
+        _settings=settings,
         encryption=encryption,
         encryptionKey=encryptionKey,
         passphrase=passphrase,
@@ -260,7 +267,5 @@ def get_browser(
     return interface.get_browser()
 
 
-def _creation(given: bool | None) -> bool:
-    from cottoncandy.options import Settings
-
-    return Settings.load().force_bucket_creation if given is None else given
+def _creation(given: bool | None, settings: Settings) -> bool:
+    return settings.force_bucket_creation if given is None else given

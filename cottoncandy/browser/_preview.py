@@ -6,6 +6,7 @@ import base64
 import os
 import struct
 import zlib
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,10 @@ class Preview:
 
 def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
     """Fetch what the picture needs, and draw it."""
+    if not isinstance(max_bytes, Real) or not max_bytes >= 0:
+        raise InvalidArgumentError(
+            f"max_bytes is a number of bytes from 0 on, and {max_bytes!r} was given"
+        )
     shape, dtype = dataset.shape, dataset.dtype
     if dtype.kind not in "biufcmM":
         raise UnsupportedDtypeError(

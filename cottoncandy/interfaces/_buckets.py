@@ -13,6 +13,7 @@ from cottoncandy._names import clean_object_name
 from cottoncandy._output import bytes2human, say
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
+from cottoncandy.interfaces._checks import whole_number
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["BucketMethods", "print_objects"]
@@ -174,12 +175,17 @@ class BucketMethods(ObjectAccess):
         >>> [(ob.key, ob.size) for ob in cci.get_objects(filter=dict(Prefix='greetings'))]
         [('greetings/hello', 5)]
         """
+        if filter is not None and not isinstance(filter, Mapping):
+            raise InvalidArgumentError(
+                f"filter is a dictionary such as {{'Prefix': 'path/to'}}, and {filter!r} was given"
+            )
+        count = None if limit is None else whole_number(limit, "limit", 0)
         wanted = dict(filter or {})
         prefix = wanted.pop("Prefix", "")
         if wanted:
             raise InvalidArgumentError(f"filter knows 'Prefix' only, and {wanted} was given")
         found = self._scan_objects("" if prefix == "/" else prefix, page_size)
-        return list(found if limit is None else islice(found, limit))
+        return list(islice(found, count))
 
     def get_bucket_objects(self, **kwargs: Any) -> list[ObjectInfo]:
         """Get the objects of the current bucket: the older name of :meth:`get_objects`.
@@ -245,14 +251,16 @@ class BucketMethods(ObjectAccess):
         page_size : int, default 1000
             How many objects the store is asked for at once; a hint.
         """
+        count = None if limit is None else whole_number(limit, "limit", 0)
         found = self._scan_objects(page_size=page_size)
-        print_objects(found if limit is None else islice(found, limit))
+        print_objects(islice(found, count))
         if next(found, None) is not None:
             say(f"... and more: the first {limit} are shown, limit=None shows all")
 
     def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
         """Yield every object under a prefix, lazily."""
-        for entry in self.backend_interface.scan(prefix, page_size=page_size):
+        page = None if page_size is None else whole_number(page_size, "page_size", 1)
+        for entry in self.backend_interface.scan(prefix, page_size=page):
             if not isinstance(entry, CommonPrefix):
                 yield entry
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy._defaults import DefaultInt, DefaultStr
+from cottoncandy._defaults import DEFAULT_ACL, DefaultInt, DefaultStr
 from cottoncandy._names import clean_object_name
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
@@ -17,9 +17,10 @@ from cottoncandy.backends.base import Arrived, Backend, ConnectionArguments, Obj
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     EncryptionError,
-    InvalidArgumentError,
     MetadataError,
 )
+from cottoncandy.formats import dtypes
+from cottoncandy.interfaces._checks import canned_acl, whole_number
 from cottoncandy.options import Settings
 
 __all__ = ["ENCRYPTION_MARK", "InterfaceObject", "ObjectAccess"]
@@ -41,7 +42,8 @@ class ObjectAccess(InterfaceObject):
     """How interfaces reach objects: the backend, the settings, and a few methods on bodies.
 
     Everything above reads and writes object bodies through :meth:`_open` and :meth:`_put`. An
-    interface that changes how bodies are stored overrides these two, and nothing else.
+    interface that changes how bodies are stored overrides :meth:`_incoming` and :meth:`_outgoing`,
+    which they call, and nothing else.
     """
 
     backend: str
@@ -59,7 +61,9 @@ class ObjectAccess(InterfaceObject):
         backend: str = "s3",
         **kwargs: Any,
     ) -> None:
-        settings = Settings.load()
+        # Who has read the options already (a factory, a subclass) passes them on: read twice, a
+        # file that is edited in between would count in two versions.
+        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
         store = backend_class(backend)
         bucket = _given(bucket_name)
         if bucket is None and store.uses_default_bucket:
@@ -98,7 +102,7 @@ class ObjectAccess(InterfaceObject):
                 f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
                 f"name, or pass force_bucket_creation=True to make it"
             )
-        self.backend_interface.create_bucket(bucket, acl=self.settings.default_acl)
+        self.backend_interface.create_bucket(bucket, acl=self._acl(DEFAULT_ACL))
 
     def _greet(self) -> None:
         say(self.backend_interface.greeting())
@@ -109,13 +113,11 @@ class ObjectAccess(InterfaceObject):
         """Open an object for reading: its head has arrived, its body follows on demand."""
         key = clean_object_name(object_name)
         reader = self.backend_interface.get(key, threads=self._threads(threads), prefetch=prefetch)
-        if ENCRYPTION_MARK in reader.metadata:
+        try:
+            return self._incoming(key, reader)
+        except BaseException:
             reader.close()
-            raise EncryptionError(
-                f"object '{key}' in bucket '{self.bucket_name}' is encrypted; open the bucket with "
-                f"cottoncandy.get_encrypted_interface() and the key it was written with"
-            )
-        return reader
+            raise
 
     def _put(
         self,
@@ -130,17 +132,35 @@ class ObjectAccess(InterfaceObject):
         """Store an object; return what the documents call the response."""
         key = clean_object_name(object_name)
         checked = None if metadata is None else metadata_text(metadata, key)
+        body, checked = self._outgoing(key, body, checked)
+        dtypes.check_room(checked or {}, self._metadata_room(), object_name=key)
+        canned, workers = self._acl(acl), self._threads(threads)
         with self._transfer_bar(f"uploading {key}", body.max_size) as bar:
             result = self.backend_interface.put(
                 key,
                 _counted(body, bar),
                 metadata=checked,
-                acl=self._acl(acl),
+                acl=canned,
                 content_type=content_type,
-                threads=self._threads(threads),
+                threads=workers,
             )
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
+
+    def _incoming(self, key: str, reader: ObjectReader) -> ObjectReader:
+        """Return what reads the body as it was uploaded; ``reader`` has it as it is stored."""
+        if ENCRYPTION_MARK in reader.metadata:
+            raise EncryptionError(
+                f"object '{key}' in bucket '{self.bucket_name}' is encrypted; open the bucket with "
+                f"cottoncandy.get_encrypted_interface() and the key it was written with"
+            )
+        return reader
+
+    def _outgoing(
+        self, key: str, body: Body, metadata: dict[str, str] | None
+    ) -> tuple[Body, dict[str, str] | None]:
+        """Return body and metadata as they are stored."""
+        return body, metadata
 
     # -- companions of the seam ------------------------------------------------------------------
 
@@ -176,15 +196,19 @@ class ObjectAccess(InterfaceObject):
 
     # -- arguments that follow the options where nobody gave them --------------------------------
 
+    def _metadata_room(self) -> int | None:
+        return self.backend_interface.capabilities.max_metadata_bytes
+
     def _acl(self, acl: str | None) -> str | None:
-        return self.settings.default_acl if isinstance(acl, DefaultStr) else acl
+        chosen = self.settings.default_acl if isinstance(acl, DefaultStr) else acl
+        if not chosen or not self.backend_interface.capabilities.acls:
+            return None
+        return canned_acl(chosen)
 
     def _threads(self, threads: int) -> int:
         if isinstance(threads, DefaultInt):
             return self.settings.threads
-        if not isinstance(threads, Integral) or threads < 1:
-            raise InvalidArgumentError(f"threads is a number from 1 on, and {threads!r} was given")
-        return int(threads)
+        return whole_number(threads, "threads", 1)
 
     def _bulk_threads(self, threads: int) -> int:
         """Return how many small objects travel at once; more than 4 where nobody chose."""

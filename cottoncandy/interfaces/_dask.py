@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,6 +16,7 @@ from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces._chunks import Chunk, ChunkedArray, ChunkSource
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
@@ -73,7 +77,8 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError
-            If there is no such axis, or the chunks of a dask array are of unknown size.
+            If there is no such axis, ``buffersize`` is no size, or the chunks of a dask array are
+            of unknown size; nothing is sent.
 
         Notes
         -----
@@ -85,9 +90,11 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         * my_array_name/metadata.json
 
         The manifest is uploaded last: who sees it sees every chunk. An array that was there before
-        is gone from the start, since its chunks are replaced one by one.
+        is gone from the start, since its chunks are replaced one by one. Where an upload fails, the
+        chunks that it added go again.
         """
         root = clean_object_name(object_name)
+        workers = self._threads(threads)
         if not isinstance(arr, np.ndarray):
             arr = _array_like(arr)
         if isinstance(arr, np.ndarray):
@@ -105,16 +112,21 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
             lambda number: pathjoin(root, chunked.part_name(number)),
         )
         names = {name for _, name in manifest.parts}
+        # What every chunk would be refused for, before the array that is there goes.
+        self._acl(acl)
+        codec = self._codec_name(compression, 0, {})
+        if codec is not None:
+            get_codec(codec)
+        described = dtypes.to_metadata(arr.dtype)
+        dtypes.check_room(described, self._metadata_room(), object_name=root)
         options = {"compression": compression, "acl": acl}
         with self._replacing(root, names):
             if isinstance(arr, np.ndarray):
-                self._upload_slices(arr, manifest, self._threads(threads), options)
+                self._upload_slices(arr, manifest, workers, options)
             else:
                 _upload_blocks(self, arr, manifest, options)
-            described = {**metakwargs, _UPLOAD_ID: uuid4().hex}
-            return self.upload_json(
-                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **described
-            )
+            about = {**metakwargs, _UPLOAD_ID: uuid4().hex}
+            return self.upload_json(pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **about)
 
     def download_dask_array(
         self, object_name: str, dask_name: str = "array", threads: int = DEFAULT_THREADS
@@ -191,14 +203,21 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
     def _chunk_lengths(
         self, arr: Any, axis: int | None, buffersize: int
     ) -> tuple[tuple[int, ...], ...]:
+        cut = None if axis is None else _axis(axis, arr.ndim)
+        size = self._chunk_bytes(buffersize)
         if isinstance(arr, np.ndarray):
-            size = (
-                self.settings.dask_chunksize_bytes
-                if isinstance(buffersize, DefaultInt)
-                else buffersize
-            )
-            return chunked.chunks_for(arr.shape, arr.dtype.itemsize, axis, size)
+            return chunked.chunks_for(arr.shape, arr.dtype.itemsize, cut, size)
         return tuple(tuple(int(length) for length in lengths) for lengths in arr.chunks)
+
+    def _chunk_bytes(self, buffersize: float) -> int:
+        """Return the size of a chunk; 0.4.0 took any number, so 1.5e8 is one."""
+        if isinstance(buffersize, DefaultInt):
+            return self.settings.dask_chunksize_bytes
+        if not isinstance(buffersize, Real) or not 1 <= buffersize < math.inf:
+            raise InvalidArgumentError(
+                f"buffersize is a number of bytes from 1 on, and {buffersize!r} was given"
+            )
+        return int(buffersize)
 
     def _upload_slices(
         self, arr: Array, manifest: chunked.Manifest, threads: int, options: dict[str, Any]
@@ -218,6 +237,21 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
 
 def _load(source: ChunkSource, chunk: Chunk) -> Array:
     return source.load(chunk)
+
+
+def _axis(axis: Any, dimensions: int) -> int:
+    """Return the number of an axis; as in numpy, a 0-d array has one row."""
+    try:
+        number = operator.index(axis)
+    except TypeError:
+        number = None
+    count = max(dimensions, 1)
+    if number is None or not -count <= number < count:
+        raise InvalidArgumentError(
+            f"axis is a whole number from {-count} to {count - 1} for an array of {dimensions} "
+            f"dimensions, or None, and {axis!r} was given"
+        )
+    return number
 
 
 def _array_like(arr: Any) -> Any:

@@ -31,6 +31,9 @@ __all__ = ["DictionaryMethods"]
 
 _log = logging.getLogger(__name__)
 
+#: Levels of a dictionary: more would not fit into a name, and Python's stack has an end too.
+_MAX_DEPTH = 256
+
 
 class DictionaryMethods(RawArrayMethods, BucketMethods):
     """Many arrays at once: dictionaries up and down, and a view like an HDF5 file's."""
@@ -68,8 +71,8 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         InvalidNameError
             If a key is no text; nothing is sent.
         InvalidArgumentError
-            If it is no dictionary, or two leaves would have the same name, or one would lie below
-            another (``{'a/b': ..., 'a': ...}``); nothing is sent.
+            If it is no dictionary, or holds itself, or two leaves would have the same name, or one
+            would lie below another (``{'a/b': ..., 'a': ...}``); nothing is sent.
 
         Examples
         --------
@@ -148,6 +151,7 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         -----
         One request lists a thousand arrays, and one downloads each that is small.
         """
+        workers = self._bulk_threads(threads)
         root = clean_object_name(object_root).removesuffix(SEPARATOR)
         wanted = [keys] if isinstance(keys, str) else keys
         found = {info.key: info for info in self._branch(root, wanted)}
@@ -160,7 +164,6 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
                 _log.warning("None in the dictionary: %s", exc)
                 return None
 
-        workers = self._bulk_threads(threads)
         inner = max(1, workers // max(len(names), 1))
         start = len(root) + 1 if root else 0
         datadict: dict[str, Any] = {}
@@ -247,8 +250,22 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         return Progress(total, unit="arrays", label=label, show=self.settings.progress)
 
 
-def _leaves(name: str, branch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of a nested dictionary's leaves."""
+def _leaves(
+    name: str, branch: Mapping[str, Any], above: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of a nested dictionary's leaves.
+
+    ``above`` are the identities of the dictionaries that lead here.
+    """
+    if id(branch) in above:
+        raise InvalidArgumentError(
+            f"'{name}' of the dictionary is a dictionary that it lies in itself: there is no end "
+            f"to what would be uploaded"
+        )
+    if len(above) >= _MAX_DEPTH:
+        raise InvalidArgumentError(
+            f"the dictionary is nested more than {_MAX_DEPTH} levels deep, at '{name[:80]}...'"
+        )
     for key, value in branch.items():
         if not isinstance(key, str) or not key:
             raise InvalidNameError(
@@ -259,7 +276,7 @@ def _leaves(name: str, branch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             if not value:
                 _log.warning("the empty dictionary '%s' leaves no trace in the store", below)
-            yield from _leaves(below, value)
+            yield from _leaves(below, value, (*above, id(branch)))
         else:
             yield below, value
 

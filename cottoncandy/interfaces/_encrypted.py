@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy._body import Body
-from cottoncandy._names import clean_object_name
 from cottoncandy.backends.base import ObjectReader
 from cottoncandy.encryption import KeyLike, resolve_keys
 from cottoncandy.exceptions import MetadataError
 from cottoncandy.formats.encryption import MARK, encrypt_body, open_encrypted
-from cottoncandy.interfaces._core import metadata_text
 from cottoncandy.interfaces._default import DefaultInterface
 from cottoncandy.options import Settings
 
@@ -66,7 +63,8 @@ class EncryptedInterface(DefaultInterface):
         passphrase: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self._keys = resolve_keys(encryption, encryptionKey, passphrase, Settings.load())
+        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
+        self._keys = resolve_keys(encryption, encryptionKey, passphrase, settings)
         super().__init__(
             bucket_name,
             ACCESS_KEY,
@@ -75,6 +73,7 @@ class EncryptedInterface(DefaultInterface):
             force_bucket_creation=force_bucket_creation,
             verbose=verbose,
             backend=backend,
+            _settings=settings,
             **kwargs,
         )
 
@@ -83,40 +82,17 @@ class EncryptedInterface(DefaultInterface):
         """Name of the key scheme: ``'AES'`` or ``'RSA'``."""
         return self._keys.name
 
-    def _open(self, object_name: str, threads: int = 4, *, prefetch: bool = True) -> ObjectReader:
-        key = clean_object_name(object_name)
-        stored = self.backend_interface.get(key, threads=self._threads(threads), prefetch=prefetch)
-        try:
-            label = f"object '{key}' in bucket '{self.bucket_name}'"
-            return open_encrypted(stored, self._keys, label)
-        except BaseException:
-            stored.close()
-            raise
+    def _incoming(self, key: str, reader: ObjectReader) -> ObjectReader:
+        label = f"object '{key}' in bucket '{self.bucket_name}'"
+        return open_encrypted(reader, self._keys, label)
 
-    def _put(
-        self,
-        object_name: str,
-        body: Body,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
-        threads: int = 4,
-    ) -> dict[str, Any]:
-        key = clean_object_name(object_name)
-        checked = metadata_text(metadata or {}, key)
-        for name in checked:
+    def _outgoing(
+        self, key: str, body: Body, metadata: dict[str, str] | None
+    ) -> tuple[Body, dict[str, str] | None]:
+        for name in metadata or {}:
             if name == MARK or self._keys.owns_metadata(name):
                 raise MetadataError(
                     f"metadata '{name}' of object '{key}' is taken: encryption='{self.encryption}' "
                     f"stores its own under that name; choose another"
                 )
-        encrypted, stored = encrypt_body(body, checked, self._keys)
-        return super()._put(
-            object_name,
-            encrypted,
-            metadata=stored,
-            acl=acl,
-            content_type=content_type,
-            threads=threads,
-        )
+        return encrypt_body(body, metadata or {}, self._keys)

@@ -17,6 +17,7 @@ from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.exceptions import InvalidArgumentError, InvalidNameError
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.interfaces._buckets import print_objects
+from cottoncandy.interfaces._checks import whole_number
 
 if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
@@ -102,7 +103,7 @@ class FindingMethods(BasicInterface):
         options.update(kwargs)
         cleaned = clean_object_name(pattern)
         found = islice(
-            self._matching(cleaned, options["page_size"], bool(options["do_unquote"])),
+            self._matching(cleaned, _hint(options["page_size"]), bool(options["do_unquote"])),
             _checked_limit(options["limit"]),
         )
         if not options["verbose"]:
@@ -387,16 +388,16 @@ def _branch(key: str) -> str:
 
 
 def _hint(page_size: int | None) -> int | None:
-    return None if isinstance(page_size, DefaultInt) else page_size
+    if page_size is None or isinstance(page_size, DefaultInt):
+        return None
+    return whole_number(page_size, "page_size", 1)
 
 
 def _checked_limit(limit: int | None) -> int | None:
     """Return how many names are wanted: all of them where nobody gave a limit."""
     if limit is None or isinstance(limit, DefaultInt):
         return None
-    if limit < 0:
-        raise InvalidArgumentError(f"limit is a number from 0 on, and {limit} was given")
-    return limit
+    return whole_number(limit, "limit", 0)
 
 
 def _names(nodes: Iterable[_Node], limit: int | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cottoncandy._names import SEPARATOR, pathjoin
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
+from cottoncandy.exceptions import CottonCandyError, IntegrityError, ObjectNotFoundError
 from cottoncandy.interfaces._objects import ObjectMethods
 
 __all__ = ["MANIFEST", "ManifestMethods"]
@@ -24,12 +24,18 @@ class ManifestMethods(ObjectMethods):
         """Replace the value at ``root``: the block uploads the parts, then the manifest.
 
         The manifest of what was there goes first, so an upload that fails leaves no value rather
-        than old and new parts under one manifest. Parts that are not replaced go last.
+        than old and new parts under one manifest. Parts that are not replaced go last. Those that a
+        failed upload added go again, as far as the store lets them.
         """
         old = self._old_parts(root)
         if old is not None:
             self._delete([pathjoin(root, MANIFEST)])
-        yield
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(CottonCandyError):  # the first error is the one to tell
+                self._delete(sorted(parts - (old or set())))
+            raise
         self._delete(sorted((old or set()) - parts))
 
     def _old_parts(self, root: str) -> set[str] | None:

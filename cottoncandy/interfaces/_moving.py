@@ -106,7 +106,8 @@ class MovingMethods(BasicInterface):
         InvalidArgumentError
             If a branch should be copied into itself, or over objects of its own.
         PartialFailureError
-            If some objects of a branch could not be copied; the message names them.
+            If some objects of a branch could not be copied; the message names them. The same call
+            with ``overwrite=True`` copies all of them again.
 
         Notes
         -----
@@ -182,7 +183,10 @@ class MovingMethods(BasicInterface):
 
         Notes
         -----
-        An object is deleted only when its copy is complete: no failure loses it.
+        An object is deleted only when its copy is complete: no failure loses it. A branch is moved
+        object by object. If that ends half-way (an error that all of them would meet, Ctrl-C, a
+        program that is killed), some are here and some there, and the same call with
+        ``overwrite=True`` moves the rest: what is done already is no longer below the source.
 
         Examples
         --------
@@ -253,6 +257,7 @@ class MovingMethods(BasicInterface):
         threads: int,
         done: str,
     ) -> list[str]:
+        workers = self._bulk_threads(threads)
         keys = self._branch_keys(route)
         targets = {key: route.target(key) for key in keys}
         if route.in_place and route.source == route.dest:
@@ -278,12 +283,14 @@ class MovingMethods(BasicInterface):
             )
 
         bar = Progress(len(keys), unit="objects", label=done, show=self.settings.progress)
-        failed = for_all(one, keys, str, bar=bar, threads=self._bulk_threads(threads))
+        failed = for_all(one, keys, str, bar=bar, threads=workers)
         if failed:
+            again = "to finish it, make the same call again, with overwrite=True"
             raise PartialFailureError(
                 f"{len(failed)} of {len(keys)} objects in bucket '{route.source_bucket}' could not "
                 f"be {done} and are where they were, the others are below '{route.dest}' in bucket "
-                f"'{route.dest_bucket}': {failure_summary(failed)}"
+                f"'{route.dest_bucket}'; {again}: "
+                f"{failure_summary(failed)}"
             ) from failed[0][1]
         return sorted(targets.values())
 

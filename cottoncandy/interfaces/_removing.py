@@ -81,6 +81,7 @@ class RemovingMethods(BasicInterface):
                 f"delete=False puts objects into the trash, and the {self.backend} backend has "
                 f"none; nothing was deleted"
             )
+        workers = self._bulk_threads(threads)
         key = clean_object_name(object_name)
         is_object = self._holds(key)
         if is_object and not recursive:
@@ -102,7 +103,7 @@ class RemovingMethods(BasicInterface):
             return self._remove_one(key, delete)
         else:
             say(f"deleting {len(keys)} objects...")
-            self._remove_many(list(keys), delete, self._bulk_threads(threads))
+            self._remove_many(list(keys), delete, workers)
         return None
 
     def _holds(self, key: str) -> bool:

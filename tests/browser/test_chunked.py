@@ -88,7 +88,6 @@ def test_slices_fetch_what_they_need(cci: Any) -> None:
     dataset = cci.cloud2dataset("wide")
     counting = cci.backend_interface
     with counting.expect(get=2, read=2):
-        received = counting.bytes_received
         np.testing.assert_array_equal(dataset[3, 19_990:20_010], wide[3, 19_990:20_010])
     assert counting.bytes_received < 1000
     assert {call[1] for call in counting.calls} == {"wide/pt0000", "wide/pt0001"}

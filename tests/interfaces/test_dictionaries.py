@@ -156,3 +156,20 @@ def test_many_small_arrays(cci: Any) -> None:
     result = cci.cloud2dict("many", verbose=False)
     assert sum(map(len, result.values())) == 100
     assert all((result[f"group{i % 5}"][f"array{i:03d}"] == i).all() for i in range(100))
+
+
+def test_a_dictionary_in_itself(cci: Any) -> None:
+    shared = {"x": np.arange(3)}
+    cci.dict2cloud("twice", {"a": shared, "b": {"c": shared}}, verbose=False)  # no circle
+    assert set(cci.cloud2dict("twice", verbose=False)) == {"a", "b"}
+    inner: dict[str, Any] = {"array": np.arange(3)}
+    outer = {"first": np.arange(3), "inner": inner}
+    inner["again"] = outer
+    with pytest.raises(InvalidArgumentError, match="'circle/inner/again'"):
+        cci.dict2cloud("circle", outer)
+    deep: dict[str, Any] = {"x": np.arange(3)}
+    for _ in range(5000):
+        deep = {"x": deep}
+    with pytest.raises(InvalidArgumentError, match="levels deep"):
+        cci.dict2cloud("deep", deep)
+    assert cci.lsdir("") == ["twice"]

@@ -1,0 +1,179 @@
+"""Arguments that make no sense: refused in words, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy
+from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.interfaces import DefaultInterface
+from cottoncandy.options import Settings
+from tests.backends.wrappers import CountingBackend
+from tests.rigs import MemoryRig, Rig
+
+Call = Callable[[Any, Any], Any]
+
+ARRAY = np.ones((4, 4))
+
+THREADS: list[Call] = [
+    lambda cci, n: cci.upload_raw_array("a", ARRAY, threads=n),
+    lambda cci, n: cci.download_raw_array("array", threads=n),
+    lambda cci, n: cci.upload_npy_array("a", ARRAY, threads=n),
+    lambda cci, n: cci.upload_dask_array("a", ARRAY, threads=n),
+    lambda cci, n: cci.upload_dask_array("a", da(ARRAY), threads=n),
+    lambda cci, n: cci.download_dask_array("chunked", threads=n),
+    lambda cci, n: cci.dict2cloud("a", {"b": ARRAY}, threads=n),
+    lambda cci, n: cci.cloud2dict("branch", threads=n),
+    lambda cci, n: cci.upload_object("a", b"", threads=n),
+    lambda cci, n: cci.download_stream("array", threads=n),
+    lambda cci, n: cci.upload_json("a", {}, threads=n),
+    lambda cci, n: cci.cp("branch", "a", recursive=True, threads=n),
+    lambda cci, n: cci.rm("branch", recursive=True, threads=n),
+    lambda cci, n: cci.ls("*", threads=n),
+]
+LIMITS: list[Call] = [
+    lambda cci, n: cci.glob("*", limit=n),
+    lambda cci, n: cci.search("*", limit=n),
+    lambda cci, n: cci.ls("*", limit=n),
+    lambda cci, n: cci.lsdir("", limit=n),
+    lambda cci, n: cci.get_objects(limit=n),
+    lambda cci, n: cci.show_objects(limit=n),
+]
+PAGES: list[Call] = [
+    lambda cci, n: cci.glob("*", page_size=n),
+    lambda cci, n: cci.ls("*", page_size=n),
+    lambda cci, n: cci.get_objects(page_size=n),
+    lambda cci, n: cci.show_objects(page_size=n),
+]
+AXES: list[Call] = [
+    lambda cci, axis: cci.upload_dask_array("a", ARRAY, axis=axis),
+    lambda cci, axis: cci.upload_dask_array("a", da(ARRAY), axis=axis),
+]
+SIZES: list[Call] = [lambda cci, size: cci.upload_dask_array("a", ARRAY, buffersize=size)]
+
+
+def da(array: Any) -> Any:
+    import dask.array
+
+    return dask.array.from_array(array, chunks=2)
+
+
+@pytest.fixture
+def cci(memory: MemoryRig) -> Any:
+    cci = memory.interface()
+    cci.upload_raw_array("array", ARRAY)
+    cci.upload_raw_array("branch/array", ARRAY)
+    cci.upload_dask_array("chunked", ARRAY)
+    cci.backend_interface = CountingBackend(cci.backend_interface)
+    return cci
+
+
+@pytest.fixture
+def memory() -> Any:
+    rig = MemoryRig()
+    yield rig
+    rig.close()
+
+
+CASES = [
+    *((call, value, "threads") for call in THREADS for value in ("x", None, 0, -1, 1.5)),
+    *((call, value, "limit") for call in LIMITS for value in ("x", -1, 1.5)),
+    *((call, value, "page_size") for call in PAGES for value in ("x", -1, 0, 1.5)),
+    *((call, value, "axis") for call in AXES for value in ("a", 2, -3, 1.0, (0, 1))),
+    *(
+        (call, value, "buffersize")
+        for call in SIZES
+        for value in ("x", 0, -1, None, np.nan, np.inf)
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "value", "name"), CASES, ids=str)
+def test_numbers_that_are_none(cci: Any, call: Call, value: Any, name: str) -> None:
+    with (
+        cci.backend_interface.expect(),
+        pytest.raises(InvalidArgumentError, match=f"^{name} is .*given$") as caught,
+    ):
+        call(cci, value)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [*THREADS, *LIMITS, *PAGES], ids=str)
+def test_numbers_of_numpy_are_numbers(cci: Any, call: Call) -> None:
+    call(cci, np.int64(2))
+
+
+def test_a_size_may_be_a_float(cci: Any) -> None:
+    cci.upload_dask_array("a", ARRAY, axis=np.int8(0), buffersize=6.4e1)
+    assert cci.download_dask_array("a").chunks == ((2, 2), (4,))
+
+
+def test_other_arguments(cci: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="filter"):
+        cci.get_objects(filter="branch")
+    with pytest.raises(InvalidArgumentError, match="max_bytes"):
+        cci.cloud2dataset("array").preview(max_bytes="x")
+
+
+@pytest.fixture
+def s3(request: pytest.FixtureRequest) -> Any:
+    from tests.rigs import RIGS
+
+    rig = RIGS["moto"](request)
+    yield rig
+    rig.close()
+
+
+@pytest.mark.parametrize("acl", ["bogus", "public_read", 3, "PRIVATE"])
+def test_canned_acls_that_are_none(s3: Rig, acl: Any) -> None:
+    cci = s3.interface()
+    cci.backend_interface = CountingBackend(cci.backend_interface)
+    for call in (
+        lambda: cci.upload_object("a", b"", acl=acl),
+        lambda: cci.upload_raw_array("a", ARRAY, acl=acl),
+        lambda: cci.upload_dask_array("a", ARRAY, acl=acl),
+        lambda: cci.dict2cloud("a", {"b": ARRAY}, acl=acl),
+        lambda: cci.create_bucket("another-bucket", acl=acl),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"no canned ACL {acl!r}.*bucket-owner-full"):
+            call()
+    assert not {"put", "create_bucket"} & set(cci.backend_interface.verbs)
+    assert s3.raw_keys() == []
+    if acl == "public_read":
+        with pytest.raises(InvalidArgumentError, match="did you mean 'public-read'"):
+            cci.upload_object("a", b"", acl=acl)
+
+
+def test_no_acl_and_stores_without(s3: Rig, memory: MemoryRig) -> None:
+    for acl in (None, "", "bucket-owner-full-control"):
+        s3.interface().upload_object(f"with-{acl}", b"", acl=acl)
+    memory.interface().upload_object("a", b"", acl="bogus")  # there are none, so it means nothing
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: cottoncandy.get_interface(**options),
+        lambda **options: cottoncandy.get_browser(**options),
+        lambda **options: cottoncandy.get_encrypted_interface(encryptionKey=bytes(32), **options),
+        lambda **options: DefaultInterface(**options),
+    ],
+    ids=["interface", "browser", "encrypted", "class"],
+)
+def test_the_options_are_read_once(
+    memory: MemoryRig, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    loads = []
+    load = Settings.load
+
+    def counted() -> Settings:
+        loads.append(load())
+        return loads[-1]
+
+    monkeypatch.setattr(Settings, "load", counted)
+    make(bucket_name=memory.bucket, backend="memory", verbose=False)
+    assert len(loads) == 1
