@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from cottoncandy.backends.s3._plane import (
     NativePlane,
     Plane,
     UnreadableHeadersError,
+    Upload,
     is_range_refusal,
 )
 from cottoncandy.backends.s3._reader import S3Reader, window_bytes
@@ -191,20 +193,11 @@ class Objects:
         def single(data: Buffer) -> PutResult:
             small = len(data) < _DIGEST_FROM_BYTES
             plane = self._plane(bucket, key, checked) if small else self._boto
+            upload = Upload(where, data, checked, content_type, create)
             return self.with_acl(
                 bucket,
                 acl,
-                lambda chosen: _understood(
-                    key,
-                    lambda: plane.put(
-                        where,
-                        data,
-                        metadata=checked,
-                        acl=chosen,
-                        content_type=content_type,
-                        create=create,
-                    ),
-                ),
+                lambda chosen: _understood(key, lambda: plane.put(replace(upload, acl=chosen))),
             )
 
         def multipart(parts: Iterator[memoryview], at_once: int) -> PutResult:

@@ -26,7 +26,7 @@ from cottoncandy.backends.s3._errors import Where, failure_of, translated
 from cottoncandy.backends.s3._keys import quoted_etag, true_names
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
-__all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError"]
+__all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError", "Upload"]
 
 #: Bodies are copied into place in pieces of this size while they arrive.
 PIECE_BYTES = MiB // 4  # stays in the processor's cache on its way
@@ -89,6 +89,27 @@ class Answer:
         return replace(self, body=self.read())
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An object to be stored with one request.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+    acl : str, optional
+        None: the request has none.
+    create : bool
+        Whether to refuse where an object of that name is there.
+    """
+
+    where: Where
+    data: Buffer
+    metadata: Mapping[str, str]
+    content_type: str | None
+    create: bool
+    acl: str | None = None
+
+
 class Plane(Protocol):
     """What carries bodies."""
 
@@ -102,16 +123,7 @@ class Plane(Protocol):
         """Return what a HEAD says, metadata included."""
         ...
 
-    def put(
-        self,
-        where: Where,
-        data: Buffer,
-        *,
-        metadata: Mapping[str, str],
-        acl: str | None,
-        content_type: str | None,
-        create: bool,
-    ) -> PutResult:
+    def put(self, upload: Upload) -> PutResult:
         """Store a body with one request."""
         ...
 
@@ -153,29 +165,21 @@ class NativePlane:
     def head(self, where: Where) -> ObjectInfo:
         return self._info(where, self._get(where, {"head": True}))
 
-    def put(
-        self,
-        where: Where,
-        data: Buffer,
-        *,
-        metadata: Mapping[str, str],
-        acl: str | None,
-        content_type: str | None,
-        create: bool,
-    ) -> PutResult:
-        attributes = dict(metadata)
-        if content_type is not None:
-            attributes["Content-Type"] = content_type
-        bucket, key = _names(where)
-        store = self._connection.store(bucket, acl=acl, slow_upload=len(data) > _SLOW_UPLOAD_BYTES)
-        with translated(where):
+    def put(self, upload: Upload) -> PutResult:
+        attributes = dict(upload.metadata)
+        if upload.content_type is not None:
+            attributes["Content-Type"] = upload.content_type
+        bucket, key = _names(upload.where)
+        slow = len(upload.data) > _SLOW_UPLOAD_BYTES
+        store = self._connection.store(bucket, acl=upload.acl, slow_upload=slow)
+        with translated(upload.where):
             result = interruptible(
                 lambda: obstore.put(
                     store,
                     key,
-                    data,
+                    upload.data,
                     attributes=attributes,
-                    mode="create" if create else "overwrite",
+                    mode="create" if upload.create else "overwrite",
                     use_multipart=False,
                 )
             )
@@ -253,30 +257,22 @@ class BotoPlane:
             answer = self._connection.client.head_object(Bucket=where.bucket, Key=where.key)
         return _boto_info(where, answer, answer["ContentLength"])
 
-    def put(
-        self,
-        where: Where,
-        data: Buffer,
-        *,
-        metadata: Mapping[str, str],
-        acl: str | None,
-        content_type: str | None,
-        create: bool,
-    ) -> PutResult:
-        request: dict[str, Any] = {"Metadata": dict(metadata)}
-        if acl is not None:
-            request["ACL"] = acl
-        if content_type is not None:
-            request["ContentType"] = content_type
-        if create:
+    def put(self, upload: Upload) -> PutResult:
+        where = upload.where
+        request: dict[str, Any] = {"Metadata": dict(upload.metadata)}
+        if upload.acl is not None:
+            request["ACL"] = upload.acl
+        if upload.content_type is not None:
+            request["ContentType"] = upload.content_type
+        if upload.create:
             request["IfNoneMatch"] = "*"
         with translated(where):
-            client, digest = body_request(self._connection, where, data)
+            client, digest = body_request(self._connection, where, upload.data)
             answer = client.put_object(
                 **digest,
                 Bucket=where.bucket,
                 Key=where.key,
-                Body=ViewReader(memoryview(data)),
+                Body=ViewReader(memoryview(upload.data)),
                 **request,
             )
         return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
