@@ -112,6 +112,19 @@ def test_the_second_goes_last(root: Path) -> None:
     assert below(root) == []
 
 
+def test_directories_that_were_there_stay(root: Path) -> None:
+    (root / "kept" / "too").mkdir(parents=True)
+
+    def failing() -> Any:
+        yield b"x"
+        raise RuntimeError("pretended")
+
+    for key in ("kept/a", "kept/too/a", "kept/too/new/er/a"):
+        with pytest.raises(RuntimeError, match="pretended"):
+            LocalBackend(str(root)).put(key, Body(failing))
+    assert below(root) == ["kept", "kept/too"]
+
+
 def test_long_names_are_shortened_in_messages(root: Path) -> None:
     cci = interface(root)
     name = "directory/" + "start" + "x" * 290 + "end"

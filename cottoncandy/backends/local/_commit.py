@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,9 +72,10 @@ def staging(place: Place) -> Iterator[Staged]:
         with suppress(OSError):  # an error that matters was raised by close() before
             staged.close()
         _unlink(staged.path)
-        if not done:
-            # Whoever made the directory may have failed while this file was in it.
-            remove_empty_parents(place)
+        if done:
+            _made.difference_update(_parents(place))
+        else:
+            _remove_made(place)
 
 
 def _create(place: Place) -> Staged:
@@ -91,7 +93,10 @@ def _make_directory(place: Place) -> None:
     if not os.path.isdir(place.root):
         raise no_directory(place.root)
     try:
-        os.makedirs(place.directory, exist_ok=True)
+        with _making:
+            missing = [path for path in _parents(place) if not os.path.isdir(path)]
+            os.makedirs(place.directory, exist_ok=True)
+            _made.update(missing)
     except (FileExistsError, NotADirectoryError, FileNotFoundError):
         blocker = _blocker(place)
         if blocker is not None:
@@ -100,6 +105,35 @@ def _make_directory(place: Place) -> None:
                 f"'{blocker}' is an object there and a file cannot be a directory too; "
                 f"choose another name, or delete '{blocker}' first"
             ) from None
+
+
+#: Directories that uploads of this process made and that hold no object yet. Uploads that fail side
+#: by side cannot remove theirs while another's file is in it: the last one does.
+_made: set[str] = set()
+_making = threading.Lock()
+
+
+def _parents(place: Place) -> Iterator[str]:
+    """Yield the directories above an object, up to the root."""
+    directory = place.directory
+    while directory != place.root:
+        yield directory
+        directory = os.path.dirname(directory)
+
+
+def _remove_made(place: Place) -> None:
+    """Remove the directories that are empty and were made for what failed."""
+    with _making:
+        for directory in _parents(place):
+            if directory not in _made:
+                return
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return  # there is another upload's file in it
+            _made.discard(directory)
 
 
 def _blocker(place: Place) -> str | None:
@@ -356,10 +390,8 @@ def remove_sidecar(place: Place) -> None:
 
 def remove_empty_parents(place: Place) -> None:
     """Remove the directories above an object that are empty, up to the root."""
-    directory = place.directory
-    while directory != place.root:
+    for directory in _parents(place):
         try:
             os.rmdir(directory)
         except OSError:
             return
-        directory = os.path.dirname(directory)
