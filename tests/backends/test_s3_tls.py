@@ -181,6 +181,10 @@ def test_http_where_https_is_spoken(connect: Connect, tls_proxy: FaultProxy) -> 
         (None, r"^the certificates in '.*ca\.pem' .*can't be read: .*No such file"),
         (b"", r"^there are no certificates in '.*ca\.pem' .*BEGIN CERTIFICATE"),
         (b"-----BEGIN PRIVATE KEY-----\n", r"^there are no certificates in '.*ca\.pem'"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n",
+            r"^there are no certificates in '.*ca\.pem' .*, or broken ones",
+        ),
     ],
 )
 def test_a_file_without_certificates(

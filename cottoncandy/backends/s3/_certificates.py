@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from pathlib import Path
 
 from cottoncandy.exceptions import ConfigurationError
 
 __all__ = ["certificates_in", "checked_verify", "why_tls_failed"]
 
-_PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 
-# What OpenSSL, urllib3 and rustls say -> what to say; the first that is found. Capital words
-# without blanks are rustls's, unless they are in brackets.
+# What OpenSSL and urllib3, or rustls (WrittenLikeThis), say -> what to say; the first counts.
 _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(?i)doesn't match|name mismatch|address mismatch|NotValidForName"),
@@ -78,17 +78,24 @@ def certificates_in(path: str) -> bytes:
     Raises
     ------
     ConfigurationError
-        If that can't be done, or there are none in it.
+        If that can't be done, or there are none in it, or broken ones.
     """
     try:
         found = Path(path).read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as exc:
+        raise _no_certificates(path) from exc
     except OSError as exc:
         raise ConfigurationError(
             f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) can't be read: {exc}"
         ) from exc
-    if not _PEM.search(found):
-        raise ConfigurationError(
-            f"there are no certificates in {path!r} (verify=, AWS_CA_BUNDLE); it takes a file of "
-            f"them in PEM, where each begins with -----BEGIN CERTIFICATE-----"
-        )
+    if _BEGIN not in found:  # of the kinds that OpenSSL reads, rustls reads this one
+        raise _no_certificates(path)
     return found
+
+
+def _no_certificates(path: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there are no certificates in {path!r} (verify=, AWS_CA_BUNDLE), or broken ones; it takes "
+        f"a file of them in PEM, where each begins with -----BEGIN CERTIFICATE-----"
+    )

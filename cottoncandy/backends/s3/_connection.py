@@ -213,8 +213,11 @@ class Connection:
                 or True
             )
         if isinstance(verify, str):
-            certificates_in(verify)  # a clear error now, instead of a failed connection
+            self._certificates(verify)  # a clear error now, instead of a failed connection
         return verify
+
+    def _certificates(self, path: str) -> bytes:
+        return self._once("certificates", lambda: certificates_in(path))
 
     @property
     def _region(self) -> str:
@@ -366,7 +369,7 @@ class Connection:
         if verify is False:
             options["allow_invalid_certificates"] = True
         elif isinstance(verify, str):
-            options["root_certificate"] = certificates_in(verify)
+            options["root_certificate"] = self._certificates(verify)
         return options
 
     @staticmethod

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from cottoncandy.exceptions import StoreUnreachableError
 
-__all__ = ["install_check", "wants_https"]
+__all__ = ["REDIRECTIONS", "install_check", "wants_https"]
 
-_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+#: Statuses of HTTP that send to another address.
+REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 # nginx and programs in Go
 _WANTS_HTTPS = re.compile(r"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
 
@@ -38,7 +39,7 @@ def install_check(client: Any, endpoint: str) -> None:
         location = urlsplit(headers.get("location") or "")
         # S3 itself says it in XML, and botocore knows what to do.
         by_s3 = "xml" in headers.get("content-type", "") or "x-amz-bucket-region" in headers
-        if status in _REDIRECTIONS and location.netloc and not by_s3:
+        if status in REDIRECTIONS and location.netloc and not by_s3:
             raise StoreUnreachableError(
                 f"{endpoint} sends its visitors on to {location.scheme}://{location.netloc}; write "
                 f"that into endpoint_url, if it is your store"

@@ -14,7 +14,7 @@ from obstore import exceptions as obs
 
 from cottoncandy.backends.s3._certificates import why_tls_failed
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3._elsewhere import wants_https
+from cottoncandy.backends.s3._elsewhere import REDIRECTIONS, wants_https
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -259,7 +259,7 @@ def from_failure(failure: Failure, where: Where) -> CottonCandyError:
                 code=failure.code,
             )
         )
-    if 300 <= failure.status < 400:
+    if failure.status in REDIRECTIONS and not failure.code:
         return StoreUnreachableError(_ELSEWHERE.format(where=where))
     said = " ".join(part for part in (str(failure.status or ""), failure.code, words) if part)
     advice = "try again later" if failure.status in (429, 500, 502, 503, 504) else "see its reason"
