@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import CottonCandyError, InvalidArgumentError, MetadataError
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
 from tests.backends.wrappers import CountingBackend
@@ -177,3 +177,40 @@ def test_the_options_are_read_once(
     monkeypatch.setattr(Settings, "load", counted)
     make(bucket_name=memory.bucket, backend="memory", verbose=False)
     assert len(loads) == 1
+
+
+WIDE = np.zeros(3, dtype=[(f"field_number_{number:03}", "<f8") for number in range(120)])
+
+
+def test_a_dtype_that_metadata_has_no_room_for(s3: Rig, memory: MemoryRig) -> None:
+    cci = s3.interface()
+    cci.upload_dask_array("chunked", ARRAY)
+    cci.backend_interface = CountingBackend(cci.backend_interface)
+    for call in (
+        lambda: cci.upload_raw_array("wide", WIDE),
+        lambda: cci.upload_dask_array("chunked", WIDE),
+        lambda: cci.dict2cloud("branch", {"wide": WIDE}),
+    ):
+        with (
+            cci.backend_interface.expect(),
+            pytest.raises(MetadataError, match=r"dtype of array '.*upload_npy_array"),
+        ):
+            call()
+    np.testing.assert_array_equal(cci.download_dask_array("chunked"), ARRAY)
+    cci.upload_npy_array("wide", WIDE)
+    assert cci.download_npy_array("wide").dtype == WIDE.dtype
+    with pytest.raises(MetadataError) as caught:  # not the dtype's fault
+        cci.upload_raw_array("array", ARRAY, note="x" * 3000)
+    assert "upload_npy_array" not in str(caught.value)
+    memory.interface().upload_raw_array("wide", WIDE)  # has room for any
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"acl": "bogus"}, {"compression": "bogus"}, {"axis": 7}, {"threads": 0}], ids=str
+)
+def test_a_refused_upload_replaces_no_array(s3: Rig, wrong: Any) -> None:
+    cci = s3.interface()
+    cci.upload_dask_array("chunked", ARRAY)
+    with pytest.raises(CottonCandyError):
+        cci.upload_dask_array("chunked", ARRAY + 1, **wrong)
+    np.testing.assert_array_equal(cci.download_dask_array("chunked"), ARRAY)

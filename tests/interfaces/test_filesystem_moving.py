@@ -192,7 +192,8 @@ def test_a_failed_move_loses_nothing(memory: MemoryRig) -> None:
     with pytest.raises(StoreError, match="pretended"):
         cci.mv("data/exp/a", "x")
     assert memory.raw_get("data/exp/a").body == b"data/exp/a"
-    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'data/exp/a' \(.*pretended"):
+    message = r"1 of 3 .*same call again, with overwrite=True: 'data/exp/a' \(.*pretended"
+    with pytest.raises(PartialFailureError, match=message):
         cci.mv("data/exp", "moved", recursive=True)
     assert sorted(everything(memory).values()) == sorted(
         [b"data/exp", b"data/exp/a", b"data/exp/b", b"data/experiment2/a"]
@@ -200,6 +201,39 @@ def test_a_failed_move_loses_nothing(memory: MemoryRig) -> None:
     cci.backend_interface = plain
     assert cci.mv("data/exp", "moved", recursive=True) == ["moved/a"]
     assert memory.raw_keys() == ["data/experiment2/a", "moved", "moved/a", "moved/b"]
+
+
+class DiesAfter(WrappedBackend):
+    """A program that is killed half-way: objects are copied, and one of them is not deleted."""
+
+    def __init__(self, inner: Any, moves: int) -> None:
+        super().__init__(inner)
+        self.moves = moves
+
+    def move(self, source: str, dest: str, **options: Any) -> Any:
+        self.moves -= 1
+        if self.moves < 0:
+            self.inner.copy(source, dest, **options)
+            raise KeyboardInterrupt
+        return self.inner.move(source, dest, **options)
+
+
+def test_a_branch_that_was_moved_half_way_is_moved_to_the_end(memory: MemoryRig) -> None:
+    cci = memory.interface()
+    plain = cci.backend_interface
+    before = sorted(everything(memory).values())
+    cci.backend_interface = DiesAfter(plain, 1)
+    with pytest.raises(KeyboardInterrupt):
+        cci.mv("data/exp", "moved", recursive=True, threads=1)
+    cci.backend_interface = plain
+    # One is at both places. Without overwrite= that is refused, in words and with nothing lost.
+    with pytest.raises(ObjectExistsError, match="overwrite=True"):
+        cci.mv("data/exp", "moved", recursive=True)
+    cci.mv("data/exp", "moved", recursive=True, overwrite=True)
+    assert memory.raw_keys() == ["data/experiment2/a", "moved", "moved/a", "moved/b"]
+    assert sorted(everything(memory).values()) == before
+    with pytest.raises(ObjectNotFoundError):
+        cci.mv("data/exp", "moved", recursive=True, overwrite=True)
 
 
 def test_the_bytes_stay_in_the_store(memory: MemoryRig) -> None:
