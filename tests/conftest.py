@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
-_PRIVATE_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_PRIVATE_NAMES = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
