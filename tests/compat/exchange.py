@@ -203,13 +203,16 @@ class _Driver:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._process.kill()
-        # Where it is gone already, its log says more than a broken pipe.
-        with contextlib.suppress(BrokenPipeError):
+        try:
             self._process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
 
     def do(self, task: dict[str, Any]) -> None:
         """Hand it a task; tasks are done in order."""
         if self._process.stdin is not None:
+            # Where it is gone already, its log says more than a broken pipe.
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(task) + "\n")
                 self._process.stdin.flush()
