@@ -11,7 +11,7 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3 import S3Backend, _reader
 from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
@@ -145,7 +145,10 @@ def test_a_range_that_breaks_off_is_resumed(
     assert len(proxy.select("GET", "name")) == 4  # the first MiB, two ranges, the rest of one
 
 
-def test_ranges_that_break_off_for_ever(proxy: FaultProxy, reader: S3Reader) -> None:
+def test_ranges_that_break_off_for_ever(
+    proxy: FaultProxy, reader: S3Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reader, "_PAUSE_S", 0)
     proxy.on("GET", "name").truncate(500)
     with pytest.raises((IntegrityError, StoreError), match="name"):
         read_into(reader)
