@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy._names import SEPARATOR
@@ -500,7 +501,13 @@ def _trust_in_ipython() -> None:
     once. Only jedi, where it is installed, looks further. To be removed when IPython has a way for
     a class to say so itself.
     """
-    guarded = sys.modules.get("IPython.core.guarded_eval")
+    if "IPython.core.completer" not in sys.modules:
+        return  # nobody completes here
+    try:
+        # The completer itself imports it when a key is pressed first.
+        guarded = import_module("IPython.core.guarded_eval")
+    except ImportError:
+        return  # an IPython from before there was a list
     policy = getattr(guarded, "EVALUATION_POLICIES", {}).get("limited")
     for kinds in ("allowed_getattr", "allowed_getitem"):
         allowed = getattr(policy, kinds, None)

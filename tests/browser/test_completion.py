@@ -24,7 +24,6 @@ def complete(
     request: pytest.FixtureRequest, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """IPython's completer, as it is set up and with jedi, over a namespace."""
-    import IPython.core.guarded_eval  # noqa: F401 - every IPython that runs has it
     from IPython.core.completer import IPCompleter, provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -165,6 +164,22 @@ def test_tab_in_ipython(ipython: Any) -> None:
     assert "<cottoncandy-group <bucket:my_bucket_name> (sub01_awesome_analysis.grp: 1 keys" in (
         without_escapes(ipython.before + ipython.after)
     )
+
+
+def test_tab_behind_a_bracket(ipython: Any) -> None:
+    """``browser.sweet_project["<TAB>`` offers names, and fills the only one in."""
+    ipython.send('browser.sweet_project["\t')
+    for name in ("sub01_awesome_analysis.grp", "sub02_awesome_analysis.grp"):
+        ipython.expect(re.escape(name))
+    ipython.send("\x03\x15")
+    ipython.send('browser["sweet_project"]["sub01\t')
+    ipython.expect(re.escape("_awesome_analysis.grp"))
+    ipython.send("\x03\x15")
+    ipython.send('browser["sweet_project"]["sub02\t')
+    ipython.expect(re.escape("_awesome_analysis.grp"))
+    ipython.send('"]\r')
+    ipython.expect("1 keys.*>")
+    assert "(sub02_awesome_analysis.grp: 1 keys" in without_escapes(ipython.before + ipython.after)
 
 
 def test_tab_in_python(setup_file: Path) -> None:
