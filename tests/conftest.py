@@ -15,7 +15,9 @@ import shutil
 import signal
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,6 +35,7 @@ from tests.thinning import mark_slow
 if TYPE_CHECKING:
     from tests.servers.drive import DriveServer
 
+_CEPH = pytest.StashKey["_Starting"]()
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
@@ -57,11 +60,51 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests that need the slowest server last, so that quick failures come first."""
     mark_slow(items)
-    items.sort(key=lambda item: "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ()))
+    items.sort(key=_wants_ceph)
 
 
-def pytest_collection_finish() -> None:
-    """Keep thousands of tests out of the garbage collections from here on, and have fewer."""
+def _wants_ceph(item: pytest.Item) -> bool:
+    return "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ())
+
+
+class _Starting:
+    """A Ceph node that starts while other tests run: for a dozen seconds it only waits."""
+
+    def __init__(self) -> None:
+        self._started: Future[CephServer] = Future()
+        self._stop = threading.Event()
+        # Its daemons end with the thread that started them, so that one waits until the end.
+        self._thread = threading.Thread(target=self._run, name="Ceph", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            server = CephServer()
+        except BaseException as error:
+            self._started.set_exception(error)
+            return
+        self._started.set_result(server)
+        self._stop.wait()
+        server.stop()
+
+    def server(self) -> CephServer:
+        return self._started.result()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop Ceph, if it was started."""
+    if starting := session.stash.get(_CEPH, None):
+        starting.stop()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to start what takes long; keep thousands of tests out of the garbage collections."""
+    if any(_wants_ceph(item) for item in session.items) and why_no_ceph() is None:
+        session.stash[_CEPH] = _Starting()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # clients of boto3 are made of many small objects
@@ -117,14 +160,14 @@ def moto(moto_server: MotoServer) -> S3Server:
 
 
 @pytest.fixture(scope="session")
-def ceph_server() -> Iterator[CephServer]:
+def ceph_server(request: pytest.FixtureRequest) -> CephServer:
     """One Ceph node; most tests want its value, ``ceph``."""
     reason = why_no_ceph()
     if reason is not None:
         _unavailable(reason)
-    server = CephServer()
-    yield server
-    server.stop()
+    if _CEPH not in request.session.stash:  # a fixture asked that no test names
+        request.session.stash[_CEPH] = _Starting()
+    return request.session.stash[_CEPH].server()
 
 
 @pytest.fixture(scope="session")

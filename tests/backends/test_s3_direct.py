@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.s3 import S3Backend, _direct
+from cottoncandy.backends.s3 import S3Backend, _direct, _reader
 from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, StoreError
@@ -24,6 +24,12 @@ from tests.servers.proxy import FaultProxy
 
 SIZE = 13 * MiB + 5  # the first MiB comes with the head, the others as two ranges
 DATA = pattern(SIZE)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on at once where a connection broke off."""
+    monkeypatch.setattr(_reader, "_PAUSE_S", 0)
 
 
 @pytest.fixture
