@@ -19,7 +19,7 @@ import cottoncandy
 from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._connection import CredentialLender
+from cottoncandy.backends.s3._native import CredentialLender
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ConfigurationError,
@@ -65,7 +65,7 @@ def test_no_bucket_before_an_address(host: str) -> None:
     backend = connect(
         endpoint_url=f"http://{host}", config=Config(s3={"addressing_style": "virtual"})
     )
-    assert backend._connection._address("bucket", "r") == (f"http://{host}", False)
+    assert backend._connection.native._address("bucket", "r") == (f"http://{host}", False)
 
 
 def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,14 +188,17 @@ def test_endpoint_of_the_environment(
 def test_addressing_style() -> None:
     style = Config(s3={"addressing_style": "virtual"})
     backend = connect(endpoint_url="http://s3.example:9", config=style)
-    assert backend._connection._address("b", "us-east-1") == ("http://b.s3.example:9", True)
-    assert connect()._connection._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
+    assert backend._connection.native._address("b", "us-east-1") == ("http://b.s3.example:9", True)
+    assert connect()._connection.native._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
     on_aws = connect(endpoint_url=None, region_name="eu-central-1")._connection
-    assert on_aws._address("b", "eu-central-1") == (
+    assert on_aws.native._address("b", "eu-central-1") == (
         "https://b.s3.eu-central-1.amazonaws.com",
         True,
     )
-    assert on_aws._address("b.c", "us-west-2") == ("https://s3.us-west-2.amazonaws.com", False)
+    assert on_aws.native._address("b.c", "us-west-2") == (
+        "https://s3.us-west-2.amazonaws.com",
+        False,
+    )
 
 
 def test_config_reaches_both_clients() -> None:
@@ -208,7 +211,7 @@ def test_config_reaches_both_clients() -> None:
         proxies={"http": "http://127.0.0.1:3128", "https": "http://127.0.0.1:3128"},
     )
     connection = connect(config=config, verify=False)._connection
-    options = connection._client_options("http://127.0.0.1:9", "public-read", False)
+    options = connection.native._client_options("http://127.0.0.1:9", "public-read", False)
     assert options["connect_timeout"] == timedelta(seconds=1.5)
     assert options["read_timeout"] == timedelta(seconds=7)
     assert options["proxy_url"] == "http://127.0.0.1:3128"
@@ -217,11 +220,11 @@ def test_config_reaches_both_clients() -> None:
     assert options["default_headers"] == {"x-amz-acl": "public-read"}
     assert options["allow_invalid_certificates"]
     assert options["allow_http"]
-    assert connection._retries()["max_retries"] == 2
+    assert connection.native._retries()["max_retries"] == 2
     theirs = connection.client.meta.config
     assert (theirs.read_timeout, theirs.connect_timeout) == (7, 1.5)
     assert theirs.max_pool_connections == 3
-    assert not connection.botocore_only
+    assert not connection.native.botocore_only
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_config_reaches_both_clients() -> None:
     ],
 )
 def test_what_only_botocore_honours(config: Config) -> None:
-    assert connect(config=config)._connection.botocore_only
+    assert connect(config=config)._connection.native.botocore_only
 
 
 def test_custom_certificates_that_are_not_there() -> None:

@@ -117,7 +117,7 @@ class TestRequests(S3Tests):
         ):
             with pytest.raises(StoreUnreachableError, match=server.endpoint_url):
                 request()
-        assert backend_at(server, "b")._connection._retries()["max_retries"] <= 5
+        assert backend_at(server, "b")._connection.native._retries()["max_retries"] <= 5
 
     def test_expired_credentials_do_not_hide_a_bucket(
         self, backend: S3Backend, fault_proxy: FaultProxy

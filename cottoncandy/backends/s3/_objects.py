@@ -12,7 +12,7 @@ from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
-from cottoncandy.backends.s3._connection import Connection, native_runtime_usable
+from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import Where, failure_of
 from cottoncandy.backends.s3._keys import (
     check_key,
@@ -80,8 +80,7 @@ class Objects:
             and (metadata is None or plain_metadata(metadata))
             # Access points and S3 Express have names of a special kind.
             and not (":" in bucket or bucket.endswith("--x-s3"))
-            and not self._connection.botocore_only
-            and native_runtime_usable()
+            and self._connection.native.usable
         ):
             return self._native
         return self._boto

@@ -171,7 +171,7 @@ class NativePlane:
             attributes["Content-Type"] = upload.content_type
         bucket, key = _names(upload.where)
         slow = len(upload.data) > _SLOW_UPLOAD_BYTES
-        store = self._connection.store(bucket, acl=upload.acl, slow_upload=slow)
+        store = self._connection.native.store(bucket, acl=upload.acl, slow_upload=slow)
         with translated(upload.where):
             result = interruptible(
                 lambda: obstore.put(
@@ -187,7 +187,7 @@ class NativePlane:
 
     def _get(self, where: Where, options: dict[str, Any]) -> Any:
         bucket, key = _names(where)
-        store = self._connection.store(bucket)
+        store = self._connection.native.store(bucket)
         with translated(where):
             try:
                 return interruptible(lambda: obstore.get(store, key, options=options))  # type: ignore[arg-type]  # a TypedDict made piece by piece
