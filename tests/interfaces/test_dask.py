@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -219,18 +220,26 @@ def test_manifest_metadata_and_acl(cci: Any) -> None:
         assert stream.metadata["note"] == "n"
 
 
-@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
-@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
-def test_worker_processes_load_chunks_by_themselves(cci: Any) -> None:
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Any]:
+    """Two processes that dask computes in."""
     distributed = pytest.importorskip("distributed")
-    array = sample("<f4", (30, 40))
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
-        distributed.Client(cluster),
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
+        yield client
+
+
+@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> None:
+    array = sample("<f4", (30, 40))
+    with workers.as_current():
         cci.upload_dask_array("array", da.from_array(array, chunks=(10, 10)))
         result = cci.download_dask_array("array")
         assert_equal(result.compute(), array)
-        assert float((result + 1).sum().compute()) == pytest.approx(float((array + 1).sum()), 1e-3)
+        total = (result + 1).sum()
+        assert float(total.compute()) == pytest.approx(float((array + 1).sum()), 1e-3)

@@ -154,8 +154,13 @@ def test_a_busy_server_is_asked_again(cci: Any, proxy: FaultProxy) -> None:
 @pytest.mark.parametrize("size", [1000, 20 * MiB], ids=["small", "large"])
 @pytest.mark.parametrize("compression", [False, "gzip"], ids=["raw", "gzip"])
 def test_a_body_that_is_cut_or_changed(
-    proxy: FaultProxy, moto_bucket: str, size: int, compression: Any
+    proxy: FaultProxy,
+    moto_bucket: str,
+    size: int,
+    compression: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_reader, "_PAUSE_S", 0)
     cci = cottoncandy.get_interface(
         moto_bucket,
         verbose=False,
