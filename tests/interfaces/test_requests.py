@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 
 import cottoncandy
+from cottoncandy.backends.s3 import _reader
 from tests.interfaces.arrays import assert_same
 from tests.servers.proxy import FaultProxy
 
