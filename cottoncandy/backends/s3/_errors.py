@@ -262,8 +262,8 @@ def from_failure(failure: Failure, where: Where) -> CottonCandyError:
     if failure.status in REDIRECTIONS and not failure.code:
         return StoreUnreachableError(_ELSEWHERE.format(where=where))
     said = " ".join(part for part in (str(failure.status or ""), failure.code, words) if part)
-    advice = "try again later" if failure.status in (429, 500, 502, 503, 504) else "see its reason"
-    return StoreError(f"{where}: the store answered {said or 'with an error'}; {advice}")
+    advice = "; try again later" if failure.status in (429, 500, 502, 503, 504) else ""
+    return StoreError(f"{where}: the store answered {said or 'with an error'}{advice}")
 
 
 def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
