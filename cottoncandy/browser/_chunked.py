@@ -29,7 +29,7 @@ _UNKNOWN: Any = object()
 
 
 class S3ChunkedDataset(S3Dataset):
-    """An array that :meth:`upload_dask_array` cut into chunks, as one array.
+    """An array that ``upload_dask_array`` cut into chunks, as one array.
 
     Parameters
     ----------

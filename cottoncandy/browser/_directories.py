@@ -67,7 +67,7 @@ class S3Directory(S3FSLike):
     One listing of this level is sent when it is first looked into, none while you type.
     :meth:`refresh` forgets it.
 
-    A directory that holds the chunks of an array (see :meth:`upload_dask_array`) stands for that
+    A directory that holds the chunks of an array (see ``upload_dask_array``) stands for that
     array: it has ``shape``, ``dtype``, ``chunks`` and the other attributes of an
     :class:`S3ChunkedDataset`, slices, a length and an iterator over rows. ``keys()`` and names in
     brackets still reach its parts.
