@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--endpoint-url", help="an S3 server; a Ceph node is started without")
     parser.add_argument("--access-key")
     parser.add_argument("--secret-key")
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (default 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the work (default 1)")
     parser.add_argument("--only", help="beginnings of tasks to run, joined by commas")
     arguments = parser.parse_args()

@@ -124,9 +124,11 @@ def main() -> None:
         import cottoncandy
 
         cci = cottoncandy.get_interface(verbose=False, **job["connection"])
-        # What is loaded when first needed is loaded now; connections are open.
-        cci.upload_raw_array("warm-up", np.zeros(10))
-        cci.download_raw_array("warm-up")
+        # What is loaded when first needed is loaded now; connections are open, also those that only
+        # large arrays take.
+        for size in (10, 2 * 2**20):
+            cci.upload_raw_array("warm-up", np.zeros(size), compression=False)
+            cci.download_raw_array("warm-up")
         result = TASKS[job["task"]](cci, job)
     print(json.dumps(result | {"version": cottoncandy.__version__}))
 

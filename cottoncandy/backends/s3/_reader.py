@@ -43,7 +43,7 @@ _MAX_BULK_BYTES = 64 * MiB
 # boto3 copies less of a body on its way than obstore, and asks for it more slowly: measured with
 # Ceph on loopback, 1.1 ms more for a request and 0.5 ms less for a MiB of processor time.
 _BULK_FROM_BYTES = 4 * MiB
-_DIRECT_BYTES = MiB  # stays in the processor's cache for who looks at it next
+_DIRECT_BYTES = 2 * MiB  # stays in the processor's cache for who looks at it next
 
 # A body that breaks off is asked for again from there: so often, unless it moved on by this much.
 _MAX_BREAKS = 5
