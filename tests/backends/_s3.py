@@ -13,12 +13,22 @@ from botocore.config import Config
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend, _reader
+from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.base import wait_until
 from tests.servers.proxy import FaultProxy
 
-__all__ = ["QUICK", "SMALL", "S3Tests", "backend_at", "interrupted_when", "pieces_of", "uploads_in"]
+__all__ = [
+    "QUICK",
+    "SMALL",
+    "S3Tests",
+    "backend_at",
+    "direct_reads",
+    "interrupted_when",
+    "pieces_of",
+    "uploads_in",
+]
 
 QUICK = Config(retries={"max_attempts": 0}, read_timeout=5)
 
@@ -73,6 +83,20 @@ def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
 def uploads_in(server: S3Server, bucket: str) -> list[str]:
     found = server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     return [each["Key"] for each in found]
+
+
+def direct_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have the size of everything noted that is read straight into place."""
+    sizes: list[int] = []
+    readinto = DirectBody.readinto
+
+    def counted(self: DirectBody, out: memoryview) -> int:
+        count = readinto(self, out)
+        sizes.append(count)
+        return count
+
+    monkeypatch.setattr(DirectBody, "readinto", counted)
+    return sizes
 
 
 class interrupted_when:

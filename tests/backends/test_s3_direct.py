@@ -12,13 +12,13 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.s3 import S3Backend, _direct, _reader
+from cottoncandy.backends.s3 import S3Backend, _reader
 from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, StoreError
 from cottoncandy.options import Settings
 from tests.backends._data import pattern
-from tests.backends._s3 import QUICK, backend_at, interrupted_when
+from tests.backends._s3 import QUICK, backend_at, direct_reads, interrupted_when
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -55,16 +55,7 @@ def reader(proxy: FaultProxy, behind: S3Backend) -> S3Reader:
 @pytest.fixture
 def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what was read directly."""
-    sizes: list[int] = []
-    readinto = DirectBody.readinto
-
-    def counted(self: DirectBody, out: memoryview) -> int:
-        count = readinto(self, out)
-        sizes.append(count)
-        return count
-
-    monkeypatch.setattr(_direct.DirectBody, "readinto", counted)
-    return sizes
+    return direct_reads(monkeypatch)
 
 
 def read(reader: S3Reader) -> memoryview:

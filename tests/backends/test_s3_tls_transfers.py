@@ -12,11 +12,17 @@ from botocore.config import Config
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
 from cottoncandy.backends.s3 import S3Backend, _reader
-from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
 from tests.backends._data import pattern
-from tests.backends._s3 import QUICK, backend_at, interrupted_when, pieces_of, uploads_in
+from tests.backends._s3 import (
+    QUICK,
+    backend_at,
+    direct_reads,
+    interrupted_when,
+    pieces_of,
+    uploads_in,
+)
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
@@ -61,16 +67,7 @@ def reader(backend: S3Backend, behind: S3Backend) -> S3Reader:
 @pytest.fixture
 def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what was read directly."""
-    sizes: list[int] = []
-    readinto = DirectBody.readinto
-
-    def counted(self: DirectBody, out: memoryview) -> int:
-        count = readinto(self, out)
-        sizes.append(count)
-        return count
-
-    monkeypatch.setattr(DirectBody, "readinto", counted)
-    return sizes
+    return direct_reads(monkeypatch)
 
 
 def read_into(reader: object) -> memoryview:
@@ -179,7 +176,7 @@ def test_an_error_ends_the_other_range(
     out = memoryview(bytearray(SIZE))
     with pytest.raises(PermissionError, match="name"):
         # The other one goes on, and fails, when all that comes before the hanging byte is there.
-        reader.read_into(out, arrived=lambda at, piece: at > MiB and other.release())
+        reader.read_into(out, arrived=lambda at, piece: at >= MiB and other.release())
     held = bytes(out)
     hanging.release()
     assert bytes(out) == held
