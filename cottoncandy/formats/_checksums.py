@@ -34,8 +34,8 @@ def crc32(blocks: Iterable[memoryview], threads: int = 1) -> int:
 class ArrivingChecksum:
     """The CRC-32 of a body whose pieces arrive in any order, from any thread.
 
-    A piece that was just copied lies in the processor's cache, where this costs a third of what it
-    costs to go over the whole again.
+    A piece that has just come lies in the processor's cache; going over the whole afterwards would
+    fetch it from memory again.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
 botocore and urllib3 hand out bytes, which must be copied on. The response of ``http.client`` below
 them fills a buffer, without that copy and with fewer steps in Python: measured with Ceph on
-loopback, a fifth less time for 256 MiB. Neither library documents how to get at it; where it is
-not found, there is no direct body, and the others' way is gone.
+loopback, a fifth less time for 256 MiB. Neither library documents how to get at it. Where it is not
+found there is no direct body, and what the libraries hand out is copied.
 """
 
 from __future__ import annotations

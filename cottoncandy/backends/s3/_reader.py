@@ -111,7 +111,7 @@ class S3Reader(ObjectReader):
     plane : Plane
         What brings windows as buffers.
     bulk : Plane
-        What brings long ranges piece by piece, to be copied into place.
+        What brings long ranges into place.
     first : Answer or None
         The answer that brought the head, with the start of the body; None if that was not asked
         for.
@@ -144,18 +144,12 @@ class S3Reader(ObjectReader):
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         stop = self.size if stop is None else stop
         self._check(start, stop)
-        windows: Iterator[_Window] = iter(())
-        here = start
-        if first := self._first.take(start, stop):
-            windows = iter((_Window(0, first.stop, first),))
-            here = first.stop
-        elif start < self._first.stop:
-            held = self._first.hold()[start:stop]
-            here += len(held)
-            if len(held):
-                yield held
-            del held
-        windows = chain(windows, _windows(here, stop, self._window_bytes))
+        first, held = self._begun(start, stop)
+        start += len(held)
+        if len(held):
+            yield held
+        del held
+        windows = chain(first, _windows(_end(first, start), stop, self._window_bytes))
         threads = min(self._threads, -(-(stop - start) // self._window_bytes))
         yield from map_threads(self._load, windows, threads, ahead=threads, leave=True)
 
@@ -163,19 +157,13 @@ class S3Reader(ObjectReader):
         stop = start + len(out)
         self._check(start, stop)
         target = _Target(out, start, arrived)
-        windows: Iterator[_Window] = iter(())
-        here = start
-        if first := self._first.take(start, stop):
-            windows = iter((_Window(0, first.stop, first),))
-            here = first.stop
-        elif start < self._first.stop:
-            held = self._first.hold()[start:stop]
-            target.write(start, held)
-            start = here = start + len(held)
+        first, held = self._begun(start, stop)
+        target.write(start, held)
+        start += len(held)
         if start == stop:
             return
         share = self._bulk_bytes(stop - start)
-        windows = chain(windows, _windows(here, stop, share))
+        windows = chain(first, _windows(_end(first, start), stop, share))
 
         def load(window: _Window) -> None:
             try:
@@ -208,6 +196,13 @@ class S3Reader(ObjectReader):
             raise InvalidArgumentError(
                 f"bytes {start} to {stop} of {self._where} do not exist: it has {self.size}"
             )
+
+    def _begun(self, start: int, stop: int) -> tuple[list[_Window], memoryview]:
+        """Return what there is of a range: the window that is on its way, or bytes from memory."""
+        if first := self._first.take(start, stop):
+            return [_Window(0, first.stop, first)], memoryview(b"")
+        held = self._first.hold() if start < self._first.stop else memoryview(b"")
+        return [], held[start:stop]
 
     def _bulk_bytes(self, length: int) -> int:
         """Return the size of the ranges that bring so much into place: an equal share for each."""
@@ -272,6 +267,10 @@ class _Window(NamedTuple):
     start: int
     stop: int
     answer: Answer | None = None
+
+
+def _end(windows: list[_Window], start: int) -> int:
+    return windows[-1].stop if windows else start
 
 
 def _windows(start: int, stop: int, size: int) -> Iterator[_Window]:
