@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from isal import isal_zlib
+from isal.isal_zlib import crc32_combine
 
 from cottoncandy._buffers import MiB
 from cottoncandy._parallel import map_threads
 
-__all__ = ["ArrivingChecksum", "crc32"]
+__all__ = ["ArrivingChecksum", "crc32", "crc32_combine"]
 
 _BLOCK_BYTES = 16 * MiB
 
@@ -27,7 +28,7 @@ def crc32(blocks: Iterable[memoryview], threads: int = 1) -> int:
         for piece_checksum, size in map_threads(
             lambda piece: (isal_zlib.crc32(piece), len(piece)), pieces, threads
         ):
-            checksum = isal_zlib.crc32_combine(checksum, piece_checksum, size)
+            checksum = crc32_combine(checksum, piece_checksum, size)
     return checksum
 
 
@@ -60,5 +61,5 @@ class ArrivingChecksum:
         """Return the checksum of all bytes from position 0 on."""
         checksum = 0
         for end, (start, run) in sorted(self._runs.items()):
-            checksum = isal_zlib.crc32_combine(checksum, run, end - start)
+            checksum = crc32_combine(checksum, run, end - start)
         return checksum
