@@ -71,7 +71,7 @@ def moving(cci: DefaultInterface, place: str) -> None:
     cci.mv(source, dest, recursive=True)
     print(f"mv:      {cci.glob(cc.utils.pathjoin(place, 'pilot/*'))}")
     cci.rm(cc.utils.pathjoin(dest, "bold/tr"), delete=False)
-    print("rm:      pilot/bold/tr is in the trash, whence the Drive website brings it back")
+    print("rm:      pilot/bold/tr is in the trash; you can restore it on the Drive website")
 
 
 def secrets(place: str, **connection: Any) -> None:

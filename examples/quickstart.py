@@ -1,4 +1,4 @@
-"""The main job in a minute: numpy, dask and sparse arrays to a store and back, and a look at it.
+"""Quick start: store NumPy, Dask and sparse arrays, read them back, and list them.
 
     python examples/quickstart.py
 
@@ -6,8 +6,8 @@ works in a temporary directory. With a bucket, the same happens on an S3 server:
 
     python examples/quickstart.py --bucket my_bucket --endpoint-url http://localhost:9000
 
-Credentials come from --access-key and --secret-key, or from where cottoncandy finds them anyway:
-the options file, environment variables, boto3's profiles. What this program stores, it removes.
+Credentials come from --access-key and --secret-key or, by default, from the options file,
+environment variables or boto3 profiles. The program removes everything it stores.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def numpy_arrays(cci: DefaultInterface, place: str) -> None:
     name = cc.utils.pathjoin(place, "counts")
     cci.upload_raw_array(name, counts, compression=False)
     same(cci.download_raw_array(name, selection=np.s_[100:110]), counts[100:110])
-    print(f"numpy:  {name}: rows 100 to 110 of {len(counts)}; no others travelled")
+    print(f"numpy:  {name}: downloaded only rows 100 to 110 of {len(counts)}")
 
 
 def dask_array(cci: DefaultInterface, place: str) -> None:
