@@ -15,7 +15,7 @@ from obstore import exceptions as obstore_exceptions
 from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._errors import CODES, Where, scrub, translate
+from cottoncandy.backends.s3._errors import CODES, S3Location, redact, translate
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -31,7 +31,7 @@ from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
-WHERE = Where("http://127.0.0.1:9", "the-bucket", "the-key")
+WHERE = S3Location("http://127.0.0.1:9", "the-bucket", "the-key")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -156,7 +156,7 @@ def test_others_pass() -> None:
     ],
 )
 def test_scrub(text: str) -> None:
-    assert "FAKESECRET" not in scrub(text)
+    assert "FAKESECRET" not in redact(text)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.s3._buckets import Buckets
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._copy import Copies
-from cottoncandy.backends.s3._delete import Deletions
-from cottoncandy.backends.s3._errors import Where
+from cottoncandy.backends.s3._copy import CopyOperations
+from cottoncandy.backends.s3._delete import BulkDelete
+from cottoncandy.backends.s3._errors import S3Location
 from cottoncandy.backends.s3._keys import MAX_METADATA_BYTES
 from cottoncandy.backends.s3._listing import scan
 from cottoncandy.backends.s3._objects import Objects
@@ -56,8 +56,8 @@ class S3Backend(Backend):
         self._connection = connection
         self._buckets = Buckets(connection)
         self._objects = Objects(connection, self._buckets)
-        self._copies = Copies(connection, self._buckets, self._objects)
-        self._deletions = Deletions(connection)
+        self._copies = CopyOperations(connection, self._buckets, self._objects)
+        self._deletions = BulkDelete(connection)
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -123,14 +123,14 @@ class S3Backend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        where = Where(self._connection.endpoint, self._bucket(bucket))
+        location = S3Location(self._connection.endpoint, self._bucket(bucket))
         if "\x00" in prefix and not self._connection.on_aws:
             # Ceph fails on such a prefix, and no object can have it: put() refuses NUL.
             self._buckets.require(self._bucket(bucket))
             return iter(())
         return scan(
             self._connection.client,
-            where,
+            location,
             prefix=prefix,
             delimiter=delimiter,
             start_after=start_after,

@@ -10,7 +10,7 @@ import botocore.exceptions as boto
 
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -31,10 +31,10 @@ def refuses_acls(exc: BaseException) -> bool:
     for error in (exc, exc.__cause__):
         if error is None:
             continue
-        failure = failure_of(error)
+        failure = parse_error(error)
         if failure.code in _ACL_REFUSALS:
             return True
-        if failure.code == "NotImplemented" and "acl" in failure.words.lower():
+        if failure.code == "NotImplemented" and "acl" in failure.message.lower():
             return True
     return False
 
@@ -45,12 +45,12 @@ class Buckets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _where(self, bucket: str | None = None) -> Where:
-        return Where(self._connection.endpoint, bucket)
+    def _location(self, bucket: str | None = None) -> S3Location:
+        return S3Location(self._connection.endpoint, bucket)
 
     def list(self) -> Iterator[BucketInfo]:
         """Yield the user's buckets."""
-        with translated(self._where()):
+        with translated(self._location()):
             answer = self._connection.client.list_buckets()
         found = answer.get("Buckets", ())
         return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
@@ -62,22 +62,22 @@ class Buckets:
         except boto.ParamValidationError:
             return False
         except (boto.ClientError, boto.BotoCoreError) as exc:
-            status = failure_of(exc).status
+            status = parse_error(exc).status
             if status == 301:
                 return True
             if status == 404:
                 return False
             if status in (400, 403):
-                return self._explained(bucket)
-            with translated(self._where(bucket)):
+                return self._diagnose_denied_head(bucket)
+            with translated(self._location(bucket)):
                 raise
-        self.known(bucket)
+        self.remember(bucket)
         return True
 
-    def _explained(self, bucket: str) -> bool:
+    def _diagnose_denied_head(self, bucket: str) -> bool:
         """Ask again where a HEAD was refused: it can't say whether the name or the keys are bad."""
         try:
-            with translated(self._where(bucket)):
+            with translated(self._location(bucket)):
                 self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except (InvalidNameError, BucketNotFoundError):
             return False
@@ -99,32 +99,32 @@ class Buckets:
             raise InvalidNameError("a bucket needs a name")
         # Ceph and AWS's oldest region answer "done" where the bucket is there and yours.
         if self.has(bucket):
-            raise BucketExistsError(f"{self._where(bucket)} exists already; choose another name")
+            raise BucketExistsError(f"{self._location(bucket)} exists already; choose another name")
         request: dict[str, Any] = {"Bucket": bucket}
         region = self._connection.client.meta.region_name
         if self._connection.on_aws and region not in (None, "us-east-1", "aws-global"):
             request["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with translated(self._where(bucket)):
+        with translated(self._location(bucket)):
             if acl is not None:
                 try:
                     self._connection.client.create_bucket(**request, ACL=acl)
                 except boto.ClientError as exc:
                     if not refuses_acls(exc):
                         raise
-                    self.without_acls(bucket)
+                    self.disable_acls(bucket)
                 else:
                     return
             self._connection.client.create_bucket(**request)
 
     def delete(self, bucket: str) -> None:
         """Remove an empty bucket."""
-        with translated(self._where(bucket)):
+        with translated(self._location(bucket)):
             self._connection.client.delete_bucket(Bucket=bucket)
         self._connection.facts("known").pop(bucket, None)
 
     # -- what was learned ------------------------------------------------------------------------
 
-    def known(self, bucket: str) -> None:
+    def remember(self, bucket: str) -> None:
         """Remember that a bucket exists: a 404 without a body then means the object."""
         self._connection.facts("known")[bucket] = True
 
@@ -136,11 +136,11 @@ class Buckets:
                 f"cci.show_buckets() lists yours, and cci.create_bucket() makes one"
             )
 
-    def takes_acls(self, bucket: str) -> bool:
+    def accepts_acls(self, bucket: str) -> bool:
         """Tell whether the bucket has not refused an ACL yet."""
         return bucket not in self._connection.facts("without acls")
 
-    def without_acls(self, bucket: str) -> None:
+    def disable_acls(self, bucket: str) -> None:
         """Remember that a bucket refuses ACLs, and say so once."""
         seen = self._connection.facts("without acls")
         if seen.setdefault(bucket, False):

@@ -15,12 +15,12 @@ from botocore.config import Config
 
 from cottoncandy.backends.s3._certificates import certificates_in
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3._elsewhere import install_check
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._listing import install_parser
 from cottoncandy.backends.s3._loader import make_session
 from cottoncandy.backends.s3._native import NativeStores
 from cottoncandy.backends.s3._options import S3Options
+from cottoncandy.backends.s3._redirects import install_redirect_check
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
 __all__ = ["Connection"]
@@ -116,7 +116,7 @@ class Connection:
         CredentialsError
             If there are none.
         """
-        with translated(Where("the credentials' source")):
+        with translated(S3Location("the credentials' source")):
             found = self.once("credentials", lambda: self.session.get_credentials())
         if found is None:
             raise CredentialsError(NO_CREDENTIALS)
@@ -207,7 +207,7 @@ class Connection:
         _sign_for_ceph(client)
         endpoint: str = client.meta.endpoint_url
         if not _is_aws(endpoint):
-            install_check(client, endpoint)
+            install_redirect_check(client, endpoint)
         return client
 
     def _config(self, custom: bool, sign_bodies: bool = True) -> Config:

@@ -10,9 +10,9 @@ from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._keys import check_key, quoted_etag
-from cottoncandy.backends.s3._names import NameProbe
+from cottoncandy.backends.s3._names import KeyNormalizationProbe
 from cottoncandy.backends.s3._objects import Objects
 from cottoncandy.backends.s3._upload import MultipartUpload
 from cottoncandy.exceptions import (
@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 
-__all__ = ["Copies"]
+__all__ = ["CopyOperations"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ _CANNED = {
 }
 
 
-class Copies:
+class CopyOperations:
     """Server-side copies of one connection."""
 
     def __init__(self, connection: Connection, buckets: Buckets, objects: Objects) -> None:
         self._connection = connection
         self._buckets = buckets
         self._objects = objects
-        self._names = NameProbe(connection)
+        self._names = KeyNormalizationProbe(connection)
 
     def copy(
         self, bucket: str, source: str, dest_bucket: str, dest: str, *, overwrite: bool
@@ -67,8 +67,8 @@ class Copies:
         """Copy metadata, content type and ACL with the bytes, which stay on the server."""
         check_key(source)
         check_key(dest, writing=True)
-        origin = Where(self._connection.endpoint, bucket, source)
-        target = Where(self._connection.endpoint, dest_bucket, dest)
+        origin = S3Location(self._connection.endpoint, bucket, source)
+        target = S3Location(self._connection.endpoint, dest_bucket, dest)
         self._names.require(target)
         head = self._head(origin)
         if not overwrite:
@@ -77,7 +77,7 @@ class Copies:
             return PutResult(quoted_etag(head.get("ETag")))
         whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
         send = self._copy_whole if whole else self._copy_parts
-        acl = self._acl_of(origin) if self._buckets.takes_acls(dest_bucket) else None
+        acl = self._acl_of(origin) if self._buckets.accepts_acls(dest_bucket) else None
         try:
             result = self._objects.with_acl(
                 dest_bucket,
@@ -90,20 +90,22 @@ class Copies:
             self._set_acl(target, acl)
         return result
 
-    def _head(self, where: Where) -> Mapping[str, Any]:
+    def _head(self, location: S3Location) -> Mapping[str, Any]:
         client = self._connection.client
         try:
-            with translated(where):
-                head: Mapping[str, Any] = client.head_object(Bucket=where.bucket, Key=where.key)
+            with translated(location):
+                head: Mapping[str, Any] = client.head_object(
+                    Bucket=location.bucket, Key=location.key
+                )
         except ObjectNotFoundError:
-            self._buckets.require(where.bucket or "")
+            self._buckets.require(location.bucket or "")
             raise
         return head
 
     def _copy_whole(
         self,
-        origin: Where,
-        target: Where,
+        origin: S3Location,
+        target: S3Location,
         head: Mapping[str, Any],
         overwrite: bool,
         acl: str | None,
@@ -127,8 +129,8 @@ class Copies:
 
     def _copy_parts(
         self,
-        origin: Where,
-        target: Where,
+        origin: S3Location,
+        target: S3Location,
         head: Mapping[str, Any],
         overwrite: bool,
         acl: str | None,
@@ -155,7 +157,7 @@ class Copies:
         )
 
     @staticmethod
-    def _conflict(origin: Where, target: Where, overwrite: bool) -> CottonCandyError:
+    def _conflict(origin: S3Location, target: S3Location, overwrite: bool) -> CottonCandyError:
         if not overwrite:
             return ObjectExistsError(
                 f"{target} exists (or {origin} was replaced meanwhile); pass overwrite=True to "
@@ -165,39 +167,39 @@ class Copies:
 
     # -- permissions -----------------------------------------------------------------------------
 
-    def _acl_of(self, where: Where) -> Mapping[str, Any] | None:
+    def _acl_of(self, location: S3Location) -> Mapping[str, Any] | None:
         """Return an object's ACL; None where only its owner has a grant, or it can't be read."""
         try:
-            with translated(where):
+            with translated(location):
                 acl: Mapping[str, Any] = self._connection.client.get_object_acl(
-                    Bucket=where.bucket, Key=where.key
+                    Bucket=location.bucket, Key=location.key
                 )
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
             # Whoever may only read the source can't know; the copy is private, as S3 makes it.
-            logger.info("the ACL of %s can't be read and is not copied: %s", where, exc)
+            logger.info("the ACL of %s can't be read and is not copied: %s", location, exc)
             return None
         return None if _is_private(acl) else acl
 
-    def _set_acl(self, where: Where, acl: Mapping[str, Any]) -> None:
+    def _set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
         """Give the copy grants that no canned ACL has: CopyObject makes it private."""
         policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
         try:
-            with translated(where):
+            with translated(location):
                 self._connection.client.put_object_acl(
-                    Bucket=where.bucket, Key=where.key, AccessControlPolicy=policy
+                    Bucket=location.bucket, Key=location.key, AccessControlPolicy=policy
                 )
         except CottonCandyError as exc:
             if refuses_acls(exc):
-                self._buckets.without_acls(where.bucket or "")
+                self._buckets.disable_acls(location.bucket or "")
                 return
-            logger.warning("%s was copied, and its ACL could not be set: %s", where, exc)
+            logger.warning("%s was copied, and its ACL could not be set: %s", location, exc)
 
     def owner(self, bucket: str, key: str) -> Mapping[str, str]:
         """Return who owns an object, by its ACL or by what s3cmd noted in its metadata."""
         check_key(key)
-        where = Where(self._connection.endpoint, bucket, key)
+        location = S3Location(self._connection.endpoint, bucket, key)
         try:
-            with translated(where):
+            with translated(location):
                 acl = self._connection.client.get_object_acl(Bucket=bucket, Key=key)
         except (AccessDeniedError, StoreError):
             noted = self._objects.head(bucket, key).metadata or {}

@@ -11,29 +11,29 @@ import botocore.exceptions as boto
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import Deletion
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Failure, Where, from_failure, translated
+from cottoncandy.backends.s3._errors import ErrorDetails, S3Location, from_details, translated
 from cottoncandy.backends.s3._keys import bulk_deletable, check_key
-from cottoncandy.backends.s3._names import NameProbe
+from cottoncandy.backends.s3._names import KeyNormalizationProbe
 from cottoncandy.exceptions import CottonCandyError, InvalidNameError, ObjectNotFoundError
 
-__all__ = ["Deletions"]
+__all__ = ["BulkDelete"]
 
 #: What S3 takes in one bulk deletion.
 BATCH = 1000
 
 
-class Deletions:
+class BulkDelete:
     """Bulk deletion over one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._names = NameProbe(connection)
+        self._names = KeyNormalizationProbe(connection)
 
     def delete(self, bucket: str, keys: Iterable[str], *, threads: int) -> Iterator[Deletion]:
         """Yield what became of each key, in their order."""
-        where = Where(self._connection.endpoint, bucket)
+        location = S3Location(self._connection.endpoint, bucket)
         for batch in map_threads(
-            lambda some: self._delete_batch(where, some),
+            lambda some: self._delete_batch(location, some),
             _batches(keys),
             threads,
             ahead=threads,
@@ -41,7 +41,7 @@ class Deletions:
         ):
             yield from batch
 
-    def _delete_batch(self, where: Where, keys: list[str]) -> list[Deletion]:
+    def _delete_batch(self, location: S3Location, keys: list[str]) -> list[Deletion]:
         errors: dict[str, CottonCandyError | None] = {}
         bulk = []
         for key in dict.fromkeys(keys):
@@ -51,47 +51,49 @@ class Deletions:
                 errors[key] = exc
                 continue
             if len(keys) == 1 or not bulk_deletable(key):
-                errors[key] = self._delete_one(where, key)
+                errors[key] = self._delete_one(location, key)
             else:
                 bulk.append(key)
         if bulk:
-            errors.update(self._delete_bulk(where, bulk))
+            errors.update(self._delete_bulk(location, bulk))
         return [Deletion(key, errors.get(key)) for key in keys]
 
-    def _delete_one(self, where: Where, key: str) -> CottonCandyError | None:
+    def _delete_one(self, location: S3Location, key: str) -> CottonCandyError | None:
         """Delete by a request of its own: the name stands in the URL."""
-        here = Where(where.endpoint, where.bucket, key)
+        here = S3Location(location.endpoint, location.bucket, key)
         try:
             self._names.require(here)
             with translated(here):
-                self._connection.client.delete_object(Bucket=where.bucket, Key=key)
+                self._connection.client.delete_object(Bucket=location.bucket, Key=key)
         except ObjectNotFoundError:
             return None
         except InvalidNameError as exc:
             return exc
         return None
 
-    def _delete_bulk(self, where: Where, keys: list[str]) -> dict[str, CottonCandyError | None]:
-        with translated(where):
+    def _delete_bulk(
+        self, location: S3Location, keys: list[str]
+    ) -> dict[str, CottonCandyError | None]:
+        with translated(location):
             try:
                 answer = self._connection.client.delete_objects(
-                    Bucket=where.bucket,
+                    Bucket=location.bucket,
                     Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
                 )
             except boto.ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") not in ("NotImplemented", "501"):
                     raise
                 # Google's S3 door has no bulk deletion.
-                return {key: self._delete_one(where, key) for key in keys}
-        return {each["Key"]: _error(where, each) for each in answer.get("Errors", ())}
+                return {key: self._delete_one(location, key) for key in keys}
+        return {each["Key"]: _error(location, each) for each in answer.get("Errors", ())}
 
 
-def _error(where: Where, answer: dict[str, Any]) -> CottonCandyError | None:
+def _error(location: S3Location, answer: dict[str, Any]) -> CottonCandyError | None:
     code = answer.get("Code", "")
     if code == "NoSuchKey":
         return None
-    here = Where(where.endpoint, where.bucket, answer["Key"])
-    return from_failure(Failure(0, code, answer.get("Message", "")), here)
+    here = S3Location(location.endpoint, location.bucket, answer["Key"])
+    return from_details(ErrorDetails(0, code, answer.get("Message", "")), here)
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

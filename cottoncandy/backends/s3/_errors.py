@@ -14,7 +14,7 @@ from obstore import exceptions as obs
 
 from cottoncandy.backends.s3._certificates import why_tls_failed
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3._elsewhere import REDIRECTIONS, wants_https
+from cottoncandy.backends.s3._redirects import REDIRECT_STATUSES, https_required_error
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -35,11 +35,19 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = ["Failure", "Where", "failure_of", "from_failure", "scrub", "translate", "translated"]
+__all__ = [
+    "ErrorDetails",
+    "S3Location",
+    "from_details",
+    "parse_error",
+    "redact",
+    "translate",
+    "translated",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class S3Location:
     """What a request was about, for messages."""
 
     endpoint: str
@@ -56,33 +64,36 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """What can be known of a failed request: HTTP status, S3's error code, its words."""
+class ErrorDetails:
+    """What can be known of a failed request: HTTP status, S3's error code, its message."""
 
     status: int = 0
     code: str = ""
-    words: str = ""
+    message: str = ""
 
 
-#: S3's error code -> our class and what to do. ``{where}`` names object, bucket and endpoint.
+#: S3's error code -> our class and what to do. ``{location}`` names object, bucket and endpoint.
 CODES: dict[str, tuple[type[CottonCandyError], str]] = {
-    "NoSuchKey": (ObjectNotFoundError, "there is no {where}; look for it with cci.glob or cci.ls"),
-    "NoSuchVersion": (ObjectNotFoundError, "there is no such version of {where}"),
+    "NoSuchKey": (
+        ObjectNotFoundError,
+        "there is no {location}; look for it with cci.glob or cci.ls",
+    ),
+    "NoSuchVersion": (ObjectNotFoundError, "there is no such version of {location}"),
     "NoSuchUpload": (
         StoreError,
-        "{where}: its upload was ended by somebody else, or expired; nothing was changed",
+        "{location}: its upload was ended by somebody else, or expired; nothing was changed",
     ),
     "NoSuchBucket": (
         BucketNotFoundError,
         "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, and "
         "cci.create_bucket() makes one",
     ),
-    "InvalidBucketName": (InvalidNameError, "'{bucket}' is no valid name for a bucket: {words}"),
-    "KeyTooLongError": (InvalidNameError, "the name of {where} is too long for the store"),
-    "XMinioInvalidObjectName": (InvalidNameError, "the store refuses the name of {where}"),
-    "InvalidObjectName": (InvalidNameError, "the store refuses the name of {where}"),
-    "InvalidURI": (InvalidNameError, "the store refuses the name of {where}"),
-    "MetadataTooLarge": (MetadataError, "{where}: more metadata than the store takes"),
+    "InvalidBucketName": (InvalidNameError, "'{bucket}' is no valid name for a bucket: {message}"),
+    "KeyTooLongError": (InvalidNameError, "the name of {location} is too long for the store"),
+    "XMinioInvalidObjectName": (InvalidNameError, "the store refuses the name of {location}"),
+    "InvalidObjectName": (InvalidNameError, "the store refuses the name of {location}"),
+    "InvalidURI": (InvalidNameError, "the store refuses the name of {location}"),
+    "MetadataTooLarge": (MetadataError, "{location}: more metadata than the store takes"),
     "BucketAlreadyExists": (
         BucketExistsError,
         "bucket '{bucket}' exists already, maybe in somebody else's account; choose another name",
@@ -92,29 +103,38 @@ CODES: dict[str, tuple[type[CottonCandyError], str]] = {
         BucketNotEmptyError,
         "bucket '{bucket}' holds objects (or versions of deleted ones); delete them first",
     ),
-    "PreconditionFailed": (ObjectChangedError, "{where} was replaced meanwhile; read it again"),
+    "PreconditionFailed": (ObjectChangedError, "{location} was replaced meanwhile; read it again"),
     "ConditionalRequestConflict": (
         ObjectChangedError,
-        "somebody else writes {where} at this moment; try again",
+        "somebody else writes {location} at this moment; try again",
     ),
-    "InvalidRange": (ObjectChangedError, "{where} is shorter now than it was when it was opened"),
-    "QuotaExceeded": (StorageFullError, "the quota for {where} is exhausted; nothing was changed"),
-    "StorageFull": (StorageFullError, "the store is full; {where} was not changed"),
-    "XMinioStorageFull": (StorageFullError, "the store is full; {where} was not changed"),
-    "InsufficientCapacity": (StorageFullError, "the store is full; {where} was not changed"),
-    "EntityTooLarge": (StoreError, "{where} is larger than the store takes in one piece"),
+    "InvalidRange": (
+        ObjectChangedError,
+        "{location} is shorter now than it was when it was opened",
+    ),
+    "QuotaExceeded": (
+        StorageFullError,
+        "the quota for {location} is exhausted; nothing was changed",
+    ),
+    "StorageFull": (StorageFullError, "the store is full; {location} was not changed"),
+    "XMinioStorageFull": (StorageFullError, "the store is full; {location} was not changed"),
+    "InsufficientCapacity": (StorageFullError, "the store is full; {location} was not changed"),
+    "EntityTooLarge": (StoreError, "{location} is larger than the store takes in one piece"),
     "InvalidObjectState": (
         StoreError,
-        "{where} is archived and can't be read before it is restored (RestoreObject)",
+        "{location} is archived and can't be read before it is restored (RestoreObject)",
     ),
-    "RequestTimeout": (StoreTimeoutError, "{where}: the store waited too long for our bytes"),
-    "BadDigest": (IntegrityError, "{where}: the bytes that arrived are not those that were sent"),
-    "InvalidDigest": (IntegrityError, "{where}: the store can't make sense of the checksum"),
+    "RequestTimeout": (StoreTimeoutError, "{location}: the store waited too long for our bytes"),
+    "BadDigest": (
+        IntegrityError,
+        "{location}: the bytes that arrived are not those that were sent",
+    ),
+    "InvalidDigest": (IntegrityError, "{location}: the store can't make sense of the checksum"),
     "XAmzContentSHA256Mismatch": (
         IntegrityError,
-        "{where}: the bytes that arrived are not those that were sent",
+        "{location}: the bytes that arrived are not those that were sent",
     ),
-    "IncompleteBody": (IntegrityError, "{where}: fewer bytes arrived than were announced"),
+    "IncompleteBody": (IntegrityError, "{location}: fewer bytes arrived than were announced"),
     "InvalidAccessKeyId": (
         CredentialsError,
         "the store at {endpoint} does not know the access key; check ACCESS_KEY (or [login] "
@@ -131,7 +151,7 @@ CODES: dict[str, tuple[type[CottonCandyError], str]] = {
     ),
     "AccessDenied": (
         AccessDeniedError,
-        "access denied to {where}; ask the bucket's owner for the permission, or check whose "
+        "access denied to {location}; ask the bucket's owner for the permission, or check whose "
         "credentials you use",
     ),
 }
@@ -169,19 +189,19 @@ _UNREACHABLE = (
     "nobody answers at {endpoint}; check endpoint_url (host, port, http or https), the network, "
     "and the proxy, if you have one"
 )
-_ELSEWHERE = (
-    "{where}: the server sends its visitors on to another address; check endpoint_url (https "
+_REDIRECTED = (
+    "{location}: the server sends its visitors on to another address; check endpoint_url (https "
     "instead of http, or the host's full name)"
 )
 _TIMED_OUT = (
-    "{where}: no answer within the timeout; try again, or allow more with "
+    "{location}: no answer within the timeout; try again, or allow more with "
     "config=botocore.config.Config(read_timeout=…)"
 )
 _HUNG_UP = (
-    "{where}: the server ended the connection without an answer; try again, or check endpoint_url "
-    "(port, http or https)"
+    "{location}: the server ended the connection without an answer; try again, or check "
+    "endpoint_url (port, http or https)"
 )
-_BROKEN = "{where}: the connection ended before the whole body had arrived; try again"
+_BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
 
 _HTTP_STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -192,44 +212,44 @@ _SECRET = re.compile(
 )
 
 
-def failure_of(exc: BaseException) -> Failure:
-    """Read status, code and words out of an error of either library."""
+def parse_error(exc: BaseException) -> ErrorDetails:
+    """Read status, code and message out of an error of either library."""
     if isinstance(exc, boto.ClientError):
         error = exc.response.get("Error", {})
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = str(error.get("Code", ""))
         # An answer without a body (HEAD) has the status where the code should be.
-        return Failure(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
+        return ErrorDetails(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
     text = str(exc)
     status_found, code_found = _HTTP_STATUS.search(text), _CODE.search(text)
-    words = _MESSAGE.search(text)
-    return Failure(
+    message = _MESSAGE.search(text)
+    return ErrorDetails(
         int(status_found[1]) if status_found else 0,
         code_found[1] if code_found else "",
-        words[1] if words else "",
+        message[1] if message else "",
     )
 
 
-def translate(exc: BaseException, where: Where) -> CottonCandyError | None:
+def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
     """Return our error for one of obstore's or botocore's; None for any other."""
     if isinstance(exc, (boto.BotoCoreError, boto.ClientError, Boto3Error)):
-        return _of_boto(exc, where)
+        return _translate_botocore(exc, location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
-        return StoreError(_BROKEN.format(where=where))
+        return StoreError(_BROKEN.format(location=location))
     if isinstance(exc, (obs.BaseError, FileNotFoundError)) or _is_panic(exc):
-        return _of_obstore(exc, where)
+        return _translate_obstore(exc, location)
     return None
 
 
 @contextmanager
-def translated(where: Where) -> Iterator[None]:
+def translated(location: S3Location) -> Iterator[None]:
     """Turn the libraries' errors into ours; others pass."""
     try:
         yield
     except CottonCandyError:
         raise
     except BaseException as exc:
-        error = translate(exc, where)
+        error = translate(exc, location)
         if error is None:
             raise
         raise error from exc
@@ -240,35 +260,35 @@ def _is_panic(exc: BaseException) -> bool:
     return type(exc).__name__ == "PanicException"
 
 
-def from_failure(failure: Failure, where: Where) -> CottonCandyError:
+def from_details(failure: ErrorDetails, location: S3Location) -> CottonCandyError:
     """Return our error for what an answer said."""
     code = failure.code if failure.code in CODES else ""
     if not code and failure.status in _STATUS:
         code = _STATUS[failure.status]
-        if code == "NoSuchKey" and where.key is None:
+        if code == "NoSuchKey" and location.key is None:
             code = "NoSuchBucket"
-    words = scrub(failure.words)
+    message = redact(failure.message)
     if code:
         cls, template = CODES[code]
         return cls(
             template.format(
-                where=where,
-                bucket=where.bucket,
-                endpoint=where.endpoint,
-                words=words or failure.code,
+                location=location,
+                bucket=location.bucket,
+                endpoint=location.endpoint,
+                message=message or failure.code,
                 code=failure.code,
             )
         )
-    if failure.status in REDIRECTIONS and not failure.code:
-        return StoreUnreachableError(_ELSEWHERE.format(where=where))
-    said = " ".join(part for part in (str(failure.status or ""), failure.code, words) if part)
+    if failure.status in REDIRECT_STATUSES and not failure.code:
+        return StoreUnreachableError(_REDIRECTED.format(location=location))
+    said = " ".join(part for part in (str(failure.status or ""), failure.code, message) if part)
     advice = "; try again later" if failure.status in (429, 500, 502, 503, 504) else ""
-    return StoreError(f"{where}: the store answered {said or 'with an error'}{advice}")
+    return StoreError(f"{location}: the store answered {said or 'with an error'}{advice}")
 
 
-def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
+def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandyError:
     if isinstance(exc, boto.ClientError):
-        return from_failure(failure_of(exc), where)
+        return from_details(parse_error(exc), location)
     if isinstance(exc, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         return CredentialsError(NO_CREDENTIALS)
     if isinstance(
@@ -279,30 +299,30 @@ def _of_boto(exc: BaseException, where: Where) -> CottonCandyError:
             boto.RefreshWithMFAUnsupportedError,
         ),
     ):
-        return CredentialsError(f"boto3 could not get credentials: {scrub(str(exc))}")
+        return CredentialsError(f"boto3 could not get credentials: {redact(str(exc))}")
     if isinstance(exc, (boto.ConnectTimeoutError, boto.ReadTimeoutError)):
-        return StoreTimeoutError(_TIMED_OUT.format(where=where))
+        return StoreTimeoutError(_TIMED_OUT.format(location=location))
     if isinstance(exc, (boto.IncompleteReadError, boto.ResponseStreamingError)):
-        return IntegrityError(_BROKEN.format(where=where))
+        return IntegrityError(_BROKEN.format(location=location))
     if isinstance(exc, (boto.ChecksumError, boto.FlexibleChecksumError)):
-        return IntegrityError(f"{where}: the checksum of the body does not match")
-    if isinstance(exc, boto.SSLError) and (tls := why_tls_failed(str(exc), where.endpoint)):
-        return StoreUnreachableError(scrub(tls))
+        return IntegrityError(f"{location}: the checksum of the body does not match")
+    if isinstance(exc, boto.SSLError) and (tls := why_tls_failed(str(exc), location.endpoint)):
+        return StoreUnreachableError(redact(tls))
     if isinstance(exc, (boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)):
-        reason = "" if type(exc) is boto.EndpointConnectionError else f" ({scrub(str(exc))})"
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint) + reason)
+        reason = "" if type(exc) is boto.EndpointConnectionError else f" ({redact(str(exc))})"
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint) + reason)
     if isinstance(exc, boto.ConnectionClosedError):
-        return StoreUnreachableError(_HUNG_UP.format(where=where))
+        return StoreUnreachableError(_HUNG_UP.format(location=location))
     if isinstance(exc, boto.HTTPClientError) and isinstance(_error_in(exc), Warning):
         # Whoever turns warnings into errors wants to see this one.
-        return ConfigurationError(f"a warning was turned into an error: {scrub(str(exc))}")
+        return ConfigurationError(f"a warning was turned into an error: {redact(str(exc))}")
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint))
     if isinstance(exc, boto.ParamValidationError):
-        if where.key is None and where.bucket is not None:
-            return InvalidNameError(f"'{where.bucket}' is no valid name for a bucket")
-        return ConfigurationError(f"{where}: {scrub(str(exc))}")
-    return ConfigurationError(f"boto3 can't work with these options: {scrub(str(exc))}")
+        if location.key is None and location.bucket is not None:
+            return InvalidNameError(f"'{location.bucket}' is no valid name for a bucket")
+        return ConfigurationError(f"{location}: {redact(str(exc))}")
+    return ConfigurationError(f"boto3 can't work with these options: {redact(str(exc))}")
 
 
 def _error_in(exc: BaseException) -> object:
@@ -310,14 +330,14 @@ def _error_in(exc: BaseException) -> object:
     return getattr(exc, "kwargs", {}).get("error")
 
 
-def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
-    failure = failure_of(exc)
-    if failure.status == 400 and (error := wants_https(str(exc), where.endpoint)):
+def _translate_obstore(exc: BaseException, location: S3Location) -> CottonCandyError:
+    failure = parse_error(exc)
+    if failure.status == 400 and (error := https_required_error(str(exc), location.endpoint)):
         return error
     if failure.status or failure.code:
         if isinstance(exc, obs.AlreadyExistsError):
-            return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
-        return from_failure(failure, where)
+            return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
+        return from_details(failure, location)
     text = str(exc)
     by_class: tuple[tuple[type[Exception], str], ...] = (
         (FileNotFoundError, "NoSuchKey"),
@@ -327,38 +347,38 @@ def _of_obstore(exc: BaseException, where: Where) -> CottonCandyError:
     )
     for cls, code in by_class:
         if isinstance(exc, cls):
-            return from_failure(Failure(0, code), where)
+            return from_details(ErrorDetails(0, code), location)
     if isinstance(exc, obs.AlreadyExistsError):
-        return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+        return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
     if isinstance(exc, obs.InvalidPathError):
-        return InvalidNameError(f"the S3 client can't say the name of {where}")
+        return InvalidNameError(f"the S3 client can't say the name of {location}")
     if isinstance(exc, obs.UnknownConfigurationKeyError):
-        return ConfigurationError(f"this obstore is too old or too new: {_first_words(text)}")
+        return ConfigurationError(f"this obstore is too old or too new: {_first_line(text)}")
     if "CredentialsError" in text or "NoCredentials" in text or "credentials" in text[:200].lower():
         return CredentialsError(NO_CREDENTIALS)
     if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
-        return StoreTimeoutError(_TIMED_OUT.format(where=where))
-    if "kind: Connect," in text and (tls := why_tls_failed(text, where.endpoint)):
+        return StoreTimeoutError(_TIMED_OUT.format(location=location))
+    if "kind: Connect," in text and (tls := why_tls_failed(text, location.endpoint)):
         return StoreUnreachableError(tls)
     if "kind: Connect," in text or "ConnectError" in text:
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=where.endpoint))
+        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint))
     if "error sending request" in text:
-        return StoreUnreachableError(_HUNG_UP.format(where=where))
+        return StoreUnreachableError(_HUNG_UP.format(location=location))
     if "NotPartial" in text or "non-partial" in text or "UnexpectedRange" in text:
         return IntegrityError(
-            f"{where}: the server (or a proxy before it) did not answer with the range of bytes "
+            f"{location}: the server (or a proxy before it) did not answer with the range of bytes "
             f"that was asked for"
         )
     if "kind: Decode" in text or "kind: Interrupted" in text or "kind: Request" in text:
-        return IntegrityError(_BROKEN.format(where=where))
-    return StoreError(f"{where}: {_first_words(text)}")
+        return IntegrityError(_BROKEN.format(location=location))
+    return StoreError(f"{location}: {_first_line(text)}")
 
 
-def _first_words(text: str) -> str:
+def _first_line(text: str) -> str:
     """Return what obstore says before it dumps its insides."""
-    return scrub(text.split("Debug source")[0].strip())[:300]
+    return redact(text.split("Debug source")[0].strip())[:300]
 
 
-def scrub(text: str) -> str:
+def redact(text: str) -> str:
     """Return a text without the values of signatures, credentials and tokens in it."""
     return _SECRET.sub(r"\1\2***", text)

@@ -13,13 +13,13 @@ __all__ = [
     "bulk_deletable",
     "check_key",
     "check_metadata",
-    "dashed_names",
+    "decode_metadata_names",
+    "encode_metadata_names",
     "has_dot_segments",
     "has_empty_segments",
-    "plain_key",
-    "plain_metadata",
+    "obstore_accepts_key",
+    "obstore_accepts_metadata",
     "quoted_etag",
-    "true_names",
 ]
 
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
@@ -70,7 +70,7 @@ def check_key(key: str, *, writing: bool = False) -> None:
         )
 
 
-def plain_key(key: str) -> bool:
+def obstore_accepts_key(key: str) -> bool:
     """Tell whether obstore addresses exactly this key.
 
     It refuses empty, ``.`` and ``..`` segments and control characters, and *drops* a slash at
@@ -94,7 +94,7 @@ def bulk_deletable(key: str) -> bool:
     return _NOT_XML.search(key) is None
 
 
-def plain_metadata(metadata: Mapping[str, str]) -> bool:
+def obstore_accepts_metadata(metadata: Mapping[str, str]) -> bool:
     """Tell whether obstore sends all names as user metadata."""
     return _ATTRIBUTES.isdisjoint(metadata)
 
@@ -135,7 +135,7 @@ def check_metadata(key: str, metadata: Mapping[str, str] | None) -> dict[str, st
     return checked
 
 
-def dashed_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
+def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return metadata that a server may store with ``-`` for ``_``: the true names lie beside.
 
     Ceph reads headers as CGI variables, in which the two are the same.
@@ -157,8 +157,8 @@ def dashed_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
     return {**metadata, _TRUE_NAMES: ",".join(odd)}
 
 
-def true_names(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata under the names it was given (see :func:`dashed_names`)."""
+def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata under the names it was given (see :func:`encode_metadata_names`)."""
     names = dict(metadata)
     for name in names.pop(_TRUE_NAMES, "").split(","):
         if name not in names and name.replace("_", "-") in names:

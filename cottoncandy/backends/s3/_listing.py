@@ -16,7 +16,7 @@ from xml.sax.saxutils import unescape
 
 from cottoncandy._parallel import in_background
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.exceptions import IntegrityError, StoreError
 
@@ -60,10 +60,10 @@ def install_parser(client: Any) -> None:
     # Handlers of the wilder pattern come first. Behind botocore's own look for errors in a 200
     # ("before-parse.s3.*") this would be slower, because that parses everything once more, and
     # too late for control characters, which it takes for a broken answer.
-    client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_entries)
+    client.meta.events.register_first("before-parse.*.ListObjectsV2", _parse_response)
 
 
-def _take_entries(
+def _parse_response(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
     body: bytes = response_dict["body"]
@@ -129,7 +129,7 @@ def _text(raw: bytes) -> str:
 
 def scan(
     client: Any,
-    where: Where,
+    location: S3Location,
     *,
     prefix: str,
     delimiter: str,
@@ -138,7 +138,7 @@ def scan(
 ) -> Iterator[ObjectInfo | CommonPrefix]:
     """Yield a listing, page by page; from the second on, the next one comes meanwhile."""
     request: dict[str, Any] = {
-        "Bucket": where.bucket,
+        "Bucket": location.bucket,
         "Prefix": prefix,
         "EncodingType": "url",
         "MaxKeys": max(1, min(page_size or MAX_PAGE, MAX_PAGE)),
@@ -150,12 +150,12 @@ def scan(
 
     def fetch(token: str | None) -> _Page:
         more = {"ContinuationToken": token} if token is not None else {}
-        with translated(where):
+        with translated(location):
             page: _Page | None = client.list_objects_v2(**request, **more).get(_PAGE)
         if page is None:
-            raise StoreError(f"{where}: the answer is no listing; is endpoint_url an S3 store?")
+            raise StoreError(f"{location}: the answer is no listing; is endpoint_url an S3 store?")
         if page.truncated and (not page.token or page.token == token):
-            raise IntegrityError(f"{where}: the listing is cut, and the store doesn't say where")
+            raise IntegrityError(f"{location}: the listing is cut, and the store doesn't say where")
         return page
 
     page = fetch(None)

@@ -7,20 +7,20 @@ import secrets
 import botocore.exceptions as boto
 
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._keys import has_dot_segments
 from cottoncandy.exceptions import InvalidNameError
 
-__all__ = ["NameProbe"]
+__all__ = ["KeyNormalizationProbe"]
 
 
-class NameProbe:
+class KeyNormalizationProbe:
     """Asks a server once whether it tidies up paths, which would store ``a/../b`` as ``b``."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def require(self, where: Where) -> None:
+    def require(self, location: S3Location) -> None:
         """Raise if an object would be stored under another name.
 
         Raises
@@ -28,9 +28,11 @@ class NameProbe:
         InvalidNameError
             Before anything is sent that could overwrite another object.
         """
-        key = where.key or ""
+        key = location.key or ""
         if "\x00" in key:
-            raise InvalidNameError(f"{where}: servers cut names at a NUL character; leave it out")
+            raise InvalidNameError(
+                f"{location}: servers cut names at a NUL character; leave it out"
+            )
         if self._connection.on_aws:
             return
         probes = []
@@ -39,25 +41,25 @@ class NameProbe:
         if "//" in key or key.startswith("/"):
             probes.append("/")
         for probe in probes:
-            if self._is_tidied(where, probe):
+            if self._normalizes_keys(location, probe):
                 raise InvalidNameError(
-                    f"{where}: this server merges slashes or resolves '.' and '..' in names, so "
+                    f"{location}: this server merges slashes or resolves '.' and '..' in names, so "
                     f"the object would be stored under another one; choose a name without them"
                 )
 
-    def _is_tidied(self, where: Where, probe: str) -> bool:
+    def _normalizes_keys(self, location: S3Location, probe: str) -> bool:
         """Ask for a key that becomes the bucket itself when tidied: then a listing comes."""
         facts = self._connection.facts("tidied")
-        kind = (where.bucket, ".." in probe)
+        kind = (location.bucket, ".." in probe)
         if kind not in facts:
-            facts[kind] = self._looks_like_listing(where, probe)
+            facts[kind] = self._looks_like_listing(location, probe)
         return bool(facts[kind])
 
-    def _looks_like_listing(self, where: Where, probe: str) -> bool:
+    def _looks_like_listing(self, location: S3Location, probe: str) -> bool:
         try:
-            with translated(where):
+            with translated(location):
                 try:
-                    answer = self._connection.client.get_object(Bucket=where.bucket, Key=probe)
+                    answer = self._connection.client.get_object(Bucket=location.bucket, Key=probe)
                 except boto.ClientError as exc:
                     if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 403):
                         return False

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from botocore.credentials import RefreshableCredentials
 from obstore.store import S3Store
 
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 
 if TYPE_CHECKING:
     from cottoncandy.backends.s3._connection import Connection
@@ -125,7 +125,7 @@ class NativeStores:
             self._connection.credentials()  # a clear error now, instead of one from another thread
         region = self._connection.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
-        with translated(Where(self._connection.endpoint, bucket)):
+        with translated(S3Location(self._connection.endpoint, bucket)):
             return S3Store(
                 bucket,
                 # This one beats AWS_ENDPOINT_URL_S3, which obstore reads from the environment.

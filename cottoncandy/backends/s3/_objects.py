@@ -13,15 +13,15 @@ from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, failure_of
+from cottoncandy.backends.s3._errors import S3Location, parse_error
 from cottoncandy.backends.s3._keys import (
     check_key,
     check_metadata,
-    dashed_names,
-    plain_key,
-    plain_metadata,
+    encode_metadata_names,
+    obstore_accepts_key,
+    obstore_accepts_metadata,
 )
-from cottoncandy.backends.s3._names import NameProbe
+from cottoncandy.backends.s3._names import KeyNormalizationProbe
 from cottoncandy.backends.s3._plane import (
     Answer,
     BotoPlane,
@@ -66,18 +66,18 @@ class Objects:
     def __init__(self, connection: Connection, buckets: Buckets) -> None:
         self._connection = connection
         self._buckets = buckets
-        self._names = NameProbe(connection)
+        self._names = KeyNormalizationProbe(connection)
         self._native = NativePlane(connection)
         self._boto = BotoPlane(connection)
 
-    def _where(self, bucket: str, key: str) -> Where:
-        return Where(self._connection.endpoint, bucket, key)
+    def _location(self, bucket: str, key: str) -> S3Location:
+        return S3Location(self._connection.endpoint, bucket, key)
 
     def _plane(self, bucket: str, key: str, metadata: Mapping[str, str] | None = None) -> Plane:
         """Return the client that can say the key, the metadata and the options."""
         if (
-            plain_key(key)
-            and (metadata is None or plain_metadata(metadata))
+            obstore_accepts_key(key)
+            and (metadata is None or obstore_accepts_metadata(metadata))
             # Access points and S3 Express have names of a special kind.
             and not (":" in bucket or bucket.endswith("--x-s3"))
             and self._connection.native.usable
@@ -91,76 +91,76 @@ class Objects:
         """Open an object with one request."""
         check_key(key)
         window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
-        where = self._where(bucket, key)
+        location = self._location(bucket, key)
         plane = self._plane(bucket, key)
         try:
-            info, first = self._open(plane, where, window, prefetch)
+            info, first = self._open(plane, location, window, prefetch)
         except UnreadableHeadersError:
             plane = self._boto
-            info, first = self._open(plane, where, window, prefetch)
-        self._buckets.known(bucket)
+            info, first = self._open(plane, location, window, prefetch)
+        self._buckets.remember(bucket)
         return S3Reader(
-            plane, where, info, first, bulk=self._boto, window_bytes=window, threads=threads
+            plane, location, info, first, bulk=self._boto, window_bytes=window, threads=threads
         )
 
     def _open(
-        self, plane: Plane, where: Where, window: int, prefetch: bool
+        self, plane: Plane, location: S3Location, window: int, prefetch: bool
     ) -> tuple[ObjectInfo, Answer | None]:
         if not prefetch:
-            return self._head(plane, where), None
-        answer = interruptible(lambda: self._first_window(plane, where, window))
+            return self._head(plane, location), None
+        answer = interruptible(lambda: self._first_window(plane, location, window))
         return answer.info, answer
 
     @staticmethod
-    def _first_window(plane: Plane, where: Where, window: int) -> Answer:
+    def _first_window(plane: Plane, location: S3Location, window: int) -> Answer:
         """Ask for the start of the body; a small one is here when this returns."""
 
         def checked(answer: Answer) -> Answer:
             if answer.start != 0:
                 answer.close()
-                raise StoreError(f"{where}: the server answered with another range")
+                raise StoreError(f"{location}: the server answered with another range")
             return answer.here() if answer.stop <= _READ_AT_ONCE_BYTES else answer
 
         try:
-            return checked(plane.open(where, (0, window)))
+            return checked(plane.open(location, (0, window)))
         except CottonCandyError as exc:
             if not is_range_refusal(exc):
                 raise
         # An empty object has no range to give.
-        return checked(plane.open(where))
+        return checked(plane.open(location))
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return what a HEAD says."""
         check_key(key)
-        where = self._where(bucket, key)
+        location = self._location(bucket, key)
         try:
-            return self._head(self._plane(bucket, key), where)
+            return self._head(self._plane(bucket, key), location)
         except UnreadableHeadersError:
-            return self._head(self._boto, where)
+            return self._head(self._boto, location)
 
-    def _head(self, plane: Plane, where: Where) -> ObjectInfo:
-        bucket = where.bucket or ""
+    def _head(self, plane: Plane, location: S3Location) -> ObjectInfo:
+        bucket = location.bucket or ""
         try:
-            info = plane.head(where)
+            info = plane.head(location)
         except ObjectNotFoundError:
             # The answer to a HEAD has no body, so it doesn't say what is missing.
             self._buckets.require(bucket)
             raise
         except (AccessDeniedError, StoreError) as exc:
-            if failure_of(exc.__cause__ or exc).status in (400, 401, 403):
-                self._explain(where)
+            if parse_error(exc.__cause__ or exc).status in (400, 401, 403):
+                self._explain(location)
             raise
-        self._buckets.known(bucket)
+        self._buckets.remember(bucket)
         return info
 
-    def _explain(self, where: Where) -> None:
+    def _explain(self, location: S3Location) -> None:
         """Send a GET for what a HEAD was refused: its answer says why."""
         try:
-            self._boto.open(where, (0, 1)).read()
+            self._boto.open(location, (0, 1)).read()
         except ObjectNotFoundError:
             return  # a refusal never means "missing"
         except CottonCandyError as exc:
-            if failure_of(exc.__cause__ or exc).code:
+            if parse_error(exc.__cause__ or exc).code:
                 raise
 
     # -- writing ---------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ class Objects:
         check_key(key, writing=True)
         checked = check_metadata(key, metadata)
         if not self._connection.on_aws:
-            checked = check_metadata(key, dashed_names(key, checked))
-        where = self._where(bucket, key)
-        self._names.require(where)
+            checked = check_metadata(key, encode_metadata_names(key, checked))
+        location = self._location(bucket, key)
+        self._names.require(location)
         create = not overwrite
         if create and not self._connection.on_aws:
             # Stores that don't know If-None-Match would overwrite without a word.
@@ -192,7 +192,7 @@ class Objects:
         def single(data: Buffer) -> PutResult:
             small = len(data) < _DIGEST_FROM_BYTES
             plane = self._plane(bucket, key, checked) if small else self._boto
-            upload = Upload(where, data, checked, content_type, create)
+            upload = Upload(location, data, checked, content_type, create)
             return self.with_acl(
                 bucket,
                 acl,
@@ -210,7 +210,7 @@ class Objects:
                     key,
                     lambda: MultipartUpload(
                         self._connection,
-                        where,
+                        location,
                         begin if chosen is None else {**begin, "ACL": chosen},
                     ),
                 ),
@@ -219,18 +219,18 @@ class Objects:
             return upload.send(parts, threads=at_once, create=conditional)
 
         try:
-            result = self._store(body, where, single, multipart, max(threads, 1))
+            result = self._store(body, location, single, multipart, max(threads, 1))
         except CottonCandyError as exc:
-            if create and failure_of(exc.__cause__ or exc).status == 412:
-                raise self._exists(where) from exc
+            if create and parse_error(exc.__cause__ or exc).status == 412:
+                raise self._exists(location) from exc
             raise
-        self._buckets.known(bucket)
+        self._buckets.remember(bucket)
         return result
 
     def _store(
         self,
         body: Body,
-        where: Where,
+        location: S3Location,
         single: Callable[[Buffer], PutResult],
         multipart: Callable[[Iterator[memoryview], int], PutResult],
         threads: int,
@@ -243,7 +243,7 @@ class Objects:
             sizes = part_sizes(settings, len(body.buffer), gathered=False)
             return multipart(buffer_parts(body.buffer, sizes), threads)
         sizes = part_sizes(settings, body.max_size, gathered=True)
-        parts = gathered_parts(checked_blocks(body, where), sizes)
+        parts = gathered_parts(checked_blocks(body, location), sizes)
         # Two parts or the end must be seen before anything is sent.
         begun = [part for _, part in zip(range(2), parts, strict=False)]
         if len(begun) < 2:
@@ -253,28 +253,28 @@ class Objects:
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL; where the bucket refuses ACLs, without. Nothing is lost by asking."""
-        if acl is None or not self._buckets.takes_acls(bucket):
+        if acl is None or not self._buckets.accepts_acls(bucket):
             return send(None)
         try:
             return send(acl)
         except CottonCandyError as exc:
             if not refuses_acls(exc):
                 raise
-        self._buckets.without_acls(bucket)
+        self._buckets.disable_acls(bucket)
         return send(None)
 
     def require_absent(self, bucket: str, key: str) -> None:
         """Raise if there is such an object."""
-        where = self._where(bucket, key)
+        location = self._location(bucket, key)
         try:
             self.head(bucket, key)
         except ObjectNotFoundError:
             return
-        raise self._exists(where)
+        raise self._exists(location)
 
     @staticmethod
-    def _exists(where: Where) -> ObjectExistsError:
-        return ObjectExistsError(f"{where} exists; pass overwrite=True to replace it")
+    def _exists(location: S3Location) -> ObjectExistsError:
+        return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
 
 
 def _understood(key: str, send: Callable[[], T]) -> T:

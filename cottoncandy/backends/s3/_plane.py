@@ -22,8 +22,8 @@ from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import ObjectInfo, PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._direct import DirectBody
-from cottoncandy.backends.s3._errors import Where, failure_of, translated
-from cottoncandy.backends.s3._keys import quoted_etag, true_names
+from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
+from cottoncandy.backends.s3._keys import decode_metadata_names, quoted_etag
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
 __all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersError", "Upload"]
@@ -102,7 +102,7 @@ class Upload:
         Whether to refuse where an object of that name is there.
     """
 
-    where: Where
+    location: S3Location
     data: Buffer
     metadata: Mapping[str, str]
     content_type: str | None
@@ -114,12 +114,12 @@ class Plane(Protocol):
     """What carries bodies."""
 
     def open(
-        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+        self, location: S3Location, span: tuple[int, int] | None = None, etag: str | None = None
     ) -> Answer:
         """Send a GET for a range (or all) of the version with that ETag (or the current one)."""
         ...
 
-    def head(self, where: Where) -> ObjectInfo:
+    def head(self, location: S3Location) -> ObjectInfo:
         """Return what a HEAD says, metadata included."""
         ...
 
@@ -135,44 +135,44 @@ class NativePlane:
         self._connection = connection
 
     def open(
-        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+        self, location: S3Location, span: tuple[int, int] | None = None, etag: str | None = None
     ) -> Answer:
         options: dict[str, Any] = {}
         if span is not None:
             options["range"] = span
         if etag is not None:
             options["if_match"] = etag
-        result = self._get(where, options)
+        result = self._get(location, options)
         start, stop = result.range
 
         def read() -> Buffer:
-            with translated(where):
+            with translated(location):
                 # Speaks the buffer protocol; no copy.
                 body = memoryview(interruptible(result.bytes))
-            return _checked(body, stop - start, where)
+            return _checked(body, stop - start, location)
 
         def pieces() -> Iterator[Buffer]:
             stream = result.stream(PIECE_BYTES)
             while True:
-                with translated(where):
+                with translated(location):
                     piece = interruptible(lambda: next(stream, None))
                 if piece is None:
                     return
                 yield piece
 
-        return Answer(self._info(where, result), start, stop, read, pieces)
+        return Answer(self._info(location, result), start, stop, read, pieces)
 
-    def head(self, where: Where) -> ObjectInfo:
-        return self._info(where, self._get(where, {"head": True}))
+    def head(self, location: S3Location) -> ObjectInfo:
+        return self._info(location, self._get(location, {"head": True}))
 
     def put(self, upload: Upload) -> PutResult:
         attributes = dict(upload.metadata)
         if upload.content_type is not None:
             attributes["Content-Type"] = upload.content_type
-        bucket, key = _names(upload.where)
+        bucket, key = _names(upload.location)
         slow = len(upload.data) > _SLOW_UPLOAD_BYTES
         store = self._connection.native.store(bucket, acl=upload.acl, slow_upload=slow)
-        with translated(upload.where):
+        with translated(upload.location):
             result = interruptible(
                 lambda: obstore.put(
                     store,
@@ -185,26 +185,28 @@ class NativePlane:
             )
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
-    def _get(self, where: Where, options: dict[str, Any]) -> Any:
-        bucket, key = _names(where)
+    def _get(self, location: S3Location, options: dict[str, Any]) -> Any:
+        bucket, key = _names(location)
         store = self._connection.native.store(bucket)
-        with translated(where):
+        with translated(location):
             try:
                 return interruptible(lambda: obstore.get(store, key, options=options))  # type: ignore[arg-type]  # a TypedDict made piece by piece
             except GenericError as exc:
-                if _HEADERS.search(str(exc)) and not failure_of(exc).status:
+                if _HEADERS.search(str(exc)) and not parse_error(exc).status:
                     raise UnreadableHeadersError from exc
                 raise
 
     @staticmethod
-    def _info(where: Where, result: Any) -> ObjectInfo:
+    def _info(location: S3Location, result: Any) -> ObjectInfo:
         meta, attributes = result.meta, result.attributes
         return ObjectInfo(
-            where.key or "",
+            location.key or "",
             meta["size"],
             meta["last_modified"],
             quoted_etag(meta["e_tag"]),
-            true_names({n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}),
+            decode_metadata_names(
+                {n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}
+            ),
             attributes.get("Content-Type"),
         )
 
@@ -216,16 +218,16 @@ class BotoPlane:
         self._connection = connection
 
     def open(
-        self, where: Where, span: tuple[int, int] | None = None, etag: str | None = None
+        self, location: S3Location, span: tuple[int, int] | None = None, etag: str | None = None
     ) -> Answer:
         request: dict[str, Any] = {}
         if span is not None:
             request["Range"] = f"bytes={span[0]}-{span[1] - 1}"
         if etag is not None:
             request["IfMatch"] = etag
-        with translated(where):
+        with translated(location):
             answer = self._connection.client.get_object(
-                Bucket=where.bucket, Key=where.key, **request
+                Bucket=location.bucket, Key=location.key, **request
             )
         length = answer["ContentLength"]
         start, size = 0, length
@@ -234,31 +236,31 @@ class BotoPlane:
             if found is None or int(found[1]) != span[0]:
                 answer["Body"].close()
                 raise IntegrityError(
-                    f"{where}: the server (or a proxy before it) did not answer with the range of "
-                    f"bytes that was asked for"
+                    f"{location}: the server (or a proxy before it) did not answer with the range "
+                    f"of bytes that was asked for"
                 )
             start, size = int(found[1]), int(found[3])
         body = answer["Body"]
 
         def read() -> Buffer:
-            with translated(where):
-                return _checked(memoryview(body.read()), length, where)
+            with translated(location):
+                return _checked(memoryview(body.read()), length, location)
 
         def pieces() -> Iterator[Buffer]:
-            with translated(where), contextlib.closing(body):
+            with translated(location), contextlib.closing(body):
                 yield from body.iter_chunks(PIECE_BYTES)
 
-        info = _boto_info(where, answer, size)
+        info = _boto_info(location, answer, size)
         direct = DirectBody.of(body, length)
         return Answer(info, start, start + length, read, pieces, body.close, direct=direct)
 
-    def head(self, where: Where) -> ObjectInfo:
-        with translated(where):
-            answer = self._connection.client.head_object(Bucket=where.bucket, Key=where.key)
-        return _boto_info(where, answer, answer["ContentLength"])
+    def head(self, location: S3Location) -> ObjectInfo:
+        with translated(location):
+            answer = self._connection.client.head_object(Bucket=location.bucket, Key=location.key)
+        return _boto_info(location, answer, answer["ContentLength"])
 
     def put(self, upload: Upload) -> PutResult:
-        where = upload.where
+        location = upload.location
         request: dict[str, Any] = {"Metadata": dict(upload.metadata)}
         if upload.acl is not None:
             request["ACL"] = upload.acl
@@ -266,25 +268,27 @@ class BotoPlane:
             request["ContentType"] = upload.content_type
         if upload.create:
             request["IfNoneMatch"] = "*"
-        with translated(where):
-            client, digest = body_request(self._connection, where, upload.data)
+        with translated(location):
+            client, digest = body_request(self._connection, location, upload.data)
             answer = client.put_object(
                 **digest,
-                Bucket=where.bucket,
-                Key=where.key,
+                Bucket=location.bucket,
+                Key=location.key,
                 Body=ViewReader(memoryview(upload.data)),
                 **request,
             )
         return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
 
 
-def body_request(connection: Connection, where: Where, data: Buffer) -> tuple[Any, dict[str, str]]:
+def body_request(
+    connection: Connection, location: S3Location, data: Buffer
+) -> tuple[Any, dict[str, str]]:
     """Return the boto3 client for a request with a body, and the arguments that protect the body.
 
     The server checks the MD5 that the signature covers. Both sides compute it in less than half the
     time of the SHA-256 that botocore would sign, and the server does anyway, for the ETag.
     """
-    if not connection.signs_md5(where.bucket or ""):
+    if not connection.signs_md5(location.bucket or ""):
         return connection.client, {}
     digest = hashlib.md5(data, usedforsecurity=False).digest()
     return connection.body_client, {"ContentMD5": base64.b64encode(digest).decode()}
@@ -328,19 +332,19 @@ class CancelledUploadError(Exception):
     """The upload that wants to go on was given up."""
 
 
-def _names(where: Where) -> tuple[str, str]:
-    if where.bucket is None or where.key is None:
+def _names(location: S3Location) -> tuple[str, str]:
+    if location.bucket is None or location.key is None:
         raise TypeError("an object request needs a bucket and a key")
-    return where.bucket, where.key
+    return location.bucket, location.key
 
 
-def _boto_info(where: Where, answer: Mapping[str, Any], size: int) -> ObjectInfo:
+def _boto_info(location: S3Location, answer: Mapping[str, Any], size: int) -> ObjectInfo:
     return ObjectInfo(
-        where.key or "",
+        location.key or "",
         size,
         answer.get("LastModified"),
         quoted_etag(answer.get("ETag")),
-        true_names({n.lower(): _text(v) for n, v in answer.get("Metadata", {}).items()}),
+        decode_metadata_names({n.lower(): _text(v) for n, v in answer.get("Metadata", {}).items()}),
         answer.get("ContentType"),
     )
 
@@ -353,18 +357,18 @@ def _text(value: str) -> str:
         return value
 
 
-def _checked(body: memoryview, expected: int, where: Where) -> Buffer:
+def _checked(body: memoryview, expected: int, location: S3Location) -> Buffer:
     if len(body) != expected:
         raise IntegrityError(
-            f"{where}: {len(body)} bytes arrived, and {expected} were announced; try again"
+            f"{location}: {len(body)} bytes arrived, and {expected} were announced; try again"
         )
     return body
 
 
-def check_same(found: ObjectInfo, opened: ObjectInfo, where: Where) -> None:
+def check_same(found: ObjectInfo, opened: ObjectInfo, location: S3Location) -> None:
     """Raise if an answer is of another version than the one that was opened."""
     if found.etag != opened.etag or found.size != opened.size:
-        raise ObjectChangedError(f"{where} was replaced while it was read; read it again")
+        raise ObjectChangedError(f"{location} was replaced while it was read; read it again")
 
 
 def is_range_refusal(exc: BaseException) -> bool:
@@ -372,5 +376,5 @@ def is_range_refusal(exc: BaseException) -> bool:
     cause = exc.__cause__
     if not isinstance(cause, (GenericError, boto.ClientError)):
         return False
-    failure = failure_of(cause)
+    failure = parse_error(cause)
     return failure.status == 416 or failure.code == "InvalidRange"

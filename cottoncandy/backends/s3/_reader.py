@@ -16,7 +16,7 @@ from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible, map_threads
 from cottoncandy.backends.base import Arrived, ObjectInfo, ObjectReader
 from cottoncandy.backends.s3._direct import DirectBody
-from cottoncandy.backends.s3._errors import Where, translated
+from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._plane import Answer, Plane, check_same
 from cottoncandy.exceptions import (
     IntegrityError,
@@ -124,7 +124,7 @@ class S3Reader(ObjectReader):
     def __init__(
         self,
         plane: Plane,
-        where: Where,
+        location: S3Location,
         info: ObjectInfo,
         first: Answer | None,
         *,
@@ -135,7 +135,7 @@ class S3Reader(ObjectReader):
         self.info = info
         self._plane = plane
         self._bulk = bulk
-        self._where = where
+        self._location = location
         self._first = _Start(first)
         self._closed = False
         self._threads = min(max(threads, 1), _AHEAD_BYTES // _MIN_WINDOW_BYTES)
@@ -191,10 +191,10 @@ class S3Reader(ObjectReader):
 
     def _check(self, start: int, stop: int) -> None:
         if self._closed:
-            raise InvalidArgumentError(f"the reader of {self._where} is closed")
+            raise InvalidArgumentError(f"the reader of {self._location} is closed")
         if not 0 <= start <= stop <= self.size:
             raise InvalidArgumentError(
-                f"bytes {start} to {stop} of {self._where} do not exist: it has {self.size}"
+                f"bytes {start} to {stop} of {self._location} do not exist: it has {self.size}"
             )
 
     def _begun(self, start: int, stop: int) -> tuple[list[_Window], memoryview]:
@@ -214,7 +214,7 @@ class S3Reader(ObjectReader):
             try:
                 return window.answer.read()
             except (StoreError, IntegrityError) as exc:
-                logger.info("%s: asking again: %s", self._where, exc)
+                logger.info("%s: asking again: %s", self._location, exc)
         return self._answer(self._plane, window.start, window.stop).read()
 
     def _load_into(self, target: _Target, window: _Window) -> None:
@@ -227,10 +227,10 @@ class S3Reader(ObjectReader):
                 answer = self._answer(plane, position, stop)
             begun = position
             try:
-                for count in _bring(self._where, answer, target, position, stop):
+                for count in _bring(self._location, answer, target, position, stop):
                     position += count
                 broken: Exception = IntegrityError(
-                    f"{self._where}: {position - begun} bytes arrived for the range "
+                    f"{self._location}: {position - begun} bytes arrived for the range "
                     f"{begun}-{stop}; try again"
                 )
             except (StoreError, IntegrityError) as exc:
@@ -242,18 +242,18 @@ class S3Reader(ObjectReader):
                 breaks = 1 if position - begun >= _PROGRESS_BYTES else breaks + 1
                 if breaks > _MAX_BREAKS:
                     raise broken
-                logger.info("%s: going on at byte %d: %s", self._where, position, broken)
+                logger.info("%s: going on at byte %d: %s", self._location, position, broken)
                 time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter
 
     def _answer(self, plane: Plane, start: int, stop: int) -> Answer:
         """Ask for a range; the answer is that range of this version, or an error."""
-        answer = plane.open(self._where, (start, stop), self.info.etag)
+        answer = plane.open(self._location, (start, stop), self.info.etag)
         try:
-            check_same(answer.info, self.info, self._where)
+            check_same(answer.info, self.info, self._location)
             if (answer.start, answer.stop) != (start, stop):
                 raise IntegrityError(
-                    f"{self._where}: the server answered with bytes {answer.start}-{answer.stop}, "
-                    f"and {start}-{stop} were asked for"
+                    f"{self._location}: the server answered with bytes "
+                    f"{answer.start}-{answer.stop}, and {start}-{stop} were asked for"
                 )
         except BaseException:
             answer.close()
@@ -279,7 +279,7 @@ def _windows(start: int, stop: int, size: int) -> Iterator[_Window]:
 
 
 def _bring(
-    where: Where, answer: Answer, target: _Target, position: int, stop: int
+    location: S3Location, answer: Answer, target: _Target, position: int, stop: int
 ) -> Iterator[int]:
     """Bring an answer's body into place; yield how many bytes more are there."""
     if answer.direct is None:
@@ -289,7 +289,7 @@ def _bring(
             position += len(piece)
             yield len(piece)
         return
-    with translated(where), contextlib.closing(answer.direct):
+    with translated(location), contextlib.closing(answer.direct):
         while position < stop:
             count = target.fill(position, min(_DIRECT_BYTES, stop - position), answer.direct)
             if not count:

@@ -17,7 +17,7 @@ from cottoncandy._buffers import Buffer, MiB, bytes_view
 from cottoncandy._parallel import in_background, map_threads
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import Where, failure_of, translated
+from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
 from cottoncandy.backends.s3._keys import quoted_etag
 from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader, body_request
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
@@ -98,7 +98,7 @@ def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[m
         yield memoryview(part)
 
 
-def checked_blocks(body: Body, where: Where) -> Iterator[Buffer]:
+def checked_blocks(body: Body, location: S3Location) -> Iterator[Buffer]:
     """Yield a body's blocks; raise if they are not as many bytes as it said."""
     total = 0
     for block in body:
@@ -106,7 +106,7 @@ def checked_blocks(body: Body, where: Where) -> Iterator[Buffer]:
         yield block
     if body.size is not None and total != body.size:
         raise IntegrityError(
-            f"{where} was not stored: its body was to have {body.size} bytes and had {total}"
+            f"{location} was not stored: its body was to have {body.size} bytes and had {total}"
         )
 
 
@@ -119,15 +119,17 @@ class MultipartUpload:
         Arguments of CreateMultipartUpload: metadata, content type, ACL.
     """
 
-    def __init__(self, connection: Connection, where: Where, begin: Mapping[str, Any]) -> None:
+    def __init__(
+        self, connection: Connection, location: S3Location, begin: Mapping[str, Any]
+    ) -> None:
         self._connection = connection
         self._client = connection.client
-        self._where = where
-        self._target = {"Bucket": where.bucket, "Key": where.key}
+        self._location = location
+        self._target = {"Bucket": location.bucket, "Key": location.key}
         self._stopped = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
-        with translated(where):
+        with translated(location):
             # In the background: if a Ctrl-C falls into this request, its upload is aborted too.
             created = in_background(
                 lambda: self._client.create_multipart_upload(**self._target, **begin)
@@ -181,7 +183,7 @@ class MultipartUpload:
                     raise CancelledUploadError
                 self._busy += 1
             try:
-                with translated(self._where):
+                with translated(self._location):
                     return send(numbered)
             finally:
                 with self._idle:
@@ -200,7 +202,7 @@ class MultipartUpload:
     def _complete(
         self, done: list[dict[str, Any]], condition: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        with translated(self._where):
+        with translated(self._location):
             try:
                 answer: Mapping[str, Any] = self._client.complete_multipart_upload(
                     **self._target,
@@ -209,7 +211,7 @@ class MultipartUpload:
                     **condition,
                 )
             except boto.ClientError as exc:
-                if failure_of(exc).code != "NoSuchUpload":
+                if parse_error(exc).code != "NoSuchUpload":
                     raise
                 # Maybe it was completed, the answer got lost, and this is about the second try.
                 answer = self._client.head_object(**self._target)
@@ -219,7 +221,7 @@ class MultipartUpload:
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
         number, part = numbered
-        client, digest = body_request(self._connection, self._where, part)
+        client, digest = body_request(self._connection, self._location, part)
         answer = client.upload_part(
             **self._target,
             **digest,
@@ -236,14 +238,14 @@ class MultipartUpload:
             # A part that arrives after the abort would be stored, and paid for, for ever.
             self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
         try:
-            with translated(self._where):
+            with translated(self._location):
                 self._client.abort_multipart_upload(**self._target, UploadId=self._id)
         except CottonCandyError as exc:
             logger.warning(
                 "the unfinished multipart upload %s of %s could not be aborted, and its parts take "
                 "up room until it is: %s",
                 self._id,
-                self._where,
+                self._location,
                 exc,
             )
 

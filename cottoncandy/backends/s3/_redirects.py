@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 from cottoncandy.exceptions import StoreUnreachableError
 
-__all__ = ["REDIRECTIONS", "install_check", "wants_https"]
+__all__ = ["REDIRECT_STATUSES", "https_required_error", "install_redirect_check"]
 
 #: Statuses of HTTP that send to another address.
-REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 # nginx and programs in Go
 _WANTS_HTTPS = re.compile(r"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
 
 
-def wants_https(text: str, endpoint: str) -> StoreUnreachableError | None:
+def https_required_error(text: str, endpoint: str) -> StoreUnreachableError | None:
     """Return the error where an answer says that it takes https; None where not."""
     if not _WANTS_HTTPS.search(text):
         return None
@@ -31,7 +31,7 @@ def wants_https(text: str, endpoint: str) -> StoreUnreachableError | None:
     )
 
 
-def install_check(client: Any, endpoint: str) -> None:
+def install_redirect_check(client: Any, endpoint: str) -> None:
     """Have a boto3 client raise where a web server sends it elsewhere."""
 
     def check(response_dict: Mapping[str, Any], **_: Any) -> None:
@@ -39,14 +39,14 @@ def install_check(client: Any, endpoint: str) -> None:
         location = urlsplit(headers.get("location") or "")
         # S3 itself says it in XML, and botocore knows what to do.
         by_s3 = "xml" in headers.get("content-type", "") or "x-amz-bucket-region" in headers
-        if status in REDIRECTIONS and location.netloc and not by_s3:
+        if status in REDIRECT_STATUSES and location.netloc and not by_s3:
             raise StoreUnreachableError(
                 f"{endpoint} sends its visitors on to {location.scheme}://{location.netloc}; write "
                 f"that into endpoint_url, if it is your store"
             )
         body = response_dict["body"]
         if status == 400 and isinstance(body, bytes):
-            error = wants_https(body[:1000].decode(errors="replace"), endpoint)
+            error = https_required_error(body[:1000].decode(errors="replace"), endpoint)
             if error is not None:
                 raise error
 
