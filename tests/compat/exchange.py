@@ -21,7 +21,7 @@ from tests.compat.cases import CASES, array_of, download, same, upload
 from tests.environments import ORIGINAL_ENVIRONMENT
 from tests.rigs import Rig
 
-__all__ = ["LEGACY", "Exchange", "Legacy", "Outcome"]
+__all__ = ["LEGACY", "Driver", "Exchange", "Legacy", "Outcome"]
 
 _DRIVER = Path(__file__).with_name("driver_040.py")
 
@@ -127,7 +127,7 @@ class Exchange:
         self.ours = rig.interface()
         self._failed: dict[str, Outcome] = {}
         old = [name for name in self.names if CASES[name].by_040]
-        with _Driver(python, directory) as driver:
+        with Driver(python, directory) as driver:
             driver.do({"interface": self._interface_of_040()})
             driver.do({"write": "old", "names": old})
             self._write()
@@ -175,7 +175,7 @@ class Exchange:
         }
 
 
-class _Driver:
+class Driver:
     """The process of 0.4.0: it takes tasks while others are done, and ends with the context."""
 
     def __init__(self, python: Path, directory: Path) -> None:

@@ -1,0 +1,119 @@
+"""Objects that past versions stored are read as what they were, to the bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy
+from tests.compat.cases import CASES, download, same
+from tests.golden.archives import ARCHIVES, PREFIX, Archive
+
+pytestmark = pytest.mark.skipif(
+    np.dtype(np.longdouble).itemsize != 16 or sys.byteorder != "little",
+    reason="the archives hold this machine's long doubles",
+)
+
+
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda archive: archive.writer)
+def archive(request: pytest.FixtureRequest) -> Archive:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def root(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the objects, which tests only read."""
+    root = tmp_path_factory.mktemp("golden")
+    archive.extract(root)
+    return root
+
+
+def interface(archive: Archive, root: Path) -> Any:
+    encrypted = cottoncandy.get_encrypted_interface
+    factory: Callable[..., Any] = encrypted if archive.options else cottoncandy.get_interface
+    return factory(str(root), backend="local", verbose=False, **archive.options)
+
+
+@pytest.fixture
+def cci(archive: Archive, root: Path) -> Any:
+    return interface(archive, root)
+
+
+@pytest.fixture
+def names(root: Path) -> list[str]:
+    """Return the cases in the archive."""
+    return [name for name in CASES if (root / PREFIX / name).exists()]
+
+
+def raw_metadata(root: Path, key: str) -> dict[str, str]:
+    sidecar = root / f"{key}.meta.json"
+    return json.loads(sidecar.read_bytes()) if sidecar.exists() else {}
+
+
+def test_every_value_is_read_as_it_was(names: list[str], cci: Any) -> None:
+    wrong = {}
+    for name in names:
+        found = download(cci, f"{PREFIX}/{name}", CASES[name].kind)
+        wrong[name] = same(CASES[name].expected(), found)
+    assert {name: text for name, text in wrong.items() if text} == {}
+    assert len(wrong) > 3
+
+
+def test_dtype_and_order_of_raw_arrays_return(
+    archive: Archive, names: list[str], cci: Any, root: Path
+) -> None:
+    """Field names too, if the writer stored them; and the order of the bytes in memory."""
+    wrong = []
+    for name in names:
+        if CASES[name].kind != "raw_array":
+            continue
+        stored = raw_metadata(root, f"{PREFIX}/{name}")
+        found = cci.download_raw_array(f"{PREFIX}/{name}")
+        expected = CASES[name].expected().dtype
+        if not archive.writer.startswith("0.5"):
+            expected = np.dtype(expected.str)
+        if found.dtype != expected or not found.flags[f"{stored['order']}_CONTIGUOUS"]:
+            wrong.append((name, found.dtype, found.flags))
+    assert wrong == []
+
+
+def test_metadata_are_those_stored(archive: Archive, cci: Any, root: Path) -> None:
+    """What encryption added is the only thing missing."""
+    for key in cci.glob(f"{PREFIX}/raw"):
+        with cci.download_stream(key) as stream:
+            missing = dict(raw_metadata(root, key).items() - stream.metadata.items())
+            assert stream.metadata.items() <= raw_metadata(root, key).items()
+        if not archive.options:
+            assert missing == {}
+        assert all(name.startswith(("key", "cc-encryption")) for name in missing)
+
+
+def test_every_object_belongs_to_a_value(names: list[str], cci: Any) -> None:
+    whole = {f"{PREFIX}/{name}" for name in names}
+    for key in cci.glob(""):
+        assert key in whole or any(key.startswith(f"{name}/") for name in whole), key
+
+
+def test_listing_shows_every_object(cci: Any, root: Path) -> None:
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    sidecars = {name for name in files if name.removesuffix(".meta.json") in files - {name}}
+    assert set(cci.glob("")) == files - sidecars
+
+
+def test_copied_branches_are_read_where_they_are(
+    archive: Archive, names: list[str], root: Path, tmp_path: Path
+) -> None:
+    """Manifests hold absolute names, and the objects they name may be gone."""
+    shutil.copytree(root / PREFIX, tmp_path / "bucket" / "copy")
+    cci = interface(archive, tmp_path / "bucket")
+    for name in names:
+        if CASES[name].kind in ("dask_array", "sparse_array"):
+            found = download(cci, f"copy/{name}", CASES[name].kind)
+            assert same(CASES[name].expected(), found) == "", name
