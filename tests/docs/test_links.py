@@ -14,7 +14,12 @@ _FENCED = re.compile(r"^( *)(`{3,}).*?^\1\2$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`]*`")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
-_PAGES = [*PAGES, ROOT / "CHANGELOG.md"]
+_PAGES = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "SECURITY.md"))]
+# The README is also shown by package indexes, where relative links lead nowhere.
+_HERE = re.compile(
+    r"https://(?:github\.com/gallantlab/cottoncandy/blob"
+    r"|raw\.githubusercontent\.com/gallantlab/cottoncandy)/main/"
+)
 
 
 def anchors(path: Path) -> set[str]:
@@ -32,7 +37,7 @@ def test_links(page: Path) -> None:
     text = _FENCED.sub("", page.read_text("utf-8"))
     wrong = []
     for found in _LINK.finditer(text):
-        target = found["target"]
+        target = _HERE.sub(f"{ROOT}/", found["target"])
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
@@ -51,3 +56,9 @@ def test_pictures_say_what_they_show() -> None:
         if "![](" in _CODE.sub("", page.read_text("utf-8"))
     ]
     assert bare == []
+
+
+def test_readme_links_are_absolute() -> None:
+    text = _FENCED.sub("", (ROOT / "README.md").read_text("utf-8"))
+    targets = [found["target"] for found in _LINK.finditer(text)]
+    assert [target for target in targets if not re.match(r"https?:|#", target)] == []
