@@ -23,8 +23,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import dtypes
 from cottoncandy.formats._checksums import crc32
-from cottoncandy.formats.codecs import codec_names, get_codec
-from cottoncandy.formats.codecs.base import Filler
+from cottoncandy.formats.codecs import BUILT_IN, get_codec
+from cottoncandy.formats.codecs.base import OutputBuffer
 
 __all__ = [
     "RawArrayHeader",
@@ -176,9 +176,7 @@ def encode_array(
         return metadata, Body(plain_blocks, size=size, buffer=flat)
 
     def encoded_blocks() -> Iterator[Buffer]:
-        if flat is not None:
-            return codec.encode(flat, threads=threads)
-        return codec.encode_blocks(_c_blocks(source), size, threads=threads)
+        return codec.encode(plain_blocks(), size, threads=threads)
 
     return metadata, Body(encoded_blocks, max_size=codec.max_encoded_bytes(size))
 
@@ -351,7 +349,7 @@ class _MetadataReader:
         try:
             return get_codec(value).name
         except InvalidArgumentError as exc:
-            known = ", ".join(codec_names())
+            known = ", ".join(BUILT_IN)
             raise self._error("compression", value, f"'False' or a codec ({known})") from exc
 
     def order(self) -> Literal["C", "F"]:
@@ -435,7 +433,7 @@ def _c_blocks(array: Array) -> Iterator[memoryview]:
 
 
 def _fill(chunks: Iterable[Buffer], out: memoryview) -> None:
-    filler = Filler(out, "uncompressed")
+    output = OutputBuffer(out, "uncompressed")
     for chunk in chunks:
-        filler.add(bytes_view(chunk))
-    filler.finish(ended=True)
+        output.add(bytes_view(chunk))
+    output.finish(ended=True)

@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats._checksums import ArrivingChecksum
 from cottoncandy.formats.raw import RawArrayHeader, check_array, encode_array
-from tests.formats.golden import CODECS, cut, decode, encode
+from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
 ALL = [None, *CODECS]
 

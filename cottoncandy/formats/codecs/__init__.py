@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.formats.codecs.base import Codec
+from cottoncandy.formats.codecs.base import BUILT_IN, Codec
+from cottoncandy.formats.codecs.deflate import GzipCodec, ZlibCodec
+from cottoncandy.formats.codecs.streams import Bz2Codec, LzmaCodec, ZstdCodec
+from cottoncandy.formats.codecs.whole import Lz4Codec, NumcodecsCodec
 
-__all__ = ["Codec", "codec_names", "get_codec"]
+__all__ = ["BUILT_IN", "Codec", "get_codec"]
 
-#: Lower-case name -> module and class; a module loads when its codec is first asked for.
-_REGISTRY = {
-    "gzip": "cottoncandy.formats.codecs.deflate:GzipCodec",
-    "zlib": "cottoncandy.formats.codecs.deflate:ZlibCodec",
-    "bz2": "cottoncandy.formats.codecs.bz2:Bz2Codec",
-    "zstd": "cottoncandy.formats.codecs.zstd:ZstdCodec",
-    "lz4": "cottoncandy.formats.codecs.lz4:Lz4Codec",
+_CODECS: dict[str, Codec] = {
+    codec.name.lower(): codec
+    for codec in (GzipCodec(), ZlibCodec(), Bz2Codec(), ZstdCodec(), Lz4Codec(), LzmaCodec())
 }
-
-
-def codec_names() -> tuple[str, ...]:
-    """Return the names of the codecs that need nothing else, as they are stored."""
-    return ("gzip", "Zlib", "BZ2", "Zstd", "LZ4")
 
 
 def get_codec(name: str) -> Codec:
@@ -30,8 +22,8 @@ def get_codec(name: str) -> Codec:
     Parameters
     ----------
     name : str
-        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4`` or the id of a codec of numcodecs
-        (``Blosc``, ``LZMA``, ...), in upper or lower case.
+        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4``, ``LZMA`` or the id of a codec of numcodecs
+        (``Blosc``, ...), in upper or lower case.
 
     Returns
     -------
@@ -40,9 +32,9 @@ def get_codec(name: str) -> Codec:
     Raises
     ------
     InvalidArgumentError
-        If nobody knows the name.
+        If there is no codec of that name.
     MissingDependencyError
-        If it is none of ours and numcodecs is not installed.
+        If it is not built in and numcodecs is not installed.
 
     Examples
     --------
@@ -51,13 +43,6 @@ def get_codec(name: str) -> Codec:
     """
     if not isinstance(name, str) or not name.strip():
         raise InvalidArgumentError(
-            f"a codec has a name, and {name!r} was given; known: {', '.join(codec_names())}"
+            f"a codec has a name, and {name!r} was given; known: {', '.join(BUILT_IN)}"
         )
-    entry = _REGISTRY.get(name.strip().lower())
-    if entry is None:
-        from cottoncandy.formats.codecs.fallback import NumcodecsCodec
-
-        return NumcodecsCodec(name.strip())
-    module, _, class_name = entry.partition(":")
-    codec: Codec = getattr(import_module(module), class_name)()
-    return codec
+    return _CODECS.get(name.strip().lower()) or NumcodecsCodec(name.strip())

@@ -1,66 +1,67 @@
-"""What every codec does, and what decoding guards against."""
+"""The interface of codecs, and the one loop that decodes streams within bounded memory."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal, Protocol
 
-from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy._buffers import Buffer, MiB, regroup
 from cottoncandy.exceptions import IntegrityError
 
-__all__ = ["BLOCK_BYTES", "Codec", "Filler"]
+__all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "OutputBuffer", "StreamCodec"]
 
-#: How much plain data one step of an encoder takes, in bytes.
+#: Names of the codecs that need no optional package, as stored in metadata.
+BUILT_IN = ("gzip", "Zlib", "BZ2", "Zstd", "LZ4", "LZMA")
+
+#: Plain bytes that one step of an encoder takes.
 BLOCK_BYTES = MiB
+
+# Decoders copy the input that they have not used yet, so a piece is small.
+_INPUT_BYTES = 128 * 1024
+_OUTPUT_BYTES = MiB
 
 
 class Codec(ABC):
-    """A lossless compression of byte streams. Codecs hold no state: one may serve many threads."""
+    """A lossless compression of byte streams. Codecs have no state and may be shared by threads."""
 
     #: As stored in the metadata of an object.
     name: str
 
-    #: No stream of this codec decodes to more than so many times its size; None: no such bound.
+    #: No stream decodes to more than this multiple of its size; None if the format has no bound.
     max_ratio: ClassVar[int | None] = None
 
-    #: Whether readers of version 0.4.0 honour Fortran order with this codec.
+    #: Whether readers of version 0.4.0 honor Fortran order with this codec.
     keeps_order: ClassVar[bool] = False
 
-    def encode(self, data: memoryview, *, threads: int = 1) -> Iterator[Buffer]:
-        """Yield the encoded stream of ``data`` (flat, bytes), a few blocks ahead of the reader.
+    @abstractmethod
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        """Yield the encoded stream of ``blocks``, reading them as the stream is consumed.
 
         Parameters
         ----------
-        data : memoryview
-            Flat view of bytes.
+        blocks : iterable of buffer
+            Of any lengths.
+        size : int
+            Their total size in bytes.
         threads : int, default 1
-            How many threads may compress; codecs that cannot share the work use one.
+            Number of threads that may compress. Most codecs use one.
 
         Raises
         ------
         InvalidArgumentError
-            If the codec's format cannot hold so many bytes.
+            If the format cannot contain that many bytes.
         """
-        return self.encode_blocks(_slices(data), len(data), threads=threads)
-
-    @abstractmethod
-    def encode_blocks(
-        self, blocks: Iterable[Buffer], size: int, *, threads: int = 1
-    ) -> Iterator[Buffer]:
-        """Yield the encoded stream of ``blocks``, which are ``size`` bytes altogether."""
 
     @abstractmethod
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         """Fill ``out`` (writable, flat, bytes) exactly with the decoded stream.
 
-        Memory: ``out``, one chunk and one window, whatever the stream claims.
-
         Raises
         ------
         IntegrityError
-            If the stream is corrupt, ends early, goes on behind its end, or decodes to fewer or
-            more bytes than ``out`` has.
+            If the stream is corrupt, is truncated, has trailing bytes, or decodes to fewer or more
+            bytes than ``out`` has.
         """
 
     @abstractmethod
@@ -68,7 +69,7 @@ class Codec(ABC):
         """Return an upper bound of the encoded size of ``size`` bytes."""
 
     def check_input(self, size: int) -> None:  # noqa: B027 - most formats have no limit
-        """Refuse, before anything is encoded, more bytes than the format can hold.
+        """Reject more bytes than the format can contain, before anything is encoded.
 
         Raises
         ------
@@ -76,7 +77,7 @@ class Codec(ABC):
         """
 
     def check_sizes(self, body_bytes: int, array_bytes: int) -> None:
-        """Refuse a claim that cannot be true, before memory is asked for.
+        """Reject sizes that contradict each other, before memory is allocated.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class Codec(ABC):
             If no stream of ``body_bytes`` decodes to ``array_bytes``.
         """
         if body_bytes == 0:
-            raise IntegrityError(f"the body is empty, and a {self.name} stream never is")
+            raise IntegrityError(f"the body is empty, which is not a {self.name} stream")
         if self.max_ratio is not None and array_bytes > body_bytes * self.max_ratio:
             raise IntegrityError(
                 f"{body_bytes} bytes of {self.name} cannot decode to {array_bytes} bytes: "
@@ -95,8 +96,79 @@ class Codec(ABC):
         return f"<codec {self.name}>"
 
 
-class Filler:
-    """Copies decoded blocks into place and counts."""
+class Decoder(Protocol):
+    """The protocol that the decompressors of bz2, lzma, zstd (PEP 784) and ISA-L share."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the stream was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether all output for the input so far was returned."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """The input after the end of the stream."""
+
+    def decompress(self, data: Buffer, max_length: int) -> bytes:
+        """Return at most ``max_length`` bytes; unused input is kept for the next call."""
+
+
+class StreamCodec(Codec):
+    """A codec whose library decodes piece by piece.
+
+    Notes
+    -----
+    Memory for decoding: one piece of input, one of output, and the library's window.
+    """
+
+    #: What may follow a stream: further streams, zeros, or nothing.
+    trailing: ClassVar[Literal["streams", "zeros", "nothing"]] = "nothing"
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """Return a decoder at the start of a stream."""
+
+    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
+        output = OutputBuffer(out, self.name)
+        decoder = self.decoder()
+        # Regrouped, because ISA-L misreads a gzip header with optional fields that is split
+        # between two inputs (seen with python-isal 1.9.1).
+        for piece in regroup(chunks, _INPUT_BYTES):
+            data: Buffer = piece
+            while len(data):
+                if decoder.eof:
+                    if self.trailing != "streams":
+                        self._check_tail(data)
+                        break
+                    decoder = self.decoder()
+                self._decode(decoder, data, output)
+                data = decoder.unused_data if decoder.eof else b""
+        output.finish(ended=decoder.eof)
+
+    def _decode(self, decoder: Decoder, data: Buffer, output: OutputBuffer) -> None:
+        """Decode one piece; one byte more than fits is requested, to detect an overflow."""
+        try:
+            while True:
+                output.add(decoder.decompress(data, min(_OUTPUT_BYTES, output.remaining_bytes + 1)))
+                if decoder.eof or decoder.needs_input:
+                    return
+                data = b""
+        except (IntegrityError, MemoryError):
+            raise
+        except Exception as exc:  # each library has error types of its own
+            raise IntegrityError(
+                f"the {self.name} stream is corrupt after {output.position} decoded bytes: {exc}"
+            ) from exc
+
+    def _check_tail(self, tail: Buffer) -> None:
+        if self.trailing == "nothing" or bytes(tail).strip(b"\0"):
+            raise IntegrityError(f"bytes follow the end of the {self.name} stream")
+
+
+class OutputBuffer:
+    """A target of known size, filled from the start."""
 
     __slots__ = ("codec_name", "out", "position")
 
@@ -106,46 +178,30 @@ class Filler:
         self.codec_name = codec_name
 
     @property
-    def missing(self) -> int:
-        """How many bytes are not there yet."""
+    def remaining_bytes(self) -> int:
+        """Number of bytes that are not filled yet."""
         return len(self.out) - self.position
 
     def add(self, block: Buffer) -> None:
-        """Append a block; more than fits is an error."""
+        """Append a block; raise if it does not fit."""
         size = len(block)
-        if size > self.missing:
-            raise self.overflow()
+        if size > self.remaining_bytes:
+            raise IntegrityError(
+                f"the {self.codec_name} stream decodes to more than the {len(self.out)} bytes that "
+                f"its metadata promises: the body or the metadata is not what was stored"
+            )
         self.out[self.position : self.position + size] = block
         self.position += size
 
-    def overflow(self) -> IntegrityError:
-        """Return the error for a stream that goes on after ``out`` is full."""
-        return IntegrityError(
-            f"the {self.codec_name} stream decodes to more than the {len(self.out)} bytes that "
-            f"its metadata promises: the body or the metadata is not what was stored"
-        )
-
     def finish(self, *, ended: bool) -> None:
-        """Check that the stream had its end and ``out`` is full."""
+        """Check that the stream had its end and that ``out`` is full."""
         if not ended:
             raise IntegrityError(
                 f"the {self.codec_name} stream is truncated: it stops after {self.position} of "
                 f"{len(self.out)} decoded bytes"
             )
-        if self.missing:
+        if self.remaining_bytes:
             raise IntegrityError(
                 f"the {self.codec_name} stream decodes to {self.position} bytes, and "
                 f"{len(self.out)} were expected"
             )
-
-
-def _slices(data: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(data), BLOCK_BYTES):
-        yield data[start : start + BLOCK_BYTES]
-
-
-def pieces(chunk: Buffer, size: int) -> Iterator[memoryview]:
-    """Yield a chunk in pieces of at most ``size`` bytes, without copying."""
-    view = bytes_view(chunk)
-    for start in range(0, len(view), size):
-        yield view[start : start + size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import struct
 import zlib
 
@@ -12,7 +13,7 @@ import zstandard
 
 from cottoncandy.formats.codecs import get_codec
 
-CODECS = ["gzip", "Zlib", "BZ2", "Zstd", "LZ4"]
+CODECS = ["gzip", "Zlib", "BZ2", "Zstd", "LZ4", "LZMA"]
 
 
 def encode(name: str, data: bytes) -> bytes:
@@ -25,6 +26,8 @@ def encode(name: str, data: bytes) -> bytes:
         return bz2.compress(data)
     if name == "Zstd":
         return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+    if name == "LZMA":
+        return lzma.compress(data)
     assert name == "LZ4"
     return struct.pack("<I", len(data)) + lz4.block.compress(data, store_size=False)
 
@@ -39,6 +42,8 @@ def decode(name: str, body: bytes) -> bytes:
         return bz2.decompress(body)
     if name == "Zstd":
         return zstandard.ZstdDecompressor().decompress(body)
+    if name == "LZMA":
+        return lzma.decompress(body)
     assert name == "LZ4"
     return lz4.block.decompress(body[4:], uncompressed_size=struct.unpack("<I", body[:4])[0])
 
@@ -49,6 +54,11 @@ def decode_ours(name: str, chunks, size: int) -> bytes:
     get_codec(name).decode_into(chunks, memoryview(target)[8 : 8 + size])
     assert target[:8] == target[-8:] == b"\xa5" * 8
     return bytes(target[8 : 8 + size])
+
+
+def encode_ours(name: str, data: bytes, threads: int = 1) -> bytes:
+    """Encode with the code under test."""
+    return b"".join(get_codec(name).encode([memoryview(data)], len(data), threads=threads))
 
 
 def cut(body: bytes, size: int):

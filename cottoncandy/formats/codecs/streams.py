@@ -1,0 +1,117 @@
+"""bz2, xz and Zstandard, by the standard library (and its backport)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cottoncandy._buffers import Buffer, MiB, regroup
+from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
+
+__all__ = ["Bz2Codec", "LzmaCodec", "ZstdCodec"]
+
+# As on zstd's command line. A stream that needs more to be decoded is rejected.
+_MAX_WINDOW_BYTES = 128 * MiB
+
+# Measured on five kinds of scientific data: 160-420 MB/s a core; level 3, the library's default,
+# takes 1.3 to 5 times as long for bodies that are 0 to 4 % smaller.
+_ZSTD_LEVEL = 1
+
+
+class Bz2Codec(StreamCodec):
+    """One bz2 stream at level 9; several streams are read as one, as bzip2 does."""
+
+    name = "BZ2"
+    max_ratio = 2**22  # a block of up to 46.6 MB (900 kB of runs, 259 for 5) from over 20 bytes
+    trailing = "streams"
+
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        from bz2 import BZ2Compressor
+
+        return _encoded(BZ2Compressor(), blocks)
+
+    def decoder(self) -> Decoder:
+        from bz2 import BZ2Decompressor
+
+        return BZ2Decompressor()
+
+    def max_encoded_bytes(self, size: int) -> int:
+        return size + size // 64 + 4096  # bzip2's manual says 1 % and 600 bytes
+
+
+class LzmaCodec(StreamCodec):
+    """One xz stream at preset 6, as numcodecs writes it; several streams are read as one."""
+
+    name = "LZMA"
+    max_ratio = 2**18  # a chunk of 2 MiB from over ten bytes
+    trailing = "streams"
+
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        from lzma import LZMACompressor
+
+        return _encoded(LZMACompressor(), blocks)
+
+    def decoder(self) -> Decoder:
+        from lzma import FORMAT_XZ, LZMADecompressor
+
+        return LZMADecompressor(FORMAT_XZ, memlimit=_MAX_WINDOW_BYTES)
+
+    def max_encoded_bytes(self, size: int) -> int:
+        return size + size // 256 + 64 * 1024  # LZMA2 stores what it cannot compress
+
+
+class ZstdCodec(StreamCodec):
+    """One zstd frame with its content size [1]_; several frames are read as one stream.
+
+    References
+    ----------
+    .. [1] RFC 8878, https://www.rfc-editor.org/rfc/rfc8878
+    """
+
+    name = "Zstd"
+    max_ratio = 32 * 1024  # a block of 128 KiB from four bytes
+    trailing = "streams"
+
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        zstd = _zstd()
+        workers = threads if threads > 1 and size > 4 * MiB else 0
+        option = zstd.CompressionParameter
+        encoder = zstd.ZstdCompressor(
+            options={
+                option.compression_level: _ZSTD_LEVEL,
+                option.checksum_flag: 1,
+                # Some builds of the library have no threads.
+                option.nb_workers: min(workers, option.nb_workers.bounds()[1]),
+            }
+        )
+        encoder.set_pledged_input_size(size)
+        return _encoded(encoder, blocks)
+
+    def decoder(self) -> Decoder:
+        zstd = _zstd()
+        window_log = _MAX_WINDOW_BYTES.bit_length() - 1
+        decoder: Decoder = zstd.ZstdDecompressor(
+            options={zstd.DecompressionParameter.window_log_max: window_log}
+        )
+        return decoder
+
+    def max_encoded_bytes(self, size: int) -> int:
+        return size + size // 256 + 64 * 1024  # ZSTD_COMPRESSBOUND, and room for small blocks
+
+
+def _encoded(encoder: Any, blocks: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield what an encoder of any of these libraries makes of the blocks."""
+    for block in regroup(blocks, BLOCK_BYTES):
+        if encoded := encoder.compress(block):
+            yield encoded
+    yield encoder.flush()
+
+
+def _zstd() -> Any:
+    """Return the zstd module of PEP 784."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
