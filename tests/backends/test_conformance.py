@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 
 import pytest
@@ -9,9 +10,8 @@ import pytest
 from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.memory import MemoryBackend
-from cottoncandy.exceptions import ObjectNotFoundError, StoreError
 from tests.backends.conformance import BackendConformance
-from tests.backends.wrappers import CountingBackend, FailingBackend
+from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed
 from tests.rigs import MemoryRig
 
 
@@ -45,7 +45,7 @@ class TestCounting(BackendConformance):
         return CountingBackend(backend)
 
 
-class TestFailing(BackendConformance):
+class TestFaulty(BackendConformance):
     """One that is not told to fail."""
 
     rig_name = "local"
@@ -53,7 +53,7 @@ class TestFailing(BackendConformance):
     histories = 3
 
     def wrap(self, backend: Backend) -> Backend:
-        return FailingBackend(backend)
+        return FaultyBackend(backend)
 
 
 def test_nobody_overrides_an_inherited_test() -> None:
@@ -99,17 +99,42 @@ class TestWrappers:
             counting.exists("name")
         assert pickle.loads(pickle.dumps(counting)).verbs == {"exists": 1}
 
-    def test_fails_at_the_nth_call(self, backend: Backend) -> None:
-        failing = FailingBackend(backend, {"put": 2})
-        failing.put("one", Body.of(b"1"))
-        with pytest.raises(StoreError, match="put number 2"):
-            failing.put("two", Body.of(b"2"))
-        failing.put("three", Body.of(b"3"))
-        assert [entry.key for entry in failing.scan()] == ["one", "three"]
+    @pytest.mark.parametrize("kind", FAULTS)
+    def test_upload_that_breaks_is_old_or_new(self, backend: Backend, kind: str) -> None:
+        faulty = FaultyBackend(backend)
+        faulty.put("name", Body.of(b"old"))
+        faulty.fail(kind, 2)
+        assert faulty.exists("name")
+        when, error = FAULTS[kind]
+        expected = pytest.raises(error) if when != "slow" else contextlib.nullcontext()
+        with expected:  # type: ignore[attr-defined]
+            faulty.put("name", Body.of(iter([b"1", b"2"])))
+        assert faulty.fired == (when != "slow")
+        with backend.get("name") as reader:
+            assert reader.read() == (b"12" if when in ("after", "slow") else b"old")
 
-    def test_fails_in_the_middle_of_a_body(self, backend: Backend) -> None:
-        failing = FailingBackend(backend, {"sent": 2}, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
-            failing.put("name", Body.of(iter([b"1", b"2", b"3"])))
-        with pytest.raises(ObjectNotFoundError):
-            failing.get("name")
+    @pytest.mark.parametrize("kind", ["reset", "lost"])
+    def test_reading_and_listing_break(self, backend: Backend, kind: str) -> None:
+        faulty = FaultyBackend(backend)
+        for key in ("a", "b"):
+            faulty.put(key, Body.of(b"body"))
+        for verb in (faulty.scan, lambda: faulty.delete(["a", "b"])):
+            faulty.fail(kind)
+            found = []
+            with pytest.raises(FAULTS[kind][1]):
+                found.extend(verb())
+            faulty.fail(None)
+        assert [entry.key for entry in faulty.scan()] == ([] if kind == "lost" else ["b"])
+        faulty.put("a", Body.of(b"body"))
+        faulty.fail(kind, 2)
+        with faulty.get("a") as reader, pytest.raises(FAULTS[kind][1]):
+            reader.read()
+
+    def test_killed_backend_does_nothing_more(self, backend: Backend) -> None:
+        faulty = FaultyBackend(backend)
+        faulty.fail("killed before")
+        for _ in range(2):
+            with pytest.raises(Killed):
+                faulty.put("name", Body.of(b"1"))
+        assert pickle.loads(pickle.dumps(faulty)).fired
+        assert not backend.exists("name")

@@ -1,12 +1,13 @@
-"""Backends that count, delay nothing, and break: each wraps any other and keeps its contract."""
+"""Backends that count or break requests: each wraps any other and keeps its contract."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self, TypeVar
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
@@ -21,18 +22,25 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutResult,
 )
-from cottoncandy.exceptions import StoreError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
 
-__all__ = ["CountingBackend", "FailingBackend", "WrappedBackend"]
+__all__ = ["FAULTS", "CountingBackend", "FaultyBackend", "Killed", "WrappedBackend"]
+
+T = TypeVar("T")
 
 
 class WrappedBackend(Backend):
-    """Passes every verb on to another backend; subclasses come in between.
+    """Passes every verb on to another backend; subclasses add to it.
 
-    ``_called(verb, *keys)`` runs before each verb, ``_sent`` and ``_received`` see every piece of
-    a body. Verbs are ``get head put scan delete copy move`` (and ``exists``), the five of buckets,
-    ``read`` for each call that reads from an open object, and ``page`` is not counted: what a
-    verb does inside is the wrapped backend's affair.
+    Each verb runs inside of ``_call(verb, *keys)``. ``_sent``, ``_received`` and ``_listed`` are
+    called for every piece of a body and every item of a result. Verbs are ``get head put scan
+    delete copy move`` and ``exists``, the five of buckets, and ``read`` for each call that reads
+    from an open object.
     """
 
     name = "wrapped"  # type: ignore[misc]  # an instance takes that of the wrapped one
@@ -46,16 +54,21 @@ class WrappedBackend(Backend):
     def connect(cls, arguments: ConnectionArguments) -> Self:
         raise NotImplementedError("wrap a backend that is connected")
 
-    # -- what subclasses come in with ------------------------------------------------------------
+    # -- what subclasses override ----------------------------------------------------------------
 
-    def _called(self, verb: str, *keys: str) -> None:
-        """A verb begins."""
+    @contextmanager
+    def _call(self, verb: str, *keys: str) -> Iterator[None]:
+        """Run a verb: the block sends its requests."""
+        yield
 
     def _sent(self, block: Buffer) -> None:
-        """A piece of a body goes to the store."""
+        """Note a piece of a body that goes to the store."""
 
     def _received(self, size: int) -> None:
-        """So many bytes of a body came from the store."""
+        """Note some bytes of a body that came from the store."""
+
+    def _listed(self) -> None:
+        """Note an item of a listing, or a key that was deleted."""
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -81,17 +94,21 @@ class WrappedBackend(Backend):
         threads: int = 4,
         prefetch: bool = True,
     ) -> ObjectReader:
-        self._called("get", key)
-        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
-        return _WrappedReader(self, reader)
+        with ExitStack() as opened:
+            with self._call("get", key):
+                reader = opened.enter_context(
+                    self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
+                )
+            opened.pop_all()
+            return _WrappedReader(self, reader)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        self._called("head", key)
-        return self.inner.head(key, bucket=bucket)
+        with self._call("head", key):
+            return self.inner.head(key, bucket=bucket)
 
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        self._called("exists", key)
-        return self.inner.exists(key, bucket=bucket)
+        with self._call("exists", key):
+            return self.inner.exists(key, bucket=bucket)
 
     def put(
         self,
@@ -105,17 +122,17 @@ class WrappedBackend(Backend):
         threads: int = 4,
         overwrite: bool = True,
     ) -> PutResult:
-        self._called("put", key)
-        return self.inner.put(
-            key,
-            self._watched(body),
-            bucket=bucket,
-            metadata=metadata,
-            acl=acl,
-            content_type=content_type,
-            threads=threads,
-            overwrite=overwrite,
-        )
+        with self._call("put", key):
+            return self.inner.put(
+                key,
+                self._watched(body),
+                bucket=bucket,
+                metadata=metadata,
+                acl=acl,
+                content_type=content_type,
+                threads=threads,
+                overwrite=overwrite,
+            )
 
     def scan(
         self,
@@ -126,13 +143,16 @@ class WrappedBackend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        self._called("scan", prefix)
-        return self.inner.scan(
+        return self._items(
+            lambda: self.inner.scan(
+                prefix,
+                bucket=bucket,
+                delimiter=delimiter,
+                start_after=start_after,
+                page_size=page_size,
+            ),
+            "scan",
             prefix,
-            bucket=bucket,
-            delimiter=delimiter,
-            start_after=start_after,
-            page_size=page_size,
         )
 
     def delete(
@@ -144,36 +164,41 @@ class WrappedBackend(Backend):
         permanently: bool = True,
     ) -> Iterator[Deletion]:
         taken = list(keys)
-        self._called("delete", *taken)
-        return self.inner.delete(taken, bucket=bucket, threads=threads, permanently=permanently)
+        return self._items(
+            lambda: self.inner.delete(
+                taken, bucket=bucket, threads=threads, permanently=permanently
+            ),
+            "delete",
+            *taken,
+        )
 
     def copy(self, source: str, dest: str, **options: Any) -> PutResult:
-        self._called("copy", source, dest)
-        return self.inner.copy(source, dest, **options)
+        with self._call("copy", source, dest):
+            return self.inner.copy(source, dest, **options)
 
     def move(self, source: str, dest: str, **options: Any) -> PutResult:
-        self._called("move", source, dest)
-        return self.inner.move(source, dest, **options)
+        with self._call("move", source, dest):
+            return self.inner.move(source, dest, **options)
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        self._called("list_buckets")
-        return self.inner.list_buckets()
+        with self._call("list_buckets"):
+            return self.inner.list_buckets()
 
     def has_bucket(self, bucket: str) -> bool:
-        self._called("has_bucket")
-        return self.inner.has_bucket(bucket)
+        with self._call("has_bucket"):
+            return self.inner.has_bucket(bucket)
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        self._called("create_bucket")
-        self.inner.create_bucket(bucket, acl=acl)
+        with self._call("create_bucket"):
+            self.inner.create_bucket(bucket, acl=acl)
 
     def delete_bucket(self, bucket: str) -> None:
-        self._called("delete_bucket")
-        self.inner.delete_bucket(bucket)
+        with self._call("delete_bucket"):
+            self.inner.delete_bucket(bucket)
 
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        self._called("owner", key)
-        return self.inner.owner(key, bucket=bucket)
+        with self._call("owner", key):
+            return self.inner.owner(key, bucket=bucket)
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         return self.inner.native_object(key, bucket=bucket)
@@ -186,6 +211,21 @@ class WrappedBackend(Backend):
         if name.startswith("__") or "inner" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def _items(self, verb: Callable[[], Iterator[T]], *call: str) -> Iterator[T]:
+        """Begin a verb at once, and go through what it yields."""
+        with ExitStack() as entered:
+            entered.enter_context(self._call(*call))
+            found = verb()
+            calling = entered.pop_all()
+
+        def items() -> Iterator[T]:
+            with calling:
+                for item in found:
+                    yield item
+                    self._listed()
+
+        return items()
 
     def _watched(self, body: Body) -> Body:
         """Return the same body, which tells of every piece that is taken."""
@@ -205,21 +245,21 @@ class _WrappedReader(ObjectReader):
         self.info = inner.info
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        self._backend._called("read", self.info.key)
-        for chunk in self._inner.chunks(start, stop):
-            self._backend._received(len(bytes_view(chunk)))
-            yield chunk
+        with self._backend._call("read", self.info.key):
+            for chunk in self._inner.chunks(start, stop):
+                self._backend._received(len(bytes_view(chunk)))
+                yield chunk
 
     def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        self._backend._called("read", self.info.key)
-        self._inner.read_into(out, start, arrived=arrived)
-        self._backend._received(len(out))
+        with self._backend._call("read", self.info.key):
+            self._inner.read_into(out, start, arrived=arrived)
+            self._backend._received(len(out))
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        self._backend._called("read", self.info.key)
-        data = self._inner.read(start, stop)
-        self._backend._received(len(data))
-        return data
+        with self._backend._call("read", self.info.key):
+            data = self._inner.read(start, stop)
+            self._backend._received(len(data))
+            return data
 
     def close(self) -> None:
         self._inner.close()
@@ -264,10 +304,12 @@ class CountingBackend(WrappedBackend):
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
-    def _called(self, verb: str, *keys: str) -> None:
+    @contextmanager
+    def _call(self, verb: str, *keys: str) -> Iterator[None]:
         with self._lock:
             self.verbs[verb] += 1
             self.calls.append((verb, *keys))
+        yield
 
     def _sent(self, block: Buffer) -> None:
         with self._lock:
@@ -278,43 +320,75 @@ class CountingBackend(WrappedBackend):
             self.bytes_received += size
 
 
-class FailingBackend(WrappedBackend):
-    """Raises at the n-th call of a verb, or in the middle of a body.
+class Killed(BaseException):
+    """The process is gone at this point."""
 
-    Parameters
-    ----------
-    fail_at : mapping of str to int, optional
-        Verb -> which of its calls fails, from 1. ``"sent"`` and ``"received"`` count pieces of
-        bodies instead, so ``{"sent": 2}`` breaks an upload behind its first piece.
-    error : callable, optional
-        Makes the error.
+
+#: What can go wrong with a request -> when it does, and the error. An upload that breaks off in the
+#: middle has sent a piece of its body, a listing has returned an entry.
+FAULTS: dict[str, tuple[str, Callable[[str], BaseException]]] = {
+    "refused": ("before", StoreUnreachableError),
+    "busy": ("before", StoreError),  # 503, more often than requests are repeated
+    "reset": ("middle", StoreUnreachableError),
+    "cut": ("middle", IntegrityError),
+    "lost": ("after", StoreTimeoutError),  # done, but the answer never arrived
+    "killed before": ("before", Killed),
+    "killed": ("middle", Killed),
+    "killed after": ("after", Killed),
+    "slow": ("slow", StoreError),
+}
+
+
+class FaultyBackend(WrappedBackend):
+    """Breaks one request, as :data:`FAULTS` says; all others pass.
+
+    Examples
+    --------
+    >>> faulty = FaultyBackend(MemoryBackend("bucket"))
+    >>> faulty.fail("lost", 2)  # the second request from now
     """
 
-    def __init__(
-        self,
-        inner: Backend,
-        fail_at: Mapping[str, int] | None = None,
-        error: Callable[[], BaseException] | None = None,
-    ) -> None:
+    def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
-        self.fail_at = dict(fail_at or {})
-        self.error = error
-        self.seen: Counter[str] = Counter()
+        self.fail(None)
 
-    def _called(self, verb: str, *keys: str) -> None:
-        self._count(verb)
+    def fail(self, kind: str | None, at: int = 1) -> None:
+        """Break the ``at``-th request from now; None breaks none."""
+        self.kind = kind
+        self.left = at
+        #: Whether it happened.
+        self.fired = False
+        self._pending = False
+
+    @contextmanager
+    def _call(self, verb: str, *keys: str) -> Iterator[None]:
+        self.left -= 1
+        when, error = FAULTS[self.kind] if self.kind else ("", None)
+        if self.fired and error is Killed:
+            raise Killed  # a process that is gone cleans nothing up
+        mine = self.left == 0
+        if mine and when == "before":
+            self._break()
+        if mine and when == "slow":
+            time.sleep(0.002)
+        self._pending = mine and when == "middle"
+        yield
+        if mine and when in ("middle", "after"):
+            self._break()
+
+    def _break(self) -> None:
+        self.fired = True
+        self._pending = False
+        raise FAULTS[self.kind or ""][1](f"made to fail: {self.kind}")
 
     def _sent(self, block: Buffer) -> None:
-        self._count("sent")
+        if self._pending:
+            self._break()
 
     def _received(self, size: int) -> None:
-        self._count("received")
+        if self._pending:
+            self._break()
 
-    def _count(self, event: str) -> None:
-        self.seen[event] += 1
-        if self.seen[event] == self.fail_at.get(event):
-            raise (
-                StoreError(f"made to fail at {event} number {self.fail_at[event]}")
-                if (self.error is None)
-                else self.error()
-            )
+    def _listed(self) -> None:
+        if self._pending:
+            self._break()
