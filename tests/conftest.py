@@ -30,13 +30,16 @@ from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
-from tests.thinning import mark_slow
 
 if TYPE_CHECKING:
     from tests.servers.drive import DriveServer
 
 _CEPH = pytest.StashKey["_Starting"]()
+_RSA_KEY = Path(__file__).parent / "vectors" / "fake_rsa.pem"
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
+
+#: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
+_SERVERS = {"moto", "ceph", "gdrive", "python_040"}
 
 _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
 _PRIVATE_NAMES = (
@@ -53,18 +56,32 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     _isolate(patch, home)
     config.add_cleanup(patch.undo)
+    if "slow" not in config.option.markexpr:
+        asked = f"({config.option.markexpr}) and " if config.option.markexpr else ""
+        config.option.markexpr = f"{asked}not slow"
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that need the slowest server last, so that quick failures come first."""
-    mark_slow(items)
+    """Mark the tests that need a server; run those that need the slowest one last."""
+    for item in items:
+        if _servers(item):
+            item.add_marker(pytest.mark.server)
     items.sort(key=_wants_ceph)
 
 
+def _servers(item: pytest.Item) -> set[str]:
+    """Return the servers that a test asks for: as a fixture, or by the name of a store."""
+    named = set(getattr(item, "fixturenames", ()))
+    named.add(getattr(getattr(item, "cls", None), "rig_name", ""))
+    if callspec := getattr(item, "callspec", None):
+        named.update(value for value in callspec.params.values() if isinstance(value, str))
+    return {name for name in named if name in _SERVERS or name.endswith("server")}
+
+
 def _wants_ceph(item: pytest.Item) -> bool:
-    return "[ceph" in item.name or "ceph" in getattr(item, "fixturenames", ())
+    return not _servers(item).isdisjoint({"ceph", "ceph_server"})
 
 
 class _Starting:
@@ -246,53 +263,35 @@ def tls_proxy(
     return make_proxy(moto, authority.context())
 
 
-@pytest.fixture(params=list(RIGS))
+@pytest.fixture(params=["memory"])
 def store(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """Each store in turn, with a fresh bucket; see :mod:`tests.rigs`.
+    """A store with a fresh bucket, in memory unless the test names others; see :mod:`tests.rigs`.
 
-    To run over some only: ``@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)``.
+    Where the promise depends on the store: ``@on_every_store``, or
+    ``@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)``.
     """
     rig = RIGS[request.param](request)
     yield rig
     rig.close()
 
 
-@pytest.fixture(scope="session")
-def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private key in PEM, made once."""
-    from cottoncandy.encryption import generate_key_pair
-
-    path = tmp_path_factory.mktemp("keys") / "private.pem"
-    generate_key_pair(path, bits=2048)
-    return path
-
-
-@pytest.fixture(params=["plain", "AES", "RSA"])
+@pytest.fixture(params=["plain"])
 def encryption(request: pytest.FixtureRequest) -> str:
-    """How the interface keeps bodies."""
+    """How the interface keeps bodies: "plain" unless the test names "AES" or "RSA"."""
     return request.param
 
 
 @pytest.fixture
-def make_factory(request: pytest.FixtureRequest) -> Callable[[str], Callable[..., Any]]:
-    """Return what builds interfaces that keep bodies "plain", or by "AES" or "RSA"."""
+def factory(encryption: str) -> Callable[..., Any]:
+    """What builds interfaces of that kind."""
     import cottoncandy
 
-    def make(encryption: str) -> Callable[..., Any]:
-        if encryption == "plain":
-            return cottoncandy.get_interface
-        key = _AES_KEY if encryption == "AES" else request.getfixturevalue("rsa_key")
-        return functools.partial(
-            cottoncandy.get_encrypted_interface, encryption=encryption, encryptionKey=key
-        )
-
-    return make
-
-
-@pytest.fixture
-def factory(encryption: str, make_factory: Callable[[str], Any]) -> Any:
-    """What builds interfaces of that kind."""
-    return make_factory(encryption)
+    if encryption == "plain":
+        return cottoncandy.get_interface
+    key = _AES_KEY if encryption == "AES" else _RSA_KEY
+    return functools.partial(
+        cottoncandy.get_encrypted_interface, encryption=encryption, encryptionKey=key
+    )
 
 
 @pytest.fixture(scope="session")

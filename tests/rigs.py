@@ -26,7 +26,7 @@ from tests.servers import S3Server
 if TYPE_CHECKING:
     from cottoncandy.backends.base import Backend
 
-__all__ = ["RIGS", "LocalRig", "MemoryRig", "Rig", "S3Rig", "Stored"]
+__all__ = ["RIGS", "LocalRig", "MemoryRig", "Rig", "S3Rig", "Stored", "on_every_store"]
 
 _COUNTER = itertools.count()
 
@@ -316,3 +316,6 @@ RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
     "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
     "gdrive": _drive,
 }
+
+#: For the few tests above the backends whose promise depends on the store.
+on_every_store = pytest.mark.parametrize("store", list(RIGS), indirect=True)

@@ -14,6 +14,7 @@ import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +24,9 @@ from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from tests.environments import ORIGINAL_ENVIRONMENT
 from tests.rigs import RIGS
 from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from tests.servers.drive import DriveServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -315,13 +319,14 @@ def test_the_quickstart_runs_on_s3_and_leaves_nothing(
     moto.remove_bucket(bucket)
 
 
-def test_the_drive_example_runs_and_leaves_nothing(request: pytest.FixtureRequest) -> None:
-    server = request.getfixturevalue("drive_server")
+def test_the_drive_example_runs_and_leaves_nothing(
+    request: pytest.FixtureRequest, drive_server: DriveServer
+) -> None:
     rig = RIGS["gdrive"](request)
     command = [sys.executable, "-W", "error"]
     # The login's library on Python 3.12 and later.
     command += ["-W", "ignore:datetime.datetime.utc:DeprecationWarning"]
-    command += [str(ROOT / "examples" / "gdrive.py"), "--endpoint-url", server.url]
+    command += [str(ROOT / "examples" / "gdrive.py"), "--endpoint-url", drive_server.url]
     command += ["--secrets", str(rig.secrets), "--credentials", str(rig.credentials)]
     for bucket in ([], ["--bucket", rig.bucket]):
         result = subprocess.run(
@@ -339,7 +344,7 @@ def test_the_drive_example_runs_and_leaves_nothing(request: pytest.FixtureReques
         ]  # fmt: skip
         assert lines[-1] == "gdrive: ok"
         assert rig.raw_keys() == []
-        titles = [file.title for file in server.store.files.values() if not file.trashed]
+        titles = [file.title for file in drive_server.store.files.values() if not file.trashed]
         assert not [title for title in titles if title.startswith("cottoncandy-example")]
     rig.close()
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tests.backends.wrappers import CountingBackend
-from tests.browser.places import PLACES
-from tests.rigs import RIGS, MemoryRig, Rig
+from tests.rigs import MemoryRig, Rig
 
 
 @pytest.fixture
@@ -20,20 +19,9 @@ def memory() -> Iterator[MemoryRig]:
     rig.close()
 
 
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, str]]:
-    """A store, and how the interface keeps bodies there."""
-    store, encryption = request.param
-    rig = RIGS[store](request)
-    yield rig, encryption
-    rig.close()
-
-
 @pytest.fixture
-def cci(place: tuple[Rig, str], make_factory: Any) -> Any:
+def cci(store: Rig, factory: Any) -> Any:
     """An interface over a small project, and a backend that counts."""
-    store, encryption = place
-    factory = make_factory(encryption)
     cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
     for subject in ("sub01", "sub02"):
         for model in ("result_model01", "result_model02", "result_model03"):

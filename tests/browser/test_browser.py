@@ -27,7 +27,6 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
-from tests.browser.places import unencrypted
 from tests.rigs import MemoryRig, Rig
 
 GROUP = "sub01_awesome_analysis_DOT_grp"
@@ -319,7 +318,6 @@ def test_datasets(cci: Any) -> None:
             np.array(dataset, copy=False)
 
 
-@unencrypted
 def test_slices_fetch_what_they_need(cci: Any) -> None:
     dataset = cci.get_browser()[f"sweet_project/{'sub01_awesome_analysis.grp'}/result_model01"]
     counting = cci.backend_interface
@@ -384,27 +382,6 @@ def test_cloud2dataset(cci: Any) -> None:
     group.visit(names.append)
     assert names == ["fit", "fit/r2", "w"]
     assert group.visititems(lambda name, node: name if "r2" in name else None) == "fit/r2"
-
-
-def test_on_every_store(store: Rig, factory: Any) -> None:
-    cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
-    cci.upload_object("b/a.grp/x", b"xyz")
-    cci.upload_raw_array("b/c", np.arange(12.0).reshape(3, 4), compression=False)
-    browser = cci.get_browser()
-    assert browser.b.keys() == ["a.grp", "c"]
-    assert browser.b.a_DOT_grp.x.load() == b"xyz"
-    assert dir(browser.b) == ["a_DOT_grp", "c"]
-    np.testing.assert_array_equal(browser.b.c[1:, ::2], np.arange(12.0).reshape(3, 4)[1:, ::2])
-    assert "shape=(3,4)" in repr(browser.b.c).replace(" ", "")
-    assert browser.b.c.preview().data.startswith(b"\x89PNG")
-    called = browser.b.c()
-    if store.name == "gdrive":
-        assert called["title"] == "c"
-        called.auth.thread_local.http.close()  # pydrive2 leaves its connection open
-    else:
-        assert called.key == "b/c"
-    assert browser.b._glob() == ["b/a.grp/x", "b/c"]
-    assert "a.grp" in browser._repr_html_()
 
 
 def test_encrypted_arrays(memory: MemoryRig) -> None:

@@ -17,7 +17,6 @@ from cottoncandy.exceptions import (
     SelectionError,
 )
 from tests.backends.wrappers import CountingBackend
-from tests.browser.places import unencrypted
 from tests.rigs import MemoryRig
 
 ARRAY = np.arange(10 * 6 * 4, dtype=">i4").reshape(10, 6, 4)
@@ -81,7 +80,6 @@ def test_what_cannot_be_selected(node: Any) -> None:
             node[selection]
 
 
-@unencrypted
 def test_slices_fetch_what_they_need(cci: Any) -> None:
     wide = np.arange(40 * 40_000.0).reshape(40, 40_000)
     cci.upload_dask_array("wide", da.from_array(wide, chunks=(20, 20_000)), compression=False)

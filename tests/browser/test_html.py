@@ -20,7 +20,6 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from tests.backends.wrappers import CountingBackend, WrappedBackend
-from tests.browser.places import unencrypted
 from tests.rigs import MemoryRig
 
 _VOID = {"img", "br", "meta"}
@@ -175,7 +174,6 @@ def pixels(preview: Preview) -> np.ndarray:
     return rows[:, 1:].reshape(size[1], size[0], 4)
 
 
-@unencrypted
 def test_a_slice(cci: Any) -> None:
     image = np.zeros((5, 60, 40))
     image[2, :30] = 10.0
@@ -243,7 +241,6 @@ def test_courses(cci: Any, array: np.ndarray) -> None:
     assert bool(path) == bool(np.isfinite(array).any())
 
 
-@unencrypted
 def test_a_long_course_is_sampled(cci: Any) -> None:
     cci.upload_raw_array("long", np.arange(4_000_000.0), compression=False)
     dataset = cci.get_browser().long
@@ -254,7 +251,6 @@ def test_a_long_course_is_sampled(cci: Any) -> None:
     assert preview.caption.endswith("0 to 4e+06")
 
 
-@unencrypted
 def test_a_large_slice_is_sampled(cci: Any) -> None:
     image = np.zeros((2400, 24_000), "u1")
     image[:1200] = 100

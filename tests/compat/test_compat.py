@@ -145,7 +145,9 @@ def exchanges() -> Iterator[dict[str, Exchange | Exception]]:
 
 @pytest.fixture
 def exchange(
-    request: pytest.FixtureRequest, exchanges: dict[str, Exchange | Exception]
+    request: pytest.FixtureRequest,
+    exchanges: dict[str, Exchange | Exception],
+    python_040: Path,
 ) -> Exchange:
     """Both versions' objects on one store: more cases on the quick one than on the others.
 
@@ -153,12 +155,11 @@ def exchange(
     """
     store: str = request.param
     if store not in exchanges:
-        python: Path = request.getfixturevalue("python_040")
         factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
         rig = _RIGS[store](request)
         try:
             exchanges[store] = Exchange(
-                rig, python, factory.mktemp("compat"), _names_for(store), rig.name == "local"
+                rig, python_040, factory.mktemp("compat"), _names_for(store), rig.name == "local"
             )
         except Exception as error:
             rig.close()

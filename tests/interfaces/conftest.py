@@ -1,7 +1,7 @@
-"""The interface under test: every store, plain and encrypted.
+"""The interface under test, in memory and plain unless a test names other stores.
 
-Tests that take ``cci`` run unchanged over all of them: what an interface promises does not depend
-on where the bytes live, or how they are kept.
+What an interface promises does not depend on where the bytes live, or how they are kept:
+``test_smoke.py`` shows that every verb is wired on every store.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ from tests.rigs import Rig
 
 @pytest.fixture
 def cci(store: Rig, factory: Any) -> Any:
-    """An interface on a fresh bucket of each store, plain and encrypted."""
+    """An interface on a fresh bucket."""
     return factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())

@@ -13,7 +13,8 @@ from cottoncandy.exceptions import CottonCandyError, InvalidArgumentError, Metad
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig, Rig
+from tests.rigs import MemoryRig, Rig, S3Rig
+from tests.servers import S3Server
 
 Call = Callable[[Any, Any], Any]
 
@@ -120,10 +121,8 @@ def test_other_arguments(cci: Any) -> None:
 
 
 @pytest.fixture
-def s3(request: pytest.FixtureRequest) -> Any:
-    from tests.rigs import RIGS
-
-    rig = RIGS["moto"](request)
+def s3(moto: S3Server) -> Any:
+    rig = S3Rig(moto)
     yield rig
     rig.close()
 

@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from tests.rigs import on_every_store
 
 
 def new_name(store: Any) -> str:
@@ -26,6 +27,7 @@ def new_name(store: Any) -> str:
     return name
 
 
+@on_every_store
 def test_making_and_removing(store: Any) -> None:
     cci = store.interface()
     name = new_name(store)
@@ -49,6 +51,7 @@ def test_making_and_removing(store: Any) -> None:
         cci.download_object("object")
 
 
+@on_every_store
 def test_choosing(store: Any) -> None:
     cci = store.interface()
     other = store.fresh_bucket()
@@ -85,6 +88,7 @@ def test_without_a_bucket(store: Any) -> None:
     assert store.raw_get("object").body == b"body"
 
 
+@on_every_store
 def test_the_default_bucket(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COTTONCANDY_BASIC_DEFAULT_BUCKET", store.bucket)
     for nothing in (None, "", False):
@@ -177,6 +181,7 @@ def test_showing_buckets(store: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert store.bucket in capsys.readouterr().out
 
 
+@on_every_store
 def test_greeting(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     store.interface(verbose=True)
     lines = capsys.readouterr().out.splitlines()

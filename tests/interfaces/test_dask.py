@@ -95,7 +95,6 @@ def test_objects_are_refused(cci: Any) -> None:
     assert not cci.exists_object("array/pt0000")
 
 
-@pytest.mark.everywhere
 def test_two_arrays_are_two(cci: Any) -> None:
     first, second = np.zeros((4, 4)), np.ones((4, 4))
     cci.upload_dask_array("first", first, buffersize=64)
@@ -201,6 +200,7 @@ def test_a_failed_upload_leaves_no_array(cci: Any, monkeypatch: pytest.MonkeyPat
         cci.download_dask_array("array")
 
 
+@pytest.mark.parametrize("store", ["memory", "moto"], indirect=True)
 def test_the_graph_is_small_and_pickles(store: Any) -> None:
     cci = store.interface()
     cci.upload_dask_array("array", da.zeros(40, chunks=1, dtype="u1"), compression=False)

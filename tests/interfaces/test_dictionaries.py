@@ -23,7 +23,6 @@ NESTED = {
 }
 
 
-@pytest.mark.everywhere
 def test_nested_dictionaries(cci: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cci.dict2cloud("models/one", NESTED)
     assert capsys.readouterr().out == 'uploaded arrays in "models/one"\n'
@@ -132,6 +131,7 @@ def test_one_object_is_no_dictionary(cci: Any) -> None:
         cci.cloud2dict("d")
 
 
+@pytest.mark.parametrize("store", ["memory", "local"], indirect=True)
 def test_an_object_that_is_also_a_branch(store: Any, caplog: pytest.LogCaptureFixture) -> None:
     cci = store.interface()
     if not cci.backend_interface.capabilities.object_and_prefix:

@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces._comparing import same_bytes
 from cottoncandy.interfaces._directories import _is_file_name
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig
+from tests.rigs import MemoryRig, on_every_store
 
 FILES = {
     "image.dat": b"\x00\x01" * 1000,
@@ -184,6 +184,8 @@ def test_names_that_are_no_text(memory: MemoryRig, tmp_path: Path) -> None:
 # -- going on where it was -----------------------------------------------------------------------
 
 
+@on_every_store
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 def test_uploading_skips_what_is_there(cci: Any, tree: Path) -> None:
     cci.upload_from_directory(tree, "t", recursive=True)
     (tree / "image.dat").write_bytes(FILES["image.dat"][:-1] + b"!")
@@ -196,6 +198,8 @@ def test_uploading_skips_what_is_there(cci: Any, tree: Path) -> None:
     assert cci.download_object("t/image.dat") == FILES["image.dat"][:-1] + b"!"
 
 
+@on_every_store
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 def test_downloading_skips_what_is_there(cci: Any, tree: Path, tmp_path: Path) -> None:
     cci.upload_from_directory(tree, "t", recursive=True)
     target = tmp_path / "down"

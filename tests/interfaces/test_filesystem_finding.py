@@ -52,7 +52,6 @@ def odd() -> Any:
     rig.close()
 
 
-@pytest.mark.everywhere
 @pytest.mark.parametrize(
     "pattern",
     ["*", "a/*", "a/*/c*", "a*", "*image", "a/sub0[12]/d", "a/sub0[!1]/*", "b/x?y", "b/?", "zz*"],
@@ -124,7 +123,6 @@ def test_lsdir(fs: Any) -> None:
         fs.lsdir("a/s*")
 
 
-@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

@@ -62,7 +62,7 @@ def test_nothing(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> Non
     assert store.raw_keys() == sorted(KEYS)
 
 
-@pytest.mark.everywhere
+@pytest.mark.parametrize("store", ["memory", "local", "gdrive"], indirect=True)
 @pytest.mark.parametrize("name", ["", "/"])
 def test_the_whole_bucket(
     fs: Any, store: Rig, name: str, capsys: pytest.CaptureFixture[str]

@@ -49,7 +49,6 @@ def test_layouts(store: Any, layout: str, compression: Any) -> None:
     assert shape == ",".join(map(str, array.shape))
 
 
-@pytest.mark.everywhere
 def test_bfloat16(cci: Any) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     array = np.arange(6).astype(ml_dtypes.bfloat16)
@@ -184,7 +183,6 @@ def test_unknown_options_are_refused(cci: Any) -> None:
         cci.download_raw_array("array", selction=np.s_[1])
 
 
-@pytest.mark.everywhere
 def test_npy(cci: Any) -> None:
     for array in (LAYOUTS["C"], LAYOUTS["F"], LAYOUTS["structured"], LAYOUTS["0-d"]):
         cci.upload_npy_array("array.npy", array, subject="s01")
