@@ -10,22 +10,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote_plus
-from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, ObjectInfo
+from cottoncandy.backends.base import ConnectionArguments, ObjectInfo
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._credentials import KeyPair
 from cottoncandy.backends.s3._keys import MAX_METADATA_BYTES, check_metadata, obstore_accepts_key
-from cottoncandy.backends.s3._listing import parse_entries
 from cottoncandy.backends.s3._options import S3Options
-from cottoncandy.exceptions import InvalidNameError, MetadataError, StoreError
+from cottoncandy.exceptions import InvalidNameError, MetadataError
 from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
@@ -260,82 +257,6 @@ def test_metadata_that_others_made(moto: S3Server, moto_bucket: str) -> None:
         reader = backend.get("k", prefetch=prefetch)
         assert reader.metadata["note"] == "grün 日本"
         assert reader.read() == data
-
-
-# -- listings ------------------------------------------------------------------------------------
-
-_KEY = st.text(min_size=1, max_size=12).filter(lambda key: "\0" not in key)
-
-
-def _encodable(key: str) -> bool:
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@given(st.lists(_KEY.filter(_encodable), max_size=5, unique=True), st.booleans(), st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_parser(keys: list[str], reordered: bool, spaced: bool) -> None:
-    """Any key, in the order of AWS or any other, with blanks between the elements or without."""
-    blank = "\n  " if spaced else ""
-    entries = []
-    for size, key in enumerate(keys):
-        parts = [
-            f"<Key>{quote_plus(key, safe='/')}</Key>",
-            "<LastModified>2026-01-02T03:04:05.678Z</LastModified>",
-            f"<ETag>&quot;{size}&quot;</ETag>",
-            f"<Size>{size}</Size>",
-            "<StorageClass>STANDARD</StorageClass>",
-            "<Owner><ID>somebody</ID><DisplayName>&lt;b&gt;</DisplayName></Owner>",
-        ]
-        if reordered:
-            parts.reverse()
-        entries.append(f"<Contents>{blank}{blank.join(parts)}{blank}</Contents>")
-        entries.append(f"<CommonPrefixes><Prefix>{quote_plus(key)}%2F</Prefix></CommonPrefixes>")
-    xml = f"<ListBucketResult><EncodingType>url</EncodingType>{''.join(entries)}</ListBucketResult>"
-    objects, groups = parse_entries(xml.encode())
-    assert [(each.key, each.size, each.etag) for each in objects] == [
-        (key, size, f'"{size}"') for size, key in enumerate(keys)
-    ]
-    assert all(
-        each.modified and each.modified.isoformat() == "2026-01-02T03:04:05.678000+00:00"
-        for each in objects
-    )
-    assert groups == [CommonPrefix(key + "/") for key in keys]
-
-
-def test_parser_where_names_are_not_encoded() -> None:
-    key = "a+b%20 & <c> \"'é"
-    entry = f"<Contents><Key>{escape(key)}</Key><Size>1</Size></Contents>"
-    xml = f"<ListBucketResult>{entry}</ListBucketResult>"
-    objects, _ = parse_entries(xml.encode().replace(b"\xc3\xa9", b"&#xe9;"))
-    assert objects == [ObjectInfo(key, 1)]
-
-
-def test_listing_that_is_none(fault_proxy: FaultProxy, moto_bucket: str) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
-    fault_proxy.on("GET").answer(200, body=b"<html><body>Welcome to the portal</body></html>")
-    with pytest.raises(StoreError):
-        list(backend.scan())
-
-
-def test_page_and_common_prefixes_in_order(moto: S3Server, moto_bucket: str) -> None:
-    backend = connect(moto, moto_bucket)
-    for key in ("a", "a/1", "a/2", "b//x", "b-", "ü/x", "z"):
-        backend.put(key, Body.of(b""))
-    for page_size in (1, 2, 3, None):
-        listing = backend.scan(delimiter="/", page_size=page_size)
-        assert keys_of(listing) == ["a", "a/", "b-", "b/", "z", "ü/"]
-    assert keys_of(backend.scan("b/", delimiter="/")) == ["b//"]
-    assert keys_of(backend.scan(start_after="a/1", page_size=2)) == [
-        "a/2",
-        "b-",
-        "b//x",
-        "z",
-        "ü/x",
-    ]
 
 
 def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str) -> None:
