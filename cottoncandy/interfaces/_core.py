@@ -15,6 +15,7 @@ from cottoncandy._progress import Progress
 from cottoncandy.backends import backend_class
 from cottoncandy.backends.base import Arrived, Backend, ConnectionArguments, ObjectReader
 from cottoncandy.exceptions import (
+    BucketExistsError,
     BucketNotFoundError,
     EncryptionError,
     MetadataError,
@@ -102,7 +103,12 @@ class ObjectAccess(InterfaceObject):
                 f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
                 f"name, or pass force_bucket_creation=True to make it"
             )
-        self.backend_interface.create_bucket(bucket, acl=self._acl(DEFAULT_ACL))
+        try:
+            self.backend_interface.create_bucket(bucket, acl=self._acl(DEFAULT_ACL))
+        except BucketExistsError:
+            # Another process created it after the check above.
+            if not self.backend_interface.has_bucket(bucket):
+                raise
 
     def _greet(self) -> None:
         say(self.backend_interface.greeting())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -230,3 +232,40 @@ def test_no_stray_warnings(store: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store.interface().get_bucket_size()
+
+
+def test_bucket_that_another_process_creates_meanwhile_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The check finds nothing, and the creation finds the bucket."""
+    from cottoncandy.backends.memory import MemoryBackend
+
+    has_bucket = MemoryBackend.has_bucket
+    answers: list[bool] = []
+
+    def late(self: MemoryBackend, bucket: str) -> bool:
+        answers.append(bool(answers) and has_bucket(self, bucket))
+        return answers[-1]
+
+    monkeypatch.setattr(MemoryBackend, "has_bucket", late)
+    cci = cottoncandy.get_interface(
+        "created-by-two", backend="memory", force_bucket_creation=True, verbose=False
+    )
+    assert cci.bucket_name == "created-by-two"
+    assert answers == [False, True]
+
+
+def test_eight_workers_that_create_a_bucket_all_succeed(moto: Any) -> None:
+    name = "created-by-eight"
+    together = threading.Barrier(8)
+
+    def work(number: int) -> str:
+        together.wait()
+        cci = cottoncandy.get_interface(
+            name, force_bucket_creation=True, verbose=False, **moto.interface_arguments()
+        )
+        cci.upload_object(f"from/{number}", b"body")
+        return str(cci.bucket_name)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [name] * 8

@@ -10,7 +10,12 @@ from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import S3Location, translated
+from cottoncandy.backends.s3._errors import (
+    ErrorDetails,
+    S3Location,
+    from_details,
+    translated,
+)
 from cottoncandy.backends.s3._keys import check_key, quoted_etag
 from cottoncandy.backends.s3._names import KeyNormalizationProbe
 from cottoncandy.backends.s3._objects import Objects
@@ -31,15 +36,16 @@ logger = logging.getLogger(__name__)
 # The server moves the bytes, so parts may be large; S3's own limit for one is 5 GiB.
 _COPY_PART_BYTES = 512 * MiB
 
-# What a multipart copy must say anew, because it makes a new object.
+# A multipart copy creates a new object, so these must be sent again.
 _HEADERS = (
     "CacheControl",
     "ContentDisposition",
     "ContentEncoding",
     "ContentLanguage",
     "ContentType",
-    "StorageClass",
 )
+_KMS_HEADERS = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 _EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 _USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -71,6 +77,8 @@ class CopyOperations:
         target = S3Location(self._connection.endpoint, dest_bucket, dest)
         self._names.require(target)
         head = self._head(origin)
+        if _is_archived(head):
+            raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
         if not overwrite:
             self._objects.require_absent(dest_bucket, dest)
         if origin == target:
@@ -110,7 +118,9 @@ class CopyOperations:
         overwrite: bool,
         acl: str | None,
     ) -> PutResult:
-        request: dict[str, Any] = {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
+        request = _storage(head)
+        if "ETag" in head:
+            request["CopySourceIfMatch"] = head["ETag"]
         client = self._connection.client
         if acl is not None:
             request["ACL"] = acl
@@ -142,7 +152,7 @@ class CopyOperations:
             -(-size // settings.max_mpu_parts),
             settings.min_mpu_size_bytes,
         )
-        begin = {name: head[name] for name in _HEADERS if head.get(name)}
+        begin = {**_storage(head), **{name: head[name] for name in _HEADERS if head.get(name)}}
         if acl is not None:
             begin["ACL"] = acl
         upload = MultipartUpload(
@@ -178,6 +188,10 @@ class CopyOperations:
             # Whoever may only read the source can't know; the copy is private, as S3 makes it.
             logger.info("the ACL of %s can't be read and is not copied: %s", location, exc)
             return None
+        grants = acl.get("Grants", ())
+        if not all("Permission" in grant and "Grantee" in grant for grant in grants):
+            logger.warning("the ACL of %s is incomplete and is not copied", location)
+            return None
         return None if _is_private(acl) else acl
 
     def _set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
@@ -209,6 +223,21 @@ class CopyOperations:
             return {name: value for name, _, value in fields}
         owner: dict[str, str] = dict(acl.get("Owner", {}))
         return owner
+
+
+def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how an object is stored, as arguments for a request that creates its copy."""
+    kept = {"StorageClass": head["StorageClass"]} if head.get("StorageClass") else {}
+    # Other encryption is the server's own, and the bucket's default decides.
+    if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):
+        kept |= {name: head[name] for name in _KMS_HEADERS if head.get(name)}
+    return kept
+
+
+def _is_archived(head: Mapping[str, Any]) -> bool:
+    """Return whether an object must be restored before it can be read."""
+    archived = head.get("ArchiveStatus") or head.get("StorageClass") in _ARCHIVES
+    return bool(archived) and 'ongoing-request="false"' not in head.get("Restore", "")
 
 
 def _is_private(acl: Mapping[str, Any]) -> bool:

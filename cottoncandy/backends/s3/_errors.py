@@ -174,6 +174,7 @@ for _code in (
     "InvalidAccessKey",
 ):
     CODES[_code] = _EXPIRED
+CODES["ObjectNotInActiveTierError"] = CODES["InvalidObjectState"]
 for _code in ("AllAccessDisabled", "AccountProblem", "UnauthorizedAccess", "Forbidden"):
     CODES[_code] = CODES["AccessDenied"]
 

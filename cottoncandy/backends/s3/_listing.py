@@ -207,7 +207,9 @@ def scan(
     while True:
         # Don't prefetch the second page for callers that only read the first.
         ahead = in_background(fetch, page.token) if page.truncated and not first else None
-        for entry in heapq.merge(page.objects, page.prefixes, key=_name_of):
+        entries: Iterator[ObjectInfo | CommonPrefix]
+        entries = heapq.merge(page.objects, page.prefixes, key=_name_of)
+        for entry in entries:
             name, before = _name_of(entry), last[type(entry)]
             if not name.startswith(prefix) or (ordered and name < before) or name == before != "":
                 raise IntegrityError(

@@ -1,0 +1,104 @@
+"""Copies within S3: what is kept with the bytes, and sources that cannot be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cottoncandy._buffers import MiB
+from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.exceptions import StoreError
+from cottoncandy.options import Settings
+from tests.backends._s3 import SMALL, backend_at
+from tests.servers import S3Server
+from tests.servers.proxy import FaultProxy
+
+# Small bodies count as large, so they are copied in parts.
+PARTS = Settings(max_put_size_bytes=5 * MiB, min_mpu_size_bytes=5 * MiB)
+
+
+def head_of(moto: S3Server, bucket: str, key: str) -> Any:
+    return moto.client().head_object(Bucket=bucket, Key=key)
+
+
+@pytest.mark.parametrize("settings", [SMALL, PARTS], ids=["whole", "parts"])
+@pytest.mark.parametrize("verb", ["copy", "move"])
+def test_copy_keeps_storage_class_and_encryption(
+    moto: S3Server, moto_bucket: str, settings: Settings, verb: str
+) -> None:
+    moto.client().put_object(
+        Bucket=moto_bucket,
+        Key="a",
+        Body=bytes(6 * MiB),
+        StorageClass="STANDARD_IA",
+        ServerSideEncryption="aws:kms",
+        SSEKMSKeyId="fake-key",
+        BucketKeyEnabled=True,
+        CacheControl="no-store",
+    )
+    before = head_of(moto, moto_bucket, "a")
+    getattr(backend_at(moto, moto_bucket, settings), verb)("a", "b")
+    after = head_of(moto, moto_bucket, "b")
+    names = ["StorageClass", "ServerSideEncryption", "SSEKMSKeyId"]
+    assert {name: after.get(name) for name in names} == {name: before.get(name) for name in names}
+    assert after["StorageClass"] == "STANDARD_IA"
+    assert after["SSEKMSKeyId"] == "fake-key"
+    assert after["CacheControl"] == "no-store"
+    if settings is SMALL:  # moto forgets it in multipart uploads
+        assert after["BucketKeyEnabled"] is True
+
+
+def test_copy_of_an_archived_object_names_the_archive(moto: S3Server, moto_bucket: str) -> None:
+    moto.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x", StorageClass="GLACIER")
+    backend = backend_at(moto, moto_bucket)
+    with pytest.raises(StoreError, match=r"object 'a' .*is archived"):
+        backend.copy("a", "b")
+    with pytest.raises(StoreError, match="is archived"):
+        backend.get("a").read()
+
+
+def test_copy_of_a_restored_object_is_archived_again(moto: S3Server, moto_bucket: str) -> None:
+    client = moto.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", StorageClass="GLACIER")
+    client.restore_object(Bucket=moto_bucket, Key="a", RestoreRequest={"Days": 1})
+    while 'ongoing-request="true"' in head_of(moto, moto_bucket, "a").get("Restore", ""):
+        pass  # moto's clock of restorations goes on with each request
+    backend_at(moto, moto_bucket).copy("a", "b")
+    assert head_of(moto, moto_bucket, "b")["StorageClass"] == "GLACIER"
+
+
+def test_refusal_of_an_archived_source_names_the_archive(
+    fault_proxy: FaultProxy, moto_bucket: str
+) -> None:
+    """The server says so only when it is asked to copy."""
+    backend: S3Backend = backend_at(fault_proxy.server, moto_bucket)
+    fault_proxy.server.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x")
+    fault_proxy.on("PUT", "/b").answer(403, "ObjectNotInActiveTierError")
+    with pytest.raises(StoreError, match="is archived"):
+        backend.copy("a", "b")
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        b'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="Group">'
+        b"<URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee>",
+        b"<Permission>READ</Permission>",
+    ],
+)
+def test_copy_with_an_incomplete_acl_is_private(
+    fault_proxy: FaultProxy, moto_bucket: str, grant: bytes
+) -> None:
+    backend = backend_at(fault_proxy.server, moto_bucket)
+    client = fault_proxy.server.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", ACL="public-read")
+    fault_proxy.on("GET", "/a", query="acl").answer(
+        200,
+        body=b"<AccessControlPolicy><Owner><ID>me</ID></Owner><AccessControlList><Grant>"
+        + grant
+        + b"</Grant></AccessControlList></AccessControlPolicy>",
+    )
+    backend.copy("a", "b")
+    grants = client.get_object_acl(Bucket=moto_bucket, Key="b")["Grants"]
+    assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]
