@@ -1,17 +1,90 @@
-"""Object names: how users write them, and the keys they stand for."""
+"""Object names: how users write them, and the keys they stand for.
+
+Methods resolve the names that users pass, once, into a :class:`Key`
+(:meth:`~cottoncandy.interfaces._core.ObjectAccess._key`). Below that, keys are never cleaned.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from cottoncandy.exceptions import InvalidNameError
 
-__all__ = ["SEPARATOR", "clean_object_name", "has_magic", "pathjoin", "shortened"]
+__all__ = [
+    "SEPARATOR",
+    "Key",
+    "clean_object_name",
+    "has_magic",
+    "pathjoin",
+    "prefix_of",
+    "resolve_name",
+    "shortened",
+    "spellings",
+]
 
 SEPARATOR = "/"
 
 _SLASHES = re.compile("//+")
 _MAGIC = re.compile(r"[*?[]")
+
+
+class Key(str):
+    """The key of an object, byte for byte: a name that is resolved already."""
+
+    __slots__ = ()
+
+
+def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False) -> Key:
+    """Return the key that a user's name refers to.
+
+    A name that :func:`clean_object_name` would change refers to exactly that object if it exists,
+    so that a listed name leads back to its object. Otherwise it is cleaned, as in 0.4.0.
+
+    Parameters
+    ----------
+    name : str
+    exists : callable
+        Returns whether there is an object of exactly that name; called for such names only.
+    strict : bool, default False
+        Whether to raise instead of cleaning: for methods that remove or replace objects.
+
+    Raises
+    ------
+    InvalidNameError
+        If ``name`` is not a str, or ``strict`` and it is not the name of an object.
+    """
+    if isinstance(name, Key):
+        return name
+    cleaned = Key(clean_object_name(name))
+    if cleaned == name or name == SEPARATOR:  # '/' is the documented name of the whole bucket
+        return cleaned
+    if exists(name):
+        return Key(name)
+    if strict:
+        raise InvalidNameError(
+            f"there is no object named exactly {shortened(name)!r}, and nothing was changed; "
+            f"did you mean {shortened(cleaned)!r}?"
+        )
+    return cleaned
+
+
+def spellings(name: str) -> tuple[Key, ...]:
+    """Return the keys that a name can refer to, for listings: as it is, then cleaned."""
+    cleaned = Key(clean_object_name(name))
+    as_it_is = isinstance(name, Key) or cleaned == name or name == SEPARATOR
+    return (Key(name) if name != SEPARATOR else cleaned,) if as_it_is else (Key(name), cleaned)
+
+
+def prefix_of(key: str) -> str:
+    """Return the prefix of everything below a name; of ``''``, everything in the bucket.
+
+    Examples
+    --------
+    >>> prefix_of("data"), prefix_of("data/"), prefix_of("")
+    ('data/', 'data/', '')
+    """
+    return key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
 
 
 def clean_object_name(name: str) -> str:
@@ -24,7 +97,7 @@ def clean_object_name(name: str) -> str:
     Raises
     ------
     InvalidNameError
-        If it is no text.
+        If it is not a str.
 
     Examples
     --------
@@ -32,7 +105,7 @@ def clean_object_name(name: str) -> str:
     'path/to/object'
     """
     if not isinstance(name, str):
-        raise InvalidNameError(f"an object name is a str, and a {type(name).__name__} was given")
+        raise InvalidNameError(f"an object name must be a str, got {type(name).__name__}")
     return _SLASHES.sub(SEPARATOR, name).removeprefix(SEPARATOR)
 
 
@@ -62,7 +135,7 @@ def pathjoin(a: str, *p: str) -> str:
             path += part
         else:
             path += SEPARATOR + part
-    return path
+    return Key(path) if isinstance(a, Key) else path
 
 
 def has_magic(pattern: str) -> bool:

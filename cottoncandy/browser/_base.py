@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy._names import SEPARATOR, clean_object_name
+from cottoncandy._names import SEPARATOR, Key
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import (
-    InvalidNameError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -33,15 +32,16 @@ class S3FSLike(BrowserObject):
         The interface that the objects are reached through.
     """
 
-    _key: str
+    _key: Key
     _info: ObjectInfo | None
     interface: DefaultInterface
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
-        self._place(clean_object_name(path).removesuffix(SEPARATOR), interface, None)
+        key = interface._key(path, tree=True).removesuffix(SEPARATOR)
+        self._place(key, interface, None)
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
-        self._key = key
+        self._key = Key(key)
         self.interface = interface
         self._info = info
 
@@ -80,13 +80,3 @@ class S3FSLike(BrowserObject):
     def __bool__(self) -> bool:
         # Without this Python would ask for the length, and that lists the directory.
         return True
-
-    def _sayable_key(self) -> str:
-        """Return the key, unless the interface would take it for another one."""
-        if clean_object_name(self._key) != self._key:
-            raise InvalidNameError(
-                f"object '{self._key}' can be seen, copied and removed with its branch, but not "
-                f"downloaded: the interface would take its name for "
-                f"'{clean_object_name(self._key)}'"
-            )
-        return self._key

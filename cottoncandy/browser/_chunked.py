@@ -121,13 +121,12 @@ class S3ChunkedDataset(S3Dataset):
         ObjectNotFoundError
             If the array is gone.
         """
-        return self.interface.download_dask_array(self._sayable_key())
+        return self.interface.download_dask_array(self._key)
 
     def __getitem__(self, selection: Any) -> npt.NDArray[Any]:
         """Download a part of the array, or a field of it all."""
         if isinstance(selection, str):
             return self.__array__()[selection]
-        self._sayable_key()
         return self._array().read(selection, self.interface._threads(DEFAULT_THREADS))
 
     def __array__(
@@ -151,7 +150,7 @@ class S3ChunkedDataset(S3Dataset):
         if self._opened is None:
             from cottoncandy.interfaces._chunks import ChunkedArray
 
-            self._opened = ChunkedArray.open(self.interface, self._sayable_key())
+            self._opened = ChunkedArray.open(self.interface, self._key)
         return self._opened
 
     def _stored_bytes(self) -> int:

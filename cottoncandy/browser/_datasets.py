@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy._names import clean_object_name
+from cottoncandy._names import Key
 from cottoncandy._output import bytes2human
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._base import S3FSLike
@@ -127,7 +127,7 @@ class S3Dataset(S3FSLike):
         ObjectNotFoundError
             If the object is gone.
         """
-        key = self._sayable_key()
+        key = self._key
         if "dtype" in self._known().metadata:
             return self.interface.download_raw_array(key)
         extension = key.rpartition(".")[2].lower()
@@ -142,15 +142,15 @@ class S3Dataset(S3FSLike):
         if isinstance(selection, str):
             return self.load()[selection]
         if selection is Ellipsis or selection == ():
-            return self.interface.download_raw_array(self._sayable_key())
-        return self.interface.download_raw_array(self._sayable_key(), selection=selection)
+            return self.interface.download_raw_array(self._key)
+        return self.interface.download_raw_array(self._key, selection=selection)
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("an array cannot be downloaded without making a copy of it")
-        array = self.interface.download_raw_array(self._sayable_key())
+        array = self.interface.download_raw_array(self._key)
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __len__(self) -> int:
@@ -227,17 +227,16 @@ class _NoArrayError(MetadataError, AttributeError):
 class _Head:
     """One answer of the store on an object, and what it says of an array."""
 
-    def __init__(self, interface: DefaultInterface, key: str) -> None:
+    def __init__(self, interface: DefaultInterface, key: Key) -> None:
         self._plain_size: int | None = None
-        if clean_object_name(key) == key:
-            try:
-                with interface._open(key, prefetch=False) as reader:
-                    # Of an encrypted object only its reader knows the size of what is in it.
-                    self.info, self._plain_size = reader.info, reader.size
-                    self.metadata: Mapping[str, str] = reader.metadata
-                    return
-            except EncryptionError:
-                pass  # without the key its name, size and shape can still be seen
+        try:
+            with interface._open(key, prefetch=False) as reader:
+                # Of an encrypted object only its reader knows the size of what is in it.
+                self.info, self._plain_size = reader.info, reader.size
+                self.metadata: Mapping[str, str] = reader.metadata
+                return
+        except EncryptionError:
+            pass  # without the key its name, size and shape can still be seen
         self.info = interface.backend_interface.head(key)
         self.metadata = self.info.metadata or {}
 

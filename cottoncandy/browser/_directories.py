@@ -254,9 +254,9 @@ class S3Directory(S3FSLike):
             return array.load()
         manifest = self._manifest()
         if "dask" in manifest:
-            return self.interface.download_dask_array(self._sayable_key())
+            return self.interface.download_dask_array(self._key)
         if "attrs" in manifest:
-            return self.interface.download_sparse_array(self._sayable_key())
+            return self.interface.download_sparse_array(self._key)
         say("Specify key to download:", ",".join(self._ls()))
         return None
 

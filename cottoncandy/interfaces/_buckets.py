@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 from cottoncandy._defaults import DEFAULT_ACL
-from cottoncandy._names import clean_object_name
 from cottoncandy._output import bytes2human, say
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
@@ -140,7 +139,7 @@ class BucketMethods(ObjectAccess):
             If there is no such object on Google Drive.
         """
         return self.backend_interface.native_object(
-            clean_object_name(object_name), bucket=bucket_name
+            self._key(object_name, bucket=bucket_name), bucket=bucket_name
         )
 
     def get_objects(

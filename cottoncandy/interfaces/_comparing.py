@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cottoncandy._buffers import MiB
+from cottoncandy._names import Key
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import EncryptionError, IntegrityError, ObjectNotFoundError
 
@@ -52,7 +53,7 @@ def same_bytes(
 
 def _reads_the_same(cci: BasicInterface, key: str, path: str | os.PathLike[str], size: int) -> bool:
     # An encrypted object is larger than what is in it: only its reader knows.
-    with cci._open(key, prefetch=False) as reader, Path(path).open("rb") as file:
+    with cci._open(Key(key), prefetch=False) as reader, Path(path).open("rb") as file:
         if reader.size != size:
             return False
         return all(file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks()))

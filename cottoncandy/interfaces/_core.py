@@ -9,7 +9,7 @@ from typing import Any
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
 from cottoncandy._defaults import DEFAULT_ACL, DefaultInt, DefaultStr
-from cottoncandy._names import clean_object_name
+from cottoncandy._names import Key, prefix_of, resolve_name
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends import backend_class
@@ -18,6 +18,7 @@ from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotFoundError,
     EncryptionError,
+    InvalidNameError,
     MetadataError,
 )
 from cottoncandy.formats import dtypes
@@ -117,7 +118,7 @@ class ObjectAccess(InterfaceObject):
 
     def _open(self, object_name: str, threads: int = 4, *, prefetch: bool = True) -> ObjectReader:
         """Open an object for reading: its head has arrived, its body follows on demand."""
-        key = clean_object_name(object_name)
+        key = self._key(object_name)
         reader = self.backend_interface.get(key, threads=self._threads(threads), prefetch=prefetch)
         try:
             return self._incoming(key, reader)
@@ -136,7 +137,7 @@ class ObjectAccess(InterfaceObject):
         threads: int = 4,
     ) -> dict[str, Any]:
         """Store an object; return what the documents call the response."""
-        key = clean_object_name(object_name)
+        key = self._key(object_name)
         checked = None if metadata is None else metadata_text(metadata, key)
         body, checked = self._outgoing(key, body, checked)
         dtypes.check_room(checked or {}, self._metadata_room(), object_name=key)
@@ -167,6 +168,32 @@ class ObjectAccess(InterfaceObject):
     ) -> tuple[Body, dict[str, str] | None]:
         """Return body and metadata as they are stored."""
         return body, metadata
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _key(
+        self, name: str, *, tree: bool = False, strict: bool = False, bucket: str | None = None
+    ) -> Key:
+        """Return the key that a user's name refers to: see :func:`resolve_name`.
+
+        ``tree`` also accepts a name that has objects below it.
+        """
+
+        def exists(key: str) -> bool:
+            return self._has_object(key, bucket) or (tree and self._has_below(key, bucket))
+
+        return resolve_name(name, exists, strict)
+
+    def _has_object(self, key: str, bucket: str | None = None) -> bool:
+        """Return whether an object exists; the store cannot have one whose name it rejects."""
+        try:
+            return bool(key) and self.backend_interface.exists(key, bucket=bucket)
+        except InvalidNameError:
+            return False
+
+    def _has_below(self, key: str, bucket: str | None = None) -> bool:
+        found = self.backend_interface.scan(prefix_of(key), bucket=bucket, page_size=1)
+        return next(found, None) is not None
 
     # -- companions of the seam ------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
-from cottoncandy._names import clean_object_name, pathjoin
+from cottoncandy._names import pathjoin
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import InvalidArgumentError
@@ -93,7 +93,7 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         is gone from the start, since its chunks are replaced one by one. Where an upload fails, the
         chunks that it added go again.
         """
-        root = clean_object_name(object_name)
+        root = self._key(object_name, tree=True)
         workers = self._threads(threads)
         if not isinstance(arr, np.ndarray):
             arr = _array_like(arr)
@@ -180,7 +180,7 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         from dask.base import tokenize
         from dask.highlevelgraph import HighLevelGraph
 
-        root = clean_object_name(object_name)
+        root = self._key(object_name, tree=True)
         self._threads(threads)  # refused here, rather than when a chunk is loaded
         found = ChunkedArray.open(self, root)
         manifest = found.manifest

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
+from cottoncandy._names import SEPARATOR, Key, clean_object_name, pathjoin
 from cottoncandy._output import say
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import (
+    IntegrityError,
     InvalidArgumentError,
     InvalidNameError,
     MetadataError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
-from cottoncandy.formats import raw
+from cottoncandy.formats import raw, sparse
+from cottoncandy.formats.chunked import Manifest
 from cottoncandy.interfaces._buckets import BucketMethods
-from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
+from cottoncandy.interfaces._chunks import ChunkedArray
+from cottoncandy.interfaces._manifests import MANIFEST
+from cottoncandy.interfaces._raw_arrays import Array
+from cottoncandy.interfaces._sparse import SparseArrayMethods
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -35,7 +41,7 @@ _log = logging.getLogger(__name__)
 _MAX_DEPTH = 256
 
 
-class DictionaryMethods(RawArrayMethods, BucketMethods):
+class DictionaryMethods(SparseArrayMethods, BucketMethods):
     """Many arrays at once: dictionaries up and down, and a view like an HDF5 file's."""
 
     def dict2cloud(
@@ -69,7 +75,7 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         UnsupportedDtypeError
             If a leaf has no bytes; nothing is sent.
         InvalidNameError
-            If a key is no text; nothing is sent.
+            If a key is not a str, or is empty or ends in ``/``; nothing is sent.
         InvalidArgumentError
             If it is no dictionary, or holds itself, or two leaves would have the same name, or one
             would lie below another (``{'a/b': ..., 'a': ...}``); nothing is sent.
@@ -84,23 +90,23 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         >>> cci.cloud2dict('model', verbose=False)
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
-        leaves: dict[str, Array] = {}
+        leaves: dict[Key, Array] = {}
         if not isinstance(array_dict, Mapping):
             raise InvalidArgumentError(
                 f"dict2cloud takes a dictionary of arrays, and a {type(array_dict).__name__} was "
                 f"given: use upload_raw_array for one array"
             )
-        for name, leaf in _leaves(clean_object_name(object_name), array_dict):
-            if clean_object_name(name) in leaves:
+        for name, leaf in _leaves(self._key(object_name, tree=True), array_dict):
+            if name in leaves:
                 raise InvalidArgumentError(f"two arrays of the dictionary are both named '{name}'")
-            leaves[clean_object_name(name)] = _array_of(leaf, name)
-        for name, above in _shadows(leaves):
+            leaves[name] = _array_of(leaf, name)
+        for shadowed, above in _shadows(leaves):
             raise InvalidArgumentError(
-                f"'{name}' of the dictionary lies below '{above}', which is an array itself: "
+                f"'{shadowed}' of the dictionary lies below '{above}', which is an array itself: "
                 f"cloud2dict could not return both"
             )
 
-        def upload(item: tuple[str, Array]) -> None:
+        def upload(item: tuple[Key, Array]) -> None:
             self.upload_raw_array(item[0], item[1], acl=acl, threads=inner, **metadata)
 
         workers = self._bulk_threads(threads)
@@ -139,27 +145,40 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         Returns
         -------
         datadict : dict
-            An arbitrary depth dictionary. Objects that are no arrays are None, and a warning is
-            logged.
+            An arbitrary depth dictionary. Arrays that :meth:`upload_dask_array` and
+            :meth:`upload_sparse_array` stored are NumPy arrays and SciPy sparse arrays. Objects
+            that are not arrays are None, and a warning is logged.
 
         Raises
         ------
         ObjectNotFoundError
             If there is nothing under the root, or under one of the keys.
+        InvalidArgumentError
+            If one of the keys is not a str.
 
         Notes
         -----
-        One request lists a thousand arrays, and one downloads each that is small.
+        One request lists a thousand arrays, and one downloads each that is small. Each
+        ``metadata.json`` takes one more, to see whether it describes an array.
         """
         workers = self._bulk_threads(threads)
-        root = clean_object_name(object_root).removesuffix(SEPARATOR)
-        wanted = [keys] if isinstance(keys, str) else keys
-        found = {info.key: info for info in self._branch(root, wanted)}
-        names = _without_shadows(found)
+        root = Key(self._key(object_root, tree=True).removesuffix(SEPARATOR))
+        found = {info.key for info in self._branch(root, _checked_keys(keys))}
+        values = self._values_of_parts(found, workers)
+        if root in values:
+            raise ObjectNotFoundError(
+                f"'{root}' in bucket '{self.bucket_name}' is one array in several objects, and not "
+                f"a dictionary: use {values[root]}"
+            )
+        names = _without_shadows(found, values)
 
-        def download(name: str) -> Array | None:
+        def download(name: str) -> Any:
             try:
-                return self.download_raw_array(name, threads=inner)
+                if name not in values:
+                    return self.download_raw_array(Key(name), threads=inner)
+                if values[name] == "download_dask_array":
+                    return ChunkedArray.open(self, Key(name)).read(..., inner)
+                return self.download_sparse_array(Key(name), threads=inner)
             except MetadataError as exc:
                 _log.warning("None in the dictionary: %s", exc)
                 return None
@@ -220,13 +239,36 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _values_of_parts(self, names: Collection[str], threads: int) -> dict[str, str]:
+        """Return the values of several objects among some names, and the method to read each."""
+        manifests = [name for name in names if name.rpartition(SEPARATOR)[2] == MANIFEST]
+
+        def method(name: str) -> str | None:
+            try:
+                manifest = self.download_json(Key(name))
+            except IntegrityError:
+                return None
+            root = name.rpartition(SEPARATOR)[0]
+            if not isinstance(manifest, dict):
+                return None
+            with contextlib.suppress(MetadataError, IntegrityError):
+                if "dask" in manifest:
+                    Manifest.from_json(manifest, object_name=root)
+                    return "download_dask_array"
+                sparse.parts_of(manifest, object_name=root)
+                return "download_sparse_array"
+            return None
+
+        found = zip(manifests, map_threads(method, manifests, threads), strict=True)
+        return {name.rpartition(SEPARATOR)[0]: how for name, how in found if how is not None}
+
     def _branch(self, root: str, keys: Iterable[str] | None) -> Iterator[ObjectInfo]:
         """Yield the objects below a root, or those that some keys name."""
         if keys is None:
             yield from self._below(root)
             return
         for key in keys:
-            name = clean_object_name(pathjoin(root, key.lstrip(SEPARATOR)))
+            name = pathjoin(root, clean_object_name(key)).removesuffix(SEPARATOR)
             try:
                 yield self.backend_interface.head(name)
             except ObjectNotFoundError:
@@ -250,9 +292,21 @@ class DictionaryMethods(RawArrayMethods, BucketMethods):
         return Progress(total, unit="arrays", label=label, show=self.settings.progress)
 
 
+def _checked_keys(keys: Any) -> list[str] | None:
+    if keys is None:
+        return None
+    wanted = [keys] if isinstance(keys, str) or not isinstance(keys, Iterable) else list(keys)
+    wrong = [key for key in wanted if not isinstance(key, str)]
+    if wrong:
+        raise InvalidArgumentError(
+            f"keys must be names of arrays or branches, got {wrong[0]!r}; nothing was downloaded"
+        )
+    return wanted
+
+
 def _leaves(
-    name: str, branch: Mapping[str, Any], above: tuple[int, ...] = ()
-) -> Iterator[tuple[str, Any]]:
+    name: Key, branch: Mapping[str, Any], above: tuple[int, ...] = ()
+) -> Iterator[tuple[Key, Any]]:
     """Yield the names and values of a nested dictionary's leaves.
 
     ``above`` are the identities of the dictionaries that lead here.
@@ -267,12 +321,14 @@ def _leaves(
             f"the dictionary is nested more than {_MAX_DEPTH} levels deep, at '{name[:80]}...'"
         )
     for key, value in branch.items():
-        if not isinstance(key, str) or not key:
+        cleaned = clean_object_name(key) if isinstance(key, str) else ""
+        if not cleaned or cleaned.endswith(SEPARATOR):
             raise InvalidNameError(
-                f"the keys of the dictionary become names of objects, so they are text: "
-                f"{key!r} (under '{name}') is not"
+                f"the keys of the dictionary become names of objects, so they must be text that "
+                f"is not empty and does not end in '/', got {key!r} (under '{name}'); nothing was "
+                f"uploaded"
             )
-        below = pathjoin(name, key.lstrip(SEPARATOR)) if name else key
+        below = Key(pathjoin(name, cleaned))
         if isinstance(value, Mapping):
             if not value:
                 _log.warning("the empty dictionary '%s' leaves no trace in the store", below)
@@ -281,13 +337,16 @@ def _leaves(
             yield below, value
 
 
-def _without_shadows(found: Mapping[str, ObjectInfo]) -> list[str]:
-    """Return the names that fit into nested dictionaries: an object hides what lies below it."""
-    hidden = dict(_shadows(found))
+def _without_shadows(found: Collection[str], values: Mapping[str, str]) -> list[str]:
+    """Return the names that fit into nested dictionaries: an array hides what lies below it."""
+    everything = {*found, *values}
+    hidden = dict(_shadows(everything))
     names = []
-    for name in found:
+    for name in sorted(everything):
         if name.endswith(SEPARATOR):
             _log.warning("left out of the dictionary: '%s' is a directory mark", name)
+        elif name in hidden and hidden[name] in values:
+            _log.info("left out of the dictionary: '%s' belongs to an array", name)
         elif name in hidden:
             _log.warning(
                 "left out of the dictionary: '%s' lies below the object '%s'", name, hidden[name]

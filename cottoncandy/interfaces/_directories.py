@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cottoncandy._names import SEPARATOR, clean_object_name, has_magic, pathjoin
+from cottoncandy._names import SEPARATOR, Key, has_magic, pathjoin, prefix_of
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
@@ -61,14 +61,14 @@ def upload_directory(
     """Upload the files below a directory."""
     check_extra_args(extra_args)
     root = Path(disk_path)
-    target = _default_target(root) if cloud_path is None else cloud_path
+    target = cci._key(_default_target(root) if cloud_path is None else cloud_path, tree=True)
     files, failed = _files_below(root, recursive)
     there = _objects_below(cci, target) if skip_existing else {}
     large = cci.settings.mpu_use_threshold_bytes
 
     def upload(file: _File) -> None:
         name = pathjoin(target, file.relative)
-        known = there.get(clean_object_name(name))
+        known = there.get(name)
         if known is not None and same_bytes(cci, known, file.path, file.size):
             return
         cci.upload_from_file(
@@ -93,9 +93,7 @@ def _default_target(root: Path) -> str:
 
 
 def _objects_below(cci: BasicInterface, target: str) -> dict[str, ObjectInfo]:
-    key = clean_object_name(target)
-    branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
-    return {info.key: info for info in cci._scan_objects(branch)}
+    return {info.key: info for info in cci._scan_objects(prefix_of(target))}
 
 
 def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure]]:
@@ -166,7 +164,7 @@ def download_directory(
         info, path = files[relative], root / relative
         if skip_existing and path.is_file() and same_bytes(cci, info, path, path.stat().st_size):
             return
-        cci.download_to_file(info.key, path, threads=threads if info.size > large else 1)
+        cci.download_to_file(Key(info.key), path, threads=threads if info.size > large else 1)
 
     bar = Progress(
         len(files), unit="files", label=f"downloading {branch}", show=cci.settings.progress
@@ -184,8 +182,8 @@ def download_directory(
 
 def _branch_objects(cci: BasicInterface, directory: str) -> tuple[str, list[ObjectInfo]]:
     """Return a branch and its objects; ``path/*`` is the same as ``path``."""
-    key = clean_object_name(directory)
-    branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
+    key = cci._key(directory, tree=True)
+    branch = prefix_of(key)
     objects = list(cci._scan_objects(branch))
     if not objects and (branch == "*/" or branch.endswith("/*/")):
         branch = branch[:-2]

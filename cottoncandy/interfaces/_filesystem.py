@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import clean_object_name
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces._directories import download_directory
 from cottoncandy.interfaces._finding import FindingMethods
@@ -44,7 +43,7 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods):
         UnsupportedOperationError
             If objects have no owner on this backend.
         """
-        key = clean_object_name(object_name)
+        key = self._key(object_name)
         try:
             return self.backend_interface.owner(key)
         except (AccessDeniedError, UnsupportedOperationError):

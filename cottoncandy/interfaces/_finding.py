@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from cottoncandy._defaults import DEFAULT_THREADS, DefaultInt
-from cottoncandy._names import SEPARATOR, clean_object_name, has_magic
+from cottoncandy._names import SEPARATOR, has_magic, prefix_of, spellings
 from cottoncandy._output import say
 from cottoncandy._parallel import map_threads
 from cottoncandy._patterns import NamePattern, PathPattern, Segment, directory_name
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.exceptions import InvalidArgumentError, InvalidNameError
+from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.interfaces._buckets import print_objects
 from cottoncandy.interfaces._checks import whole_number
@@ -101,17 +101,21 @@ class FindingMethods(BasicInterface):
                 f"glob knows {', '.join(options)}, and {', '.join(unknown)} was given"
             )
         options.update(kwargs)
-        cleaned = clean_object_name(pattern)
-        found = islice(
-            self._matching(cleaned, _hint(options["page_size"]), bool(options["do_unquote"])),
-            _checked_limit(options["limit"]),
-        )
-        if not options["verbose"]:
-            return [name for name, _ in found]
-        listed = list(found)
-        print_objects(info for _, info in listed)
-        say(f'Found {len(listed)} objects matching "{cleaned}"')
-        return [name for name, _ in listed]
+        page_size, limit = _hint(options["page_size"]), _checked_limit(options["limit"])
+        verbose, unquoted = options["verbose"], bool(options["do_unquote"])
+        infos: list[ObjectInfo] = []
+        names: list[str] = []
+        for spelling in spellings(pattern):
+            for name, info in islice(self._matching(spelling, page_size, unquoted), limit):
+                names.append(name)
+                if verbose:
+                    infos.append(info)
+            if names:
+                break
+        if verbose:
+            print_objects(infos)
+            say(f'Found {len(names)} objects matching "{spelling}"')
+        return names
 
     def glob_s3(self, pattern: str, **kwargs: Any) -> list[str]:
         """Globbing on S3: the same as :meth:`glob`, on every store.
@@ -190,10 +194,13 @@ class FindingMethods(BasicInterface):
         >>> cci.lsdir('/data')
         ['data/notes', 'data/sub01', 'data/sub02']
         """
-        branch = _branch(clean_object_name(path))
-        names = _names(self._level(branch, None), limit)
-        if names or not has_magic(branch):
-            return names
+        for spelling in spellings(path):
+            branch = prefix_of(spelling)
+            names = _names(self._level(branch, None), limit)
+            if names:
+                return names
+        if not has_magic(branch):
+            return []
         if branch == "*/" or branch.endswith(
             "/*/"
         ):  # all that is in there: 0.4.0 took it for the directory itself
@@ -255,13 +262,18 @@ class FindingMethods(BasicInterface):
         >>> cci.ls('a/**/image')
         ['a/sub01/run1/image', 'a/sub02/run1/image']
         """
-        cleaned = clean_object_name(pattern).removesuffix(SEPARATOR)
-        path = PathPattern(cleaned)
-        if path.magic:
-            found = self._walk(path, page_size, self._bulk_threads(threads))
-        else:
-            found = self._directory_or_object("/".join(s.prefix for s in path.segments), page_size)
-        names = _names(found, limit)
+        workers = self._bulk_threads(threads)
+        names: list[str] = []
+        for spelling in spellings(pattern):
+            path = PathPattern(spelling.removesuffix(SEPARATOR))
+            if path.magic:
+                found = self._walk(path, page_size, workers)
+            else:
+                literal = "/".join(segment.prefix for segment in path.segments)
+                found = self._directory_or_object(literal, page_size)
+            names = _names(found, limit)
+            if names:
+                break
         if verbose:
             say(*names)
         return names
@@ -311,17 +323,11 @@ class FindingMethods(BasicInterface):
 
     def _directory_or_object(self, key: str, page_size: int | None) -> Iterator[_Node]:
         empty = True
-        for node in self._level(_branch(key), page_size):
+        for node in self._level(key + SEPARATOR if key else "", page_size):
             empty = False
             yield node
-        if empty and key and self._has_object(key):
+        if empty and not key.endswith(SEPARATOR) and self._has_object(key):
             yield _Node(key, False)
-
-    def _has_object(self, key: str) -> bool:
-        try:
-            return self.backend_interface.exists(key)
-        except InvalidNameError:
-            return False
 
     def _walk(self, path: PathPattern, page_size: int | None, threads: int) -> Iterator[_Node]:
         """Follow a pattern level by level, over directories that lead further."""
@@ -380,11 +386,6 @@ class FindingMethods(BasicInterface):
             before = above
             if parts[-1] and path.matches(parts, depth):
                 yield _Node(info.key, False)
-
-
-def _branch(key: str) -> str:
-    """Return the prefix of what is below a name."""
-    return key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
 
 
 def _hint(page_size: int | None) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import SEPARATOR, clean_object_name
+from cottoncandy._names import SEPARATOR
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import CommonPrefix, PutResult
 from cottoncandy.exceptions import (
@@ -208,19 +208,15 @@ class MovingMethods(BasicInterface):
     def _route(
         self, source_name: str, dest_name: str, source_bucket: str | None, dest_bucket: str | None
     ) -> _Route:
-        source, dest = clean_object_name(source_name), clean_object_name(dest_name)
+        bucket = self.bucket_name if source_bucket is None else source_bucket
+        dest_bucket = bucket if dest_bucket is None else dest_bucket
+        source: str = self._key(source_name, tree=True, strict=True, bucket=bucket)
+        dest: str = self._key(dest_name, tree=True, strict=True, bucket=dest_bucket)
         branch_only = source.endswith(SEPARATOR)
         source = source.removesuffix(SEPARATOR)
         if not dest or dest.endswith(SEPARATOR):
             dest += posixpath.basename(source)
-        bucket = self.bucket_name if source_bucket is None else source_bucket
-        return _Route(
-            source,
-            dest.removesuffix(SEPARATOR),
-            bucket,
-            bucket if dest_bucket is None else dest_bucket,
-            branch_only,
-        )
+        return _Route(source, dest.removesuffix(SEPARATOR), bucket, dest_bucket, branch_only)
 
     def _transfer_object(
         self, transfer: Callable[..., PutResult], route: _Route, overwrite: bool

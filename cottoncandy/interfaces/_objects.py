@@ -43,7 +43,7 @@ class ObjectMethods(ObjectAccess):
         ObjectNotFoundError
             If there is no such object and ``raise_err`` is True.
         """
-        key = clean_object_name(object_name)
+        key = self._key(object_name, bucket=bucket_name)
         exists = bool(key) and self.backend_interface.exists(key, bucket=bucket_name)
         if raise_err and not exists:
             raise ObjectNotFoundError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import SEPARATOR, clean_object_name
+from cottoncandy._names import prefix_of
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import (
-    InvalidNameError,
     PartialFailureError,
     UnsupportedOperationError,
 )
@@ -82,11 +81,11 @@ class RemovingMethods(BasicInterface):
                 f"none; nothing was deleted"
             )
         workers = self._bulk_threads(threads)
-        key = clean_object_name(object_name)
-        is_object = self._holds(key)
+        key = self._key(object_name, tree=True, strict=True)
+        is_object = self._has_object(key)
         if is_object and not recursive:
             return self._remove_one(key, delete)
-        branch = key if not key or key.endswith(SEPARATOR) else key + SEPARATOR
+        branch = prefix_of(key)
         if not recursive:
             below = next(self._scan_objects(branch, 1), None)
             say(
@@ -95,7 +94,7 @@ class RemovingMethods(BasicInterface):
                 else f"cannot remove '{object_name}': use `recursive` to remove branch"
             )
             return None
-        keys = dict.fromkeys([key] if is_object else [])
+        keys: dict[str, None] = dict.fromkeys([key] if is_object else [])
         keys.update(dict.fromkeys(info.key for info in self._scan_objects(branch)))
         if not keys:
             say(f"nothing found under '{object_name}'")
@@ -105,13 +104,6 @@ class RemovingMethods(BasicInterface):
             say(f"deleting {len(keys)} objects...")
             self._remove_many(list(keys), delete, workers)
         return None
-
-    def _holds(self, key: str) -> bool:
-        """Tell whether there is an object of that name; one that the store refuses is none."""
-        try:
-            return bool(key) and self.backend_interface.exists(key)
-        except InvalidNameError:
-            return False
 
     def _remove_one(self, key: str, permanently: bool) -> dict[str, Any]:
         for deletion in self.backend_interface.delete([key], permanently=permanently):

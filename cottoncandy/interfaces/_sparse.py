@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import clean_object_name, pathjoin
+from cottoncandy._names import pathjoin
 from cottoncandy._parallel import map_threads
 from cottoncandy.formats import sparse
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
@@ -59,7 +59,7 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
         >>> cci.download_sparse_array('connectivity').shape
         (1000, 1000)
         """
-        root = clean_object_name(object_name)
+        root = self._key(object_name, tree=True)
         manifest, parts = sparse.to_parts(arr)
         names = {pathjoin(root, name): part for name, part in parts.items()}
         workers = self._threads(threads)
@@ -95,7 +95,7 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
         MetadataError, IntegrityError
             If the manifest makes no sense, or the arrays do not fit together.
         """
-        root = clean_object_name(object_name)
+        root = self._key(object_name, tree=True)
         manifest = self.download_json(pathjoin(root, MANIFEST))
         names = sparse.parts_of(manifest, object_name=root)
         workers = self._threads(threads)

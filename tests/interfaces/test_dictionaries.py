@@ -173,3 +173,40 @@ def test_a_dictionary_in_itself(cci: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="levels deep"):
         cci.dict2cloud("deep", deep)
     assert cci.lsdir("") == ["twice"]
+
+
+class TestValuesOfSeveralObjects:
+    def test_chunked_and_sparse_arrays_are_returned_whole(self, cci: Any) -> None:
+        import scipy.sparse
+
+        matrix = scipy.sparse.random(6, 4, density=0.5, format="csr")
+        cci.upload_dask_array("m/chunked", np.arange(10.0), buffersize=32)
+        cci.upload_sparse_array("m/deep/sparse", matrix)
+        cci.upload_raw_array("m/raw", np.arange(3))
+        cci.upload_json("m/other/metadata.json", {"dask": 5})
+        found = cci.cloud2dict("m", verbose=False)
+        assert found.keys() == {"chunked", "deep", "other", "raw"}
+        assert found["chunked"].tolist() == list(range(10))
+        assert (found["deep"]["sparse"] != matrix).nnz == 0
+        assert found["other"] == {"metadata.json": None}
+        assert cci.cloud2dict("m", verbose=False, keys=["chunked/"])["chunked"].shape == (10,)
+
+    def test_root_that_is_such_an_array_names_the_method(self, cci: Any) -> None:
+        cci.upload_dask_array("chunked", np.arange(4))
+        with pytest.raises(ObjectNotFoundError, match="use download_dask_array"):
+            cci.cloud2dict("chunked")
+
+
+@pytest.mark.parametrize("key", ["a/", "/", "//", "", 1])
+def test_keys_that_would_not_come_back_are_rejected(cci: Any, key: Any) -> None:
+    with pytest.raises(InvalidNameError, match="nothing was uploaded"):
+        cci.dict2cloud("d", {"good": np.ones(2), key: np.ones(2)})
+    assert cci.glob("*") == []
+
+
+@pytest.mark.parametrize("keys", [[1], 1, [b"b"]])
+def test_keys_that_are_not_text_are_rejected(cci: Any, keys: Any) -> None:
+    cci.dict2cloud("d", {"b": {"c": np.ones(2)}}, verbose=False)
+    with pytest.raises(InvalidArgumentError, match="keys must be names"):
+        cci.cloud2dict("d", keys=keys)
+    assert cci.cloud2dict("d", keys=["b/"], verbose=False)["b"]["c"].tolist() == [1, 1]

@@ -37,7 +37,7 @@ def memory() -> Iterator[MemoryRig]:
 
 
 def test_an_object(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fs.rm("/top") == {"Deleted": [{"Key": "top"}]}
+    assert fs.rm("top") == {"Deleted": [{"Key": "top"}]}
     assert capsys.readouterr().out == ""
     assert "top" not in store.raw_keys()
     assert fs.rm("data/exp/a", recursive=True) == {"Deleted": [{"Key": "data/exp/a"}]}
