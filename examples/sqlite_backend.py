@@ -8,20 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 from cottoncandy._body import Body
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Backend,
     BucketInfo,
     CommonPrefix,
     ConnectionArguments,
     Deletion,
+    IfAbsent,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.exceptions import (
@@ -91,15 +94,13 @@ class SQLiteBackend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
         where, encoded = self._existing(bucket), _encode(key)
+        options = self._checked(key, options)
         data = bytes(body.read())
         if body.size is not None and len(data) != body.size:
             raise IntegrityError(
@@ -107,12 +108,15 @@ class SQLiteBackend(Backend):
                 f"{body.size} were announced; nothing was stored"
             )
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        lowered = json.dumps({name.lower(): value for name, value in (metadata or {}).items()})
-        verb = "REPLACE" if overwrite else "INSERT"
+        noted = json.dumps(options.metadata or {})
+        create = isinstance(options.condition, IfAbsent)  # atomic, unlike the other condition
+        if not create:
+            self._check_condition(key, options.condition, bucket)
+        verb = "INSERT" if create else "REPLACE"
         try:
             self._run(
                 f"{verb} INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (where, encoded, data, etag, _now(), lowered, content_type),
+                (where, encoded, data, etag, _now(), noted, options.content_type),
             )
         except sqlite3.IntegrityError as exc:
             raise ObjectExistsError(
@@ -163,10 +167,12 @@ class SQLiteBackend(Backend):
         return self.put(
             dest,
             Body.of(body),
+            PutOptions(
+                info.metadata,
+                content_type=info.content_type,
+                condition=None if overwrite else IfAbsent(),
+            ),
             bucket=source_bucket if dest_bucket is None else dest_bucket,
-            metadata=info.metadata,
-            content_type=info.content_type,
-            overwrite=overwrite,
         )
 
     # -- buckets ---------------------------------------------------------------------------------

@@ -12,12 +12,20 @@ import datetime
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
+from cottoncandy.backends._put import (
+    DEFAULT_OPTIONS,
+    Capabilities,
+    IfAbsent,
+    IfMatch,
+    MetadataLimits,
+    PutOptions,
+)
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -28,6 +36,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.options import Settings
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "Arrived",
     "Backend",
     "BucketInfo",
@@ -35,8 +44,12 @@ __all__ = [
     "CommonPrefix",
     "ConnectionArguments",
     "Deletion",
+    "IfAbsent",
+    "IfMatch",
+    "MetadataLimits",
     "ObjectInfo",
     "ObjectReader",
+    "PutOptions",
     "PutResult",
 ]
 
@@ -57,8 +70,8 @@ class ObjectInfo:
         Opaque mark of this version of the body: equal marks mean equal bytes.
     metadata : mapping of str to str, optional
         User metadata, names in lower case. None where it was not fetched (listings).
-    content_type : str, optional
-        MIME type, where the store keeps one.
+    content_type, content_encoding, cache_control, storage_class : str, optional
+        As the object was stored with, if the store keeps and returns them.
     """
 
     key: str
@@ -67,6 +80,9 @@ class ObjectInfo:
     etag: str | None = None
     metadata: Mapping[str, str] | None = None
     content_type: str | None = None
+    content_encoding: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
 
     @property
     def last_modified(self) -> datetime.datetime | None:
@@ -107,32 +123,6 @@ class Deletion(NamedTuple):
 
     key: str
     error: CottonCandyError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a store can do, for code above that must know (never ask a backend for its name).
-
-    Parameters
-    ----------
-    acls : bool
-        Whether objects and buckets have canned ACLs.
-    trash : bool
-        Whether ``delete(permanently=False)`` can be undone by the user.
-    max_metadata_bytes : int, optional
-        Room for the user metadata of one object: names and values, in bytes. None: unlimited.
-    object_and_prefix : bool
-        Whether ``a`` and ``a/b`` can both be objects.
-    any_key : bool
-        Whether keys with ``//``, ``.`` and ``..`` segments, leading or trailing slashes and control
-        characters can be stored (elsewhere they are refused with ``InvalidNameError``).
-    """
-
-    acls: bool = False
-    trash: bool = False
-    max_metadata_bytes: int | None = None
-    object_and_prefix: bool = True
-    any_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,33 +292,27 @@ class Backend(ABC):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
         """Store an object: the whole of it, or (on any error) what was there before.
 
         Parameters
         ----------
-        metadata : mapping of str to str, optional
-            Checked before anything is sent. None and an empty mapping say the same; only a store
-            that keeps metadata in a file of its own may tell them apart.
-        acl : str, optional
-            Canned ACL, where ``capabilities.acls``; ignored elsewhere.
-        overwrite : bool, default True
-            False: refuse if the object exists, atomically where the store can.
+        options : PutOptions, optional
+            Begin with :meth:`_checked`, which validates them before anything is sent.
 
         Raises
         ------
-        MetadataError, InvalidNameError
+        MetadataError, InvalidNameError, UnsupportedOperationError
             Before anything is sent.
         ObjectExistsError
-            If the object exists and ``overwrite`` is False, or the store cannot hold an object
-            and a prefix of the same name.
+            If the object exists and the condition is ``IfAbsent``, or the store cannot hold an
+            object and a prefix of the same name.
+        ObjectChangedError
+            If the condition is ``IfMatch`` and the object has another ETag, or is missing.
         """
 
     @abstractmethod
@@ -465,6 +449,32 @@ class Backend(ABC):
         )
 
     # -- helpers for subclasses ------------------------------------------------------------------
+
+    def _checked(self, key: str, options: PutOptions) -> PutOptions:
+        """Return the options with normalized metadata; raise if the store can't honor one."""
+        can = self.capabilities
+        for name in options.headers.keys() - can.headers:
+            raise UnsupportedOperationError(
+                f"the {self.name} backend does not keep {name} (object '{key}'); leave it out"
+            )
+        metadata = options.metadata
+        return replace(
+            options,
+            metadata=None if metadata is None else can.metadata.check(metadata, key),
+            acl=(options.acl or None) if can.acls else None,
+        )
+
+    def _check_condition(
+        self, key: str, condition: IfAbsent | IfMatch | None, bucket: str | None
+    ) -> None:
+        """Check the condition of a put with a request, for stores that can't do it in one step."""
+        if condition is None:
+            return
+        try:
+            etag = self.head(key, bucket=bucket).etag or ""
+        except ObjectNotFoundError:
+            etag = None
+        condition.check(etag, f"object '{key}' in bucket '{self._bucket(bucket)}'")
 
     def _bucket(self, bucket: str | None) -> str:
         chosen = self.bucket_name if bucket is None else bucket

@@ -7,21 +7,26 @@ import hashlib
 import secrets
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Arrived,
     Backend,
     BucketInfo,
+    Capabilities,
     CommonPrefix,
     ConnectionArguments,
     Deletion,
+    IfAbsent,
+    IfMatch,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.exceptions import (
@@ -31,7 +36,6 @@ from cottoncandy.exceptions import (
     ConfigurationError,
     IntegrityError,
     InvalidNameError,
-    ObjectExistsError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -81,6 +85,11 @@ class MemoryBackend(Backend):
     """Objects in a dictionary that all interfaces of this process share, by bucket name."""
 
     name: ClassVar[str] = "memory"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        conditional_put=True,
+        stored_checksum="md5",
+        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
+    )
 
     def __init__(self, bucket_name: str | None = None, process: str = _PROCESS) -> None:
         self.bucket_name = bucket_name
@@ -120,15 +129,12 @@ class MemoryBackend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
-        encoded = _encode(key)
+        encoded, options = _encode(key), self._checked(key, options)
         data = bytes(body.read())
         if body.size is not None and len(data) != body.size:
             raise IntegrityError(
@@ -140,11 +146,12 @@ class MemoryBackend(Backend):
             len(data),
             _now(),
             hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            {name.lower(): value for name, value in (metadata or {}).items()},
-            content_type,
+            options.metadata or {},
+            options.content_type,
+            **options.headers,
         )
         with _LOCK:
-            self._store(encoded, _Object(info, data), self._bucket(bucket), overwrite)
+            self._store(encoded, _Object(info, data), self._bucket(bucket), options.condition)
         return PutResult(info.etag)
 
     def scan(
@@ -195,7 +202,8 @@ class MemoryBackend(Backend):
             stored = self._find(source, source_bucket)
             info = replace(stored.info, key=dest, modified=_now())
             target = self._bucket(source_bucket if dest_bucket is None else dest_bucket)
-            self._store(encoded, _Object(info, stored.body), target, overwrite)
+            condition = None if overwrite else IfAbsent()
+            self._store(encoded, _Object(info, stored.body), target, condition)
         return PutResult(info.etag)
 
     # -- buckets ---------------------------------------------------------------------------------
@@ -251,15 +259,15 @@ class MemoryBackend(Backend):
         except KeyError:
             raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{name}'") from None
 
-    def _store(self, encoded: bytes, stored: _Object, bucket: str, overwrite: bool) -> None:
+    def _store(
+        self, encoded: bytes, stored: _Object, bucket: str, condition: IfAbsent | IfMatch | None
+    ) -> None:
         held = self._open(bucket)
-        if encoded in held.objects:
-            if not overwrite:
-                raise ObjectExistsError(
-                    f"object '{stored.info.key}' exists in bucket '{bucket}'; "
-                    f"pass overwrite=True to replace it"
-                )
-        else:
+        present = held.objects.get(encoded)
+        if condition is not None:
+            etag = None if present is None else present.info.etag
+            condition.check(etag, f"object '{stored.info.key}' in bucket '{bucket}'")
+        if present is None:
             insort(held.order, encoded)
         held.objects[encoded] = stored
 

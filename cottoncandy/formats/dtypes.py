@@ -22,7 +22,6 @@ from cottoncandy.exceptions import MetadataError, MissingDependencyError, Unsupp
 
 __all__ = [
     "check",
-    "check_room",
     "dumps",
     "from_metadata",
     "loads",
@@ -57,32 +56,6 @@ def check(dtype: np.dtype[Any]) -> None:
             f"(array.astype(float), array.astype('U') or 'S'), or use upload_pickle"
         )
     to_metadata(dtype)
-
-
-def check_room(metadata: Mapping[str, str], room_bytes: int | None, *, object_name: str) -> None:
-    """Refuse metadata that a store has no room for because of a dtype with many fields.
-
-    Parameters
-    ----------
-    metadata : mapping of str to str
-        All that is to be stored with the array.
-    room_bytes : int, optional
-        What the store takes, names and values; None: anything.
-    object_name : str
-        The array, for messages.
-
-    Raises
-    ------
-    MetadataError
-    """
-    described = len(metadata.get("cc-dtype", ""))
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
-    if room_bytes is not None and size > room_bytes >= size - described:
-        raise MetadataError(
-            f"the dtype of array '{object_name}' takes {described} bytes to describe, and with it "
-            f"the metadata are {size} bytes, where this store has room for {room_bytes}; use "
-            f"upload_npy_array, which keeps the dtype in the body, or shorter names of fields"
-        )
 
 
 def to_metadata(dtype: np.dtype[Any]) -> dict[str, str]:

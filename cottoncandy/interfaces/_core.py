@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 from cottoncandy._body import Body
@@ -13,15 +12,19 @@ from cottoncandy._names import Key, prefix_of, resolve_name
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends import backend_class
-from cottoncandy.backends.base import Arrived, Backend, ConnectionArguments, ObjectReader
+from cottoncandy.backends.base import (
+    Arrived,
+    Backend,
+    ConnectionArguments,
+    ObjectReader,
+    PutOptions,
+)
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotFoundError,
     EncryptionError,
     InvalidNameError,
-    MetadataError,
 )
-from cottoncandy.formats import dtypes
 from cottoncandy.interfaces._checks import canned_acl, whole_number
 from cottoncandy.options import Settings
 
@@ -138,18 +141,11 @@ class ObjectAccess(InterfaceObject):
     ) -> dict[str, Any]:
         """Store an object; return what the documents call the response."""
         key = self._key(object_name)
-        checked = None if metadata is None else metadata_text(metadata, key)
-        body, checked = self._outgoing(key, body, checked)
-        dtypes.check_room(checked or {}, self._metadata_room(), object_name=key)
-        canned, workers = self._acl(acl), self._threads(threads)
+        body, metadata = self._outgoing(key, body, metadata)
+        options = PutOptions(metadata, self._acl(acl), content_type)
         with self._transfer_bar(f"uploading {key}", body.max_size) as bar:
             result = self.backend_interface.put(
-                key,
-                _counted(body, bar),
-                metadata=checked,
-                acl=canned,
-                content_type=content_type,
-                threads=workers,
+                key, _counted(body, bar), options, threads=self._threads(threads)
             )
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
@@ -164,8 +160,8 @@ class ObjectAccess(InterfaceObject):
         return reader
 
     def _outgoing(
-        self, key: str, body: Body, metadata: dict[str, str] | None
-    ) -> tuple[Body, dict[str, str] | None]:
+        self, key: str, body: Body, metadata: Mapping[str, Any] | None
+    ) -> tuple[Body, Mapping[str, Any] | None]:
         """Return body and metadata as they are stored."""
         return body, metadata
 
@@ -229,9 +225,6 @@ class ObjectAccess(InterfaceObject):
 
     # -- arguments that follow the options where nobody gave them --------------------------------
 
-    def _metadata_room(self) -> int | None:
-        return self.backend_interface.capabilities.max_metadata_bytes
-
     def _acl(self, acl: str | None) -> str | None:
         chosen = self.settings.default_acl if isinstance(acl, DefaultStr) else acl
         if not chosen or not self.backend_interface.capabilities.acls:
@@ -247,34 +240,6 @@ class ObjectAccess(InterfaceObject):
         """Return how many small objects travel at once; more than 4 where nobody chose."""
         chosen = self._threads(threads)
         return max(chosen, _BULK_THREADS) if isinstance(threads, DefaultInt) else chosen
-
-
-def metadata_text(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
-    """Return metadata as the text that stores keep; numbers and booleans become text.
-
-    Raises
-    ------
-    MetadataError
-        If a value is something else, or two names differ in case only.
-    """
-    checked: dict[str, str] = {}
-    for name, value in metadata.items():
-        if isinstance(value, Real):
-            text = str(value)
-        elif isinstance(value, str):
-            text = value
-        else:
-            raise MetadataError(
-                f"metadata '{name}' of object '{key}' is a {type(value).__name__}: metadata is "
-                f"text, so pass a str (json.dumps helps)"
-            )
-        if name.lower() in checked:
-            raise MetadataError(
-                f"metadata '{name}' of object '{key}' is given twice: names are compared in "
-                f"lower case"
-            )
-        checked[name.lower()] = text
-    return checked
 
 
 def _counted(body: Body, bar: Progress) -> Body:

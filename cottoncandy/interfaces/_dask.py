@@ -118,7 +118,7 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         if codec is not None:
             get_codec(codec)
         described = dtypes.to_metadata(arr.dtype)
-        dtypes.check_room(described, self._metadata_room(), object_name=root)
+        self.backend_interface.capabilities.metadata.check(described, root)
         options = {"compression": compression, "acl": acl}
         with self._replacing(root, names):
             if isinstance(arr, np.ndarray):

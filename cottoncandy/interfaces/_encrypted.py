@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.backends.base import MetadataLimits, ObjectReader
 from cottoncandy.encryption import KeyLike, resolve_keys
 from cottoncandy.exceptions import MetadataError
 from cottoncandy.formats.encryption import MARK, encrypt_body, open_encrypted
@@ -87,12 +88,13 @@ class EncryptedInterface(DefaultInterface):
         return open_encrypted(reader, self._keys, label)
 
     def _outgoing(
-        self, key: str, body: Body, metadata: dict[str, str] | None
-    ) -> tuple[Body, dict[str, str] | None]:
-        for name in metadata or {}:
+        self, key: str, body: Body, metadata: Mapping[str, Any] | None
+    ) -> tuple[Body, Mapping[str, Any] | None]:
+        checked = MetadataLimits().check(metadata or {}, key)
+        for name in checked:
             if name == MARK or self._keys.owns_metadata(name):
                 raise MetadataError(
                     f"metadata '{name}' of object '{key}' is taken: encryption='{self.encryption}' "
                     f"stores its own under that name; choose another"
                 )
-        return encrypt_body(body, metadata or {}, self._keys)
+        return encrypt_body(body, checked, self._keys)

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, PutOptions
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
@@ -25,7 +25,7 @@ class BucketConformance:
         assert backend.has_bucket(name) is False
         backend.create_bucket(name)
         assert backend.has_bucket(name) is True
-        backend.put("folder/name", Body.of(b"x"), bucket=name, metadata={"a": "b"})
+        backend.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}), bucket=name)
         with pytest.raises(BucketNotEmptyError, match=name):
             backend.delete_bucket(name)
         assert rig.raw_get("folder/name", name) == (b"x", {"a": "b"})

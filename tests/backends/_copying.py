@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, PutOptions
 from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
 from tests.backends._data import BIG, PLAIN_KEYS, fitting, for_each, keys_of
 from tests.rigs import Rig
@@ -33,8 +33,8 @@ class CopyConformance:
 
     @_VERBS
     def test_copied_over_another(self, backend: Backend, verb: str) -> None:
-        backend.put("source", Body.of(b"new"), metadata={"new": "1"})
-        backend.put("dest", Body.of(b"old and longer"), metadata={"old": "1"})
+        backend.put("source", Body.of(b"new"), PutOptions({"new": "1"}))
+        backend.put("dest", Body.of(b"old and longer"), PutOptions({"old": "1"}))
         getattr(backend, verb)("source", "dest")
         with backend.get("dest") as reader:
             assert reader.read() == b"new"
@@ -125,9 +125,9 @@ class CopyConformance:
         assert rig.raw_keys() == keys_of(backend) == sorted(expected, key=str.encode)
 
     def test_copies_are_independent(self, backend: Backend, rig: Rig) -> None:
-        backend.put("source", Body.of(b"first"), metadata={"a": "1"})
+        backend.put("source", Body.of(b"first"), PutOptions({"a": "1"}))
         backend.copy("source", "dest")
-        backend.put("source", Body.of(b"second"), metadata={"a": "2"})
+        backend.put("source", Body.of(b"second"), PutOptions({"a": "2"}))
         assert rig.raw_get("dest") == (b"first", {"a": "1"})
         list(backend.delete(["source"]))
         assert rig.raw_get("dest") == (b"first", {"a": "1"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.local import LocalBackend
 
 __all__ = ["LocalTests", "put", "tree"]
@@ -26,7 +26,7 @@ class LocalTests:
 
 
 def put(backend: LocalBackend, key: str, body: bytes = b"x", **metadata: str) -> None:
-    backend.put(key, Body.of(body), metadata=metadata or None)
+    backend.put(key, Body.of(body), PutOptions(metadata or None))
 
 
 def tree(root: Path) -> list[str]:

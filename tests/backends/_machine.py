@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
 from tests.backends._data import keys_of
 from tests.rigs import Rig
@@ -42,7 +42,11 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(key=_KEYS, body=_BODIES, metadata=_METADATA, overwrite=st.booleans())
     def put(self, key: str, body: bytes, metadata: dict[str, str] | None, overwrite: bool) -> None:
         def call() -> Any:
-            return self.backend.put(key, Body.of(body), metadata=metadata, overwrite=overwrite)
+            return self.backend.put(
+                key,
+                Body.of(body),
+                PutOptions(metadata, condition=None if overwrite else IfAbsent()),
+            )
 
         if self.blocked(key) or (key in self.model and not overwrite):
             with pytest.raises(ObjectExistsError):

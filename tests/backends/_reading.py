@@ -12,7 +12,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB, bytes_view
-from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -74,7 +74,7 @@ class ReadingConformance:
         assert len(marks) == 20
 
     def test_etag_stays_while_nothing_happens(self, backend: Backend) -> None:
-        backend.put("name", Body.of(b"x"), metadata={"a": "b"})
+        backend.put("name", Body.of(b"x"), PutOptions({"a": "b"}))
         (listed,) = backend.scan()
         assert isinstance(listed, ObjectInfo)
         with backend.get("name") as reader:
@@ -82,7 +82,7 @@ class ReadingConformance:
 
     def test_metadata_names_come_back_in_lower_case(self, backend: Backend, rig: Rig) -> None:
         rig.raw_put("raw", b"", {"CamelCase": "Value"})
-        backend.put("ours", Body.of(b""), metadata={"CamelCase": "Value"})
+        backend.put("ours", Body.of(b""), PutOptions({"CamelCase": "Value"}))
         assert backend.head("raw").metadata == {"camelcase": "Value"}
         assert backend.head("ours").metadata == {"camelcase": "Value"}
 
@@ -167,9 +167,9 @@ class ReadingConformance:
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_replaced_while_open(self, backend: Backend, size: int, prefetch: bool) -> None:
         old, new = BIG[:size], BIG[7 : size + 7]
-        backend.put("name", Body.of(old), metadata={"which": "old"})
+        backend.put("name", Body.of(old), PutOptions({"which": "old"}))
         with backend.get("name", prefetch=prefetch) as reader:
-            backend.put("name", Body.of(new), metadata={"which": "new"})
+            backend.put("name", Body.of(new), PutOptions({"which": "new"}))
             out = bytearray(size)
             try:
                 reader.read_into(memoryview(out))

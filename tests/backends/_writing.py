@@ -13,7 +13,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, MetadataLimits, PutOptions
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidNameError,
@@ -21,6 +21,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    UnsupportedOperationError,
 )
 from tests.backends._data import (
     BIG,
@@ -43,7 +44,7 @@ def lower(metadata: dict[str, str]) -> dict[str, str]:
 class WritingConformance:
     def test_store_what_another_program_reads(self, backend: Backend, rig: Rig) -> None:
         def check(body: bytes) -> None:
-            backend.put("folder/name", Body.of(body), metadata={"dtype": "<f8", "shape": "1,2"})
+            backend.put("folder/name", Body.of(body), PutOptions({"dtype": "<f8", "shape": "1,2"}))
             stored = rig.raw_get("folder/name")
             assert stored.body == body
             assert lower(stored.metadata) == {"dtype": "<f8", "shape": "1,2"}
@@ -53,7 +54,7 @@ class WritingConformance:
 
     def test_plain_names(self, backend: Backend, rig: Rig) -> None:
         def check(key: str) -> None:
-            backend.put(key, Body.of(key.encode()), metadata={"a": "b"})
+            backend.put(key, Body.of(key.encode()), PutOptions({"a": "b"}))
             assert rig.raw_get(key).body == key.encode()
             assert backend.head(key).key == key
             with backend.get(key) as reader:
@@ -71,7 +72,7 @@ class WritingConformance:
     def test_odd_names_are_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
         def check(key: str) -> None:
             try:
-                backend.put(key, Body.of(b"odd"), metadata={"a": "b"})
+                backend.put(key, Body.of(b"odd"), PutOptions({"a": "b"}))
             except InvalidNameError:
                 pass
             else:
@@ -102,7 +103,7 @@ class WritingConformance:
     def test_odd_metadata_is_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
         def check(metadata: dict[str, str]) -> None:
             try:
-                backend.put("name", Body.of(b"x"), metadata=metadata)
+                backend.put("name", Body.of(b"x"), PutOptions(metadata))
             except MetadataError:
                 assert not backend.exists("name")
                 return
@@ -114,23 +115,51 @@ class WritingConformance:
         for_each(ODD_METADATA, check)
 
     def test_metadata_up_to_the_limit(self, backend: Backend) -> None:
-        limit = backend.capabilities.max_metadata_bytes
+        limit = backend.capabilities.metadata.max_bytes
         room = 100_000 if limit is None else limit
         metadata = {f"name{number:03}": "x" * 93 for number in range(room // 100)}
-        backend.put("name", Body.of(b""), metadata=metadata)
+        backend.put("name", Body.of(b""), PutOptions(metadata))
         assert backend.head("name").metadata == metadata
 
     def test_metadata_beyond_the_limit(self, backend: Backend, rig: Rig) -> None:
-        limit = backend.capabilities.max_metadata_bytes
+        limit = backend.capabilities.metadata.max_bytes
         if limit is None:
             return
         with pytest.raises(MetadataError, match=str(limit)):
-            backend.put("name", _never_read(), metadata={"long": "x" * limit})
+            backend.put("name", _never_read(), PutOptions({"long": "x" * limit}))
         assert rig.raw_keys() == []
 
+    def test_reserved_metadata_names_are_rejected(self, backend: Backend) -> None:
+        for name in MetadataLimits.RESERVED:
+            with pytest.raises(MetadataError, match="reserved"):
+                backend.put("name", _never_read(), PutOptions({name.upper(): "1"}))
+
+    def test_headers_are_kept_or_rejected(self, backend: Backend) -> None:
+        for name in ("content_encoding", "cache_control"):
+            options = PutOptions(**{name: "no-transform"})
+            if name in backend.capabilities.headers:
+                backend.put("name", Body.of(b"x"), options)
+                assert getattr(backend.head("name"), name) == "no-transform"
+            else:
+                with pytest.raises(UnsupportedOperationError, match=name):
+                    backend.put("name", _never_read(), options)
+
+    def test_if_match_replaces_only_that_version(self, backend: Backend, rig: Rig) -> None:
+        first = backend.put("name", Body.of(b"first")).etag or ""
+        second = backend.put("name", Body.of(b"second"), PutOptions(condition=IfMatch(first))).etag
+        with pytest.raises(ObjectChangedError, match="name"):
+            backend.put("name", Body.of(b"third"), PutOptions(condition=IfMatch(first)))
+        with pytest.raises(ObjectChangedError, match="missing"):
+            backend.put("missing", Body.of(b"x"), PutOptions(condition=IfMatch(first)))
+        with pytest.raises(ObjectChangedError):
+            backend.put("name", Body.of(BIG), PutOptions(condition=IfMatch(first)))
+        assert rig.raw_get("name").body == b"second"
+        assert backend.head("name").etag == second
+        assert rig.raw_keys() == ["name"]
+
     def test_replacing_takes_everything_anew(self, backend: Backend, rig: Rig) -> None:
-        backend.put("name", Body.of(b"first and long"), metadata={"one": "1", "both": "1"})
-        backend.put("name", Body.of(b"second"), metadata={"two": "2", "both": "2"})
+        backend.put("name", Body.of(b"first and long"), PutOptions({"one": "1", "both": "1"}))
+        backend.put("name", Body.of(b"second"), PutOptions({"two": "2", "both": "2"}))
         assert rig.raw_get("name").body == b"second"
         assert backend.head("name").metadata == {"two": "2", "both": "2"}
         assert backend.head("name").size == 6
@@ -140,7 +169,7 @@ class WritingConformance:
 
     @pytest.mark.parametrize("threads", [1, 4])
     def test_a_big_body(self, backend: Backend, rig: Rig, threads: int) -> None:
-        backend.put("big", Body.of(BIG), metadata={"a": "b"}, threads=threads)
+        backend.put("big", Body.of(BIG), PutOptions({"a": "b"}), threads=threads)
         stored = rig.raw_get("big")
         assert stored.body == BIG
         assert lower(stored.metadata) == {"a": "b"}
@@ -184,9 +213,9 @@ class WritingConformance:
         assert rig.raw_get("name").body == b"before"
 
     def test_overwrite_false(self, backend: Backend, rig: Rig) -> None:
-        backend.put("name", Body.of(b"first"), metadata={"one": "1"}, overwrite=False)
+        backend.put("name", Body.of(b"first"), PutOptions({"one": "1"}, condition=IfAbsent()))
         with pytest.raises(ObjectExistsError, match="name") as caught:
-            backend.put("name", Body.of(b"second"), metadata={"two": "2"}, overwrite=False)
+            backend.put("name", Body.of(b"second"), PutOptions({"two": "2"}, condition=IfAbsent()))
         assert isinstance(caught.value, FileExistsError)
         assert rig.raw_get("name").body == b"first"
         assert backend.head("name").metadata == {"one": "1"}
@@ -194,7 +223,7 @@ class WritingConformance:
     def test_overwrite_false_of_a_big_body(self, backend: Backend, rig: Rig) -> None:
         rig.raw_put("name", b"first")
         with pytest.raises(ObjectExistsError):
-            backend.put("name", Body.of(BIG), overwrite=False)
+            backend.put("name", Body.of(BIG), PutOptions(condition=IfAbsent()))
         assert rig.raw_get("name").body == b"first"
         assert rig.raw_keys() == ["name"]
 
@@ -203,7 +232,7 @@ class WritingConformance:
         self, backend: Backend, rig: Rig, exists: bool
     ) -> None:
         if exists:
-            backend.put("folder/name", Body.of(b"old"), metadata={"which": "old"})
+            backend.put("folder/name", Body.of(b"old"), PutOptions({"which": "old"}))
 
         def check(case: tuple[int, type[BaseException]]) -> None:
             blocks, error = case
@@ -214,7 +243,7 @@ class WritingConformance:
                 raise error("the source broke off")
 
             with pytest.raises(error, match="broke off"):
-                backend.put("folder/name", Body.of(broken()), metadata={"which": "new"})
+                backend.put("folder/name", Body.of(broken()), PutOptions({"which": "new"}))
             if exists:
                 assert rig.raw_get("folder/name").body == b"old"
                 assert backend.head("folder/name").metadata == {"which": "old"}
@@ -234,7 +263,7 @@ class WritingConformance:
 
     def test_object_and_prefix(self, backend: Backend, rig: Rig) -> None:
         backend.put("a", Body.of(b"short"))
-        backend.put("d/e/f", Body.of(b"long"), metadata={"a": "b"})
+        backend.put("d/e/f", Body.of(b"long"), PutOptions({"a": "b"}))
         if backend.capabilities.object_and_prefix:
             backend.put("a/b", Body.of(b"below"))
             backend.put("d/e", Body.of(b"above"))
@@ -242,7 +271,7 @@ class WritingConformance:
             return
         for key, other in (("a/b", "a"), ("a/b/c", "a"), ("d", "d/e/f"), ("d/e", "d/e/f")):
             with pytest.raises(ObjectExistsError) as caught:
-                backend.put(key, _never_read(), metadata={"a": "b"})
+                backend.put(key, _never_read(), PutOptions({"a": "b"}))
             assert f"'{key}'" in str(caught.value)
             assert f"'{other}'" in str(caught.value)
         with pytest.raises(ObjectExistsError):
@@ -257,7 +286,7 @@ class WritingConformance:
         bodies = {f"folder{n % 3}/name {n}": pattern(1000 + n, n) for n in range(60)}
 
         def store(item: tuple[str, bytes]) -> None:
-            backend.put(item[0], Body.of(item[1]), metadata={"key": item[0]})
+            backend.put(item[0], Body.of(item[1]), PutOptions({"key": item[0]}))
 
         def fetch(key: str) -> tuple[bytes, dict[str, str]]:
             with backend.get(key) as reader:
@@ -277,13 +306,13 @@ class WritingConformance:
         """Whoever reads sees the bytes and the metadata of one and the same writer."""
         versions = {str(n): pattern(20_000 + n, n) for n in range(8)}
         start = Barrier(len(versions) + 4)
-        backend.put("name", Body.of(versions["0"]), metadata={"version": "0"})
+        backend.put("name", Body.of(versions["0"]), PutOptions({"version": "0"}))
 
         def write(version: str) -> None:
             start.wait()
             for _ in range(5):
                 body = Body.of(versions[version])
-                backend.put("name", body, metadata={"version": version})
+                backend.put("name", body, PutOptions({"version": version}))
 
         def read() -> None:
             start.wait()
@@ -311,8 +340,7 @@ class WritingConformance:
                 backend.put(
                     "name",
                     Body.of(b"%i" % number),
-                    metadata={"writer": str(number)},
-                    overwrite=False,
+                    PutOptions({"writer": str(number)}, condition=IfAbsent()),
                 )
             except ObjectExistsError:
                 return False
@@ -345,7 +373,7 @@ class WritingConformance:
         assert rig.raw_keys() == []
 
     def test_delete_then_gone(self, backend: Backend) -> None:
-        backend.put("folder/name", Body.of(b"x"), metadata={"a": "b"})
+        backend.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}))
         list(backend.delete(["folder/name"]))
         with pytest.raises(ObjectNotFoundError):
             backend.get("folder/name")

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cottoncandy.backends.base import PutOptions
+
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy._body import Body
@@ -99,7 +101,7 @@ class TestNames(DriveTests):
 
 class TestProperties(DriveTests):
     def test_plain_where_they_fit(self, rig: DriveRig, backend: GDriveBackend) -> None:
-        backend.put("name", Body.of(b""), metadata={"dtype": "<f8", "Shape": "1,2"})
+        backend.put("name", Body.of(b""), PutOptions({"dtype": "<f8", "Shape": "1,2"}))
         assert rig.raw_file("name").properties == {
             ("dtype", "PUBLIC"): "<f8",
             ("shape", "PUBLIC"): "1,2",
@@ -113,7 +115,7 @@ class TestProperties(DriveTests):
             "~0": "tilde",
             "short": "s",
         }
-        backend.put("name", Body.of(b""), metadata=metadata)
+        backend.put("name", Body.of(b""), PutOptions(metadata))
         assert backend.head("name").metadata == metadata
         stored = rig.raw_file("name").properties
         assert stored["short", "PUBLIC"] == "s"
@@ -136,7 +138,7 @@ class TestProperties(DriveTests):
             {"b": "2", "c": ""},
             {"~": "~"},
         ):
-            backend.put("name", Body.of(b"1"), metadata=metadata)
+            backend.put("name", Body.of(b"1"), PutOptions(metadata))
             assert backend.head("name").metadata == metadata
             backend.copy("name", "copy")
             assert backend.head("copy").metadata == metadata
@@ -152,9 +154,9 @@ class TestProperties(DriveTests):
 
     def test_more_than_fits(self, backend: GDriveBackend) -> None:
         with pytest.raises(MetadataError, match="2048"):
-            backend.put("name", Body.of(b""), metadata={"a": "x" * 3000})
+            backend.put("name", Body.of(b""), PutOptions({"a": "x" * 3000}))
         many = {f"name{n}": "v" for n in range(100)}
-        backend.put("name", Body.of(b""), metadata=many)
+        backend.put("name", Body.of(b""), PutOptions(many))
         assert backend.head("name").metadata == many
 
     @settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -171,7 +173,7 @@ class TestProperties(DriveTests):
         for metadata in histories:
             lower = {name.lower(): value for name, value in metadata.items()}
             try:
-                packed = pack(metadata, stored)
+                packed = pack(lower, stored)
             except MetadataError:
                 continue
             fresh = {(entry["key"], entry["visibility"]): entry["value"] for entry in packed}
@@ -210,7 +212,7 @@ class TestBuckets(DriveTests):
     ) -> None:
         drive_id = server.store.add_drive("The lab's drive")
         backend = make(rig, waits, drive_id if by == "id" else "The lab's drive")
-        backend.put("a/name", Body.of(b"x"), metadata={"a": "b"})
+        backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}))
         assert server.store.find(drive_id).id == drive_id
         assert {f.drive_id for f in server.store.files.values() if f.title == "name"} == {drive_id}
         assert read(backend, "a/name") == b"x"
@@ -270,7 +272,7 @@ class TestBuckets(DriveTests):
 class TestTrash(DriveTests):
     def test_trashed_and_brought_back(self, rig: DriveRig, backend: GDriveBackend) -> None:
         assert backend.capabilities.trash
-        backend.put("f/name", Body.of(b"x"), metadata={"a": "b"})
+        backend.put("f/name", Body.of(b"x"), PutOptions({"a": "b"}))
         file = rig.raw_file("f/name")
         list(backend.delete(["f/name"], permanently=False))
         assert not backend.exists("f/name")
@@ -293,7 +295,7 @@ class TestTrash(DriveTests):
 
 class TestFiles(DriveTests):
     def test_moving_keeps_the_file(self, rig: DriveRig, backend: GDriveBackend) -> None:
-        backend.put("a/name", Body.of(b"x"), metadata={"a": "b"}, content_type="text/plain")
+        backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}, content_type="text/plain"))
         before = rig.raw_file("a/name").id
         backend.move("a/name", "b/c/other")
         assert rig.raw_file("b/c/other").id == before

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import CommonPrefix
+from cottoncandy.backends.base import CommonPrefix, PutOptions
 from cottoncandy.backends.gdrive import GDriveBackend
 from cottoncandy.backends.gdrive._retry import RetryPolicy
 from cottoncandy.exceptions import (
@@ -37,7 +37,7 @@ class TestRequests(DriveTests):
     ) -> None:
         backend.put("a/b/first", Body.of(b"1"))
         server.forget()
-        backend.put("a/b/name", Body.of(b"12"), metadata={"x": "y"})
+        backend.put("a/b/name", Body.of(b"12"), PutOptions({"x": "y"}))
         assert server.operations() == ["files.list", "files.insert.multipart"]
         server.forget()
         assert read(backend, "a/b/name") == b"12"
@@ -146,7 +146,7 @@ class TestBrokenAnswers(DriveTests):
             "files.generateIds",
         ):
             server.fail(operation, status, reason, times=2)
-        backend.put("f/name", Body.of(b"body"), metadata={"a": "b"})
+        backend.put("f/name", Body.of(b"body"), PutOptions({"a": "b"}))
         assert read(backend, "f/name") == b"body"
         backend.copy("f/name", "copy")
         backend.move("copy", "moved")
@@ -200,8 +200,8 @@ class TestBrokenAnswers(DriveTests):
         """Nothing is done twice, even where only the answer was lost."""
         # One more than the HTTP library's own second try.
         fault = server.fail(operation, drop=True, after=after, times=3)
-        backend.put("f/name", Body.of(b"1"), metadata={"a": "b"})
-        backend.put("f/name", Body.of(b"2"), metadata={"a": "c"})
+        backend.put("f/name", Body.of(b"1"), PutOptions({"a": "b"}))
+        backend.put("f/name", Body.of(b"2"), PutOptions({"a": "c"}))
         backend.copy("f/name", "f/copy")
         backend.move("f/copy", "f/moved")
         assert keys(backend) == ["f/moved", "f/name"]

@@ -215,7 +215,7 @@ class TestSidecars(LocalTests):
 
     def test_metadata_that_is_no_text(self, backend: LocalBackend, root: Path) -> None:
         with pytest.raises(MetadataError, match="'n'"):
-            put(backend, "name", n=3)  # type: ignore[arg-type]
+            put(backend, "name", n=b"3")  # type: ignore[arg-type]
         assert tree(root) == []
 
 

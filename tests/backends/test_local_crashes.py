@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy._body import Body
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.exceptions import ObjectNotFoundError
 from tests.backends._data import keys_of, pattern
@@ -113,7 +113,7 @@ NEW: list[State] = [(b"new", {}), (b"new", {"which": "new"}), (b"newer", {"which
 def restore(backend: Backend, key: str, wanted: State) -> None:
     list(backend.delete([key]))
     if wanted is not None:
-        backend.put(key, Body.of(wanted[0]), metadata=wanted[1])
+        backend.put(key, Body.of(wanted[0]), PutOptions(wanted[1]))
 
 
 @pytest.mark.parametrize("old", OLD, ids=repr)
@@ -123,7 +123,7 @@ def test_put_is_old_or_new(backend: LocalBackend, root: Path, old: State, new: S
     body, metadata = new
     seen = []
     restore(backend, "a/name", old)
-    for _ in crashes_of(lambda: backend.put("a/name", Body.of(body), metadata=metadata), root):
+    for _ in crashes_of(lambda: backend.put("a/name", Body.of(body), PutOptions(metadata)), root):
         found = state(backend, "a/name")
         assert found in (old, new)
         seen.append(found)
@@ -145,8 +145,8 @@ def test_put_on_what_a_crash_left(backend: LocalBackend, root: Path, old: State)
         before = state(backend, "name")
         assert before in versions
         for _ in crashes_of(
-            lambda body=body, metadata=metadata: backend.put(  # type: ignore[misc]
-                "name", Body.of(body), metadata=metadata
+            lambda body=body, metadata=metadata: backend.put(
+                "name", Body.of(body), PutOptions(metadata)
             ),
             root,
         ):
@@ -159,7 +159,7 @@ def test_put_on_what_a_crash_left(backend: LocalBackend, root: Path, old: State)
 def test_put_without_overwriting(backend: LocalBackend, root: Path) -> None:
     new = b"new", {"which": "new"}
     for _ in crashes_of(
-        lambda: backend.put("a/b", Body.of(new[0]), metadata=new[1], overwrite=False), root
+        lambda: backend.put("a/b", Body.of(new[0]), PutOptions(new[1], condition=IfAbsent())), root
     ):
         assert state(backend, "a/b") in (None, new)
         restore(backend, "a/b", None)
@@ -207,6 +207,7 @@ def test_delete_is_there_or_gone(backend: LocalBackend, root: Path) -> None:
 _WRITER = """
 import sys
 from cottoncandy._body import Body
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.local import LocalBackend
 from tests.backends._data import pattern
 backend = LocalBackend(sys.argv[1])
@@ -215,7 +216,7 @@ print("ready", flush=True)
 for number in range(count) if count else iter(int, 1):
     seed += 100
     body = pattern(500 + seed % 500, seed)
-    backend.put("folder/name", Body.of(body), metadata={"seed": str(seed)})
+    backend.put("folder/name", Body.of(body), PutOptions({"seed": str(seed)}))
 """
 
 
@@ -237,7 +238,7 @@ def _check_version(backend: Backend) -> str:
 def test_processes_that_write_and_are_killed(backend: LocalBackend, root: Path) -> None:
     """Readers see whole versions only, while writers work and when they are shot."""
     body = pattern(500, 0)
-    backend.put("folder/name", Body.of(body), metadata={"seed": "0"})
+    backend.put("folder/name", Body.of(body), PutOptions({"seed": "0"}))
     seen = set()
     for round_ in range(2):
         writers = [_writer(root, 10 * round_ + number, 0) for number in range(2)]

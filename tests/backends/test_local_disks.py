@@ -14,7 +14,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -164,9 +164,9 @@ class TestDisks(LocalTests):
 
         monkeypatch.setattr(fcntl, "flock", refuse)
         monkeypatch.setattr(os, "link", refuse)
-        backend.put("name", Body.of(b"x"), metadata={"a": "b"}, overwrite=False)
+        backend.put("name", Body.of(b"x"), PutOptions({"a": "b"}, condition=IfAbsent()))
         with pytest.raises(ObjectExistsError):
-            backend.put("name", Body.of(b"y"), overwrite=False)
+            backend.put("name", Body.of(b"y"), PutOptions(condition=IfAbsent()))
         backend.move("name", "other", overwrite=False)
         assert backend.head("other").metadata == {"a": "b"}
         assert keys_of(backend) == ["other"]

@@ -17,7 +17,7 @@ from botocore.config import Config
 
 import cottoncandy
 from cottoncandy._body import Body
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3._native import CredentialLender
 from cottoncandy.exceptions import (
@@ -288,8 +288,8 @@ def test_unsigned_reads_public_objects(store: Any) -> None:
     """Without credentials: public objects only."""
     server, public_body = store.server, b"for everybody"
     owner = store.backend()
-    owner.put("public", Body.of(public_body), acl="public-read")
-    owner.put("private", Body.of(b"mine"), acl="private")
+    owner.put("public", Body.of(public_body), PutOptions(acl="public-read"))
+    owner.put("private", Body.of(b"mine"), PutOptions(acl="private"))
     anonymous = S3Backend.connect(
         ConnectionArguments(
             store.bucket,
@@ -347,7 +347,7 @@ def test_two_backends_that_differ_in_one_respect(
 ) -> None:
     """The same endpoint and bucket, other keys: nothing is shared."""
     mine, theirs = make_backend(ceph, ceph_bucket), make_backend(ceph_other_user, ceph_bucket)
-    mine.put("private", Body.of(b"mine"), acl="private")
+    mine.put("private", Body.of(b"mine"), PutOptions(acl="private"))
     assert mine.get("private").read() == b"mine"
     with pytest.raises(AccessDeniedError):
         theirs.get("private")

@@ -12,6 +12,7 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.exceptions import (
     CredentialsError,
@@ -145,7 +146,7 @@ class TestACLs(S3Tests):
         with caplog.at_level(logging.WARNING):
             for key in ("first", "second"):
                 body = Body.of(pieces_of(data, MiB // 3)) if one_shot else Body.of(data)
-                backend.put(key, body, acl="authenticated-read")
+                backend.put(key, body, PutOptions(acl="authenticated-read"))
                 assert backend.get(key).read() == data
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "ACLs disabled" in caplog.text
@@ -195,10 +196,10 @@ class TestConditions(S3Tests):
         """A key that obstore can't say."""
         key = "odd//name"
         backend = backend_at(store.server, store.bucket)
-        backend.put(key, Body.of(b"first"), overwrite=False)
+        backend.put(key, Body.of(b"first"), PutOptions(condition=IfAbsent()))
         for body in (Body.of(b"second"), Body.of(pattern(11 * MiB))):
             with pytest.raises(ObjectExistsError, match="overwrite=True"):
-                backend.put(key, body, overwrite=False)
+                backend.put(key, body, PutOptions(condition=IfAbsent()))
         assert store.raw_get(key).body == b"first"
 
     @pytest.mark.parametrize("key", ["name", "odd//name"])
@@ -209,5 +210,5 @@ class TestConditions(S3Tests):
         behind.put(key, Body.of(b"first"))
         fault_proxy.on("HEAD", "name").answer(404)
         with pytest.raises(ObjectExistsError):
-            backend.put(key, Body.of(b"second"), overwrite=False)
+            backend.put(key, Body.of(b"second"), PutOptions(condition=IfAbsent()))
         assert behind.get(key).read() == b"first"

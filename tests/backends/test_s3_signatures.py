@@ -6,7 +6,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings
@@ -45,7 +45,7 @@ def test_objects_and_buckets(store: Rig) -> None:
     data = pattern(6 * MiB)
     bodies = {"a": b"1", "directory/": b"", "odd//näme +%": b"2", "large": data}
     for key, body in bodies.items():
-        backend.put(key, Body.of(body), metadata={"n": key[0]}, acl="public-read")
+        backend.put(key, Body.of(body), PutOptions({"n": key[0]}, acl="public-read"))
         assert backend.get(key).read() == body
         assert backend.head(key).metadata == {"n": key[0]}
     assert {each.key: each.size for each in backend.scan()} == {

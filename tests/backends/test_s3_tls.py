@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cottoncandy._body import Body
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.exceptions import ConfigurationError, StoreUnreachableError
 from tests.backends._s3 import QUICK, backend_at
@@ -38,7 +39,7 @@ def connect(tls_proxy: FaultProxy, moto_bucket: str) -> Connect:
 def check(backend: S3Backend) -> None:
     """Everything gets there, by both clients."""
     for key in (PLAIN, ODD):
-        backend.put(key, Body.of(key.encode()), metadata={"what": "text"})
+        backend.put(key, Body.of(key.encode()), PutOptions({"what": "text"}))
         with backend.get(key) as reader:
             assert reader.read() == key.encode()
             assert reader.metadata == {"what": "text"}

@@ -11,6 +11,7 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend, _reader
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
@@ -82,7 +83,7 @@ def test_round_trip(
     backend: S3Backend, behind: S3Backend, proxy: FaultProxy, direct: list[int], key: str, size: int
 ) -> None:
     data = DATA[:size]
-    backend.put(key, Body.of(data), metadata={"n": "1"}, threads=2)
+    backend.put(key, Body.of(data), PutOptions({"n": "1"}), threads=2)
     assert behind.get(key).read() == data
     with backend.get(key, threads=2) as reader:
         out = bytearray(size)

@@ -13,6 +13,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3._upload import gathered_parts, part_sizes
 from cottoncandy.exceptions import (
@@ -61,7 +62,7 @@ class TestParts:
         backend = backend_at(store.server, store.bucket)
         body = Body.of(pieces_of(data, 700_001)) if as_pieces else Body.of(data)
         result = backend.put(
-            "a//b", body, metadata={"Shape": "3,4"}, acl="public-read", content_type="text/x-own"
+            "a//b", body, PutOptions({"Shape": "3,4"}, acl="public-read", content_type="text/x-own")
         )
         info = backend.head("a//b")
         assert (info.size, info.metadata, info.content_type) == (

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Arrived,
     Backend,
     BucketInfo,
@@ -20,6 +21,7 @@ from cottoncandy.backends.base import (
     Deletion,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.exceptions import (
@@ -114,25 +116,13 @@ class WrappedBackend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
         with self._call("put", key):
-            return self.inner.put(
-                key,
-                self._watched(body),
-                bucket=bucket,
-                metadata=metadata,
-                acl=acl,
-                content_type=content_type,
-                threads=threads,
-                overwrite=overwrite,
-            )
+            return self.inner.put(key, self._watched(body), options, bucket=bucket, threads=threads)
 
     def scan(
         self,

@@ -10,14 +10,17 @@ from typing import Any, ClassVar, Self
 from cottoncandy._body import Body
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
     Deletion,
+    MetadataLimits,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.backends.gdrive._auth import load_pydrive
@@ -71,7 +74,11 @@ class GDriveBackend(Backend):
     name: ClassVar[str] = "gdrive"
     uses_default_bucket: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities] = Capabilities(
-        trash=True, max_metadata_bytes=MAX_METADATA_BYTES, any_key=False
+        owners=True,
+        trash=True,
+        any_key=False,
+        stored_checksum="md5",
+        metadata=MetadataLimits(MAX_METADATA_BYTES),
     )
 
     def __init__(
@@ -135,26 +142,26 @@ class GDriveBackend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
-        entries = dict(metadata or {})
+        options = self._checked(key, options)
+        entries = options.metadata or {}
         pack(entries, key=key)  # before anything is sent
         split_key(key)
         place = self._place(key, bucket)
         with self._writing.hold((place.root, place.path)), translating(str(place)):
             present = self._objects.find(place)
-            if present and not overwrite:
-                raise _exists(place)
+            if options.condition is not None:
+                etag = (present[0].md5 or "") if present else None
+                options.condition.check(etag, str(place))
+            kind = options.content_type
             if present:
-                file, md5 = self._writer.replace(place, present[0], body, entries, content_type)
+                file, md5 = self._writer.replace(place, present[0], body, entries, kind)
             else:
-                file, md5 = self._writer.create(place, body, entries, content_type)
+                file, md5 = self._writer.create(place, body, entries, kind)
             file = self._objects.settle(place, file)
         if file.md5 is not None and file.md5 != md5:
             raise IntegrityError(

@@ -44,7 +44,6 @@ def pack(
     Parameters
     ----------
     metadata : mapping of str to str
-        Names are put in lower case.
     present : iterable of (key, visibility)
         Properties that the file has already.
     key : str
@@ -53,20 +52,11 @@ def pack(
     Raises
     ------
     MetadataError
-        If they do not fit, or are no text.
+        If they need more properties than a file has.
     """
-    entries = {
-        _checked(name, key).lower(): _checked(value, key) for name, value in metadata.items()
-    }
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in entries.items())
-    if size > MAX_METADATA_BYTES:
-        raise MetadataError(
-            f"the metadata of object '{key}' are {size} bytes, and a file on Google Drive has room "
-            f"for {MAX_METADATA_BYTES}: store large texts as an object of their own"
-        )
-    plain = {name: value for name, value in entries.items() if _fits(name, value)}
+    plain = {name: value for name, value in metadata.items() if _fits(name, value)}
     for kept in (plain, {}):
-        packed = _packed(entries, kept, set(present))
+        packed = _packed(metadata, kept, set(present))
         if len(packed) <= MAX_PROPERTIES:
             return packed
     raise MetadataError(
@@ -150,15 +140,3 @@ def _property(name: str, value: str) -> Property:
 def _fits(name: str, value: str) -> bool:
     size = len(name.encode()) + len(value.encode())
     return bool(name and value) and not name.startswith(_MARK) and size <= PROPERTY_BYTES
-
-
-def _checked(text: Any, key: str) -> str:
-    if not isinstance(text, str):
-        raise MetadataError(
-            f"metadata of object '{key}' are texts, and a {type(text).__name__} was given"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise MetadataError(f"metadata of object '{key}' are no valid unicode text") from None
-    return text

@@ -14,9 +14,10 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
+from cottoncandy.backends.base import IfAbsent, IfMatch
 from cottoncandy.backends.local._errors import MISSING, no_directory
 from cottoncandy.backends.local._paths import Place, hidden, temporary_in
 from cottoncandy.backends.local._sidecar import Mark, encode, encode_journal, read_sidecar
@@ -213,35 +214,42 @@ def _lock_all(directories: tuple[str, ...], kind: int, held: ExitStack) -> bool:
 # -- objects -------------------------------------------------------------------------------------
 
 
-def look(place: Place, *, overwrite: bool) -> os.stat_result | None:
+def look(place: Place, condition: IfAbsent | IfMatch | None) -> os.stat_result | None:
     """Return the status of the object that is to be replaced, or None if there is none.
 
     Raises
     ------
-    ObjectExistsError
-        If it must not be replaced, or is a directory of others.
+    ObjectExistsError, ObjectChangedError
+        If the condition is not met, or it is a directory of others.
     PermissionError
         If the file is write-protected, though the directory is not.
     """
-    try:
-        status = os.stat(place.path)
-    except OSError as error:
-        if error.errno in MISSING:
-            return None
-        raise
-    if stat.S_ISDIR(status.st_mode):
-        _check_empty(place)
+    status = _status(place)
+    if status is None or stat.S_ISDIR(status.st_mode):
+        if status is not None:
+            _check_empty(place)
+        if condition is not None:
+            condition.check(None, str(place))
         return None
     if not stat.S_ISREG(status.st_mode):
         raise ObjectExistsError(
             f"cannot store '{place.key}' in local directory '{place.root}': '{place.path}' is "
             f"a pipe, socket or device; remove it, or choose another name"
         )
-    if not overwrite:
-        raise ObjectExistsError(f"{place} exists; pass overwrite=True to replace it")
+    if condition is not None:
+        condition.check(Mark.of(status).etag, str(place))
     if not os.access(place.path, os.W_OK):
         raise PermissionError(errno.EACCES, "the file is write-protected", place.path)
     return status
+
+
+def _status(place: Place) -> os.stat_result | None:
+    try:
+        return os.stat(place.path)
+    except OSError as error:
+        if error.errno in MISSING:
+            return None
+        raise
 
 
 def _check_empty(place: Place) -> None:
@@ -263,7 +271,12 @@ def _remove_empty_directories(path: str) -> None:
 
 
 def commit(
-    place: Place, body: str, metadata: dict[str, str] | None, *, overwrite: bool, stamp: bool
+    place: Place,
+    body: str,
+    metadata: Mapping[str, str] | None,
+    condition: IfAbsent | IfMatch | None,
+    *,
+    stamp: bool,
 ) -> Mark:
     """Give a finished file on the same file system its name and metadata; it loses its old name.
 
@@ -273,19 +286,19 @@ def commit(
     ----------
     body : str
         Path of the file.
-    metadata : dict of str to str or None
+    metadata : mapping of str to str or None
         None: no sidecar. An empty one gets a sidecar, because 0.4.0 wants to copy it.
     stamp : bool
         Whether it is new: then it is dated now, later than what it replaces (so that marks never
         repeat), and takes over the permissions of that.
     """
-    old = look(place, overwrite=overwrite)
+    old = look(place, condition)
     if stamp:
         _stamp(body, old)
     mark = Mark.of(os.stat(body))
     with ExitStack() as clean:
         if old is None:
-            _commit_new(place, body, metadata, overwrite, clean)
+            _commit_new(place, body, metadata, condition is None, clean)
         elif metadata is None and not os.path.lexists(place.sidecar):
             _rename(body, place)
         else:
@@ -294,7 +307,7 @@ def commit(
 
 
 def _commit_new(
-    place: Place, body: str, metadata: dict[str, str] | None, overwrite: bool, clean: ExitStack
+    place: Place, body: str, metadata: Mapping[str, str] | None, overwrite: bool, clean: ExitStack
 ) -> None:
     """Sidecar first: nobody sees it until there is a body."""
     if os.path.isdir(place.path):
@@ -312,7 +325,7 @@ def _commit_new(
 def _commit_over(
     place: Place,
     body: str,
-    metadata: dict[str, str] | None,
+    metadata: Mapping[str, str] | None,
     mark: Mark,
     old: Mark,
     clean: ExitStack,

@@ -19,7 +19,7 @@ from cottoncandy.backends.local._errors import MISSING
 from cottoncandy.backends.local._paths import Place
 from cottoncandy.exceptions import MetadataError
 
-__all__ = ["PENDING", "Mark", "check_metadata", "encode", "encode_journal", "read_sidecar"]
+__all__ = ["PENDING", "Mark", "encode", "encode_journal", "read_sidecar"]
 
 #: The entry of a journal; no user metadata can have this name.
 PENDING = "cc-pending"
@@ -53,20 +53,6 @@ class Mark:
         if self.mtime_ns != other.mtime_ns:
             return 1
         return 3 if self.inode == other.inode else 2
-
-
-def check_metadata(metadata: Mapping[str, str] | None, place: Place) -> dict[str, str]:
-    """Return the metadata with names in lower case, or refuse it."""
-    checked: dict[str, str] = {}
-    for name, value in (metadata or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise MetadataError(
-                f"metadata is text, and {name!r} of {place} is {value!r}; pass str values"
-            )
-        if name.lower() == PENDING:
-            raise MetadataError(f"the metadata name '{PENDING}' is reserved for cottoncandy")
-        checked[name.lower()] = value
-    return checked
 
 
 def encode(metadata: Mapping[str, str]) -> bytes:

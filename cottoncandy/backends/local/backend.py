@@ -15,14 +15,18 @@ from typing import ClassVar, Self
 from cottoncandy._body import Body
 from cottoncandy._buffers import bytes_view
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
     Deletion,
+    IfAbsent,
+    IfMatch,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.backends.local._commit import (
@@ -39,7 +43,6 @@ from cottoncandy.backends.local._errors import bucket_errors, no_directory, obje
 from cottoncandy.backends.local._listing import Listing
 from cottoncandy.backends.local._paths import Place, bucket_path
 from cottoncandy.backends.local._reader import LocalReader, open_version
-from cottoncandy.backends.local._sidecar import check_metadata
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
@@ -88,7 +91,9 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    capabilities: ClassVar[Capabilities] = Capabilities(object_and_prefix=False, any_key=False)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        owners=True, object_and_prefix=False, any_key=False, conditional_put=True
+    )
 
     def __init__(self, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
@@ -144,18 +149,15 @@ class LocalBackend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
         place = self._place(key, bucket)
-        checked = None if metadata is None else check_metadata(metadata, place)
+        options = self._checked(key, options)
         with object_errors(place, "write"):
-            look(place, overwrite=overwrite)
+            look(place, options.condition)
         with _staged(place) as staged:
             size = 0
             for block in body:
@@ -165,7 +167,7 @@ class LocalBackend(Backend):
                     f"the data for {place} ended after {size} bytes, and {body.size} were "
                     f"announced; nothing was stored"
                 )
-            return _finish(staged, place, checked, overwrite)
+            return _finish(staged, place, options.metadata, options.condition)
 
     def scan(
         self,
@@ -219,14 +221,15 @@ class LocalBackend(Backend):
         overwrite: bool = True,
     ) -> PutResult:
         place, target = self._places(source, dest, source_bucket, dest_bucket)
+        condition = None if overwrite else IfAbsent()
         with self._open(place) as reader:
             with object_errors(target, "write"):
                 if place == target and overwrite:
                     return PutResult(reader.info.etag)
-                look(target, overwrite=overwrite)
+                look(target, condition)
             with _staged(target) as staged:
                 _copy_bytes(reader, staged.descriptor, target)
-                return _finish(staged, target, dict(reader.metadata), overwrite)
+                return _finish(staged, target, reader.metadata, condition)
 
     def move(
         self,
@@ -240,7 +243,7 @@ class LocalBackend(Backend):
         place, target = self._places(source, dest, source_bucket, dest_bucket)
         if place != target and not os.path.islink(place.path):  # a relative link would break
             with self._open(place), object_errors(target, "write"):
-                look(target, overwrite=overwrite)
+                look(target, None if overwrite else IfAbsent())
             with _staged(target) as staged:  # holds the directory for us, too
                 try:
                     with object_errors(place, "move"):
@@ -332,7 +335,8 @@ class LocalBackend(Backend):
             with open_version(place) as reader:
                 metadata = dict(reader.metadata)
             with object_errors(target, "write"):
-                mark = commit(target, place.path, metadata, overwrite=overwrite, stamp=False)
+                condition = None if overwrite else IfAbsent()
+                mark = commit(target, place.path, metadata, condition, stamp=False)
             remove_sidecar(place)
         remove_empty_parents(place)
         return PutResult(mark.etag)
@@ -348,12 +352,15 @@ def _staged(place: Place) -> Iterator[Staged]:
 
 
 def _finish(
-    staged: Staged, place: Place, metadata: dict[str, str] | None, overwrite: bool
+    staged: Staged,
+    place: Place,
+    metadata: Mapping[str, str] | None,
+    condition: IfAbsent | IfMatch | None,
 ) -> PutResult:
     with object_errors(place, "write"):
         staged.close()
         with locked(place.directory):
-            mark = commit(place, staged.path, metadata, overwrite=overwrite, stamp=True)
+            mark = commit(place, staged.path, metadata, condition, stamp=True)
     return PutResult(mark.etag)
 
 

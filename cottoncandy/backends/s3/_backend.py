@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from cottoncandy._body import Body
 from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
     Backend,
     BucketInfo,
     Capabilities,
@@ -15,6 +16,7 @@ from cottoncandy.backends.base import (
     Deletion,
     ObjectInfo,
     ObjectReader,
+    PutOptions,
     PutResult,
 )
 from cottoncandy.backends.s3._buckets import Buckets
@@ -22,7 +24,7 @@ from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._copy import CopyOperations
 from cottoncandy.backends.s3._delete import BulkDelete
 from cottoncandy.backends.s3._errors import S3Location
-from cottoncandy.backends.s3._keys import MAX_METADATA_BYTES
+from cottoncandy.backends.s3._keys import METADATA_LIMITS
 from cottoncandy.backends.s3._listing import scan
 from cottoncandy.backends.s3._objects import Objects
 from cottoncandy.backends.s3._options import S3Options
@@ -45,7 +47,10 @@ class S3Backend(Backend):
     name: ClassVar[str] = "s3"
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        acls=True, max_metadata_bytes=MAX_METADATA_BYTES
+        acls=True,
+        owners=True,
+        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
+        metadata=METADATA_LIMITS,
     )
 
     def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
@@ -95,23 +100,17 @@ class S3Backend(Backend):
         self,
         key: str,
         body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
         *,
         bucket: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: str | None = None,
-        content_type: str | None = None,
         threads: int = 4,
-        overwrite: bool = True,
     ) -> PutResult:
         return self._objects.put(
             self._bucket(bucket),
             key,
             body,
-            metadata=metadata,
-            acl=acl or None,
-            content_type=content_type,
+            self._checked(key, options),
             threads=threads,
-            overwrite=overwrite,
         )
 
     def scan(

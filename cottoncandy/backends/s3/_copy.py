@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.base import PutResult
+from cottoncandy.backends.base import IfAbsent, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import (
@@ -80,7 +80,7 @@ class CopyOperations:
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
         if not overwrite:
-            self._objects.require_absent(dest_bucket, dest)
+            self._objects.require(dest_bucket, dest, IfAbsent())
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
         whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
@@ -163,7 +163,7 @@ class CopyOperations:
             head.get("ETag"),
             ((start, min(start + part, size)) for start in range(0, size, part)),
             threads=4,
-            create=not overwrite and self._connection.on_aws,
+            complete={} if overwrite or not self._connection.on_aws else {"IfNoneMatch": "*"},
         )
 
     @staticmethod

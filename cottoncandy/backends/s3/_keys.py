@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cottoncandy.backends.base import MetadataLimits
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 
 __all__ = [
     "MAX_KEY_BYTES",
-    "MAX_METADATA_BYTES",
+    "METADATA_LIMITS",
     "bulk_deletable",
     "check_key",
-    "check_metadata",
     "decode_metadata_names",
     "encode_metadata_names",
     "has_dot_segments",
@@ -25,8 +25,15 @@ __all__ = [
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 MAX_KEY_BYTES = 1024
 
-#: Room for names and values of user metadata (same guide, "Working with object metadata").
-MAX_METADATA_BYTES = 2048
+#: The room is from the same guide, "Working with object metadata". Names are what all servers keep:
+#: RFC 9110 (section 5.6.2) allows more, and some servers silently drop those.
+METADATA_LIMITS = MetadataLimits(
+    max_bytes=2048,
+    names=r"[0-9A-Za-z._-]+",
+    values=r"[!-~](?:[ -~]*[!-~])?|",
+    help="what HTTP headers keep: printable ASCII without blanks at its ends, and only letters, "
+    "digits and dashes in a name",
+)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
@@ -35,10 +42,6 @@ _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
 # Names that have a "_", joined by commas, which are in no name.
 _TRUE_NAMES = "cc-names"
-
-# What all servers keep. RFC 9110 (section 5.6.2) allows more, and some drop that without a word.
-_TOKEN = re.compile(r"[0-9A-Za-z._-]+")
-_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 
 # obstore takes these for headers of the body, whatever their case.
 _ATTRIBUTES = frozenset(
@@ -99,42 +102,6 @@ def obstore_accepts_metadata(metadata: Mapping[str, str]) -> bool:
     return _ATTRIBUTES.isdisjoint(metadata)
 
 
-def check_metadata(key: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the metadata with names in lower case, as S3 compares them.
-
-    Raises
-    ------
-    MetadataError
-        If a name or a value is no HTTP header, two names differ in case only, or all of it is
-        more than S3 stores.
-    """
-    checked: dict[str, str] = {}
-    for name, value in (metadata or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise MetadataError(f"metadata of '{key}': {name!r} and its value must both be str")
-        lower = name.lower()
-        if not _TOKEN.fullmatch(name):
-            raise MetadataError(
-                f"metadata of '{key}': the name {name!r} is no HTTP header name that all "
-                f"servers keep; use ASCII letters, digits and dashes"
-            )
-        if lower in checked:
-            raise MetadataError(f"metadata of '{key}': two names differ in case only: {lower!r}")
-        if not _VALUE.fullmatch(value):
-            raise MetadataError(
-                f"metadata of '{key}': the value of {name!r} must be printable ASCII without "
-                f"blanks at its ends, as HTTP headers are; found {value[:60]!r}"
-            )
-        checked[lower] = value
-    size = sum(len(name) + len(value) for name, value in checked.items())
-    if size > MAX_METADATA_BYTES:
-        raise MetadataError(
-            f"metadata of '{key}': {size} bytes of names and values, and S3 stores "
-            f"{MAX_METADATA_BYTES}; keep the rest in an object of its own"
-        )
-    return checked
-
-
 def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return metadata that a server may store with ``-`` for ``_``: the true names lie beside.
 
@@ -143,7 +110,7 @@ def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, st
     Raises
     ------
     MetadataError
-        If two names differ in nothing else.
+        If two names differ in nothing else, or the true names don't fit.
     """
     odd = [name for name in metadata if "_" in name]
     if not odd:
@@ -154,7 +121,9 @@ def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, st
             f"metadata of '{key}': of {', '.join(sorted(metadata))}, two names differ only in '_' "
             f"and '-', which are the same to some servers; choose another name"
         )
-    return {**metadata, _TRUE_NAMES: ",".join(odd)}
+    noted = {**metadata, _TRUE_NAMES: ",".join(odd)}
+    METADATA_LIMITS.check_size(noted, key)
+    return noted
 
 
 def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
-from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult
+from cottoncandy.backends.base import (
+    IfAbsent,
+    IfMatch,
+    ObjectInfo,
+    ObjectReader,
+    PutOptions,
+    PutResult,
+)
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import S3Location, parse_error
 from cottoncandy.backends.s3._keys import (
     check_key,
-    check_metadata,
     encode_metadata_names,
     obstore_accepts_key,
     obstore_accepts_metadata,
@@ -29,6 +35,8 @@ from cottoncandy.backends.s3._plane import (
     Plane,
     UnreadableHeadersError,
     Upload,
+    boto_arguments,
+    boto_condition,
     is_range_refusal,
 )
 from cottoncandy.backends.s3._reader import S3Reader, window_bytes
@@ -44,7 +52,6 @@ from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,
     InvalidNameError,
-    ObjectExistsError,
     ObjectNotFoundError,
     StoreError,
 )
@@ -170,59 +177,58 @@ class Objects:
         bucket: str,
         key: str,
         body: Body,
+        options: PutOptions,
         *,
-        metadata: Mapping[str, str] | None,
-        acl: str | None,
-        content_type: str | None,
         threads: int,
-        overwrite: bool,
     ) -> PutResult:
         """Store an object: with one request if it is small, else by multipart upload."""
         check_key(key, writing=True)
-        checked = check_metadata(key, metadata)
-        if not self._connection.on_aws:
-            checked = check_metadata(key, encode_metadata_names(key, checked))
         location = self._location(bucket, key)
+        condition = options.condition
+        if not self._connection.on_aws:
+            options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
         self._names.require(location)
-        create = not overwrite
-        if create and not self._connection.on_aws:
-            # Stores that don't know If-None-Match would overwrite without a word.
-            self.require_absent(bucket, key)
+        if condition is not None and not self._connection.on_aws:
+            # Stores that don't know conditions would silently overwrite.
+            self.require(bucket, key, condition)
+            if isinstance(condition, IfMatch):
+                options = replace(options, condition=None)
+
+        def with_acl(chosen: str | None) -> PutOptions:
+            return replace(options, acl=chosen)
 
         def single(data: Buffer) -> PutResult:
-            small = len(data) < _DIGEST_FROM_BYTES
-            plane = self._plane(bucket, key, checked) if small else self._boto
-            upload = Upload(location, data, checked, content_type, create)
+            plain = len(data) < _DIGEST_FROM_BYTES and not (
+                options.headers or isinstance(options.condition, IfMatch)
+            )
+            plane = self._plane(bucket, key, options.metadata or {}) if plain else self._boto
             return self.with_acl(
                 bucket,
-                acl,
-                lambda chosen: _understood(key, lambda: plane.put(replace(upload, acl=chosen))),
+                options.acl,
+                lambda chosen: _understood(
+                    key, lambda: plane.put(Upload(location, data, with_acl(chosen)))
+                ),
             )
 
         def multipart(parts: Iterator[memoryview], at_once: int) -> PutResult:
-            begin: dict[str, Any] = {"Metadata": checked}
-            if content_type is not None:
-                begin["ContentType"] = content_type
             upload = self.with_acl(
                 bucket,
-                acl,
+                options.acl,
                 lambda chosen: _understood(
                     key,
                     lambda: MultipartUpload(
-                        self._connection,
-                        location,
-                        begin if chosen is None else {**begin, "ACL": chosen},
+                        self._connection, location, boto_arguments(with_acl(chosen))
                     ),
                 ),
             )
-            conditional = create and self._connection.on_aws
-            return upload.send(parts, threads=at_once, create=conditional)
+            complete = boto_condition(options) if self._connection.on_aws else {}
+            return upload.send(parts, threads=at_once, complete=complete)
 
         try:
             result = self._store(body, location, single, multipart, max(threads, 1))
         except CottonCandyError as exc:
-            if create and parse_error(exc.__cause__ or exc).status == 412:
-                raise self._exists(location) from exc
+            if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
+                raise unmet(condition, location) from exc
             raise
         self._buckets.remember(bucket)
         return result
@@ -263,18 +269,22 @@ class Objects:
         self._buckets.disable_acls(bucket)
         return send(None)
 
-    def require_absent(self, bucket: str, key: str) -> None:
-        """Raise if there is such an object."""
-        location = self._location(bucket, key)
+    def require(self, bucket: str, key: str, condition: IfAbsent | IfMatch) -> None:
+        """Check a condition with a request."""
         try:
-            self.head(bucket, key)
+            etag = self.head(bucket, key).etag or ""
         except ObjectNotFoundError:
-            return
-        raise self._exists(location)
+            etag = None
+        condition.check(etag, str(self._location(bucket, key)))
 
-    @staticmethod
-    def _exists(location: S3Location) -> ObjectExistsError:
-        return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
+
+def unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyError:
+    """Return the error for a condition that the server found not to be met."""
+    try:
+        condition.check("another" if isinstance(condition, IfMatch) else "", str(location))
+    except CottonCandyError as error:
+        return error
+    raise AssertionError
 
 
 def _understood(key: str, send: Callable[[], T]) -> T:

@@ -19,7 +19,7 @@ from obstore.exceptions import GenericError
 
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
-from cottoncandy.backends.base import ObjectInfo, PutResult
+from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
@@ -95,19 +95,13 @@ class Upload:
 
     Parameters
     ----------
-    metadata : mapping of str to str
-    acl : str, optional
-        None: the request has none.
-    create : bool
-        Whether to refuse where an object of that name is there.
+    options : PutOptions
+        Metadata as the server stores it.
     """
 
     location: S3Location
     data: Buffer
-    metadata: Mapping[str, str]
-    content_type: str | None
-    create: bool
-    acl: str | None = None
+    options: PutOptions
 
 
 class Plane(Protocol):
@@ -166,12 +160,13 @@ class NativePlane:
         return self._info(location, self._get(location, {"head": True}))
 
     def put(self, upload: Upload) -> PutResult:
-        attributes = dict(upload.metadata)
-        if upload.content_type is not None:
-            attributes["Content-Type"] = upload.content_type
+        options = upload.options
+        attributes = dict(options.metadata or {})
+        if options.content_type is not None:
+            attributes["Content-Type"] = options.content_type
         bucket, key = _names(upload.location)
         slow = len(upload.data) > _SLOW_UPLOAD_BYTES
-        store = self._connection.native.store(bucket, acl=upload.acl, slow_upload=slow)
+        store = self._connection.native.store(bucket, acl=options.acl, slow_upload=slow)
         with translated(upload.location):
             result = interruptible(
                 lambda: obstore.put(
@@ -179,7 +174,7 @@ class NativePlane:
                     key,
                     upload.data,
                     attributes=attributes,
-                    mode="create" if upload.create else "overwrite",
+                    mode="create" if options.condition else "overwrite",
                     use_multipart=False,
                 )
             )
@@ -208,6 +203,9 @@ class NativePlane:
                 {n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}
             ),
             attributes.get("Content-Type"),
+            attributes.get("Content-Encoding"),
+            attributes.get("Cache-Control"),
+            attributes.get("Storage-Class"),
         )
 
 
@@ -261,13 +259,7 @@ class BotoPlane:
 
     def put(self, upload: Upload) -> PutResult:
         location = upload.location
-        request: dict[str, Any] = {"Metadata": dict(upload.metadata)}
-        if upload.acl is not None:
-            request["ACL"] = upload.acl
-        if upload.content_type is not None:
-            request["ContentType"] = upload.content_type
-        if upload.create:
-            request["IfNoneMatch"] = "*"
+        request = {**boto_arguments(upload.options), **boto_condition(upload.options)}
         with translated(location):
             client, digest = body_request(self._connection, location, upload.data)
             answer = client.put_object(
@@ -278,6 +270,29 @@ class BotoPlane:
                 **request,
             )
         return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+
+
+def boto_arguments(options: PutOptions) -> dict[str, Any]:
+    """Return what PutObject and CreateMultipartUpload specify about an object."""
+    named = {
+        "ACL": options.acl,
+        "ContentType": options.content_type,
+        "ContentEncoding": options.content_encoding,
+        "CacheControl": options.cache_control,
+        "StorageClass": options.storage_class,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    return {"Metadata": dict(options.metadata or {}), **given}
+
+
+def boto_condition(options: PutOptions) -> dict[str, str]:
+    """Return the condition of PutObject and CompleteMultipartUpload."""
+    match options.condition:
+        case IfMatch(etag):
+            return {"IfMatch": etag}
+        case IfAbsent():
+            return {"IfNoneMatch": "*"}
+    return {}
 
 
 def body_request(
@@ -346,6 +361,9 @@ def _boto_info(location: S3Location, answer: Mapping[str, Any], size: int) -> Ob
         quoted_etag(answer.get("ETag")),
         decode_metadata_names({n.lower(): _text(v) for n, v in answer.get("Metadata", {}).items()}),
         answer.get("ContentType"),
+        answer.get("ContentEncoding"),
+        answer.get("CacheControl"),
+        answer.get("StorageClass"),
     )
 
 

@@ -140,9 +140,11 @@ class MultipartUpload:
                 created.add_done_callback(self._abort_created)
                 raise
 
-    def send(self, parts: Iterable[memoryview], *, threads: int, create: bool = False) -> PutResult:
-        """Upload the parts, ``threads`` at once, and complete."""
-        return self._run(self._send_part, parts, threads, create)
+    def send(
+        self, parts: Iterable[memoryview], *, threads: int, complete: Mapping[str, str]
+    ) -> PutResult:
+        """Upload the parts, ``threads`` at once, and complete with these further arguments."""
+        return self._run(self._send_part, parts, threads, complete)
 
     def copy(
         self,
@@ -151,7 +153,7 @@ class MultipartUpload:
         spans: Iterable[tuple[int, int]],
         *,
         threads: int,
-        create: bool = False,
+        complete: Mapping[str, str],
     ) -> PutResult:
         """Have the server copy ranges of another object, and complete."""
         pinned = {"CopySourceIfMatch": etag} if etag else {}
@@ -168,14 +170,14 @@ class MultipartUpload:
             )
             return _completed(number, answer["CopyPartResult"])
 
-        return self._run(copy_part, spans, threads, create)
+        return self._run(copy_part, spans, threads, complete)
 
     def _run(
         self,
         send: Callable[[tuple[int, Any]], dict[str, Any]],
         parts: Iterable[Any],
         threads: int,
-        create: bool,
+        complete: Mapping[str, str],
     ) -> PutResult:
         def counted(numbered: tuple[int, Any]) -> dict[str, Any]:
             with self._idle:
@@ -193,14 +195,14 @@ class MultipartUpload:
         try:
             numbered = enumerate(parts, 1)
             done = list(map_threads(counted, numbered, threads, ahead=threads, leave=True))
-            answer = self._complete(done, {"IfNoneMatch": "*"} if create else {})
+            answer = self._complete(done, complete)
         except BaseException:
             self._abort()
             raise
         return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
 
     def _complete(
-        self, done: list[dict[str, Any]], condition: Mapping[str, str]
+        self, done: list[dict[str, Any]], further: Mapping[str, str]
     ) -> Mapping[str, Any]:
         with translated(self._location):
             try:
@@ -208,7 +210,7 @@ class MultipartUpload:
                     **self._target,
                     UploadId=self._id,
                     MultipartUpload={"Parts": done},
-                    **condition,
+                    **further,
                 )
             except boto.ClientError as exc:
                 if parse_error(exc).code != "NoSuchUpload":
