@@ -227,18 +227,149 @@ def test_config_reaches_both_clients() -> None:
     assert not connection.native.botocore_only
 
 
+# Every documented option of Config, with a value that is not its default -> whether obstore sends
+# the bodies. A new option of botocore makes the test below fail, until it is decided here.
+CONFIG_OPTIONS: dict[str, tuple[Any, bool]] = {
+    "account_id_endpoint_mode": ("required", True),  # not for S3
+    "auth_scheme_preference": ("sigv4a", False),
+    "client_cert": ("cert.pem", False),
+    "client_context_params": ({"disable_s3_express_session_auth": True}, False),
+    "connect_timeout": (None, False),
+    "defaults_mode": ("standard", True),  # only sets what we set ourselves
+    "disable_request_compression": (True, True),  # not for S3
+    "endpoint_discovery_enabled": (True, True),  # not for S3
+    "ignore_configured_endpoint_urls": (True, True),  # boto3 resolves the endpoint
+    "inject_host_prefix": (False, True),  # not for S3
+    "max_pool_connections": (3, True),
+    "parameter_validation": (False, True),  # of arguments, before anything is sent
+    "proxies": ({"http": "http://127.0.0.1:1", "https": "http://127.0.0.1:2"}, True),
+    "proxies_config": ({"proxy_use_forwarding_for_https": True}, False),
+    "read_timeout": (None, False),
+    "region_name": ("eu-west-3", True),
+    "request_checksum_calculation": ("when_supported", False),
+    "request_min_compression_size_bytes": (1, True),  # not for S3
+    "response_checksum_validation": ("when_supported", False),
+    "retries": ({"max_attempts": 2}, True),
+    "s3": ({"use_accelerate_endpoint": True}, False),
+    "s3_disable_express_session_auth": (True, True),  # S3 Express is left to botocore
+    "signature_version": ("s3", False),
+    "sigv4a_signing_region_set": ("eu-west-3", False),
+    "tcp_keepalive": (True, False),
+    "use_dualstack_endpoint": (True, False),
+    "use_fips_endpoint": (True, False),
+    "user_agent": ("lab/1", True),
+    "user_agent_appid": ("lab", False),
+    "user_agent_extra": ("lab/1", True),
+}
+
+
+def test_every_config_option_is_decided() -> None:
+    assert set(Config.OPTION_DEFAULTS) <= set(CONFIG_OPTIONS)
+
+
 @pytest.mark.parametrize(
-    "config",
+    "name", [name for name in CONFIG_OPTIONS if name in Config.OPTION_DEFAULTS]
+)
+def test_config_option_reaches_both_clients_or_is_left_to_botocore(name: str) -> None:
+    value, by_obstore = CONFIG_OPTIONS[name]
+    # FIPS and dual-stack are for Amazon's own endpoints.
+    connection = connect(endpoint_url=None, config=Config(**{name: value}))._connection
+    assert connection.native.botocore_only is not by_obstore
+    if by_obstore:
+        connection.native.store("b")  # obstore accepts what it is given
+    if name == "region_name":
+        assert connection.region == "eu-west-3"
+        assert connection.client.meta.region_name == "eu-west-3"
+
+
+@pytest.mark.parametrize(
+    ("options", "by_obstore"),
     [
-        Config(signature_version="s3"),
-        Config(client_cert="cert.pem"),
-        Config(s3={"use_accelerate_endpoint": True}),
-        Config(use_dualstack_endpoint=True),
-        Config(proxies={"http": "http://127.0.0.1:1", "https": "http://127.0.0.1:2"}),
+        ({"addressing_style": "virtual"}, True),
+        ({"payload_signing_enabled": True}, True),
+        ({"payload_signing_enabled": False}, False),
+        ({"use_accelerate_endpoint": True}, False),
+        ({"use_dualstack_endpoint": True}, False),
+        ({"us_east_1_regional_endpoint": "legacy"}, True),
+        ({"use_arn_region": True}, True),  # ARNs are left to botocore
     ],
 )
-def test_what_only_botocore_honours(config: Config) -> None:
-    assert connect(config=config)._connection.native.botocore_only
+def test_s3_option_reaches_both_clients_or_is_left_to_botocore(
+    options: dict[str, Any], by_obstore: bool
+) -> None:
+    connection = connect(endpoint_url=None, config=Config(s3=options))._connection
+    assert connection.native.botocore_only is not by_obstore
+
+
+# The same for environment variables, by their values.
+VARIABLES: dict[str, tuple[str, bool]] = {
+    "AWS_ALLOW_HTTP": ("false", True),  # as the endpoint's scheme has it
+    "AWS_ALLOW_INVALID_CERTIFICATES": ("true", False),
+    "AWS_BUCKET": ("another", True),  # the bucket is passed
+    "AWS_CHECKSUM_ALGORITHM": ("sha256", False),
+    "AWS_CONDITIONAL_PUT": ("etag", False),
+    "AWS_DEFAULTS_MODE": ("standard", True),
+    "AWS_DEFAULT_CONTENT_TYPE": ("text/plain", False),
+    "AWS_DEFAULT_REGION": ("eu-west-3", True),
+    "AWS_MAX_ATTEMPTS": ("2", True),
+    "AWS_REQUEST_CHECKSUM_CALCULATION": ("when_supported", True),  # we pass our own
+    "AWS_REQUEST_PAYER": ("requester", False),
+    "AWS_RETRY_MODE": ("standard", True),
+    "AWS_S3_EXPRESS": ("true", False),
+    "AWS_S3_USE_ARN_REGION": ("true", True),
+    "AWS_SDK_UA_APP_ID": ("lab", False),
+    "AWS_SERVER_SIDE_ENCRYPTION": ("AES256", False),
+    "AWS_SKIP_SIGNATURE": ("true", True),  # passed
+    "AWS_SSE_BUCKET_KEY_ENABLED": ("true", False),
+    "AWS_SSE_CUSTOMER_KEY_BASE64": ("RkFLRQ==", False),
+    "AWS_SSE_KMS_KEY_ID": ("fake", False),
+    "AWS_UNSIGNED_PAYLOAD": ("true", False),
+    "AWS_USE_DUALSTACK_ENDPOINT": ("true", False),
+    "AWS_USE_FIPS_ENDPOINT": ("true", False),
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": ("true", True),  # passed
+    "AWS_PROXY_URL": ("http://127.0.0.1:1", False),
+    "HTTPS_PROXY": ("http://127.0.0.1:1", True),
+    "https_proxy": ("127.0.0.1:1", True),
+    "HTTP_PROXY": ("http://127.0.0.1:1", False),
+    "ALL_PROXY": ("http://127.0.0.1:1", False),
+    "NO_PROXY": ("*", True),
+}
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variable_reaches_both_clients_or_is_left_to_botocore(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, by_obstore = VARIABLES[name]
+    monkeypatch.setenv(name, value)
+    connection = connect(endpoint_url=None)._connection
+    assert connection.native.botocore_only is not by_obstore
+    if by_obstore:
+        connection.native.store("b")
+
+
+@pytest.mark.parametrize("exempt", ["*", "127.0.0.1:9", "127.0.0.1", "example.org,127.0.0.1:9"])
+def test_exemption_from_the_proxy_is_left_to_botocore(
+    exempt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert connect()._connection.native.botocore_only
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1:10")
+    connection = connect()._connection
+    assert not connection.native.botocore_only
+    options = connection.native._client_options("http://127.0.0.1:9", None, False)
+    assert options["proxy_url"] == "http://127.0.0.1:1"
+
+
+def test_style_of_a_profile_reaches_both_clients(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = isolated_environment / "config"
+    path.write_text("[default]\ns3 =\n    addressing_style = path\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    native = connect(endpoint_url=None, region_name="eu-west-3")._connection.native
+    assert native._address("b", "eu-west-3") == ("https://s3.eu-west-3.amazonaws.com", False)
 
 
 def test_custom_certificates_that_are_not_there() -> None:
@@ -262,6 +393,14 @@ def test_read_timeout_is_honoured(fault_proxy: FaultProxy, moto_bucket: str) -> 
     with pytest.raises(StoreTimeoutError, match=r"'slow'.*read_timeout"):
         backend.get("slow")
     rule.release()
+
+
+@pytest.mark.parametrize("config", [Config(read_timeout=None), Config(connect_timeout=None)])
+def test_no_timeout_is_honoured(moto: S3Server, moto_bucket: str, config: Config) -> None:
+    arguments = moto.interface_arguments()
+    cci = cottoncandy.get_interface(moto_bucket, config=config, verbose=False, **arguments)
+    cci.upload_object("name", b"body")
+    assert cci.download_object("name") == b"body"
 
 
 def test_pickle_keeps_options_and_not_connections() -> None:

@@ -13,6 +13,7 @@ from botocore.credentials import RefreshableCredentials
 from obstore.store import S3Store
 
 from cottoncandy.backends.s3._errors import S3Location, translated
+from cottoncandy.backends.s3._options import obstore_honors, proxy_for
 
 if TYPE_CHECKING:
     from cottoncandy.backends.s3._connection import Connection
@@ -26,8 +27,6 @@ _LEND = timedelta(minutes=5)
 
 # A part of 16 MiB at 50 kB/s: obstore's read timeout starts when it begins to send.
 _SLOW_UPLOAD_S = 320
-
-_UNSUPPORTED_S3 = frozenset({"use_accelerate_endpoint", "use_dualstack_endpoint"})
 
 _native_process: int | None = None
 _native_lock = threading.Lock()
@@ -94,20 +93,8 @@ class NativeStores:
         return self._connection.once("botocore_only", self._is_botocore_only)
 
     def _is_botocore_only(self) -> bool:
-        config = self._options.config
-        s3 = config.get("s3") or {}
-        proxies = config.get("proxies")
-        return bool(
-            self._options.signature_version not in (None, "s3v4", "v4")
-            or config.get("client_cert")
-            or config.get("proxies_config")
-            or config.get("use_dualstack_endpoint")
-            or config.get("use_fips_endpoint")
-            or any(s3.get(name) for name in _UNSUPPORTED_S3)
-            or len({*(proxies or {}).values()}) > 1
-            # No proxy for this store, whatever the environment says.
-            or (proxies is not None and not proxies.get(urlsplit(self._connection.endpoint).scheme))
-        )
+        connection = self._connection
+        return not obstore_honors(connection.client.meta.config, connection.endpoint)
 
     def store(self, bucket: str, *, acl: str | None = None, slow_upload: bool = False) -> S3Store:
         """Return obstore's store for a bucket; uploads through it get the ACL.
@@ -148,7 +135,8 @@ class NativeStores:
         resolved = on_aws and self._options.endpoint_url is None  # by boto3, for its own region
         if resolved and region != connection.region:
             endpoint = connection.endpoint_in(region)
-        style = (self._options.config.get("s3") or {}).get("addressing_style")
+        # A profile may have chosen it, too.
+        style = (connection.client.meta.config.s3 or {}).get("addressing_style")
         if style is None:
             style = "auto" if resolved else "path"
         # A certificate for *.s3.amazonaws.com covers no further dots.
@@ -175,9 +163,8 @@ class NativeStores:
         }
         if acl is not None:
             options["default_headers"] = {"x-amz-acl": acl}
-        if proxies := self._options.config.get("proxies"):
-            proxy = proxies[urlsplit(endpoint).scheme]
-            options["proxy_url"] = proxy if "://" in proxy else f"http://{proxy}"
+        if proxy := proxy_for(config, endpoint):
+            options["proxy_url"] = proxy
         verify = self._connection.verify
         if verify is False:
             options["allow_invalid_certificates"] = True

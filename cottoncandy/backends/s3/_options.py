@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.utils import get_environ_proxies
 
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3._certificates import checked_verify
@@ -16,7 +20,44 @@ from cottoncandy.backends.s3._credentials import KeyPair, find_key_pair
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
 
-__all__ = ["S3Options"]
+__all__ = ["S3Options", "obstore_honors", "proxy_for"]
+
+# Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
+# to obstore, or change nothing there.
+_BOTOCORE_ONLY = (
+    "auth_scheme_preference",
+    "client_cert",
+    "client_context_params",
+    "proxies_config",
+    "sigv4a_signing_region_set",
+    "tcp_keepalive",
+    "use_dualstack_endpoint",
+    "use_fips_endpoint",
+    "user_agent_appid",
+)
+_BOTOCORE_ONLY_S3 = ("use_accelerate_endpoint", "use_dualstack_endpoint")
+# Environment variables that obstore obeys and botocore does not know.
+_OBSTORE_ONLY = frozenset(
+    f"AWS_{name}"
+    for name in (
+        "ALLOW_INVALID_CERTIFICATES",
+        "CHECKSUM_ALGORITHM",
+        "CONDITIONAL_PUT",
+        "DEFAULT_CONTENT_TYPE",
+        "HTTP1_ONLY",
+        "HTTP2_ONLY",
+        "PROXY_CA_CERTIFICATE",
+        "PROXY_EXCLUDES",
+        "PROXY_URL",
+        "REQUEST_PAYER",
+        "S3_EXPRESS",
+        "SERVER_SIDE_ENCRYPTION",
+        "SSE_BUCKET_KEY_ENABLED",
+        "SSE_CUSTOMER_KEY_BASE64",
+        "SSE_KMS_KEY_ID",
+        "UNSIGNED_PAYLOAD",
+    )
+)
 
 _EXTRA = ("aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
 
@@ -83,7 +124,7 @@ class S3Options:
             session_token=extra.get("aws_session_token"),
             profile_name=extra.get("profile_name"),
             endpoint_url=_endpoint(arguments),
-            region_name=extra.get("region_name"),
+            region_name=extra.get("region_name") or given.pop("region_name", None),
             use_ssl=extra.get("use_ssl", True),
             verify=checked_verify(extra.get("verify")),
             config=given,
@@ -122,6 +163,42 @@ class S3Options:
         elif self.signature_version is not None:
             options["signature_version"] = self.signature_version
         return Config(**options)
+
+
+def obstore_honors(config: Any, endpoint: str) -> bool:
+    """Return whether obstore sends requests as botocore does.
+
+    Parameters
+    ----------
+    config : botocore.config.Config
+        The resolved one of a client: it has the options of profiles and of the environment, too.
+    endpoint : str
+        URL of the store.
+    """
+    s3 = config.s3 or {}
+    checksums = (config.request_checksum_calculation, config.response_checksum_validation)
+    others = {name for name in getproxies() if name != "no"}
+    return (
+        config.signature_version in ("s3v4", "v4", UNSIGNED)
+        and None not in (config.connect_timeout, config.read_timeout)
+        and not any(getattr(config, name, None) for name in _BOTOCORE_ONLY)
+        and not any(s3.get(name) for name in _BOTOCORE_ONLY_S3)
+        and s3.get("payload_signing_enabled") is not False
+        and checksums == ("when_required", "when_required")
+        and _OBSTORE_ONLY.isdisjoint(os.environ)
+        # Without a proxy of its own, obstore reads the environment, and differently: ALL_PROXY,
+        # ports in NO_PROXY, ...
+        and (proxy_for(config, endpoint) is not None or not others)
+    )
+
+
+def proxy_for(config: Any, endpoint: str) -> str | None:
+    """Return the URL of the proxy that botocore uses for an endpoint; None without one."""
+    proxies = get_environ_proxies(endpoint) if config.proxies is None else config.proxies
+    proxy: str | None = proxies.get(urlsplit(endpoint).scheme)
+    if not proxy:
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _check_known(name: str) -> None:
