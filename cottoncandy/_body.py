@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 
 __all__ = ["Body"]
 
@@ -58,8 +58,29 @@ class Body:
         return self._blocks()
 
     def read(self) -> Buffer:
-        """Return all the bytes at once; a copy unless they lie side by side already."""
-        return self.buffer if self.buffer is not None else b"".join(self)
+        """Return all the bytes at once; a copy unless they lie side by side already.
+
+        Raises
+        ------
+        IntegrityError
+            If they are more or fewer than ``size``.
+        """
+        if self.buffer is not None:
+            return self.buffer
+        if self.size is None:
+            return b"".join(self)
+        whole, position = memoryview(bytearray(self.size)), 0
+        for block in self:
+            view = bytes_view(block)
+            end = position + len(view)
+            if end <= self.size:
+                whole[position:end] = view
+            position = end
+        if position != self.size:
+            raise IntegrityError(
+                f"the body was to have {self.size} bytes and had {position}; nothing was stored"
+            )
+        return whole
 
     @classmethod
     def of(cls, data: Any) -> Body:

@@ -9,6 +9,7 @@ extension type.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from itertools import accumulate
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from cottoncandy.exceptions import MetadataError, MissingDependencyError, UnsupportedDtypeError
 
@@ -26,6 +28,7 @@ __all__ = [
     "from_metadata",
     "loads",
     "metadata_error",
+    "padding",
     "stored_str",
     "to_metadata",
 ]
@@ -56,6 +59,29 @@ def check(dtype: np.dtype[Any]) -> None:
             f"(array.astype(float), array.astype('U') or 'S'), or use upload_pickle"
         )
     to_metadata(dtype)
+
+
+def padding(dtype: np.dtype[Any]) -> npt.NDArray[np.bool_] | None:
+    """Return which bytes of an element belong to none of its fields; None if all of them do.
+
+    NumPy does not copy such bytes, so that they differ from one copy of an array to the next.
+    """
+    unused = np.ones(dtype.itemsize, np.bool_)
+    _mark_fields(dtype, unused)
+    return unused if unused.any() else None
+
+
+def _mark_fields(dtype: np.dtype[Any], unused: npt.NDArray[np.bool_]) -> None:
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        item = np.ones(base.itemsize, np.bool_)
+        _mark_fields(base, item)
+        unused &= np.tile(item, math.prod(shape))
+    elif dtype.fields is not None:
+        for field, offset, *_ in dtype.fields.values():
+            _mark_fields(field, unused[offset : offset + field.itemsize])
+    else:
+        unused[:] = False
 
 
 def to_metadata(dtype: np.dtype[Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
@@ -33,11 +34,12 @@ __all__ = [
     "check_array",
     "encode_array",
     "new_array",
+    "without_padding",
 ]
 
 Array = npt.NDArray[Any]
 
-_STRIDED_BLOCK_BYTES = 8 * MiB
+_BLOCK_BYTES = 8 * MiB
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
@@ -135,8 +137,11 @@ def encode_array(
 
     Notes
     -----
-    A contiguous array is not copied. Fortran order is kept where all readers honour it
-    (uncompressed, gzip); other layouts are brought into C order a few MiB at a time.
+    Fortran order is kept if all readers honor it (uncompressed, gzip). The bytes are copied a few
+    MiB at a time as they are sent, and their checksum is computed again: the metadata precede the
+    body, so an array that another thread or process changes in between would be stored with the
+    checksum of other bytes. The body then raises IntegrityError before its last block. Padding
+    between the fields of a structured dtype is sent as zeros.
 
     Examples
     --------
@@ -158,9 +163,10 @@ def encode_array(
     ):
         order = "F"
     source = array.T if order == "F" else array
-    flat = _flat_view(source) if source.flags.c_contiguous else None
+    padding = dtypes.padding(array.dtype)
+    flat = _flat_view(source) if source.flags.c_contiguous and padding is None else None
     size = array.nbytes
-    checksum = crc32([flat] if flat is not None else _c_blocks(source), threads)
+    checksum = crc32([flat] if flat is not None else _copies(source, padding), threads)
     metadata = {
         **dtypes.to_metadata(array.dtype),
         "shape": ",".join(map(str, array.shape)),
@@ -170,13 +176,19 @@ def encode_array(
     }
 
     def plain_blocks() -> Iterator[Buffer]:
-        return iter((flat,)) if flat is not None else _c_blocks(source)
+        return _unchanged(_copies(source, padding), size, checksum)
 
     if codec is None:
-        return metadata, Body(plain_blocks, size=size, buffer=flat)
+        return metadata, Body(plain_blocks, size=size)
 
     def encoded_blocks() -> Iterator[Buffer]:
-        return codec.encode(plain_blocks(), size, threads=threads)
+        if flat is None or not codec.needs_whole:
+            yield from codec.encode(plain_blocks(), size, threads=threads)
+            return
+        # A copy would take the memory of a second array, so check afterwards what was encoded.
+        yield from codec.encode((flat,), size)
+        for _ in _unchanged(iter((flat,)), size, checksum):
+            pass
 
     return metadata, Body(encoded_blocks, max_size=codec.max_encoded_bytes(size))
 
@@ -415,21 +427,53 @@ def _flat_view(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _c_blocks(array: Array) -> Iterator[memoryview]:
-    """Yield the bytes of an array in C order, copied a few MiB at a time."""
+def without_padding(array: Array) -> Array:
+    """Return the array, or a copy in which padding between fields is zero."""
+    padding = dtypes.padding(array.dtype)
+    if padding is None or not array.nbytes:
+        return array
+    copied = np.array(array, order="C")
+    _clear(copied, padding)
+    return copied
+
+
+def _clear(array: Array, padding: npt.NDArray[np.bool_]) -> None:
+    array.reshape(-1).view(np.uint8).reshape(-1, len(padding))[:, padding] = 0
+
+
+def _copies(array: Array, padding: npt.NDArray[np.bool_] | None) -> Iterator[memoryview]:
+    """Yield copies of an array's bytes in C order, a few MiB at a time, with zeros as padding."""
+    if array.flags.c_contiguous:
+        array = array.reshape(-1)
+        if padding is None and array.nbytes:
+            array = array.view(np.uint8)  # blocks of equal sizes, whatever the itemsize
     if array.nbytes == 0:
         return
-    if array.nbytes <= _STRIDED_BLOCK_BYTES or array.ndim == 0:
-        yield _flat_view(np.ascontiguousarray(array))
-        return
     row_bytes = array.nbytes // array.shape[0]
-    if row_bytes > _STRIDED_BLOCK_BYTES and array.ndim > 1:
+    if row_bytes > _BLOCK_BYTES and array.ndim > 1:
         for row in array:
-            yield from _c_blocks(row)
+            yield from _copies(row, padding)
         return
-    rows = max(_STRIDED_BLOCK_BYTES // row_bytes, 1)
+    rows = max(_BLOCK_BYTES // row_bytes, 1)
     for start in range(0, array.shape[0], rows):
-        yield _flat_view(np.ascontiguousarray(array[start : start + rows]))
+        copied = np.array(array[start : start + rows], order="C")
+        if padding is not None:
+            _clear(copied, padding)
+        yield _flat_view(copied)
+
+
+def _unchanged(blocks: Iterator[memoryview], size: int, expected: int) -> Iterator[memoryview]:
+    """Yield the blocks; raise before the last one if their CRC-32 is not the expected one."""
+    checksum = 0
+    for block in blocks:
+        checksum = isal_zlib.crc32(block, checksum)
+        size -= len(block)
+        if size == 0 and checksum != expected:
+            raise IntegrityError(
+                "the array changed while it was uploaded; nothing was stored: upload a copy of it, "
+                "or wait until nothing writes to it"
+            )
+        yield block
 
 
 def _fill(chunks: Iterable[Buffer], out: memoryview) -> None:

@@ -47,7 +47,7 @@ class RawArrayMethods(ObjectAccess):
     ) -> dict[str, Any]:
         """Upload a binary representation of a np.ndarray.
 
-        The bytes are read from where they lie in memory; compression runs while they are sent.
+        The bytes are copied a few MiB at a time as they are sent; compression runs meanwhile.
 
         Parameters
         ----------
@@ -80,11 +80,14 @@ class RawArrayMethods(ObjectAccess):
             If there is no such codec; nothing is sent.
         MetadataError
             If ``metadata`` has a name that describes the array, or cannot be stored.
+        IntegrityError
+            If the array changes while it is uploaded; nothing is stored.
 
         Notes
         -----
         Memory beyond the array: at most 64 MiB, and some more to compress. A CRC-32 of the array's
-        bytes is stored with it, and checked when it is downloaded.
+        bytes is stored with it, computed again over the bytes that are sent, and checked when the
+        array is downloaded. Padding between the fields of a structured dtype is stored as zeros.
 
         Examples
         --------
@@ -153,7 +156,8 @@ class RawArrayMethods(ObjectAccess):
         Notes
         -----
         One request for a small array; ranges in parallel for a large one, all of the same version.
-        Memory beyond the array: at most 64 MiB, and some more to decompress; LZ4 takes a copy.
+        Memory beyond the array: at most 64 MiB, and some more to decompress; LZ4 is
+        decoded at once, which takes a second copy of the array.
 
         Examples
         --------
@@ -214,7 +218,7 @@ class RawArrayMethods(ObjectAccess):
         -----
         A copy of the array in the form of a file is made in memory first.
         """
-        array = raw.as_array(array)
+        array = raw.without_padding(raw.as_array(array))
         _check_npy(array.dtype)
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)

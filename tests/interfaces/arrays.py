@@ -43,7 +43,8 @@ LAYOUTS = {
         [(1, 2.5, b"ab"), (3, 4.5, b"cd")], [("n", "<i4"), ("größe", "<f8"), ("tag", "S2")]
     ),
     "nested": np.zeros(3, [("pos", [("x", "<f4"), ("y", "<f4")]), ("rgb", "u1", (3,))]),
-    "aligned": np.ones(2, np.dtype([("a", "i1"), ("b", "<f8")], align=True)),
+    # Padding is stored as zeros; np.zeros sets it, np.ones does not.
+    "aligned": np.zeros(2, np.dtype([("a", "i1"), ("b", "<f8")], align=True)),
     "read-only": np.frombuffer(b"0123456789abcdef", "<u4"),
     "nan": np.array([np.nan, -0.0, np.inf]),
     "dates": np.array(["2026-01-01", "NaT"], "<M8[D]"),

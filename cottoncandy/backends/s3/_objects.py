@@ -242,10 +242,10 @@ class Objects:
         threads: int,
     ) -> PutResult:
         settings = self._connection.options.settings
+        threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+        if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
+            return single(body.read())  # a copy, so that a retry sends the same bytes
         if body.buffer is not None:
-            threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
-            if len(body.buffer) <= max(threshold, settings.min_mpu_size_bytes):
-                return single(body.buffer)
             sizes = part_sizes(settings, len(body.buffer), gathered=False)
             return multipart(buffer_parts(body.buffer, sizes), threads)
         sizes = part_sizes(settings, body.max_size, gathered=True)

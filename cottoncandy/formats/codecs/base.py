@@ -34,6 +34,9 @@ class Codec(ABC):
     #: Whether readers of version 0.4.0 honor Fortran order with this codec.
     keeps_order: ClassVar[bool] = False
 
+    #: Whether encoding takes all the bytes at once.
+    needs_whole: ClassVar[bool] = False
+
     @abstractmethod
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         """Yield the encoded stream of ``blocks``, reading them as the stream is consumed.

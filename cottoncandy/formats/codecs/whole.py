@@ -39,6 +39,7 @@ class Lz4Codec(Codec):
     """
 
     name = "LZ4"
+    needs_whole = True
     max_ratio = 255  # each byte of a match length stands for at most 255
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
@@ -71,6 +72,7 @@ class Lz4Codec(Codec):
             decoded = lz4.block.decompress(memoryview(body)[4:], uncompressed_size=size)
         except (lz4.block.LZ4BlockError, ValueError) as exc:
             raise IntegrityError(f"the LZ4 body is corrupt: {exc}") from exc
+        del body  # before the pages of ``out`` are touched for the first time
         _check_decoded(self.name, len(decoded), len(out))
         out[:] = decoded
 
@@ -91,6 +93,8 @@ class NumcodecsCodec(Codec):
     Memory: the compressed body. Codecs that do not decode into a given buffer, as Blosc does, take
     a second copy of the array.
     """
+
+    needs_whole = True
 
     def __init__(self, name: str) -> None:
         self.name = name
