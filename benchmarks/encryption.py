@@ -45,11 +45,10 @@ class Stored(ObjectReader):
         self.info = ObjectInfo("object", len(body), metadata=metadata)
         self._body = memoryview(body)
 
-    def chunks(self, start: int = 0, stop: int | None = None):
+    def stream(self, start: int, stop: int):
         """Yield the body as the network would."""
-        end = self.size if stop is None else stop
-        for position in range(start, end, 8 * MiB):
-            yield self._body[position : min(position + 8 * MiB, end)]
+        for position in range(start, stop, MiB // 4):
+            yield self._body[position : min(position + MiB // 4, stop)]
 
 
 def rate(operation: Callable[[], object], nbytes: int, rounds: int = 5) -> float:

@@ -38,7 +38,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**18
 _TABLES = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -55,10 +55,9 @@ class SQLiteReader(ObjectReader):
         self.info = info
         self._body = memoryview(body)
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[memoryview]:
-        end = self.size if stop is None else stop
-        for position in range(start, end, _PIECE_BYTES):
-            yield self._body[position : min(position + _PIECE_BYTES, end)]
+    def stream(self, start: int, stop: int) -> Iterator[memoryview]:
+        for position in range(start, stop, _PIECE_BYTES):
+            yield self._body[position : min(position + _PIECE_BYTES, stop)]
 
 
 class SQLiteBackend(Backend):

@@ -9,15 +9,12 @@ the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 from __future__ import annotations
 
 import datetime
-import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self
 
 from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer, bytes_view
 from cottoncandy.backends._put import (
     DEFAULT_OPTIONS,
     Capabilities,
@@ -26,10 +23,10 @@ from cottoncandy.backends._put import (
     MetadataLimits,
     PutOptions,
 )
+from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
-    IntegrityError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -37,7 +34,6 @@ from cottoncandy.options import Settings
 
 __all__ = [
     "DEFAULT_OPTIONS",
-    "Arrived",
     "Backend",
     "BucketInfo",
     "Capabilities",
@@ -52,47 +48,6 @@ __all__ = [
     "PutOptions",
     "PutResult",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What is known of one object without its body.
-
-    Parameters
-    ----------
-    key : str
-        Name of the object in its bucket.
-    size : int
-        Size of the stored body, in bytes.
-    modified : datetime, optional
-        When it was last written, with a time zone.
-    etag : str, optional
-        Opaque mark of this version of the body: equal marks mean equal bytes.
-    metadata : mapping of str to str, optional
-        User metadata, names in lower case. None where it was not fetched (listings).
-    content_type, content_encoding, cache_control, storage_class : str, optional
-        As the object was stored with, if the store keeps and returns them.
-    """
-
-    key: str
-    size: int
-    modified: datetime.datetime | None = None
-    etag: str | None = None
-    metadata: Mapping[str, str] | None = None
-    content_type: str | None = None
-    content_encoding: str | None = None
-    cache_control: str | None = None
-    storage_class: str | None = None
-
-    @property
-    def last_modified(self) -> datetime.datetime | None:
-        """The same as ``modified``, under boto3's name."""
-        return self.modified
-
-    @property
-    def e_tag(self) -> str | None:
-        """The same as ``etag``, under boto3's name."""
-        return self.etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,83 +94,6 @@ class ConnectionArguments:
     endpoint_url: str | None = None
     settings: Settings = field(default_factory=Settings.load, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-#: Takes the position of some bytes in a buffer, and a view on them there.
-Arrived: TypeAlias = Callable[[int, memoryview], None]
-
-
-class ObjectReader(ABC):
-    """One version of one object, opened: its head is here, its body can be read.
-
-    All reads see the version whose head is in ``info``; if somebody replaced the object
-    meanwhile, they raise :class:`~cottoncandy.exceptions.ObjectChangedError`. A body that ends
-    early raises :class:`~cottoncandy.exceptions.IntegrityError`. Ranges are half-open, in bytes,
-    and must lie inside the object.
-    """
-
-    info: ObjectInfo
-
-    @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        return self.info.size
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """User metadata, names in lower case."""
-        return self.info.metadata or {}
-
-    @abstractmethod
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        """Yield the bytes of ``[start, stop)`` in order, in pieces, fetching a little ahead."""
-
-    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on.
-
-        ``arrived(position, piece)`` is called for each piece of ``out`` once it is in place: from
-        any thread, in any order, for every byte once. It is not called after the end.
-        """
-        position = 0
-        for chunk in self.chunks(start, start + len(out)):
-            view = bytes_view(chunk)
-            place = out[position : position + len(view)]
-            place[:] = view
-            if arrived is not None:
-                arrived(position, place)
-            position += len(view)
-        if position != len(out):
-            raise IntegrityError(
-                f"object '{self.info.key}' ended after {start + position} bytes, and "
-                f"{start + len(out)} were expected"
-            )
-
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes of ``[start, stop)``; they are held once."""
-        length = (self.size if stop is None else stop) - start
-        if not length:
-            return b""
-        # BytesIO hands out its own bytes without a copy, once it has the final size.
-        buffer = io.BytesIO()
-        buffer.seek(length - 1)
-        buffer.write(b"\0")
-        with buffer.getbuffer() as view:
-            self.read_into(view, start)
-        return buffer.getvalue()
-
-    def close(self) -> None:  # noqa: B027 - most readers hold nothing
-        """Let go of what the reader holds; reading further is an error."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Backend(ABC):

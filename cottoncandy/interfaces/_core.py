@@ -13,7 +13,6 @@ from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends import backend_class
 from cottoncandy.backends.base import (
-    Arrived,
     Backend,
     ConnectionArguments,
     ObjectReader,
@@ -194,22 +193,12 @@ class ObjectAccess(InterfaceObject):
     # -- companions of the seam ------------------------------------------------------------------
 
     def _fill(
-        self,
-        reader: ObjectReader,
-        out: memoryview,
-        start: int = 0,
-        *,
-        arrived: Arrived | None = None,
-    ) -> None:
-        """Read the bytes from ``start`` on straight into a buffer; ``arrived`` sees the pieces."""
+        self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False
+    ) -> int:
+        """Read the bytes from ``start`` on into a buffer; return their CRC-32 if requested."""
         with self._transfer_bar(f"downloading {reader.info.key}", len(out)) as bar:
-
-            def count(position: int, piece: memoryview) -> None:
-                if arrived is not None:
-                    arrived(position, piece)
-                bar.update(len(piece))
-
-            reader.read_into(out, start, arrived=count if bar.shown else arrived)
+            progress = bar.update if bar.shown else None
+            return reader.read_into(out, start, checksum=checksum, progress=progress)
 
     def _chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
         """Read the whole body piece by piece."""

@@ -23,7 +23,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats._checksums import ArrivingChecksum
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["Array", "RawArrayMethods"]
@@ -286,9 +285,8 @@ class RawArrayMethods(ObjectAccess):
         elif header.checksum is None:
             self._fill(reader, header.bytes_of(array))
         else:
-            checksum = ArrivingChecksum()
-            self._fill(reader, header.bytes_of(array), arrived=checksum.add)
-            header.verify(checksum.value(), name)
+            checksum = self._fill(reader, header.bytes_of(array), checksum=True)
+            header.verify(checksum, name)
         return array
 
     def _read_selection(

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import itertools
 import pickle
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -113,27 +114,22 @@ class ReadingConformance:
 
         for_each(itertools.product([1, 4], [True, False]), check)
 
-    def test_arriving_bytes_are_seen_once(self, backend: Backend, rig: Rig) -> None:
+    def test_read_into_returns_the_checksum_and_reports_progress(
+        self, backend: Backend, rig: Rig
+    ) -> None:
         rig.raw_put("big", BIG)
 
         def check(way: tuple[bool, int]) -> None:
             prefetch, start = way
             out = memoryview(bytearray(len(BIG) - start))
-            seen: list[tuple[int, int]] = []
-
-            def arrived(position: int, piece: memoryview) -> None:
-                # Views compare byte by byte, which takes longer than all the rest.
-                body = bytes(piece)
-                assert body == BIG[start + position : start + position + len(body)]
-                assert bytes(out[position : position + len(body)]) == body
-                seen.append((position, position + len(body)))
-
+            seen: list[int] = []
             with backend.get("big", prefetch=prefetch) as reader:
-                reader.read_into(out, start, arrived=arrived)
-            assert bytes(out) == BIG[start:]
-            seen.sort()
-            assert [begin for begin, _ in seen] == [0, *(end for _, end in seen[:-1])]
-            assert seen[-1][1] == len(out)
+                checksum = reader.read_into(out, start, checksum=True, progress=seen.append)
+                assert bytes(out) == BIG[start:]
+                assert checksum == zlib.crc32(out)
+                assert sum(seen) == len(out)
+                assert len(seen) > 1
+                assert reader.read_into(out, start) == 0
 
         for_each(itertools.product([True, False], [0, 5]), check)
 

@@ -11,9 +11,9 @@ import pytest
 from botocore.config import Config
 
 from cottoncandy._buffers import MiB
+from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend, _reader
-from cottoncandy.backends.s3._direct import DirectBody
+from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.base import wait_until
@@ -24,7 +24,6 @@ __all__ = [
     "SMALL",
     "S3Tests",
     "backend_at",
-    "direct_reads",
     "interrupted_when",
     "pieces_of",
     "uploads_in",
@@ -62,7 +61,7 @@ class S3Tests:
     @pytest.fixture(autouse=True)
     def _no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Go on at once where a connection broke off."""
-        monkeypatch.setattr(_reader, "_PAUSE_S", 0)
+        monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
 
     @pytest.fixture
     def backend(self, fault_proxy: FaultProxy, moto_bucket: str) -> S3Backend:
@@ -83,20 +82,6 @@ def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
 def uploads_in(server: S3Server, bucket: str) -> list[str]:
     found = server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     return [each["Key"] for each in found]
-
-
-def direct_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Have the size of everything noted that is read straight into place."""
-    sizes: list[int] = []
-    readinto = DirectBody.readinto
-
-    def counted(self: DirectBody, out: memoryview) -> int:
-        count = readinto(self, out)
-        sizes.append(count)
-        return count
-
-    monkeypatch.setattr(DirectBody, "readinto", counted)
-    return sizes
 
 
 class interrupted_when:

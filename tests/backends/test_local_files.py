@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from cottoncandy._buffers import MiB
+from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local._reader import LocalReader
 from cottoncandy.exceptions import (
     IntegrityError,
     ObjectChangedError,
@@ -145,9 +147,8 @@ class TestFiles(LocalTests):
     def test_parts_in_parallel(
         self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, threads: int
     ) -> None:
-        from cottoncandy.backends.local import _reader
-
-        monkeypatch.setattr(_reader, "_PART_BYTES", 1000)
+        monkeypatch.setattr(LocalReader, "window_bytes", 1000)
+        monkeypatch.setattr(reader_module, "_INLINE_BYTES", 0)
         body = pattern(10_007)
         put(backend, "name", body)
         with backend.get("name", threads=threads) as reader:

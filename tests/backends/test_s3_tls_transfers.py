@@ -11,15 +11,15 @@ from botocore.config import Config
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
+from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.s3 import S3Backend, _reader
+from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3._reader import S3Reader
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
 from tests.backends._data import pattern
 from tests.backends._s3 import (
     QUICK,
     backend_at,
-    direct_reads,
     interrupted_when,
     pieces_of,
     uploads_in,
@@ -65,10 +65,16 @@ def reader(backend: S3Backend, behind: S3Backend) -> S3Reader:
     return backend.get("name", threads=2)  # type: ignore[return-value]  # it is one
 
 
-@pytest.fixture
-def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of what was read directly."""
-    return direct_reads(monkeypatch)
+def after(nbytes: int, call: Callable[[], object]) -> Callable[[int], None]:
+    """Return a progress callback that calls something once so many bytes have arrived."""
+
+    def progress(count: int) -> None:
+        nonlocal nbytes
+        nbytes -= count
+        if nbytes <= 0:
+            call()
+
+    return progress
 
 
 def read_into(reader: object) -> memoryview:
@@ -80,17 +86,15 @@ def read_into(reader: object) -> memoryview:
 @KEYS
 @pytest.mark.parametrize("size", [0, 5, SIZE])
 def test_round_trip(
-    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, direct: list[int], key: str, size: int
+    backend: S3Backend, behind: S3Backend, proxy: FaultProxy, key: str, size: int
 ) -> None:
     data = DATA[:size]
     backend.put(key, Body.of(data), PutOptions({"n": "1"}), threads=2)
     assert behind.get(key).read() == data
     with backend.get(key, threads=2) as reader:
         out = bytearray(size)
-        direct.clear()
         reader.read_into(memoryview(out))
         assert out == data
-        assert sum(direct) == (size - MiB if size == SIZE else 0)
         assert b"".join(reader.chunks()) == data
         assert reader.metadata == {"n": "1"}
     assert proxy.count("PUT", query="partNumber") == (3 if size == SIZE else 0)
@@ -131,22 +135,21 @@ def test_a_connection_that_is_reset(
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_range_that_breaks_off_is_resumed(
-    proxy: FaultProxy, reader: S3Reader, direct: list[int], reset: bool
+    proxy: FaultProxy, reader: S3Reader, reset: bool
 ) -> None:
     proxy.on("GET", "name", times=1).truncate(3 * MiB + 7, reset=reset)
     out = bytearray(SIZE)
     seen: list[int] = []
-    reader.read_into(memoryview(out), arrived=lambda position, piece: seen.append(len(piece)))
+    reader.read_into(memoryview(out), progress=seen.append)
     assert out == DATA
     assert sum(seen) == SIZE
-    assert direct
     assert len(proxy.select("GET", "name")) == 4  # the first MiB, two ranges, the rest of one
 
 
 def test_ranges_that_break_off_for_ever(
     proxy: FaultProxy, reader: S3Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reader, "_PAUSE_S", 0)
+    monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
     proxy.on("GET", "name").truncate(500)
     with pytest.raises((IntegrityError, StoreError), match="name"):
         read_into(reader)
@@ -177,7 +180,7 @@ def test_an_error_ends_the_other_range(
     out = memoryview(bytearray(SIZE))
     with pytest.raises(PermissionError, match="name"):
         # The other one goes on, and fails, when all that comes before the hanging byte is there.
-        reader.read_into(out, arrived=lambda at, piece: at >= MiB and other.release())
+        reader.read_into(out, progress=after(2 * MiB, other.release))
     held = bytes(out)
     hanging.release()
     assert bytes(out) == held
@@ -200,7 +203,7 @@ def test_ctrl_c_in_the_middle_of_a_range(
 
     def read() -> None:
         while True:  # without hanging, it may be through before the signal comes
-            reader.read_into(out, arrived=lambda position, piece: position >= MiB and arrived.set())
+            reader.read_into(out, progress=after(2 * MiB, arrived.set))
 
     with interrupted_when(arrived.is_set), pytest.raises(KeyboardInterrupt):
         read()

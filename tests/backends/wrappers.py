@@ -13,7 +13,6 @@ from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, bytes_view
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
-    Arrived,
     Backend,
     BucketInfo,
     CommonPrefix,
@@ -233,23 +232,14 @@ class _WrappedReader(ObjectReader):
         self._backend = backend
         self._inner = inner
         self.info = inner.info
+        self.threads, self.window_bytes = inner.threads, inner.window_bytes
+        self.prefetched, self.max_resumes = inner.prefetched, inner.max_resumes
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         with self._backend._call("read", self.info.key):
-            for chunk in self._inner.chunks(start, stop):
-                self._backend._received(len(bytes_view(chunk)))
-                yield chunk
-
-    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        with self._backend._call("read", self.info.key):
-            self._inner.read_into(out, start, arrived=arrived)
-            self._backend._received(len(out))
-
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        with self._backend._call("read", self.info.key):
-            data = self._inner.read(start, stop)
-            self._backend._received(len(data))
-            return data
+            for piece in self._inner.stream(start, stop):
+                self._backend._received(len(bytes_view(piece)))
+                yield piece
 
     def close(self) -> None:
         self._inner.close()

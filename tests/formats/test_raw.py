@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import tracemalloc
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ from cottoncandy.exceptions import (
     MetadataError,
     UnsupportedDtypeError,
 )
-from cottoncandy.formats._checksums import ArrivingChecksum
 from cottoncandy.formats.raw import RawArrayHeader, check_array, encode_array
 from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
@@ -436,26 +433,6 @@ def test_checksums_of_large_arrays_are_shared_among_threads(size):
     for threads in (1, 3):
         metadata, _ = encode_array(array, None, threads=threads)
         assert metadata["cc-checksum"] == expected
-
-
-@given(data=st.binary(max_size=200), draw=st.data())
-def test_checksums_of_pieces_in_any_order(data, draw):
-    cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=8))
-    edges = sorted({0, len(data), *cuts})
-    spans = draw.draw(st.permutations(list(itertools.pairwise(edges))))
-    checksum = ArrivingChecksum()
-    for start, stop in spans:
-        checksum.add(start, memoryview(data)[start:stop])
-    assert checksum.value() == zlib.crc32(data)
-
-
-def test_checksums_of_pieces_from_many_threads():
-    data = np.random.default_rng(0).integers(0, 255, 2**20, "u1").data
-    checksum = ArrivingChecksum()
-    with ThreadPoolExecutor(8) as pool:
-        add = lambda start: checksum.add(start, data[start : start + 2**12])  # noqa: E731
-        list(pool.map(add, range(0, len(data), 2**12)))
-    assert checksum.value() == zlib.crc32(data)
 
 
 def test_headers_pickle():

@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 
 import cottoncandy
-from cottoncandy.backends.s3 import _reader
+from cottoncandy.backends import reader as reader_module
 from tests.interfaces.arrays import assert_same
 from tests.servers.proxy import FaultProxy
 
@@ -161,7 +161,7 @@ def test_a_body_that_is_cut_or_changed(
     compression: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_reader, "_PAUSE_S", 0)
+    monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
     cci = cottoncandy.get_interface(
         moto_bucket,
         verbose=False,

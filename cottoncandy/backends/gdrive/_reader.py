@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from cottoncandy._buffers import Buffer, MiB
-from cottoncandy._parallel import map_threads
-from cottoncandy.backends.base import Arrived, ObjectInfo, ObjectReader
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.gdrive._errors import DriveApiError, translating
 from cottoncandy.backends.gdrive._files import FILE_FIELDS, DriveFile
 from cottoncandy.backends.gdrive._session import Session
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
 __all__ = ["DriveReader"]
-
-_Span = tuple[int, int]
 
 
 class DriveReader(ObjectReader):
@@ -26,6 +23,8 @@ class DriveReader(ObjectReader):
     even if the file is replaced meanwhile. Where we may read the file and not its revisions, its
     state is compared afterwards instead. A body that is read whole has its MD5 checked.
     """
+
+    max_resumes = 0  # the session retries
 
     def __init__(
         self,
@@ -41,44 +40,35 @@ class DriveReader(ObjectReader):
         self._session = session
         self._file = file
         self._what = what
-        self._threads = threads
-        self._chunk_bytes = chunk_bytes
+        self.threads = threads
+        self.window_bytes = chunk_bytes
         self._pinned = file.can_read_revisions and file.revision is not None
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        for position in range(start, stop, self.window_bytes):
+            yield self._fetch((position, min(position + self.window_bytes, stop)))
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         end = self.size if stop is None else stop
         whole = start == 0 and end == self.size and self._file.md5 is not None
         digest = hashlib.md5(usedforsecurity=False)
         position = start
-        for data in map_threads(
-            self._fetch, self._spans(start, end), self._threads, ahead=self._threads
-        ):
+        for data in super().chunks(start, end):
             position += len(data)
             if whole:
                 digest.update(data)
-            if position == end:  # before the last piece is handed out
+            if position == end:  # before the last piece is yielded
                 self._verify(digest.hexdigest() if whole else None)
             yield data
 
-    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        def fill(span: _Span) -> None:
-            place = out[span[0] - start : span[1] - start]
-            place[:] = self._fetch(span)
-            if arrived is not None:
-                arrived(span[0] - start, place)
-
-        end = start + len(out)
-        for _ in map_threads(fill, self._spans(start, end), self._threads):
-            pass
+    def read_into(self, out: memoryview, start: int = 0, **options: Any) -> int:
+        checksum = super().read_into(out, start, **options)
         if len(out):
-            whole = start == 0 and end == self.size and self._file.md5 is not None
+            whole = len(out) == self.size and self._file.md5 is not None
             self._verify(hashlib.md5(out, usedforsecurity=False).hexdigest() if whole else None)
+        return checksum
 
-    def _spans(self, start: int, end: int) -> Iterator[_Span]:
-        for position in range(start, end, self._chunk_bytes):
-            yield position, min(position + self._chunk_bytes, end)
-
-    def _fetch(self, span: _Span) -> bytes:
+    def _fetch(self, span: tuple[int, int]) -> bytes:
         with translating(self._what):
             try:
                 return self._session.retries.run(lambda: self._request(*span), self._what)

@@ -11,8 +11,7 @@ import weakref
 from collections.abc import Iterator
 
 from cottoncandy._buffers import Buffer, MiB
-from cottoncandy._parallel import map_threads
-from cottoncandy.backends.base import Arrived, ObjectInfo, ObjectReader
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.local._commit import locked
 from cottoncandy.backends.local._errors import MISSING, object_errors
 from cottoncandy.backends.local._paths import Place
@@ -21,13 +20,10 @@ from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNot
 
 __all__ = ["LocalReader", "object_info", "open_version"]
 
-_CHUNK_BYTES = 8 * MiB
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
-_PART_BYTES = 32 * MiB
 _MAX_THREADS = 4
-# Who looks at the bytes as they arrive shall find them in the processor's cache.
-_PIECE_BYTES = MiB // 2
+_PIECE_BYTES = MiB // 4  # stays in the processor's cache
 # O_NONBLOCK: opening a pipe must not wait for a writer.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 # Versions that may come and go while we look, before we ask the writers to hold on.
@@ -97,63 +93,32 @@ def _names(path: str, status: os.stat_result) -> bool:
 class LocalReader(ObjectReader):
     """An open file: writers replace the name, so this version stays readable."""
 
+    max_resumes = 0
+
     def __init__(self, place: Place, descriptor: int, info: ObjectInfo, threads: int) -> None:
         self.info = info
         self._place = place
         self.descriptor = descriptor
-        self._threads = max(1, min(threads, _MAX_THREADS))
+        self.threads = min(threads, _MAX_THREADS)
         # Closed with the reader, also where the caller only drops it.
         self._close = weakref.finalize(self, os.close, descriptor)
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        end = self.size if stop is None else stop
-        for position in range(start, end, _CHUNK_BYTES):
-            yield self.read(position, min(position + _CHUNK_BYTES, end))
-
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        end = self.size if stop is None else stop
-        length = max(end - start, 0)
-        with object_errors(self._place, "read"):
-            data = os.pread(self.descriptor, length, start)
-        if len(data) < length:  # the system reads 2 GiB at most in one call
-            whole = bytearray(length)
-            whole[: len(data)] = data
-            self._fill(memoryview(whole), start, len(data))
-            data = bytes(whole)
-        self.check()
-        return data
-
-    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        step = max(-(-len(out) // self._threads), _PART_BYTES)
-        parts = range(0, len(out), step)
-
-        def fill(part: int) -> None:
-            stop = min(part + step, len(out))
-            if arrived is None:
-                self._fill(out[part:stop], start + part, 0)
-                return
-            for position in range(part, stop, _PIECE_BYTES):
-                piece = out[position : min(position + _PIECE_BYTES, stop)]
-                self._fill(piece, start + position, 0)
-                arrived(position, piece)
-
-        for _ in map_threads(fill, parts, min(self._threads, len(parts))):
-            pass
-        self.check()
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        while start < stop:
+            with object_errors(self._place, "read"):
+                piece = os.pread(self.descriptor, min(_PIECE_BYTES, stop - start), start)
+            if not piece:
+                raise IntegrityError(
+                    f"{self._place} ended after {start} bytes, expected {stop}; another program "
+                    f"truncated it"
+                )
+            start += len(piece)
+            if start == stop:
+                self.check()
+            yield piece
 
     def close(self) -> None:
         self._close()
-
-    def _fill(self, out: memoryview, start: int, done: int) -> None:
-        while done < len(out):
-            with object_errors(self._place, "read"):
-                count = os.preadv(self.descriptor, [out[done:]], start + done)
-            if not count:
-                raise IntegrityError(
-                    f"{self._place} ended after {start + done} bytes, and {start + len(out)} were "
-                    f"expected; another program cut it"
-                )
-            done += count
 
     def check(self) -> None:
         """Refuse bytes that a program changed in place, which we cannot tell from ours."""

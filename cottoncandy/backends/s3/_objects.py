@@ -63,9 +63,6 @@ T = TypeVar("T")
 # obstore signs the SHA-256 of a body. From here on that takes longer than boto3 takes to begin.
 _DIGEST_FROM_BYTES = MiB
 
-# A body that takes longer than this to arrive is better read while it does.
-_READ_AT_ONCE_BYTES = MiB
-
 
 class Objects:
     """The objects of one connection."""
@@ -106,9 +103,7 @@ class Objects:
             plane = self._boto
             info, first = self._open(plane, location, window, prefetch)
         self._buckets.remember(bucket)
-        return S3Reader(
-            plane, location, info, first, bulk=self._boto, window_bytes=window, threads=threads
-        )
+        return S3Reader(plane, location, info, first, window_bytes=window, threads=threads)
 
     def _open(
         self, plane: Plane, location: S3Location, window: int, prefetch: bool
@@ -120,13 +115,13 @@ class Objects:
 
     @staticmethod
     def _first_window(plane: Plane, location: S3Location, window: int) -> Answer:
-        """Ask for the start of the body; a small one is here when this returns."""
+        """Ask for the start of the body."""
 
         def checked(answer: Answer) -> Answer:
             if answer.start != 0:
                 answer.close()
                 raise StoreError(f"{location}: the server answered with another range")
-            return answer.here() if answer.stop <= _READ_AT_ONCE_BYTES else answer
+            return answer
 
         try:
             return checked(plane.open(location, (0, window)))
@@ -163,7 +158,7 @@ class Objects:
     def _explain(self, location: S3Location) -> None:
         """Send a GET for what a HEAD was refused: its answer says why."""
         try:
-            self._boto.open(location, (0, 1)).read()
+            self._boto.open(location, (0, 1)).close()
         except ObjectNotFoundError:
             return  # a refusal never means "missing"
         except CottonCandyError as exc:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import botocore.exceptions as boto
@@ -21,7 +21,6 @@ from cottoncandy._buffers import Buffer, MiB
 from cottoncandy._parallel import interruptible
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._direct import DirectBody
 from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
 from cottoncandy.backends.s3._keys import decode_metadata_names, quoted_etag
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
@@ -30,6 +29,9 @@ __all__ = ["Answer", "BotoPlane", "NativePlane", "Plane", "UnreadableHeadersErro
 
 #: Bodies are copied into place in pieces of this size while they arrive.
 PIECE_BYTES = MiB // 4  # stays in the processor's cache on its way
+
+#: Bodies up to this size are received whole before the answer is returned.
+AT_ONCE_BYTES = MiB
 
 # Beyond this, an upload may take longer than the read timeout allows for an answer.
 _SLOW_UPLOAD_BYTES = MiB // 4
@@ -63,30 +65,17 @@ class Answer:
         Of the whole object.
     start, stop : int
         The range of bytes that the body is.
-    read : callable
-        Return the body at once.
-    pieces : callable
-        Iterate over the body as it arrives.
+    pieces : iterator of buffers
+        The body as it arrives.
     close : callable
-        Let go of a body that nobody will read.
-    body : bytes-like, optional
-        The body, where it is in memory already.
-    direct : DirectBody, optional
-        Where it is there, the better way to get the body into a buffer.
+        Release a body that is not read to its end.
     """
 
     info: ObjectInfo
     start: int
     stop: int
-    read: Callable[[], Buffer]
-    pieces: Callable[[], Iterator[Buffer]]
+    pieces: Iterator[Buffer]
     close: Callable[[], None] = lambda: None
-    body: Buffer | None = None
-    direct: DirectBody | None = None
-
-    def here(self) -> Answer:
-        """Read the body; return the same answer with it."""
-        return replace(self, body=self.read())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +128,6 @@ class NativePlane:
         result = self._get(location, options)
         start, stop = result.range
 
-        def read() -> Buffer:
-            with translated(location):
-                # Speaks the buffer protocol; no copy.
-                body = memoryview(interruptible(result.bytes))
-            return _checked(body, stop - start, location)
-
         def pieces() -> Iterator[Buffer]:
             stream = result.stream(PIECE_BYTES)
             while True:
@@ -154,7 +137,12 @@ class NativePlane:
                     return
                 yield piece
 
-        return Answer(self._info(location, result), start, stop, read, pieces)
+        body: Iterator[Buffer] = pieces()
+        if stop - start <= AT_ONCE_BYTES:
+            with translated(location):
+                # Speaks the buffer protocol; no copy.
+                body = iter((memoryview(interruptible(result.bytes)),))
+        return Answer(self._info(location, result), start, stop, body)
 
     def head(self, location: S3Location) -> ObjectInfo:
         return self._info(location, self._get(location, {"head": True}))
@@ -240,17 +228,15 @@ class BotoPlane:
             start, size = int(found[1]), int(found[3])
         body = answer["Body"]
 
-        def read() -> Buffer:
-            with translated(location):
-                return _checked(memoryview(body.read()), length, location)
-
         def pieces() -> Iterator[Buffer]:
             with translated(location), contextlib.closing(body):
                 yield from body.iter_chunks(PIECE_BYTES)
 
         info = _boto_info(location, answer, size)
-        direct = DirectBody.of(body, length)
-        return Answer(info, start, start + length, read, pieces, body.close, direct=direct)
+        arriving: Iterator[Buffer] = pieces()
+        if length <= AT_ONCE_BYTES:
+            arriving = iter(list(arriving))
+        return Answer(info, start, start + length, arriving, body.close)
 
     def head(self, location: S3Location) -> ObjectInfo:
         with translated(location):
@@ -373,14 +359,6 @@ def _text(value: str) -> str:
         return value if value.isascii() else value.encode("latin-1").decode()
     except UnicodeError:
         return value
-
-
-def _checked(body: memoryview, expected: int, location: S3Location) -> Buffer:
-    if len(body) != expected:
-        raise IntegrityError(
-            f"{location}: {len(body)} bytes arrived, and {expected} were announced; try again"
-        )
-    return body
 
 
 def check_same(found: ObjectInfo, opened: ObjectInfo, location: S3Location) -> None:

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from typing import NoReturn
 
 from cottoncandy._buffers import Buffer, bytes_view, regroup
-from cottoncandy.backends.base import Arrived, ObjectReader
-from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, InvalidArgumentError
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption._header import (
     HEADER_BYTES,
     MAGIC,
@@ -88,7 +88,8 @@ def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, st
 def _authenticated(reader: DecryptingReader) -> DecryptingReader:
     """Check an empty object at once: nobody asks for the bytes of one."""
     if not reader.size:
-        reader.read_into(memoryview(bytearray()))
+        for _ in reader.stream(0, 0):
+            pass
     return reader
 
 
@@ -106,6 +107,8 @@ class DecryptingReader(ObjectReader):
     segment proves it, so reading anything at the end (or the whole) does.
     """
 
+    max_resumes = 0  # the stored object's pieces are
+
     def __init__(self, inner: ObjectReader, keys: KeyScheme, mark: Mark, label: str) -> None:
         if mark.scheme != keys.name:
             raise EncryptionKeyError(
@@ -119,61 +122,46 @@ class DecryptingReader(ObjectReader):
         self._label = label
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
+        self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.info = replace(
             inner.info,
             size=plaintext_size(inner.size, mark.segment_bytes, label),
             metadata=clean_metadata(inner.metadata, keys),
         )
+        # Whole segments of what came with the header.
+        sealed = mark.segment_bytes + TAG_BYTES
+        segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
+        self.prefetched = min(segments * mark.segment_bytes, self.size)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        end = self.size if stop is None else stop
-        for index, final, sealed, cipher in self._sealed(start, end):
-            into = memoryview(bytearray(len(sealed)))
-            opened = cipher.open(index, final, sealed, self._label, into)
-            if piece := self._wanted(opened, index, start, end):
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        for index, final, sealed, cipher in self._sealed(start, stop):
+            # A buffer of its own: nothing is returned that was not authenticated.
+            opened = cipher.open(
+                index, final, sealed, self._label, memoryview(bytearray(len(sealed)))
+            )
+            offset = index * self._mark.segment_bytes
+            if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
                 yield piece
-
-    def read_into(self, out: memoryview, start: int = 0, *, arrived: Arrived | None = None) -> None:
-        end = start + len(out)
-        # One segment fits the processor's cache: copying it on costs little, and the caller's
-        # buffer never holds what was not authenticated.
-        scratch = memoryview(bytearray(min(self._mark.segment_bytes, self.size)))
-        position = 0
-        for index, final, sealed, cipher in self._sealed(start, end):
-            opened = cipher.open(index, final, sealed, self._label, scratch)
-            piece = self._wanted(opened, index, start, end)
-            place = out[position : position + len(piece)]
-            place[:] = piece
-            if arrived is not None:
-                arrived(position, place)
-            position += len(piece)
 
     def close(self) -> None:
         self._inner.close()
-
-    def _wanted(self, opened: memoryview, index: int, start: int, end: int) -> memoryview:
-        offset = index * self._mark.segment_bytes
-        return opened[max(start - offset, 0) : max(end - offset, 0)]
 
     def _sealed(
         self, start: int, end: int
     ) -> Iterator[tuple[int, bool, memoryview, SegmentCipher]]:
         """Yield the segments that hold ``[start, end)``: index, finality, bytes, cipher."""
-        _check_range(start, end, self.size, self._label)
-        if start == end and self.size:
-            return
         wanted = plan(start, end, self.size, self._mark.segment_bytes)
         source: Iterable[Buffer]
         if self._cipher is None and wanted.first == 0:  # the header comes with the same request
-            head, source = _split(self._inner.chunks(0, wanted.stored_stop), HEADER_BYTES)
+            head, source = _split(self._inner.pieces(0, wanted.stored_stop), HEADER_BYTES)
             cipher = self._unlock(head)
         else:
             with self._unlocking:  # several threads may read ranges: one fetches the header
                 cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
-            source = self._inner.chunks(wanted.stored_start, wanted.stored_stop)
+            source = self._inner.pieces(wanted.stored_start, wanted.stored_stop)
         index = wanted.first
         for sealed in regroup(source, self._mark.segment_bytes + TAG_BYTES):
             yield index, index == wanted.final, sealed, cipher
@@ -200,10 +188,13 @@ class DecryptingReader(ObjectReader):
 
 
 class _LegacyReader(ObjectReader):
+    max_resumes = 0
+
     def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
         self._inner = inner
         self._label = label
-        self._cipher = LegacyCipher(keys.legacy_key(inner.metadata, label), inner.chunks)
+        self._cipher = LegacyCipher(keys.legacy_key(inner.metadata, label), inner.pieces)
+        self.threads, self.window_bytes = inner.threads, inner.window_bytes
         size = legacy_plaintext_size(self._cipher, inner.size, label)
         self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
         logger.info(
@@ -215,25 +206,16 @@ class _LegacyReader(ObjectReader):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        end = self.size if stop is None else stop
-        _check_range(start, end, self.size, self._label)
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         first = start // BLOCK
         position = first * BLOCK
-        for piece in self._cipher.blocks(first, -(-end // BLOCK) if start < end else first):
-            view = memoryview(piece)[max(start - position, 0) : max(end - position, 0)]
+        for piece in self._cipher.blocks(first, -(-stop // BLOCK)):
+            view = memoryview(piece)[max(start - position, 0) : max(stop - position, 0)]
             position += len(piece)
             yield view
 
     def close(self) -> None:
         self._inner.close()
-
-
-def _check_range(start: int, stop: int, size: int, label: str) -> None:
-    if not 0 <= start <= stop <= size:
-        raise InvalidArgumentError(
-            f"bytes {start} to {stop} of {label} do not exist: it has {size}"
-        )
 
 
 def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:

@@ -1,0 +1,319 @@
+"""Reading one object: what every backend builds from streams of its ranges."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import logging
+import random
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from isal.isal_zlib import crc32, crc32_combine
+
+from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy._parallel import in_background, map_threads
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreError,
+)
+
+__all__ = ["ObjectInfo", "ObjectReader"]
+
+logger = logging.getLogger(__name__)
+
+# Ranges of this size fit a processor's cache on their way from a worker to the caller, a few of
+# them fit into the memory that a download may take next to its result.
+_WINDOW_BYTES = 8 * MiB
+_AHEAD_BYTES = 16 * MiB
+
+# Ranges that are copied into place take no memory, so they may be long; long ones cost a server
+# less. Not longer, so that one slow connection does not hold up the rest.
+_MAX_RANGE_BYTES = 64 * MiB
+_INLINE_BYTES = MiB  # up to here, a thread costs more than it gains
+
+# A body that breaks off is requested again from there. The count starts again after this progress.
+_PROGRESS_BYTES = MiB
+_PAUSE_S = 0.1  # before the second attempt; each further one waits up to twice as long
+_GRACE_S = 1.0  # after an error or Ctrl-C, for workers that are not waiting for the network
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of one object without its body.
+
+    Parameters
+    ----------
+    key : str
+        Name of the object in its bucket.
+    size : int
+        Size of the stored body, in bytes.
+    modified : datetime, optional
+        When it was last written, with a time zone.
+    etag : str, optional
+        Opaque mark of this version of the body: equal marks mean equal bytes.
+    metadata : mapping of str to str, optional
+        User metadata, names in lower case. None where it was not fetched (listings).
+    content_type, content_encoding, cache_control, storage_class : str, optional
+        As the object was stored with, if the store keeps and returns them.
+    """
+
+    key: str
+    size: int
+    modified: datetime.datetime | None = None
+    etag: str | None = None
+    metadata: Mapping[str, str] | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
+
+    @property
+    def last_modified(self) -> datetime.datetime | None:
+        """The same as ``modified``, under boto3's name."""
+        return self.modified
+
+    @property
+    def e_tag(self) -> str | None:
+        """The same as ``etag``, under boto3's name."""
+        return self.etag
+
+
+class ObjectReader(ABC):
+    """One version of one object: its header is here, its body can be read, from many threads.
+
+    All reads see the version whose header is in ``info``; if the object is replaced, they raise
+    :class:`~cottoncandy.exceptions.ObjectChangedError`. A body that ends early raises
+    :class:`~cottoncandy.exceptions.IntegrityError`. Ranges are half-open, in bytes, and must lie
+    inside the object.
+
+    Subclasses set ``info`` and implement :meth:`stream`.
+    """
+
+    info: ObjectInfo
+
+    #: Requests under way at once.
+    threads: int = 4
+
+    #: Size of the ranges that are requested ahead, in bytes.
+    window_bytes: int = _WINDOW_BYTES
+
+    #: Size of the start of the body that the first request returned with the header.
+    prefetched: int = 0
+
+    #: How often a range that breaks off is continued. 0 for stores that have no connections, or
+    #: whose client library retries.
+    max_resumes: int = 5
+
+    @property
+    def size(self) -> int:
+        """Size of the body in bytes."""
+        return self.info.size
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """User metadata, names in lower case."""
+        return self.info.metadata or {}
+
+    @abstractmethod
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        """Yield the bytes of ``[start, stop)`` from one request, in pieces, as they arrive.
+
+        Called from several threads at once, with a valid range. Pieces of about 256 KiB stay in
+        the processor's cache. An iterator that ends early, or raises ``StoreError`` or
+        ``IntegrityError``, is continued with another request.
+        """
+
+    def pieces(self, start: int, stop: int) -> Iterator[Buffer]:
+        """Yield the bytes of ``[start, stop)`` as they arrive, one request after another.
+
+        A stream that breaks off is continued at its position with a new request, a limited number
+        of times, with pauses.
+        """
+        position, breaks = start, 0
+        while position < stop:
+            begun = position
+            error: CottonCandyError
+            try:
+                for piece in self.stream(position, stop):
+                    position += len(bytes_view(piece))
+                    if position > stop:
+                        break
+                    yield piece
+            except ObjectChangedError:
+                raise
+            except (StoreError, IntegrityError) as exc:
+                error = exc
+            else:
+                if position == stop:
+                    return
+                error = IntegrityError(
+                    f"object '{self.info.key}' ended after {position} bytes, expected {stop}"
+                )
+            breaks = 1 if position - begun >= _PROGRESS_BYTES else breaks + 1
+            if breaks > self.max_resumes or position >= stop:
+                raise error
+            logger.info("%s: resuming at byte %d after error: %s", self.info.key, position, error)
+            time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        """Yield the bytes of ``[start, stop)`` in order, in pieces, requesting a little ahead."""
+        stop = self._checked_stop(start, stop)
+        threads = max(min(self.threads, _AHEAD_BYTES // MiB), 1)
+        ranges = self._ranges(start, stop, min(self.window_bytes, _AHEAD_BYTES // threads))
+
+        def load(span: tuple[int, int]) -> Buffer:
+            window = bytearray(span[1] - span[0])
+            _OutputBuffer(memoryview(window), span[0]).fill(self, *span, checksum=False)
+            return window
+
+        threads = min(threads, len(ranges))
+        yield from map_threads(load, ranges, threads, ahead=threads, leave=True)
+
+    def read_into(
+        self,
+        out: memoryview,
+        start: int = 0,
+        *,
+        checksum: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on.
+
+        Threads stream ranges and copy the pieces into place. When this returns or raises, nothing
+        writes to ``out`` any more. After an error or Ctrl-C, a thread may still wait for the
+        network; it then has no reference to ``out``.
+
+        Parameters
+        ----------
+        checksum : bool, default False
+            Whether to compute the CRC-32, piece by piece as they arrive.
+        progress : callable, optional
+            Called with the number of bytes that were just copied, from any thread, one at a time.
+
+        Returns
+        -------
+        checksum : int
+            The CRC-32 of the bytes; 0 unless requested.
+        """
+        stop = self._checked_stop(start, start + len(out))
+        rest = stop - min(max(start, self.prefetched), stop)
+        share = -(-rest // max(self.threads, 1))
+        ranges = self._ranges(start, stop, min(max(share, self.window_bytes), _MAX_RANGE_BYTES))
+        target = _OutputBuffer(out, start, progress)
+        waiting = deque(ranges)
+        checksums: dict[int, int] = {}
+
+        def work() -> None:
+            while not target.closed:
+                try:
+                    begin, end = waiting.popleft()
+                except IndexError:
+                    return
+                checksums[begin] = target.fill(self, begin, end, checksum=checksum)
+
+        if len(out) <= _INLINE_BYTES:
+            work()
+        else:
+            workers = [in_background(work) for _ in range(min(self.threads, len(ranges)) or 1)]
+            try:
+                for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
+                    worker.result()
+            except BaseException:
+                target.close()
+                wait(workers, _GRACE_S)
+                raise
+        total = 0
+        for begin, end in ranges:
+            total = crc32_combine(total, checksums[begin], end - begin)
+        return total
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes of ``[start, stop)``; they are held once."""
+        length = self._checked_stop(start, stop) - start
+        if not length:
+            return b""
+        # BytesIO returns its own bytes without a copy, once it has the final size.
+        buffer = io.BytesIO()
+        buffer.seek(length - 1)
+        buffer.write(b"\0")
+        with buffer.getbuffer() as view:
+            self.read_into(view, start)
+        return buffer.getvalue()
+
+    def close(self) -> None:  # noqa: B027 - most readers hold nothing
+        """Release what the reader holds; reading further is an error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _checked_stop(self, start: int, stop: int | None) -> int:
+        stop = self.size if stop is None else stop
+        if not 0 <= start <= stop <= self.size:
+            raise InvalidArgumentError(
+                f"bytes {start} to {stop} of object '{self.info.key}' do not exist: it has "
+                f"{self.size}"
+            )
+        return stop
+
+    def _ranges(self, start: int, stop: int, size: int) -> list[tuple[int, int]]:
+        """Return the ranges to request; one ends where the prefetched start does."""
+        first = min(max(start, self.prefetched), stop)
+        head = [(start, first)] if start < first else []
+        return head + [(begin, min(begin + size, stop)) for begin in range(first, stop, size)]
+
+
+class _OutputBuffer:
+    """The caller's buffer; nothing writes to it once it is closed."""
+
+    def __init__(
+        self, out: memoryview, start: int, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self._out: memoryview | None = out
+        self._start = start
+        self._progress = progress
+        self._lock = threading.Lock()  # copying holds the GIL anyway, so it costs nothing
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may be written any more."""
+        return self._out is None
+
+    def fill(self, reader: ObjectReader, start: int, stop: int, *, checksum: bool) -> int:
+        """Copy a range of an object to its place; return its CRC-32 if requested."""
+        position, total = start - self._start, 0
+        for piece in reader.pieces(start, stop):
+            view = bytes_view(piece)
+            with self._lock:
+                if self._out is None:
+                    break
+                self._out[position : position + len(view)] = view
+                if self._progress is not None:
+                    self._progress(len(view))
+            if checksum:  # while it is in the processor's cache
+                total = crc32(view, total)
+            position += len(view)
+        return total
+
+    def close(self) -> None:
+        """Release the buffer."""
+        with self._lock:
+            self._out = None

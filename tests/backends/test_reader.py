@@ -1,0 +1,232 @@
+"""What readers of all backends build from ``stream``."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cottoncandy._buffers import Buffer, MiB
+from cottoncandy.backends import reader as reader_module
+from cottoncandy.backends.reader import ObjectInfo, ObjectReader
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreTimeoutError,
+)
+from tests.backends._data import pattern
+from tests.backends._s3 import interrupted_when
+
+DATA = pattern(5 * MiB + 3)
+PIECE = MiB // 4
+
+
+class Scripted(ObjectReader):
+    """A reader whose streams pass through a function that may cut, delay or fail them."""
+
+    def __init__(
+        self,
+        script: Callable[[int, int], Iterator[Buffer]] | None = None,
+        threads: int = 2,
+        prefetched: int = 0,
+    ) -> None:
+        self.info = ObjectInfo("name", len(DATA))
+        self.threads = threads
+        self.window_bytes = MiB
+        self.prefetched = prefetched
+        self.requests: list[tuple[int, int]] = []
+        self._script = script or self.whole
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        self.requests.append((start, stop))
+        return self._script(start, stop)
+
+    @staticmethod
+    def whole(start: int, stop: int) -> Iterator[Buffer]:
+        for position in range(start, stop, PIECE):
+            yield memoryview(DATA)[position : min(position + PIECE, stop)]
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
+
+
+def read(reader: ObjectReader, start: int = 0) -> bytearray:
+    out = bytearray(len(DATA) - start)
+    checksum = reader.read_into(memoryview(out), start, checksum=True)
+    assert checksum == zlib.crc32(DATA[start:])
+    assert out == DATA[start:]
+    return out
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 200])
+@pytest.mark.parametrize("start", [0, 1, 5 * MiB])
+def test_ranges_are_read_once_each(threads: int, start: int) -> None:
+    reader = Scripted(threads=threads)
+    read(reader, start)
+    edges = sorted(reader.requests)
+    assert [stop for _, stop in edges[:-1]] == [begin for begin, _ in edges[1:]]
+    assert len(edges) <= threads
+    reader.requests.clear()
+    assert b"".join(reader.chunks(start)) == DATA[start:]
+    assert sum(stop - begin for begin, stop in reader.requests) == len(DATA) - start
+
+
+def test_a_range_ends_where_the_prefetched_start_does() -> None:
+    reader = Scripted(threads=3, prefetched=MiB)
+    read(reader)
+    share = -(-(len(DATA) - MiB) // 3)
+    assert sorted(reader.requests) == list(
+        itertools.pairwise([0, MiB, MiB + share, MiB + 2 * share, len(DATA)])
+    )
+
+
+def test_ranges_outside_the_object_raise() -> None:
+    reader = Scripted()
+    size = len(DATA)
+    for start, stop in ((-1, 5), (5, 4), (0, size + 1), (size + 1, size + 1)):
+        with pytest.raises(InvalidArgumentError, match=f"'name' do not exist: it has {size}"):
+            reader.read(start, stop)
+        with pytest.raises(InvalidArgumentError, match="do not exist"):
+            list(reader.chunks(start, stop))
+    assert reader.read(size, size) == b""
+    assert reader.requests == []
+
+
+@pytest.mark.parametrize("error", [None, IntegrityError("cut"), StoreTimeoutError("hung")])
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_range_that_breaks_off_is_resumed(error: Exception | None, chunks: bool) -> None:
+    cuts = iter([PIECE, 2 * PIECE, 0])
+
+    def cut(start: int, stop: int) -> Iterator[Buffer]:
+        count = next(cuts, None)
+        yield from Scripted.whole(start, stop if count is None else min(start + count, stop))
+        if count is not None and error is not None:
+            raise error
+
+    reader = Scripted(cut, threads=1)
+    if chunks:
+        assert b"".join(reader.chunks()) == DATA
+    else:
+        read(reader)
+    begins = [start for start, _ in reader.requests]
+    assert begins[:4] == [0, PIECE, 3 * PIECE, 3 * PIECE]
+
+
+def test_a_range_that_breaks_off_for_ever_raises() -> None:
+    reader = Scripted(lambda start, stop: iter([DATA[start : start + 500]]), threads=1)
+    with pytest.raises(IntegrityError, match="'name' ended after 3000 bytes"):
+        reader.read()
+    assert len(reader.requests) == 1 + reader.max_resumes
+
+
+def test_progress_allows_any_number_of_breaks() -> None:
+    cut = lambda start, stop: Scripted.whole(start, min(start + MiB // 2, stop))  # noqa: E731
+    with pytest.raises(IntegrityError):
+        read(Scripted(cut, threads=1))
+    read(Scripted(lambda a, b: Scripted.whole(a, min(a + MiB, b)), threads=1))
+
+
+@pytest.mark.parametrize("error", [ObjectChangedError("other"), AccessDeniedError("no")])
+def test_final_errors_are_not_repeated(error: Exception) -> None:
+    def fail(start: int, stop: int) -> Iterator[Buffer]:
+        yield DATA[start : start + 5]
+        raise error
+
+    reader = Scripted(fail, threads=1)
+    with pytest.raises(type(error)):
+        reader.read()
+    assert len(reader.requests) == 1
+
+
+def test_an_error_after_the_last_byte_raises() -> None:
+    def wrong(start: int, stop: int) -> Iterator[Buffer]:
+        yield from Scripted.whole(start, stop)
+        raise IntegrityError("the checksum is wrong")
+
+    with pytest.raises(IntegrityError, match="checksum"):
+        read(Scripted(wrong))
+
+
+def test_more_bytes_than_requested_raise() -> None:
+    out = bytearray(b"\xaa" * 20)
+    reader = Scripted(lambda start, stop: iter([DATA[start : stop + 5]]))
+    with pytest.raises(IntegrityError):
+        reader.read_into(memoryview(out)[:10])
+    assert out == b"\xaa" * 20
+
+
+@pytest.mark.parametrize("hanging", [0, 1])
+def test_an_error_ends_a_range_that_hangs(hanging: int) -> None:
+    """Whichever of the two comes first. The buffer is the caller's again at once."""
+    half = -(-len(DATA) // 2)
+    waits, release = threading.Event(), threading.Event()
+
+    def script(start: int, stop: int) -> Iterator[Buffer]:
+        yield DATA[start : start + PIECE]
+        if (start >= half) == bool(hanging):
+            waits.set()
+            release.wait(30)
+            yield from Scripted.whole(start + PIECE, stop)
+        else:
+            assert waits.wait(30)
+            raise AccessDeniedError("no")
+
+    out = bytearray(len(DATA))
+    before = set(threading.enumerate())
+    with pytest.raises(AccessDeniedError):
+        Scripted(script).read_into(memoryview(out))
+    held = bytes(out)
+    gc.collect()  # the error's frames
+    out.append(0)  # BufferError if anything still refers to it
+    release.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert out[:-1] == held
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_a_download_that_hangs(threads: int) -> None:
+    waits, release = threading.Event(), threading.Event()
+
+    def script(start: int, stop: int) -> Iterator[Buffer]:
+        yield DATA[start : start + PIECE]
+        waits.set()
+        release.wait(30)
+        yield from Scripted.whole(start + PIECE, stop)
+
+    out = bytearray(len(DATA))
+    with interrupted_when(waits.is_set), pytest.raises(KeyboardInterrupt):
+        Scripted(script, threads=threads).read_into(memoryview(out))
+    held = bytes(out)
+    gc.collect()
+    out.append(0)
+    release.set()
+    assert out[:-1] == held
+
+
+def test_workers_have_ended_when_a_download_returns() -> None:
+    before = set(threading.enumerate())
+    for _ in range(20):
+        read(Scripted(threads=4))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(1)
+        assert not thread.is_alive()
+
+
+def test_an_error_of_the_progress_callback_is_raised() -> None:
+    def fail(count: int) -> None:
+        raise RuntimeError(count)
+
+    with pytest.raises(RuntimeError):
+        Scripted().read_into(memoryview(bytearray(len(DATA))), progress=fail)
