@@ -1,125 +1,322 @@
-"""Files on the user's disk, written whole or not at all."""
+"""Files on a local disk, written whole or not at all: the one writer of files, and file locks.
 
+A file is written under a temporary name in the directory of its target, and locked meanwhile. The
+name follows from the target's, so the next writer of the same target finds what a killed process
+left, and removes it if nobody holds its lock.
+"""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH100, PTH105, PTH108, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib
 import errno
 import itertools
 import os
+import re
 import stat
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
+from cottoncandy._buffers import Buffer, bytes_view
+from cottoncandy._parallel import after_fork
 from cottoncandy.exceptions import StorageFullError
 
 try:
     import fcntl
-except ImportError:  # Windows; what a killed process leaves stays there
-    fcntl = None  # type: ignore[assignment]  # asked for wherever it is used
+except ImportError:  # Windows; files that a killed process leaves stay there
+    fcntl = None  # type: ignore[assignment]  # checked wherever it is used
 
-__all__ = ["atomic_write"]
+__all__ = [
+    "TemporaryFile",
+    "atomic_write",
+    "is_temporary",
+    "lock",
+    "open_lockable",
+    "unlock",
+    "write_private",
+]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_MAX_NAME_BYTES = 200  # systems take 255, and the part's name is longer than the file's
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+# Anything else with a temporary file's name (a link, a pipe) is not ours; don't block on it.
+_PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_TEMPORARY = re.compile(rb"\.cottoncandy-[0-9a-f]{16}\.tmp")
+_OWN_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_MAX_LINKS = 40  # as Linux follows
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+#: Descriptors of files that are or will be locked, which a forked child closes.
+_lockable: set[int] = set()
+
+
+def open_lockable(path: str, flags: int, mode: int = 0o666) -> int:
+    """Open a file or directory to be locked, until :func:`unlock`."""
+    descriptor = os.open(path, flags, mode)
+    _lockable.add(descriptor)
+    return descriptor
+
+
+def lock(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Lock an open file or directory; return False if another process or thread holds a lock.
+
+    Raises
+    ------
+    OSError
+        If the file system has no locks.
+    """
+    if fcntl is not None:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Release a lock, also if forked children have inherited the file, and close the file."""
+    if fcntl is not None and descriptor in _lockable:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _lockable:  # else it was the parent's, and is closed
+        _lockable.remove(descriptor)  # first, because the number may be another file's at once
+        os.close(descriptor)
+
+
+def _close_inherited() -> None:
+    """Close the locked files of the parent: if it is killed, nobody else releases them."""
+    while _lockable:
+        with contextlib.suppress(OSError):
+            os.close(_lockable.pop())
+
+
+after_fork(_close_inherited)
+
+
+# -- temporary files -----------------------------------------------------------------------------
+
+
+class TemporaryFile:
+    """A new, locked file next to ``target``, until it takes the target's name.
+
+    Leaving the ``with`` statement removes it, unless it was renamed.
+
+    Parameters
+    ----------
+    target : str
+        Path of the file to be written.
+    mode : int, default 0o666
+        Permissions, less the umask.
+    """
+
+    def __init__(self, target: str, mode: int = 0o666) -> None:
+        self.target = target
+        self.path, self.descriptor = _create(target, mode)
+        self._status = os.fstat(self.descriptor)
+        # Holds the lock until the end, after the file was closed.
+        self._lock = -1
+        if fcntl is not None:
+            self._lock = os.dup(self.descriptor)
+            _lockable.add(self._lock)
+
+    def write(self, buffer: Buffer) -> int:
+        """Write a whole buffer, and return its size; the system takes at most 2 GiB at once."""
+        rest = view = bytes_view(buffer)
+        while rest:
+            rest = rest[os.write(self.descriptor, rest) :]
+        return len(view)
+
+    def close(self) -> None:
+        """Close the file; on network file systems, a full disk is reported here."""
+        descriptor, self.descriptor = self.descriptor, -1
+        _close(descriptor)
+
+    def replace(self) -> None:
+        """Give the finished file the name of its target."""
+        self.close()
+        os.replace(self.path, self.target)
+
+    def link(self) -> bool:
+        """Give the finished file the name of its target, or return False if that exists."""
+        self.close()
+        try:
+            os.link(self.path, self.target)  # unlike a rename, never replaces a file
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if os.path.lexists(self.target):
+                return False
+            os.replace(self.path, self.target)
+        return True
+
+    def discard(self) -> None:
+        """Close the file, and remove it unless it was renamed."""
+        with contextlib.suppress(OSError):  # an error that matters was raised before
+            self.close()
+        if fcntl is not None and self._lock not in _lockable:
+            return  # in a forked child, where it is the parent's
+        try:
+            if os.path.samestat(os.lstat(self.path), self._status):
+                os.unlink(self.path)
+        except OSError:
+            pass  # renamed, or somebody else removed it
+        finally:
+            unlock(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.discard()
+
+
+def is_temporary(name: str | bytes) -> bool:
+    """Return whether a file of that name is one of cottoncandy's temporary files."""
+    return _TEMPORARY.fullmatch(os.fsencode(name)) is not None
+
+
+def _create(target: str, mode: int) -> tuple[str, int]:
+    """Create the first temporary file that no other writer uses."""
+    paths = _temporary_paths(target)
+    for path in paths:
+        _remove_abandoned(path)
+        try:
+            descriptor = open_lockable(path, _CREATE, mode)
+        except FileExistsError:
+            continue  # another writer's
+        if _lock_new(descriptor, path):
+            break
+        unlock(descriptor)
+    # Processes that wrote at the same time may all have been killed.
+    while _remove_abandoned(next(paths)):
+        pass
+    return path, descriptor
+
+
+def _temporary_paths(target: str) -> Iterator[str]:
+    directory, name = os.path.split(target)
+    digest = zlib.crc32(os.fsencode(name))  # names may be as long as the file system allows
+    for number in itertools.count():
+        yield os.path.join(directory, f".cottoncandy-{digest:08x}{number:08x}.tmp")
+
+
+def _lock_new(descriptor: int, path: str) -> bool:
+    """Lock a new file; return False if another process removed it as abandoned before."""
+    try:
+        return lock(descriptor, wait=False) and _is_at(path, descriptor)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # without locks, no process removes it
+
+
+def _remove_abandoned(path: str) -> bool:
+    """Remove a temporary file that no process writes any more; return whether there was one."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = open_lockable(path, _PROBE)
+    except OSError:
+        return False
+    try:
+        abandoned = (
+            stat.S_ISREG(os.fstat(descriptor).st_mode)
+            and lock(descriptor, wait=False)
+            and _is_at(path, descriptor)
+        )
+        if abandoned:
+            os.unlink(path)
+    except OSError:
+        return False  # another user's, or a file system without locks
+    else:
+        return abandoned
+    finally:
+        unlock(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+
+
+# -- whole files ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only when the block ends without an error.
+    """Open a file for writing that replaces ``path`` when the block ends without an error.
 
-    Until then it is a part beside it (``.name.0.cottoncandy-part``), which an error removes. What
-    was under the name before stays whole. A process that is killed leaves its part, and the next
-    one to write under the same name removes it: parts are locked while somebody writes them.
+    The old file stays whole until then, and its permissions remain. A pipe, a device and an open
+    file of this process (``/dev/stdout``) cannot be replaced, and are written directly.
 
     Raises
     ------
     StorageFullError
         If the disk or the quota is exhausted.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    # The directory of what a symlink points to: replacing the link itself would surprise.
-    target = Path(os.path.realpath(target))
-    part, file = _opened(target)
-    # It holds the lock until the part is no part any more, and so after the file was closed.
-    lock = os.dup(file.fileno()) if fcntl else None
+    special = _open_special(os.fspath(path))
+    if special is not None:
+        with special:
+            yield special
+        return
+    # The target of a symbolic link: replacing the link itself would surprise.
+    target = os.path.realpath(path)
     try:
-        with file:
-            yield file
-        part.replace(target)
-    except BaseException as exc:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(exc, OSError) and exc.errno in _FULL:
-            raise StorageFullError(
-                f"the disk is full: '{target}' was not written, and what was there is unchanged"
-            ) from exc
-        raise
-    finally:
-        if lock is not None:
-            os.close(lock)
+        part = TemporaryFile(target)
+    except OSError as exc:  # an error names the file that the user asked for
+        raise type(exc)(exc.errno, exc.strerror, target) from None
+    try:
+        with part:
+            with contextlib.suppress(OSError):
+                os.fchmod(part.descriptor, os.stat(target).st_mode & 0o777)
+            with open(part.descriptor, "wb", closefd=False) as file:
+                yield file
+            part.replace()
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        raise StorageFullError(
+            f"the disk is full: '{target}' was not written, and what was there is unchanged"
+        ) from exc
 
 
-def _opened(target: Path) -> tuple[Path, BinaryIO]:
-    """Open the first part that nobody writes; an error names the file that the user asked for."""
-    parts = _parts(target)
-    for part in parts:
-        _remove_dead(part)
-        try:
-            file = part.open("xb")
-        except FileExistsError:
-            continue  # somebody writes it
-        except OSError as exc:
-            raise type(exc)(exc.errno, exc.strerror, str(target)) from None
-        if _locked(file.fileno(), part):
+def _open_special(path: str) -> BinaryIO | None:
+    """Open what is neither missing nor a regular file; None for those.
+
+    Raises
+    ------
+    IsADirectoryError
+    """
+    name = os.path.abspath(path)
+    for _ in range(_MAX_LINKS):
+        if found := _OWN_DESCRIPTOR.fullmatch(name):
+            return open(os.dup(int(found[1])), "wb")  # shares its position and mode
+        if not os.path.islink(name):
             break
-        file.close()  # somebody took it for dead before it was locked
-    # Processes that wrote at the same time may all have been killed.
-    while _remove_dead(next(parts)):
-        pass
-    return part, file
+        name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None  # creating the file tells why
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return None if stat.S_ISREG(mode) else open(path, "wb")
 
 
-def _parts(target: Path) -> Iterator[Path]:
-    """Yield what the parts of a file may be called."""
-    name = os.fsencode(target.name)[:_MAX_NAME_BYTES].decode(errors="ignore")
-    for number in itertools.count():
-        yield target.with_name(f".{name}.{number}.cottoncandy-part")
-
-
-def _locked(descriptor: int, part: Path) -> bool:
-    """Lock an open part; False if it is somebody else's, or was removed by somebody."""
-    if fcntl is None:
+def write_private(path: str | os.PathLike[str], content: bytes, *, replace: bool) -> bool:
+    """Write a file of mode 0600 to the disk; return False if it exists and is to be kept."""
+    target = os.path.realpath(path) if replace else os.path.abspath(path)
+    with TemporaryFile(target, 0o600) as file:
+        file.write(content)
+        os.fsync(file.descriptor)
+        if not replace:
+            return file.link()
+        file.replace()
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), part.lstat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    except OSError:
-        return True  # a file system without locks: nobody else gets one either
-
-
-def _remove_dead(part: Path) -> bool:
-    """Remove a part that nobody writes any more; tell whether there was one."""
-    if fcntl is None:
-        return False
-    try:
-        # Whatever else has that name (a link, a pipe) is not ours, and shall not hold us up.
-        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), part.lstat()):
-            part.unlink()
-    except OSError:
-        return False  # somebody writes it, or it is another user's
-    else:
-        return True
-    finally:
-        os.close(descriptor)

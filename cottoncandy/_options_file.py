@@ -19,7 +19,6 @@ __all__ = [
     "ensure_options_file",
     "options_path",
     "user_directory",
-    "write_private",
 ]
 
 #: Environment variable that names another options file.
@@ -93,6 +92,8 @@ def ensure_options_file() -> None:
             return
         text = defaults_path().read_bytes()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        from cottoncandy._local_files import write_private  # few imports need it
+
         created = write_private(path, text, replace=False)
     except (OSError, ConfigurationError) as exc:
         _failure = exc
@@ -106,38 +107,6 @@ def ensure_options_file() -> None:
 def creation_failure() -> OSError | ConfigurationError | None:
     """Return why the options file could not be created when cottoncandy was imported, if so."""
     return _failure
-
-
-def write_private(path: Path, text: bytes, *, replace: bool) -> bool:
-    """Write a file of mode 0600, whole or not at all; False where one is there to be kept."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        if replace:
-            temporary.replace(path)
-            return True
-        return _link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(temporary: Path, path: Path) -> bool:
-    """Give a finished file its name, unless the name is taken."""
-    try:
-        path.hardlink_to(temporary)  # unlike a rename, never replaces what is there
-    except FileExistsError:
-        return False
-    except (OSError, NotImplementedError):
-        # A file system without hard links. Between these two lines nothing of value can be lost:
-        # whoever creates the file meanwhile writes the same text.
-        if os.path.lexists(path):
-            return False
-        temporary.replace(path)
-    return True
 
 
 def _home() -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from queue import SimpleQueue
+from types import MethodType
 from typing import Any, TypeVar
 
-__all__ = ["in_background", "interruptible", "map_threads"]
+__all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -140,5 +142,50 @@ def _settle(outcome: Future[R], call: Callable[[], R]) -> None:
 #: Workers without a call. Only the main thread touches it: one, or more where calls nest.
 _idle: list[_Worker] = []
 
+
+# -- forks ---------------------------------------------------------------------------------------
+
+#: What a forked child resets: references that give a function, or None if its object is gone.
+_resets: set[Callable[[], Callable[[], object] | None]] = set()
+
+
+def after_fork(reset: Callable[[], object]) -> None:
+    """Call ``reset`` in every forked child, before any other code runs there.
+
+    The child has one thread and no part in its parent's work: it must not use locks, descriptors,
+    workers or clients of the parent. A bound method is held weakly, with its object.
+    """
+    if isinstance(reset, MethodType):
+        _resets.add(weakref.WeakMethod(reset, _resets.discard))
+    else:
+        _resets.add(lambda: reset)
+
+
+def _reset_all() -> None:
+    for reference in list(_resets):
+        reset = reference()
+        if reset is not None:
+            reset()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_reset_all)
+
+after_fork(_idle.clear)
+
+
+class ForkSafeLock:
+    """A reentrant lock that is free in a forked child, whichever thread of the parent held it."""
+
+    def __init__(self) -> None:
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()

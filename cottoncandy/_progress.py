@@ -8,6 +8,8 @@ import warnings
 from types import TracebackType
 from typing import Any, Self
 
+from cottoncandy._parallel import after_fork
+
 __all__ = ["Progress"]
 
 #: Work that is done sooner than this shows no bar, in seconds.
@@ -80,3 +82,12 @@ def _watched() -> bool:
         return True
     stream = sys.stderr
     return stream is not None and stream.isatty()
+
+
+def _renew_lock() -> None:
+    """Give tqdm in a forked child a lock of its own; the parent's may be held for ever."""
+    if (tqdm := sys.modules.get("tqdm.auto")) is not None:
+        tqdm.tqdm.set_lock(threading.RLock())
+
+
+after_fork(_renew_lock)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cottoncandy._options_file import options_path, write_private
+from cottoncandy._local_files import write_private
+from cottoncandy._options_file import options_path
 from cottoncandy._options_layers import parse_file
 from cottoncandy.exceptions import ConfigurationError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy._buffers import MiB
-from cottoncandy._local_files import atomic_write
+from cottoncandy._local_files import atomic_write, lock, open_lockable, unlock, write_private
 from tests.backends._data import pattern
 from tests.servers import S3Server
 from tests.servers.base import wait_until
@@ -25,7 +27,7 @@ from tests.servers.proxy import FaultProxy
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks of this kind are POSIX")
 
 
-PART = ".scan.nii.0.cottoncandy-part"
+PART = f".cottoncandy-{zlib.crc32(b'scan.nii'):08x}00000000.tmp"
 
 
 @pytest.fixture
@@ -84,10 +86,10 @@ def test_what_was_left_goes_even_if_this_one_fails(target: Path) -> None:
 
 def test_nothing_else_is_removed(target: Path) -> None:
     others = [
-        ".scan.nii.0.part",
-        "scan.nii.0.cottoncandy-part",
-        ".scan.nii.x.cottoncandy-part",
-        ".other.0.cottoncandy-part",
+        PART.removesuffix(".tmp"),
+        PART.removeprefix("."),
+        ".cottoncandy-0123456789abcdef.tmp",
+        ".scan.nii.0.cottoncandy-part",
     ]
     for name in others:
         target.with_name(name).write_bytes(b"other")
@@ -115,13 +117,38 @@ def test_many_that_write_at_once(target: Path) -> None:
     assert names_beside(target) == ["scan.nii"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_idle_children_hold_no_locks_of_their_parent(tmp_path: Path) -> None:
+    held = open_lockable(str(tmp_path), os.O_RDONLY)
+    assert lock(held)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        try:
+            os.fstat(held)  # closed, in case that the parent is killed while it holds the lock
+        except OSError:
+            os.read(reading, 1)  # until the parent closes the pipe
+            os._exit(0)
+        os._exit(1)
+    try:
+        unlock(held)
+        other = open_lockable(str(tmp_path), os.O_RDONLY)
+        assert lock(other, wait=False)
+        unlock(other)
+    finally:
+        os.close(writing)
+        os.close(reading)
+        assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_link_or_a_directory_in_the_way(target: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
-    link, directory = (target.with_name(f".scan.nii.{n}.cottoncandy-part") for n in range(2))
+    link, directory = (target.with_name(PART.replace("0.tmp", f"{n}.tmp")) for n in range(2))
     link.symlink_to(precious)
     directory.mkdir()
-    os.mkfifo(target.with_name(".scan.nii.2.cottoncandy-part"))
+    os.mkfifo(target.with_name(PART.replace("0.tmp", "2.tmp")))
     write(target, b"whole")
     assert target.read_bytes() == b"whole"
     assert precious.read_bytes() == b"precious"
@@ -174,3 +201,61 @@ def test_a_download_that_was_killed(
     cci.download_to_file("scan", target)
     assert names_beside(target) == ["scan.nii"]
     assert target.read_bytes() == data
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400])
+def test_permissions_of_the_old_file_stay(target: Path, mode: int) -> None:
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    seen = []
+    with atomic_write(target) as file:
+        seen.append(stat.S_IMODE(target.with_name(PART).stat().st_mode))
+        file.write(b"new")
+    assert [*seen, stat.S_IMODE(target.stat().st_mode)] == [mode, mode]
+    assert target.read_bytes() == b"new"
+
+
+def test_a_pipe_is_written_directly(target: Path) -> None:
+    os.mkfifo(target)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(target.read_bytes)
+        write(target, b"whole")
+        assert read.result(20) == b"whole"
+    assert target.is_fifo()
+
+
+def test_a_device_is_written_directly() -> None:
+    write(Path("/dev/null"), b"whole")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(OSError, match="No space left"):
+        write(Path("/dev/full"), b"whole")
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_is_appended_to(target: Path, name: str) -> None:
+    script = """
+        import sys
+        from cottoncandy._local_files import atomic_write
+        print("before", flush=True)
+        with atomic_write(sys.argv[1]) as file:
+            file.write(b"whole\\n")
+        print("after", flush=True)
+    """
+    if name == "link":
+        name = str(target.with_name("link"))
+        os.symlink("/dev/stdout", name)
+    with target.open("wb") as output:
+        inode = os.fstat(output.fileno()).st_ino
+        command = [sys.executable, "-c", textwrap.dedent(script), name]
+        subprocess.run(command, stdout=output, check=True, timeout=60)
+    assert target.read_bytes() == b"before\nwhole\nafter\n"
+    assert target.stat().st_ino == inode
+
+
+def test_a_private_file_behind_a_link_is_replaced_there(target: Path) -> None:
+    link = target.with_name("link")
+    link.symlink_to(target.name)
+    assert write_private(link, b"new", replace=True)
+    assert link.is_symlink()
+    assert (target.read_bytes(), stat.S_IMODE(target.stat().st_mode)) == (b"new", 0o600)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cottoncandy._parallel import interruptible, map_threads
+import cottoncandy
+from cottoncandy._parallel import ForkSafeLock, after_fork, interruptible, map_threads
+from cottoncandy._progress import Progress
 
 
 def press_ctrl_c(seen: threading.Event) -> None:
@@ -138,16 +142,118 @@ def test_ctrl_c_ends_the_wait() -> None:
     release.set()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_starts_its_own() -> None:
-    interruptible(lambda: None)
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+fork_warning = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def fork(call: Callable[[], object]) -> int:
+    """Run a call in a forked child, which dies if it hangs; return the child's process id."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             signal.alarm(20)
-            code = 0 if interruptible(lambda: 3) == 3 else 2
+            call()
+            code = 0
         finally:
             os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return child
+
+
+def exit_code(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@forks
+@fork_warning
+def test_interruptible_starts_a_new_worker_after_a_fork() -> None:
+    interruptible(lambda: None)
+    assert exit_code(fork(lambda: interruptible(lambda: None))) == 0
+
+
+@forks
+@fork_warning
+def test_after_fork_calls_functions_and_methods_of_living_objects() -> None:
+    called: list[str] = []
+
+    class Thing:
+        def reset(self) -> None:
+            called.append("method")
+
+    thing, dropped = Thing(), Thing()
+    after_fork(thing.reset)
+    after_fork(dropped.reset)
+    del dropped
+
+    def check() -> None:
+        assert called == ["method"]
+
+    assert exit_code(fork(check)) == 0
+    assert called == []
+    del thing
+    called.append("method")
+    assert exit_code(fork(check)) == 0
+
+
+@forks
+@fork_warning
+def test_lock_is_free_in_a_forked_child() -> None:
+    lock = ForkSafeLock()
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock, lock:
+            held.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        held.wait(20)
+        assert exit_code(fork(lock.__enter__)) == 0
+    finally:
+        release.set()
+        holder.join()
+
+
+@forks
+@fork_warning
+@pytest.mark.parametrize("store", ["local", "memory"])
+def test_children_forked_in_the_middle_of_everything_work(store: str, tmp_path: Path) -> None:
+    """Threads upload, read, list, delete and show progress while the main thread forks."""
+    cci: Any = cottoncandy.get_interface(str(tmp_path / "bucket"), backend=store, verbose=False)
+    over = threading.Event()
+    errors: list[BaseException] = []
+
+    def work(name: str) -> None:
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        cci.upload_object(f"all/{name}/a", b"body" * 100, {"who": name})
+        cci.upload_json(f"all/{name}/deep/b", {"who": name})
+        assert cci.download_object(f"all/{name}/a") == b"body" * 100
+        cci.download_to_file(f"all/{name}/a", path / "a")
+        assert f"all/{name}/a" in cci.glob(f"all/{name}/*")
+        with Progress(2, unit="files", label=name, show=True) as bar:
+            bar.update(1)
+        cci.rm(f"all/{name}", recursive=True)
+
+    def loop(name: str) -> None:
+        try:
+            while not over.is_set():
+                work(name)
+        except BaseException as error:
+            errors.append(error)
+
+    work("warm")  # CPython does not free the lock of a module that is being imported
+    threads = [threading.Thread(target=loop, args=(f"thread{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        children = [fork(lambda n=n: work(f"child{n}")) for n in range(20)]  # type: ignore[misc]  # its default
+        codes = [exit_code(child) for child in children]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert codes == [0] * len(children)
+    assert not errors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB
+from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -59,7 +59,7 @@ class _Bucket:
 
 
 _BUCKETS: dict[str, _Bucket] = {}
-_LOCK = threading.RLock()
+_LOCK = ForkSafeLock()
 #: Tells processes apart, on all machines; a fork has the buckets that were there, so it keeps it.
 _PROCESS = secrets.token_hex(8)
 

@@ -95,8 +95,8 @@ class FileMethods(ObjectAccess):
 
         Notes
         -----
-        Until it is complete, the file is called ``.<name>.0.cottoncandy-part``. One that a killed
-        process has left is removed by the next download to the same file.
+        Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
+        directory. The next download to the same file removes what a killed process left.
         """
         with self._open(object_name, threads) as reader, atomic_write(file_name) as file:
             for chunk in self._chunks(reader):

@@ -309,7 +309,7 @@ def test_a_renewed_login_that_cannot_be_saved(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(_auth.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(_auth, "write_private", refuse)
     assert backend.exists("name") is False
     assert "cannot be saved" in caplog.text
     assert backend.exists("name") is False

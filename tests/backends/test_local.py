@@ -106,7 +106,7 @@ class TestNames(LocalTests):
         [
             *("/abs", "a/", "a//b", ".", "..", "../x", "a/../../x", "a/./b", "a/.."),
             *("", "/", "\0", "a\0b", "a\udc80", "x.meta.json", "x.meta.json/y", ".meta.json"),
-            *(".cottoncandy-abc.tmp", "a/.cottoncandy-abc.tmp/b"),
+            *(".cottoncandy-0123456789abcdef.tmp", "a/.cottoncandy-0123456789abcdef.tmp/b"),
         ],
     )
     def test_refused_by_every_verb(self, backend: LocalBackend, root: Path, key: str) -> None:

@@ -173,12 +173,12 @@ class TestDisks(LocalTests):
 
     def test_leftovers_of_the_killed(self, backend: LocalBackend, root: Path) -> None:
         put(backend, "folder/name")
-        for name, age in (("old", 2 * 86_400), ("fresh", 60)):
+        for name, age in (("0" * 16, 2 * 86_400), ("1" * 16, 60)):
             path = root / "folder" / f".cottoncandy-{name}.tmp"
             path.write_bytes(b"half")
             os.utime(path, (time.time() - age,) * 2)
         assert keys_of(backend) == ["folder/name"]
-        assert tree(root) == ["folder", "folder/.cottoncandy-fresh.tmp", "folder/name"]
+        assert tree(root) == ["folder", f"folder/.cottoncandy-{'1' * 16}.tmp", "folder/name"]
 
 
 class TestOtherWriters(LocalTests):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy import _options_file
+from cottoncandy._local_files import write_private
 from cottoncandy.options import Settings
 from tests.options.helpers import ROOT, run_python
 
@@ -74,11 +75,11 @@ def test_a_file_that_is_there_is_never_replaced(
         def refuse(*args: object) -> None:
             raise PermissionError(1, "no hard links here")
 
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
-    assert _options_file.write_private(user_file, b"first", replace=False)
-    assert not _options_file.write_private(user_file, b"second", replace=False)
+        monkeypatch.setattr(os, "link", refuse)
+    assert write_private(user_file, b"first", replace=False)
+    assert not write_private(user_file, b"second", replace=False)
     assert user_file.read_bytes() == b"first"
-    assert _options_file.write_private(user_file, b"third", replace=True)
+    assert write_private(user_file, b"third", replace=True)
     assert user_file.read_bytes() == b"third"
     assert stat.S_IMODE(user_file.stat().st_mode) == 0o600
     assert list(user_file.parent.iterdir()) == [user_file]

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import threading
 import webbrowser
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from cottoncandy._local_files import write_private
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 
 __all__ = ["Login", "load_pydrive", "make_auth"]
@@ -275,17 +275,9 @@ def _storage(path: Path) -> Any:
 
 def _write_private(path: Path, text: str) -> None:
     """Replace a file in one step; mode 0600."""
-    target = path.resolve()  # a link stays a link
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, text.encode(), replace=True)
     except OSError as exc:
         raise ConfigurationError(
             f"the credentials for Google Drive cannot be saved as {path}: {exc.strerror}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.gdrive._errors import DriveApiError
 from cottoncandy.backends.gdrive._files import Root, search
@@ -52,7 +52,7 @@ class Buckets:
         self._top: Root | None = None
         self._drives: dict[str, Root] = {}
         self._no_drives: dict[str, float] = {}  # until when no shared drive has that name
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def root(self, name: str) -> Root:
         """Return the root of a bucket.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.gdrive._errors import DriveApiError
 from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, search
 from cottoncandy.backends.gdrive._query import FOLDER_TYPE, in_folders, quoted, titled
@@ -59,8 +59,8 @@ class KeyedLocks:
     """A lock for each thing that somebody holds one of; forgotten when nobody does."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._held: dict[Hashable, tuple[threading.RLock, int]] = {}
+        self._guard = ForkSafeLock()
+        self._held: dict[Hashable, tuple[ForkSafeLock, int]] = {}
 
     @contextmanager
     def hold(self, *things: Hashable) -> Iterator[None]:
@@ -73,7 +73,7 @@ class KeyedLocks:
     @contextmanager
     def _one(self, thing: Hashable) -> Iterator[None]:
         with self._guard:
-            lock, users = self._held.get(thing, (threading.RLock(), 0))
+            lock, users = self._held.get(thing, (ForkSafeLock(), 0))
             self._held[thing] = lock, users + 1
         try:
             with lock:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.gdrive._errors import DriveApiError
 from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, search
 from cottoncandy.backends.gdrive._folders import Folders, Path
@@ -58,7 +58,7 @@ class Objects:
         self._clock = clock
         self._written: OrderedDict[tuple[Root, Path], tuple[str, float]] = OrderedDict()
         self._warned: set[tuple[str, ...]] = set()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def find(self, place: Place) -> list[DriveFile]:
         """Return the files that have the key, the one that counts first.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.gdrive._auth import Login, make_auth
 from cottoncandy.backends.gdrive._errors import (
     DriveApiError,
@@ -59,8 +59,8 @@ class Session:
         self._api: Api | None = None
         self._ids: list[str] = []
         self._idle: list[Any] = []
-        self._lock = threading.RLock()
-        self._refresh_lock = threading.Lock()
+        self._lock = ForkSafeLock()
+        self._refresh_lock = ForkSafeLock()
         # httplib2 is not thread-safe, so a connection has one user at a time.
         weakref.finalize(self, _close_all, self._idle)
 

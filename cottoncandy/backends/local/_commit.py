@@ -9,22 +9,20 @@ bytes and metadata. See :mod:`~cottoncandy.backends.local._sidecar` for how two 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
+from cottoncandy._local_files import TemporaryFile, lock, open_lockable, unlock
 from cottoncandy.backends.base import IfAbsent, IfMatch
 from cottoncandy.backends.local._errors import MISSING, no_directory
-from cottoncandy.backends.local._paths import Place, hidden, temporary_in
+from cottoncandy.backends.local._paths import Place, hidden
 from cottoncandy.backends.local._sidecar import Mark, encode, encode_journal, read_sidecar
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
 __all__ = [
-    "Staged",
     "commit",
     "locked",
     "look",
@@ -34,7 +32,6 @@ __all__ = [
     "staging",
 ]
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # How often a directory may vanish under us, because others delete its last object, before we stop.
 _ATTEMPTS = 100
 # What file systems without hard links answer to link().
@@ -44,22 +41,8 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 # -- temporary files -----------------------------------------------------------------------------
 
 
-class Staged:
-    """An open temporary file."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        self.descriptor = descriptor
-        self.path = path
-
-    def close(self) -> None:
-        """Close it; on network file systems this is where a full disk may show up."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
 @contextmanager
-def staging(place: Place) -> Iterator[Staged]:
+def staging(place: Place) -> Iterator[TemporaryFile]:
     """Open a temporary file beside an object; what is left of it goes in the end.
 
     While it is there, nobody can remove the directory.
@@ -70,34 +53,30 @@ def staging(place: Place) -> Iterator[Staged]:
         yield staged
         done = True
     finally:
-        with suppress(OSError):  # an error that matters was raised by close() before
-            staged.close()
-        _unlink(staged.path)
+        staged.discard()
         if done:
             _made.difference_update(_parents(place))
         else:
             _remove_made(place)
 
 
-def _create(place: Place) -> Staged:
+def _create(place: Place) -> TemporaryFile:
     """Create a temporary file, and its directory where that is missing."""
     for _ in range(_ATTEMPTS):
-        path = temporary_in(place.directory)
         try:
-            return Staged(os.open(path, _CREATE, 0o666), path)
+            return TemporaryFile(place.path)
         except (FileNotFoundError, NotADirectoryError):
             _make_directory(place)
-    raise StoreError(f"cannot write {place}: '{place.directory}' vanishes as fast as it is made")
+    raise StoreError(f"cannot write {place}: another process keeps removing '{place.directory}'")
 
 
 def _make_directory(place: Place) -> None:
     if not os.path.isdir(place.root):
         raise no_directory(place.root)
     try:
-        with _making:
-            missing = [path for path in _parents(place) if not os.path.isdir(path)]
-            os.makedirs(place.directory, exist_ok=True)
-            _made.update(missing)
+        missing = [path for path in _parents(place) if not os.path.isdir(path)]
+        os.makedirs(place.directory, exist_ok=True)
+        _made.update(missing)
     except (FileExistsError, NotADirectoryError, FileNotFoundError):
         blocker = _blocker(place)
         if blocker is not None:
@@ -111,7 +90,6 @@ def _make_directory(place: Place) -> None:
 #: Directories that uploads of this process made and that hold no object yet. Uploads that fail side
 #: by side cannot remove theirs while another's file is in it: the last one does.
 _made: set[str] = set()
-_making = threading.Lock()
 
 
 def _parents(place: Place) -> Iterator[str]:
@@ -124,17 +102,16 @@ def _parents(place: Place) -> Iterator[str]:
 
 def _remove_made(place: Place) -> None:
     """Remove the directories that are empty and were made for what failed."""
-    with _making:
-        for directory in _parents(place):
-            if directory not in _made:
-                return
-            try:
-                os.rmdir(directory)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                return  # there is another upload's file in it
-            _made.discard(directory)
+    for directory in _parents(place):
+        if directory not in _made:
+            return
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return  # there is another upload's file in it
+        _made.discard(directory)
 
 
 def _blocker(place: Place) -> str | None:
@@ -147,18 +124,11 @@ def _blocker(place: Place) -> str | None:
     return None
 
 
-def _written(directory: str, content: bytes, clean: ExitStack) -> str:
+def _written(target: str, content: bytes, clean: ExitStack) -> TemporaryFile:
     """Write a small temporary file, which is gone at the end unless it was renamed."""
-    path = temporary_in(directory)
-    descriptor = os.open(path, _CREATE, 0o666)
-    clean.callback(_unlink, path)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    finally:
-        os.close(descriptor)
-    return path
+    file = clean.enter_context(TemporaryFile(target))
+    file.write(content)
+    return file
 
 
 def _unlink(path: str) -> None:
@@ -185,26 +155,26 @@ def locked(*directories: str, shared: bool = False) -> Iterator[None]:
         If a directory is not there.
     """
     with ExitStack() as held:
-        while not _lock_all(directories, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, held):
+        while not _lock_all(directories, shared, held):
             held.close()
         yield
 
 
-def _lock_all(directories: tuple[str, ...], kind: int, held: ExitStack) -> bool:
+def _lock_all(directories: tuple[str, ...], shared: bool, held: ExitStack) -> bool:
     """Lock directories, in an order that all agree on; False if one was replaced meanwhile."""
     opened: dict[tuple[int, int], tuple[str, int]] = {}
     for directory in directories:
         try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = open_lockable(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except PermissionError:
             continue  # may be written to but not listed: not ours to lock
-        held.callback(os.close, descriptor)
+        held.callback(unlock, descriptor)
         status = os.fstat(descriptor)
         opened[status.st_dev, status.st_ino] = directory, descriptor
     for identity in sorted(opened):
         directory, descriptor = opened[identity]
-        with suppress(OSError):
-            fcntl.flock(descriptor, kind)
+        with suppress(OSError):  # a file system without locks
+            lock(descriptor, shared=shared)
         status = os.stat(directory)
         if (status.st_dev, status.st_ino) != identity:
             return False
@@ -313,7 +283,7 @@ def _commit_new(
     if os.path.isdir(place.path):
         _remove_empty_directories(place.path)
     if metadata is not None:
-        os.replace(_written(place.directory, encode(metadata), clean), place.sidecar)
+        _written(place.sidecar, encode(metadata), clean).replace()
     else:
         _unlink(place.sidecar)
     if overwrite:
@@ -335,12 +305,12 @@ def _commit_over(
         before = read_sidecar(place, old)
     except MetadataError:
         before = {}
-    journal = _written(place.directory, encode_journal(before, old, metadata or {}, mark), clean)
-    after = None if metadata is None else _written(place.directory, encode(metadata), clean)
-    os.replace(journal, place.sidecar)
+    journal = _written(place.sidecar, encode_journal(before, old, metadata or {}, mark), clean)
+    after = None if metadata is None else _written(place.sidecar, encode(metadata), clean)
+    journal.replace()
     _rename(body, place)
     if after is not None:
-        os.replace(after, place.sidecar)
+        after.replace()
     else:
         _unlink(place.sidecar)
 

@@ -5,20 +5,17 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from typing import Self
 
+from cottoncandy._local_files import is_temporary
 from cottoncandy._names import shortened
 from cottoncandy.exceptions import InvalidNameError
 
-__all__ = ["SIDECAR_SUFFIX", "Place", "bucket_path", "hidden", "is_temporary", "temporary_in"]
+__all__ = ["SIDECAR_SUFFIX", "Place", "bucket_path", "hidden"]
 
 SIDECAR_SUFFIX = ".meta.json"
 
-_TEMPORARY_PREFIX = ".cottoncandy-"
-_TEMPORARY_SUFFIX = ".tmp"
-_TEMPORARY_BYTES = (_TEMPORARY_PREFIX.encode(), _TEMPORARY_SUFFIX.encode())
 _SIDECAR_BYTES = SIDECAR_SUFFIX.encode()
 
 
@@ -86,21 +83,9 @@ def _objection(key: str) -> str | None:
     return None
 
 
-def is_temporary(name: str) -> bool:
-    """Tell whether a file of that name is one of our unfinished ones."""
-    return name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)
-
-
 def hidden(name: bytes) -> bool:
     """Tell whether a directory entry is not for listings: a sidecar, or unfinished."""
-    return name.endswith(_SIDECAR_BYTES) or (
-        name.startswith(_TEMPORARY_BYTES[0]) and name.endswith(_TEMPORARY_BYTES[1])
-    )
-
-
-def temporary_in(directory: str) -> str:
-    """Return a path for an unfinished file that nobody else uses."""
-    return os.path.join(directory, _TEMPORARY_PREFIX + secrets.token_hex(8) + _TEMPORARY_SUFFIX)
+    return name.endswith(_SIDECAR_BYTES) or is_temporary(name)
 
 
 def bucket_path(bucket: str | os.PathLike[str]) -> str:

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import ClassVar, Self
 
 from cottoncandy._body import Body
-from cottoncandy._buffers import bytes_view
+from cottoncandy._buffers import Buffer
+from cottoncandy._local_files import TemporaryFile
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -30,7 +31,6 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.local._commit import (
-    Staged,
     commit,
     locked,
     look,
@@ -161,7 +161,7 @@ class LocalBackend(Backend):
         with _staged(place) as staged:
             size = 0
             for block in body:
-                size += _write(staged.descriptor, bytes_view(block), place)
+                size += _write(staged, block, place)
             if body.size is not None and size != body.size:
                 raise IntegrityError(
                     f"the data for {place} ended after {size} bytes, and {body.size} were "
@@ -228,7 +228,7 @@ class LocalBackend(Backend):
                     return PutResult(reader.info.etag)
                 look(target, condition)
             with _staged(target) as staged:
-                _copy_bytes(reader, staged.descriptor, target)
+                _copy_bytes(reader, staged, target)
                 return _finish(staged, target, reader.metadata, condition)
 
     def move(
@@ -343,7 +343,7 @@ class LocalBackend(Backend):
 
 
 @contextmanager
-def _staged(place: Place) -> Iterator[Staged]:
+def _staged(place: Place) -> Iterator[TemporaryFile]:
     """Open a temporary file; errors of what happens meanwhile (the caller's body) stay theirs."""
     with ExitStack() as stack:
         with object_errors(place, "write"):
@@ -352,7 +352,7 @@ def _staged(place: Place) -> Iterator[Staged]:
 
 
 def _finish(
-    staged: Staged,
+    staged: TemporaryFile,
     place: Place,
     metadata: Mapping[str, str] | None,
     condition: IfAbsent | IfMatch | None,
@@ -364,23 +364,19 @@ def _finish(
     return PutResult(mark.etag)
 
 
-def _write(descriptor: int, view: memoryview, place: Place) -> int:
-    """Write all of a buffer (the system takes 2 GiB at most at once); return its size."""
-    rest = view
+def _write(staged: TemporaryFile, buffer: Buffer, place: Place) -> int:
     with object_errors(place, "write"):
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    return len(view)
+        return staged.write(buffer)
 
 
-def _copy_bytes(reader: LocalReader, descriptor: int, target: Place) -> None:
+def _copy_bytes(reader: LocalReader, staged: TemporaryFile, target: Place) -> None:
     """Copy inside the kernel where it can, which shares the blocks on some file systems."""
     done = 0
     copy = getattr(os, "copy_file_range", None)
     with object_errors(target, "write"):
         while copy is not None and done < reader.size:
             try:
-                count = copy(reader.descriptor, descriptor, reader.size - done, done, done)
+                count = copy(reader.descriptor, staged.descriptor, reader.size - done, done, done)
             except OSError as error:
                 if error.errno not in _NO_KERNEL_COPY:
                     raise
@@ -388,9 +384,9 @@ def _copy_bytes(reader: LocalReader, descriptor: int, target: Place) -> None:
             if not count:
                 break
             done += count
-        os.lseek(descriptor, done, os.SEEK_SET)
+        os.lseek(staged.descriptor, done, os.SEEK_SET)
     for chunk in reader.chunks(done):
-        _write(descriptor, bytes_view(chunk), target)
+        _write(staged, chunk, target)
     reader.check()
 
 
