@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +108,18 @@ def test_bars_are_seen(
     assert shown.out == ""
 
 
-def test_nobody_looks_at_a_file(cci: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither terminal nor notebook: no bar unless it was asked for."""
-    cci.upload_raw_array("a", np.zeros(20_000_000, "i4"), compression=False)
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("notebook", [False, True])
+def test_bars_are_for_terminals_and_notebooks(
+    bars: list[tuple[str, int, int]],
+    cci: Any,
+    notebook: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Standard error is a file here, and other tests may have loaded the notebook's kernel."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if notebook:
+        monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    cci.settings = replace(cci.settings, progress=None)  # as it is unless somebody asks
+    cci.upload_raw_array("a", ARRAY, compression=False)
+    assert ("uploading a" in capsys.readouterr().err) == bool(bars) == notebook
