@@ -50,6 +50,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     monkeypatch.setenv("COTTONCANDY_OPTIONS", str(ROOT / "defaults.cfg"))  # no word of welcome
+    monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "False")  # seen only where it is slow
 
     def run(path: Path) -> Any:
         notebook = nbformat.read(path, as_version=4)
@@ -86,6 +87,7 @@ def nifti() -> bytes:
     return gzip.compress(bytes(header) + values.tobytes(order="F"))
 
 
+@pytest.mark.slow
 def test_neuroimaging(execute: Any) -> None:
     """Everything in it is made on the spot, from one seed."""
     path = ROOT / "examples" / "neuroimaging.ipynb"
