@@ -98,13 +98,14 @@ class TestDisks(LocalTests):
         assert backend.head("name").metadata == {"which": "old"}
 
     def test_truly_read_only(self) -> None:
-        with tempfile.TemporaryDirectory() as name:
+        user = os.geteuid()
+        # The user without rights gets there, which $TMPDIR does not promise.
+        with tempfile.TemporaryDirectory(dir="/tmp" if user == 0 else None) as name:
             os.chmod(name, 0o755)
             root = Path(name, "root")
             backend = LocalBackend.connect(ConnectionArguments(str(root)))
             put(backend, "name", b"old")
             root.chmod(0o555)
-            user = os.geteuid()
             try:
                 if user == 0:  # who may write anywhere
                     os.seteuid(65_534)
