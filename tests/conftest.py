@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from hypothesis import settings
 
 from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
 from tests.rigs import RIGS, Rig
@@ -40,6 +41,12 @@ _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 #: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
 _SERVERS = {"moto", "ceph", "gdrive", "python_040"}
+
+# At the desk the same few examples each time, so that a run is quick and tells of one's own change;
+# .ci/run looks further, with --hypothesis-profile=thorough. A busy machine is no failure.
+settings.register_profile("desk", max_examples=50, derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
+settings.load_profile("desk")
 
 _PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
 _PRIVATE_NAMES = (

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import PutOptions
@@ -53,7 +53,6 @@ class TestNames(DriveTests):
         list(backend.delete(["NAME", "name"]))
         assert keys(backend) == ["FOLDER/x", "Name", "folder/x"]
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(st.text(max_size=20))
     def test_quoting_and_the_grammar_agree(self, text: str) -> None:
         class Item:
@@ -159,7 +158,6 @@ class TestProperties(DriveTests):
         backend.put("name", Body.of(b""), PutOptions(many))
         assert backend.head("name").metadata == many
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None)
     @given(
         st.lists(
             st.dictionaries(st.text(max_size=40), st.text(max_size=150), max_size=6), max_size=4

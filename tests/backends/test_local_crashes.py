@@ -235,6 +235,7 @@ def _check_version(backend: Backend) -> str:
         return reader.metadata["seed"]
 
 
+@pytest.mark.slow
 def test_processes_that_write_and_are_killed(backend: LocalBackend, root: Path) -> None:
     """Readers see whole versions only, while writers work and when they are shot."""
     body = pattern(500, 0)

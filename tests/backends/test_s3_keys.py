@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy._body import Body
@@ -100,7 +100,6 @@ def test_names_that_are_refused(fault_proxy: FaultProxy, moto_bucket: str, key: 
 
 
 @given(st.text(alphabet="ab./\x01\n ü%", min_size=1, max_size=8))
-@settings(max_examples=300, deadline=None)
 def test_plain_keys_are_those_that_obstore_keeps(key: str) -> None:
     """As obstore's own path parser has it."""
     import obstore

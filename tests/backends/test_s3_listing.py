@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import botocore.parsers
 import botocore.session
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -84,13 +84,11 @@ _DOCUMENT = st.builds(
 
 
 @given(_DOCUMENT)
-@settings(max_examples=100, deadline=None)
 def test_parser_finds_what_botocore_finds(body: bytes) -> None:
     assert by_us(body) == by_botocore(body)
 
 
 @given(_DOCUMENT, st.data())
-@settings(max_examples=200, deadline=None)
 def test_cut_listing_is_rejected(body: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(body) - 1))
     with pytest.raises(ValueError, match=r"."):
@@ -106,7 +104,6 @@ _PIECES = [
 
 
 @given(_DOCUMENT, st.data())
-@settings(max_examples=500, deadline=None)
 @example(document([entry("a")]).replace(b"<Key>a", b"<Key>a<b/>c"), None)
 @example(document([entry("a")]).replace(b"<Contents>", b"<Contents\n >"), None)
 def test_altered_listing_is_rejected_or_read_as_botocore_reads_it(body: bytes, data: Any) -> None:

@@ -246,16 +246,16 @@ def test_a_large_directory(memory: MemoryRig) -> None:
     held = module._BUCKETS[memory.bucket]
     memory.raw_put("many/x-0", b"")
     stored = held.objects[b"many/x-0"]
-    for number in range(100_000):
+    for number in range(10_000):
         held.objects[f"many/x-{number}".encode()] = stored
     held.objects = {key: module._Object(ObjectInfo(key.decode(), 0), b"") for key in held.objects}
     held.order[:] = sorted(held.objects)
     directory = memory.interface().get_browser().many
-    assert len(dir(directory)) == len(directory) == 100_000
-    assert directory.x_99999._fullpath == "many/x-99999"
+    assert len(dir(directory)) == len(directory) == 10_000
+    assert directory.x_9999._fullpath == "many/x-9999"
     html = directory._repr_html_()
     assert html.count('class="cc-row"') == 100
-    assert "99,900 more" in html
+    assert "9,900 more" in html
 
 
 def test_copy(cci: Any) -> None:

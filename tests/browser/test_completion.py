@@ -19,7 +19,7 @@ pexpect = pytest.importorskip("pexpect")
 GROUPS = ["sub01_awesome_analysis_DOT_grp", "sub02_awesome_analysis_DOT_grp"]
 
 
-@pytest.fixture(params=["jedi", "evaluation"])
+@pytest.fixture(params=[pytest.param("jedi", marks=pytest.mark.slow), "evaluation"])
 def complete(
     request: pytest.FixtureRequest, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
@@ -151,6 +151,7 @@ def without_escapes(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
+@pytest.mark.slow
 def test_tab_in_ipython(ipython: Any) -> None:
     ipython.send("browser.sweet_project.sub\t")
     for group in GROUPS:
@@ -166,6 +167,7 @@ def test_tab_in_ipython(ipython: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tab_behind_a_bracket(ipython: Any) -> None:
     """``browser.sweet_project["<TAB>`` offers names, and fills the only one in."""
     ipython.send('browser.sweet_project["\t')

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from Crypto.PublicKey import RSA
 
 from tests.docs.blocks import ROOT
+
+FAKE_KEY = ROOT / "tests" / "vectors" / "fake_rsa.pem"
 
 
 @pytest.fixture
@@ -21,6 +24,8 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Pages may use the examples, and add a backend to the registry.
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.setattr(backends, "BACKENDS", dict(backends.BACKENDS))
+    # Keys are made in tests/formats; here a minute would go by until primes are found.
+    monkeypatch.setattr(RSA, "generate", lambda bits: RSA.import_key(FAKE_KEY.read_bytes()))
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)

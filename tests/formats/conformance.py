@@ -56,11 +56,7 @@ class CodecConformance:
                 assert decode_ours(self.name, cut(body, chunk), size) == data
 
     # Hypothesis warns of one method in several classes: each has a database entry of its own.
-    @settings(
-        max_examples=60,
-        deadline=None,
-        suppress_health_check=[HealthCheck.differing_executors],
-    )
+    @settings(suppress_health_check=[HealthCheck.differing_executors])
     @given(
         data=st.binary(max_size=3000),
         repeat=st.integers(1, 50),

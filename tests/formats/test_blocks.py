@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import SelectionError
@@ -37,7 +37,6 @@ def selected_arrays(draw: st.DrawFn) -> tuple[tuple[tuple[int, ...], ...], Any]:
 
 
 @given(selected_arrays())
-@settings(max_examples=300)
 def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None:
     chunks, selection = case
     shape = tuple(map(sum, chunks))

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
@@ -29,7 +29,6 @@ def manifest_for(shape, chunks, dtype="<f4"):
     return Manifest.of(shape, np.dtype(dtype), chunks, lambda i: f"arr/{part_name(i)}")
 
 
-@settings(max_examples=200, deadline=None)
 @given(shape=shapes, itemsize=st.integers(1, 16), chunk_bytes=st.integers(1, 5000), data=st.data())
 def test_chunks_make_up_the_array(shape, itemsize, chunk_bytes, data):
     axis = data.draw(st.none() | st.integers(-max(len(shape), 1), max(len(shape), 1) - 1))
@@ -48,7 +47,6 @@ def test_chunks_make_up_the_array(shape, itemsize, chunk_bytes, data):
 
 
 @given(shape=small_shapes, data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_blocks_cover_each_element_once(shape, data):
     chunks = chunks_for(shape, 1, None, data.draw(st.integers(1, 400)))
     seen = np.zeros(shape, int)
@@ -58,7 +56,6 @@ def test_blocks_cover_each_element_once(shape, data):
 
 
 @given(shape=small_shapes, chunk_bytes=st.integers(20, 2000))
-@settings(max_examples=60, deadline=None)
 def test_manifest_round_trip(shape, chunk_bytes):
     manifest = manifest_for(shape, chunks_for(shape, 4, None, chunk_bytes))
     obj = json.loads(json.dumps(manifest.to_json()))

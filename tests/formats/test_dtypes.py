@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -70,7 +70,6 @@ def test_records_stay_records():
     assert back(dtype).type is np.record
 
 
-@settings(max_examples=60, deadline=None)
 @given(dtype=hnp.nested_dtypes(max_itemsize=400), align=st.booleans())
 def test_any_dtype(dtype, align):
     if dtype.subdtype is not None:

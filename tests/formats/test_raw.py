@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -48,7 +48,6 @@ dtypes = st.one_of(
 ).filter(lambda dtype: not dtype.hasobject)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     dtype=dtypes,
     shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6),

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -44,7 +44,6 @@ shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=7)
 dtypes = st.sampled_from(["<f8", ">i2", "|b1", "<M8[s]", "|V3", "|S5"])
 
 
-@settings(max_examples=250, deadline=None)
 @given(
     data=st.data(),
     shape=shapes,
@@ -76,7 +75,6 @@ def test_a_selection_is_what_numpy_selects(data, shape, dtype, order, gap, longe
         assert travelled == expected.nbytes
 
 
-@settings(max_examples=100, deadline=None)
 @given(order=st.sampled_from("CF"), data=st.data())
 @example(order="C", data=None)
 def test_gaps_are_the_only_extra_bytes(order, data):

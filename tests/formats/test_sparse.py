@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -41,7 +41,6 @@ def assert_identical(found, expected):
         assert ours.tobytes() == theirs.tobytes()
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     kind=st.sampled_from(FORMATS),
     container=st.sampled_from(["matrix", "array"]),

@@ -233,7 +233,9 @@ def workers() -> Iterator[Any]:
         yield client
 
 
-@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
+@pytest.mark.parametrize(
+    "store", [pytest.param("local", marks=pytest.mark.slow), "moto"], indirect=True
+)
 @pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> None:
     array = sample("<f4", (30, 40))

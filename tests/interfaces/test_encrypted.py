@@ -362,6 +362,7 @@ def test_keys_are_told_to_nobody(store: Rig, caplog: pytest.LogCaptureFixture) -
 # -- the example ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_example_runs() -> None:
     example = Path(__file__).parents[2] / "examples" / "encryption.py"
     result = subprocess.run(

@@ -253,7 +253,7 @@ def nodes(keys: list[str]) -> dict[tuple[str, ...], str]:
     return shown
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES, st.lists(PARTS, min_size=1, max_size=4))
 def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) -> None:
     rig = MemoryRig()

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy import _options_layers, options
@@ -156,7 +156,6 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 
 
 @given(st.lists(st.one_of(names, texts, st.sampled_from(["[login]", "a = b", " c", "[d", ""]))))
-@settings(max_examples=100)
 def test_any_text_is_read_or_refused_with_a_line(lines: list[str]) -> None:
     text = "\n".join(lines)
     try:
