@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-__all__ = ["bytes2human", "say"]
+import re
+
+__all__ = ["bytes2human", "printable", "say"]
+
+# Control characters, surrogates, and the marks that reverse the direction of text: they can hide
+# what a name says, or act on the terminal.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 
 def say(*lines: str) -> None:
-    """Print lines that a method's documentation promises."""
+    """Print lines that a method's documentation promises; names in them are made printable."""
     for line in lines:
-        print(line)  # noqa: T201 - the documented output of interactive methods
+        print(printable(line))  # noqa: T201 - the documented output of interactive methods
+
+
+def printable(text: str) -> str:
+    r"""Return text with control characters and invisible marks escaped.
+
+    Examples
+    --------
+    >>> print(printable("a\nb"))
+    a\x0ab
+    """
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def bytes2human(nbytes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -49,18 +50,20 @@ class AttributeNames:
         """Work out the attributes; ``reserved`` are those that the object has itself.
 
         A keyword, or a reserved name, gets ``_`` at its end. What is no identifier even then is
-        left out: ``[...]`` reaches it.
+        left out: ``[...]`` reaches it. Attributes are normalized (NFKC), as Python does with
+        identifiers in source code; two names that differ in nothing else are ambiguous.
         """
         given = set(names)
         candidates: dict[str, list[str]] = {}
         for name in sorted(given):
-            attribute = mangle(name)
+            mangled = mangle(name)
+            attribute = unicodedata.normalize("NFKC", mangled)
             if attribute in reserved or keyword.iskeyword(attribute):
                 attribute += "_"
             if not attribute.isidentifier() or is_probe(attribute):
                 continue
-            if attribute != name and attribute in given:
-                continue  # that one is meant by its own name
+            if mangled != name and attribute in given:
+                continue  # the name that is this attribute as it is takes precedence
             candidates.setdefault(attribute, []).append(name)
         return cls(
             {attribute: found[0] for attribute, found in candidates.items() if len(found) == 1},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy._names import SEPARATOR, Key
+from cottoncandy._names import SEPARATOR, Key, pathjoin
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import (
+    InvalidArgumentError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -76,6 +77,15 @@ class S3FSLike(BrowserObject):
             return self.interface.backend_interface.native_object(self._key)
         except UnsupportedOperationError:
             return info
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Plain attributes would look like uploads, and be gone with the session.
+        if name != "interface" and not name.startswith("_"):
+            raise InvalidArgumentError(
+                f"cannot assign to {name!r}: nothing is uploaded by assignment; use "
+                f"browser.interface.upload_raw_array({pathjoin(self._key, name)!r}, array)"
+            )
+        super().__setattr__(name, value)
 
     def __bool__(self) -> bool:
         # Without this Python would ask for the length, and that lists the directory.

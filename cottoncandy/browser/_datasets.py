@@ -141,8 +141,10 @@ class S3Dataset(S3FSLike):
         """Download a part of the array; of an uncompressed one, little else travels."""
         if isinstance(selection, str):
             return self.load()[selection]
-        if selection is Ellipsis or selection == ():
+        if selection is Ellipsis or (isinstance(selection, tuple) and not selection):
             return self.interface.download_raw_array(self._key)
+        if selection is None:  # a new axis, and not "everything"
+            selection = (None,)
         return self.interface.download_raw_array(self._key, selection=selection)
 
     def __array__(

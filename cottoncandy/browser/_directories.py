@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy._names import SEPARATOR
-from cottoncandy._output import say
+from cottoncandy._output import printable, say
 from cottoncandy._patterns import escape_pattern
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._attributes import AttributeNames, is_probe
@@ -110,13 +110,14 @@ class S3Directory(S3FSLike):
         # and none before __init__ has run (copy and pickle look first).
         if is_probe(name) or "_children" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found = self._find(name)
-        if found is not None:
-            return self._child(found)
+        # The source code's ``p.name`` is normalized already, ``getattr(p, name)`` is not.
         clash = self._attribute_names().ambiguous.get(name)
         if clash:
             meant = " or ".join(f"[{other!r}]" for other in clash)
             raise AttributeError(f"{name!r} could be several names; use {meant} instead")
+        found = self._find(name)
+        if found is not None:
+            return self._child(found)
         array = self._array() if name in _ARRAY_ATTRIBUTES else None
         if array is not None:
             return getattr(array, name)
@@ -151,16 +152,19 @@ class S3Directory(S3FSLike):
             if array is None:
                 raise TypeError(f"names are text, and a {type(name).__name__} was given")
             return array[name]
-        found = self._find(name)
-        if found is not None:
-            return self._child(found)
-        first, slash, rest = name.partition(SEPARATOR)
-        if slash and first in self._entries():
-            child = self._child(self._entries()[first])
+        here: S3Directory | S3Dataset = self
+        rest = name
+        while isinstance(here, S3Directory):
+            found = here._find(rest)
+            if found is not None:
+                return here._child(found)
+            first, _, rest = rest.partition(SEPARATOR)
+            entry = here._entries().get(first)
+            if entry is None:
+                break
+            here = here._child(entry)
             if not rest:
-                return child
-            if isinstance(child, S3Directory):
-                return child[rest]
+                return here
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
@@ -282,7 +286,19 @@ class S3Directory(S3FSLike):
         array in chunks takes one small request.
         """
         self._remember_branch()
-        return self._visit(func, "")
+        pending = [("", iter(self.items()))]  # not recursive: names can have 1,000 levels
+        while pending:
+            above, items = pending[-1]
+            for name, child in items:
+                result = func(above + name, child)
+                if result is not None:
+                    return result
+                if isinstance(child, S3Directory) and child._array() is None:
+                    pending.append((above + name + SEPARATOR, iter(child.items())))
+                    break
+            else:
+                pending.pop()
+        return None
 
     def visit(self, func: Callable[[str], Any]) -> Any:
         """Call a function on the names of all that is below, as :meth:`visititems` does.
@@ -320,7 +336,7 @@ class S3Directory(S3FSLike):
             if array is not None:
                 return repr(array)
         bucket = self.interface.bucket_name
-        return f"{_PACKAGE}-path <bucket:{bucket}> {self._name}".rstrip()
+        return f"{_PACKAGE}-path <bucket:{bucket}> {printable(self._name)}".rstrip()
 
     def _repr_html_(self) -> str:
         from cottoncandy.browser._html import directory_html, object_html
@@ -446,15 +462,6 @@ class S3Directory(S3FSLike):
                 if isinstance(child, S3Directory):
                     directories[child._branch] = child
 
-    def _visit(self, func: Callable[[str, S3Directory | S3Dataset], Any], above: str) -> Any:
-        for name, child in self.items():
-            result = func(above + name, child)
-            if result is None and isinstance(child, S3Directory) and child._array() is None:
-                result = child._visit(func, above + name + SEPARATOR)
-            if result is not None:
-                return result
-        return None
-
 
 class S3Group(S3Directory):
     """A directory that stands for an HDF-like group: its keys are arrays and groups.
@@ -471,7 +478,7 @@ class S3Group(S3Directory):
         if array is not None:
             return repr(array)
         bucket = self.interface.bucket_name
-        return f"<{_PACKAGE}-group <bucket:{bucket}> ({self._name}: {len(self)} keys)>"
+        return f"<{_PACKAGE}-group <bucket:{bucket}> ({printable(self._name)}: {len(self)} keys)>"
 
 
 def _is_group(name: str, interface: DefaultInterface) -> bool:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import html
 import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cottoncandy._output import bytes2human
+from cottoncandy._output import bytes2human, printable
 from cottoncandy._parallel import map_threads
 from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
@@ -31,11 +30,6 @@ _MAX_DEPTH = 3
 _MAX_HEADS = 100  # objects that are asked for their shape
 _MAX_MANIFEST_BYTES = 256 * 1024
 _THREADS = 16
-
-# Controls, and the marks that make text run the other way: they would hide what a name says.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 _STYLE = """
 .cc-browser{font:13px/1.5 system-ui,sans-serif;max-width:68em;overflow-x:auto}
@@ -70,7 +64,7 @@ _TITLES = ("shape", "dtype", "size", "codec", "modified")
 
 def escape(text: str) -> str:
     """Return text for a page: no markup, and nothing invisible in it."""
-    return html.escape(_UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", text))
+    return html.escape(printable(text))
 
 
 def directory_html(directory: S3Directory) -> str:
@@ -221,7 +215,7 @@ def _sparse_matrix(directory: S3Directory) -> tuple[str, str, str]:
     shape = manifest.get("shape")
     if not isinstance(shape, list) or "attrs" not in manifest:
         return "", "", ""
-    return f"({', '.join(map(str, shape))})", "", str(manifest.get("type", "parts"))
+    return str(tuple(shape)), "", str(manifest.get("type", "parts"))
 
 
 def _name(name: str, note: str = "") -> str:
@@ -242,16 +236,17 @@ def _object_row(dataset: S3Dataset, name: str) -> str:
             codec = metadata.get("compression", "")
             # Metadata that make no sense are shown as they are.
             with contextlib.suppress(CottonCandyError):
-                dtype, codec = str(dataset.dtype), dataset.compression or ""
+                shape, dtype = str(dataset.shape), str(dataset.dtype)
+                codec = dataset.compression or ""
     return f'<div class="cc-row">{_name(name)}{_cells(info, shape, dtype, codec)}</div>'
 
 
 def _chunked_row(dataset: S3ChunkedDataset, name: str) -> str:
     """Draw an array in chunks, whose manifest is here, like any other array."""
-    lengths = ", ".join(str(max(lengths)) for lengths in dataset.chunks)
+    lengths = tuple(max(lengths) for lengths in dataset.chunks)
     count = math.prod(map(len, dataset.chunks))
-    note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of ({lengths})"
-    shape = f"({', '.join(map(str, dataset.shape))})"
+    note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {lengths}"
+    shape = str(dataset.shape)
     cells = _cells(dataset._listed_info(), shape, str(dataset.dtype), "chunked")
     return f'<div class="cc-row">{_name(name, note)}{cells}</div>'
 

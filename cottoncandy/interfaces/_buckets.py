@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cottoncandy._defaults import DEFAULT_ACL
-from cottoncandy._output import bytes2human, say
+from cottoncandy._output import bytes2human, printable, say
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
 from cottoncandy.interfaces._checks import whole_number
@@ -268,13 +268,17 @@ def print_objects(objects: Iterable[ObjectInfo]) -> None:
     """Print name, date and size of objects, a screenful at a time."""
     found = iter(objects)
     while batch := list(islice(found, 1000)):
-        width = min(max(len(info.key) for info in batch) + 3, 70)
-        say(
-            *(
-                f"{info.key: <{width}} {_local_time(info.modified)} {info.size / _MB:.1f}M"
-                for info in batch
-            )
-        )
+        names = [printable(info.key) for info in batch]
+        width = min(max(map(len, names)) + 3, 70)
+        for name, info in zip(names, batch, strict=True):
+            say(f"{name: <{width}} {_local_time(info.modified)} {_listed_size(info.size)}")
+
+
+def _listed_size(nbytes: int) -> str:
+    """Return a size as 0.4.0 lists it, in MB; small ones in KB or bytes."""
+    if nbytes < 1024:
+        return f"{nbytes}B"
+    return f"{nbytes / 1024:.1f}K" if nbytes < _MB / 10 else f"{nbytes / _MB:.1f}M"
 
 
 def _local_time(moment: datetime.datetime | None) -> str:

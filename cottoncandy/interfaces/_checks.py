@@ -1,14 +1,16 @@
-"""Arguments that make no sense, refused in words and before anything is sent."""
+"""Checks of arguments, before anything is sent."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cottoncandy.exceptions import InvalidArgumentError
 
-__all__ = ["canned_acl", "whole_number"]
+__all__ = ["canned_acl", "checked_metadata", "whole_number"]
 
 #: Canned ACLs: Amazon's, then what other stores that speak S3 have beside them (Google; Alibaba and
 #: Tencent; Huawei).
@@ -62,3 +64,82 @@ def canned_acl(acl: Any) -> str:
     raise InvalidArgumentError(
         f"there is no canned ACL {acl!r}, and nothing was sent; {meant}{', '.join(_CANNED_ACLS)}"
     )
+
+
+#: Names of parameters in other libraries, and what to use here.
+_OTHER_NAMES = {
+    "chunks": "buffersize= of upload_dask_array, or a Dask array",
+    "chunksize": "buffersize= of upload_dask_array, or a Dask array",
+    "compressor": "compression=",
+    "extraargs": "acl= and metadata=, or upload_from_file",
+}
+
+
+def checked_metadata(
+    keywords: Mapping[str, Any], *methods: Callable[..., object]
+) -> dict[str, Any]:
+    """Return the metadata in the extra keywords of a method.
+
+    Parameters
+    ----------
+    keywords : mapping
+        What ``**metadata`` collected. The entry ``metadata``, if it is a mapping, holds names that
+        are not checked.
+    *methods : callable
+        The methods whose parameters may be meant.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a keyword is a parameter in another spelling: stored as metadata, ``ACL='private'``
+        would leave the object public.
+    """
+    meant = keywords.get("metadata")  # a str is metadata of that name
+    exact = dict(meant) if isinstance(meant, Mapping) else {}
+    found = {name: value for name, value in keywords.items() if not exact or name != "metadata"}
+    parameters = [
+        parameter.name
+        for method in methods
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    for name in found:
+        plain = _plain(name)
+        near = (f"{known}=" for known in parameters if _is_spelling(plain, _plain(known)))
+        instead = next(near, _OTHER_NAMES.get(plain))
+        if instead is not None and name not in parameters:  # dict2cloud passes compression= on
+            raise InvalidArgumentError(
+                f"unknown keyword {name!r}; did you mean {instead}? Nothing was uploaded. If it is "
+                f"metadata, pass metadata={{{name!r}: ...}}"
+            )
+        if name in exact:
+            raise InvalidArgumentError(f"metadata {name!r} is passed twice; nothing was uploaded")
+    return {**found, **exact}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+def _is_spelling(name: str, parameter: str) -> bool:
+    """Return whether a name is a parameter with one or two letters wrong.
+
+    Of three letters one may be added, since too many names differ in one (``acq``, ``acl``).
+    """
+    if len(parameter) <= 3:
+        return name == parameter or (len(name) == 4 and name.startswith(parameter))
+    return _edits(name, parameter) <= (1 if len(parameter) <= 5 else 2)
+
+
+def _edits(a: str, b: str) -> int:
+    """Return how many letters to insert, delete, replace or swap to get from one to the other."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        before, above, row = row, before, [i]
+        for j, right in enumerate(b, 1):
+            cost = min(before[j] + 1, row[-1] + 1, before[j - 1] + (left != right))
+            if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
+                cost = min(cost, above[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

@@ -17,6 +17,7 @@ from cottoncandy._progress import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
+from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._chunks import Chunk, ChunkedArray, ChunkSource
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
@@ -93,6 +94,7 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         is gone from the start, since its chunks are replaced one by one. Where an upload fails, the
         chunks that it added go again.
         """
+        metadata = checked_metadata(metakwargs, self.upload_dask_array)
         root = self._key(object_name, tree=True)
         workers = self._threads(threads)
         if not isinstance(arr, np.ndarray):
@@ -125,8 +127,10 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
                 self._upload_slices(arr, manifest, workers, options)
             else:
                 _upload_blocks(self, arr, manifest, options)
-            about = {**metakwargs, _UPLOAD_ID: uuid4().hex}
-            return self.upload_json(pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, **about)
+            about = {**metadata, _UPLOAD_ID: uuid4().hex}
+            return self.upload_json(
+                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, metadata=about
+            )
 
     def download_dask_array(
         self, object_name: str, dask_name: str = "array", threads: int = DEFAULT_THREADS

@@ -24,6 +24,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats import raw, sparse
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.interfaces._buckets import BucketMethods
+from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._chunks import ChunkedArray
 from cottoncandy.interfaces._manifests import MANIFEST
 from cottoncandy.interfaces._raw_arrays import Array
@@ -90,6 +91,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         >>> cci.cloud2dict('model', verbose=False)
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
+        checked_metadata(metadata, self.dict2cloud, self.upload_raw_array)
         leaves: dict[Key, Array] = {}
         if not isinstance(array_dict, Mapping):
             raise InvalidArgumentError(
@@ -162,6 +164,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         ``metadata.json`` takes one more, to see whether it describes an array.
         """
         workers = self._bulk_threads(threads)
+        checked_metadata(metadata, self.cloud2dict)
         root = Key(self._key(object_root, tree=True).removesuffix(SEPARATOR))
         found = {info.key for info in self._branch(root, _checked_keys(keys))}
         values = self._values_of_parts(found, workers)

@@ -11,7 +11,13 @@ from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import clean_object_name
 from cottoncandy._stream import CloudStream
 from cottoncandy.backends.base import ObjectReader
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+    UnsupportedDtypeError,
+)
+from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["ObjectMethods", "read_json"]
@@ -72,7 +78,8 @@ class ObjectMethods(ObjectAccess):
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large object travel at once.
         **metadata : str
-            Stored as metadata of the object. Numbers become text.
+            Stored as metadata of the object. Numbers become text. A name that looks like a
+            misspelled parameter is rejected; ``metadata={...}`` takes any name.
 
         Returns
         -------
@@ -82,7 +89,8 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         InvalidArgumentError
-            If ``body`` is text, or anything else that has no bytes.
+            If ``body`` is text, or anything else that has no bytes; or if a keyword is a
+            parameter in another spelling (``ACL``).
         InvalidNameError, MetadataError
             If the store cannot keep the name or the metadata; nothing is sent.
 
@@ -98,7 +106,8 @@ class ObjectMethods(ObjectAccess):
         >>> cci.download_object('notes/today')
         b'it works'
         """
-        return self._put(object_name, Body.of(body), metadata=metadata, acl=acl, threads=threads)
+        checked = checked_metadata(metadata, self.upload_object)
+        return self._put(object_name, Body.of(body), metadata=checked, acl=acl, threads=threads)
 
     def download_stream(self, object_name: str, threads: int = DEFAULT_THREADS) -> CloudStream:
         """Open an object for reading as a stream.
@@ -182,13 +191,20 @@ class ObjectMethods(ObjectAccess):
 
         Raises
         ------
-        TypeError, ValueError
-            If JSON has no word for a value; nothing is sent.
+        UnsupportedDtypeError
+            If JSON cannot represent a value (an array, bytes, a set); nothing is sent.
+        InvalidArgumentError
+            If two keys are the same text in JSON (``1`` and ``'1'``), or a value contains itself;
+            nothing is sent.
+
+        Notes
+        -----
+        NaN and infinity are written as ``NaN`` and ``Infinity``, as Python's json module does.
         """
         return self._put(
             object_name,
-            Body.of(json.dumps(ddict).encode()),
-            metadata=metadata,
+            Body.of(_json_text(ddict).encode()),
+            metadata=checked_metadata(metadata, self.upload_json),
             acl=acl,
             content_type="application/json",
             threads=threads,
@@ -244,7 +260,7 @@ class ObjectMethods(ObjectAccess):
         return self._put(
             object_name,
             Body.of(pickle.dumps(data_object)),
-            metadata=metadata,
+            metadata=checked_metadata(metadata, self.upload_pickle),
             acl=acl,
             threads=threads,
         )
@@ -280,6 +296,31 @@ class ObjectMethods(ObjectAccess):
                 f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
                 f"a whole pickle: {exc}"
             ) from exc
+
+
+def _json_text(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except TypeError as exc:
+        raise UnsupportedDtypeError(
+            f"cannot upload as JSON: {exc}; use upload_raw_array for arrays, or convert with "
+            f".tolist(). Nothing was uploaded"
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise InvalidArgumentError(f"cannot upload as JSON: {exc}; nothing was uploaded") from exc
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending += item.values()
+            if len(json.loads(json.dumps(dict.fromkeys(item)))) < len(item):
+                raise InvalidArgumentError(
+                    "cannot upload as JSON: two keys of a dictionary are the same text in JSON, "
+                    "such as 1 and '1'; nothing was uploaded"
+                )
+        elif isinstance(item, list | tuple):
+            pending += item
+    return text
 
 
 def read_json(reader: ObjectReader) -> Any:

@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
+from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["Array", "RawArrayMethods"]
@@ -98,6 +99,7 @@ class RawArrayMethods(ObjectAccess):
         array([[0, 1, 2],
                [3, 4, 5]])
         """
+        metadata = checked_metadata(metadata, self.upload_raw_array)
         array = raw.as_array(array)
         codec = self._codec_name(compression, array.nbytes, metadata)
         threads = self._threads(threads)
@@ -217,6 +219,7 @@ class RawArrayMethods(ObjectAccess):
         -----
         A copy of the array in the form of a file is made in memory first.
         """
+        metadata = checked_metadata(metadata, self.upload_npy_array)
         array = raw.without_padding(raw.as_array(array))
         _check_npy(array.dtype)
         file = io.BytesIO()

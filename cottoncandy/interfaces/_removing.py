@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cottoncandy._defaults import DEFAULT_THREADS
 from cottoncandy._names import prefix_of
 from cottoncandy._output import say
@@ -28,7 +26,7 @@ class RemovingMethods(BasicInterface):
         delete: bool = True,
         *,
         threads: int = DEFAULT_THREADS,
-    ) -> dict[str, Any] | None:
+    ) -> int:
         """Delete an object, or a subtree ('path/to/stuff').
 
         Parameters
@@ -47,9 +45,8 @@ class RemovingMethods(BasicInterface):
 
         Returns
         -------
-        response : dict or None
-            ``{'Deleted': [{'Key': name}]}`` for a single object; None for a subtree and where
-            nothing was deleted, which a printed line explains.
+        removed : int
+            Number of objects that were deleted. If it is 0, a printed line gives the reason.
 
         Raises
         ------
@@ -69,11 +66,12 @@ class RemovingMethods(BasicInterface):
         >>> cci = cc.get_interface('mybucket', backend='memory', verbose=False)
         >>> for number in range(16):
         ...     response = cci.upload_object(f'data/experiment/file{number:02}.txt', b'')
-        >>> response = cci.rm('data/experiment/file01.txt')
-        >>> cci.rm('data/experiment')
+        >>> removed = cci.rm('data/experiment/file01.txt')
+        >>> removed = cci.rm('data/experiment')
         cannot remove 'data/experiment': use `recursive` to remove branch
         >>> cci.rm('data/experiment', recursive=True)
         deleting 15 objects...
+        15
         """
         if not delete and not self.backend_interface.capabilities.trash:
             raise UnsupportedOperationError(
@@ -93,7 +91,7 @@ class RemovingMethods(BasicInterface):
                 if below is None
                 else f"cannot remove '{object_name}': use `recursive` to remove branch"
             )
-            return None
+            return 0
         keys: dict[str, None] = dict.fromkeys([key] if is_object else [])
         keys.update(dict.fromkeys(info.key for info in self._scan_objects(branch)))
         if not keys:
@@ -103,13 +101,13 @@ class RemovingMethods(BasicInterface):
         else:
             say(f"deleting {len(keys)} objects...")
             self._remove_many(list(keys), delete, workers)
-        return None
+        return len(keys)
 
-    def _remove_one(self, key: str, permanently: bool) -> dict[str, Any]:
+    def _remove_one(self, key: str, permanently: bool) -> int:
         for deletion in self.backend_interface.delete([key], permanently=permanently):
             if deletion.error is not None:
                 raise deletion.error
-        return {"Deleted": [{"Key": key}]}
+        return 1
 
     def _remove_many(self, keys: list[str], permanently: bool, threads: int) -> None:
         failed: list[Failure] = []

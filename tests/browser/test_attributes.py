@@ -49,3 +49,10 @@ def test_attributes_never_stand_for_two_names(names: list[str]) -> None:
     for name in names:
         if name.isidentifier() and name != "b" and not is_probe(name):
             assert attributes.names[name] == name
+
+
+def test_names_that_python_normalizes_are_ambiguous_or_found() -> None:
+    ligature, micro, decomposed = "\ufb01le", "\u00b5V", "cafe\u0301"
+    attributes = AttributeNames.of([ligature, "file", micro, decomposed], set())
+    assert attributes.names == {"\u03bcV": micro, "caf\u00e9": decomposed}
+    assert attributes.ambiguous == {"file": ("file", ligature)}

@@ -398,3 +398,82 @@ def test_encrypted_arrays(memory: MemoryRig) -> None:
     assert "(200000)" in plain._repr_html_()
     with pytest.raises(EncryptionError):
         plain.a.secret.load()
+
+
+# -- faults that readers found -------------------------------------------------------------------
+
+
+def test_normalized_attributes_lead_to_their_names(memory: MemoryRig) -> None:
+    keys = ["d/\ufb01le", "d/file", "d/\u00b5V", "d/cafe\u0301"]
+    for key in keys:
+        memory.raw_put(key, key.encode())
+    directory = memory.interface().get_browser().d
+    for attribute in dir(directory):
+        found = eval(f"directory.{attribute}", {"directory": directory})
+        assert found.load() == found._fullpath.encode()
+    assert eval("directory.caf\u00e9", {"directory": directory})._fullpath == keys[3]
+    with pytest.raises(AttributeError, match=r"\['file'\] or \['ﬁle'\]"):
+        _ = directory.file
+    for key in keys:
+        assert directory[key.removeprefix("d/")]._fullpath == key
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_indices_are_those_of_numpy(memory: MemoryRig, chunked: bool) -> None:
+    cci = memory.interface()
+    array = np.arange(12.0).reshape(3, 4)
+    upload = cci.upload_dask_array if chunked else cci.upload_raw_array
+    upload("a", array)
+    dataset = cci.cloud2dataset("a")
+    for index in (np.int64(1), None, (None, 1), (), ..., np.uint8(2), (slice(None), np.int8(-1))):
+        expected = array[index]
+        assert dataset[index].shape == expected.shape
+        np.testing.assert_array_equal(dataset[index], expected)
+    np.testing.assert_array_equal(cci.get_browser().a[np.int64(1)], array[1])
+
+
+def test_assignment_raises(memory: MemoryRig) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("p/old", np.ones(3))
+    browser = cci.get_browser()
+    for name in ("new", "old", "keys"):
+        with pytest.raises(InvalidArgumentError, match=rf"upload_raw_array\('p/{name}', array\)"):
+            setattr(browser.p, name, np.ones(3))
+    with pytest.raises(InvalidArgumentError, match="nothing is uploaded"):
+        browser.p.old.note = 1
+    assert memory.raw_keys() == ["p/old"]
+
+
+def test_control_characters_are_escaped(
+    memory: MemoryRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cci = memory.interface()
+    cci.upload_object("d\x1b[31m/a\nb\u202e", b"x")
+    cci.upload_object("d\x1b[31m/c", b"x")
+    cci.show_objects()
+    cci.search("d*")
+    cci.ls("d\x1b[31m/*", verbose=True)
+    cci.rm("d\x1b[31m")
+    print(cci.get_browser()["d\x1b[31m"], cci.cloud2dataset("d\x1b[31m"))
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\u202e"} & set(shown)
+    assert shown.count("\\x1b[31m/a\\x0ab\\x202e") == 3
+
+
+def test_names_of_many_levels(memory: MemoryRig) -> None:
+    key = "/".join(["x"] * 1500)
+    memory.raw_put(key, b"deep")
+    cci = memory.interface()
+    browser = cci.get_browser()
+    assert browser[key].load() == b"deep"
+    visited: list[str] = []
+    browser.visit(visited.append)
+    assert len(visited) == 1500
+    assert browser._repr_html_()
+    assert cci.ls("**/x")[-1] == key
+    assert cci.cp("x", "y", recursive=True) == ["y" + key[1:]]
+    assert cci.rm("y", recursive=True) == 1
+    found = cci.cloud2dict("x", verbose=False)
+    for _ in range(1498):
+        found = found["x"]
+    assert found == {"x": None}

@@ -57,7 +57,7 @@ def test_a_tree(cci: Any) -> None:
     lines = [line for line in page.text.splitlines() if line.strip()]
     assert lines[0] == f"{cci.bucket_name}/"
     for text in (
-        "sweet_project/", "sub01_awesome_analysis.grp/", "3 keys", "result_model01", "(131072)",
+        "sweet_project/", "sub01_awesome_analysis.grp/", "3 keys", "result_model01", "(131072,)",
         "float64", "1.00MB", "(3, 4)", "gzip", "about.json", "notes.txt",
     ):  # fmt: skip
         assert text in lines

@@ -211,3 +211,57 @@ def test_a_refused_upload_replaces_no_array(s3: Rig, wrong: Any) -> None:
     with pytest.raises(CottonCandyError):
         cci.upload_dask_array("chunked", ARRAY + 1, **wrong)
     np.testing.assert_array_equal(cci.download_dask_array("chunked"), ARRAY)
+
+
+SPELLINGS = [
+    ("upload_object", b"", {"ACL": "private"}, "acl="),
+    ("upload_object", b"", {"thread": 2}, "threads="),
+    ("upload_object", b"", {"n_threads": 2}, "threads="),
+    ("upload_json", {}, {"Acl": "private"}, "acl="),
+    ("upload_pickle", 1, {"acls": "private"}, "acl="),
+    ("upload_npy_array", ARRAY, {"ACL": "private"}, "acl="),
+    ("upload_raw_array", ARRAY, {"compresion": "gzip"}, "compression="),
+    ("upload_raw_array", ARRAY, {"Compression": False}, "compression="),
+    ("upload_raw_array", ARRAY, {"chunks": (1, 2)}, "buffersize= of upload_dask_array"),
+    ("upload_dask_array", ARRAY, {"chunks": (1, 2)}, "buffersize= of upload_dask_array"),
+    ("upload_dask_array", ARRAY, {"buffer_size": 8}, "buffersize="),
+    ("upload_dask_array", ARRAY, {"axsi": 0}, "axis="),
+    ("dict2cloud", {"a": ARRAY}, {"compresion": False}, "compression="),
+    ("dict2cloud", {"a": ARRAY}, {"verbos": False}, "verbose="),
+]
+
+
+@pytest.mark.parametrize(("method", "value", "keyword", "meant"), SPELLINGS, ids=str)
+def test_misspelled_parameter_is_not_stored(
+    cci: Any, method: str, value: Any, keyword: Any, meant: str
+) -> None:
+    with cci.backend_interface.expect(), pytest.raises(InvalidArgumentError) as caught:
+        getattr(cci, method)("a", value, **keyword)
+    assert f"did you mean {meant}" in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="did you mean keys="):
+        cci.cloud2dict("branch", key="a")
+
+
+@pytest.mark.parametrize(
+    ("method", "value"), [(method, value) for method, value, _, _ in SPELLINGS[:7]], ids=str
+)
+def test_names_in_the_metadata_argument_are_stored(cci: Any, method: str, value: Any) -> None:
+    getattr(cci, method)("a", value, metadata={"ACL": "x", "Acq": 3}, acq2="y")
+    stored = cci.download_stream("a").metadata
+    assert {name: stored[name] for name in ("acl", "acq", "acq2")} == {
+        "acl": "x",
+        "acq": "3",
+        "acq2": "y",
+    }
+    with pytest.raises(InvalidArgumentError, match="passed twice"):
+        getattr(cci, method)("a", value, metadata={"acq": 3}, acq="y")
+
+
+def test_metadata_of_other_names_is_stored(cci: Any) -> None:
+    names = ["author", "acq", "task", "run", "bold", "subject", "tr", "metadata", "note"]
+    cci.upload_raw_array("a", ARRAY, **dict.fromkeys(names, "1"))
+    assert set(names) <= set(cci.cloud2dataset("a").attrs)
+    cci.upload_dask_array("b", ARRAY, metadata={"chunks": "mine"})
+    assert cci.cloud2dataset("b").attrs["chunks"] == "mine"
+    cci.dict2cloud("c", {"d": ARRAY}, metadata={"ACL": "mine"})
+    assert cci.cloud2dataset("c/d").attrs["acl"] == "mine"

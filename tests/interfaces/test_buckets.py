@@ -178,6 +178,18 @@ def test_showing_objects(store: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert "limit=None" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (100_000, "97.7K"), (2**20, "1.0M")],
+)
+def test_small_sizes_are_shown_in_small_units(
+    cci: Any, capsys: pytest.CaptureFixture[str], size: int, shown: str
+) -> None:
+    cci.upload_object("a", bytes(size))
+    cci.show_objects()
+    assert capsys.readouterr().out.split()[-1] == shown
+
+
 def test_showing_buckets(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     store.interface().show_buckets()
     assert store.bucket in capsys.readouterr().out

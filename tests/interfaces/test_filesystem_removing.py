@@ -37,27 +37,27 @@ def memory() -> Iterator[MemoryRig]:
 
 
 def test_an_object(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fs.rm("top") == {"Deleted": [{"Key": "top"}]}
+    assert fs.rm("top") == 1
     assert capsys.readouterr().out == ""
     assert "top" not in store.raw_keys()
-    assert fs.rm("data/exp/a", recursive=True) == {"Deleted": [{"Key": "data/exp/a"}]}
+    assert fs.rm("data/exp/a", recursive=True) == 1
     assert capsys.readouterr().out == ""
 
 
 def test_a_branch(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fs.rm("data/exp") is None
+    assert fs.rm("data/exp") == 0
     assert capsys.readouterr().out == (
         "cannot remove 'data/exp': use `recursive` to remove branch\n"
     )
     assert store.raw_keys() == sorted(KEYS)
-    assert fs.rm("data/exp", recursive=True) is None
+    assert fs.rm("data/exp", recursive=True) == 2
     assert capsys.readouterr().out == "deleting 2 objects...\n"
     assert store.raw_keys() == ["data/exp.txt", "data/experiment2/a", "top"]
 
 
 def test_nothing(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     for recursive in (False, True):
-        assert fs.rm("data/ex", recursive=recursive) is None
+        assert fs.rm("data/ex", recursive=recursive) == 0
         assert capsys.readouterr().out == "nothing found under 'data/ex'\n"
     assert store.raw_keys() == sorted(KEYS)
 
@@ -79,7 +79,7 @@ def test_an_object_and_a_branch_of_one_name(
     memory: MemoryRig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cci = memory.interface()
-    assert cci.rm("data/exp") == {"Deleted": [{"Key": "data/exp"}]}
+    assert cci.rm("data/exp") == 1
     assert memory.raw_keys("data/exp/") == ["data/exp/a", "data/exp/deep/b"]
     memory.raw_put("data/exp", b"")
     cci.rm("data/exp", recursive=True)

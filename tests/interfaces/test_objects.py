@@ -7,9 +7,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cottoncandy.exceptions import (
+    CottonCandyError,
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
@@ -247,3 +249,39 @@ def test_pickles_hold_no_secret_that_is_not_needed(
     data = pickle.dumps(store.interface())
     assert b"b2J2aW91c2x5IGZha2U=" not in data
     assert b"OBVIOUSLYFAKESECRET" not in data
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (np.arange(3), TypeError, "use upload_raw_array"),
+        ({"a": [b"bytes"]}, TypeError, "bytes"),
+        ({1: "a", "1": "b"}, ValueError, "same text"),
+        ({"deep": [{True: 1, "true": 2}]}, ValueError, "same text"),
+    ],
+    ids=str,
+)
+def test_values_that_json_would_change_are_rejected(
+    cci: Any, value: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(CottonCandyError, match=words) as caught:
+        cci.upload_json("a", value)
+    assert isinstance(caught.value, error)
+    assert cci.glob("*") == []
+
+
+def test_json_that_contains_itself_is_rejected(cci: Any) -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidArgumentError, match="nothing was uploaded"):
+        cci.upload_json("a", loop)
+    deep: Any = 0
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidArgumentError, match="nothing was uploaded"):
+        cci.upload_json("a", deep)
+
+
+def test_json_keys_become_text(cci: Any) -> None:
+    cci.upload_json("a", {1: "a", None: "b", 1.5: float("inf")})
+    assert cci.download_json("a") == {"1": "a", "null": "b", "1.5": float("inf")}
