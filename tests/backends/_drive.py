@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cottoncandy.backends.gdrive import GDriveBackend
-from cottoncandy.backends.gdrive._retry import RetryPolicy
 from tests.servers.drive import DriveServer
 from tests.servers.drive.rig import DriveRig
 
@@ -32,24 +32,25 @@ class DriveTests:
         return DriveRig(server, tmp_path)
 
     @pytest.fixture
-    def waits(self) -> list[float]:
-        """How long the backend waited between tries."""
-        return []
+    def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """How long the backend waited between tries, without waiting."""
+        waits: list[float] = []
+        for module in ("googleapiclient.http", "cottoncandy.backends.gdrive._upload"):
+            monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=waits.append))
+            monkeypatch.setattr(f"{module}.random", SimpleNamespace(random=lambda: 1.0))
+        return waits
 
     @pytest.fixture
     def backend(self, rig: DriveRig, waits: list[float]) -> GDriveBackend:
-        return make(rig, waits)
+        return make(rig)
 
 
-def make(
-    rig: DriveRig, waits: list[float], bucket: str | None = None, **extra: Any
-) -> GDriveBackend:
+def make(rig: DriveRig, bucket: str | None = None, **extra: Any) -> GDriveBackend:
     made = rig.backend(bucket, **extra)
     assert isinstance(made, GDriveBackend)
-    policy = RetryPolicy(sleep=waits.append, random=lambda: 1.0)
     # Small chunks make small tests.
     config = replace(made._config, upload_chunk_bytes=CHUNK, download_chunk_bytes=CHUNK)
-    return GDriveBackend(config, made.bucket_name, policy)
+    return GDriveBackend(config, made.bucket_name)
 
 
 def read(backend: GDriveBackend, key: str) -> bytes:

@@ -193,7 +193,7 @@ class TestBuckets(DriveTests):
     def test_the_top_of_my_drive_is_the_default(
         self, server: DriveServer, rig: DriveRig, waits: list[float]
     ) -> None:
-        backend = make(rig, waits, "")
+        backend = make(rig, "")
         assert backend.bucket_name == "My Drive"
         backend.put("top", Body.of(b"x"))
         backend.put(f"{rig.bucket}/inner", Body.of(b"y"))
@@ -209,7 +209,7 @@ class TestBuckets(DriveTests):
         self, server: DriveServer, rig: DriveRig, waits: list[float], by: str
     ) -> None:
         drive_id = server.store.add_drive("The lab's drive")
-        backend = make(rig, waits, drive_id if by == "id" else "The lab's drive")
+        backend = make(rig, drive_id if by == "id" else "The lab's drive")
         backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}))
         assert server.store.find(drive_id).id == drive_id
         assert {f.drive_id for f in server.store.files.values() if f.title == "name"} == {drive_id}
@@ -235,7 +235,7 @@ class TestBuckets(DriveTests):
             server.store.add_drive(f"drive {number}")
         server.store.add_drive("drive 4")
         server.api.page_limit = 2
-        backend = make(rig, waits)
+        backend = make(rig)
         assert backend.has_bucket("drive 3")
         with pytest.raises(BucketNotFoundError, match="2 shared drives"):
             backend.has_bucket("drive 4")
@@ -244,13 +244,13 @@ class TestBuckets(DriveTests):
         rig.raw_put("lab/data/name", b"x")
         folder = rig.raw_file("lab/data/name").parents[0]
         for root in (folder, f"/{rig.bucket}/lab/data"):
-            backend = make(rig, waits, "My Drive", root=root)
+            backend = make(rig, "My Drive", root=root)
             assert keys(backend) == ["name"]
         backend.put("second", Body.of(b""))
         assert rig.raw_keys() == ["lab/data/name", "lab/data/second"]
         for root in ("/no/such", "noSuchId", rig.raw_file("lab/data/name").id):
             with pytest.raises(ConfigurationError):
-                keys(make(rig, waits, "My Drive", root=root))
+                keys(make(rig, "My Drive", root=root))
 
     @pytest.mark.parametrize(
         "extra",

@@ -12,14 +12,16 @@ import threading
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cottoncandy._local_files import write_private
-from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
+import pydrive2.auth as pydrive
+from oauth2client import client
 
-__all__ = ["Login", "load_pydrive", "make_auth"]
+from cottoncandy._local_files import write_private
+from cottoncandy.exceptions import ConfigurationError, CredentialsError
+
+__all__ = ["Login", "make_auth"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,18 +29,6 @@ SCOPE = "https://www.googleapis.com/auth/drive"
 METHODS = ("local", "console")
 _PORTS = [8080, 8090, 8100, 8110]
 _HELP = "docs/gdrive.md describes the set-up step by step"
-
-
-def load_pydrive() -> ModuleType:
-    """Import pydrive2's authentication module, or say what to install."""
-    try:
-        import pydrive2.auth
-    except ImportError as exc:
-        raise MissingDependencyError(
-            f"the Google Drive backend needs pydrive2, which cannot be imported ({exc}): "
-            f'pip install "cottoncandy[gdrive]"'
-        ) from exc
-    return pydrive2.auth  # type: ignore[no-any-return]  # it has no types
 
 
 @dataclass(frozen=True)
@@ -73,17 +63,29 @@ def make_auth(login: Login) -> Any:
     CredentialsError
         If there are none and nobody can be asked, or the files make no sense.
     """
-    pydrive = load_pydrive()
     if login.credentials.exists():
-        return _stored(pydrive, login)
+        return _stored(login)
     kind = _kind_of(login)
     if kind == "service":
-        return _service(pydrive, login)
+        return _service(login)
     _check_somebody_is_there(login)
-    return _ask(pydrive, login)
+    return _ask(login)
 
 
-def _auth(pydrive: ModuleType, login: Login, **settings: Any) -> Any:
+class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has no types
+    """pydrive2's login, which would leave a connection open and print that it worked."""
+
+    def Auth(self, code: str) -> None:  # noqa: N802 - pydrive2's name
+        http = self._build_http()
+        try:
+            self.credentials = self.flow.step2_exchange(code, http=http)
+        except client.FlowExchangeError as exc:
+            raise pydrive.AuthenticationError(f"the code is rejected: {exc}") from exc
+        finally:
+            http.close()
+
+
+def _auth(login: Login, **settings: Any) -> Any:
     defaults = {
         "client_config_backend": "file",
         "client_config_file": str(login.secrets),
@@ -92,30 +94,12 @@ def _auth(pydrive: ModuleType, login: Login, **settings: Any) -> Any:
         "oauth_scope": [SCOPE],
     }
 
-    class QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc, name-defined]  # a lazy import
-        """pydrive2's, which would leave a connection open and print that it worked."""
-
-        def Auth(self, code: str) -> None:  # noqa: N802 - pydrive2's name
-            http = self._build_http()
-            try:
-                self.credentials = self.flow.step2_exchange(code, http=http)
-            except _flow_errors() as exc:
-                raise pydrive.AuthenticationError(f"the code is refused: {exc}") from exc
-            finally:
-                http.close()
-
-    return QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+    return _QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
 
 
-def _flow_errors() -> type[Exception]:
-    from oauth2client.client import FlowExchangeError
-
-    return FlowExchangeError  # type: ignore[no-any-return]  # oauth2client has no types
-
-
-def _stored(pydrive: ModuleType, login: Login) -> Any:
-    auth = _auth(pydrive, login)
-    storage = _storage(login.credentials)
+def _stored(login: Login) -> Any:
+    auth = _auth(login)
+    storage = _FileStorage(login.credentials)
     credentials = storage.get()
     if credentials is None:
         raise CredentialsError(
@@ -151,9 +135,9 @@ def _kind_of(login: Login) -> str:
     )
 
 
-def _service(pydrive: ModuleType, login: Login) -> Any:
+def _service(login: Login) -> Any:
     config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
-    auth = _auth(pydrive, login, client_config_backend="service", service_config=config)
+    auth = _auth(login, client_config_backend="service", service_config=config)
     try:
         auth.ServiceAuth()
     except (ValueError, KeyError, AttributeError, pydrive.AuthError, _key_errors()) as exc:
@@ -195,8 +179,8 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _ask(pydrive: ModuleType, login: Login) -> Any:
-    auth = _auth(pydrive, login)
+def _ask(login: Login) -> Any:
+    auth = _auth(login)
     method = login.method or ("local" if _has_browser() else "console")
     try:
         if method == "local":
@@ -210,7 +194,7 @@ def _ask(pydrive: ModuleType, login: Login) -> Any:
         raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
     except pydrive.AuthError as exc:
         raise CredentialsError(f"the login to Google Drive failed: {exc}; {_HELP}") from exc
-    auth.credentials.set_store(_storage(login.credentials))
+    auth.credentials.set_store(_FileStorage(login.credentials))
     _write_private(login.credentials, auth.credentials.to_json())
     return auth
 
@@ -244,33 +228,33 @@ def _has_browser() -> bool:
     return True
 
 
-def _storage(path: Path) -> Any:
-    """Return a credential store that writes whole files, which only the user can read."""
-    from oauth2client import client
+class _FileStorage(client.Storage):  # type: ignore[misc]  # the library has no types
+    """A credential store that writes whole files, which only the user can read."""
 
-    class FileStorage(client.Storage):  # type: ignore[misc]  # oauth2client has no types
-        def locked_get(self) -> Any:
-            try:
-                credentials = client.Credentials.new_from_json(path.read_text("utf-8"))
-            except FileNotFoundError:
-                return None
-            except OSError as exc:
-                raise CredentialsError(f"{path} cannot be read: {exc.strerror}") from exc
-            except (ValueError, KeyError, TypeError, AttributeError, ImportError):
-                return None  # no credentials, or of a kind that nobody knows
-            credentials.set_store(self)
-            return credentials
+    def __init__(self, path: Path) -> None:
+        super().__init__(lock=threading.Lock())
+        self._path = path
 
-        def locked_put(self, credentials: Any) -> None:
-            try:
-                _write_private(path, credentials.to_json())
-            except ConfigurationError as exc:
-                _log.warning("%s; the renewed login is good for this program only", exc)
+    def locked_get(self) -> Any:
+        try:
+            credentials = client.Credentials.new_from_json(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise CredentialsError(f"{self._path} cannot be read: {exc.strerror}") from exc
+        except (ValueError, KeyError, TypeError, AttributeError, ImportError):
+            return None  # not credentials, or of an unknown kind
+        credentials.set_store(self)
+        return credentials
 
-        def locked_delete(self) -> None:
-            path.unlink(missing_ok=True)
+    def locked_put(self, credentials: Any) -> None:
+        try:
+            _write_private(self._path, credentials.to_json())
+        except ConfigurationError as exc:
+            _log.warning("%s; the renewed login is valid for this program only", exc)
 
-    return FileStorage(lock=threading.Lock())
+    def locked_delete(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def _write_private(path: Path, text: str) -> None:

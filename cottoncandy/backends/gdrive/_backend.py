@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
+from pydrive2.drive import GoogleDrive
+
 from cottoncandy._body import Body
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import (
@@ -23,7 +25,6 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
-from cottoncandy.backends.gdrive._auth import load_pydrive
 from cottoncandy.backends.gdrive._buckets import MY_DRIVE, Buckets
 from cottoncandy.backends.gdrive._config import Config
 from cottoncandy.backends.gdrive._errors import translating
@@ -33,7 +34,6 @@ from cottoncandy.backends.gdrive._listing import Listing
 from cottoncandy.backends.gdrive._objects import Objects, Place
 from cottoncandy.backends.gdrive._properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive._reader import DriveReader
-from cottoncandy.backends.gdrive._retry import RetryPolicy
 from cottoncandy.backends.gdrive._session import Session
 from cottoncandy.backends.gdrive._writer import Writer
 from cottoncandy.exceptions import (
@@ -62,7 +62,6 @@ class GDriveBackend(Backend):
     config : Config
     bucket_name : str, optional
         "My Drive", a folder at its top, or a shared drive (its id or name).
-    retries : RetryPolicy, optional
 
     Notes
     -----
@@ -81,16 +80,10 @@ class GDriveBackend(Backend):
         metadata=MetadataLimits(MAX_METADATA_BYTES),
     )
 
-    def __init__(
-        self,
-        config: Config,
-        bucket_name: str | None = MY_DRIVE,
-        retries: RetryPolicy | None = None,
-    ) -> None:
+    def __init__(self, config: Config, bucket_name: str | None = MY_DRIVE) -> None:
         self.bucket_name = bucket_name
         self._config = config
-        self._retries = retries
-        self._session = Session(config.login, config.endpoint_url, retries)
+        self._session = Session(config.login, config.endpoint_url)
         self._folders = Folders(self._session)
         self._objects = Objects(self._session, self._folders)
         self._buckets = Buckets(self._session, self._folders, config.root)
@@ -99,15 +92,10 @@ class GDriveBackend(Backend):
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
-        config = Config.of(arguments)
-        load_pydrive()
-        backend = cls(config, arguments.bucket_name or MY_DRIVE)
-        # Reads files, or has the user log in: better now than amid the first upload.
-        backend._session.auth  # noqa: B018 - a property that loads
-        return backend
+        return cls(Config.of(arguments), arguments.bucket_name or MY_DRIVE)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._config, self.bucket_name, self._retries)
+        return type(self), (self._config, self.bucket_name)
 
     def greeting(self) -> str:
         return "Google Drive backend instantiated."
@@ -262,10 +250,7 @@ class GDriveBackend(Backend):
         place, file = self._need(key, bucket)
         fields = "owners(emailAddress,displayName,permissionId),driveId"
         with translating(str(place)):
-            answer = self._session.call(
-                lambda api: api.files.get(fileId=file.id, supportsAllDrives=True, fields=fields),
-                str(place),
-            )
+            answer = self._session.files("get", fileId=file.id, fields=fields)
         for owner in answer.get("owners", ()):
             found = {"ID": owner.get("emailAddress") or owner.get("permissionId", "")}
             if "displayName" in owner:
@@ -282,8 +267,6 @@ class GDriveBackend(Backend):
 
     def native_bucket(self, bucket: str | None = None) -> Any:
         """Return pydrive2's ``GoogleDrive``."""
-        from pydrive2.drive import GoogleDrive
-
         auth = self._session.auth
         if auth.service is None:
             auth.service = self._session.service
@@ -338,7 +321,7 @@ class GDriveBackend(Backend):
                 with self._writing.hold((place.root, place.path)), translating(str(place)):
                     for number, file in enumerate(found[place.path]):
                         # Who says delete has not seen older files of the name: keep them in reach.
-                        self._writer.remove(file.id, place, permanently and number == 0)
+                        self._writer.remove(file.id, permanently and number == 0)
                     self._objects.removed(place)
             except CottonCandyError as error:
                 return Deletion(key, error)
@@ -382,11 +365,11 @@ class GDriveBackend(Backend):
                 bring = self._writer.rename if moving else self._writer.duplicate
                 result = self._objects.settle(target, bring(file, target))
                 if present:  # replaced; the trash keeps it for a while
-                    self._writer.remove(present[0].id, target, permanently=False)
+                    self._writer.remove(present[0].id, permanently=False)
             if moving:
                 with translating(str(origin)):
                     for other in shadowed:
-                        self._writer.remove(other.id, origin, permanently=False)
+                        self._writer.remove(other.id, permanently=False)
                     self._objects.removed(origin)
         if moving:
             self._prune(origin)

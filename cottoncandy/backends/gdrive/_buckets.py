@@ -119,10 +119,7 @@ class Buckets:
         query = in_folders([root.id])
         if next(search(self._session, root, query, page_size=1), None) is not None:
             raise BucketNotEmptyError(f"bucket '{name}' holds files; delete them first")
-        self._session.call(
-            lambda api: api.files.trash(fileId=root.id, supportsAllDrives=True, fields="id"),
-            f"bucket '{name}'",
-        )
+        self._session.files("trash", fileId=root.id, fields="id")
         self._folders.forget_all()
 
     # -- inside ----------------------------------------------------------------------------------
@@ -142,12 +139,7 @@ class Buckets:
                 raise ConfigurationError(f"there is no folder {option!r} in My Drive (option root)")
             return Root(ids[0])
         try:
-            found = self._session.call(
-                lambda api: api.files.get(
-                    fileId=option, supportsAllDrives=True, fields="id,driveId,mimeType"
-                ),
-                "the folder given as root",
-            )
+            found = self._session.files("get", fileId=option, fields="id,driveId,mimeType")
         except DriveApiError as fault:
             if fault.status != 404:
                 raise
@@ -180,17 +172,8 @@ class Buckets:
         return root
 
     def _list_drives(self) -> Iterator[dict[str, Any]]:
-        token: str | None = None
-        while True:
-            more = {} if token is None else {"pageToken": token}
-            request = self._session.api.drives.list(
-                maxResults=100, fields="nextPageToken,items(id,name,createdDate)", **more
-            )
-            answer = self._session.send_request(request, "the shared drives")
-            yield from answer.get("items", ())
-            token = answer.get("nextPageToken")
-            if not token:
-                return
+        fields = "nextPageToken,items(id,name,createdDate)"
+        return self._session.pages(self._session.drives, maxResults=100, fields=fields)
 
 
 def _date(text: str) -> datetime.datetime | None:

@@ -25,7 +25,6 @@ from cottoncandy.exceptions import (
 __all__ = [
     "DriveApiError",
     "DriveConnectionError",
-    "connection_errors",
     "translated",
     "translating",
 ]
@@ -84,13 +83,6 @@ class DriveConnectionError(Exception):
         return f"{type(self.cause).__name__}: {self.cause}"
 
 
-def connection_errors() -> tuple[type[Exception], ...]:
-    """Return what the HTTP library raises when a connection fails or breaks."""
-    import httplib2
-
-    return (httplib2.error.HttpLib2Error, http.client.HTTPException, OSError)
-
-
 @contextmanager
 def translating(what: str) -> Iterator[None]:
     """Turn Drive's errors inside the block into this library's; ``what`` names the object."""
@@ -118,7 +110,7 @@ def translated(fault: DriveApiError | DriveConnectionError, what: str) -> Cotton
         )
     if isinstance(error, ssl.SSLError):
         return StoreUnreachableError(f"no secure connection to Google Drive for {what}: {error}")
-    if isinstance(error, http.client.IncompleteRead):
+    if isinstance(error.__cause__, http.client.IncompleteRead):
         return IntegrityError(f"the connection to Google Drive ended early, amid {what}; try again")
     return StoreUnreachableError(
         f"Google Drive cannot be reached for {what} ({fault}); check the network"

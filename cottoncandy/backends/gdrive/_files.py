@@ -12,7 +12,7 @@ from cottoncandy.backends.gdrive._properties import PropertyName, unpack
 from cottoncandy.backends.gdrive._query import FOLDER_TYPE
 from cottoncandy.backends.gdrive._session import Session
 
-__all__ = ["FILE_FIELDS", "HEAD_FIELDS", "DriveFile", "Root", "search"]
+__all__ = ["FILE_FIELDS", "HEAD_FIELDS", "DriveFile", "Root", "fetch", "search"]
 
 #: What a listing asks for.
 FILE_FIELDS = (
@@ -121,19 +121,16 @@ def search(
     page_size: int | None = None,
 ) -> Iterator[DriveFile]:
     """Yield the files that a query finds, page by page."""
-    token: str | None = None
-    while True:
-        options = root.search_options()
-        if token is not None:
-            options["pageToken"] = token
-        request = session.api.files.list(
-            q=query,
-            fields=f"nextPageToken,items({fields})",
-            maxResults=min(page_size or _PAGE, _PAGE),
-            **options,
-        )
-        answer = session.send_request(request, "a listing")
-        yield from map(DriveFile.of, answer.get("items", ()))
-        token = answer.get("nextPageToken")
-        if not token:
-            return
+    items = session.pages(
+        session.api,
+        q=query,
+        fields=f"nextPageToken,items({fields})",
+        maxResults=min(page_size or _PAGE, _PAGE),
+        **root.search_options(),
+    )
+    yield from map(DriveFile.of, items)
+
+
+def fetch(session: Session, file_id: str, fields: str = HEAD_FIELDS) -> DriveFile:
+    """Return a file by its id."""
+    return DriveFile.of(session.files("get", fileId=file_id, fields=fields))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.gdrive._errors import DriveApiError
-from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, search
+from cottoncandy.backends.gdrive._files import Root, fetch, search
 from cottoncandy.backends.gdrive._query import FOLDER_TYPE, in_folders, quoted, titled
 from cottoncandy.backends.gdrive._session import Session
 from cottoncandy.exceptions import InvalidNameError
@@ -172,10 +172,7 @@ class Folders:
             "properties": [_MARK],
         }
         try:
-            self._session.call(
-                lambda api: api.files.insert(body=body, supportsAllDrives=True, fields="id"),
-                "a new folder",
-            )
+            self._session.files("insert", body=body, fields="id")
         except DriveApiError as fault:
             if fault.status != 409:  # an earlier try got through, only its answer did not
                 raise
@@ -201,25 +198,11 @@ class Folders:
         query = in_folders([folder])
         if next(search(session, root, query, fields="id", page_size=1), None) is not None:
             return False
-        found = DriveFile.of(
-            session.call(
-                lambda api: api.files.get(
-                    fileId=folder, supportsAllDrives=True, fields=HEAD_FIELDS
-                ),
-                "a folder",
-            )
-        )
-        if (_MARK["key"], _MARK["visibility"]) not in found.property_names:
+        if (_MARK["key"], _MARK["visibility"]) not in fetch(session, folder).property_names:
             return False
-        session.call(
-            lambda api: api.files.trash(fileId=folder, supportsAllDrives=True, fields="id"),
-            "an empty folder",
-        )
+        session.files("trash", fileId=folder, fields="id")
         late = search(session, root, f"{quoted(folder)} in parents")
         if any(not child.explicitly_trashed for child in late):
-            session.call(
-                lambda api: api.files.untrash(fileId=folder, supportsAllDrives=True, fields="id"),
-                "a folder that is not empty",
-            )
+            session.files("untrash", fileId=folder, fields="id")
             return False
         return True

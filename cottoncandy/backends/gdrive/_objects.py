@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.gdrive._errors import DriveApiError
-from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, search
+from cottoncandy.backends.gdrive._files import HEAD_FIELDS, DriveFile, Root, fetch, search
 from cottoncandy.backends.gdrive._folders import Folders, Path
 from cottoncandy.backends.gdrive._query import in_folders, titled
 from cottoncandy.backends.gdrive._session import Session
@@ -107,15 +107,14 @@ class Objects:
             parents = ",".join(parent for parent in file.parents if parent != folder)
             if not parents:
                 break
-            request = self._session.api.files.patch(
+            moved = self._session.files(
+                "patch",
                 fileId=file.id,
                 body={},
                 addParents=folder,
                 removeParents=parents,
-                supportsAllDrives=True,
                 fields=HEAD_FIELDS,
             )
-            moved = self._session.send_request(request, str(place))
             file = DriveFile.of(moved)
         raise StoreError(
             f"{place} was stored in a folder that somebody else keeps moving to the trash; it is "
@@ -145,18 +144,12 @@ class Objects:
         if until < self._clock() or any(file.id == file_id for file in found):
             return found
         try:
-            answer = self._session.call(
-                lambda api: api.files.get(
-                    fileId=file_id, supportsAllDrives=True, fields=HEAD_FIELDS
-                ),
-                str(place),
-            )
+            file = fetch(self._session, file_id)
         except DriveApiError as fault:
             if fault.status != 404:
                 raise
             self.removed(place)
             return found
-        file = DriveFile.of(answer)
         folders = self._folders.find(place.root, place.folder)
         # The alias of My Drive's top is no parent's id.
         inside = not place.folder or not set(folders).isdisjoint(file.parents)

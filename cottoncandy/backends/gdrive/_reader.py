@@ -9,7 +9,7 @@ from typing import Any
 from cottoncandy._buffers import Buffer, MiB
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.gdrive._errors import DriveApiError, translating
-from cottoncandy.backends.gdrive._files import FILE_FIELDS, DriveFile
+from cottoncandy.backends.gdrive._files import FILE_FIELDS, DriveFile, fetch
 from cottoncandy.backends.gdrive._session import Session
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
@@ -46,7 +46,7 @@ class DriveReader(ObjectReader):
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         for position in range(start, stop, self.window_bytes):
-            yield self._fetch((position, min(position + self.window_bytes, stop)))
+            yield self._fetch(position, min(position + self.window_bytes, stop))
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         end = self.size if stop is None else stop
@@ -68,40 +68,38 @@ class DriveReader(ObjectReader):
             self._verify(hashlib.md5(out, usedforsecurity=False).hexdigest() if whole else None)
         return checksum
 
-    def _fetch(self, span: tuple[int, int]) -> bytes:
+    def _fetch(self, start: int, stop: int) -> bytes:
         with translating(self._what):
             try:
-                return self._session.retries.run(lambda: self._request(*span), self._what)
+                return self._request(start, stop)
             except DriveApiError as fault:
                 if self._pinned and fault.status == 403 and not fault.transient:
                     self._pinned = False  # we may read the file and not its revisions
-                    return self._session.retries.run(lambda: self._request(*span), self._what)
+                    return self._request(start, stop)
                 if fault.status in (404, 416):
                     raise self._changed() from fault
                 raise
 
     def _request(self, start: int, stop: int) -> bytes:
         options: dict[str, Any] = {"revisionId": self._file.revision} if self._pinned else {}
-        request = self._session.api.files.get_media(
+        request = self._session.api.get_media(
             fileId=self._file.id, supportsAllDrives=True, **options
         )
-        headers = {**request.headers, "range": f"bytes={start}-{stop - 1}"}
-        headers["accept-encoding"] = "identity"
-        status, answer, content = self._session.send("GET", request.uri, headers)
-        if status not in (200, 206):
-            raise DriveApiError.of(status, content)
-        if status == 206:
+        request.headers["range"] = f"bytes={start}-{stop - 1}"
+        request.headers["accept-encoding"] = "identity"
+        responses: list[Any] = []
+        request.add_response_callback(responses.append)
+        content: bytes = self._session.call(request)
+        if responses[0].status == 206:
             expected = f"bytes {start}-{stop - 1}/{self.size}"
-            if answer.get("content-range") != expected:
+            if responses[0].get("content-range") != expected:
                 raise self._changed()
         elif (start, stop) != (0, self.size):
             raise IntegrityError(
-                f"Google Drive sent all of {self._what} where bytes {start} to {stop} were asked"
+                f"Google Drive sent all of {self._what}, expected bytes {start} to {stop}"
             )
         if len(content) != stop - start:
-            raise IntegrityError(
-                f"{self._what}: {len(content)} bytes came where {stop - start} were expected"
-            )
+            raise IntegrityError(f"{self._what}: expected {stop - start} bytes, got {len(content)}")
         return content
 
     def _verify(self, md5: str | None) -> None:
@@ -120,13 +118,7 @@ class DriveReader(ObjectReader):
 
     def _now_is_other(self) -> bool:
         with translating(self._what):
-            found = self._session.call(
-                lambda api: api.files.get(
-                    fileId=self._file.id, supportsAllDrives=True, fields=FILE_FIELDS
-                ),
-                self._what,
-            )
-        now = DriveFile.of(found)
+            now = fetch(self._session, self._file.id, FILE_FIELDS)
         return (now.revision, now.md5) != (self._file.revision, self._file.md5)
 
     def _changed(self) -> ObjectChangedError:
