@@ -338,7 +338,8 @@ def test_pydrive_is_imported_when_used_and_missed_clearly(tmp_path: Path) -> Non
     code = (
         "import sys; import cottoncandy\n"
         "cottoncandy.get_interface('b', backend='memory', verbose=False)\n"
-        "assert not {'pydrive2', 'googleapiclient', 'httplib2', 'oauth2client'} & set(sys.modules)\n"
+        "unwanted = {'pydrive2', 'googleapiclient', 'httplib2', 'oauth2client'}\n"
+        "assert not unwanted & set(sys.modules)\n"
         "sys.modules['pydrive2'] = None\n"
         "from cottoncandy.exceptions import MissingDependencyError\n"
         "try: cottoncandy.get_interface(backend='gdrive')\n"
