@@ -127,10 +127,15 @@ class Body:
         def blocks() -> Iterator[Buffer]:
             if start is not None:
                 file.seek(start)
-            while block := file.read(_READ_BYTES):
+            while (block := file.read(_READ_BYTES)) is not None and len(block):
                 if isinstance(block, str):
                     raise InvalidArgumentError("the file was opened as text; open it with 'rb'")
                 yield block
+            if block is None:  # more may follow, unlike after b""
+                raise InvalidArgumentError(
+                    "the file is non-blocking and has no data yet; call "
+                    "os.set_blocking(file.fileno(), True) first"
+                )
 
         return cls(blocks, size=size, replayable=start is not None)
 

@@ -122,7 +122,7 @@ class ObjectMethods(ObjectAccess):
         Returns
         -------
         stream : CloudStream
-            ``stream.content`` is a binary file object, ``stream.metadata`` a dictionary.
+            A binary file object; ``stream.metadata`` is a dictionary.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class ObjectMethods(ObjectAccess):
         >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
         >>> response = cci.upload_object('notes/today', b'it works', author='me')
         >>> with cci.download_stream('notes/today') as stream:
-        ...     stream.content.read(2), stream.metadata
+        ...     stream.read(2), stream.metadata
         (b'it', {'author': 'me'})
         """
         return CloudStream(self._open(object_name, threads))
