@@ -1,4 +1,4 @@
-"""Whether a file and an object hold the same bytes, with as few requests as can tell."""
+"""Comparison of a file with an object, with as few requests as possible."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ _PART_BYTES = tuple(count * MiB for count in (5, 8, 10, 15, 16, 25, 32, 50, 64, 
 def same_bytes(
     cci: BasicInterface, info: ObjectInfo, path: str | os.PathLike[str], size: int
 ) -> bool:
-    """Tell whether an object holds the bytes of a file of ``size`` bytes.
+    """Return whether an object has the bytes of a file of ``size`` bytes.
 
-    Where the store's ETag is an MD5 of the body, or of its parts, the file is hashed and nothing
-    travels. Elsewhere (other stores, encrypted objects, parts of unknown size) the object is read,
-    up to the first byte that differs.
+    If the store's ETag is an MD5 of the body, or of its parts, the file is hashed and nothing is
+    downloaded. Otherwise (other stores, encrypted objects, parts of unknown size) the object is
+    read, up to the first byte that differs.
     """
     if info.size < size:
         return False
-    if info.size == size:
+    # An encrypted store may list a plain object, whose ETag is that of the same bytes unencrypted.
+    hashed = cci.backend_interface.capabilities.stored_checksum == "md5"
+    if hashed and not hasattr(cci, "encryption") and info.size == size:
         plain = _MD5.fullmatch(info.etag or "")
         if plain:
             return _md5(path) == plain[1]
@@ -48,11 +50,11 @@ def same_bytes(
     try:
         return _reads_the_same(cci, info.key, path, size)
     except (ObjectNotFoundError, EncryptionError, IntegrityError):
-        return False  # gone meanwhile, or unreadable: whoever transfers it will tell
+        return False  # it is gone or unreadable, which its transfer reports
 
 
 def _reads_the_same(cci: BasicInterface, key: str, path: str | os.PathLike[str], size: int) -> bool:
-    # An encrypted object is larger than what is in it: only its reader knows.
+    # The stored size of an encrypted object is larger than its content; the reader knows both.
     with cci._open(Key(key), prefetch=False) as reader, Path(path).open("rb") as file:
         if reader.size != size:
             return False

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cottoncandy._names import SEPARATOR, Key, has_magic, pathjoin, prefix_of
+from cottoncandy._local_files import is_temporary
+from cottoncandy._names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shortened
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
@@ -31,6 +32,7 @@ __all__ = ["download_directory", "upload_directory"]
 
 _logger = logging.getLogger(__name__)
 
+_MAX_NAME_BYTES = 255  # of common file systems
 _WINDOWS = os.name == "nt"
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
     f"{d}{n}" for d in ("COM", "LPT") for n in "123456789"
@@ -99,8 +101,8 @@ def _objects_below(cci: BasicInterface, target: str) -> dict[str, ObjectInfo]:
 def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure]]:
     """Return the regular files, sorted within each directory, and what could not be looked at.
 
-    Symbolic links are followed, to files and to directories; a link to a directory that it is
-    itself in would never end, and is left out. So are sockets, pipes and devices.
+    Symbolic links to files and directories are followed, except those back to a parent directory.
+    Sockets, pipes, devices and unfinished downloads are skipped.
     """
     files: list[_File] = []
     failed: list[Failure] = []
@@ -121,14 +123,16 @@ def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure
             except OSError as exc:  # a link to nowhere, or gone meanwhile
                 failed.append((str(path), exc))
                 continue
-            if stat.S_ISREG(status.st_mode):
+            if is_temporary(path.name):
+                _logger.info("skipping %s: an unfinished download", path)
+            elif stat.S_ISREG(status.st_mode):
                 files.append(_File(path, relative + path.name, status.st_size))
             elif not stat.S_ISDIR(status.st_mode):
-                _logger.info("left out %s: neither a file nor a directory", path)
+                _logger.info("skipping %s: neither a file nor a directory", path)
             elif recursive:
                 identity = _identity(status)
                 if identity in above:
-                    _logger.warning("left out %s: it leads back to a directory above it", path)
+                    _logger.warning("skipping %s: it links back to a parent directory", path)
                 else:
                     deeper.append((path, f"{relative}{path.name}{SEPARATOR}", above | {identity}))
         pending.extend(reversed(deeper))
@@ -156,8 +160,8 @@ def download_directory(
     files, directories = _plan(branch, objects, cci.bucket_name)
     _check_disk(root, files, directories)
     root.mkdir(parents=True, exist_ok=True)
-    for relative in sorted(directories):
-        (root / relative).mkdir(parents=True, exist_ok=True)
+    for relative in sorted(directories):  # parents first
+        (root / relative).mkdir(exist_ok=True)
     large = cci.settings.mpd_use_threshold_bytes
 
     def download(relative: str) -> None:
@@ -222,9 +226,10 @@ def _plan(
         parts = relative.removesuffix(SEPARATOR).split(SEPARATOR)
         if not all(_is_file_name(part) for part in parts):
             raise InvalidNameError(
-                f"object '{info.key}' in bucket '{bucket}' cannot become a file below the target "
-                f"directory: its name has an empty, '.' or '..' part, or characters that no file "
-                f"name has; nothing was downloaded. Fetch it by itself, or remove it"
+                f"object '{shortened(info.key)}' in bucket '{bucket}' cannot become a file below "
+                f"the target directory: its name has a part that is empty, '.', '..', longer than "
+                f"{_MAX_NAME_BYTES} bytes or reserved, or characters that no file name has; "
+                f"nothing was downloaded. Download it with cci.download_to_file()"
             )
         if relative.endswith(SEPARATOR):
             directories.add(relative.removesuffix(SEPARATOR))
@@ -241,8 +246,10 @@ def _plan(
 
 
 def _is_file_name(part: str, *, windows: bool = _WINDOWS) -> bool:
-    """Tell whether a part of a key is a file name that stays where it is put."""
-    if part in ("", ".", "..") or "\0" in part:
+    """Return whether a part of a key can be the name of a file, and of none of our own."""
+    if part in ("", ".", "..") or "\0" in part or is_temporary(part):
+        return False
+    if len(os.fsencode(part)) > _MAX_NAME_BYTES:
         return False
     if not windows:
         return True

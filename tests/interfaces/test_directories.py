@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces._comparing import same_bytes
 from cottoncandy.interfaces._directories import _is_file_name
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig, on_every_store
+from tests.rigs import MemoryRig, Rig, on_every_store
 
 FILES = {
     "image.dat": b"\x00\x01" * 1000,
@@ -221,6 +221,18 @@ def test_skipping_costs_one_listing_where_hashes_are_known(memory: MemoryRig, tr
         cci.upload_from_directory(tree, "t", recursive=True, skip_existing=True)
 
 
+@pytest.mark.parametrize("encryption", ["AES"], indirect=True)
+def test_skip_existing_encrypts_a_plain_object_of_the_same_bytes(
+    cci: Any, store: Rig, tree: Path
+) -> None:
+    for name, body in FILES.items():
+        store.raw_put(f"t/{name}", body)
+    cci.upload_from_directory(tree, "t", recursive=True, skip_existing=True)
+    for name, body in FILES.items():
+        assert "cc-encryption" in store.raw_get(f"t/{name}").metadata
+        assert cci.download_object(f"t/{name}") == body
+
+
 def test_hashes_of_parts(memory: MemoryRig, tmp_path: Path) -> None:
     import hashlib
 
@@ -376,3 +388,52 @@ def test_names_with_magic_are_names(memory: MemoryRig, tmp_path: Path) -> None:
     memory.raw_put("run[1]*/x", b"x")
     memory.interface().download_directory("run[1]*", tmp_path / "d")
     assert contents(tmp_path / "d") == {"x": b"x"}
+
+
+TEMPORARY = ".cottoncandy-0123456789abcdef.tmp"
+
+
+def test_temporary_files_are_not_uploaded(memory: MemoryRig, tree: Path) -> None:
+    (tree / TEMPORARY).write_bytes(b"half a download")
+    (tree / ".cottoncandy-notes.tmp").write_bytes(b"the user's")
+    memory.interface().upload_from_directory(tree, "t")
+    assert memory.raw_keys() == ["t/.cottoncandy-notes.tmp", "t/.hidden", "t/empty", "t/image.dat"]
+
+
+def test_names_like_temporary_files_download_side_by_side(
+    memory: MemoryRig, tmp_path: Path
+) -> None:
+    """Earlier versions wrote ``x`` to a file of the second name."""
+    bodies = {"x": b"1" * 100_000, ".x.0.cottoncandy-part": b"2" * 100_000}
+    for name, body in bodies.items():
+        memory.raw_put(f"d/{name}", body)
+    cci = memory.interface()
+    for number in range(40):
+        cci.download_directory("d", tmp_path / str(number))
+        assert contents(tmp_path / str(number)) == bodies
+
+
+@pytest.mark.parametrize("name", [TEMPORARY, "n" * 300, "ü" * 130, "deep/" + "n" * 256 + "/x"])
+def test_names_that_no_file_can_have_are_rejected(
+    memory: MemoryRig, tmp_path: Path, name: str
+) -> None:
+    memory.raw_put("d/a", b"a")
+    memory.raw_put(f"d/{name}", b"b")
+    target = tmp_path / "down"
+    for _ in range(2):
+        with pytest.raises(InvalidNameError, match="nothing was downloaded"):
+            memory.interface().download_directory("d", target)
+        assert not target.exists() or not list(target.iterdir())
+        target.mkdir(exist_ok=True)
+
+
+def test_deep_directories_come_down(memory: MemoryRig, tmp_path: Path) -> None:
+    """Deeper than Python's recursion limit, and no longer than a path may be."""
+    name = "/".join("d" * 1500)
+    memory.raw_put(f"{name}/x", b"deep")
+    memory.interface().download_directory("", tmp_path)
+    assert (tmp_path / name / "x").read_bytes() == b"deep"
+    path = tmp_path / name / "x"
+    path.unlink()
+    while (path := path.parent) != tmp_path:  # rmtree() recurses
+        path.rmdir()

@@ -49,6 +49,7 @@ class S3Backend(Backend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         acls=True,
         owners=True,
+        stored_checksum="md5",
         headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
         metadata=METADATA_LIMITS,
     )
