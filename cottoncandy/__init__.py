@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cottoncandy._factories import get_browser, get_encrypted_interface, get_interface
-from cottoncandy._options_file import ensure_options_file
 from cottoncandy._version import __version__
+from cottoncandy.config.location import ensure_options_file
 
 if TYPE_CHECKING:
     from cottoncandy import browser, encryption, exceptions, interfaces, options, utils

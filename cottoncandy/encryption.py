@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cottoncandy._local_files import write_private
-from cottoncandy._options_file import options_path
-from cottoncandy._options_layers import parse_file
+from cottoncandy.config.location import options_path
+from cottoncandy.config.sources import parse_file
 from cottoncandy.exceptions import ConfigurationError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
 from cottoncandy.formats.encryption._crypto import aes_module, rsa_module
@@ -225,7 +225,7 @@ def _automatic_key() -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path.parent):
             text = path.read_text("utf-8-sig") if path.exists() else ""
-            found = parse_file(path, text).get("encryption", "key", fallback="").strip()
+            found = parse_file(path, text.encode()).get("encryption", "key", fallback="").strip()
             if found.lower() not in _UNSET:
                 return found
             key = generate_key()
@@ -246,7 +246,7 @@ def _check_change(path: Path, before: str, after: str, key: str) -> None:
     old, new = (
         {
             (section, name): value
-            for section, values in parse_file(path, text).items()
+            for section, values in parse_file(path, text.encode()).items()
             for name, value in values.items()
         }
         for text in (before, after)

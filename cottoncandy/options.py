@@ -11,8 +11,8 @@ from __future__ import annotations
 import configparser
 from typing import Any
 
-from cottoncandy._options_file import options_path, user_directory
-from cottoncandy._settings import Settings, get_config
+from cottoncandy.config.location import options_path, user_directory
+from cottoncandy.config.options import Settings, get_config
 
 __all__ = ["Settings", "config", "get_config", "usercfg", "userdir"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cottoncandy._names import SEPARATOR, clean_object_name, has_magic, pathjoin
 from cottoncandy._output import bytes2human
-from cottoncandy._settings import to_boolean
+from cottoncandy.config.options import to_boolean
 from cottoncandy.exceptions import InvalidArgumentError
 
 __all__ = [

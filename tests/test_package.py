@@ -185,7 +185,7 @@ def test_every_module_that_is_no_private_one_is_listed() -> None:
         for path in (ROOT / "cottoncandy").glob("[a-z]*")
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    inner = {"cottoncandy.backends", "cottoncandy.formats"}  # for who adds a store or a codec
+    inner = {"cottoncandy.backends", "cottoncandy.config", "cottoncandy.formats"}
     assert public - inner == set(PUBLIC_MODULES) - {"cottoncandy"}
 
 
@@ -401,11 +401,11 @@ def environment(folder: Path) -> Path:
 
 CHECK = """
 import cottoncandy, sys, pathlib
-from cottoncandy import _options_file
+from cottoncandy.config import location
 from cottoncandy.options import Settings
 assert Settings.load() == Settings()
-defaults = _options_file.defaults_path().read_bytes()
-assert _options_file.options_path().read_bytes() == defaults
+defaults = location.defaults_path().read_bytes()
+assert location.options_path().read_bytes() == defaults
 import numpy as np
 cci = cottoncandy.get_interface('b', backend='memory', force_bucket_creation=True, verbose=False)
 array = np.arange(6, dtype='>i4').reshape(2, 3)
@@ -466,7 +466,7 @@ def test_an_editable_install_reads_the_defaults_in_the_source(
     assert not (copy / "cottoncandy" / "defaults.cfg").exists()
     with (copy / "defaults.cfg").open("a") as defaults:
         defaults.write("\n# edited\n")
-    code = "from cottoncandy import _options_file; print(_options_file.defaults_path().read_text())"
+    code = "from cottoncandy.config import location; print(location.defaults_path().read_text())"
     result = subprocess.run(
         [python, "-c", code],
         cwd=tmp_path,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from cottoncandy import encryption
-from cottoncandy._options_file import options_path
+from cottoncandy.config.location import options_path
 from cottoncandy.encryption import generate_key, generate_key_pair, resolve_keys
 from cottoncandy.exceptions import (
     CottonCandyError,

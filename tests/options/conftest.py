@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from cottoncandy import _options_file, _options_layers
+from cottoncandy.config import location, sources
 
 
 @pytest.fixture(autouse=True)
 def _nothing_told() -> Iterator[None]:
     """Let each test hear the warnings that are given once."""
-    _options_layers._told.clear()
+    sources._warned.clear()
     yield
-    _options_layers._told.clear()
-    _options_file._failure = None
+    sources._pipes.clear()
+    sources._warned.clear()
+    location._failure = None
 
 
 @pytest.fixture

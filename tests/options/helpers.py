@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
-__all__ = ["FILE_OF_040", "MB", "ROOT", "run_python"]
+from cottoncandy.config.options import Settings, declared_options
+
+__all__ = ["FILE_OF_040", "MB", "ROOT", "options_text", "run_python"]
 
 MB = 2**20
 
@@ -59,6 +65,36 @@ small_array = gzip
 large_array = Zstd
 
 """  # noqa: W291 - 0.4.0 leaves a blank behind an empty value
+
+
+def options_text() -> str:
+    """Return the sections of ``defaults.cfg``, as the declarations have them."""
+    descriptions = {
+        name: " ".join(text.split())
+        for name, text in re.findall(
+            r"^    (\w+) : .*\n((?:        .*\n)+)", Settings.__doc__ or "", re.MULTILINE
+        )
+    }
+    lines, before = [], ""
+    for (section, name), each in declared_options().items():
+        if section != before:
+            lines += ["", f"[{section}]"]
+        before = section
+        lines += [f"# {line}" for line in textwrap.wrap(descriptions[each.name], 98)]
+        lines.append(f"{name} = {default_text(each)}".rstrip())
+    return "\n".join([*lines[1:], ""])
+
+
+def default_text(option: dataclasses.Field[Any]) -> str:
+    """Return an option's default as a file has it."""
+    value = option.default
+    if value is None:
+        return "auto" if option.name == "progress" else ""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if option.name.endswith("_bytes"):
+        return str(value // MB)
+    return str(value)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
+import platformdirs.macos
+import platformdirs.unix
+import platformdirs.windows
 import pytest
 
-from cottoncandy import _options_file
 from cottoncandy._local_files import write_private
+from cottoncandy.config import location
 from cottoncandy.options import Settings
 from tests.options.helpers import ROOT, run_python
 
@@ -20,21 +24,46 @@ from tests.options.helpers import ROOT, run_python
 def test_the_folder_on_each_system(
     isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The same as in 0.4.0."""
+    home = isolated_environment
+    support = home / "Library" / "Application Support" / "cottoncandy"
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    local = home / "AppData" / "Local"
+    monkeypatch.setattr(platformdirs.windows, "get_win_folder", lambda name: str(local))
+    for system, platform, folder in (
+        (platformdirs.unix.Unix, "linux", home / ".config" / "cottoncandy"),
+        (platformdirs.macos.MacOS, "darwin", support),
+        (platformdirs.windows.Windows, "linux", local / "cottoncandy" / "cottoncandy"),
+    ):
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setattr(platformdirs, "PlatformDirs", system)
+        assert location.user_directory() == folder
+
+
+def test_the_folder_of_the_environment(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = isolated_environment
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", platformdirs.unix.Unix)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "elsewhere"))
-    assert _options_file.user_directory() == home / "elsewhere" / "cottoncandy"
+    assert location.user_directory() == home / "elsewhere" / "cottoncandy"
     for invalid in ("", "relative/path"):
         monkeypatch.setenv("XDG_CONFIG_HOME", invalid)
-        assert _options_file.user_directory() == home / ".config" / "cottoncandy"
+        assert location.user_directory() == home / ".config" / "cottoncandy"
+
+
+def test_the_folder_of_040_on_macos_comes_first(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = isolated_environment
+    support = home / "Library" / "Application Support" / "cottoncandy"
+    support.mkdir(parents=True)
+    (support / "options.cfg").touch()
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert (
-        _options_file.user_directory() == home / "Library" / "Application Support" / "cottoncandy"
-    )
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert (
-        _options_file.user_directory() == home / "AppData" / "Local" / "cottoncandy" / "cottoncandy"
-    )
+    monkeypatch.setattr(platformdirs, "PlatformDirs", platformdirs.macos.MacOS)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "elsewhere"))
+    assert location.user_directory() == support
 
 
 def test_the_first_import_creates_the_file(isolated_environment: Path) -> None:
@@ -59,9 +88,9 @@ def test_what_an_admin_put_into_the_defaults_is_copied(
 ) -> None:
     edited = tmp_path / "defaults.cfg"
     edited.write_text("# ours\n[encryption]\nkey = RkFLRQ==\n[basic]\nthreads = 2\n")
-    monkeypatch.setattr(_options_file, "defaults_path", lambda: edited)
-    _options_file.ensure_options_file()
-    path = _options_file.options_path()
+    monkeypatch.setattr(location, "defaults_path", lambda: edited)
+    location.ensure_options_file()
+    path = location.options_path()
     assert path.read_bytes() == edited.read_bytes()
     assert Settings.load() == dataclasses.replace(Settings(), encryption_key="RkFLRQ==", threads=2)
 
@@ -88,10 +117,10 @@ def test_a_file_that_is_there_is_never_replaced(
 def test_of_many_first_imports_one_creates_it(isolated_environment: Path) -> None:
     path = isolated_environment / ".config" / "cottoncandy" / "options.cfg"
     code = (
-        "import sys; from cottoncandy import _options_file\n"
+        "import sys; from cottoncandy.config import location\n"
         "import os; os.environ.pop('COTTONCANDY_OPTIONS')\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "_options_file.ensure_options_file()\n"
+        "location.ensure_options_file()\n"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COTTONCANDY_OPTIONS": os.devnull}
     processes = [
@@ -127,8 +156,8 @@ def test_a_full_disk_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    _options_file.ensure_options_file()
-    assert list(_options_file.user_directory().iterdir()) == []
+    location.ensure_options_file()
+    assert list(location.user_directory().iterdir()) == []
     assert Settings.load() == Settings()
     assert "No space left on device" in caplog.text
 

@@ -6,6 +6,7 @@ import configparser
 import logging
 import os
 import re
+import threading
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy import _options_layers, options
+from cottoncandy import options
+from cottoncandy.config import sources
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
 from tests.options.helpers import FILE_OF_040, MB
@@ -75,8 +77,11 @@ def test_the_names_of_040(user_file: Path) -> None:
         ("secret_key = FAKESECRET\n", "line 1: expected"),
         ("[login]\n\nFAKESECRET\n", "line 3: expected"),
         ("[login\naccess_key = FAKESECRET\n", "line 1: expected"),
-        ("[login]\nsecret_key = a\nsecret_key = FAKESECRET\n", "line 3: [login] secret_key is"),
-        ("[login]\n[basic]\n[login]\n", "line 3: section [login] is"),
+        (
+            "[login]\nsecret_key = a\nsecret_key = FAKESECRET\n",
+            "line 3: duplicate option",
+        ),
+        ("[login]\n[basic]\n[login]\n", "line 3: duplicate section [login]"),
     ],
 )
 def test_a_malformed_file_names_its_line(user_file: Path, text: str, problem: str) -> None:
@@ -84,17 +89,30 @@ def test_a_malformed_file_names_its_line(user_file: Path, text: str, problem: st
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert f"options file '{user_file}', {problem}" in str(caught.value)
-    # What stands there may be a secret, and a traceback shows the causes too.
-    chain: BaseException | None = caught.value
-    while chain is not None:
-        assert "FAKESECRET" not in str(chain)
-        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+    assert "FAKESECRET" not in shown_by_tools(caught.value)
+
+
+def shown_by_tools(error: BaseException) -> str:
+    """Return all that a tool can show of an error: messages, causes, local variables."""
+    found, chain = [], [error]
+    for each in chain:
+        found.append(str(each))
+        chain += [other for other in (each.__cause__, each.__context__) if other is not None]
+        traceback = each.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_globals["__name__"].startswith("cottoncandy"):
+                found.append(repr(traceback.tb_frame.f_locals))
+            traceback = traceback.tb_next
+    return "\n".join(found)
 
 
 def test_a_file_that_is_no_text_names_its_line(user_file: Path) -> None:
-    user_file.write_bytes(b"[login]\naccess_key = a\nsecret_key = \xff\xfe\n")
-    with pytest.raises(ConfigurationError, match=r"options\.cfg', line 3: expected UTF-8"):
+    user_file.write_bytes(b"[login]\naccess_key = FAKESECRET\nsecret_key = \xff\xfe\n")
+    with pytest.raises(
+        ConfigurationError, match=r"options\.cfg', line 3: expected UTF-8"
+    ) as caught:
         Settings.load()
+    assert "FAKESECRET" not in shown_by_tools(caught.value)
 
 
 def test_a_byte_order_mark_and_windows_line_ends(user_file: Path) -> None:
@@ -113,7 +131,7 @@ def test_unknown_names_are_warned_of_once(
         "section [login] has no option 'acces_key'; did you mean access_key?",
         "there is no section [bassic]; did you mean [basic]?",
         "there is no section [zzz]",
-        "environment variable COTTONCANDY_BASIC_TREADS names no option of cottoncandy; "
+        "environment variable COTTONCANDY_BASIC_TREADS is not an option of cottoncandy; "
         "did you mean COTTONCANDY_BASIC_THREADS?",
     ]
     assert "FAKE" not in caplog.text
@@ -144,6 +162,36 @@ def test_another_file(
     assert not caplog.records
 
 
+def test_a_wrong_value_shows_no_secret(user_file: Path) -> None:
+    user_file.write_text("[login]\naccess_key = FAKESECRET\nsecret_key = FAKE\n SECRET\n")
+    with pytest.raises(ConfigurationError, match="secret_key must be text in one line") as caught:
+        Settings.load()
+    assert "FAKE" not in shown_by_tools(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in COTTONCANDY_OPTIONS=<(decrypt options.cfg)."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("[basic]\nthreads = 9\n",))
+    writer.start()
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", str(pipe))
+    assert Settings.load().threads == 9
+    writer.join()
+    assert Settings.load().threads == 9
+    assert options.config.get("basic", "threads") == "9"
+
+
+@pytest.mark.parametrize("name", ["with\0null", "x" * 5000, "~nosuchuser/options.cfg"])
+def test_a_name_that_no_file_can_have_is_an_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "COTTONCANDY_OPTIONS": name})
+    with pytest.raises(ConfigurationError, match="options"):
+        Settings.load()
+
+
 def test_a_file_that_cannot_be_read_is_an_error(user_file: Path) -> None:
     user_file.mkdir()  # stands for a file without permission, which root could read
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -159,7 +207,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 def test_any_text_is_read_or_refused_with_a_line(lines: list[str]) -> None:
     text = "\n".join(lines)
     try:
-        _options_layers.parse_file(Path("options.cfg"), text)
+        sources.parse_file(Path("options.cfg"), text.encode())
     except ConfigurationError as exc:
         found = re.match(r"options file 'options\.cfg', line (\d+): ", str(exc))
         valid = found is not None and 1 <= int(found[1]) <= len(lines)
@@ -174,7 +222,7 @@ def test_the_library_warns_by_logging(caplog: pytest.LogCaptureFixture, user_fil
         Settings.load()
     assert caplog.record_tuples == [
         (
-            "cottoncandy._options_layers",
+            "cottoncandy.config.sources",
             logging.WARNING,
             f"options file '{user_file}': section [basic] has no option 'treads'; "
             "did you mean threads?",

@@ -1,6 +1,6 @@
-"""Where the options file is, and how it comes to be there.
+"""Location and creation of the options file.
 
-Nothing here parses; nothing here is heavy: the import of cottoncandy passes through.
+The import of cottoncandy uses this module, so it imports nothing heavy and parses nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = [
 #: Environment variable that names another options file.
 OPTIONS_VARIABLE = "COTTONCANDY_OPTIONS"
 
+_NAME = "options.cfg"
+
 _WELCOME = """\
 Welcome to cottoncandy!
 
@@ -38,7 +40,7 @@ _failure: OSError | ConfigurationError | None = None
 
 def defaults_path() -> Path:
     """Return the path of ``defaults.cfg``: in the package, or above it in a source tree."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     installed = package / "defaults.cfg"
     return installed if installed.exists() else package.parent / "defaults.cfg"
 
@@ -46,23 +48,22 @@ def defaults_path() -> Path:
 def user_directory() -> Path:
     """Return the folder of the user's options, whether or not it exists.
 
-    It is where cottoncandy 0.4.0 has it, so that its options files are found.
-
     Raises
     ------
     ConfigurationError
         If the user has no home directory.
     """
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        base = Path(local) if local else _home() / "AppData" / "Local"
-        return base / "cottoncandy" / "cottoncandy"
+    import platformdirs
+
+    home = _home()
     if sys.platform == "darwin":
-        return _home() / "Library" / "Application Support" / "cottoncandy"
-    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    if not base.is_absolute():  # "consider the path invalid and ignore it": XDG base directories
-        base = _home() / ".config"
-    return base / "cottoncandy"
+        # Where 0.4.0 kept the file; platformdirs obeys XDG_CONFIG_HOME here, too.
+        earlier = home / "Library" / "Application Support" / "cottoncandy"
+        if (earlier / _NAME).exists():
+            return earlier
+    folder = platformdirs.user_config_path("cottoncandy", "cottoncandy")
+    # "Consider the path invalid and ignore it" (XDG base directories) is new in platformdirs.
+    return folder if folder.is_absolute() else home / ".config" / "cottoncandy"
 
 
 def options_path() -> Path:
@@ -74,18 +75,26 @@ def options_path() -> Path:
         If the user has no home directory.
     """
     named = os.environ.get(OPTIONS_VARIABLE)
-    return Path(named).expanduser() if named else user_directory() / "options.cfg"
+    if not named:
+        return user_directory() / _NAME
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as exc:  # "~nosuchuser"
+        raise ConfigurationError(
+            f"options file '{named}', named by {OPTIONS_VARIABLE}: {exc}"
+        ) from exc
 
 
 def ensure_options_file() -> None:
     """Create the user's options file if there is none. Never raises; see `creation_failure`.
 
-    Several processes may do so at once: one of them creates it, complete, and says so.
+    Several processes may call this at once: one of them creates the file and prints the welcome
+    text.
     """
     global _failure
     _failure = None
     if os.environ.get(OPTIONS_VARIABLE):
-        return  # a file that the user names is the user's to create
+        return  # a file that the user names is created by the user
     try:
         path = options_path()
         if os.path.lexists(path):
@@ -98,7 +107,7 @@ def ensure_options_file() -> None:
     except (OSError, ConfigurationError) as exc:
         _failure = exc
         return
-    # A closed stderr is no reason to fail an import.
+    # A closed stderr must not fail an import.
     with contextlib.suppress(OSError, ValueError):
         if created and sys.stderr is not None:
             sys.stderr.write(_WELCOME.format(path=path))
