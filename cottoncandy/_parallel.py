@@ -28,8 +28,12 @@ def map_threads(
     *,
     ahead: int | None = None,
     leave: bool = False,
+    ordered: bool = True,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, up to ``threads`` of them at once.
+
+    If ``ordered`` is False, each result is yielded as soon as it is there, so that a slow item
+    holds up no others.
 
     Items are taken lazily: no more than ``ahead`` results (default: twice the threads) are under
     way or waiting. The first error is raised at its place in the order; work not yet begun is then
@@ -44,6 +48,7 @@ def map_threads(
     window = 2 * threads if ahead is None else ahead
     jobs: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
     pending: deque[Future[R]] = deque()
+    done: SimpleQueue[Future[R]] = SimpleQueue()
     started = 0
     patience: float | None = 0.0 if leave else _GRACE_S
 
@@ -54,18 +59,27 @@ def map_threads(
                 _settle(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
             del job, future, item  # a waiting thread shall hold no buffer
 
+    def next_result() -> R:
+        if ordered:
+            return pending.popleft().result()
+        future = done.get()
+        pending.remove(future)
+        return future.result()
+
     try:
         for item in items:
             if started < threads:
                 threading.Thread(target=work, name="cottoncandy", daemon=True).start()
                 started += 1
             future: Future[R] = Future()
+            if not ordered:
+                future.add_done_callback(done.put)
             pending.append(future)
             jobs.put((future, item))
             if len(pending) >= window:
-                yield pending.popleft().result()
+                yield next_result()
         while pending:
-            yield pending.popleft().result()
+            yield next_result()
     except Exception:
         patience = 0.0 if leave else None
         raise

@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import SEPARATOR
 from cottoncandy._progress import Progress
-from cottoncandy.backends.base import CommonPrefix, PutResult
-from cottoncandy.exceptions import (
-    InvalidArgumentError,
-    InvalidNameError,
-    ObjectExistsError,
-    ObjectNotFoundError,
-    PartialFailureError,
-)
+from cottoncandy.backends.base import PutResult
+from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError
 from cottoncandy.interfaces._basic import BasicInterface
-from cottoncandy.interfaces._many import failure_summary, for_all
+from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.entries import has_below
+from cottoncandy.transfer.plan import Route, plan_tree
 
 __all__ = ["MovingMethods"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """From where to where; names are keys, without a slash at their end."""
-
-    source: str
-    dest: str
-    source_bucket: str | None
-    dest_bucket: str | None
-    branch_only: bool  # the source was written with a slash at its end
-
-    @property
-    def source_branch(self) -> str:
-        return _branch(self.source)
-
-    @property
-    def dest_branch(self) -> str:
-        return _branch(self.dest)
-
-    @property
-    def in_place(self) -> bool:
-        return self.source_bucket == self.dest_bucket
-
-    def target(self, key: str) -> str:
-        """Return where one of the objects goes."""
-        if key == self.source:
-            return self.dest
-        return self.dest_branch + key[len(self.source_branch) :]
 
 
 class MovingMethods(BasicInterface):
@@ -126,7 +91,7 @@ class MovingMethods(BasicInterface):
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
         transfer = self.backend_interface.copy
         if recursive:
-            return self._transfer_branch(transfer, route, overwrite, threads, "copied")
+            return self._transfer_tree(transfer, route, overwrite, threads, "copied")
         return self._transfer_object(transfer, route, overwrite)
 
     def mv(
@@ -200,43 +165,38 @@ class MovingMethods(BasicInterface):
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
         transfer = self.backend_interface.move
         if recursive:
-            return self._transfer_branch(transfer, route, overwrite, threads, "moved")
+            return self._transfer_tree(transfer, route, overwrite, threads, "moved")
         return self._transfer_object(transfer, route, overwrite)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _route(
         self, source_name: str, dest_name: str, source_bucket: str | None, dest_bucket: str | None
-    ) -> _Route:
+    ) -> Route:
         bucket = self.bucket_name if source_bucket is None else source_bucket
         dest_bucket = bucket if dest_bucket is None else dest_bucket
-        source: str = self._key(source_name, tree=True, strict=True, bucket=bucket)
-        dest: str = self._key(dest_name, tree=True, strict=True, bucket=dest_bucket)
-        branch_only = source.endswith(SEPARATOR)
-        source = source.removesuffix(SEPARATOR)
-        if not dest or dest.endswith(SEPARATOR):
-            dest += posixpath.basename(source)
-        return _Route(source, dest.removesuffix(SEPARATOR), bucket, dest_bucket, branch_only)
+        source = self._key(source_name, tree=True, strict=True, bucket=bucket)
+        dest = self._key(dest_name, tree=True, strict=True, bucket=dest_bucket)
+        return Route.of(source, dest, bucket, dest_bucket)
 
     def _transfer_object(
-        self, transfer: Callable[..., PutResult], route: _Route, overwrite: bool
+        self, transfer: Callable[..., PutResult], route: Route, overwrite: bool
     ) -> dict[str, Any]:
-        source = route.source + SEPARATOR if route.branch_only else route.source
         try:
-            if route.in_place and source == route.dest:
-                info = self.backend_interface.head(source, bucket=route.source_bucket)
-                _check_same(route, overwrite)
+            if route.in_place and route.source == route.dest:
+                info = self.backend_interface.head(route.source, bucket=route.source_bucket)
+                route.check_not_same(overwrite)
                 result = PutResult(info.etag)
             else:
                 result = transfer(
-                    source,
+                    route.source,
                     route.dest,
                     source_bucket=route.source_bucket,
                     dest_bucket=route.dest_bucket,
                     overwrite=overwrite,
                 )
         except (ObjectNotFoundError, InvalidNameError) as exc:
-            if not self._has_branch(route):
+            if not has_below(self.backend_interface, route.source, route.source_bucket):
                 raise
             raise ObjectNotFoundError(
                 f"'{route.source}' in bucket '{route.source_bucket}' is no object but a branch; "
@@ -245,100 +205,35 @@ class MovingMethods(BasicInterface):
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
 
-    def _transfer_branch(
+    def _transfer_tree(
         self,
         transfer: Callable[..., PutResult],
-        route: _Route,
+        route: Route,
         overwrite: bool,
         threads: int,
         done: str,
     ) -> list[str]:
         workers = self._bulk_threads(threads)
-        keys = self._branch_keys(route)
-        targets = {key: route.target(key) for key in keys}
-        if route.in_place and route.source == route.dest:
-            _check_same(route, overwrite)
-            return sorted(targets.values())
-        if (
-            route.in_place
-            and route.dest_branch.startswith(route.source_branch)
-            and keys != [route.source]
-        ):
-            raise InvalidArgumentError(
-                f"'{route.dest}' is below '{route.source}': a branch cannot be {done} into itself"
-            )
-        self._check_targets(route, targets, overwrite)
+        options = {
+            "source_bucket": route.source_bucket,
+            "dest_bucket": route.dest_bucket,
+            "overwrite": overwrite,
+        }
+        targets = plan_tree(self.backend_interface, route, overwrite=overwrite)
+        actions = (
+            Action(key, partial(transfer, key, target, **options))
+            for key, target in targets.items()
+            if not (route.in_place and key == target)
+        )
 
-        def one(key: str) -> None:
-            transfer(
-                key,
-                targets[key],
-                source_bucket=route.source_bucket,
-                dest_bucket=route.dest_bucket,
-                overwrite=overwrite,
+        def describe(failed: int, total: int) -> str:
+            return (
+                f"{failed} of {total} objects in bucket '{route.source_bucket}' could not be "
+                f"{done} and are unchanged, the others are below '{route.dest}' in bucket "
+                f"'{route.dest_bucket}'; to finish it, make the same call again, with "
+                f"overwrite=True"
             )
 
-        bar = Progress(len(keys), unit="objects", label=done, show=self.settings.progress)
-        failed = for_all(one, keys, str, bar=bar, threads=workers)
-        if failed:
-            again = "to finish it, make the same call again, with overwrite=True"
-            raise PartialFailureError(
-                f"{len(failed)} of {len(keys)} objects in bucket '{route.source_bucket}' could not "
-                f"be {done} and are where they were, the others are below '{route.dest}' in bucket "
-                f"'{route.dest_bucket}'; {again}: "
-                f"{failure_summary(failed)}"
-            ) from failed[0][1]
+        with Progress(len(targets), unit="objects", label=done, show=self.settings.progress) as bar:
+            complete(run(actions, threads=workers, progress=bar), describe)
         return sorted(targets.values())
-
-    def _branch_keys(self, route: _Route) -> list[str]:
-        """Return the object of that name, and all that are below it."""
-        backend, bucket = self.backend_interface, route.source_bucket
-        keys = []
-        if route.source and not route.branch_only and backend.exists(route.source, bucket=bucket):
-            keys.append(route.source)
-        keys += [
-            entry.key
-            for entry in backend.scan(route.source_branch, bucket=bucket)
-            if not isinstance(entry, CommonPrefix)
-        ]
-        if not keys:
-            raise ObjectNotFoundError(
-                f"there is nothing under '{route.source}' in bucket '{bucket}'"
-            )
-        return keys
-
-    def _has_branch(self, route: _Route) -> bool:
-        found = self.backend_interface.scan(
-            route.source_branch, bucket=route.source_bucket, page_size=1
-        )
-        return next(found, None) is not None
-
-    def _check_targets(self, route: _Route, targets: dict[str, str], overwrite: bool) -> None:
-        """Refuse, before anything is copied, what would overwrite objects against the will."""
-        wanted = set(targets.values())
-        if not overwrite:
-            start = posixpath.commonprefix(list(wanted))
-            for entry in self.backend_interface.scan(start, bucket=route.dest_bucket):
-                if not isinstance(entry, CommonPrefix) and entry.key in wanted:
-                    raise ObjectExistsError(
-                        f"object '{entry.key}' exists in bucket '{route.dest_bucket}'; pass "
-                        f"overwrite=True to replace it. Nothing was copied or moved"
-                    )
-        own = sorted(wanted & targets.keys()) if route.in_place else []
-        if own:
-            raise InvalidArgumentError(
-                f"'{own[0]}' is in the branch '{route.source}' and would be overwritten by another "
-                f"of its objects; copy or move the branch to a name of its own first"
-            )
-
-
-def _branch(key: str) -> str:
-    return key + SEPARATOR if key else ""
-
-
-def _check_same(route: _Route, overwrite: bool) -> None:
-    if not overwrite:
-        raise ObjectExistsError(
-            f"source and destination are the same: '{route.source}' in bucket "
-            f"'{route.source_bucket}'"
-        )

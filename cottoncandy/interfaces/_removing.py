@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from cottoncandy._defaults import DEFAULT_THREADS
-from cottoncandy._names import prefix_of
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
-from cottoncandy.exceptions import (
-    PartialFailureError,
-    UnsupportedOperationError,
-)
+from cottoncandy.exceptions import UnsupportedOperationError
 from cottoncandy.interfaces._basic import BasicInterface
-from cottoncandy.interfaces._many import Failure, failure_summary
+from cottoncandy.transfer.engine import complete
+from cottoncandy.transfer.engine import delete as delete_all
+from cottoncandy.transfer.entries import has_below, has_object, tree
 
 __all__ = ["RemovingMethods"]
 
@@ -79,49 +77,28 @@ class RemovingMethods(BasicInterface):
                 f"none; nothing was deleted"
             )
         workers = self._bulk_threads(threads)
+        backend = self.backend_interface
         key = self._key(object_name, tree=True, strict=True)
-        is_object = self._has_object(key)
-        if is_object and not recursive:
-            return self._remove_one(key, delete)
-        branch = prefix_of(key)
-        if not recursive:
-            below = next(self._scan_objects(branch, 1), None)
+        keys = tree(backend, key) if recursive else [key] if has_object(backend, key) else []
+        if not keys:
             say(
-                f"nothing found under '{object_name}'"
-                if below is None
-                else f"cannot remove '{object_name}': use `recursive` to remove branch"
+                f"cannot remove '{object_name}': use `recursive` to remove branch"
+                if not recursive and has_below(backend, key)
+                else f"nothing found under '{object_name}'"
             )
             return 0
-        keys: dict[str, None] = dict.fromkeys([key] if is_object else [])
-        keys.update(dict.fromkeys(info.key for info in self._scan_objects(branch)))
-        if not keys:
-            say(f"nothing found under '{object_name}'")
-        elif list(keys) == [key]:
-            return self._remove_one(key, delete)
-        else:
-            say(f"deleting {len(keys)} objects...")
-            self._remove_many(list(keys), delete, workers)
-        return len(keys)
+        if keys == [key]:
+            return complete(delete_all(backend, keys, threads=1, permanently=delete))
 
-    def _remove_one(self, key: str, permanently: bool) -> int:
-        for deletion in self.backend_interface.delete([key], permanently=permanently):
-            if deletion.error is not None:
-                raise deletion.error
-        return 1
+        def describe(failed: int, total: int) -> str:
+            return (
+                f"{failed} of {total} objects in bucket '{self.bucket_name}' could not be "
+                f"deleted, the others are gone"
+            )
 
-    def _remove_many(self, keys: list[str], permanently: bool, threads: int) -> None:
-        failed: list[Failure] = []
+        say(f"deleting {len(keys)} objects...")
         with Progress(
             len(keys), unit="objects", label="deleting", show=self.settings.progress
         ) as bar:
-            for deletion in self.backend_interface.delete(
-                keys, threads=threads, permanently=permanently
-            ):
-                bar.update(1)
-                if deletion.error is not None:
-                    failed.append((deletion.key, deletion.error))
-        if failed:
-            raise PartialFailureError(
-                f"{len(failed)} of {len(keys)} objects in bucket '{self.bucket_name}' could not be "
-                f"deleted, the others are gone: {failure_summary(failed)}"
-            ) from failed[0][1]
+            outcomes = delete_all(backend, keys, threads=workers, permanently=delete, progress=bar)
+            return complete(outcomes, describe)

@@ -1,0 +1,1 @@
+"""Operations on many objects: list what they concern, plan, run, report."""

@@ -1,0 +1,135 @@
+"""Run many actions at once: bounded memory, no stalls, every failure reported once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from typing import NamedTuple
+
+from cottoncandy._names import shortened
+from cottoncandy._parallel import map_threads
+from cottoncandy._progress import Progress
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    CredentialsError,
+    EncryptionKeyError,
+    PartialFailureError,
+    StorageFullError,
+    StoreUnreachableError,
+)
+
+__all__ = ["Action", "Outcome", "complete", "delete", "run"]
+
+#: Errors that the next action would meet too: the run ends at once.
+_FATAL = (
+    BucketNotFoundError,
+    CredentialsError,
+    EncryptionKeyError,
+    StorageFullError,
+    StoreUnreachableError,
+)
+_SHOWN = 10
+
+
+class Action(NamedTuple):
+    """One step of an operation on many objects.
+
+    Parameters
+    ----------
+    name : str
+        What it concerns, for the report.
+    call : callable
+        Does it. An error of the library or of the system (``OSError``) concerns this step only.
+    """
+
+    name: str
+    call: Callable[[], object]
+
+
+class Outcome(NamedTuple):
+    """The end of one step; ``error`` is None if it succeeded."""
+
+    name: str
+    error: Exception | None = None
+
+
+#: What :func:`run` and :func:`delete` yield.
+Outcomes = Generator[Outcome, None, None]
+
+
+def run(actions: Iterable[Action], *, threads: int, progress: Progress | None = None) -> Outcomes:
+    """Run actions, up to ``threads`` at once; yield each outcome as soon as it is there.
+
+    Actions are taken lazily, twice the threads ahead. A slow one holds up no others. Errors that
+    all actions would meet (credentials, a full disk, no connection) are raised; running actions
+    are awaited first.
+    """
+
+    def attempt(action: Action) -> Outcome:
+        try:
+            action.call()
+        except _FATAL:
+            raise
+        except (CottonCandyError, OSError) as exc:
+            return Outcome(action.name, exc)
+        return Outcome(action.name)
+
+    return _counted(map_threads(attempt, actions, threads, ordered=False), progress)
+
+
+def delete(
+    backend: Backend,
+    keys: Iterable[str],
+    *,
+    threads: int,
+    permanently: bool = True,
+    progress: Progress | None = None,
+) -> Outcomes:
+    """Delete objects with the store's bulk requests; yield the outcome of each."""
+    results = backend.delete(keys, threads=threads, permanently=permanently)
+    return _counted((Outcome(*result) for result in results), progress)
+
+
+def complete(outcomes: Outcomes, describe: Callable[[int, int], str] | None = None) -> int:
+    """Exhaust outcomes and return their number, or raise one error about all failures.
+
+    Parameters
+    ----------
+    outcomes : generator of Outcome
+    describe : callable, optional
+        Returns the beginning of the message, from the numbers of failures and of actions. Without
+        it, the first error is raised as it is, and no further action begins.
+
+    Raises
+    ------
+    PartialFailureError
+        If any action failed.
+    """
+    failed: list[Outcome] = []
+    total = failures = 0
+    with closing(outcomes):  # at once, though the error's traceback refers to it
+        for outcome in outcomes:
+            total += 1
+            if outcome.error is None:
+                continue
+            if describe is None:
+                raise outcome.error
+            failures += 1
+            if len(failed) < _SHOWN:
+                failed.append(outcome)
+    if describe is None or not failed:
+        return total
+    lines = [f"'{shortened(name)}' ({error})" for name, error in failed]
+    if failures > len(failed):
+        lines.append(f"and {failures - len(failed)} more")
+    message = f"{describe(failures, total)}: {'; '.join(lines)}"
+    raise PartialFailureError(message) from failed[0].error
+
+
+def _counted(outcomes: Iterable[Outcome], progress: Progress | None) -> Outcomes:
+    for outcome in outcomes:
+        if progress is not None:
+            progress.update(1)
+        yield outcome

@@ -1,0 +1,107 @@
+"""Plan copies and moves of whole trees, and check them before anything changes."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from cottoncandy._names import SEPARATOR, prefix_of
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import InvalidArgumentError, ObjectExistsError, ObjectNotFoundError
+from cottoncandy.transfer.entries import scan_objects, tree
+
+__all__ = ["Route", "plan_tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Source and destination of a copy.
+
+    Parameters
+    ----------
+    source : str
+        Key; one that ends in ``/`` means only what is below it.
+    dest : str
+        Key, without ``/`` at its end.
+    source_bucket, dest_bucket : str, optional
+        None is the current bucket.
+    """
+
+    source: str
+    dest: str
+    source_bucket: str | None
+    dest_bucket: str | None
+
+    @classmethod
+    def of(
+        cls, source: str, dest: str, source_bucket: str | None, dest_bucket: str | None
+    ) -> Route:
+        """Return the route of a copy; a destination that ends in ``/`` is a directory."""
+        if not dest or dest.endswith(SEPARATOR):
+            dest += posixpath.basename(source.removesuffix(SEPARATOR))
+        return cls(source, dest.removesuffix(SEPARATOR), source_bucket, dest_bucket)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether source and destination are in one bucket."""
+        return self.source_bucket == self.dest_bucket
+
+    def target(self, key: str) -> str:
+        """Return the new key of one of the objects."""
+        if key == self.source and not key.endswith(SEPARATOR):
+            return self.dest
+        return prefix_of(self.dest) + key[len(prefix_of(self.source)) :]
+
+    def check_not_same(self, overwrite: bool) -> None:
+        """Reject a copy onto itself, unless the user allowed overwriting."""
+        if not overwrite:
+            raise ObjectExistsError(
+                f"source and destination are the same: '{self.source}' in bucket "
+                f"'{self.source_bucket}'"
+            )
+
+
+def plan_tree(backend: Backend, route: Route, *, overwrite: bool) -> dict[str, str]:
+    """Return the new key of each object of a tree.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is nothing at the source.
+    InvalidArgumentError
+        If the tree would get into itself, or over its own objects.
+    ObjectExistsError
+        If a target exists and ``overwrite`` is False.
+    """
+    keys = tree(backend, route.source, bucket=route.source_bucket)
+    if not keys:
+        raise ObjectNotFoundError(
+            f"there is nothing under '{route.source}' in bucket '{route.source_bucket}'"
+        )
+    targets = {key: route.target(key) for key in keys}
+    source, dest = prefix_of(route.source), prefix_of(route.dest)
+    if route.in_place:
+        if source == dest:
+            route.check_not_same(overwrite)
+            return targets
+        if dest.startswith(source) and keys != [route.source]:
+            raise InvalidArgumentError(
+                f"'{route.dest}' is below '{route.source}': a tree cannot be copied or moved into "
+                f"itself"
+            )
+        for target in sorted(targets.values()):
+            if target in targets:
+                raise InvalidArgumentError(
+                    f"'{target}' is in '{route.source}' and would be overwritten by another of "
+                    f"its objects; copy or move the tree to a name of its own first"
+                )
+    if not overwrite:
+        wanted = set(targets.values())
+        start = posixpath.commonprefix([min(wanted), max(wanted)])
+        for info in scan_objects(backend, start, bucket=route.dest_bucket):
+            if info.key in wanted:
+                raise ObjectExistsError(
+                    f"object '{info.key}' exists in bucket '{route.dest_bucket}'; pass "
+                    f"overwrite=True to replace it. Nothing was copied or moved"
+                )
+    return targets
