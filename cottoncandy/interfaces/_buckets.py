@@ -10,10 +10,11 @@ from typing import Any
 
 from cottoncandy._defaults import DEFAULT_ACL
 from cottoncandy._output import bytes2human, printable, say
-from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
 from cottoncandy.interfaces._checks import whole_number
 from cottoncandy.interfaces._core import ObjectAccess
+from cottoncandy.transfer.entries import scan_objects
 
 __all__ = ["BucketMethods", "print_objects"]
 
@@ -259,9 +260,7 @@ class BucketMethods(ObjectAccess):
     def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
         """Yield every object under a prefix, lazily."""
         page = None if page_size is None else whole_number(page_size, "page_size", 1)
-        for entry in self.backend_interface.scan(prefix, page_size=page):
-            if not isinstance(entry, CommonPrefix):
-                yield entry
+        return scan_objects(self.backend_interface, prefix, page_size=page)
 
 
 def print_objects(objects: Iterable[ObjectInfo]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
@@ -29,6 +30,8 @@ from cottoncandy.interfaces._chunks import ChunkedArray
 from cottoncandy.interfaces._manifests import MANIFEST
 from cottoncandy.interfaces._raw_arrays import Array
 from cottoncandy.interfaces._sparse import SparseArrayMethods
+from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.entries import objects_below
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -108,14 +111,17 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
                 f"cloud2dict could not return both"
             )
 
-        def upload(item: tuple[Key, Array]) -> None:
-            self.upload_raw_array(item[0], item[1], acl=acl, threads=inner, **metadata)
-
         workers = self._bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
+        actions = (
+            Action(
+                name,
+                partial(self.upload_raw_array, name, leaf, acl=acl, threads=inner, **metadata),
+            )
+            for name, leaf in leaves.items()
+        )
         with self._counting_bar("uploading arrays", len(leaves)) as bar:
-            for _ in map_threads(upload, leaves.items(), workers):
-                bar.update(1)
+            complete(run(actions, threads=workers, progress=bar))
         if verbose:
             say(f'uploaded arrays in "{object_name}"')
 
@@ -175,28 +181,31 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             )
         names = _without_shadows(found, values)
 
-        def download(name: str) -> Any:
+        def download(name: str, group: dict[str, Any], last: str) -> None:
+            key = Key(name)
             try:
                 if name not in values:
-                    return self.download_raw_array(Key(name), threads=inner)
-                if values[name] == "download_dask_array":
-                    return ChunkedArray.open(self, Key(name)).read(..., inner)
-                return self.download_sparse_array(Key(name), threads=inner)
+                    group[last] = self.download_raw_array(key, threads=inner)
+                elif values[name] == "download_dask_array":
+                    group[last] = ChunkedArray.open(self, key).read(..., inner)
+                else:
+                    group[last] = self.download_sparse_array(key, threads=inner)
             except MetadataError as exc:
                 _log.warning("None in the dictionary: %s", exc)
-                return None
 
         inner = max(1, workers // max(len(names), 1))
         start = len(root) + 1 if root else 0
         datadict: dict[str, Any] = {}
+        actions = []
+        for name in names:
+            *groups, last = name[start:].split(SEPARATOR)
+            group = datadict
+            for step in groups:
+                group = group.setdefault(step, {})
+            group[last] = None  # keeps the order of the names
+            actions.append(Action(name, partial(download, name, group, last)))
         with self._counting_bar("downloading arrays", len(names)) as bar:
-            for name, value in zip(names, map_threads(download, names, workers), strict=True):
-                *groups, last = name[start:].split(SEPARATOR)
-                group = datadict
-                for step in groups:
-                    group = group.setdefault(step, {})
-                group[last] = value
-                bar.update(1)
+            complete(run(actions, threads=workers, progress=bar))
         if verbose:
             say(f'Downloaded arrays in "{object_root}"')
         return datadict
@@ -280,7 +289,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
     def _below(self, root: str) -> Iterator[ObjectInfo]:
         """Yield the objects below a root; there must be one."""
         missing = True
-        for info in self._scan_objects(root + SEPARATOR if root else ""):
+        for info in objects_below(self.backend_interface, Key(root + SEPARATOR if root else "")):
             missing = False
             yield info
         if missing:

@@ -7,6 +7,8 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,11 +21,11 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     InvalidNameError,
     ObjectNotFoundError,
-    PartialFailureError,
 )
 from cottoncandy.interfaces._comparing import same_bytes
 from cottoncandy.interfaces._files import extra_args as check_extra_args
-from cottoncandy.interfaces._many import Failure, failure_summary, for_all
+from cottoncandy.transfer.engine import Action, Outcome, complete, run
+from cottoncandy.transfer.entries import objects_below
 
 if TYPE_CHECKING:
     from cottoncandy.interfaces._basic import BasicInterface
@@ -77,15 +79,18 @@ def upload_directory(
             file.path, name, ExtraArgs=extra_args, threads=threads if file.size > large else 1
         )
 
-    bar = Progress(len(files), unit="files", label=f"uploading {root}", show=cci.settings.progress)
-    failed += for_all(
-        upload, files, lambda file: str(file.path), bar=bar, threads=cci._bulk_threads(threads)
-    )
-    if failed:
-        raise PartialFailureError(
-            f"{len(failed)} files below '{root}' could not be uploaded to '{target}' in bucket "
-            f"'{cci.bucket_name}', the others are there: {failure_summary(failed)}"
-        ) from failed[0][1]
+    def describe(failures: int, total: int) -> str:
+        return (
+            f"{failures} of {total} files below '{root}' could not be uploaded to '{target}' in "
+            f"bucket '{cci.bucket_name}', the others are there"
+        )
+
+    actions = (Action(str(file.path), partial(upload, file)) for file in files)
+    workers = cci._bulk_threads(threads)
+    with Progress(
+        len(files), unit="files", label=f"uploading {root}", show=cci.settings.progress
+    ) as bar:
+        complete(chain(failed, run(actions, threads=workers, progress=bar)), describe)
     say(f'Uploaded "{root}" to "{target}"')
 
 
@@ -95,17 +100,17 @@ def _default_target(root: Path) -> str:
 
 
 def _objects_below(cci: BasicInterface, target: str) -> dict[str, ObjectInfo]:
-    return {info.key: info for info in cci._scan_objects(prefix_of(target))}
+    return {info.key: info for info in objects_below(cci.backend_interface, target)}
 
 
-def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure]]:
+def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Outcome]]:
     """Return the regular files, sorted within each directory, and what could not be looked at.
 
     Symbolic links to files and directories are followed, except those back to a parent directory.
     Sockets, pipes, devices and unfinished downloads are skipped.
     """
     files: list[_File] = []
-    failed: list[Failure] = []
+    failed: list[Outcome] = []
     pending = [(root, "", frozenset([_identity(root.stat())]))]
     while pending:
         directory, relative, above = pending.pop()
@@ -114,14 +119,14 @@ def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Failure
         except OSError as exc:
             if not relative:
                 raise
-            failed.append((str(directory), exc))
+            failed.append(Outcome(str(directory), exc))
             continue
         deeper = []
         for path in paths:
             try:
                 status = path.stat()
             except OSError as exc:  # a link to nowhere, or gone meanwhile
-                failed.append((str(path), exc))
+                failed.append(Outcome(str(path), exc))
                 continue
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
@@ -170,28 +175,28 @@ def download_directory(
             return
         cci.download_to_file(Key(info.key), path, threads=threads if info.size > large else 1)
 
-    bar = Progress(
+    def describe(failures: int, total: int) -> str:
+        return (
+            f"{failures} of {total} objects below '{branch}' in bucket '{cci.bucket_name}' could "
+            f"not be downloaded to '{root}', the others are there"
+        )
+
+    actions = (Action(info.key, partial(download, relative)) for relative, info in files.items())
+    workers = cci._bulk_threads(threads)
+    with Progress(
         len(files), unit="files", label=f"downloading {branch}", show=cci.settings.progress
-    )
-    failed = for_all(
-        download, files, lambda name: files[name].key, bar=bar, threads=cci._bulk_threads(threads)
-    )
-    if failed:
-        raise PartialFailureError(
-            f"{len(failed)} of {len(files)} objects below '{branch}' in bucket "
-            f"'{cci.bucket_name}' could not be downloaded to '{root}', the others are there: "
-            f"{failure_summary(failed)}"
-        ) from failed[0][1]
+    ) as bar:
+        complete(run(actions, threads=workers, progress=bar), describe)
 
 
 def _branch_objects(cci: BasicInterface, directory: str) -> tuple[str, list[ObjectInfo]]:
     """Return a branch and its objects; ``path/*`` is the same as ``path``."""
     key = cci._key(directory, tree=True)
     branch = prefix_of(key)
-    objects = list(cci._scan_objects(branch))
+    objects = list(objects_below(cci.backend_interface, branch))
     if not objects and (branch == "*/" or branch.endswith("/*/")):
         branch = branch[:-2]
-        objects = list(cci._scan_objects(branch))
+        objects = list(objects_below(cci.backend_interface, branch))
     if objects or not branch:
         return branch, objects
     if has_magic(key):

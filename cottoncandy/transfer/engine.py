@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
 from typing import NamedTuple
 
 from cottoncandy._names import shortened
@@ -92,12 +91,12 @@ def delete(
     return _counted((Outcome(*result) for result in results), progress)
 
 
-def complete(outcomes: Outcomes, describe: Callable[[int, int], str] | None = None) -> int:
+def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | None = None) -> int:
     """Exhaust outcomes and return their number, or raise one error about all failures.
 
     Parameters
     ----------
-    outcomes : generator of Outcome
+    outcomes : iterable of Outcome
     describe : callable, optional
         Returns the beginning of the message, from the numbers of failures and of actions. Without
         it, the first error is raised as it is, and no further action begins.
@@ -109,18 +108,21 @@ def complete(outcomes: Outcomes, describe: Callable[[int, int], str] | None = No
     """
     failed: list[Outcome] = []
     total = failures = 0
-    with closing(outcomes):  # at once, though the error's traceback refers to it
-        for outcome in outcomes:
-            total += 1
-            if outcome.error is None:
-                continue
-            if describe is None:
-                raise outcome.error
-            failures += 1
-            if len(failed) < _SHOWN:
-                failed.append(outcome)
-    if describe is None or not failed:
+    for outcome in outcomes:
+        total += 1
+        if outcome.error is None:
+            continue
+        failures += 1
+        if len(failed) < _SHOWN:
+            failed.append(outcome)
+        if describe is None:
+            break
+    if not failed or failed[0].error is None:
         return total
+    if describe is None:
+        if isinstance(outcomes, Generator):
+            outcomes.close()  # awaits running actions
+        raise failed[0].error
     lines = [f"'{shortened(name)}' ({error})" for name, error in failed]
     if failures > len(failed):
         lines.append(f"and {failures - len(failed)} more")
