@@ -113,7 +113,7 @@ class Backend(ABC):
     #: store has a bucket of its own for those who name none.
     uses_default_bucket: ClassVar[bool] = True
 
-    #: Bucket that verbs use where none is given.
+    #: Bucket that verbs use if none is given. Once connected, it stays: see :meth:`with_bucket`.
     bucket_name: str | None = None
 
     # -- connecting ------------------------------------------------------------------------------
@@ -122,6 +122,13 @@ class Backend(ABC):
     @abstractmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
         """Make a backend; no request is sent. An unknown extra option is an error."""
+
+    def with_bucket(self, bucket: str | None) -> Self:
+        """Return the same backend on another bucket; connections are shared."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.bucket_name = bucket
+        return other
 
     def greeting(self) -> str:
         """Return the line that ``verbose=True`` prints once an interface is ready."""

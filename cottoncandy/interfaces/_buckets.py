@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from cottoncandy._checks import whole_number
 from cottoncandy._defaults import DEFAULT_ACL
 from cottoncandy._output import bytes2human, printable, say
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
-from cottoncandy.interfaces._checks import whole_number
 from cottoncandy.interfaces._core import ObjectAccess
+from cottoncandy.stores.connect import check_bucket_name
 from cottoncandy.transfer.entries import scan_objects
 
 __all__ = ["BucketMethods", "print_objects"]
@@ -48,7 +49,7 @@ class BucketMethods(ObjectAccess):
         exists : bool
             True also where the bucket exists and these credentials may not look into it.
         """
-        return self.backend_interface.has_bucket(bucket_name)
+        return self.backend_interface.has_bucket(check_bucket_name(bucket_name))
 
     def create_bucket(self, bucket_name: str, acl: str = DEFAULT_ACL) -> None:
         """Create a bucket and make it the current one.
@@ -66,8 +67,8 @@ class BucketMethods(ObjectAccess):
         InvalidNameError
             If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
         """
-        self.backend_interface.create_bucket(bucket_name, acl=self._acl(acl))
-        self.backend_interface.bucket_name = bucket_name
+        self.backend_interface.create_bucket(check_bucket_name(bucket_name), acl=self._acl(acl))
+        self._store = self._store.in_bucket(bucket_name)
 
     def rm_bucket(self, bucket_name: str) -> None:
         """Remove an empty bucket.
@@ -83,12 +84,15 @@ class BucketMethods(ObjectAccess):
         BucketNotFoundError
             If there is no such bucket.
         """
-        self.backend_interface.delete_bucket(bucket_name)
+        self.backend_interface.delete_bucket(check_bucket_name(bucket_name))
         if self.bucket_name == bucket_name:
-            self.backend_interface.bucket_name = None
+            self._store = self._store.in_bucket(None)
 
     def set_bucket(self, bucket_name: str) -> None:
-        """Choose the current bucket.
+        """Choose the current bucket of this interface.
+
+        What was opened before (lazy arrays, datasets, browsers, streams) and calls that are
+        running in other threads stay in their bucket.
 
         Parameters
         ----------
@@ -99,11 +103,12 @@ class BucketMethods(ObjectAccess):
         BucketNotFoundError
             If there is no such bucket; the current one stays.
         """
-        if not self.backend_interface.has_bucket(bucket_name):
+        if not self.backend_interface.has_bucket(check_bucket_name(bucket_name)):
             raise BucketNotFoundError(
-                f"there is no bucket '{bucket_name}'; cci.create_bucket('{bucket_name}') makes it"
+                f"there is no bucket '{bucket_name}'; create it with "
+                f"cci.create_bucket('{bucket_name}')"
             )
-        self.backend_interface.bucket_name = bucket_name
+        self._store = self._store.in_bucket(bucket_name)
 
     def get_bucket(self) -> Any:
         """Get the client library's own bucket: boto3's ``Bucket``.
@@ -199,7 +204,7 @@ class BucketMethods(ObjectAccess):
         -------
         objects : list of ObjectInfo
         """
-        warnings.warn("get_bucket_objects() is now get_objects()", DeprecationWarning, stacklevel=2)
+        warnings.warn("get_bucket_objects() is now get_objects()", DeprecationWarning, stacklevel=3)
         return self.get_objects(**kwargs)
 
     def get_size(self) -> int:

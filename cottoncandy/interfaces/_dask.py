@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
 from cottoncandy._names import pathjoin
 from cottoncandy._parallel import map_threads
@@ -17,7 +18,6 @@ from cottoncandy._progress import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
-from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._chunks import Chunk, ChunkedArray, ChunkSource
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import SEPARATOR, Key, clean_object_name, pathjoin
 from cottoncandy._output import say
@@ -25,7 +26,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats import raw, sparse
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.interfaces._buckets import BucketMethods
-from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._chunks import ChunkedArray
 from cottoncandy.interfaces._manifests import MANIFEST
 from cottoncandy.interfaces._raw_arrays import Array

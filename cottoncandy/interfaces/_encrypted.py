@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from cottoncandy._body import Body
-from cottoncandy.backends.base import MetadataLimits, ObjectReader
 from cottoncandy.encryption import KeyLike, resolve_keys
-from cottoncandy.exceptions import MetadataError
-from cottoncandy.formats.encryption import MARK, encrypt_body, open_encrypted
 from cottoncandy.interfaces._default import DefaultInterface
 from cottoncandy.options import Settings
 
@@ -46,8 +41,8 @@ class EncryptedInterface(DefaultInterface):
 
     Notes
     -----
-    Sizes in listings are those of the encrypted bodies. A pickled interface holds its key, so that
-    dask's workers can read: send it nowhere else.
+    Listings show the sizes of the plaintext, which follow from the stored ones. A pickled
+    interface holds its key, because Dask's workers need it: send it nowhere else.
     """
 
     def __init__(
@@ -65,7 +60,8 @@ class EncryptedInterface(DefaultInterface):
         **kwargs: Any,
     ) -> None:
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
-        self._keys = resolve_keys(encryption, encryptionKey, passphrase, settings)
+        keys = resolve_keys(encryption, encryptionKey, passphrase, settings)
+        self._encryption = keys.name
         super().__init__(
             bucket_name,
             ACCESS_KEY,
@@ -75,26 +71,11 @@ class EncryptedInterface(DefaultInterface):
             verbose=verbose,
             backend=backend,
             _settings=settings,
+            _keys=keys,
             **kwargs,
         )
 
     @property
     def encryption(self) -> str:
         """Name of the key scheme: ``'AES'`` or ``'RSA'``."""
-        return self._keys.name
-
-    def _incoming(self, key: str, reader: ObjectReader) -> ObjectReader:
-        label = f"object '{key}' in bucket '{self.bucket_name}'"
-        return open_encrypted(reader, self._keys, label)
-
-    def _outgoing(
-        self, key: str, body: Body, metadata: Mapping[str, Any] | None
-    ) -> tuple[Body, Mapping[str, Any] | None]:
-        checked = MetadataLimits().check(metadata or {}, key)
-        for name in checked:
-            if name == MARK or self._keys.owns_metadata(name):
-                raise MetadataError(
-                    f"metadata '{name}' of object '{key}' is taken: encryption='{self.encryption}' "
-                    f"stores its own under that name; choose another"
-                )
-        return encrypt_body(body, checked, self._keys)
+        return self._encryption

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
+from cottoncandy._checks import whole_number
 from cottoncandy._defaults import DEFAULT_THREADS, DefaultInt
 from cottoncandy._names import SEPARATOR, has_magic, prefix_of, spellings
 from cottoncandy._output import say
@@ -17,7 +18,6 @@ from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.interfaces._buckets import print_objects
-from cottoncandy.interfaces._checks import whole_number
 
 if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory

@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 from cottoncandy._body import Body
+from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import clean_object_name
 from cottoncandy._stream import CloudStream
@@ -17,7 +18,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
-from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["ObjectMethods", "read_json"]

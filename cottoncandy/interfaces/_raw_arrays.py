@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cottoncandy._body import Body
+from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import clean_object_name
 from cottoncandy._parallel import map_threads
@@ -23,7 +24,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
-from cottoncandy.interfaces._checks import checked_metadata
 from cottoncandy.interfaces._core import ObjectAccess
 
 __all__ = ["Array", "RawArrayMethods"]
@@ -268,7 +268,7 @@ class RawArrayMethods(ObjectAccess):
             warnings.warn(
                 "gzip= is now compression='gzip' or compression=False",
                 DeprecationWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             compression = "gzip" if metadata.pop("gzip") else False
         if compression is True:

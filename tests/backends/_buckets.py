@@ -51,13 +51,17 @@ class BucketConformance:
         with pytest.raises(InvalidNameError):
             backend.create_bucket("")
 
-    def test_changing_the_current_bucket(
+    def test_with_bucket_leaves_the_backend_alone(
         self, backend: Backend, rig: Rig, other_bucket: str
     ) -> None:
-        backend.bucket_name = other_bucket
-        backend.put("name", Body.of(b"x"))
+        other = backend.with_bucket(other_bucket)
+        other.put("name", Body.of(b"x"))
+        assert type(other) is type(backend)
+        assert (backend.bucket_name, other.bucket_name) == (rig.bucket, other_bucket)
         assert rig.raw_keys() == []
         assert rig.raw_keys(bucket=other_bucket) == ["name"]
+        backend.put("here", Body.of(b"y"))
+        assert [entry.key for entry in other.scan()] == ["name"]
 
     def test_owner(self, backend: Backend, rig: Rig) -> None:
         rig.raw_put("name", b"x")

@@ -218,7 +218,7 @@ class ReadingConformance:
         assert backend.has_bucket(missing) is False
 
     def test_no_bucket_chosen(self, backend: Backend) -> None:
-        backend.bucket_name = None
+        backend = backend.with_bucket(None)
         with pytest.raises(BucketNotFoundError, match="bucket_name"):
             backend.head("name")
         with pytest.raises(BucketNotFoundError, match="bucket_name"):

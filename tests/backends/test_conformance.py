@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body, open_encrypted
+from cottoncandy.stores.encrypted import EncryptedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed
-from tests.rigs import MemoryRig
+from tests.rigs import MemoryRig, Rig, Stored
 
 
 class TestMemory(BackendConformance):
@@ -56,6 +60,67 @@ class TestFaulty(BackendConformance):
         return FaultyBackend(backend)
 
 
+class EncryptedRig(Rig):
+    """A rig whose raw methods encrypt and decrypt, with the format's functions alone."""
+
+    name = "encrypted"
+
+    def __init__(self, inner: Rig, keys: KeyScheme) -> None:
+        self.inner, self.keys = inner, keys
+        self.bucket, self.backend_name = inner.bucket, inner.backend_name  # type: ignore[misc]  # as wrapped
+
+    def backend(self, bucket: str | None = None, **extra: Any) -> Backend:
+        return self.inner.backend(bucket, **extra)
+
+    def fresh_bucket(self) -> str:
+        return self.inner.fresh_bucket()
+
+    def raw_put(
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        lower = {name.lower(): value for name, value in (metadata or {}).items()}
+        sealed, stored = encrypt_body(Body.of(body), lower, self.keys)
+        self.inner.raw_put(key, bytes(sealed.read()), stored, bucket)
+
+    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
+        with self.inner.backend(bucket).get(key) as reader:
+            opened = open_encrypted(reader, self.keys)
+            return Stored(bytes(opened.read()), dict(opened.metadata))
+
+    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
+        return self.inner.raw_keys(prefix, bucket)
+
+    def raw_delete(self, key: str, bucket: str | None = None) -> None:
+        self.inner.raw_delete(key, bucket)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class EncryptedConformance(BackendConformance):
+    examples = 10
+    histories = 3
+    keys: KeyScheme = AESKeys(bytes(range(32)))
+
+    def wrap_rig(self, rig: Rig) -> Rig:
+        return EncryptedRig(rig, self.keys)
+
+    def wrap(self, backend: Backend) -> Backend:
+        return EncryptedBackend(backend, self.keys)
+
+
+class TestEncryptedMemory(EncryptedConformance):
+    rig_name = "memory"
+
+
+class TestEncryptedLocal(EncryptedConformance):
+    rig_name = "local"
+
+
 def test_nobody_overrides_an_inherited_test() -> None:
     pending = [BackendConformance]
     names: list[str] = []
@@ -65,7 +130,8 @@ def test_nobody_overrides_an_inherited_test() -> None:
         if cls is not BackendConformance:
             inherited = {name for name in dir(BackendConformance) if not name.startswith("__")}
             replaced = inherited & {*vars(cls)}
-            assert replaced <= {"crowd", "examples", "histories", "rig_name", "wrap"}, cls
+            hooks = {"crowd", "examples", "histories", "keys", "rig_name", "wrap", "wrap_rig"}
+            assert replaced <= hooks, cls
             names.append(cls.__name__)
     assert len(names) >= 6
 

@@ -77,9 +77,11 @@ class WrappedBackend(Backend):
     def bucket_name(self) -> str | None:  # type: ignore[override]
         return self.inner.bucket_name
 
-    @bucket_name.setter
-    def bucket_name(self, bucket: str | None) -> None:
-        self.inner.bucket_name = bucket
+    def with_bucket(self, bucket: str | None) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.inner = self.inner.with_bucket(bucket)
+        return other
 
     def greeting(self) -> str:
         return self.inner.greeting()

@@ -110,7 +110,7 @@ def test_users_see_their_own_metadata_only(store: Rig, method: str) -> None:
 @in_memory
 def test_the_scheme_keeps_its_metadata_names(store: Rig) -> None:
     cci = encrypted(store, "RSA")
-    with pytest.raises(MetadataError, match="'key' of object 'object' is taken"):
+    with pytest.raises(MetadataError, match="'key' of object 'object' is reserved"):
         cci.upload_object("object", b"x", key="mine")
     with pytest.raises(MetadataError, match="'cc-encryption'"):
         cci.upload_object("object", b"x", **{"CC-Encryption": "mine"})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cottoncandy import _progress
-from cottoncandy.interfaces import _core
+from cottoncandy.stores import store
 
 ARRAY = np.arange(3_000_000, dtype="<i4").reshape(3, -1)
 
@@ -31,7 +31,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
     monkeypatch.setattr(_progress.Progress, "__exit__", closed)
     monkeypatch.setattr(_progress, "DELAY_S", 0)
-    monkeypatch.setattr(_core, "_PROGRESS_BYTES", 0)
+    monkeypatch.setattr(store, "_PROGRESS_BYTES", 0)
     monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "True")
     return ended
 

@@ -15,7 +15,7 @@ from cottoncandy.formats.encryption._header import (
     stored_size,
 )
 from cottoncandy.formats.encryption._keys import AESKeys, KeyScheme, RSAKeys, parse_aes_key
-from cottoncandy.formats.encryption._reader import DecryptingReader, open_encrypted
+from cottoncandy.formats.encryption._reader import DecryptingReader, encrypted_info, open_encrypted
 from cottoncandy.formats.encryption._segments import SegmentCipher, encrypt_body
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "RSAKeys",
     "SegmentCipher",
     "encrypt_body",
+    "encrypted_info",
     "open_encrypted",
     "parse_aes_key",
     "plaintext_size",

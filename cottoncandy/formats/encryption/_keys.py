@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption._crypto import Secret, oaep_cipher, rsa_module
+from cottoncandy.formats.encryption._header import MARK, SEGMENT_BYTES, Mark
 
 __all__ = ["AESKeys", "KeyScheme", "RSAKeys", "parse_aes_key"]
 
@@ -42,6 +43,11 @@ class KeyScheme(ABC):
     @abstractmethod
     def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret:
         """Return the key of an object that cottoncandy 0.2 or older wrote."""
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Size of the metadata that encryption adds to an object."""
+        return len(MARK) + len(str(Mark(self.name, SEGMENT_BYTES)))
 
     def owns_metadata(self, name: str) -> bool:
         """Tell whether metadata of that name (in lower case) is the scheme's, not the user's."""
@@ -156,6 +162,11 @@ class RSAKeys(KeyScheme):
 
     def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret:
         return self._unwrap(metadata, label, "SHA1", _LEGACY_KEY_BYTES)
+
+    @property
+    def metadata_bytes(self) -> int:
+        wrapped = -(-int(self._key.size_in_bytes()) // 3) * 4  # in base64
+        return super().metadata_bytes + len(_WRAPPED) + wrapped
 
     def owns_metadata(self, name: str) -> bool:
         return _OWN_NAMES.fullmatch(name) is not None

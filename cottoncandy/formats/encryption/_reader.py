@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import NoReturn
 
 from cottoncandy._buffers import Buffer, bytes_view, regroup
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption._header import (
     HEADER_BYTES,
@@ -31,7 +31,7 @@ from cottoncandy.formats.encryption._legacy import (
 )
 from cottoncandy.formats.encryption._segments import SegmentCipher
 
-__all__ = ["DecryptingReader", "clean_metadata", "open_encrypted"]
+__all__ = ["DecryptingReader", "clean_metadata", "encrypted_info", "open_encrypted"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,19 @@ def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = Non
             f"encrypted, upload it again"
         )
     return _LegacyReader(inner, keys, label)
+
+
+def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
+    """Return the header of an encrypted object as that of its plaintext.
+
+    One without a mark is returned as it is: only its body tells what it is.
+    """
+    metadata = info.metadata or {}
+    if MARK not in metadata:
+        return info
+    mark = Mark.parse(metadata[MARK], label)
+    size = plaintext_size(info.size, mark.segment_bytes, label)
+    return replace(info, size=size, metadata=clean_metadata(metadata, keys))
 
 
 def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, str]:
@@ -123,11 +136,8 @@ class DecryptingReader(ObjectReader):
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
-        self.info = replace(
-            inner.info,
-            size=plaintext_size(inner.size, mark.segment_bytes, label),
-            metadata=clean_metadata(inner.metadata, keys),
-        )
+        size = plaintext_size(inner.size, mark.segment_bytes, label)
+        self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
         # Whole segments of what came with the header.
         sealed = mark.segment_bytes + TAG_BYTES
         segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed

@@ -1,0 +1,195 @@
+"""A backend around a backend: what goes in is encrypted, what comes out is decrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, NoReturn, Self
+
+from cottoncandy._body import Body
+from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
+    Backend,
+    BucketInfo,
+    CommonPrefix,
+    ConnectionArguments,
+    Deletion,
+    ObjectInfo,
+    ObjectReader,
+    PutOptions,
+    PutResult,
+)
+from cottoncandy.exceptions import DecryptionError, MetadataError
+from cottoncandy.formats.encryption import (
+    MARK,
+    SEGMENT_BYTES,
+    KeyScheme,
+    encrypt_body,
+    encrypted_info,
+    open_encrypted,
+    plaintext_size,
+)
+
+__all__ = ["EncryptedBackend"]
+
+
+class EncryptedBackend(Backend):
+    """Another backend, whose objects are encrypted before they leave and decrypted on arrival.
+
+    Parameters
+    ----------
+    inner : Backend
+        Stores the encrypted objects.
+    keys : KeyScheme
+
+    Notes
+    -----
+    Names and most metadata are stored as they are. Copies and moves stay in the store, because
+    bodies are bound to their metadata but not to their names. Sizes are those of the plaintext: in
+    listings they follow from the stored sizes, as if every object were encrypted.
+    """
+
+    name: ClassVar[str] = "encrypted"
+
+    def __init__(self, inner: Backend, keys: KeyScheme) -> None:
+        self.inner = inner
+        self._keys = keys
+        limits = inner.capabilities.metadata
+        if limits.max_bytes is not None:
+            limits = replace(limits, max_bytes=limits.max_bytes - keys.metadata_bytes)
+        self.name = inner.name  # type: ignore[misc]  # for messages: where the objects are
+        self.capabilities = replace(  # type: ignore[misc]  # an instance has those of its store
+            inner.capabilities, stored_checksum=None, metadata=limits
+        )
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> NoReturn:
+        """Raise: a connected backend is wrapped, by :func:`cottoncandy.stores.connect.connect`."""
+        raise TypeError("wrap a connected backend")
+
+    def __repr__(self) -> str:
+        return f"<EncryptedBackend {self._keys.name} {self.inner.describe()}>"
+
+    @property
+    def bucket_name(self) -> str | None:  # type: ignore[override]  # fixed; see with_bucket()
+        """The bucket of the stored objects."""
+        return self.inner.bucket_name
+
+    def with_bucket(self, bucket: str | None) -> Self:
+        return type(self)(self.inner.with_bucket(bucket), self._keys)
+
+    def greeting(self) -> str:
+        return self.inner.greeting()
+
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+    ) -> ObjectReader:
+        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
+        try:
+            return open_encrypted(reader, self._keys, self._label(key, bucket))
+        except BaseException:
+            reader.close()
+            raise
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        """Return an object's header; of a plain object, and one of 0.2, as it is stored."""
+        info = self.inner.head(key, bucket=bucket)
+        return encrypted_info(info, self._keys, self._label(key, bucket))
+
+    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        return self.inner.exists(key, bucket=bucket)
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+    ) -> PutResult:
+        options = self._checked(key, options)
+        metadata = options.metadata or {}
+        for name in metadata:
+            if name == MARK or self._keys.owns_metadata(name):
+                raise MetadataError(
+                    f"metadata '{name}' of object '{key}' is reserved: "
+                    f"encryption='{self._keys.name}' stores its own under that name; choose another"
+                )
+        sealed, stored = encrypt_body(body, metadata, self._keys)
+        options = replace(options, metadata=stored)
+        return self.inner.put(key, sealed, options, bucket=bucket, threads=threads)
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        found = self.inner.scan(
+            prefix,
+            bucket=bucket,
+            delimiter=delimiter,
+            start_after=start_after,
+            page_size=page_size,
+        )
+        return map(_listed, found)
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        return self.inner.delete(keys, bucket=bucket, threads=threads, permanently=permanently)
+
+    def copy(self, source: str, dest: str, **options: Any) -> PutResult:
+        return self.inner.copy(source, dest, **options)
+
+    def move(self, source: str, dest: str, **options: Any) -> PutResult:
+        return self.inner.move(source, dest, **options)
+
+    # -- buckets, and what only some stores have -------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        return self.inner.list_buckets()
+
+    def has_bucket(self, bucket: str) -> bool:
+        return self.inner.has_bucket(bucket)
+
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        self.inner.create_bucket(bucket, acl=acl)
+
+    def delete_bucket(self, bucket: str) -> None:
+        self.inner.delete_bucket(bucket)
+
+    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+        return self.inner.owner(key, bucket=bucket)
+
+    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+        return self.inner.native_object(key, bucket=bucket)
+
+    def native_bucket(self, bucket: str | None = None) -> Any:
+        return self.inner.native_bucket(bucket)
+
+    def _label(self, key: str, bucket: str | None) -> str:
+        return f"object '{key}' in bucket '{self._bucket(bucket)}'"
+
+
+def _listed(entry: ObjectInfo | CommonPrefix) -> ObjectInfo | CommonPrefix:
+    if isinstance(entry, CommonPrefix):
+        return entry
+    try:
+        return replace(entry, size=plaintext_size(entry.size, SEGMENT_BYTES, ""))
+    except DecryptionError:
+        return entry  # not an encrypted object

@@ -1,0 +1,166 @@
+"""A backend and a bucket, with the user's defaults: what interfaces and browsers work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy._checks import canned_acl, whole_number
+from cottoncandy._defaults import DefaultInt, DefaultStr
+from cottoncandy._names import Key, prefix_of, resolve_name
+from cottoncandy._progress import Progress
+from cottoncandy.backends.base import Backend, ObjectReader, PutOptions
+from cottoncandy.exceptions import EncryptionError, InvalidNameError
+from cottoncandy.options import Settings
+
+__all__ = ["Store"]
+
+_ENCRYPTION_METADATA = "cc-encryption"  # EncryptedBackend removes it from what it can read
+_PROGRESS_BYTES = 64 * MiB  # smaller transfers show no bar
+_STEP_BYTES = 32 * MiB  # how often a bar moves
+_BULK_THREADS = 16  # many small objects: latency counts, not bandwidth
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One bucket of one backend, and the options that apply to it.
+
+    It never changes: an interface that goes to another bucket gets another store, and whatever was
+    opened with this one stays in its bucket.
+
+    Parameters
+    ----------
+    backend : Backend
+        Its ``bucket_name`` is the bucket.
+    settings : Settings
+        Without secrets: a store pickles.
+    """
+
+    backend: Backend
+    settings: Settings
+
+    @property
+    def bucket(self) -> str | None:
+        """Name of the bucket; None if none was chosen."""
+        return self.backend.bucket_name
+
+    def in_bucket(self, bucket: str | None) -> Self:
+        """Return a store on another bucket of the same backend."""
+        return replace(self, backend=self.backend.with_bucket(bucket))
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def open(self, name: str, threads: int = 4, *, prefetch: bool = True) -> ObjectReader:
+        """Open an object for reading: its header has arrived, its body follows on demand."""
+        key = self.key(name)
+        reader = self.backend.get(key, threads=self.threads(threads), prefetch=prefetch)
+        if _ENCRYPTION_METADATA in reader.metadata:
+            reader.close()
+            raise EncryptionError(
+                f"object '{key}' in bucket '{self.bucket}' is encrypted; open the bucket with "
+                f"cottoncandy.get_encrypted_interface() and the key it was written with"
+            )
+        return reader
+
+    def put(
+        self,
+        name: str,
+        body: Body,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        acl: str | None = None,
+        content_type: str | None = None,
+        threads: int = 4,
+    ) -> dict[str, Any]:
+        """Store an object; return what the documents call the response."""
+        key = self.key(name)
+        options = PutOptions(metadata, self.acl(acl), content_type)
+        with self._bar(f"uploading {key}", body.max_size) as bar:
+            result = self.backend.put(
+                key, _counted(body, bar), options, threads=self.threads(threads)
+            )
+        response = {"ETag": result.etag, "VersionId": result.version_id}
+        return {name: value for name, value in response.items() if value is not None}
+
+    def fill(
+        self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False
+    ) -> int:
+        """Read the bytes from ``start`` on into a buffer; return their CRC-32 if requested."""
+        with self._bar(f"downloading {reader.info.key}", len(out)) as bar:
+            progress = bar.update if bar.shown else None
+            return reader.read_into(out, start, checksum=checksum, progress=progress)
+
+    def chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
+        """Read the whole body piece by piece."""
+        with self._bar(f"downloading {reader.info.key}", reader.size) as bar:
+            for chunk in reader.chunks():
+                yield chunk
+                bar.update(len(chunk))
+
+    def _bar(self, label: str, nbytes: int | None) -> Progress:
+        small = nbytes is not None and nbytes < _PROGRESS_BYTES
+        show = False if small else self.settings.progress
+        return Progress(nbytes, unit="B", label=label, show=show)
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def key(
+        self, name: str, *, tree: bool = False, strict: bool = False, bucket: str | None = None
+    ) -> Key:
+        """Return the key that a user's name refers to: see :func:`resolve_name`.
+
+        ``tree`` also accepts a name that has objects below it.
+        """
+
+        def exists(key: str) -> bool:
+            return self.has_object(key, bucket) or (tree and self.has_below(key, bucket))
+
+        return resolve_name(name, exists, strict)
+
+    def has_object(self, key: str, bucket: str | None = None) -> bool:
+        """Return whether an object exists; the store cannot have one whose name it rejects."""
+        try:
+            return bool(key) and self.backend.exists(key, bucket=bucket)
+        except InvalidNameError:
+            return False
+
+    def has_below(self, key: str, bucket: str | None = None) -> bool:
+        found = self.backend.scan(prefix_of(key), bucket=bucket, page_size=1)
+        return next(found, None) is not None
+
+    # -- defaults from the options ---------------------------------------------------------------
+
+    def acl(self, acl: str | None) -> str | None:
+        chosen = self.settings.default_acl if isinstance(acl, DefaultStr) else acl
+        if not chosen or not self.backend.capabilities.acls:
+            return None
+        return canned_acl(chosen)
+
+    def threads(self, threads: int) -> int:
+        if isinstance(threads, DefaultInt):
+            return self.settings.threads
+        return whole_number(threads, "threads", 1)
+
+    def bulk_threads(self, threads: int) -> int:
+        """Return how many small objects travel at once; more than 4 where nobody chose."""
+        chosen = self.threads(threads)
+        return max(chosen, _BULK_THREADS) if isinstance(threads, DefaultInt) else chosen
+
+
+def _counted(body: Body, bar: Progress) -> Body:
+    """Return a body that moves the bar as it is sent; the same one where no bar shows."""
+    if not bar.shown:
+        return body
+
+    def blocks() -> Iterator[Buffer]:
+        for buffer in body:
+            view = bytes_view(buffer)
+            for position in range(0, len(view), _STEP_BYTES):
+                piece = view[position : position + _STEP_BYTES]
+                yield piece
+                bar.update(len(piece))
+
+    return Body(blocks, size=body.size, max_size=body.max_size, replayable=body.replayable)

@@ -1,0 +1,183 @@
+"""An interface holds a store: set_bucket moves the interface, and nothing that is open."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cottoncandy.exceptions import BucketNotFoundError, CottonCandyError, InvalidNameError
+from cottoncandy.interfaces import DefaultInterface
+from tests.backends.wrappers import WrappedBackend
+from tests.interfaces.arrays import assert_same
+from tests.rigs import Rig
+
+HERE = np.arange(60.0).reshape(6, 10)
+both_ways = pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+
+
+@pytest.fixture
+def other(store: Rig, cci: Any, factory: Any) -> str:
+    """Another bucket, in which the same names hold other values; ``cci`` has the first ones."""
+    name = store.fresh_bucket()
+    there = factory(name, verbose=False, backend=store.backend_name, **store.connection())
+    for interface, array in ((cci, HERE), (there, -HERE)):
+        interface.upload_raw_array("array", array)
+        interface.upload_dask_array("chunked", array, axis=0, buffersize=160)
+        interface.dict2cloud("group", {"leaf": array})
+        interface.upload_object("object", array.tobytes())
+    return name
+
+
+@both_ways
+def test_set_bucket_leaves_what_is_open_in_its_bucket(cci: Any, other: str) -> None:
+    lazy = cci.download_dask_array("chunked")
+    browser, group = cci.get_browser(), cci.cloud2dataset("group")
+    dataset = browser.array
+    stream = cci.download_stream("object")
+    cci.set_bucket(other)
+    assert_same(lazy.compute(), HERE)
+    assert_same(browser.array[...], HERE)
+    assert_same(browser.chunked[2:4], HERE[2:4])
+    assert_same(dataset[...], HERE)
+    assert_same(group["leaf"][...], HERE)
+    assert stream.read() == HERE.tobytes()
+    assert_same(pickle.loads(pickle.dumps(lazy)).compute(), HERE)
+    # The interface itself is in the other bucket.
+    assert cci.bucket_name == cci.backend_interface.bucket_name == other
+    assert_same(cci.download_raw_array("array"), -HERE)
+    assert_same(cci.download_dask_array("chunked").compute(), -HERE)
+    assert_same(cci.get_browser().array[...], -HERE)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+)
+@both_ways
+def test_copies_choose_buckets_independently(cci: Any, other: str, store: Rig, copied: Any) -> None:
+    twin = copied(cci)
+    twin.set_bucket(other)
+    assert (cci.bucket_name, twin.bucket_name) == (store.bucket, other)
+    assert_same(cci.download_raw_array("array"), HERE)
+    assert_same(twin.download_raw_array("array"), -HERE)
+    cci.set_bucket(other)
+    cci.rm("array")
+    twin.set_bucket(store.bucket)
+    assert_same(twin.download_raw_array("array"), HERE)
+
+
+class PausesAtSecondPut(WrappedBackend):
+    """Waits, before the second object is stored, until it may go on."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.puts: list[str] = []
+        self.paused, self.go_on = threading.Event(), threading.Event()
+
+    @contextmanager
+    def _call(self, verb: str, *keys: str) -> Iterator[None]:
+        if verb == "put":
+            self.puts.append(keys[0])
+            if len(self.puts) == 2:
+                self.paused.set()
+                assert self.go_on.wait(60)
+        yield
+
+
+@both_ways
+def test_upload_stays_in_its_bucket_while_another_thread_changes_it(cci: Any, store: Rig) -> None:
+    other = store.fresh_bucket()
+    cci.backend_interface = backend = PausesAtSecondPut(cci.backend_interface)
+    thread = threading.Thread(
+        target=cci.upload_dask_array, args=("chunked", HERE), kwargs={"buffersize": 160}
+    )
+    thread.start()
+    assert backend.paused.wait(60)
+    cci.set_bucket(other)
+    backend.go_on.set()
+    thread.join()
+    assert store.raw_keys(bucket=other) == []
+    cci.set_bucket(store.bucket)
+    assert_same(cci.download_dask_array("chunked").compute(), HERE)
+
+
+def test_two_threads_that_change_buckets_never_mix_them(cci: Any, other: str, store: Rig) -> None:
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            cci.set_bucket(other)
+            cci.set_bucket(store.bucket)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for number in range(30):
+            cci.upload_dask_array("again", HERE + number, axis=0, buffersize=160)
+            found = cci.cloud2dict("group")["leaf"]
+            assert np.array_equal(found, HERE) or np.array_equal(found, -HERE)
+            assert abs(cci.download_dask_array("chunked").sum().compute()) == HERE.sum()
+    finally:
+        done.set()
+        thread.join()
+    for bucket in (store.bucket, other):
+        keys = store.raw_keys("again/", bucket=bucket)
+        if keys:  # each array is whole, or not here
+            cci.set_bucket(bucket)
+            assert cci.download_dask_array("again").compute().shape == HERE.shape
+
+
+def test_public_methods_run_in_one_bucket() -> None:
+    rebinding = {"create_bucket", "rm_bucket", "set_bucket"}
+    for name, method in inspect.getmembers(DefaultInterface, inspect.isfunction):
+        if not name.startswith("_"):
+            assert hasattr(method, "__wrapped__") is (name not in rebinding), name
+
+
+def test_methods_of_a_users_class_may_set_attributes(store: Rig) -> None:
+    class Mine(DefaultInterface):
+        def remember(self) -> None:
+            self.noted = self.bucket_name
+
+    mine = Mine(store.bucket, backend=store.backend_name, verbose=False)
+    mine.remember()
+    assert mine.noted == store.bucket
+
+
+def test_interface_whose_constructor_failed_has_a_repr() -> None:
+    unfinished = DefaultInterface.__new__(DefaultInterface)
+    assert repr(unfinished) == "<cottoncandy.DefaultInterface not connected>"
+
+
+def test_what_is_open_reports_a_deleted_bucket(store: Rig, cci: Any) -> None:
+    name = store.fresh_bucket()
+    cci.set_bucket(name)
+    cci.upload_dask_array("chunked", HERE)
+    lazy, browser = cci.download_dask_array("chunked"), cci.get_browser()
+    cci.rm("chunked", recursive=True)
+    cci.rm_bucket(name)
+    assert cci.bucket_name is None
+    for use in (lazy.compute, lambda: dir(browser), lambda: cci.upload_object("x", b"x")):
+        with pytest.raises(BucketNotFoundError):
+            use()
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "  ", b"bytes", ["a"]])
+def test_bucket_names_that_are_none_raise(cci: Any, store: Rig, name: Any) -> None:
+    for method in (cci.set_bucket, cci.create_bucket, cci.rm_bucket, cci.exists_bucket):
+        with pytest.raises(InvalidNameError, match="bucket name"):
+            method(name)
+    assert cci.bucket_name == store.bucket
+
+
+@pytest.mark.parametrize("name", [5, "  ", b"bytes"])
+def test_factories_reject_bucket_names_that_are_none(store: Rig, name: Any) -> None:
+    with pytest.raises(CottonCandyError, match="bucket name"):
+        store.interface(name)
