@@ -14,7 +14,7 @@ _FENCED = re.compile(r"^( *)(`{3,}).*?^\1\2$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`]*`")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
-_PAGES = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "SECURITY.md"))]
+_PAGES = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
 # The README is also shown by package indexes, where relative links lead nowhere.
 _HERE = re.compile(
     r"https://(?:github\.com/gallantlab/cottoncandy/blob"
