@@ -9,6 +9,7 @@ the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 from __future__ import annotations
 
 import datetime
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
+    MetadataError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -342,6 +344,11 @@ class Backend(ABC):
             raise UnsupportedOperationError(
                 f"the {self.name} backend does not keep {name} (object '{key}'); leave it out"
             )
+        for name, value in {"content_type": options.content_type, **options.headers}.items():
+            if value is not None and re.search(r"[\x00-\x1f\x7f]", value):
+                raise MetadataError(
+                    f"the {name} of object '{key}' must not have control characters, got {value!r}"
+                )
         metadata = options.metadata
         return replace(
             options,

@@ -25,7 +25,7 @@ from tests.servers.proxy import FaultProxy
 
 
 class TestFaults(S3Tests):
-    @pytest.mark.parametrize("size", [1000, 3 * MiB])
+    @pytest.mark.parametrize("size", [10_000, 3 * MiB])
     @pytest.mark.parametrize("odd", [False, True])
     def test_truncated_body(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy, size: int, odd: bool
@@ -33,7 +33,7 @@ class TestFaults(S3Tests):
         """By either client: a key that obstore can't say goes through boto3."""
         key = "odd//name" if odd else "name"
         behind.put(key, Body.of(pattern(size)))
-        fault_proxy.on("GET", "name", skip=0 if size == 1000 else 1).truncate(500)
+        fault_proxy.on("GET", "name", skip=0 if size == 10_000 else 1).truncate(500)
         out = bytearray(size)
         with pytest.raises((IntegrityError, StoreError), match="name"):
             backend.get(key).read_into(memoryview(out))

@@ -31,6 +31,7 @@ def requests_by_boto(backend: S3Backend) -> list[Callable[[], object]]:
         lambda: list(backend.scan()),
         lambda: backend.get("odd//name"),
         lambda: backend.put("odd//name", Body.of(b"x")),
+        lambda: backend.put("plain", Body.of(b"x")),
         lambda: backend.native_bucket().creation_date,
     ]
 
@@ -45,8 +46,6 @@ def test_a_redirection(backend: S3Backend, fault_proxy: FaultProxy, status: int)
             request()
         assert "sends its visitors on to https://s3.example.org; write" in str(caught.value)
         assert fault_proxy.endpoint_url in str(caught.value)
-    with pytest.raises(StoreUnreachableError, match="another address; check endpoint_url"):
-        backend.put("plain", Body.of(b"x"))
     rule.remove()
     backend.put("plain", Body.of(b"x"))
     assert backend.get("plain").read() == b"x"

@@ -1,11 +1,15 @@
-"""The verbs of the S3 backend."""
+"""The S3 backend: what is sent for each verb."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import Any, ClassVar, Self, TypeVar
 
 from cottoncandy._body import Body
+from cottoncandy._buffers import Buffer
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -14,6 +18,8 @@ from cottoncandy.backends.base import (
     CommonPrefix,
     ConnectionArguments,
     Deletion,
+    IfAbsent,
+    IfMatch,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -23,13 +29,26 @@ from cottoncandy.backends.s3._buckets import Buckets
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._copy import CopyOperations
 from cottoncandy.backends.s3._delete import BulkDelete
-from cottoncandy.backends.s3._errors import S3Location
-from cottoncandy.backends.s3._keys import METADATA_LIMITS
+from cottoncandy.backends.s3._errors import S3Location, parse_error
+from cottoncandy.backends.s3._keys import METADATA_LIMITS, check_key, encode_metadata_names
 from cottoncandy.backends.s3._listing import scan
-from cottoncandy.backends.s3._objects import Objects
+from cottoncandy.backends.s3._names import KeyNormalizationProbe
 from cottoncandy.backends.s3._options import S3Options
+from cottoncandy.backends.s3._reader import S3Reader, window_bytes
+from cottoncandy.backends.s3._transport import BodyTransport, boto_arguments, boto_condition
+from cottoncandy.backends.s3._upload import (
+    GATHERED_AHEAD_BYTES,
+    MultipartUpload,
+    buffer_parts,
+    checked_blocks,
+    gathered_parts,
+    part_sizes,
+)
+from cottoncandy.exceptions import CottonCandyError, InvalidNameError, ObjectNotFoundError
 
 __all__ = ["S3Backend"]
+
+T = TypeVar("T")
 
 
 class S3Backend(Backend):
@@ -61,8 +80,9 @@ class S3Backend(Backend):
     def _connect(self, connection: Connection) -> None:
         self._connection = connection
         self._buckets = Buckets(connection)
-        self._objects = Objects(connection, self._buckets)
-        self._copies = CopyOperations(connection, self._buckets, self._objects)
+        self._names = KeyNormalizationProbe(connection)
+        self._transport = BodyTransport(connection)
+        self._copies = CopyOperations(connection, self._buckets, self)
         self._deletions = BulkDelete(connection)
 
     @classmethod
@@ -92,10 +112,20 @@ class S3Backend(Backend):
         threads: int = 4,
         prefetch: bool = True,
     ) -> ObjectReader:
-        return self._objects.get(self._bucket(bucket), key, threads=threads, prefetch=prefetch)
+        location = self._location(key, bucket)
+        window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
+        with self._known_bucket(location):
+            opened = (
+                self._transport.get(location, 0, window)
+                if prefetch
+                else self._transport.head(location)
+            )
+        return S3Reader(self._transport, location, opened, window_bytes=window, threads=threads)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self._objects.head(self._bucket(bucket), key)
+        location = self._location(key, bucket)
+        with self._known_bucket(location):
+            return self._transport.head(location)
 
     def put(
         self,
@@ -106,13 +136,81 @@ class S3Backend(Backend):
         bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        return self._objects.put(
-            self._bucket(bucket),
-            key,
-            body,
-            self._checked(key, options),
-            threads=threads,
+        location = self._location(key, bucket, writing=True)
+        options = self._checked(key, options)
+        condition = options.condition
+        self._names.require(location)
+        if not self._connection.on_aws:
+            options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
+            # Stores that don't know conditions would silently overwrite.
+            self._check_condition(key, condition, bucket)
+            if isinstance(condition, IfMatch):
+                options = replace(options, condition=None)
+        try:
+            result = self._store(location, body, options, max(threads, 1))
+        except CottonCandyError as exc:
+            if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
+                raise _unmet(condition, location) from exc
+            raise
+        self._buckets.remember(location.bucket or "")
+        return result
+
+    def _store(
+        self, location: S3Location, body: Body, options: PutOptions, threads: int
+    ) -> PutResult:
+        """Store a body with one request if it is small, else by multipart upload."""
+        settings = self._connection.options.settings
+        threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+        if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
+            data = body.read()
+            # Its owner may write to it meanwhile: checksum, body and retries are of the same bytes.
+            mine = body.buffer is None or isinstance(body.buffer.obj, bytes)
+            return self._put_whole(location, data if mine else bytes(data), options)
+        if body.buffer is not None:
+            sizes = part_sizes(settings, len(body.buffer), gathered=False)
+            return self._put_parts(location, buffer_parts(body.buffer, sizes), options, threads)
+        sizes = part_sizes(settings, body.max_size, gathered=True)
+        parts = gathered_parts(checked_blocks(body, location), sizes)
+        # Two parts or the end must be seen before anything is sent.
+        begun = [part for _, part in zip(range(2), parts, strict=False)]
+        if len(begun) < 2:
+            return self._put_whole(location, begun[0] if begun else b"", options)
+        threads = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
+        return self._put_parts(location, chain(_drain(begun), parts), options, threads)
+
+    def _put_whole(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
+        return self._create(
+            location, options, lambda chosen: self._transport.put(location, data, chosen)
         )
+
+    def _put_parts(
+        self,
+        location: S3Location,
+        parts: Iterator[memoryview],
+        options: PutOptions,
+        threads: int,
+    ) -> PutResult:
+        upload = self._create(
+            location,
+            options,
+            lambda chosen: MultipartUpload(self._connection, location, boto_arguments(chosen)),
+        )
+        complete = boto_condition(options) if self._connection.on_aws else {}
+        return upload.send(parts, threads=threads, complete=complete)
+
+    def _create(
+        self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]
+    ) -> T:
+        """Send a request that creates an object, with the ACL unless the bucket rejects ACLs."""
+        try:
+            return self._buckets.with_acl(
+                location.bucket or "", options.acl, lambda acl: send(replace(options, acl=acl))
+            )
+        except ObjectNotFoundError as exc:
+            raise InvalidNameError(
+                f"the server does not understand the name {location.key!r} and refuses the "
+                f"object; choose a plainer one"
+            ) from exc
 
     def scan(
         self,
@@ -160,6 +258,20 @@ class S3Backend(Backend):
         target = origin if dest_bucket is None else dest_bucket
         return self._copies.copy(origin, source, target, dest, overwrite=overwrite)
 
+    def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
+        check_key(key, writing=writing)
+        return S3Location(self._connection.endpoint, self._bucket(bucket), key)
+
+    @contextmanager
+    def _known_bucket(self, location: S3Location) -> Iterator[None]:
+        """Raise BucketNotFoundError if it is the bucket that a request did not find."""
+        try:
+            yield
+        except ObjectNotFoundError:
+            self._buckets.require(location.bucket or "")
+            raise
+        self._buckets.remember(location.bucket or "")
+
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
@@ -184,3 +296,18 @@ class S3Backend(Backend):
 
     def native_bucket(self, bucket: str | None = None) -> Any:
         return self._connection.resource.Bucket(self._bucket(bucket))
+
+
+def _unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyError:
+    """Return the error for a condition that the server found not to be met."""
+    try:
+        condition.check("another" if isinstance(condition, IfMatch) else "", str(location))
+    except CottonCandyError as error:
+        return error
+    raise AssertionError
+
+
+def _drain(parts: list[memoryview]) -> Iterator[memoryview]:
+    """Yield the parts without keeping them."""
+    while parts:
+        yield parts.pop(0)

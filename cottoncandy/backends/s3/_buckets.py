@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import botocore.exceptions as boto
 
@@ -15,11 +15,14 @@ from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
     BucketNotFoundError,
+    CottonCandyError,
     CredentialsError,
     InvalidNameError,
 )
 
 __all__ = ["Buckets", "refuses_acls"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +142,18 @@ class Buckets:
     def accepts_acls(self, bucket: str) -> bool:
         """Tell whether the bucket has not refused an ACL yet."""
         return bucket not in self._connection.facts("without acls")
+
+    def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
+        """Send with the ACL, or without it if the bucket rejects ACLs."""
+        if acl is None or not self.accepts_acls(bucket):
+            return send(None)
+        try:
+            return send(acl)
+        except CottonCandyError as exc:
+            if not refuses_acls(exc):
+                raise
+        self.disable_acls(bucket)
+        return send(None)
 
     def disable_acls(self, bucket: str) -> None:
         """Remember that a bucket refuses ACLs, and say so once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ import boto3
 import botocore.exceptions as boto
 from botocore.config import Config
 
+from cottoncandy._parallel import after_fork
 from cottoncandy.backends.s3._certificates import certificates_in
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
 from cottoncandy.backends.s3._errors import S3Location, translated
@@ -40,19 +42,22 @@ class Connection:
     def __init__(self, options: S3Options) -> None:
         self.options = options
         self._reset()
+        after_fork(self._reset_in_child)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Connection, (self.options,)
 
     def _reset(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.RLock()
         self._made: dict[Any, Any] = {}
 
+    def _reset_in_child(self) -> None:
+        """Give a forked child clients of its own; the parent's are never freed, which may block."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
+        self._reset()
+
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """Return what was made for a key, making it once per process."""
-        if self._process != os.getpid():
-            self._reset()
         try:
             made: T = self._made[key]
         except KeyError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy._buffers import MiB
-from cottoncandy.backends.base import IfAbsent, PutResult
+from cottoncandy.backends.base import Backend, IfAbsent, PutResult
 from cottoncandy.backends.s3._buckets import Buckets, refuses_acls
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import (
@@ -18,7 +18,6 @@ from cottoncandy.backends.s3._errors import (
 )
 from cottoncandy.backends.s3._keys import check_key, quoted_etag
 from cottoncandy.backends.s3._names import KeyNormalizationProbe
-from cottoncandy.backends.s3._objects import Objects
 from cottoncandy.backends.s3._upload import MultipartUpload
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -61,10 +60,10 @@ _CANNED = {
 class CopyOperations:
     """Server-side copies of one connection."""
 
-    def __init__(self, connection: Connection, buckets: Buckets, objects: Objects) -> None:
+    def __init__(self, connection: Connection, buckets: Buckets, backend: Backend) -> None:
         self._connection = connection
         self._buckets = buckets
-        self._objects = objects
+        self._backend = backend
         self._names = KeyNormalizationProbe(connection)
 
     def copy(
@@ -80,14 +79,14 @@ class CopyOperations:
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
         if not overwrite:
-            self._objects.require(dest_bucket, dest, IfAbsent())
+            self._backend._check_condition(dest, IfAbsent(), dest_bucket)
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
         whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
         send = self._copy_whole if whole else self._copy_parts
         acl = self._acl_of(origin) if self._buckets.accepts_acls(dest_bucket) else None
         try:
-            result = self._objects.with_acl(
+            result = self._buckets.with_acl(
                 dest_bucket,
                 _canned(acl),
                 lambda chosen: send(origin, target, head, overwrite, chosen),
@@ -216,7 +215,7 @@ class CopyOperations:
             with translated(location):
                 acl = self._connection.client.get_object_acl(Bucket=bucket, Key=key)
         except (AccessDeniedError, StoreError):
-            noted = self._objects.head(bucket, key).metadata or {}
+            noted = self._backend.head(key, bucket=bucket).metadata or {}
             if "s3cmd-attrs" not in noted:
                 raise
             fields = (field.partition(":") for field in noted["s3cmd-attrs"].split("/"))

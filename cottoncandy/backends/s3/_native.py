@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,62 +12,45 @@ from urllib.parse import urlsplit
 from botocore.credentials import RefreshableCredentials
 from obstore.store import S3Store
 
-from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._options import obstore_honors, proxy_for
 
 if TYPE_CHECKING:
     from cottoncandy.backends.s3._connection import Connection
-    from cottoncandy.backends.s3._options import S3Options
 
-__all__ = ["CredentialLender", "NativeStores"]
+__all__ = ["NativeStores", "credential_provider"]
 
 # How long obstore may use credentials that boto3 refreshes: botocore renews them ten minutes and
 # more before they expire, so these are always good for longer.
-_LEND = timedelta(minutes=5)
+_CREDENTIAL_LIFETIME = timedelta(minutes=5)
 
 # A part of 16 MiB at 50 kB/s: obstore's read timeout starts when it begins to send.
 _SLOW_UPLOAD_S = 320
 
-_native_process: int | None = None
-_native_lock = threading.Lock()
+# The process that first used obstore: its threads do not survive a fork.
+_owner: list[int] = []
 
 
 def _runtime_usable() -> bool:
-    """Tell whether obstore can be used: its threads don't survive a fork."""
-    global _native_process  # a fact about the process, not a setting
-    with _native_lock:
-        if _native_process is None:
-            _native_process = os.getpid()
-        return _native_process == os.getpid()
+    """Return whether obstore can be used in this process."""
+    if not _owner:
+        _owner.append(os.getpid())
+    return _owner[0] == os.getpid()
 
 
-class CredentialLender:
-    """Hands boto3's credentials to obstore, refreshed where they expire. It pickles as options."""
+def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
+    """Return a function that obstore calls for boto3's credentials, refreshed if they expire."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._options = connection.options
-        # Not the connection: it holds the stores that hold this lender, and the garbage collector
-        # does not see into obstore, so none of them would ever go.
-        self._credentials = connection.credentials()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _lender_of, (self._options,)
-
-    def __call__(self) -> dict[str, Any]:
-        frozen = self._credentials.get_frozen_credentials()
-        refreshed = isinstance(self._credentials, RefreshableCredentials)
+    def provide() -> dict[str, Any]:
+        frozen = credentials.get_frozen_credentials()
+        refreshed = isinstance(credentials, RefreshableCredentials)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _LEND if refreshed else None,
+            "expires_at": datetime.now(UTC) + _CREDENTIAL_LIFETIME if refreshed else None,
         }
 
-
-def _lender_of(options: S3Options) -> CredentialLender:
-    from cottoncandy.backends.s3._connection import Connection
-
-    return CredentialLender(Connection(options))
+    return provide
 
 
 class NativeStores:
@@ -96,37 +79,36 @@ class NativeStores:
         connection = self._connection
         return not obstore_honors(connection.client.meta.config, connection.endpoint)
 
-    def store(self, bucket: str, *, acl: str | None = None, slow_upload: bool = False) -> S3Store:
+    def store(self, bucket: str, acl: str | None = None, slow_upload: bool = False) -> S3Store:
         """Return obstore's store for a bucket; uploads through it get the ACL.
 
         Parameters
         ----------
         slow_upload : bool, default False
-            True for large bodies, which take their time before there is an answer.
+            True for large bodies, which take their time before there is a response.
         """
         key = ("store", bucket, acl, slow_upload)
         return self._connection.once(key, lambda: self._make_store(bucket, acl, slow_upload))
 
     def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
-        if not self._options.unsigned:
-            self._connection.credentials()  # a clear error now, instead of one from another thread
+        unsigned = self._options.unsigned
+        # The provider does not refer to the connection: that holds the stores, and the garbage
+        # collector does not see into obstore, so none of them would ever be freed.
+        # A provider in any case: obstore would pair our keys with the environment's token.
+        provider = None if unsigned else credential_provider(self._connection.credentials())
         region = self._connection.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
-        with translated(S3Location(self._connection.endpoint, bucket)):
-            return S3Store(
-                bucket,
-                # This one beats AWS_ENDPOINT_URL_S3, which obstore reads from the environment.
-                aws_endpoint_url_s3=endpoint,
-                virtual_hosted_style_request=virtual,
-                region=region,
-                skip_signature=self._options.unsigned,
-                client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
-                retry_config=self._retries(),  # type: ignore[arg-type]  # the same
-                # A provider in any case: obstore would pair our keys with the environment's token.
-                credential_provider=(
-                    None if self._options.unsigned else CredentialLender(self._connection)  # type: ignore[arg-type]  # the same
-                ),
-            )
+        return S3Store(
+            bucket,
+            # This one beats AWS_ENDPOINT_URL_S3, which obstore reads from the environment.
+            aws_endpoint_url_s3=endpoint,
+            virtual_hosted_style_request=virtual,
+            region=region,
+            skip_signature=unsigned,
+            client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
+            retry_config={"max_retries": 0},
+            credential_provider=provider,  # type: ignore[arg-type]  # the same
+        )
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:
         """Return the endpoint as obstore wants it, and whether the bucket is in the host's name."""
@@ -179,26 +161,6 @@ class NativeStores:
         agent = config.user_agent or f"cottoncandy/{__version__}"
         extra: str | None = config.user_agent_extra
         return f"{agent} {extra}" if extra else agent
-
-    def _retries(self) -> dict[str, Any]:
-        retries = self._options.config.get("retries") or {}
-        attempts = 5
-        if "total_max_attempts" in retries:
-            attempts = retries["total_max_attempts"] - 1
-        elif "max_attempts" in retries:
-            # In botocore this counts retries, but requests in the file and the environment.
-            attempts = retries["max_attempts"]
-        return {
-            "max_retries": max(int(attempts), 0),
-            # Jittered: 0.2 s, then up to three times the pause before. A dead endpoint is
-            # reported after 4 s on average.
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=200),
-                "max_backoff": timedelta(seconds=10),
-                "base": 3,
-            },
-            "retry_timeout": timedelta(minutes=3),
-        }
 
 
 def _is_address(host: str) -> bool:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from cottoncandy._buffers import Buffer, MiB, bytes_view
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.s3._errors import S3Location
-from cottoncandy.backends.s3._plane import AT_ONCE_BYTES, Answer, Plane, check_same
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+from cottoncandy.backends.s3._transport import AT_ONCE_BYTES, BodyTransport, GetResponse
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreError,
+)
 
 __all__ = ["S3Reader", "window_bytes"]
 
@@ -27,9 +33,8 @@ class S3Reader(ObjectReader):
 
     Parameters
     ----------
-    first : Answer or None
-        The answer that brought the header, with the start of the body; None if that was not
-        requested.
+    opened : GetResponse or ObjectInfo
+        The response with the header and the start of the body, or the header only.
     window_bytes : int
         Size of the ranges that are requested ahead, in bytes.
     threads : int
@@ -38,28 +43,30 @@ class S3Reader(ObjectReader):
 
     def __init__(
         self,
-        plane: Plane,
+        transport: BodyTransport,
         location: S3Location,
-        info: ObjectInfo,
-        first: Answer | None,
+        opened: GetResponse | ObjectInfo,
         *,
         window_bytes: int,
         threads: int,
     ) -> None:
-        self.info = info
         self.threads = max(threads, 1)
         self.window_bytes = window_bytes
-        self._plane = plane
+        self._transport = transport
         self._location = location
         self._closed = False
-        self._held = memoryview(b"")  # a small start, for all who read
-        self._first: list[Answer] = []  # a large start, for who reads first
-        if first is not None:
-            self.prefetched = first.stop
-            if first.stop <= AT_ONCE_BYTES:
-                self._held = memoryview(b"".join(first.pieces))
-            else:
-                self._first.append(first)
+        self._held = memoryview(b"")  # a small start, for all reads
+        self._first: list[GetResponse] = []  # a large start, for the first read
+        if isinstance(opened, ObjectInfo):
+            self.info = opened
+            return
+        self.info = opened.info
+        self.prefetched = opened.stop
+        if opened.stop <= AT_ONCE_BYTES:
+            with suppress(StoreError, IntegrityError):  # it is requested again when it is read
+                self._held = memoryview(b"".join(self._body(opened, 0, opened.stop)))
+        else:
+            self._first.append(opened)
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         if self._closed:
@@ -68,11 +75,8 @@ class S3Reader(ObjectReader):
             yield held
             start += len(held)
         elif not start and (first := self._claim_first()):
-            for piece in self._body(first, 0, min(first.stop, stop)):
-                yield piece
-                start += len(piece)
-            if start < min(first.stop, stop):
-                return
+            start = min(first.stop, stop)
+            yield from self._body(first, 0, start)
         if start < stop:
             yield from self._body(self._request(start, stop), start, stop)
 
@@ -82,35 +86,40 @@ class S3Reader(ObjectReader):
         if first := self._claim_first():
             first.close()
 
-    def _claim_first(self) -> Answer | None:
+    def _claim_first(self) -> GetResponse | None:
         try:
             return self._first.pop()
         except IndexError:
             return None
 
-    @staticmethod
-    def _body(answer: Answer, start: int, stop: int) -> Iterator[Buffer]:
-        """Yield an answer's body up to ``stop``."""
+    def _body(self, response: GetResponse, start: int, stop: int) -> Iterator[Buffer]:
+        """Yield the body of a response from ``start`` up to ``stop``."""
         try:
-            for piece in answer.pieces:
+            for piece in response.pieces:
                 yield bytes_view(piece)[: stop - start]
                 start += len(piece)
                 if start >= stop:
                     return
         finally:
-            answer.close()
+            response.close()
+        if start < stop:
+            raise IntegrityError(f"{self._location} ended after {start} bytes, expected {stop}")
 
-    def _request(self, start: int, stop: int) -> Answer:
-        """Request a range; the answer is that range of this version, or an error."""
-        answer = self._plane.open(self._location, (start, stop), self.info.etag)
+    def _request(self, start: int, stop: int) -> GetResponse:
+        """Request a range of the version that was opened."""
+        response = self._transport.get(self._location, start, stop, self.info.etag or "*")
         try:
-            check_same(answer.info, self.info, self._location)
-            if (answer.start, answer.stop) != (start, stop):
+            found = response.info
+            if (found.etag, found.size) != (self.info.etag, self.info.size):
+                raise ObjectChangedError(
+                    f"{self._location} was replaced while it was read; read it again"
+                )
+            if (response.start, response.stop) != (start, stop):
                 raise IntegrityError(
-                    f"{self._location}: the server answered with bytes "
-                    f"{answer.start}-{answer.stop}, expected {start}-{stop}"
+                    f"{self._location}: the server answered with bytes {response.start} to "
+                    f"{response.stop}, expected {start} to {stop}"
                 )
         except BaseException:
-            answer.close()
+            response.close()
             raise
-        return answer
+        return response

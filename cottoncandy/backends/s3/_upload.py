@@ -19,7 +19,7 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
 from cottoncandy.backends.s3._keys import quoted_etag
-from cottoncandy.backends.s3._plane import CancelledUploadError, ViewReader, body_request
+from cottoncandy.backends.s3._transport import CancelledUploadError, ViewReader, body_request
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 from cottoncandy.options import Settings
 
