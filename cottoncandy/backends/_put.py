@@ -25,7 +25,19 @@ class IfAbsent:
     """Condition of a put: there is no object of that name yet."""
 
     def check(self, etag: str | None, label: str) -> None:
-        """Raise ObjectExistsError if there is an object (``etag`` is not None)."""
+        """Reject an upload over an existing object.
+
+        Parameters
+        ----------
+        etag : str or None
+            ETag of the present object; None if there is none.
+        label : str
+            The object, for the message.
+
+        Raises
+        ------
+        ObjectExistsError
+        """
         if etag is not None:
             raise ObjectExistsError(f"{label} exists; pass overwrite=True to replace it")
 
@@ -37,7 +49,19 @@ class IfMatch:
     etag: str
 
     def check(self, etag: str | None, label: str) -> None:
-        """Raise ObjectChangedError if the object has another ETag, or is missing (None)."""
+        """Reject an upload over a missing object or another version.
+
+        Parameters
+        ----------
+        etag : str or None
+            ETag of the present object; None if there is none.
+        label : str
+            The object, for the message.
+
+        Raises
+        ------
+        ObjectChangedError
+        """
         if etag is None or etag.strip('"') != self.etag.strip('"'):
             found = "was deleted" if etag is None else "was replaced"
             raise ObjectChangedError(f"{label} {found} since it was read; nothing was stored")

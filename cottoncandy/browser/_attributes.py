@@ -56,14 +56,14 @@ class AttributeNames:
         given = set(names)
         candidates: dict[str, list[str]] = {}
         for name in sorted(given):
-            mangled = mangle(name)
-            attribute = unicodedata.normalize("NFKC", mangled)
+            attribute = unicodedata.normalize("NFKC", mangle(name))
             if attribute in reserved or keyword.iskeyword(attribute):
                 attribute += "_"
             if not attribute.isidentifier() or is_probe(attribute):
                 continue
-            if mangled != name and attribute in given:
-                continue  # the name that is this attribute as it is takes precedence
+            changed = attribute != unicodedata.normalize("NFKC", name)
+            if changed and attribute in given:
+                continue  # the name that is this attribute unchanged takes precedence
             candidates.setdefault(attribute, []).append(name)
         return cls(
             {attribute: found[0] for attribute, found in candidates.items() if len(found) == 1},
