@@ -185,7 +185,12 @@ def test_every_module_that_is_no_private_one_is_listed() -> None:
         for path in (ROOT / "cottoncandy").glob("[a-z]*")
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    inner = {"cottoncandy.backends", "cottoncandy.config", "cottoncandy.formats"}
+    inner = {
+        "cottoncandy.backends",
+        "cottoncandy.config",
+        "cottoncandy.formats",
+        "cottoncandy.transfer",
+    }
     assert public - inner == set(PUBLIC_MODULES) - {"cottoncandy"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cottoncandy._names import SEPARATOR, Key, pathjoin
 from cottoncandy.backends.base import ObjectInfo
@@ -33,6 +33,7 @@ class S3FSLike(BrowserObject):
         The interface that the objects are reached through.
     """
 
+    _is_directory: ClassVar[bool] = False
     _key: Key
     _info: ObjectInfo | None
     interface: DefaultInterface

@@ -10,6 +10,7 @@ from cottoncandy._defaults import DEFAULT_THREADS
 from cottoncandy._names import SEPARATOR
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._datasets import S3Dataset, array_repr
+from cottoncandy.browser._html import Row
 from cottoncandy.browser._levels import MANIFEST, Level, list_level
 from cottoncandy.formats.blocks import select_blocks
 
@@ -162,6 +163,13 @@ class S3ChunkedDataset(S3Dataset):
     def _listed_info(self) -> ObjectInfo | None:
         """Return what the store says, if all the parts were listed already."""
         return self.info if self._level is not None and self._level.complete else None
+
+    def _row(self) -> Row:
+        chunks = self.chunks
+        longest = tuple(max(lengths) for lengths in chunks)
+        count = math.prod(map(len, chunks))
+        note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
+        return Row(self._listed_info(), str(self.shape), str(self.dtype), "chunked", note)
 
     def _travelling(self, selection: tuple[Any, ...]) -> int:
         manifest = self._array().manifest

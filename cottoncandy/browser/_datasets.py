@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from cottoncandy._names import Key
 from cottoncandy._output import bytes2human
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._base import S3FSLike
-from cottoncandy.exceptions import EncryptionError, MetadataError
+from cottoncandy.browser._html import Row, object_html
+from cottoncandy.exceptions import CottonCandyError, EncryptionError, MetadataError
 from cottoncandy.formats.raw import RawArrayHeader
 
 if TYPE_CHECKING:
@@ -193,8 +195,6 @@ class S3Dataset(S3FSLike):
         self._info = None
 
     def _repr_html_(self) -> str:
-        from cottoncandy.browser._html import object_html
-
         return object_html(self)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -206,6 +206,19 @@ class S3Dataset(S3FSLike):
 
     def _array_header(self) -> RawArrayHeader:
         return self._known().array_header()
+
+    def _row(self) -> Row:
+        """Return what a table shows; metadata that make no sense are shown as they are."""
+        if self._head is None:
+            return Row(self._info)
+        metadata = self._head.metadata
+        shape = metadata.get("shape")
+        if shape is None:
+            return Row(self._head.info)
+        with contextlib.suppress(CottonCandyError):
+            return Row(self._head.info, str(self.shape), str(self.dtype), self.compression or "")
+        dtype, codec = metadata.get("dtype", ""), metadata.get("compression", "")
+        return Row(self._head.info, f"({shape.replace(',', ', ')})", dtype, codec)
 
     def _travelling(self, selection: tuple[Any, ...]) -> int:
         """Return how many bytes of the array are downloaded for one entry per axis."""

@@ -15,6 +15,7 @@ from cottoncandy.browser._attributes import AttributeNames, is_probe
 from cottoncandy.browser._base import S3FSLike
 from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
+from cottoncandy.browser._html import directory_html, object_html
 from cottoncandy.browser._levels import MANIFEST, Entry, Level, list_branch, list_level
 from cottoncandy.exceptions import (
     EncryptionError,
@@ -90,6 +91,8 @@ class S3Directory(S3FSLike):
     >>> browser.sweet_project['sub01_awesome_analysis.grp/result_model01']._fullpath
     'sweet_project/sub01_awesome_analysis.grp/result_model01'
     """
+
+    _is_directory = True
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         super().__init__(path, interface)
@@ -339,8 +342,6 @@ class S3Directory(S3FSLike):
         return f"{_PACKAGE}-path <bucket:{bucket}> {printable(self._name)}".rstrip()
 
     def _repr_html_(self) -> str:
-        from cottoncandy.browser._html import directory_html, object_html
-
         array = self._array()
         return directory_html(self) if array is None else object_html(array)
 

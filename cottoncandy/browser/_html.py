@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import html
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 from cottoncandy._output import bytes2human, printable
 from cottoncandy._parallel import map_threads
-from cottoncandy.browser._chunked import S3ChunkedDataset
-from cottoncandy.browser._datasets import S3Dataset
 from cottoncandy.browser._levels import MANIFEST, Level
 from cottoncandy.exceptions import CottonCandyError
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.browser._datasets import S3Dataset
     from cottoncandy.browser._directories import S3Directory
 
-__all__ = ["directory_html", "escape", "object_html"]
+__all__ = ["Row", "directory_html", "escape", "object_html"]
 
 _MAX_ROWS = 100  # of one directory
 _MAX_LISTINGS = 20  # directories that are opened, beside the one that is shown
@@ -62,6 +60,21 @@ _COLUMNS = ("shape", "dtype", "size", "codec", "date")
 _TITLES = ("shape", "dtype", "size", "codec", "modified")
 
 
+class Row(NamedTuple):
+    """What a table shows of an object next to its name."""
+
+    info: ObjectInfo | None
+    shape: str = ""
+    dtype: str = ""
+    codec: str = ""
+    note: str = ""
+
+
+def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
+    # Not isinstance: directories and datasets import this module.
+    return node._is_directory
+
+
 def escape(text: str) -> str:
     """Return text for a page: no markup, and nothing invisible in it."""
     return html.escape(printable(text))
@@ -83,10 +96,7 @@ def object_html(dataset: S3Dataset) -> str:
         for name, value in sorted(dataset.attrs.items())
     )
     where = f"{dataset.interface.bucket_name}/{dataset._fullpath}"
-    if isinstance(dataset, S3ChunkedDataset):
-        row = _chunked_row(dataset, dataset._name)
-    else:
-        row = _object_row(dataset, dataset._name)
+    row = _row_html(dataset._row(), dataset._name)
     return _frame(where, row + (f"<dl>{items}</dl>" if items else ""))
 
 
@@ -126,7 +136,7 @@ def _peek(directory: S3Directory) -> Level:
 def _shown_directories(directory: S3Directory, level: Level) -> Iterator[S3Directory]:
     for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
         child = directory._child(entry)
-        if not isinstance(child, S3Dataset):
+        if _is_directory(child):
             yield child
 
 
@@ -137,8 +147,8 @@ def _datasets(levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
             continue
         for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
             child = shown._child(entry)
-            if isinstance(child, S3Dataset):
-                yield child
+            if not _is_directory(child):
+                yield cast("S3Dataset", child)
 
 
 def _ask(datasets: list[S3Dataset]) -> None:
@@ -180,12 +190,11 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
     rows = []
     for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
         child = directory._child(entry)
-        if isinstance(child, S3Dataset):
-            rows.append(_object_row(child, entry.name))
-        elif child._whole:
-            rows.append(_chunked_row(child._whole, entry.name))
-        else:
+        if _is_directory(child) and not child._whole:
             rows.append(_directory_row(child, entry.name, levels))
+        else:
+            dataset = child._whole if _is_directory(child) else child
+            rows.append(_row_html(cast("S3Dataset", dataset)._row(), entry.name))
     if not level.complete:
         rows.append('<div class="cc-note">… and more: keys() lists all</div>')
     elif len(level.entries) > _MAX_ROWS:
@@ -197,7 +206,7 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
 
 
 def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
-    cells = _cells(directory._info, *_sparse_matrix(directory))
+    cells = _cells(_sparse_row(directory))
     if directory not in levels:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
     level = levels[directory]
@@ -209,13 +218,13 @@ def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, 
     )
 
 
-def _sparse_matrix(directory: S3Directory) -> tuple[str, str, str]:
-    """Return shape, no dtype, and format of the matrix that a directory is the parts of, if any."""
+def _sparse_row(directory: S3Directory) -> Row:
+    """Return a directory's row, with shape and format of the matrix that it holds, if any."""
     manifest = directory._parts or {}
     shape = manifest.get("shape")
     if not isinstance(shape, list) or "attrs" not in manifest:
-        return "", "", ""
-    return str(tuple(shape)), "", str(manifest.get("type", "parts"))
+        return Row(directory._info)
+    return Row(directory._info, str(tuple(shape)), "", str(manifest.get("type", "parts")))
 
 
 def _name(name: str, note: str = "") -> str:
@@ -223,36 +232,13 @@ def _name(name: str, note: str = "") -> str:
     return f'<span class="cc-name"><bdi>{escape(name)}</bdi>{beside}</span>'
 
 
-def _object_row(dataset: S3Dataset, name: str) -> str:
-    shape = dtype = codec = ""
-    info = dataset._info
-    if dataset._head is not None:
-        known = dataset._head
-        info = known.info
-        metadata = known.metadata
-        if "shape" in metadata:
-            shape = f"({metadata['shape'].replace(',', ', ')})"
-            dtype = metadata.get("dtype", "")
-            codec = metadata.get("compression", "")
-            # Metadata that make no sense are shown as they are.
-            with contextlib.suppress(CottonCandyError):
-                shape, dtype = str(dataset.shape), str(dataset.dtype)
-                codec = dataset.compression or ""
-    return f'<div class="cc-row">{_name(name)}{_cells(info, shape, dtype, codec)}</div>'
+def _row_html(row: Row, name: str) -> str:
+    return f'<div class="cc-row">{_name(name, row.note)}{_cells(row)}</div>'
 
 
-def _chunked_row(dataset: S3ChunkedDataset, name: str) -> str:
-    """Draw an array in chunks, whose manifest is here, like any other array."""
-    lengths = tuple(max(lengths) for lengths in dataset.chunks)
-    count = math.prod(map(len, dataset.chunks))
-    note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {lengths}"
-    shape = str(dataset.shape)
-    cells = _cells(dataset._listed_info(), shape, str(dataset.dtype), "chunked")
-    return f'<div class="cc-row">{_name(name, note)}{cells}</div>'
-
-
-def _cells(info: ObjectInfo | None, shape: str, dtype: str, codec: str) -> str:
+def _cells(row: Row) -> str:
     size = date = ""
+    info, shape, dtype, codec, _ = row
     if info is not None:
         size = bytes2human(info.size)
         date = "" if info.modified is None else f"{info.modified.astimezone():%Y-%m-%d %H:%M}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import os
 import struct
 import zlib
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cottoncandy._output import bytes2human
-from cottoncandy.browser._html import escape
+from cottoncandy._output import bytes2human, printable
 from cottoncandy.exceptions import InvalidArgumentError, UnsupportedDtypeError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Preview:
 
     def _repr_html_(self) -> str:
         source = f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
-        caption = escape(self.caption)
+        caption = html.escape(printable(self.caption))
         return (
             f'<figure style="margin:.5em 0"><img src="{source}" alt="{caption}" '
             f'style="image-rendering:pixelated;max-width:100%">'
