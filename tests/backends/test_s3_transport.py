@@ -8,7 +8,9 @@ import signal
 import threading
 import time
 from typing import Any
+from unittest.mock import Mock
 
+import obstore
 import pytest
 from botocore.config import Config
 
@@ -177,6 +179,15 @@ class TestFallback(S3Tests):
         fault_proxy.on("PUT", times=1).answer(503)
         backend.put("name", Body.of(array))
         assert behind.get("name").read() == BODY
+
+    def test_panic_of_obstore_is_repeated_by_botocore(
+        self, backend: S3Backend, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It derives from BaseException."""
+        panic = type("PanicException", (BaseException,), {})
+        monkeypatch.setattr(obstore, "put", Mock(side_effect=panic("called unwrap on a None")))
+        backend.put("name", Body.of(BODY))
+        assert clients_of(fault_proxy) == ["botocore"]
 
     def test_empty_object(self, backend: S3Backend, behind: S3Backend) -> None:
         """It has no range to return."""

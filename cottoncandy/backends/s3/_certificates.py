@@ -13,26 +13,26 @@ __all__ = ["certificates_in", "checked_verify", "why_tls_failed"]
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
-# What OpenSSL and urllib3, or rustls (WrittenLikeThis), say -> what to say; the first counts.
+# What OpenSSL and urllib3 say -> what to say; the first counts.
 _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"(?i)doesn't match|name mismatch|address mismatch|NotValidForName"),
+        re.compile(r"(?i)doesn't match|name mismatch|address mismatch"),
         "the certificate of {endpoint} is for another host ({reason}); write the host into "
         "endpoint_url as the certificate has it",
     ),
     (
-        re.compile(r"has expired|not yet valid|\bExpired|NotValidYet"),
+        re.compile(r"has expired|not yet valid"),
         "the certificate of {endpoint} has expired or is not valid yet ({reason}); ask who runs "
         "the server for a new one, or set the clock of this machine",
     ),
     (
-        re.compile(r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate"),
+        re.compile(r"CERTIFICATE_VERIFY_FAILED"),
         "the certificate of {endpoint} is not trusted here ({reason}); pass "
         "verify='/path/to/ca.pem', the certificates of the authority that signed it, or set "
         "AWS_CA_BUNDLE to that path",
     ),
     (
-        re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|InvalidContentType"),
+        re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE"),
         "{endpoint} does not speak TLS; write http:// instead of https:// into endpoint_url, or "
         "the port that https has",
     ),
@@ -40,7 +40,6 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
 _WORDS = re.compile(
     r"certificate verify failed: (?P<openssl>.+?)(?= \(_ssl|\)|$)"
     r"|(?P<urllib3>hostname '.*' doesn't match .*)"
-    r"|InvalidCertificate\(\s*(?P<rustls>\w+)"
 )
 
 

@@ -1,4 +1,4 @@
-"""The errors of obstore and botocore, said once in ours."""
+"""The errors of botocore, said once in ours."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import botocore.exceptions as boto
 import urllib3.exceptions
 from boto3.exceptions import Boto3Error
-from obstore import exceptions as obs
 
 from cottoncandy.backends.s3._certificates import why_tls_failed
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3._redirects import REDIRECT_STATUSES, https_required_error
+from cottoncandy.backends.s3._redirects import REDIRECT_STATUSES
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -27,7 +26,6 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     MetadataError,
     ObjectChangedError,
-    ObjectExistsError,
     ObjectNotFoundError,
     StorageFullError,
     StoreError,
@@ -204,9 +202,6 @@ _HUNG_UP = (
 )
 _BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
 
-_HTTP_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 _SECRET = re.compile(
     r"(?i)(x-amz-(?:signature|credential|security-token)|signature|credential|authorization"
     r"|secret[a-z_]*|session_?token)(\"?\s*[=:]\s*)\S+"
@@ -214,31 +209,22 @@ _SECRET = re.compile(
 
 
 def parse_error(exc: BaseException) -> ErrorDetails:
-    """Read status, code and message out of an error of either library."""
-    if isinstance(exc, boto.ClientError):
-        error = exc.response.get("Error", {})
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = str(error.get("Code", ""))
-        # An answer without a body (HEAD) has the status where the code should be.
-        return ErrorDetails(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
-    text = str(exc)
-    status_found, code_found = _HTTP_STATUS.search(text), _CODE.search(text)
-    message = _MESSAGE.search(text)
-    return ErrorDetails(
-        int(status_found[1]) if status_found else 0,
-        code_found[1] if code_found else "",
-        message[1] if message else "",
-    )
+    """Return the status, code and message of an error response; nothing of other errors."""
+    if not isinstance(exc, boto.ClientError):
+        return ErrorDetails()
+    error = exc.response.get("Error", {})
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(error.get("Code", ""))
+    # A response without a body (to a HEAD) has the status where the code should be.
+    return ErrorDetails(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
 
 
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
-    """Return our error for one of obstore's or botocore's; None for any other."""
+    """Return our error for one of botocore's or urllib3's; None for any other."""
     if isinstance(exc, (boto.BotoCoreError, boto.ClientError, Boto3Error)):
         return _translate_botocore(exc, location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
-    if isinstance(exc, (obs.BaseError, FileNotFoundError)) or _is_panic(exc):
-        return _translate_obstore(exc, location)
     return None
 
 
@@ -249,16 +235,11 @@ def translated(location: S3Location) -> Iterator[None]:
         yield
     except CottonCandyError:
         raise
-    except BaseException as exc:
+    except Exception as exc:
         error = translate(exc, location)
         if error is None:
             raise
         raise error from exc
-
-
-def _is_panic(exc: BaseException) -> bool:
-    # It has no importable name, and derives from BaseException.
-    return type(exc).__name__ == "PanicException"
 
 
 def from_details(failure: ErrorDetails, location: S3Location) -> CottonCandyError:
@@ -329,55 +310,6 @@ def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandy
 def _error_in(exc: BaseException) -> object:
     """Return the error that an error of botocore tells of."""
     return getattr(exc, "kwargs", {}).get("error")
-
-
-def _translate_obstore(exc: BaseException, location: S3Location) -> CottonCandyError:
-    failure = parse_error(exc)
-    if failure.status == 400 and (error := https_required_error(str(exc), location.endpoint)):
-        return error
-    if failure.status or failure.code:
-        if isinstance(exc, obs.AlreadyExistsError):
-            return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
-        return from_details(failure, location)
-    text = str(exc)
-    by_class: tuple[tuple[type[Exception], str], ...] = (
-        (FileNotFoundError, "NoSuchKey"),
-        (obs.PermissionDeniedError, "AccessDenied"),
-        (obs.UnauthenticatedError, "AccessDenied"),
-        (obs.PreconditionError, "PreconditionFailed"),
-    )
-    for cls, code in by_class:
-        if isinstance(exc, cls):
-            return from_details(ErrorDetails(0, code), location)
-    if isinstance(exc, obs.AlreadyExistsError):
-        return ObjectExistsError(f"{location} exists; pass overwrite=True to replace it")
-    if isinstance(exc, obs.InvalidPathError):
-        return InvalidNameError(f"the S3 client can't say the name of {location}")
-    if isinstance(exc, obs.UnknownConfigurationKeyError):
-        return ConfigurationError(f"this obstore is too old or too new: {_first_line(text)}")
-    if "CredentialsError" in text or "NoCredentials" in text or "credentials" in text[:200].lower():
-        return CredentialsError(NO_CREDENTIALS)
-    if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
-        return StoreTimeoutError(_TIMED_OUT.format(location=location))
-    if "kind: Connect," in text and (tls := why_tls_failed(text, location.endpoint)):
-        return StoreUnreachableError(tls)
-    if "kind: Connect," in text or "ConnectError" in text:
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint))
-    if "error sending request" in text:
-        return StoreUnreachableError(_HUNG_UP.format(location=location))
-    if "NotPartial" in text or "non-partial" in text or "UnexpectedRange" in text:
-        return IntegrityError(
-            f"{location}: the server (or a proxy before it) did not answer with the range of bytes "
-            f"that was asked for"
-        )
-    if "kind: Decode" in text or "kind: Interrupted" in text or "kind: Request" in text:
-        return IntegrityError(_BROKEN.format(location=location))
-    return StoreError(f"{location}: {_first_line(text)}")
-
-
-def _first_line(text: str) -> str:
-    """Return what obstore says before it dumps its insides."""
-    return redact(text.split("Debug source")[0].strip())[:300]
 
 
 def redact(text: str) -> str:
