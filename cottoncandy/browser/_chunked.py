@@ -90,8 +90,7 @@ class S3ChunkedDataset(S3Dataset):
     def compression(self) -> str | None:
         """Name of the codec that the first chunk is compressed with; None if it is not."""
         if self._codec is _UNKNOWN:
-            array = self._array()
-            self._codec = array.source(DEFAULT_THREADS).header(array.chunk(0)).compression
+            self._codec = self._array().header().compression
         return self._codec
 
     @property

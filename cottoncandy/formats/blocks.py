@@ -15,38 +15,38 @@ from cottoncandy.formats.selection import expand
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["BlockSelection", "Piece", "select_blocks"]
+__all__ = ["BlockSelection", "ChunkProjection", "select_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ChunkProjection:
     """What one block has of a selection.
 
     Parameters
     ----------
     index : tuple of int
         Number of the block, per dimension.
-    inside : tuple of int or slice
+    chunk_selection : tuple of int or slice
         What to select in the block; its slices rise.
-    outside : tuple of slice
-        Where that goes in :meth:`BlockSelection.rising`.
+    out_selection : tuple of slice
+        Where that goes in :meth:`BlockSelection.ascending_view`.
     shape : tuple of int
         Shape of what is selected.
     """
 
     index: tuple[int, ...]
-    inside: tuple[int | slice, ...]
-    outside: tuple[slice, ...]
+    chunk_selection: tuple[int | slice, ...]
+    out_selection: tuple[slice, ...]
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """What one block has of one dimension's entry; ``outside`` is None where an integer selects."""
+class _DimProjection:
+    """One dimension of a projection; ``out_selection`` is None for an integer index."""
 
     block: int
-    inside: int | slice
-    outside: slice | None
+    chunk_selection: int | slice
+    out_selection: slice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +61,26 @@ class BlockSelection:
         The same without the new axes.
     reversed_axes : tuple of bool
         Per kept axis, whether the user asked for falling order.
-    cuts : tuple of tuple of _Cut
+    cuts : tuple of tuple of _DimProjection
         Per dimension of the array.
     """
 
     shape: tuple[int, ...]
     kept_shape: tuple[int, ...]
     reversed_axes: tuple[bool, ...]
-    cuts: tuple[tuple[_Cut, ...], ...]
+    cuts: tuple[tuple[_DimProjection, ...], ...]
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[ChunkProjection]:
         """Yield the blocks that are touched, the last dimension fastest."""
         for combined in itertools.product(*self.cuts):
-            outside = tuple(cut.outside for cut in combined if cut.outside is not None)
-            yield Piece(
+            out_selection = tuple(
+                cut.out_selection for cut in combined if cut.out_selection is not None
+            )
+            yield ChunkProjection(
                 tuple(cut.block for cut in combined),
-                tuple(cut.inside for cut in combined),
-                outside,
-                tuple(place.stop - place.start for place in outside),
+                tuple(cut.chunk_selection for cut in combined),
+                out_selection,
+                tuple(place.stop - place.start for place in out_selection),
             )
 
     def __len__(self) -> int:
@@ -88,7 +90,7 @@ class BlockSelection:
             count *= len(cuts)
         return count
 
-    def rising(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def ascending_view(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of the result in which pieces have their places."""
         steps: list[Any] = [slice(None, None, -1 if falls else 1) for falls in self.reversed_axes]
         # Without the dots, no steps would give a scalar.
@@ -124,7 +126,7 @@ def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockS
     shape: list[int] = []
     kept: list[int] = []
     falling: list[bool] = []
-    cuts: list[tuple[_Cut, ...]] = []
+    cuts: list[tuple[_DimProjection, ...]] = []
     for entry in expand(selection, len(chunks)):
         if entry is None:
             shape.append(1)
@@ -150,21 +152,23 @@ def _positions(entry: slice, number: int, length: int) -> range:
         raise SelectionError(f"the slice {entry!r} of axis {number}: {exc}") from exc
 
 
-def _cut_index(index: int, number: int, starts: list[int]) -> _Cut:
+def _cut_index(index: int, number: int, starts: list[int]) -> _DimProjection:
     length = starts[-1]
     if not -length <= index < length:
         raise SelectionError(f"index {index} is out of bounds for axis {number} with size {length}")
     block = bisect_right(starts, index % length) - 1
-    return _Cut(block, index % length - starts[block], None)
+    return _DimProjection(block, index % length - starts[block], None)
 
 
-def _cut_positions(positions: range, starts: list[int]) -> Iterator[_Cut]:
+def _cut_positions(positions: range, starts: list[int]) -> Iterator[_DimProjection]:
     """Cut rising positions where blocks begin; a block between two of them has no part."""
     first = 0
     while first < len(positions):
         block = bisect_right(starts, positions[first]) - 1
         start, stop = starts[block], starts[block + 1]
         last = min((stop - 1 - positions.start) // positions.step, len(positions) - 1)
-        inside = slice(positions[first] - start, positions[last] - start + 1, positions.step)
-        yield _Cut(block, inside, slice(first, last + 1))
+        chunk_selection = slice(
+            positions[first] - start, positions[last] - start + 1, positions.step
+        )
+        yield _DimProjection(block, chunk_selection, slice(first, last + 1))
         first = last + 1

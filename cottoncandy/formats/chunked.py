@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import operator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cottoncandy._names import SEPARATOR, pathjoin
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats import dtypes
 
-__all__ = ["Manifest", "block_slices", "chunks_for", "nonempty_chunks", "part_name"]
+__all__ = ["Manifest", "block_slices", "chunks_for", "nonempty_chunks", "own_parts", "part_name"]
 
 Chunks = tuple[tuple[int, ...], ...]
 Index = tuple[int, ...]
@@ -21,38 +24,29 @@ Index = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``metadata.json`` of a chunked array says, checked.
+    """The checked content of a chunked array's ``metadata.json``.
 
     Parameters
     ----------
     shape : tuple of int
     dtype : dtype
     chunks : tuple of tuple of int
-        Per dimension the lengths of the blocks, as dask has them; none is 0 unless the dimension
-        is.
-    parts : tuple of (tuple of int, str)
-        For each block its number per dimension, and the name of the object that holds it.
+        Lengths of the chunks along each dimension, as in dask. None is 0 unless the dimension is.
+    names : str or tuple of str
+        Names of the objects that contain the chunks, the last dimension counting fastest. A str is
+        the prefix of parts that are named and numbered by :func:`part_name`.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: Chunks
-    parts: tuple[tuple[Index, str], ...]
+    names: str | tuple[str, ...]
 
     @classmethod
     def of(
-        cls,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        chunks: Chunks,
-        name_of: Callable[[int], str],
+        cls, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Chunks, prefix: str
     ) -> Manifest:
-        """Make the manifest of an array that is cut so; the last dimension counts fastest.
-
-        Parameters
-        ----------
-        name_of : callable
-            Takes the number of a part, returns the full name of its object.
+        """Create the manifest of an array whose parts are stored below a prefix.
 
         Raises
         ------
@@ -65,54 +59,91 @@ class Manifest:
             raise InvalidArgumentError(
                 f"chunks {chunks} do not make up an array of shape {shape} without empty blocks"
             )
-        indices = itertools.product(*(range(len(lengths)) for lengths in chunks))
-        parts = tuple((index, name_of(number)) for number, index in enumerate(indices))
-        return cls(shape, dtype, chunks, parts)
+        return cls(shape, dtype, chunks, prefix)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # One chunk's task carries the manifest to a worker, so long runs of equal lengths are
+        # pickled as their number.
+        runs = [
+            [(length, len(list(run))) for length, run in itertools.groupby(lengths)]
+            for lengths in self.chunks
+        ]
+        return _unpickled, (self.shape, self.dtype, runs, self.names)
+
+    @property
+    def count(self) -> int:
+        """Number of chunks."""
+        return math.prod(map(len, self.chunks))
+
+    def indices(self) -> Iterator[Index]:
+        """Yield the number of each chunk along each dimension, the last dimension fastest."""
+        return itertools.product(*(range(len(lengths)) for lengths in self.chunks))
+
+    def part(self, index: Index) -> str:
+        """Return the name of the object that contains a chunk."""
+        number = 0
+        for i, lengths in zip(index, self.chunks, strict=True):
+            number = number * len(lengths) + i
+        if isinstance(self.names, str):
+            return pathjoin(self.names, part_name(number))
+        return self.names[number]
 
     def chunk_shape(self, index: Index) -> tuple[int, ...]:
-        """Return the shape of one block."""
+        """Return the shape of one chunk."""
         return tuple(lengths[i] for lengths, i in zip(self.chunks, index, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what to write as JSON."""
+        """Return the JSON object to store."""
         return {
             "shape": list(self.shape),
             **dtypes.to_metadata(self.dtype),
-            "dask": [[list(index), name] for index, name in self.parts],
-            "chunk_sizes": [list(self.chunk_shape(index)) for index, _ in self.parts],
+            "dask": [[list(index), self.part(index)] for index in self.indices()],
+            "chunk_sizes": [list(self.chunk_shape(index)) for index in self.indices()],
             "chunks": [list(lengths) for lengths in self.chunks],
         }
 
     @classmethod
     def from_json(cls, obj: Any, *, object_name: str) -> Manifest:
-        """Make sense of what was read.
+        """Check and convert a JSON object.
 
         Parameters
         ----------
         obj : object
-            What the JSON text stands for.
+            The value of the JSON text.
         object_name : str
             Name of the manifest, for messages.
 
         Raises
         ------
         MetadataError
-            If it is no manifest, or contradicts itself.
+            If it is not a manifest, or contradicts itself.
         MissingDependencyError
             If the dtype is that of a library which is not installed.
 
         Notes
         -----
-        Version 0.4.0 wrote empty blocks behind the last one. They, and their parts, are left out.
+        Version 0.4.0 wrote empty chunks after the last one. They and their parts are skipped.
         """
         reader = _Reader(obj, object_name)
         shape = reader.lengths("shape", reader.get("shape", list))
         dtype = reader.dtype()
         chunks = tuple(reader.lengths("chunks", lengths) for lengths in reader.get("chunks", list))
-        if tuple(map(sum, chunks)) != shape:
-            raise reader.error(f"the blocks {_shown(chunks)} do not add up to the shape {shape}")
-        parts = reader.parts(chunks)
-        return cls(shape, dtype, nonempty_chunks(chunks), parts)
+        if tuple(map(sum, chunks)) != shape or not all(chunks):
+            raise reader.error(f"the blocks {_abbreviate(chunks)} do not add up to {shape}")
+        names = reader.names(chunks)
+        numbered = cls(shape, dtype, nonempty_chunks(chunks), names[0].rpartition(SEPARATOR)[0])
+        regular = all(map(operator.eq, map(numbered.part, numbered.indices()), names))
+        return numbered if regular else replace(numbered, names=names)
+
+
+def _unpickled(
+    shape: tuple[int, ...], dtype: np.dtype[Any], runs: Any, names: str | tuple[str, ...]
+) -> Manifest:
+    chunks = tuple(
+        tuple(itertools.chain.from_iterable(itertools.repeat(*run) for run in lengths))
+        for lengths in runs
+    )
+    return Manifest(shape, dtype, chunks, names)
 
 
 class _Reader:
@@ -125,17 +156,21 @@ class _Reader:
         self._obj = obj
 
     def error(self, what: str) -> MetadataError:
-        return MetadataError(f"'{self._object_name}' is no manifest of a chunked array: {what}")
+        return MetadataError(
+            f"'{self._object_name}' is not the manifest of a chunked array: {what}"
+        )
 
     def get(self, key: str, kind: type) -> Any:
         value = self._obj.get(key)
         if not isinstance(value, kind):
-            raise self.error(f"'{key}' is {_shown(value)}, and a {kind.__name__} was expected")
+            raise self.error(f"'{key}' is {_abbreviate(value)}, and a {kind.__name__} was expected")
         return value
 
     def lengths(self, key: str, value: Any) -> tuple[int, ...]:
         if not isinstance(value, list) or not all(_is_length(entry) for entry in value):
-            raise self.error(f"'{key}' has {_shown(value)}, and a list of lengths was expected")
+            raise self.error(
+                f"'{key}' has {_abbreviate(value)}, and a list of lengths was expected"
+            )
         return tuple(value)
 
     def dtype(self) -> np.dtype[Any]:
@@ -144,8 +179,8 @@ class _Reader:
             texts["cc-dtype"] = self.get("cc-dtype", str)
         return dtypes.from_metadata(texts, object_name=self._object_name)
 
-    def parts(self, chunks: Chunks) -> tuple[tuple[Index, str], ...]:
-        """Return the parts of the blocks that are not empty, renumbered without those."""
+    def names(self, chunks: Chunks) -> tuple[str, ...]:
+        """Return the names of the parts of the blocks that are not empty, in their order."""
         numbers = [_renumbered(lengths) for lengths in chunks]
         found: dict[Index, str] = {}
         for entry in self.get("dask", list):
@@ -153,7 +188,7 @@ class _Reader:
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):
-                raise self.error(f"the part {_shown(name)} is of block {index}, which is none")
+                raise self.error(f"the part {_abbreviate(name)} is of block {index}, which is none")
             kept = [number[i] for number, i in zip(numbers, index, strict=True)]
             if None in kept:
                 continue
@@ -164,7 +199,7 @@ class _Reader:
         expected = math.prod(sum(n is not None for n in number) for number in numbers)
         if len(found) != expected:
             raise self.error(f"{expected} blocks should have a part, and {len(found)} have one")
-        return tuple(sorted(found.items()))
+        return tuple(name for _, name in sorted(found.items()))
 
     def _part(self, entry: Any) -> tuple[Index, str]:
         if isinstance(entry, list) and len(entry) == 2:
@@ -176,7 +211,7 @@ class _Reader:
                 and name
             ):
                 return tuple(index), name
-        raise self.error(f"'dask' has {_shown(entry)}, and [block, name] was expected")
+        raise self.error(f"'dask' has {_abbreviate(entry)}, and [block, name] was expected")
 
 
 def part_name(index: int) -> str:
@@ -188,6 +223,23 @@ def part_name(index: int) -> str:
     ('pt0007', 'pt12345')
     """
     return f"pt{index:04d}"
+
+
+def own_parts(obj: Any, *, object_name: str) -> set[str]:
+    """Return the last segments of the parts that a manifest names, of whatever dtype.
+
+    Raises
+    ------
+    MetadataError
+        If it is not a manifest.
+    """
+    if isinstance(obj, Mapping) and isinstance(obj.get("dtype"), str):
+        obj = {name: value for name, value in obj.items() if name != "cc-dtype"} | {"dtype": "|u1"}
+    Manifest.from_json(obj, object_name=object_name)
+    named = {entry[1].rpartition(SEPARATOR)[2] for entry in obj["dask"]}
+    if not all(re.fullmatch(r"pt\d{4,}", name) for name in named):
+        raise MetadataError(f"'{object_name}' names parts in another way than this format does")
+    return named
 
 
 def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_bytes: int) -> Chunks:
@@ -297,6 +349,6 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:80] + "..."

@@ -1,174 +1,226 @@
-"""Reading arrays in chunks: one chunk for dask, or what a selection needs of each."""
+"""Chunked arrays as one array: the object that Dask, the browser and dictionaries read from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import copy
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
-from cottoncandy._names import SEPARATOR, clean_object_name, pathjoin
+from cottoncandy._names import SEPARATOR, Key, clean_object_name, pathjoin
 from cottoncandy._parallel import map_threads
-from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.exceptions import IntegrityError, MetadataError, ObjectNotFoundError
 from cottoncandy.formats import chunked
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats.blocks import select_blocks
+from cottoncandy.formats.blocks import ChunkProjection, select_blocks
 from cottoncandy.formats.raw import RawArrayHeader, new_array
-from cottoncandy.interfaces._manifests import MANIFEST
+from cottoncandy.interfaces._manifests import MANIFEST, own_parts
 from cottoncandy.interfaces._objects import read_json
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods, array_header
 
-__all__ = ["Chunk", "ChunkSource", "ChunkedArray"]
+__all__ = ["UPLOAD_ID", "ChunkedArray"]
+
+#: Metadata name that identifies an upload. Two uploads within a second, with chunks of the same
+#: shapes, have manifests of the same ETag and date on S3, and Dask identifies arrays by name.
+UPLOAD_ID = "cc-upload-id"
+
+# Dask sends the array with each task. Copies that arrive in a process share the first one's
+# connections.
+_MAX_SHARED = 32
+_shared: dict[str, ChunkedArray] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One chunk: where it may be, in the order to try, and what shape it must have."""
-
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ChunkSource:
-    """What all the chunks of an array share; one node of dask's graph, sent to each worker once."""
-
-    cci: RawArrayMethods
-    dtype: np.dtype[Any]
-    threads: int
-
-    def __repr__(self) -> str:
-        return f"<chunks in {self.cci.backend_interface.describe()}>"
-
-    def load(self, chunk: Chunk, inside: tuple[int | slice, ...] | None = None) -> Array:
-        """Download a chunk, or a part of it.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If the chunk is missing.
-        IntegrityError
-            If it is not the one that the manifest describes.
-        """
-        cci = self.cci
-        with self._open(chunk, prefetch=inside is None) as reader:
-            header = array_header(reader)
-            self._check(header, chunk)
-            if inside is not None and header.compression is None:
-                threads = cci._threads(self.threads)
-                array = cci._read_selection(reader, header, inside, threads)
-            else:
-                array = cci._read_array(reader, header)
-                array = array if inside is None else selections.select(array, inside)
-        # Chunks of 0.4.0 do not know the names of their fields; the manifest may.
-        return array if array.dtype == self.dtype else array.view(self.dtype)
-
-    def header(self, chunk: Chunk) -> RawArrayHeader:
-        """Fetch what a chunk's metadata says."""
-        with self._open(chunk, prefetch=False) as reader:
-            return array_header(reader)
-
-    def _open(self, chunk: Chunk, *, prefetch: bool) -> ObjectReader:
-        *others, last = chunk.names
-        for name in others:
-            try:
-                return self.cci._open(name, self.threads, prefetch=prefetch)
-            except ObjectNotFoundError:
-                continue
-        return self.cci._open(last, self.threads, prefetch=prefetch)
-
-    def _check(self, header: RawArrayHeader, chunk: Chunk) -> None:
-        same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
-        if header.shape != chunk.shape or not same:
-            raise IntegrityError(
-                f"chunk '{chunk.names[0]}' is {header.dtype}{header.shape}, and the manifest of "
-                f"its array says {self.dtype}{chunk.shape}: chunks of two uploads are mixed"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class ChunkedArray:
-    """An array in chunks, as its manifest describes it.
+    """One version of a chunked array, opened; slices download the chunks that they touch.
 
-    Parameters
+    Attributes
     ----------
-    cci : RawArrayMethods
-        The interface that the chunks are reached through.
-    root : str
-        Name of the array.
     manifest : Manifest
     info : ObjectInfo
         Of the manifest.
     metadata : mapping of str to str
         Of the manifest.
+    token : str
+        Identifies the store, the name and the version of the array.
     """
 
-    cci: RawArrayMethods
-    root: str
-    manifest: chunked.Manifest
-    info: ObjectInfo
-    metadata: Mapping[str, str]
+    def __init__(
+        self, cci: RawArrayMethods, root: Key, reader: ObjectReader, threads: int = 4
+    ) -> None:
+        from dask.base import tokenize
+
+        # The array stays in its bucket, whatever happens to the caller's interface.
+        self.cci = copy.copy(cci)
+        self.root = root
+        self.manifest = _manifest(read_json(reader), root)
+        self.info = reader.info
+        self.metadata = dict(reader.metadata)
+        self.threads = threads
+        self._identity = uuid4().hex
+        version = (self.info.etag, str(self.info.modified), self.metadata.get(UPLOAD_ID))
+        self.token: str = tokenize(repr(cci), root, version)
 
     @classmethod
-    def open(cls, cci: RawArrayMethods, root: str) -> ChunkedArray:
-        """Fetch the manifest.
+    def open(cls, cci: RawArrayMethods, root: Key, threads: int = 4) -> ChunkedArray:
+        """Download the manifest.
 
         Raises
         ------
         ObjectNotFoundError
             If there is no such array.
         MetadataError, IntegrityError
-            If the manifest makes no sense.
+            If the manifest is not valid.
         """
-        with cci._open(pathjoin(root, MANIFEST)) as reader:
-            manifest = chunked.Manifest.from_json(read_json(reader), object_name=root)
-            return cls(cci, root, manifest, reader.info, reader.metadata)
+        try:
+            with cci._open(pathjoin(root, MANIFEST)) as reader:
+                return cls(cci, root, reader, threads)
+        except ObjectNotFoundError as exc:
+            if not cci.backend_interface.exists(root):
+                raise
+            raise ObjectNotFoundError(
+                f"'{root}' in bucket '{cci.bucket_name}' is not a chunked array: use "
+                f"download_raw_array"
+            ) from exc
 
-    def source(self, threads: int) -> ChunkSource:
-        """Return what loads the chunks; ``threads`` ranges of one travel at once."""
-        return ChunkSource(self.cci, self.manifest.dtype, threads)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared_copy, (self.__dict__,)
 
-    def chunk(self, number: int) -> Chunk:
-        """Return one of the manifest's parts."""
-        index, name = self.manifest.parts[number]
-        return Chunk(_places(self.root, name), self.manifest.chunk_shape(index))
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def __repr__(self) -> str:
+        return f"<chunked array '{self.root}' in {self.cci.backend_interface.describe()}>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.manifest.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return self.manifest.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, selection: Any) -> Array:
+        entries = selection if isinstance(selection, tuple) else (selection,)
+        # Dask fuses a list of indices with the slices around it.
+        if not any(isinstance(entry, (list, np.ndarray)) for entry in entries):
+            return self.read(selection, self.threads)
+        basic = [entry if isinstance(entry, (int, slice)) else slice(None) for entry in entries]
+        fancy = [
+            slice(None) if isinstance(entry, slice) else entry
+            for entry in entries
+            if not isinstance(entry, int)
+        ]
+        return self.read(tuple(basic), self.threads)[tuple(fancy)]
 
     def read(self, selection: Any, threads: int) -> Array:
-        """Download a part of the array: of uncompressed chunks, little else travels.
+        """Download a part of the array.
 
         Parameters
         ----------
         selection : index
-            As ``download_raw_array`` takes it.
+            As in ``download_raw_array``. Uncompressed chunks are downloaded in part.
         threads : int
-            How many chunks travel at once.
+            Number of chunks that are downloaded at once, or of ranges if there is only one.
 
         Raises
         ------
+        ObjectNotFoundError
+            If a chunk is missing.
+        IntegrityError
+            If a chunk is not the one that the manifest describes.
         SelectionError
             If the selection does not fit the array, or is of another kind.
         """
-        manifest = self.manifest
-        selected = select_blocks(manifest.chunks, selection)
-        result = new_array(selected.shape, manifest.dtype, "C")
-        numbers = {index: number for number, (index, _) in enumerate(manifest.parts)}
-        rising = selected.rising(result)
-        source = self.source(max(1, threads // max(len(selected), 1)))
+        selected = select_blocks(self.manifest.chunks, selection)
+        if len(selected) == 1:
+            (piece,) = selected
+            array = selected.ascending_view(self._load(piece, threads).reshape(selected.kept_shape))
+            return array.reshape(selected.shape)
+        result = new_array(selected.shape, self.dtype, "C")
+        view = selected.ascending_view(result)
+        inner = max(1, threads // max(len(selected), 1))
 
-        def fetch(piece: Any) -> None:
-            chunk = self.chunk(numbers[piece.index])
-            whole = piece.shape == chunk.shape
-            rising[(*piece.outside, ...)] = source.load(chunk, None if whole else piece.inside)
+        def fetch(piece: ChunkProjection) -> None:
+            place: tuple[Any, ...] = (*piece.out_selection, ...)  # the dots also take 0-d arrays
+            view[place] = self._load(piece, inner)
 
         for _ in map_threads(fetch, selected, threads):
             pass
         return result
 
+    def header(self) -> RawArrayHeader:
+        """Download the metadata of the first chunk."""
+        with self._open((0,) * self.ndim, 1, prefetch=False) as reader:
+            return array_header(reader)
 
-def _places(root: str, part: str) -> tuple[str, ...]:
-    """Return where to look for a part: beside the manifest, then where the manifest says."""
-    here = pathjoin(root, part.rsplit(SEPARATOR, 1)[-1])
-    there = clean_object_name(part)
-    return (here,) if here == there else (here, there)
+    def _load(self, piece: ChunkProjection, threads: int) -> Array:
+        whole = piece.shape == self.manifest.chunk_shape(piece.index)
+        with self._open(piece.index, threads, prefetch=whole) as reader:
+            header = array_header(reader)
+            self._check(header, piece.index)
+            if not whole and header.compression is None:
+                selected = piece.chunk_selection
+                array = self.cci._read_selection(reader, header, selected, threads)
+            else:
+                array = self.cci._read_array(reader, header)
+                array = array if whole else selections.select(array, piece.chunk_selection)
+        # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
+        return array if array.dtype == self.dtype else array.view(self.dtype)
+
+    def _open(self, index: tuple[int, ...], threads: int, *, prefetch: bool) -> ObjectReader:
+        *others, last = _candidate_keys(self.root, self.manifest.part(index))
+        for key in others:
+            try:
+                return self.cci._open(key, threads, prefetch=prefetch)
+            except ObjectNotFoundError:
+                continue
+        return self.cci._open(last, threads, prefetch=prefetch)
+
+    def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:
+        expected = self.manifest.chunk_shape(index)
+        same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
+        if header.shape != expected or not same:
+            raise IntegrityError(
+                f"chunk '{self.manifest.part(index)}' is {header.dtype}{header.shape}, and the "
+                f"manifest of its array says {self.dtype}{expected}: chunks of two uploads are "
+                f"mixed"
+            )
+
+
+def _manifest(obj: Any, root: str) -> chunked.Manifest:
+    try:
+        return chunked.Manifest.from_json(obj, object_name=root)
+    except MetadataError as exc:
+        try:
+            method, _ = own_parts(obj, root)
+        except MetadataError:
+            raise exc from None
+        if method == "download_sparse_array":
+            raise MetadataError(f"'{root}' is a sparse array: use {method}") from exc
+        raise
+
+
+def _shared_copy(state: dict[str, Any]) -> ChunkedArray:
+    """Return the copy of a pickled array that this process has, or create it."""
+    array = ChunkedArray.__new__(ChunkedArray)
+    array.__dict__.update(state)
+    array = _shared.setdefault(array._identity, array)
+    for old in list(_shared)[:-_MAX_SHARED]:
+        _shared.pop(old, None)
+    return array
+
+
+def _candidate_keys(root: Key, part: str) -> tuple[Key, ...]:
+    """Return where a part may be: next to the manifest, then where the manifest says."""
+    here = pathjoin(root, part.rpartition(SEPARATOR)[2])
+    # Version 0.4.0 stored the name as the user wrote it, and cleaned only the key.
+    return tuple(Key(key) for key in dict.fromkeys((here, part, clean_object_name(part))))

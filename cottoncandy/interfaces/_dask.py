@@ -12,13 +12,13 @@ import numpy as np
 
 from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
-from cottoncandy._names import pathjoin
+from cottoncandy._names import Key, pathjoin
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
-from cottoncandy.interfaces._chunks import Chunk, ChunkedArray, ChunkSource
+from cottoncandy.interfaces._chunks import UPLOAD_ID, ChunkedArray
 from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["DaskArrayMethods"]
-
-#: Metadata name that tells uploads apart. Those of one second, with chunks of the same shapes, have
-#: the same ETag and date on S3, and dask takes arrays of one name for the same.
-_UPLOAD_ID = "cc-upload-id"
 
 
 class DaskArrayMethods(RawArrayMethods, ManifestMethods):
@@ -97,24 +93,10 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
         root = self._key(object_name, tree=True)
         workers = self._threads(threads)
-        if not isinstance(arr, np.ndarray):
-            arr = _array_like(arr)
-        if isinstance(arr, np.ndarray):
-            arr = raw.check_array(arr)
-        else:
-            dtypes.check(arr.dtype)
-            if isinstance(getattr(arr, "_meta", None), np.ma.MaskedArray):
-                raw.check_array(arr._meta)  # its error, before anything is computed or replaced
-            arr = _without_empty_chunks(arr)
+        arr = _checked(arr)
         chunks = self._chunk_lengths(arr, axis, buffersize)
-        manifest = chunked.Manifest.of(
-            tuple(arr.shape),
-            arr.dtype,
-            chunks,
-            lambda number: pathjoin(root, chunked.part_name(number)),
-        )
-        names = {name for _, name in manifest.parts}
-        # What every chunk would be refused for, before the array that is there goes.
+        manifest = chunked.Manifest.of(tuple(arr.shape), arr.dtype, chunks, root)
+        # Errors that every chunk would raise, before an existing array is replaced.
         self._acl(acl)
         codec = self._codec_name(compression, 0, {})
         if codec is not None:
@@ -122,12 +104,12 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         described = dtypes.to_metadata(arr.dtype)
         self.backend_interface.capabilities.metadata.check(described, root)
         options = {"compression": compression, "acl": acl}
-        with self._replacing(root, names):
+        with self._atomic_replace(root, set(map(manifest.part, manifest.indices()))):
             if isinstance(arr, np.ndarray):
                 self._upload_slices(arr, manifest, workers, options)
             else:
                 _upload_blocks(self, arr, manifest, options)
-            about = {**metadata, _UPLOAD_ID: uuid4().hex}
+            about = {**metadata, UPLOAD_ID: uuid4().hex}
             return self.upload_json(
                 pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, metadata=about
             )
@@ -181,26 +163,17 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
         True
         """
         import dask.array as da
-        from dask.base import tokenize
-        from dask.highlevelgraph import HighLevelGraph
 
         root = self._key(object_name, tree=True)
-        self._threads(threads)  # refused here, rather than when a chunk is loaded
-        found = ChunkedArray.open(self, root)
-        manifest = found.manifest
-        version = (found.info.etag, str(found.info.modified), found.metadata.get(_UPLOAD_ID))
-        token = tokenize(repr(self), root, version, manifest.to_json())
-        name = f"{dask_name}-{token}"
-        source = f"{dask_name}-source-{token}"
-        graph: dict[Any, Any] = {source: found.source(threads)}
-        for number, (index, _) in enumerate(manifest.parts):
-            graph[(name, *index)] = (_load, source, found.chunk(number))
-        return da.Array(
-            HighLevelGraph.from_collections(name, graph, dependencies=[]),
-            name,
-            manifest.chunks,
-            dtype=manifest.dtype,
+        array = ChunkedArray.open(self, root, self._threads(threads))
+        lazy: da.Array = da.from_array(
+            array,
+            chunks=array.manifest.chunks,
+            name=f"{dask_name}-{array.token}",
+            inline_array=True,
+            meta=np.empty((0,) * array.ndim, array.dtype),
         )
+        return lazy
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -226,21 +199,19 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
     def _upload_slices(
         self, arr: Array, manifest: chunked.Manifest, threads: int, options: dict[str, Any]
     ) -> None:
-        pieces = list(zip(chunked.block_slices(manifest.chunks), manifest.parts, strict=True))
+        pieces = list(chunked.block_slices(manifest.chunks))
         inner = max(1, threads // len(pieces))
 
-        def upload(number: int) -> None:
-            (_, where), (_, name) = pieces[number]
-            self.upload_raw_array(name, arr[where], threads=inner, **options)
+        def upload(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> None:
+            index, slices = piece
+            # With the ellipsis, a 0-d array stays an array: a scalar loses byte order and width.
+            where: tuple[Any, ...] = (*slices, ...)
+            self.upload_raw_array(Key(manifest.part(index)), arr[where], threads=inner, **options)
 
         label = f"uploading {len(pieces)} chunks"
         with Progress(len(pieces), unit="chunks", label=label, show=self.settings.progress) as bar:
-            for _ in map_threads(upload, range(len(pieces)), threads):
+            for _ in map_threads(upload, pieces, threads):
                 bar.update(1)
-
-
-def _load(source: ChunkSource, chunk: Chunk) -> Array:
-    return source.load(chunk)
 
 
 def _axis(axis: Any, dimensions: int) -> int:
@@ -258,17 +229,19 @@ def _axis(axis: Any, dimensions: int) -> int:
     return number
 
 
-def _array_like(arr: Any) -> Any:
-    """Return a dask array as it is, anything else as a numpy array."""
-    return arr if hasattr(arr, "__dask_graph__") and hasattr(arr, "chunks") else np.asarray(arr)
-
-
-def _without_empty_chunks(arr: da.Array) -> da.Array:
-    """Return a dask array whose chunks are of known size, none of them 0."""
+def _checked(arr: Any) -> Any:
+    """Return a NumPy array, or a Dask array whose chunks have known sizes, none of them 0."""
+    if not (hasattr(arr, "__dask_graph__") and hasattr(arr, "chunks")):
+        return raw.as_array(arr)
+    dtypes.check(arr.dtype)
+    if isinstance(getattr(arr, "_meta", None), np.ma.MaskedArray):
+        raw.check_array(arr._meta)  # raises before anything is computed or replaced
     if any(length != length for lengths in arr.chunks for length in lengths):
         raise InvalidArgumentError(
             "the dask array has chunks of unknown size; call arr.compute_chunk_sizes() first"
         )
+    if 0 in arr.shape:
+        return np.empty(arr.shape, arr.dtype)
     chunks = chunked.nonempty_chunks(arr.chunks)
     return arr if chunks == arr.chunks else arr.rechunk(chunks)
 
@@ -276,15 +249,32 @@ def _without_empty_chunks(arr: da.Array) -> da.Array:
 def _upload_blocks(
     cci: DaskArrayMethods, arr: da.Array, manifest: chunked.Manifest, options: dict[str, Any]
 ) -> None:
-    """Compute the blocks of a dask array and upload each where it was computed."""
-    from dask.base import compute
+    """Compute the blocks of a Dask array and upload each from where it was computed."""
     from dask.delayed import delayed
 
-    blocks = arr.to_delayed()
-    shared = delayed(cci, traverse=False)
-    upload = delayed(_upload_block, pure=False)
-    compute(*(upload(shared, name, blocks[index], options) for index, name in manifest.parts))
+    # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
+    # without elements, also those that should have some.
+    target = delayed((cci, manifest, options), name=f"upload-{uuid4().hex}", traverse=False)
+    upload: Any = _upload_block  # the stubs know no function that returns nothing
+    arr.map_blocks(upload, target, dtype=arr.dtype, meta=arr._meta).compute()
 
 
-def _upload_block(cci: DaskArrayMethods, name: str, block: Any, options: dict[str, Any]) -> None:
-    cci.upload_raw_array(name, block, threads=1, **options)
+def _upload_block(
+    block: Any,
+    target: tuple[DaskArrayMethods, chunked.Manifest, dict[str, Any]],
+    block_id: tuple[int, ...] = (),
+) -> None:
+    cci, manifest, options = target
+    array = raw.as_array(block)
+    expected, dtype = manifest.chunk_shape(block_id), manifest.dtype
+    # Elements of 0-d results are scalars, which lose byte order and width.
+    same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
+    shorter = array.dtype.kind == dtype.kind in "SU" and array.dtype.itemsize <= dtype.itemsize
+    if array.shape != expected or not (same or shorter):
+        raise InvalidArgumentError(
+            f"block {block_id} of the dask array is {array.dtype}{array.shape}, and the array "
+            f"declares {dtype}{expected}: pass the true dtype= and chunks= to map_blocks"
+        )
+    cci.upload_raw_array(
+        Key(manifest.part(block_id)), array.astype(dtype, copy=False), threads=1, **options
+    )

@@ -64,7 +64,7 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
         names = {pathjoin(root, name): part for name, part in parts.items()}
         workers = self._threads(threads)
         inner = max(1, workers // len(names))
-        with self._replacing(root, set(names)):
+        with self._atomic_replace(root, set(names)):
             for _ in map_threads(
                 lambda item: self.upload_raw_array(*item, threads=inner), names.items(), workers
             ):

@@ -51,10 +51,10 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
         block = array[
             tuple(slice(at[i], at[i + 1]) for at, i in zip(starts, piece.index, strict=True))
         ]
-        got = np.asarray(block[piece.inside])
+        got = np.asarray(block[piece.chunk_selection])
         assert got.shape == piece.shape
         assert got.size  # no block is touched for nothing
-        selected.rising(out)[(*piece.outside, ...)] = got
+        selected.ascending_view(out)[(*piece.out_selection, ...)] = got
     np.testing.assert_array_equal(out, expected)
     assert len(selected) == len(pieces) == len({piece.index for piece in pieces})
 

@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cottoncandy.formats.chunked import (
     block_slices,
     chunks_for,
     nonempty_chunks,
+    own_parts,
     part_name,
 )
 
@@ -26,7 +28,11 @@ small_shapes = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 
 
 def manifest_for(shape, chunks, dtype="<f4"):
-    return Manifest.of(shape, np.dtype(dtype), chunks, lambda i: f"arr/{part_name(i)}")
+    return Manifest.of(shape, np.dtype(dtype), chunks, "arr")
+
+
+def parts(manifest):
+    return tuple((index, manifest.part(index)) for index in manifest.indices())
 
 
 @given(shape=shapes, itemsize=st.integers(1, 16), chunk_bytes=st.integers(1, 5000), data=st.data())
@@ -62,6 +68,28 @@ def test_manifest_round_trip(shape, chunk_bytes):
     assert Manifest.from_json(obj, object_name="m") == manifest
 
 
+def test_a_manifest_pickles_small_and_without_its_parts():
+    for chunk in (1, 1000):
+        manifest = manifest_for((10_000 * chunk,), ((chunk,) * 10_000,))
+        data = pickle.dumps(manifest)
+        assert pickle.loads(data) == manifest
+        assert len(data) < 1000
+    obj = manifest_for((3,), ((2, 1),)).to_json()
+    obj["dask"][1][1] = "elsewhere"
+    manifest = Manifest.from_json(obj, object_name="m")
+    assert pickle.loads(pickle.dumps(manifest)) == manifest
+    assert parts(manifest) == (((0,), "arr/pt0000"), ((1,), "elsewhere"))
+
+
+def test_own_parts_are_those_of_a_valid_manifest():
+    obj = manifest_for((3,), ((2, 1),)).to_json()
+    assert own_parts(obj | {"dtype": "|O"}, object_name="m") == {"pt0000", "pt0001"}
+    obj["dask"][1][1] = "arr/bold"
+    for foreign in (obj, {"dask": 5}, {"attrs": ["bold"]}, [], None, {"attrs": None}):
+        with pytest.raises(MetadataError):
+            own_parts(foreign, object_name="m")
+
+
 def test_the_layout_of_the_format():
     manifest = manifest_for((5, 3), ((3, 2), (3,)))
     assert manifest.to_json() == {
@@ -82,7 +110,7 @@ def test_structured_dtypes_have_a_key_of_their_own():
 
 def test_zero_dimensions():
     manifest = manifest_for((), ())
-    assert manifest.parts == (((), "arr/pt0000"),)
+    assert parts(manifest) == (((), "arr/pt0000"),)
     assert Manifest.from_json(manifest.to_json(), object_name="m") == manifest
 
 
@@ -98,7 +126,7 @@ def test_empty_blocks_of_version_040_are_left_out():
     }
     manifest = Manifest.from_json(obj, object_name="m")
     assert manifest.chunks == ((4, 2), (3,))
-    assert manifest.parts == (((0, 0), "n/pt0000"), ((1, 0), "n/pt0002"))
+    assert parts(manifest) == (((0, 0), "n/pt0000"), ((1, 0), "n/pt0002"))
     assert manifest.chunk_shape((1, 0)) == (2, 3)
 
 
@@ -108,7 +136,7 @@ def test_empty_blocks_in_the_middle_are_renumbered():
     obj["dask"] = [[[0], "a"], [[1], "b"], [[2], "c"]]
     manifest = Manifest.from_json(obj, object_name="m")
     assert manifest.chunks == ((3, 2),)
-    assert manifest.parts == (((0,), "a"), ((1,), "c"))
+    assert parts(manifest) == (((0,), "a"), ((1,), "c"))
 
 
 def test_a_dimension_of_length_zero_keeps_one_block():
@@ -117,7 +145,7 @@ def test_a_dimension_of_length_zero_keeps_one_block():
     obj["dask"] = [[[0, 0], "a"], [[1, 0], "b"]]
     manifest = Manifest.from_json(obj, object_name="m")
     assert manifest.chunks == ((0,), (2,))
-    assert manifest.parts == (((0, 0), "a"),)
+    assert parts(manifest) == (((0, 0), "a"),)
 
 
 def test_empty_blocks_are_never_written():
@@ -138,7 +166,7 @@ GOOD = manifest_for((5, 3), ((3, 2), (3,))).to_json()
         ("dtype", None), ("dtype", "nonsense"), ("dtype", "|O"), ("dtype", ["<f4"]),
         ("cc-dtype", 7), ("cc-dtype", "os.path"), ("cc-dtype", "<f8"),
         ("chunks", None), ("chunks", [[3, 2]]), ("chunks", [[3, 2], 3]), ("chunks", [[6, -1], [3]]),
-        ("chunks", [[5], [3]]),
+        ("chunks", [[5], [3]]), ("chunks", [[3, 2], []]),
         ("dask", None), ("dask", {}), ("dask", []), ("dask", [[[0, 0], "a"]]),
         ("dask", [[[0, 0], "a"], [[0, 0], "b"]]), ("dask", [[[0, 0], "a"], [[2, 0], "b"]]),
         ("dask", [[[0], "a"], [[1], "b"]]), ("dask", [[[0, 0], ""], [[1, 0], "b"]]),

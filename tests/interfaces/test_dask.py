@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cottoncandy._names import Key
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
+    ObjectExistsError,
     UnsupportedDtypeError,
 )
+from cottoncandy.formats.chunked import Manifest
+from cottoncandy.interfaces._chunks import ChunkedArray
 from tests.interfaces.arrays import LAYOUTS, sample
 
 da = pytest.importorskip("dask.array")
@@ -245,3 +250,167 @@ def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> N
         assert_equal(result.compute(), array)
         total = (result + 1).sum()
         assert float(total.compute()) == pytest.approx(float((array + 1).sum()), 1e-3)
+
+
+def test_ten_thousand_chunks_make_a_small_graph(cci: Any) -> None:
+    array = np.arange(10_000, dtype="i4")
+    with cci_manifest(cci, array.shape, ((1,) * 10_000,)):
+        result = cci.download_dask_array("array")
+    assert len(result.__dask_graph__().layers) == 1
+    assert len(pickle.dumps(result)) < 100_000
+
+
+@contextlib.contextmanager
+def cci_manifest(cci: Any, shape: tuple[int, ...], chunks: Any) -> Iterator[None]:
+    """Store a manifest without its parts."""
+    manifest = Manifest.of(shape, np.dtype("i4"), chunks, "array")
+    cci.upload_json("array/metadata.json", manifest.to_json())
+    yield
+
+
+def test_names_are_equal_for_one_version_and_differ_between_versions(cci: Any) -> None:
+    cci.upload_dask_array("array", np.zeros((4, 4)), buffersize=64)
+    first, second = (cci.download_dask_array("array", threads=n) for n in (1, 3))
+    assert first.name == second.name
+    assert pickle.loads(pickle.dumps(first)).name == first.name
+    cci.upload_dask_array("array", np.zeros((4, 4)), buffersize=64)
+    assert cci.download_dask_array("array").name != first.name
+
+
+def test_slices_download_only_their_part(store: Any, monkeypatch: Any) -> None:
+    cci = store.interface()
+    cci.upload_dask_array("array", np.arange(100.0), buffersize=800, compression=False)
+    taken: list[Any] = []
+    read = ChunkedArray.read
+
+    def spying(self: Any, selection: Any, threads: int) -> Any:
+        taken.append(selection)
+        return read(self, selection, threads)
+
+    monkeypatch.setattr(ChunkedArray, "read", spying)
+    assert_equal(cci.download_dask_array("array")[30:40:2], np.arange(30.0, 40.0, 2))
+    assert taken == [(slice(30, 40, 2),)]
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda x: x[[3, 1, 10]],
+        lambda x: x[2:, 1][[1, 0]],
+        lambda x: x[1:9][[3, 1], ::2],
+        lambda x: x[::-2, ::-1][:, [4, 4, 0]],
+        lambda x: x[np.array([True, False] * 6)],
+        lambda x: x[None, 3, 1:][..., None],
+        lambda x: x.T[2:5, ::3].rechunk(2),
+        lambda x: x.vindex[[1, 2], [3, 0]],
+    ],
+)
+def test_indexing_of_dask(cci: Any, select: Any) -> None:
+    array = sample("<i4", (12, 5))
+    cci.upload_dask_array("array", array, axis=None, buffersize=60)
+    assert_equal(select(cci.download_dask_array("array")), select(da.from_array(array)).compute())
+
+
+def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
+    array = sample("<i4", (12, 5))
+    cci.upload_dask_array("array", array, axis=None, buffersize=60)
+    handle = ChunkedArray.open(cci, Key("array"))
+    assert_equal(handle[2, [3, 1]], array[2, [3, 1]])
+    assert_equal(handle[[3, 1], 1:4], array[[3, 1], 1:4])
+    assert_equal(handle[np.array([0, 11])], array[[0, 11]])
+
+
+def test_copies_of_one_pickled_array_share_their_connections(cci: Any) -> None:
+    cci.upload_dask_array("array", np.zeros(4))
+    data = pickle.dumps(ChunkedArray.open(cci, Key("array")))
+    assert pickle.loads(data) is pickle.loads(data)
+    assert pickle.loads(data) is not pickle.loads(
+        pickle.dumps(ChunkedArray.open(cci, Key("array")))
+    )
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(1.5, ">f8"),
+        np.array("ab", "U5"),
+        np.array(b"a", ">S3"),
+        np.array(7, "<i2"),
+        np.array([(1, 2)], [("a", ">i2"), ("b", "u1")])[0:1].reshape(()),
+        np.array("2026-01-01", "<M8[D]"),
+    ],
+    ids=lambda array: array.dtype.str,
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_0d_arrays_keep_byte_order_and_width(cci: Any, array: np.ndarray, lazy: bool) -> None:
+    cci.upload_dask_array("array", da.from_array(array) if lazy else array)
+    assert_equal(cci.download_dask_array("array"), array)
+    assert cci.download_raw_array("array/pt0000").dtype == array.dtype
+
+
+@pytest.mark.parametrize("chunks", [((0,), (2, 2)), ((0, 0), (4,)), ((0,), (4,))], ids=str)
+def test_dask_arrays_without_elements(cci: Any, chunks: Any) -> None:
+    array = np.zeros((0, 4), ">i2")
+    cci.upload_dask_array("array", da.from_array(array, chunks=chunks))
+    assert_equal(cci.download_dask_array("array"), array)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: x.map_blocks(lambda b: b.astype("f4"), dtype="f8"),
+        lambda x: x.map_blocks(lambda b: b[:1], dtype=x.dtype),
+        lambda x: x.map_blocks(lambda b: b[:0], dtype=x.dtype),
+        lambda x: x.map_blocks(lambda b: b[None], dtype=x.dtype),
+        lambda x: x.map_blocks(lambda b: b.astype("i8"), dtype="i4"),
+        lambda x: x.map_blocks(lambda b: np.array([None] * len(b)), dtype="i4"),
+    ],
+)
+def test_blocks_that_are_not_as_declared_raise(cci: Any, wrong: Any) -> None:
+    lazy = wrong(da.arange(8, chunks=4, dtype="i4"))
+    with pytest.raises((InvalidArgumentError, UnsupportedDtypeError), match=r"declares|pointers"):
+        cci.upload_dask_array("array", lazy)
+    assert not cci.exists_object("array/metadata.json")
+    assert cci.glob("array/*") == []
+
+
+FOREIGN = [
+    {"attrs": ["bold", "events"]},
+    {"dask": 5},
+    {"attrs": None},
+    {"dask": [[[0], "study/bold"]], "shape": [2], "chunks": [[2]], "dtype": "<f8"},
+    {"type": "csr", "attrs": ["bold"], "shape": [2, 2]},
+    ["bold"],
+    None,
+]
+
+
+@pytest.mark.parametrize("document", FOREIGN, ids=str)
+@pytest.mark.parametrize("kind", ["dask", "sparse"])
+def test_a_foreign_document_makes_the_upload_raise(cci: Any, document: Any, kind: str) -> None:
+    cci.upload_json("study/metadata.json", document)
+    for name in ("bold", "events"):
+        cci.upload_raw_array(f"study/{name}", np.zeros(2))
+    before = cci.glob("study/*")
+    value = np.zeros(4) if kind == "dask" else pytest.importorskip("scipy.sparse").eye(3)
+    with pytest.raises(ObjectExistsError, match=r"'study/metadata.json' was not stored by"):
+        getattr(cci, f"upload_{kind}_array")("study", value)
+    assert cci.glob("study/*") == before
+    assert cci.download_json("study/metadata.json") == document
+
+
+def test_a_foreign_body_makes_the_upload_raise(cci: Any) -> None:
+    cci.upload_object("study/metadata.json", b"not json")
+    with pytest.raises(ObjectExistsError):
+        cci.upload_dask_array("study", np.zeros(4))
+    assert cci.download_object("study/metadata.json") == b"not json"
+
+
+def test_the_other_kind_of_array_is_replaced(cci: Any) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    cci.upload_sparse_array("value", sparse.eye(3, format="csr"))
+    cci.upload_dask_array("value", np.zeros(4))
+    assert cci.glob("value/*") == ["value/metadata.json", "value/pt0000"]
+    cci.upload_sparse_array("value", sparse.eye(3, format="coo"))
+    names = ["value/col", "value/data", "value/metadata.json", "value/row"]
+    assert cci.glob("value/*") == names
