@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -16,15 +15,13 @@ from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import (
-    IntegrityError,
     InvalidArgumentError,
     InvalidNameError,
     MetadataError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
-from cottoncandy.formats import raw, sparse
-from cottoncandy.formats.chunked import Manifest
+from cottoncandy.formats import raw
 from cottoncandy.interfaces._buckets import BucketMethods
 from cottoncandy.interfaces._chunks import ChunkedArray
 from cottoncandy.interfaces._manifests import MANIFEST
@@ -253,26 +250,10 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
 
     def _values_of_parts(self, names: Collection[str], threads: int) -> dict[str, str]:
         """Return the values of several objects among some names, and the method to read each."""
-        manifests = [name for name in names if name.rpartition(SEPARATOR)[2] == MANIFEST]
-
-        def method(name: str) -> str | None:
-            try:
-                manifest = self.download_json(Key(name))
-            except IntegrityError:
-                return None
-            root = name.rpartition(SEPARATOR)[0]
-            if not isinstance(manifest, dict):
-                return None
-            with contextlib.suppress(MetadataError, IntegrityError):
-                if "dask" in manifest:
-                    Manifest.from_json(manifest, object_name=root)
-                    return "download_dask_array"
-                sparse.parts_of(manifest, object_name=root)
-                return "download_sparse_array"
-            return None
-
-        found = zip(manifests, map_threads(method, manifests, threads), strict=True)
-        return {name.rpartition(SEPARATOR)[0]: how for name, how in found if how is not None}
+        split = (name.rpartition(SEPARATOR) for name in names)
+        roots = [Key(root) for root, _, last in split if last == MANIFEST]
+        methods = map_threads(self._download_method, roots, threads)
+        return {root: how for root, how in zip(roots, methods, strict=True) if how is not None}
 
     def _branch(self, root: str, keys: Iterable[str] | None) -> Iterator[ObjectInfo]:
         """Yield the objects below a root, or those that some keys name."""
