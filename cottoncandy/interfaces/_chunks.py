@@ -143,8 +143,8 @@ class ChunkedArray:
         selected = select_blocks(self.manifest.chunks, selection)
         if len(selected) == 1:
             (piece,) = selected
-            array = selected.ascending_view(self._load(piece, threads).reshape(selected.kept_shape))
-            return array.reshape(selected.shape)
+            if piece.shape == selected.shape and not any(selected.reversed_axes):
+                return self._load(piece, threads)  # without a second copy of the chunk
         result = new_array(selected.shape, self.dtype, "C")
         view = selected.ascending_view(result)
         inner = max(1, threads // max(len(selected), 1))
