@@ -350,10 +350,15 @@ class InterfaceMachine(RuleBasedStateMachine):
     # -- chunked and sparse arrays ---------------------------------------------------------------
 
     @rule(
-        root=_BRANCHES, kind=st.sampled_from(COMPOSITES), number=_NUMBERS, who=_WHO, fault=_FAULTS
+        root=_BRANCHES,
+        kind=st.sampled_from([*COMPOSITES, *[""] * 3]),
+        number=_NUMBERS,
+        who=_WHO,
+        fault=_FAULTS,
     )
     def upload_composite(self, root: str, kind: str, number: int, who: int, fault: Fault) -> None:
-        value = Value(kind, number)
+        old = self.roots.get(root)
+        value = Value(kind or (old.kind if old else COMPOSITES[0]), number)
         self.run(
             Operation(
                 lambda cci: upload(cci, root, value),

@@ -31,21 +31,26 @@ class Value(NamedTuple):
         chance = random.Random(f"{self.kind}{self.number}")
         if self.kind in ("raw_array", "npy_array"):
             shape = chance.choice([(), (0, 3), (5,), (3, 4)])
-            array = array_of(chance.choice(_DTYPES), (*shape, 2))[..., self.number % 2]
+            array = array_of(chance.choice(_DTYPES), (*shape, 12))[..., self.number]
             return np.asfortranarray(array) if self.number % 3 else array
         if self.kind in ("dask_array", "numpy_chunks"):
-            array = array_of(chance.choice(_DTYPES[:4]), (chance.randint(1, 5), 3))
+            # Most differ in their numbers only, so that old and new chunks would fit together.
+            odd = self.number > 8
+            shape = (chance.randint(1, 5), 3) if odd else (4, 3)
+            array = array_of(chance.choice(_DTYPES[:2]) if odd else "<f8", shape)
+            array += array.dtype.type(self.number)
             if self.kind == "numpy_chunks":
                 return array
             import dask.array as da
 
-            return da.from_array(array, chunks=(chance.randint(1, 3), 2))
+            return da.from_array(array, chunks=(2, 2))
         if self.kind == "sparse_array":
             import scipy.sparse
 
             dense = np.zeros((4, 5))
-            dense[self.number % 4, 1] = self.number + 1
-            return scipy.sparse.csr_matrix(dense).asformat(chance.choice(["csr", "coo", "dia"]))
+            dense[self.number % 4, self.number % 3] = self.number + 1
+            formats = ("csr", "csr", "csr", "coo", "dia")
+            return scipy.sparse.csr_matrix(dense).asformat(chance.choice(formats))
         if self.kind == TREE:
             tree = {"x": array_of("<i4", (self.number + 1,)), "e": {"z": array_of("<f4", (2, 2))}}
             if self.number % 2:
