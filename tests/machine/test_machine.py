@@ -56,15 +56,15 @@ def _settings(histories: int) -> settings:
             for encryption in ("plain", "AES")
         ),
     ],
+    indirect=["encryption"],
 )
 def test_interface_behaves_like_a_dictionary(
     request: pytest.FixtureRequest,
-    make_factory: Callable[[str], Callable[..., Any]],
+    factory: Callable[..., Any],
     store: str,
     encryption: str,
     histories: int,
 ) -> None:
-    factory = make_factory(encryption)
     test = get_state_machine_test(
         lambda: InterfaceMachine(RIGS[store](request), factory),  # type: ignore[arg-type]
         settings=_settings(50 if _SECONDS else histories),
