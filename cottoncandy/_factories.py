@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
     from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
-    from cottoncandy.options import Settings
 
 __all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
 
@@ -31,8 +30,9 @@ endpoint_url : str, optional
 
 _BUCKET = """\
 force_bucket_creation : bool, optional
-    Whether to make the bucket if it does not exist. Default: ``[basic] force_bucket_creation``
-    of the options, which is False as shipped.
+    Whether to create the bucket if it does not exist. Default: ``[basic] force_bucket_creation``
+    of the options, which is False as shipped. The local and memory backends create it unless you
+    pass False.
 verbose : bool, default True
     Whether to print where the interface is connected to."""
 
@@ -134,18 +134,15 @@ def get_interface(
     >>> cci = cc.get_interface("my_bucket", config=config)  # doctest: +SKIP
     """
     from cottoncandy.interfaces import DefaultInterface
-    from cottoncandy.options import Settings
 
-    settings = Settings.load()
     return DefaultInterface(
         bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation, settings),
+        force_bucket_creation=force_bucket_creation,
         verbose=verbose,
         backend=backend,
-        _settings=settings,
         **kwargs,
     )
 
@@ -197,18 +194,15 @@ def get_encrypted_interface(
     get_interface : The same, with nothing encrypted.
     """
     from cottoncandy.interfaces import EncryptedInterface
-    from cottoncandy.options import Settings
 
-    settings = Settings.load()
     return EncryptedInterface(
         bucket_name,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        force_bucket_creation=_creation(force_bucket_creation, settings),
+        force_bucket_creation=force_bucket_creation,
         verbose=verbose,
         backend=backend,
-        _settings=settings,
         encryption=encryption,
         encryptionKey=encryptionKey,
         passphrase=passphrase,
@@ -265,7 +259,3 @@ def get_browser(
         **kwargs,
     )
     return interface.get_browser()
-
-
-def _creation(given: bool | None, settings: Settings) -> bool:
-    return settings.force_bucket_creation if given is None else given

@@ -26,6 +26,7 @@ __all__ = [
 SEPARATOR = "/"
 
 _SLASHES = re.compile("//+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)
 _MAGIC = re.compile(r"[*?[]")
 
 
@@ -52,7 +53,8 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
     Raises
     ------
     InvalidNameError
-        If ``name`` is not a str, or ``strict`` and it is not the name of an object.
+        If ``name`` is not a str, a URL that names no object, or ``strict`` and it is not the name
+        of an object.
     """
     if isinstance(name, Key):
         return name
@@ -61,6 +63,11 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
         return cleaned
     if exists(name):
         return Key(name)
+    if url := _URL.match(name):
+        raise InvalidNameError(
+            f"{shortened(name)!r} is a URL, and an object name is expected: pass "
+            f"{url['key'] or 'a name'!r} to an interface on bucket {url['bucket']!r}"
+        )
     if strict:
         raise InvalidNameError(
             f"there is no object named exactly {shortened(name)!r}, and nothing was changed; "

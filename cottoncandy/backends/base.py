@@ -115,6 +115,9 @@ class Backend(ABC):
     #: store has a bucket of its own for those who name none.
     uses_default_bucket: ClassVar[bool] = True
 
+    #: Whether interfaces create a bucket that does not exist unless the user forbids it.
+    creates_buckets: ClassVar[bool] = False
+
     #: Bucket that verbs use if none is given. Once connected, it stays: see :meth:`with_bucket`.
     bucket_name: str | None = None
 

@@ -80,6 +80,7 @@ class MemoryBackend(Backend):
     """Objects in a dictionary that all interfaces of this process share, by bucket name."""
 
     name: ClassVar[str] = "memory"
+    creates_buckets: ClassVar[bool] = True
     capabilities: ClassVar[Capabilities] = Capabilities(
         conditional_put=True,
         stored_checksum="md5",
@@ -96,9 +97,6 @@ class MemoryBackend(Backend):
             raise ConfigurationError(
                 f"the memory backend takes no option {next(iter(arguments.extra))!r}"
             )
-        if arguments.bucket_name:
-            with _LOCK:
-                _BUCKETS.setdefault(arguments.bucket_name, _Bucket(_now()))
         return cls(arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:

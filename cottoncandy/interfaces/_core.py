@@ -54,7 +54,7 @@ class ObjectAccess(InterfaceObject):
         ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
         SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
         url: str | None = None,
-        force_bucket_creation: bool = False,
+        force_bucket_creation: bool | None = False,
         verbose: bool = True,
         backend: str = "s3",
         **kwargs: Any,
@@ -107,14 +107,17 @@ class ObjectAccess(InterfaceObject):
     def settings(self, settings: Settings) -> None:
         self._store = replace(self._store, settings=settings)
 
-    def _check_bucket(self, create: bool) -> None:
+    def _check_bucket(self, create: bool | None) -> None:
+        """Raise if the bucket is missing, or create it; None means as the options say."""
         bucket = self.bucket_name
         if bucket is None or self.backend_interface.has_bucket(bucket):
             return
+        if create is None:
+            create = self.settings.force_bucket_creation or self.backend_interface.creates_buckets
         if not create:
             raise BucketNotFoundError(
                 f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
-                f"name, or pass force_bucket_creation=True to make it"
+                f"name, or pass force_bucket_creation=True to create it"
             )
         try:
             self.backend_interface.create_bucket(bucket, acl=self._acl(DEFAULT_ACL))

@@ -51,7 +51,7 @@ class EncryptedInterface(DefaultInterface):
         ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
         SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
         url: str | None = None,
-        force_bucket_creation: bool = False,
+        force_bucket_creation: bool | None = False,
         verbose: bool = True,
         backend: str = "s3",
         encryption: str | None = None,

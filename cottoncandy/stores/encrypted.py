@@ -57,6 +57,7 @@ class EncryptedBackend(Backend):
         limits = inner.capabilities.metadata
         if limits.max_bytes is not None:
             limits = replace(limits, max_bytes=limits.max_bytes - keys.metadata_bytes)
+        self.creates_buckets = inner.creates_buckets  # type: ignore[misc]  # that of its store
         self.name = inner.name  # type: ignore[misc]  # for messages: where the objects are
         self.capabilities = replace(  # type: ignore[misc]  # an instance has those of its store
             inner.capabilities, stored_checksum=None, metadata=limits

@@ -252,6 +252,7 @@ def test_bucket_that_another_process_creates_meanwhile_is_used(
     """The check finds nothing, and the creation finds the bucket."""
     from cottoncandy.backends.memory import MemoryBackend
 
+    MemoryBackend().create_bucket("created-by-two")
     has_bucket = MemoryBackend.has_bucket
     answers: list[bool] = []
 

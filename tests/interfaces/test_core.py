@@ -7,12 +7,14 @@ import inspect
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cottoncandy
 from cottoncandy.exceptions import BucketNotFoundError, CottonCandyError, InvalidNameError
 from cottoncandy.interfaces import DefaultInterface
 from tests.backends.wrappers import WrappedBackend
@@ -181,3 +183,49 @@ def test_bucket_names_that_are_none_raise(cci: Any, store: Rig, name: Any) -> No
 def test_factories_reject_bucket_names_that_are_none(store: Rig, name: Any) -> None:
     with pytest.raises(CottonCandyError, match="bucket name"):
         store.interface(name)
+
+
+def test_missing_local_directory_is_not_created_unasked(tmp_path: Any) -> None:
+    missing = tmp_path / "mistyped"
+    with pytest.raises(BucketNotFoundError, match="mistyped"):
+        cottoncandy.get_browser(str(missing), backend="local")
+    with pytest.raises(BucketNotFoundError, match="force_bucket_creation=True"):
+        cottoncandy.get_interface(missing, backend="local", force_bucket_creation=False)
+    assert not missing.exists()
+    for create in (None, True):
+        cottoncandy.get_interface(
+            str(missing), backend="local", verbose=False, force_bucket_creation=create
+        )
+        missing.rmdir()
+
+
+def test_missing_memory_bucket_is_not_created_if_forbidden() -> None:
+    for attempt in (cottoncandy.get_browser, cottoncandy.get_interface):
+        with pytest.raises(BucketNotFoundError, match="nowhere"):
+            attempt("nowhere", backend="memory", force_bucket_creation=False)
+
+
+@pytest.mark.parametrize("backend", ["memory", "local"])
+def test_eight_workers_that_create_a_bucket_all_succeed(backend: str, tmp_path: Any) -> None:
+    def work(number: int) -> str:
+        cci = cottoncandy.get_interface(
+            str(tmp_path / "new"), backend=backend, force_bucket_creation=True, verbose=False
+        )
+        cci.upload_object(f"{number}", b"x")
+        return str(cci.bucket_name)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(work, range(8)))) == 1
+
+
+def test_urls_as_names_raise(cci: Any, store: Rig) -> None:
+    for call in (
+        lambda: cci.upload_raw_array("s3://bkt/a/b", HERE),
+        lambda: cci.download_raw_array("s3://bkt/a/b"),
+        lambda: cci.rm("s3://bkt/a/b"),
+    ):
+        with pytest.raises(InvalidNameError, match="pass 'a/b' to an interface on bucket 'bkt'"):
+            call()
+    assert store.raw_keys() == []
+    store.raw_put("s3://bkt/a", b"exactly this one")
+    assert cci.download_object("s3://bkt/a") == b"exactly this one"

@@ -91,6 +91,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
+    creates_buckets: ClassVar[bool] = True
     capabilities: ClassVar[Capabilities] = Capabilities(
         owners=True, object_and_prefix=False, any_key=False, conditional_put=True
     )
@@ -104,10 +105,7 @@ class LocalBackend(Backend):
             raise ConfigurationError(
                 f"the local backend takes no option {next(iter(arguments.extra))!r}"
             )
-        backend = cls(arguments.bucket_name)
-        if backend.bucket_name is not None and not os.path.isdir(backend.bucket_name):
-            _make_root(backend.bucket_name)
-        return backend
+        return cls(arguments.bucket_name)
 
     @property
     def bucket_name(self) -> str | None:
