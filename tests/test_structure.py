@@ -97,8 +97,14 @@ def imported_names(module: ast.Module) -> Iterator[str]:
 
 def test_floors_look_down_only() -> None:
     above = {
-        "formats": ("cottoncandy.interfaces", "cottoncandy.browser"),
-        "backends": ("cottoncandy.interfaces", "cottoncandy.formats", "cottoncandy.browser"),
+        "formats": ("cottoncandy.interfaces", "cottoncandy.browser", "cottoncandy.stores"),
+        "backends": (
+            "cottoncandy.interfaces",
+            "cottoncandy.formats",
+            "cottoncandy.browser",
+            "cottoncandy.stores",
+        ),
+        "stores": ("cottoncandy.interfaces", "cottoncandy.browser", "cottoncandy.transfer"),
     }
     found = [
         f"{relative(path)} imports {name}"

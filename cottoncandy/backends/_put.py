@@ -165,7 +165,14 @@ class MetadataLimits:
         return checked
 
     def check_size(self, metadata: Mapping[str, str], key: str) -> None:
-        """Raise MetadataError if names and values need more room than the store has."""
+        """Raise MetadataError if names and values need more room than the store has.
+
+        Parameters
+        ----------
+        metadata : mapping of str to str
+        key : str
+            The object, for messages.
+        """
         sizes = {name: len(f"{name}{value}".encode()) for name, value in metadata.items()}
         if self.max_bytes is None or sum(sizes.values()) <= self.max_bytes:
             return
