@@ -14,6 +14,7 @@ from cottoncandy.exceptions import InvalidNameError
 __all__ = [
     "SEPARATOR",
     "Key",
+    "check_text",
     "clean_object_name",
     "has_magic",
     "pathjoin",
@@ -58,7 +59,7 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
     """
     if isinstance(name, Key):
         return name
-    cleaned = Key(clean_object_name(name))
+    cleaned = Key(clean_object_name(check_text(name)))
     if cleaned == name or name == SEPARATOR:  # '/' is the documented name of the whole bucket
         return cleaned
     if exists(name):
@@ -76,9 +77,26 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
     return cleaned
 
 
+def check_text(name: str) -> str:
+    """Return a name, if it is text that has an encoding.
+
+    Raises
+    ------
+    InvalidNameError
+        If it is not a str, or has unpaired surrogates: names of files that are not UTF-8 do.
+    """
+    if not isinstance(name, str):
+        raise InvalidNameError(f"an object name must be a str, got {type(name).__name__}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidNameError(f"the name {shortened(name)!r} is not valid Unicode text") from None
+    return name
+
+
 def spellings(name: str) -> tuple[Key, ...]:
     """Return the keys that a name can refer to, for listings: as it is, then cleaned."""
-    cleaned = Key(clean_object_name(name))
+    cleaned = Key(clean_object_name(check_text(name)))
     as_it_is = isinstance(name, Key) or cleaned == name or name == SEPARATOR
     return (Key(name) if name != SEPARATOR else cleaned,) if as_it_is else (Key(name), cleaned)
 

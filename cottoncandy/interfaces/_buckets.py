@@ -10,6 +10,7 @@ from typing import Any
 
 from cottoncandy._checks import whole_number
 from cottoncandy._defaults import DEFAULT_ACL
+from cottoncandy._names import check_text
 from cottoncandy._output import bytes2human, printable, say
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
@@ -186,7 +187,7 @@ class BucketMethods(ObjectAccess):
             )
         count = None if limit is None else whole_number(limit, "limit", 0)
         wanted = dict(filter or {})
-        prefix = wanted.pop("Prefix", "")
+        prefix = check_text(wanted.pop("Prefix", ""))
         if wanted:
             raise InvalidArgumentError(f"filter knows 'Prefix' only, and {wanted} was given")
         found = self._scan_objects("" if prefix == "/" else prefix, page_size)

@@ -229,9 +229,8 @@ class MovingMethods(BasicInterface):
         def describe(failed: int, total: int) -> str:
             return (
                 f"{failed} of {total} objects in bucket '{route.source_bucket}' could not be "
-                f"{done} and are unchanged, the others are below '{route.dest}' in bucket "
-                f"'{route.dest_bucket}'; to finish it, make the same call again, with "
-                f"overwrite=True"
+                f"{done}, the others are below '{route.dest}' in bucket '{route.dest_bucket}'; "
+                f"to finish it, make the same call again, with overwrite=True"
             )
 
         with Progress(len(targets), unit="objects", label=done, show=self.settings.progress) as bar:

@@ -115,3 +115,29 @@ def test_only_names_to_clean_cost_a_request(twins: Any) -> None:
     twins.download_raw_array("r/a//b")
     verbs = [verb for verb, *_ in counting.calls if verb != "read"]
     assert verbs == ["get", "exists", "get"]
+
+
+NOT_TEXT: list[Any] = ["\ud800", "a\udcff/b", None, 5, b"bytes", ("t",)]
+
+
+@pytest.mark.parametrize("name", NOT_TEXT, ids=ascii)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cci, name: cci.glob(name),
+        lambda cci, name: cci.ls(name),
+        lambda cci, name: cci.lsdir(name),
+        lambda cci, name: cci.rm(name, recursive=True),
+        lambda cci, name: cci.mv(name, "x"),
+        lambda cci, name: cci.cp("x", name, recursive=True),
+        lambda cci, name: cci.upload_object(name, b""),
+        lambda cci, name: cci.exists_object(name),
+        lambda cci, name: cci.cloud2dict(name),
+        lambda cci, name: cci.cloud2dataset(name),
+        lambda cci, name: cci.download_directory(name, "x"),
+        lambda cci, name: cci.get_objects(filter={"Prefix": name}),
+    ],
+)
+def test_names_that_are_not_text_are_rejected(memory: MemoryRig, call: Any, name: Any) -> None:
+    with pytest.raises(InvalidNameError):
+        call(memory.interface(), name)
