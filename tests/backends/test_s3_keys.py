@@ -327,7 +327,9 @@ def test_region_of_an_aws_bucket(status: int) -> None:
     assert connection.on_aws
     assert [connection.bucket_region("b") for _ in range(3)] == ["eu-west-3"] * 3
     assert len(calls) <= 2  # botocore asks once more where it was redirected
-    assert connection.native._address("b", "eu-west-3")[0] == "https://b.s3.eu-west-3.amazonaws.com"
+    assert (
+        connection.obstore._address("b", "eu-west-3")[0] == "https://b.s3.eu-west-3.amazonaws.com"
+    )
 
 
 def test_native_objects(moto: S3Server, moto_bucket: str) -> None:

@@ -99,7 +99,7 @@ class S3Backend(Backend):
         return f"S3 backend instantiated at {self._connection.endpoint}."
 
     def describe(self) -> str:
-        endpoint = self._connection.known_endpoint or "the default S3 endpoint"
+        endpoint = self._connection.cached_endpoint or "the default S3 endpoint"
         return f"bucket:{self.bucket_name} on {endpoint}"
 
     # -- objects ---------------------------------------------------------------------------------

@@ -123,17 +123,17 @@ class Buckets:
         """Remove an empty bucket."""
         with translated(self._location(bucket)):
             self._connection.client.delete_bucket(Bucket=bucket)
-        self._connection.facts("known").pop(bucket, None)
+        self._connection.process_cache("known").pop(bucket, None)
 
     # -- what was learned ------------------------------------------------------------------------
 
     def remember(self, bucket: str) -> None:
         """Remember that a bucket exists: a 404 without a body then means the object."""
-        self._connection.facts("known")[bucket] = True
+        self._connection.process_cache("known")[bucket] = True
 
     def require(self, bucket: str) -> None:
         """Raise if there is no such bucket; asks once per process and bucket."""
-        if bucket not in self._connection.facts("known") and not self.has(bucket):
+        if bucket not in self._connection.process_cache("known") and not self.has(bucket):
             raise BucketNotFoundError(
                 f"there is no bucket '{bucket}' at {self._connection.endpoint}; "
                 f"cci.show_buckets() lists yours, and cci.create_bucket() makes one"
@@ -141,7 +141,7 @@ class Buckets:
 
     def accepts_acls(self, bucket: str) -> bool:
         """Tell whether the bucket has not refused an ACL yet."""
-        return bucket not in self._connection.facts("without acls")
+        return bucket not in self._connection.process_cache("without acls")
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL, or without it if the bucket rejects ACLs."""
@@ -157,7 +157,7 @@ class Buckets:
 
     def disable_acls(self, bucket: str) -> None:
         """Remember that a bucket refuses ACLs, and say so once."""
-        seen = self._connection.facts("without acls")
+        seen = self._connection.process_cache("without acls")
         if seen.setdefault(bucket, False):
             return
         seen[bucket] = True

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as boto
+import botocore.session
 from botocore.config import Config
 
 from cottoncandy._parallel import after_fork
@@ -20,7 +21,7 @@ from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
 from cottoncandy.backends.s3._errors import S3Location, translated
 from cottoncandy.backends.s3._listing import install_parser
 from cottoncandy.backends.s3._loader import make_session
-from cottoncandy.backends.s3._native import NativeStores
+from cottoncandy.backends.s3._obstore import ObstoreStores
 from cottoncandy.backends.s3._options import S3Options
 from cottoncandy.backends.s3._redirects import install_redirect_check
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
@@ -56,7 +57,7 @@ class Connection:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
         self._reset()
 
-    def once(self, key: Any, make: Callable[[], T]) -> T:
+    def cached(self, key: Any, make: Callable[[], T]) -> T:
         """Return what was made for a key, making it once per process."""
         try:
             made: T = self._made[key]
@@ -70,12 +71,12 @@ class Connection:
     @property
     def client(self) -> Any:
         """The boto3 client."""
-        return self.once("client", self._make_client)
+        return self.cached("client", self._make_client)
 
     @property
     def body_client(self) -> Any:
         """The boto3 client for requests that carry the MD5 of their body."""
-        return self.once("body_client", lambda: self._make_client(sign_bodies=False))
+        return self.cached("body_client", lambda: self._make_client(sign_bodies=False))
 
     def signs_md5(self, bucket: str) -> bool:
         """Tell whether bodies in a bucket are protected by their MD5, with ``body_client``."""
@@ -86,7 +87,7 @@ class Connection:
     @property
     def resource(self) -> Any:
         """The boto3 resource, on the same session."""
-        return self.once("resource", self._make_resource)
+        return self.cached("resource", self._make_resource)
 
     @property
     def endpoint(self) -> str:
@@ -104,7 +105,7 @@ class Connection:
         return url
 
     @property
-    def known_endpoint(self) -> str | None:
+    def cached_endpoint(self) -> str | None:
         """Address of the store; None where it takes a client to tell, and there is none yet."""
         return self.endpoint if self.options.endpoint_url or "client" in self._made else None
 
@@ -122,7 +123,7 @@ class Connection:
             If there are none.
         """
         with translated(S3Location("the credentials' source")):
-            found = self.once("credentials", lambda: self.session.get_credentials())
+            found = self.cached("credentials", lambda: self.session.get_credentials())
         if found is None:
             raise CredentialsError(NO_CREDENTIALS)
         return found
@@ -130,24 +131,30 @@ class Connection:
     @property
     def session(self) -> boto3.Session:
         """The boto3 session: profile, credentials and region."""
-        return self.once("session", self._make_session)
+        return self._sessions[0]
 
-    def _make_session(self) -> boto3.Session:
+    @property
+    def _sessions(self) -> tuple[boto3.Session, botocore.session.Session]:
+        return self.cached("sessions", self._make_sessions)
+
+    def _make_sessions(self) -> tuple[boto3.Session, botocore.session.Session]:
         pair = self.options.key_pair
         if self.options.settings.verbose_boto:
             # Levels, no handlers: it shows where the program shows its log.
             for name in ("boto3", "botocore"):
                 logging.getLogger(name).setLevel(logging.DEBUG)
         try:
-            return make_session(
+            core = make_session(self.options.profile_name)
+            session = boto3.Session(
+                botocore_session=core,
                 aws_access_key_id=pair.access_key if pair else None,
                 aws_secret_access_key=pair.secret_key if pair else None,
                 aws_session_token=self.options.session_token,
                 region_name=self.options.region_name,
-                profile_name=self.options.profile_name,
             )
         except boto.BotoCoreError as exc:
             raise ConfigurationError(f"boto3 can't make a session: {exc}") from exc
+        return session, core
 
     def _arguments(self) -> dict[str, Any]:
         options = self.options
@@ -161,14 +168,14 @@ class Connection:
     @property
     def verify(self) -> bool | str:
         """Whether certificates are checked, or the file of those that are trusted."""
-        return self.once("verify", self._resolve_verify)
+        return self.cached("verify", self._resolve_verify)
 
     def _resolve_verify(self) -> bool | str:
         verify = self.options.verify
         if verify is None:
             # As botocore has it. An empty variable says nothing; to botocore it says False.
             verify = (
-                self.session._session.get_config_variable("ca_bundle")
+                self._sessions[1].get_config_variable("ca_bundle")
                 or os.environ.get("REQUESTS_CA_BUNDLE")
                 or True
             )
@@ -178,7 +185,7 @@ class Connection:
 
     def certificates(self, path: str) -> bytes:
         """Return the certificates that are trusted, from the file of that name."""
-        return self.once("certificates", lambda: certificates_in(path))
+        return self.cached("certificates", lambda: certificates_in(path))
 
     @property
     def region(self) -> str:
@@ -222,7 +229,7 @@ class Connection:
         """Return the region of a bucket."""
         if not self.on_aws:
             return self.region
-        return self.once(("region", bucket), lambda: self._ask_region(bucket))
+        return self.cached(("region", bucket), lambda: self._ask_region(bucket))
 
     def _ask_region(self, bucket: str) -> str:
         """Ask AWS where a bucket is; answers of refusal say so too."""
@@ -236,15 +243,15 @@ class Connection:
         return headers.get("x-amz-bucket-region") or self.region
 
     @property
-    def native(self) -> NativeStores:
+    def obstore(self) -> ObstoreStores:
         """The same store by obstore."""
-        return self.once("native", lambda: NativeStores(self))
+        return self.cached("obstore", lambda: ObstoreStores(self))
 
     # -- facts learned on the way ----------------------------------------------------------------
 
-    def facts(self, name: str) -> dict[Any, Any]:
+    def process_cache(self, name: str) -> dict[Any, Any]:
         """Return a dictionary of this process for what was learned of the store under a name."""
-        return self.once(("facts", name), dict)
+        return self.cached(("cache", name), dict)
 
 
 def _sign_for_ceph(client: Any) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 from botocore.loaders import Loader
 
@@ -43,13 +42,12 @@ def _read() -> dict[tuple[Any, ...], Any]:
     return {}
 
 
-def make_session(**arguments: Any) -> boto3.Session:
-    """Return a boto3 session that shares what it reads; the arguments are boto3's own."""
-    profile = arguments.pop("profile_name", None)
+def make_session(profile: str | None) -> botocore.session.Session:
+    """Return a botocore session that shares what it reads."""
     session = botocore.session.Session(profile=profile)
     extra = session.get_config_variable("data_path") or ""
     paths = [
         str(Path(os.path.expandvars(part)).expanduser()) for part in extra.split(os.pathsep) if part
     ]
     session.register_component("data_loader", _SharedLoader(paths))
-    return boto3.Session(botocore_session=session, **arguments)
+    return session

@@ -49,11 +49,11 @@ class KeyNormalizationProbe:
 
     def _normalizes_keys(self, location: S3Location, probe: str) -> bool:
         """Ask for a key that becomes the bucket itself when tidied: then a listing comes."""
-        facts = self._connection.facts("tidied")
+        found = self._connection.process_cache("normalizes keys")
         kind = (location.bucket, ".." in probe)
-        if kind not in facts:
-            facts[kind] = self._looks_like_listing(location, probe)
-        return bool(facts[kind])
+        if kind not in found:
+            found[kind] = self._looks_like_listing(location, probe)
+        return bool(found[kind])
 
     def _looks_like_listing(self, location: S3Location, probe: str) -> bool:
         try:

@@ -136,7 +136,7 @@ class BodyTransport:
             # Access points and S3 Express have names of a special kind.
             or ":" in bucket
             or bucket.endswith("--x-s3")
-            or not self._connection.native.usable
+            or not self._connection.obstore.usable
         ):
             return send(self._boto)
         try:
@@ -193,7 +193,7 @@ class ObstoreTransport:
             attributes["Content-Type"] = options.content_type
         slow = len(data) > _SLOW_UPLOAD_BYTES
         result = obstore.put(
-            self._connection.native.store(location.bucket or "", options.acl, slow),
+            self._connection.obstore.store(location.bucket or "", options.acl, slow),
             location.key or "",
             data,
             attributes=attributes,
@@ -202,7 +202,7 @@ class ObstoreTransport:
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
     def _get(self, location: S3Location, options: Mapping[str, Any]) -> Any:
-        store = self._connection.native.store(location.bucket or "")
+        store = self._connection.obstore.store(location.bucket or "")
         return obstore.get(store, location.key or "", options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
 
     @staticmethod

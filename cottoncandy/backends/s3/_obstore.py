@@ -17,7 +17,7 @@ from cottoncandy.backends.s3._options import obstore_honors, proxy_for
 if TYPE_CHECKING:
     from cottoncandy.backends.s3._connection import Connection
 
-__all__ = ["NativeStores", "credential_provider"]
+__all__ = ["ObstoreStores", "credential_provider"]
 
 # How long obstore may use credentials that boto3 refreshes: botocore renews them ten minutes and
 # more before they expire, so these are always good for longer.
@@ -53,7 +53,7 @@ def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
     return provide
 
 
-class NativeStores:
+class ObstoreStores:
     """The stores of one connection, one for each bucket.
 
     Parameters
@@ -73,7 +73,7 @@ class NativeStores:
     @property
     def botocore_only(self) -> bool:
         """Whether the options ask for what only botocore does."""
-        return self._connection.once("botocore_only", self._is_botocore_only)
+        return self._connection.cached("botocore_only", self._is_botocore_only)
 
     def _is_botocore_only(self) -> bool:
         connection = self._connection
@@ -88,7 +88,7 @@ class NativeStores:
             True for large bodies, which take their time before there is a response.
         """
         key = ("store", bucket, acl, slow_upload)
-        return self._connection.once(key, lambda: self._make_store(bucket, acl, slow_upload))
+        return self._connection.cached(key, lambda: self._make_store(bucket, acl, slow_upload))
 
     def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
         unsigned = self._options.unsigned
