@@ -80,6 +80,11 @@ def memory() -> Any:
     rig.close()
 
 
+def _label(value: Any) -> str:
+    """Name a parameter as the same text in each process."""
+    return "call" if callable(value) else repr(value)
+
+
 CASES = [
     *((call, value, "threads") for call in THREADS for value in ("x", None, 0, -1, 1.5)),
     *((call, value, "limit") for call in LIMITS for value in ("x", -1, 1.5)),
@@ -93,7 +98,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("call", "value", "name"), CASES, ids=str)
+@pytest.mark.parametrize(("call", "value", "name"), CASES, ids=_label)
 def test_numbers_that_are_none(cci: Any, call: Call, value: Any, name: str) -> None:
     with (
         cci.backend_interface.expect(),
@@ -103,7 +108,7 @@ def test_numbers_that_are_none(cci: Any, call: Call, value: Any, name: str) -> N
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [*THREADS, *LIMITS, *PAGES], ids=str)
+@pytest.mark.parametrize("call", [*THREADS, *LIMITS, *PAGES], ids=_label)
 def test_numbers_of_numpy_are_numbers(cci: Any, call: Call) -> None:
     call(cci, np.int64(2))
 
@@ -231,7 +236,7 @@ SPELLINGS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "value", "keyword", "meant"), SPELLINGS, ids=str)
+@pytest.mark.parametrize(("method", "value", "keyword", "meant"), SPELLINGS, ids=_label)
 def test_misspelled_parameter_is_not_stored(
     cci: Any, method: str, value: Any, keyword: Any, meant: str
 ) -> None:
