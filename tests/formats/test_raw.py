@@ -256,6 +256,12 @@ def test_no_bytes_at_all():
     assert_identical(download(metadata, b"".join(body)), array)
 
 
+def test_too_large_for_its_codec_is_rejected_before_it_is_read():
+    array = np.broadcast_to(np.uint8(0), (2**31,))  # one byte of memory
+    with pytest.raises(InvalidArgumentError, match="at most"):
+        encode_array(array, "LZ4")
+
+
 def test_memory_maps(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(1000.0))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
