@@ -12,7 +12,7 @@ from cottoncandy.config import location
 from cottoncandy.config.options import declared_options, to_boolean
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
-from tests.options.helpers import FILE_OF_040, MB, options_text
+from tests.config.helpers import FILE_OF_040, MB, options_text
 
 
 def test_the_shipped_defaults_are_those_of_the_class() -> None:

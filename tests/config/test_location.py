@@ -18,7 +18,7 @@ import pytest
 from cottoncandy._local_files import write_private
 from cottoncandy.config import location
 from cottoncandy.options import Settings
-from tests.options.helpers import ROOT, run_python
+from tests.config.helpers import ROOT, run_python
 
 
 def test_the_folder_on_each_system(

@@ -18,7 +18,7 @@ from cottoncandy import options
 from cottoncandy.config import sources
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
-from tests.options.helpers import FILE_OF_040, MB
+from tests.config.helpers import FILE_OF_040, MB
 
 
 def test_a_file_of_040_means_the_defaults(
