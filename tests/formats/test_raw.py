@@ -142,6 +142,15 @@ def test_contiguous_arrays_keep_their_order():
         assert metadata["order"] == ("C" if array.flags.c_contiguous else "F")
 
 
+@pytest.mark.parametrize("codec", ["BZ2", "LZ4", "Zlib", "Zstd"])
+def test_fortran_order_is_kept_only_where_040_reads_it(codec):
+    array = np.arange(6.0).reshape(2, 3, order="F")
+    for compression, order in ((codec, "C"), ("gzip", "F")):
+        metadata, body = encode_array(array, compression)
+        assert metadata["order"] == order
+        assert_identical(download(metadata, b"".join(body)), array)
+
+
 def test_large_arrays_are_sent_in_blocks_of_equal_size():
     array = np.zeros((5, 3 * MiB), "<f4")
     _, body = encode_array(array, None)

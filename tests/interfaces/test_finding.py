@@ -100,6 +100,9 @@ def test_glob_unquotes_only_when_told_to() -> None:
     assert cci.glob("a*") == ["a%20b"]
     assert cci.glob("a *") == []
     assert cci.glob("a *", do_unquote=True) == ["a b"]
+    rig.raw_put("%62", b"")
+    assert cci.glob("*") == ["%62", "a%20b"]
+    assert cci.glob("*", do_unquote=True) == ["a b", "b"]
     rig.close()
 
 
