@@ -20,7 +20,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     UnsupportedDtypeError,
 )
-from cottoncandy.formats.raw import RawArrayHeader, check_array, encode_array
+from cottoncandy.formats.raw import RawArrayHeader, check_array, encode_array, without_padding
 from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
 ALL = [None, *CODECS]
@@ -140,6 +140,15 @@ def test_contiguous_arrays_keep_their_order():
         metadata, body = encode_array(array, None)
         assert body.size == array.nbytes
         assert metadata["order"] == ("C" if array.flags.c_contiguous else "F")
+
+
+def test_a_copy_without_padding_has_zeros_there():
+    dtype = np.dtype([("a", "i1"), ("b", "<i4")], align=True)
+    array = np.full(3 * dtype.itemsize, 255, "u1").view(dtype)
+    assert without_padding(array).tobytes() == b"\xff\0\0\0\xff\xff\xff\xff" * 3
+    assert array.tobytes() == b"\xff" * 24
+    packed = np.arange(3)
+    assert without_padding(packed) is packed
 
 
 @pytest.mark.parametrize("codec", ["BZ2", "LZ4", "Zlib", "Zstd"])

@@ -75,6 +75,23 @@ def test_a_selection_is_what_numpy_selects(data, shape, dtype, order, gap, longe
         assert travelled == expected.nbytes
 
 
+def test_a_gap_of_64_kib_is_read_too_and_a_larger_one_is_not():
+    for gap, reads in ((module.MAX_GAP_BYTES, 1), (module.MAX_GAP_BYTES + 1, 2)):
+        array = np.zeros((2, gap + 1), "u1")
+        assert len(plan(header_of(array), np.s_[:, 0]).reads) == reads
+
+
+def test_a_long_selection_is_read_in_parts(monkeypatch):
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_GAP_BYTES", 10)
+    array = np.arange(200, dtype="<i4").reshape(4, 50)
+    selection = np.s_[1:, :49]
+    reads = list(plan(header_of(array), selection).reads)
+    assert len(reads) == 6
+    assert max(stop - start for start, stop in reads) <= 100
+    assert read(array, "C", selection)[0].tolist() == array[selection].tolist()
+
+
 @given(order=st.sampled_from("CF"), data=st.data())
 @example(order="C", data=None)
 def test_gaps_are_the_only_extra_bytes(order, data):
