@@ -325,7 +325,8 @@ def _json_text(value: Any) -> str:
 
 def read_json(reader: ObjectReader) -> Any:
     """Return what the body of an opened object says as JSON."""
+    body = reader.read()  # a wrong key is a ValueError, too
     try:
-        return json.loads(reader.read().decode())
+        return json.loads(body.decode())
     except ValueError as exc:
         raise IntegrityError(f"object '{reader.info.key}' is not JSON in UTF-8: {exc}") from exc

@@ -236,8 +236,11 @@ def test_another_key_is_refused(store: Rig, tmp_path: Path) -> None:
     encrypted(store).upload_raw_array("aes", needles())
     encrypted(store, "RSA").upload_raw_array("rsa", needles())
     other, _ = cottoncandy.encryption.generate_key_pair(tmp_path / "other.pem", bits=2048)
-    with pytest.raises(DecryptionError, match="with this key"):
-        encrypted(store, key=bytes(32)).download_raw_array("aes")
+    encrypted(store).upload_dask_array("dask", needles())
+    wrong = encrypted(store, key=bytes(32))
+    for read, name in [(wrong.download_raw_array, "aes"), (wrong.download_dask_array, "dask")]:
+        with pytest.raises(DecryptionError, match="with this key"):
+            read(name)
     with pytest.raises(DecryptionError, match="with this private key"):
         encrypted(store, "RSA", key=other).download_raw_array("rsa")
     with pytest.raises(EncryptionKeyError, match="encryption='RSA'"):
