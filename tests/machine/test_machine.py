@@ -4,7 +4,8 @@ The quick run tries a few histories, the same each time. To look for longer, set
 store and, to go on where another run ended, the first seed::
 
     COTTONCANDY_MACHINE_SECONDS=3600 COTTONCANDY_MACHINE_SEED=1000 \
-        pytest -m "slow or not slow" tests/machine -k "memory or local" -s
+        pytest tests/machine -k "memory or local" -s
+    COTTONCANDY_MACHINE_SECONDS=900 pytest tests/machine -m slow -k ceph -s
 
 A seed stands for 50 histories; the seed that failed is printed, and fails again the same way.
 """
