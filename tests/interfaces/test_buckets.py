@@ -46,6 +46,7 @@ def test_making_and_removing(store: Any) -> None:
     assert cci.download_object("object") == b"body"
     store.raw_delete("object", bucket=name)
     cci.rm_bucket(name)
+    assert cci.bucket_name != name
     assert cci.exists_bucket(name) is False
     with pytest.raises(BucketNotFoundError):
         cci.rm_bucket(name)

@@ -14,6 +14,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     UnsupportedDtypeError,
 )
+from cottoncandy.interfaces import _raw_arrays
 from tests.interfaces.arrays import DTYPES, LAYOUTS, assert_same, sample
 
 CODECS = [True, False, None, "gzip", "Zlib", "BZ2", "Zstd", "LZ4"]
@@ -139,6 +140,17 @@ def test_the_options_choose_the_codec(
         monkeypatch.setenv(name, value)
         cci = store.interface()
         cci.upload_raw_array("array", np.arange(3))
+        assert store.raw_get("array").metadata["compression"] == stored
+
+
+def test_large_arrays_have_a_codec_of_their_own(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_raw_arrays, "_LARGE_ARRAY_BYTES", 100)
+    monkeypatch.setenv("COTTONCANDY_COMPRESSION_SMALL_ARRAY", "BZ2")
+    monkeypatch.setenv("COTTONCANDY_COMPRESSION_LARGE_ARRAY", "Zlib")
+    for size, stored in ((99, "BZ2"), (100, "Zlib")):
+        store.interface().upload_raw_array("array", np.zeros(size, "u1"))
         assert store.raw_get("array").metadata["compression"] == stored
 
 
