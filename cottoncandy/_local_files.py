@@ -32,8 +32,10 @@ __all__ = [
     "TemporaryFile",
     "atomic_write",
     "is_temporary",
+    "is_temporary_of",
     "lock",
     "open_lockable",
+    "remove_abandoned",
     "unlock",
     "write_private",
 ]
@@ -183,11 +185,16 @@ def is_temporary(name: str | bytes) -> bool:
     return _TEMPORARY.fullmatch(os.fsencode(name)) is not None
 
 
+def is_temporary_of(temporary: str, name: str) -> bool:
+    """Return whether a temporary file is one that is written for a certain target."""
+    return temporary.startswith(_temporary_prefix(name))
+
+
 def _create(target: str, mode: int) -> tuple[str, int]:
     """Create the first temporary file that no other writer uses."""
     paths = _temporary_paths(target)
     for path in paths:
-        _remove_abandoned(path)
+        remove_abandoned(path)
         try:
             descriptor = open_lockable(path, _CREATE, mode)
         except FileExistsError:
@@ -196,16 +203,20 @@ def _create(target: str, mode: int) -> tuple[str, int]:
             break
         unlock(descriptor)
     # Processes that wrote at the same time may all have been killed.
-    while _remove_abandoned(next(paths)):
+    while remove_abandoned(next(paths)):
         pass
     return path, descriptor
 
 
 def _temporary_paths(target: str) -> Iterator[str]:
     directory, name = os.path.split(target)
-    digest = zlib.crc32(os.fsencode(name))  # names may be as long as the file system allows
     for number in itertools.count():
-        yield os.path.join(directory, f".cottoncandy-{digest:08x}{number:08x}.tmp")
+        yield os.path.join(directory, f"{_temporary_prefix(name)}{number:08x}.tmp")
+
+
+def _temporary_prefix(name: str) -> str:
+    # A digest, because names may be as long as the file system allows.
+    return f".cottoncandy-{zlib.crc32(os.fsencode(name)):08x}"
 
 
 def _lock_new(descriptor: int, path: str) -> bool:
@@ -218,7 +229,7 @@ def _lock_new(descriptor: int, path: str) -> bool:
         return True  # without locks, no process removes it
 
 
-def _remove_abandoned(path: str) -> bool:
+def remove_abandoned(path: str) -> bool:
     """Remove a temporary file that no process writes any more; return whether there was one."""
     if fcntl is None:
         return False

@@ -221,7 +221,9 @@ def test_lock_is_free_in_a_forked_child() -> None:
 @pytest.mark.parametrize("store", ["local", "memory"])
 def test_children_forked_in_the_middle_of_everything_work(store: str, tmp_path: Path) -> None:
     """Threads upload, read, list, delete and show progress while the main thread forks."""
-    cci: Any = cottoncandy.get_interface(str(tmp_path / "bucket"), backend=store, verbose=False)
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    cci: Any = cottoncandy.get_interface(str(bucket), backend=store, verbose=False)
     over = threading.Event()
     errors: list[BaseException] = []
 

@@ -291,6 +291,12 @@ class Backend(ABC):
                 raise deletion.error
         return result
 
+    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:  # noqa: B027 - few stores have links
+        """Remove the links to directories at and below a prefix, before its objects are deleted.
+
+        Objects behind a link appear below the prefix but are stored elsewhere, where they stay.
+        """
+
     # -- buckets ---------------------------------------------------------------------------------
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cottoncandy._defaults import DEFAULT_THREADS
+from cottoncandy._names import prefix_of
 from cottoncandy._output import say
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import UnsupportedOperationError
@@ -97,6 +98,7 @@ class RemovingMethods(BasicInterface):
             )
 
         say(f"deleting {len(keys)} objects...")
+        backend.remove_links(prefix_of(key))
         with Progress(
             len(keys), unit="objects", label="deleting", show=self.settings.progress
         ) as bar:

@@ -144,6 +144,9 @@ class EncryptedBackend(Backend):
         )
         return map(_listed, found)
 
+    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
+        self.inner.remove_links(prefix, bucket=bucket)
+
     def delete(
         self,
         keys: Iterable[str],

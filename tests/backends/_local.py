@@ -22,6 +22,7 @@ class LocalTests:
 
     @pytest.fixture
     def backend(self, root: Path) -> LocalBackend:
+        root.mkdir()
         return LocalBackend.connect(ConnectionArguments(str(root)))
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from cottoncandy._body import Body
 from cottoncandy.backends.base import CommonPrefix, ConnectionArguments
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.exceptions import (
+    AccessDeniedError,
     BucketExistsError,
     BucketNotEmptyError,
     BucketNotFoundError,
@@ -24,10 +28,31 @@ from tests.backends._data import keys_of
 from tests.backends._local import LocalTests, put, tree
 
 
+@pytest.fixture
+def denied(tmp_path: Path) -> Iterator[Path]:
+    """A directory that the test may not search."""
+    user = os.geteuid()
+    # The user without rights gets there, which $TMPDIR does not promise.
+    with tempfile.TemporaryDirectory(dir="/tmp" if user == 0 else None) as name:
+        os.chmod(name, 0o755)
+        directory = Path(name, "denied")
+        (directory / "root").mkdir(parents=True)
+        directory.chmod(0)
+        if user == 0:  # who may go anywhere
+            os.seteuid(65_534)
+        try:
+            yield directory
+        finally:
+            os.seteuid(user)
+            directory.chmod(0o755)
+
+
 class TestRoots(LocalTests):
     @pytest.mark.parametrize("name", ["with space", "ünï/日本", "new\nline", "a/b/c", "%41#?"])
     def test_any_directory(self, tmp_path: Path, name: str) -> None:
         backend = LocalBackend.connect(ConnectionArguments(str(tmp_path / name)))
+        assert not backend.has_bucket(str(tmp_path / name))
+        backend.create_bucket(str(tmp_path / name))
         put(backend, "folder/name", b"body", a="b")
         assert (tmp_path / name / "folder" / "name").read_bytes() == b"body"
         assert keys_of(backend) == ["folder/name"]
@@ -38,6 +63,7 @@ class TestRoots(LocalTests):
     ) -> None:
         monkeypatch.chdir(tmp_path)
         backend = LocalBackend.connect(ConnectionArguments("data/sub"))
+        backend.create_bucket("data/sub")
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
         put(backend, "name")
@@ -47,6 +73,7 @@ class TestRoots(LocalTests):
 
     def test_home(self, isolated_environment: Path) -> None:
         backend = LocalBackend.connect(ConnectionArguments("~/data"))
+        backend.create_bucket("~/data")
         put(backend, "~/name")
         assert (isolated_environment / "data" / "~" / "name").exists()
 
@@ -71,12 +98,43 @@ class TestRoots(LocalTests):
         (tmp_path / "file").write_bytes(b"x")
         for name in ("file", "file/below"):
             with pytest.raises(InvalidNameError, match="is a file"):
-                LocalBackend.connect(ConnectionArguments(str(tmp_path / name)))
+                LocalBackend().create_bucket(str(tmp_path / name))
         assert LocalBackend().has_bucket(str(tmp_path / "file")) is False
 
-    def test_nul(self) -> None:
-        with pytest.raises(InvalidNameError, match="NUL"):
-            LocalBackend("a\0b")
+    @pytest.mark.parametrize("name", ["a\0b", " ", b"bytes", 5, "~nosuchuser/data", "~nosuchuser"])
+    def test_invalid_root_raises(self, name: Any) -> None:
+        with pytest.raises(InvalidNameError, match="directory"):
+            LocalBackend(name)
+        with pytest.raises(InvalidNameError, match="directory"):
+            LocalBackend().has_bucket(name)
+
+    def test_missing_root_is_not_created(self, root: Path) -> None:
+        backend = LocalBackend.connect(ConnectionArguments(str(root)))
+        for call in (lambda: put(backend, "a/b"), lambda: put(backend, "a"), backend.scan):
+            with pytest.raises(BucketNotFoundError, match="create_bucket"):
+                call()
+        assert not root.exists()
+        assert not backend.has_bucket(str(root / ("x" * 300)))
+
+    def test_denied_root_is_not_missing(self, denied: Path) -> None:
+        """The parent of the root may not be searched."""
+        root = str(denied / "root")
+        backend = LocalBackend(root)
+        calls = [
+            lambda: backend.has_bucket(root),
+            lambda: list(backend.list_buckets()),
+            lambda: backend.create_bucket(root),
+            lambda: backend.delete_bucket(root),
+            lambda: list(backend.scan()),
+            lambda: list(backend.delete(["a"])),
+            lambda: backend.exists("a"),
+            lambda: backend.head("a"),
+            lambda: put(backend, "a"),
+            lambda: put(backend, "a/b"),
+        ]
+        for call in calls:
+            with pytest.raises(AccessDeniedError, match="root"):
+                call()
 
     def test_vanished(self, backend: LocalBackend, root: Path) -> None:
         root.rmdir()
@@ -221,9 +279,11 @@ class TestSidecars(LocalTests):
 
 def test_json_of_a_journal_is_readable() -> None:
     """The entry of a journal is documented; its place must not move."""
-    from cottoncandy.backends.local._sidecar import Mark, encode_journal
+    from cottoncandy.backends.local._sidecar import Fingerprint, encode_journal
 
-    journal = json.loads(encode_journal({"a": "1"}, Mark(1, 2, 3), {"b": "2"}, Mark(4, 5, 6)))
+    journal = json.loads(
+        encode_journal({"a": "1"}, Fingerprint(1, 2, 3), {"b": "2"}, Fingerprint(4, 5, 6))
+    )
     assert journal == {
         "a": "1",
         "cc-pending": {"body": [4, 5, 6], "instead_of": [1, 2, 3], "metadata": {"b": "2"}},

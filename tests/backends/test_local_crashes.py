@@ -19,7 +19,7 @@ import pytest
 from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
-from cottoncandy.exceptions import ObjectNotFoundError
+from cottoncandy.exceptions import AccessDeniedError, ObjectNotFoundError
 from tests.backends._data import keys_of, pattern
 
 _CHANGES = frozenset(
@@ -202,6 +202,50 @@ def test_delete_is_there_or_gone(backend: LocalBackend, root: Path) -> None:
         backend.put("a/b/name", Body.of(b"next"))
         assert state(backend, "a/b/name") == (b"next", {})
         restore(backend, "a/b/name", old)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("verb", ["put", "delete", "move"])
+def test_crash_leaves_nothing_that_blocks_uploads(
+    backend: LocalBackend, root: Path, verb: str, listed: bool
+) -> None:
+    old = b"old", {"which": "old"}
+    calls: dict[str, Callable[[], object]] = {
+        "put": lambda: backend.put("a/name", Body.of(b"new"), PutOptions({"which": "new"})),
+        "delete": lambda: list(backend.delete(["a/name"])),
+        "move": lambda: backend.move("a/name", "b"),
+    }
+    restore(backend, "a/name", None if verb == "put" else old)
+    for _ in crashes_of(calls[verb], root):
+        if state(backend, "a/name") is None:
+            if listed:
+                assert keys_of(backend) in ([], ["b"])
+                assert not (root / "a" / "name.meta.json").exists()
+            restore(backend, "a", (b"a file", {"its": "own"}))
+            assert sorted(path.name for path in root.glob("a*")) == ["a", "a.meta.json"]
+            restore(backend, "a", None)
+        restore(backend, "b", None)
+        restore(backend, "a/name", None if verb == "put" else old)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_rejected_move_leaves_no_sidecar(
+    backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    restore(backend, "source", (b"source", {"which": "source"}))
+    replace = os.replace
+
+    def refuse(source: str, dest: str) -> None:
+        if not str(dest).endswith(".meta.json"):
+            raise PermissionError(13, "refused")
+        replace(source, dest)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(AccessDeniedError):
+        backend.move("source", "dest", overwrite=overwrite)
+    assert sorted(path.name for path in root.iterdir()) == ["source", "source.meta.json"]
+    assert state(backend, "source") == (b"source", {"which": "source"})
 
 
 _WRITER = """

@@ -14,6 +14,7 @@ import pytest
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import MiB
+from cottoncandy._local_files import TemporaryFile
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.exceptions import (
@@ -103,6 +104,7 @@ class TestDisks(LocalTests):
         with tempfile.TemporaryDirectory(dir="/tmp" if user == 0 else None) as name:
             os.chmod(name, 0o755)
             root = Path(name, "root")
+            root.mkdir()
             backend = LocalBackend.connect(ConnectionArguments(str(root)))
             put(backend, "name", b"old")
             root.chmod(0o555)
@@ -172,12 +174,29 @@ class TestDisks(LocalTests):
         assert backend.head("other").metadata == {"a": "b"}
         assert keys_of(backend) == ["other"]
 
-    def test_leftovers_of_the_killed(self, backend: LocalBackend, root: Path) -> None:
+    def test_listing_removes_what_killed_writers_left(
+        self, backend: LocalBackend, root: Path
+    ) -> None:
+        put(backend, "folder/name")
+        killed = root / "folder" / f".cottoncandy-{'0' * 16}.tmp"
+        killed.write_bytes(b"half")
+        with TemporaryFile(str(root / "folder" / "other")) as living:
+            assert keys_of(backend) == ["folder/name"]
+            assert not killed.exists()
+            assert Path(living.path).exists()
+
+    def test_without_locks_a_listing_waits_a_day(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*arguments: Any) -> None:
+            raise OSError(errno.ENOLCK, "no locks here")
+
         put(backend, "folder/name")
         for name, age in (("0" * 16, 2 * 86_400), ("1" * 16, 60)):
             path = root / "folder" / f".cottoncandy-{name}.tmp"
             path.write_bytes(b"half")
             os.utime(path, (time.time() - age,) * 2)
+        monkeypatch.setattr("fcntl.flock", refuse)
         assert keys_of(backend) == ["folder/name"]
         assert tree(root) == ["folder", f"folder/.cottoncandy-{'1' * 16}.tmp", "folder/name"]
 
@@ -203,6 +222,19 @@ class TestOtherWriters(LocalTests):
             thread.join()
         assert failed == []
         assert tree(root) == []
+
+    def test_object_deleted_during_an_upload_is_not_write_protected(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(backend, "name", b"old")
+
+        def deleted(path: str, mode: int) -> bool:
+            Path(path).unlink(missing_ok=True)
+            return False
+
+        monkeypatch.setattr(os, "access", deleted)
+        put(backend, "name", b"new")
+        assert (root / "name").read_bytes() == b"new"
 
     def test_moves_in_a_circle(self, backend: LocalBackend) -> None:
         """Locks on two directories, taken in either order, never wait for each other."""
@@ -258,7 +290,7 @@ class TestOtherWriters(LocalTests):
 
         put(backend, "name")
         monkeypatch.setattr(_reader, "read_sidecar", overtaken)
-        monkeypatch.setattr(_reader, "_names", lambda *arguments: False)
+        monkeypatch.setattr(_reader, "_refers_to", lambda *arguments: False)
         with pytest.raises(ObjectChangedError, match="faster"):
             backend.get("name")
 

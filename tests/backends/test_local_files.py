@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    UnsupportedOperationError,
 )
 from tests.backends._data import keys_of, pattern
 from tests.backends._local import LocalTests, put, tree
@@ -51,6 +52,35 @@ class TestFiles(LocalTests):
         assert {"dir", "nowhere", "self"} <= {path.name for path in root.iterdir()}
         put(backend, "dir/new")
         assert (data / "new").exists()
+
+    def test_moving_through_a_link_raises(
+        self, backend: LocalBackend, root: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "name").write_bytes(b"stays")
+        (root / "link").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(UnsupportedOperationError, match="'link' is a symbolic link"):
+            backend.move("link/name", "name")
+        assert (tmp_path / "elsewhere" / "name").read_bytes() == b"stays"
+        put(backend, "link/more", b"follows the link")
+        assert (tmp_path / "elsewhere" / "more").read_bytes() == b"follows the link"
+        list(backend.delete(["link/more"]))
+        assert keys_of(backend) == ["link/name"]
+
+    @pytest.mark.parametrize("prefix", ["", "a/", "a/link", "a/link/"])
+    def test_links_below_a_prefix_are_removed(
+        self, backend: LocalBackend, root: Path, tmp_path: Path, prefix: str
+    ) -> None:
+        (tmp_path / "elsewhere" / "below").mkdir(parents=True)
+        (tmp_path / "elsewhere" / "below" / "link").symlink_to(tmp_path)
+        put(backend, "a/name", b"body")
+        (root / "a" / "link").symlink_to(tmp_path / "elsewhere")
+        (root / "a" / "file").symlink_to("name")
+        (root / "other").symlink_to(tmp_path)
+        backend.remove_links(prefix)
+        kept = ["a", "a/file", "a/name"] + (["other"] if prefix else [])
+        assert sorted(path.relative_to(root).as_posix() for path in root.glob("**/*")) == kept
+        assert (tmp_path / "elsewhere" / "below" / "link").is_symlink()
 
     def test_an_upload_replaces_the_link(
         self, backend: LocalBackend, root: Path, tmp_path: Path

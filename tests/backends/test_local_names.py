@@ -15,8 +15,13 @@ from cottoncandy._body import Body
 from cottoncandy._names import shortened
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.backends.local._commit import staging
-from cottoncandy.backends.local._paths import Place
-from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError, StorageFullError
+from cottoncandy.backends.local._location import LocalLocation
+from cottoncandy.exceptions import (
+    InvalidNameError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageFullError,
+)
 
 
 def below(root: Path) -> list[str]:
@@ -101,9 +106,9 @@ def test_two_that_fail_in_one_new_directory(root: Path) -> None:
 
 
 def test_the_second_goes_last(root: Path) -> None:
-    made = staging(Place.of("new/a", str(root)))
+    made = staging(LocalLocation.of("new/a", str(root)))
     made.__enter__()
-    other = staging(Place.of("new/b", str(root)))
+    other = staging(LocalLocation.of("new/b", str(root)))
     other.__enter__()
     error = RuntimeError("pretended")
     assert not made.__exit__(RuntimeError, error, None)
@@ -142,6 +147,24 @@ def test_long_names_are_shortened_in_messages(root: Path) -> None:
     assert below(root) == []
     with pytest.raises(InvalidNameError, match=r"characters\)' cannot be the name"):
         cci.upload_object("a/" * 300 + "../b", b"")
+
+
+def test_keys_deeper_than_the_recursion_limit(root: Path) -> None:
+    backend = LocalBackend(str(root))
+    key = "d/" * 1500 + "name"
+    backend.put(key, Body.of(b"deep"))
+    with backend.get(key) as reader:
+        assert reader.read() == b"deep"
+    assert [entry.key for entry in backend.scan()] == [key]  # type: ignore[union-attr]
+    assert [entry.prefix for entry in backend.scan(delimiter="/")] == ["d/"]  # type: ignore[union-attr]
+    backend.remove_links("d/")
+    with pytest.raises(ObjectExistsError, match="d"):
+        backend.put("d", Body.of(b"in the way"))
+    backend.move(key, "d/" * 1200 + "moved")
+    list(backend.delete(["d/" * 1200 + "moved"]))
+    assert below(root) == []
+    with pytest.raises(InvalidNameError, match="4096"):
+        backend.put("d/" * 2100 + "name", Body.of(b"too deep"))
 
 
 def test_shortened() -> None:

@@ -146,6 +146,9 @@ class WrappedBackend(Backend):
             prefix,
         )
 
+    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
+        self.inner.remove_links(prefix, bucket=bucket)
+
     def delete(
         self,
         keys: Iterable[str],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cottoncandy
 from cottoncandy.backends.base import Deletion
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -98,6 +100,27 @@ def test_a_slash_at_the_end_means_what_is_below(memory: MemoryRig) -> None:
 def test_odd_keys_go_with_their_branch(memory: MemoryRig) -> None:
     memory.interface().rm("a", recursive=True)
     assert memory.raw_keys("a") == []
+
+
+def test_a_linked_directory_is_unlinked_and_its_files_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    for name in ("a", "b", "deep/c"):
+        (outside / name).write_bytes(b"stays")
+    root = tmp_path / "bucket"
+    root.mkdir()
+    cci: Any = cottoncandy.get_interface(str(root), backend="local", verbose=False)
+    (root / "link").symlink_to(outside)
+    assert cci.rm("link", recursive=True) == 3
+    assert cci.glob("*") == []
+    assert list(root.iterdir()) == []
+    cci.upload_object("tree/own", b"goes")
+    (root / "tree" / "link").symlink_to(outside)
+    assert cci.rm("tree", recursive=True) == 4
+    assert list(root.iterdir()) == []
+    assert sorted(path.name for path in outside.rglob("*")) == ["a", "b", "c", "deep"]
 
 
 def test_requests(memory: MemoryRig) -> None:

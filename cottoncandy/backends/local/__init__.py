@@ -1,4 +1,4 @@
-"""Objects as plain files in a directory, their metadata in JSON files beside them."""
+"""Objects as plain files in a directory, their metadata in JSON files next to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Walking a directory in the order of an object store."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH108, PTH116, PTH118
+# ruff: noqa: PTH108, PTH118
 from __future__ import annotations
 
 import os
@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from cottoncandy._local_files import is_temporary
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.local._errors import MISSING
-from cottoncandy.backends.local._paths import hidden
+from cottoncandy.backends.local._commit import remove_leftovers
+from cottoncandy.backends.local._location import MISSING, is_internal, stat_or_none
 from cottoncandy.backends.local._reader import object_info
 
 __all__ = ["Listing"]
 
-#: Unfinished files of killed programs are removed when they are this old, in seconds: a day.
+#: If a file system has no locks, temporary files of this age are removed, in seconds: a day.
 _ABANDONED_S = 86_400
 
 
@@ -26,7 +27,7 @@ _ABANDONED_S = 86_400
 class Listing:
     """One walk over the files below a root, sorted by the UTF-8 bytes of their keys.
 
-    A directory ``a`` stands in that order as ``a/``, behind ``a-b`` and ``a.b``.
+    A directory ``a`` is in that order as ``a/``, after ``a-b`` and ``a.b``.
     """
 
     root: bytes
@@ -38,48 +39,71 @@ class Listing:
         directory, slash, name = self.prefix.rpartition(b"/")
         parts = directory.split(b"/") if slash else []
         # What no key contains must not lead out of the root either.
-        if any(part in (b"", b".", b"..") or b"\0" in part or hidden(part) for part in parts):
+        if any(part in (b"", b".", b"..") or b"\0" in part or is_internal(part) for part in parts):
             return
-        yield from self._walk(directory + slash, name, [])
+        yield from self._walk(directory + slash, name, [], self.by_directory)
 
     def _walk(
-        self, above: bytes, start: bytes, way: list[bytes]
+        self, above: bytes, start: bytes, ancestors: list[bytes], by_directory: bool = False
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Yield what is in one directory; ``above`` is the key up to it, with its slash."""
-        path = os.path.join(self.root, above)
-        for sorted_name, entry in self._entries(path, start):
-            name = above + sorted_name
-            if not sorted_name.endswith(b"/"):
-                found = _file(entry, name) if name > self.start_after else None
-                if found is not None:
-                    yield found
-            elif self._may_hold(name) and not _is_loop(entry, [*way, path]):
-                inside = self._walk(name, b"", [*way, path])
-                if not self.by_directory:
-                    yield from inside
-                elif next(inside, None) is not None:
-                    yield from _common_prefix(name)
+        """Yield the objects below a directory; ``above`` is the key up to it, with its slash.
 
-    def _entries(self, path: bytes, start: bytes) -> list[tuple[bytes, os.DirEntry[bytes]]]:
+        Without recursion, because directories may be nested deeper than Python calls.
+        """
+        levels = [(above, iter(self._entries(above, start)))]
+        while levels:
+            above, entries = levels[-1]
+            for sorted_name, entry in entries:
+                name = above + sorted_name
+                if not sorted_name.endswith(b"/"):
+                    found = _file(entry, name) if name > self.start_after else None
+                    if found is not None:
+                        yield found
+                    continue
+                inside = ancestors + [level for level, _ in levels]
+                if not self._may_contain(name) or self._is_loop(entry, inside):
+                    continue
+                if not by_directory:
+                    levels.append((name, iter(self._entries(name))))
+                    break
+                if next(self._walk(name, b"", inside), None) is not None:
+                    with suppress(UnicodeDecodeError):
+                        yield CommonPrefix(name.decode())
+            else:
+                levels.pop()
+
+    def _entries(self, above: bytes, start: bytes = b"") -> list[tuple[bytes, os.DirEntry[bytes]]]:
         """Return the entries of a directory whose names start so, in the order of keys."""
         found = {}
+        path = os.path.join(self.root, above)
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if not entry.name.startswith(start):
-                        continue
-                    if hidden(entry.name):
-                        _sweep(entry)
-                        continue
-                    found[entry.name + b"/" if _is_directory(entry) else entry.name] = entry
+                    if is_temporary(entry.name):
+                        _remove_if_stale(path, entry)
+                    elif entry.name.startswith(start) and not is_internal(entry.name):
+                        found[entry.name + b"/" if _is_directory(entry) else entry.name] = entry
         except OSError as error:
             if error.errno not in MISSING:
                 raise
         return sorted(found.items())
 
-    def _may_hold(self, directory: bytes) -> bool:
-        """Tell whether keys below a directory can come behind ``start_after``."""
+    def _may_contain(self, directory: bytes) -> bool:
+        """Return whether keys below a directory can come after ``start_after``."""
         return directory > self.start_after or self.start_after.startswith(directory)
+
+    def _is_loop(self, entry: os.DirEntry[bytes], ancestors: list[bytes]) -> bool:
+        """Return whether a link leads to one of the directories above it."""
+        if not entry.is_symlink():
+            return False
+        target = stat_or_none(os.fsdecode(entry.path))
+        if target is None:
+            return True
+        paths = (os.fsdecode(os.path.join(self.root, above)) for above in ancestors)
+        return any(
+            found is not None and os.path.samestat(target, found)
+            for found in map(stat_or_none, paths)
+        )
 
 
 def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
@@ -87,17 +111,12 @@ def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
         status = entry.stat()
         key = name.decode()
     except UnicodeDecodeError:
-        return None  # a name in another encoding, which no key can say
+        return None  # a name in another encoding, which is not a key
     except OSError as error:
         if error.errno in MISSING:
-            return None  # gone meanwhile, or a link to nowhere
+            return None  # deleted since, or a link to nowhere
         raise
     return object_info(key, status) if stat.S_ISREG(status.st_mode) else None
-
-
-def _common_prefix(name: bytes) -> Iterator[CommonPrefix]:
-    with suppress(UnicodeDecodeError):
-        yield CommonPrefix(name.decode())
 
 
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:
@@ -109,22 +128,9 @@ def _is_directory(entry: os.DirEntry[bytes]) -> bool:
         raise
 
 
-def _is_loop(entry: os.DirEntry[bytes], way: list[bytes]) -> bool:
-    """Tell whether a link leads to a directory that we are in."""
-    if not entry.is_symlink():
-        return False
-    try:
-        target = os.stat(entry.path)
-        return any(os.path.samestat(target, os.stat(path)) for path in way)
-    except OSError as error:
-        if error.errno in MISSING:
-            return True
-        raise
-
-
-def _sweep(entry: os.DirEntry[bytes]) -> None:
-    """Remove what a killed program left long ago; other hidden files stay."""
-    if entry.name.endswith(b".tmp"):
-        with suppress(OSError):
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
-                os.unlink(entry.path)
+def _remove_if_stale(directory: bytes, entry: os.DirEntry[bytes]) -> None:
+    """Remove what a killed writer left."""
+    with suppress(OSError):
+        remove_leftovers(os.fsdecode(directory), os.fsdecode(entry.name))
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+            os.unlink(entry.path)

@@ -1,32 +1,31 @@
-"""Sidecars: the JSON files that hold metadata, and how they stay true to the body.
+"""Sidecars: the JSON files with metadata, and how they stay consistent with the body.
 
 Body and sidecar are two files, and a rename replaces one. While an object is replaced, its sidecar
-is a *journal*: at its top level the metadata of the old body, and under :data:`PENDING` that of the
-new one, with marks of both. Whoever reads it compares the marks with the body that he has opened,
-so it is right before and after the body's rename, and stays right if the writer is killed between.
+is a *journal*: it has the metadata of the old body, and under :data:`JOURNAL_KEY` those of the new
+one, with the fingerprints of both. A reader compares these with the body that it has opened, so the
+journal is right before and after the body's rename, also if the writer is killed in between.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from cottoncandy.backends.local._errors import MISSING
-from cottoncandy.backends.local._paths import Place
+from cottoncandy.backends.local._location import MISSING, LocalLocation
 from cottoncandy.exceptions import MetadataError
 
-__all__ = ["PENDING", "Mark", "encode", "encode_journal", "read_sidecar"]
+if TYPE_CHECKING:
+    import os
 
-#: The entry of a journal; no user metadata can have this name.
-PENDING = "cc-pending"
+__all__ = ["JOURNAL_KEY", "Fingerprint", "encode", "encode_journal", "read_sidecar"]
+
+#: The entry of a journal; user metadata cannot have this name.
+JOURNAL_KEY = "cc-pending"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Fingerprint(NamedTuple):
     """What tells one body from another. A rename keeps all of it."""
 
     inode: int
@@ -35,16 +34,16 @@ class Mark:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
-        """Take the mark of an open or named file."""
+        """Return the fingerprint of an open or named file."""
         return cls(status.st_ino, status.st_size, status.st_mtime_ns)
 
     @property
     def etag(self) -> str:
-        """The mark as one opaque word."""
+        """The fingerprint as one opaque word."""
         return f"{self.inode:x}-{self.mtime_ns:x}-{self.size:x}"
 
-    def likeness(self, other: Self) -> int:
-        """Return how alike two marks are, 0 to 3.
+    def similarity(self, other: Self) -> int:
+        """Return how similar two fingerprints are, 0 to 3.
 
         A backup keeps size and time but not the inode, and a plain copy keeps only the size.
         """
@@ -61,26 +60,26 @@ def encode(metadata: Mapping[str, str]) -> bytes:
 
 
 def encode_journal(
-    old: Mapping[str, str], old_mark: Mark, new: Mapping[str, str], new_mark: Mark
+    old: Mapping[str, str], old_body: Fingerprint, new: Mapping[str, str], new_body: Fingerprint
 ) -> bytes:
-    """Write the metadata of two bodies, of which the path names first one, then the other."""
-    pending = {"body": _listed(new_mark), "instead_of": _listed(old_mark), "metadata": dict(new)}
-    return json.dumps({**old, PENDING: pending}, indent=4).encode()
+    """Write the metadata of the body that is replaced and of the one that replaces it."""
+    pending = {"body": new_body, "instead_of": old_body, "metadata": dict(new)}
+    return json.dumps({**old, JOURNAL_KEY: pending}, indent=4).encode()
 
 
-def read_sidecar(place: Place, mark: Mark) -> dict[str, str]:
-    """Return the metadata of the body that has this mark; there may be none.
+def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str]:
+    """Return the metadata of the body with this fingerprint; empty if there is no sidecar.
 
     Raises
     ------
     MetadataError
-        If the sidecar is no JSON object.
+        If the sidecar is not a JSON object.
     """
     try:
-        with open(place.sidecar, "rb") as file:  # noqa: PTH123 - paths are str here
+        with open(location.sidecar, "rb") as file:  # noqa: PTH123 - paths are str here
             content = file.read()
     except OSError as error:
-        # A name too long for a sidecar has none; a directory of that name is none.
+        # A name too long for a sidecar has none; a directory of that name is not one.
         if error.errno in MISSING | {errno.EISDIR, errno.ENAMETOOLONG}:
             return {}
         raise
@@ -88,23 +87,17 @@ def read_sidecar(place: Place, mark: Mark) -> dict[str, str]:
         found = json.loads(content)
         if not isinstance(found, dict):
             raise TypeError("a JSON object is expected")
-        pending = found.pop(PENDING, None)
-        if pending is not None and _is_new(pending, mark):
-            found = pending["metadata"]
+        pending = found.pop(JOURNAL_KEY, None)
+        if pending is not None:
+            new, old = (Fingerprint(*pending[name]) for name in ("body", "instead_of"))
+            if body.similarity(new) > body.similarity(old):
+                found = pending["metadata"]
         return {name.lower(): _text(value) for name, value in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MetadataError(
-            f"the metadata of {place} cannot be read: '{place.sidecar}' holds no JSON object of "
-            f"text ({error}); mend the file, or remove it if the object needs no metadata"
+            f"the metadata of {location} cannot be read: '{location.sidecar}' is not a JSON object "
+            f"of text ({error}); repair the file, or remove it if the object needs no metadata"
         ) from error
-
-
-def _listed(mark: Mark) -> list[int]:
-    return [mark.inode, mark.size, mark.mtime_ns]
-
-
-def _is_new(pending: Mapping[str, Any], mark: Mark) -> bool:
-    return mark.likeness(Mark(*pending["body"])) > mark.likeness(Mark(*pending["instead_of"]))
 
 
 def _text(value: Any) -> str:

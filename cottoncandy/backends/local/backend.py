@@ -1,7 +1,7 @@
 """The local backend: a bucket is a directory, an object a file in it."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH114, PTH116
+# ruff: noqa: PTH103, PTH106, PTH108, PTH114, PTH116
 from __future__ import annotations
 
 import errno
@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from typing import ClassVar, Self
 
 from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer
 from cottoncandy._local_files import TemporaryFile
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
@@ -33,15 +32,20 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.local._commit import (
     commit,
     locked,
-    look,
     remove,
     remove_empty_parents,
-    remove_sidecar,
+    rename,
     staging,
+    stat_existing,
 )
-from cottoncandy.backends.local._errors import bucket_errors, no_directory, object_errors
 from cottoncandy.backends.local._listing import Listing
-from cottoncandy.backends.local._paths import Place, bucket_path
+from cottoncandy.backends.local._location import (
+    LocalLocation,
+    bucket_path,
+    check_root,
+    is_directory,
+    os_errors,
+)
 from cottoncandy.backends.local._reader import LocalReader, open_version
 from cottoncandy.exceptions import (
     BucketExistsError,
@@ -52,11 +56,12 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectNotFoundError,
     StoreError,
+    UnsupportedOperationError,
 )
 
 __all__ = ["LocalBackend"]
 
-# Where the kernel cannot copy from this file to that one by itself.
+# Errors of a kernel that cannot copy between two files by itself.
 _NO_KERNEL_COPY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 )
@@ -76,18 +81,20 @@ class LocalBackend(Backend):
     *Atomic.* Bodies and sidecars are written to temporary files in the same directory
     (``.cottoncandy-*.tmp``) and renamed, in an order that keeps them together for every reader,
     also if the program is killed at any point. Temporary files that a killed program leaves are
-    never shown; a listing that meets one removes it if it is older than a day.
+    never shown, and are removed by the next listing, or by the next writer of the same name.
 
-    *Not synced.* Nothing waits for the disk (no ``fsync``): what was stored survives the end of
-    the program, and a power failure within some seconds may undo it.
+    *Not synced.* Nothing waits for the disk (no ``fsync``): stored objects survive the end of the
+    program, but a power failure within some seconds may undo them.
 
     *Locks.* Writers hold a lock (``flock``) on the directory for a few renames. It reaches all
     processes of one machine. Of two machines that replace one object on a network file system at
     the same moment, one wins, and its metadata may be the other's.
 
-    *Links.* Symbolic links inside the root are followed, so data may lie elsewhere; an upload to
-    the name of a link replaces the link, never the file it points to. Links to nowhere and pipes
-    are no objects. Files whose names are no UTF-8 are not shown.
+    *Links.* Symbolic links inside the root are followed, so data may be elsewhere. An upload to the
+    name of a link replaces the link, never the file it points to; removing a tree removes the links
+    to directories in it, and not the files behind them; objects behind a link to a directory cannot
+    be moved. Links to nowhere and pipes are not objects, and neither are files with names that are
+    not UTF-8.
     """
 
     name: ClassVar[str] = "local"
@@ -122,26 +129,21 @@ class LocalBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        bucket: str | None = None,
-        threads: int = 4,
-        prefetch: bool = True,
+        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
     ) -> ObjectReader:
-        return self._open(self._place(key, bucket), threads)
+        return self._open(self._location(key, bucket), threads)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        with self._open(self._place(key, bucket)) as reader:
+        with self._open(self._location(key, bucket)) as reader:
             return reader.info
 
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
         try:
-            place = self._place(key, bucket)
-            with object_errors(place, "look for"):
-                return stat.S_ISREG(os.stat(place.path).st_mode)
+            location = self._location(key, bucket)
+            with os_errors("look for", location):
+                return stat.S_ISREG(os.stat(location.path).st_mode)
         except (InvalidNameError, ObjectNotFoundError):
-            return False  # what cannot be stored is not there
+            return False  # what cannot be stored does not exist
 
     def put(
         self,
@@ -152,20 +154,19 @@ class LocalBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        place = self._place(key, bucket)
+        location = self._location(key, bucket)
         options = self._checked(key, options)
-        with object_errors(place, "write"):
-            look(place, options.condition)
-        with _staged(place) as staged:
+        with _staged(location, options.condition) as staged:
             size = 0
             for block in body:
-                size += _write(staged, block, place)
+                with os_errors("write", location):
+                    size += staged.write(block)
             if body.size is not None and size != body.size:
                 raise IntegrityError(
-                    f"the data for {place} ended after {size} bytes, and {body.size} were "
-                    f"announced; nothing was stored"
+                    f"the data for {location} ended after {size} bytes, expected {body.size}; "
+                    f"nothing was stored"
                 )
-            return _finish(staged, place, options.metadata, options.condition)
+            return _finish(staged, location, options.metadata, options.condition)
 
     def scan(
         self,
@@ -177,9 +178,8 @@ class LocalBackend(Backend):
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         root = self._bucket(bucket)
-        if not os.path.isdir(root):
-            raise no_directory(root)
-        # Text that is no unicode cannot be the start of a key, but has a place in the order.
+        check_root(root)
+        # Text that is not valid Unicode cannot begin a key, but has a place in the order.
         listing = Listing(
             os.fsencode(root),
             prefix.encode(errors="surrogatepass"),
@@ -197,13 +197,12 @@ class LocalBackend(Backend):
         permanently: bool = True,
     ) -> Iterator[Deletion]:
         root = self._bucket(bucket)
-        if not os.path.isdir(root):
-            raise no_directory(root)
+        check_root(root)
         for key in keys:
             try:
-                place = Place.of(key, root)
-                with object_errors(place, "delete"):
-                    remove(place)
+                location = LocalLocation.of(key, root)
+                with os_errors("delete", location):
+                    remove(location)
             except CottonCandyError as error:
                 yield Deletion(key, error)
             else:
@@ -218,16 +217,14 @@ class LocalBackend(Backend):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        place, target = self._places(source, dest, source_bucket, dest_bucket)
+        here, there = self._locations(source, dest, source_bucket, dest_bucket)
         condition = None if overwrite else IfAbsent()
-        with self._open(place) as reader:
-            with object_errors(target, "write"):
-                if place == target and overwrite:
-                    return PutResult(reader.info.etag)
-                look(target, condition)
-            with _staged(target) as staged:
-                _copy_bytes(reader, staged, target)
-                return _finish(staged, target, reader.metadata, condition)
+        with self._open(here) as reader:
+            if here == there and overwrite:
+                return PutResult(reader.info.etag)
+            with _staged(there, condition) as staged:
+                _copy_bytes(reader, staged, there)
+                return _finish(staged, there, reader.metadata, condition)
 
     def move(
         self,
@@ -238,17 +235,21 @@ class LocalBackend(Backend):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        place, target = self._places(source, dest, source_bucket, dest_bucket)
-        if place != target and not os.path.islink(place.path):  # a relative link would break
-            with self._open(place), object_errors(target, "write"):
-                look(target, None if overwrite else IfAbsent())
-            with _staged(target) as staged:  # holds the directory for us, too
+        here, there = self._locations(source, dest, source_bucket, dest_bucket)
+        condition = None if overwrite else IfAbsent()
+        for directory in here.parents():
+            if os.path.islink(directory):
+                link = os.path.relpath(directory, here.root)
+                raise UnsupportedOperationError(
+                    f"cannot move {here}: '{link}' is a symbolic link, and files behind it stay "
+                    f"where they are; use cci.cp() and then cci.rm()"
+                )
+        if here != there and not os.path.islink(here.path):  # a relative link would break
+            # The temporary file keeps others from removing the directory.
+            with self._open(here), _staged(there, condition):
                 try:
-                    with object_errors(place, "move"):
-                        if os.stat(place.path).st_dev == os.fstat(staged.descriptor).st_dev:
-                            return self._rename(place, target, overwrite)
-                except StoreError as error:
-                    # Mounts of one file system at two places cannot rename either.
+                    return _rename(here, there, condition)
+                except StoreError as error:  # file systems differ, or mounts of the same one
                     if getattr(error.__cause__, "errno", None) != errno.EXDEV:
                         raise
         result = self.copy(
@@ -258,120 +259,136 @@ class LocalBackend(Backend):
             dest_bucket=dest_bucket,
             overwrite=overwrite,
         )
-        if place != target:
-            with object_errors(place, "delete"):
-                remove(place)
+        if here != there:
+            with os_errors("delete", here):
+                remove(here)
         return result
+
+    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
+        root = self._bucket(bucket)
+        with os_errors("remove links below", root):
+            key = prefix.rstrip("/")
+            pending = [LocalLocation.of(key, root).path if key else root]
+            while pending:
+                path = pending.pop()
+                if os.path.islink(path) and path != root:
+                    os.unlink(path)
+                elif is_directory(path):
+                    with os.scandir(path) as entries:
+                        pending.extend(entry.path for entry in entries if entry.is_dir())
 
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        """Yield the current root: which other directories are meant as buckets, nobody knows."""
-        if self.bucket_name is not None and os.path.isdir(self.bucket_name):
+        """Yield the current root; other directories may or may not be buckets."""
+        if self.bucket_name is not None and self.has_bucket(self.bucket_name):
             yield BucketInfo(self.bucket_name)
 
     def has_bucket(self, bucket: str) -> bool:
-        return bool(bucket) and os.path.isdir(bucket_path(bucket))
+        root = bucket_path(bucket)
+        with os_errors("look for", root):
+            return is_directory(root)
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        if not bucket:
-            raise InvalidNameError("a bucket of the local backend is a directory and needs a path")
         root = bucket_path(bucket)
-        if os.path.isdir(root):
-            raise BucketExistsError(f"local directory '{root}' exists already")
-        _make_root(root)
+        if self.has_bucket(root):
+            raise BucketExistsError(f"local directory '{root}' already exists")
+        with os_errors("create", root):
+            try:
+                os.makedirs(root, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise InvalidNameError(
+                    f"'{root}' cannot be a local directory: '{error.filename or root}' is a file"
+                ) from error
 
     def delete_bucket(self, bucket: str) -> None:
         root = self._bucket(bucket)
-        if not os.path.isdir(root):
-            raise no_directory(root)
-        with bucket_errors(root, "remove"):
+        check_root(root)
+        with os_errors("remove", root):
             try:
                 os.rmdir(os.path.realpath(root))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 raise BucketNotEmptyError(
-                    f"local directory '{root}' is not empty; delete its objects first (other "
-                    f"files in it are removed by hand)"
+                    f"local directory '{root}' is not empty; delete its objects first, and other "
+                    f"files by hand"
                 ) from error
             if os.path.islink(root):
                 os.unlink(root)
 
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        place = self._place(key, bucket)
-        with self._open(place), object_errors(place, "look at"):
-            user = os.stat(place.path).st_uid
+        with self._open(self._location(key, bucket)) as reader:
+            user = os.fstat(reader.descriptor).st_uid
         try:
             return {"ID": str(user), "DisplayName": pwd.getpwuid(user).pw_name}
         except KeyError:
             return {"ID": str(user)}
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- helpers ---------------------------------------------------------------------------------
 
     def _bucket(self, bucket: str | None) -> str:
         return bucket_path(super()._bucket(bucket))
 
-    def _place(self, key: str, bucket: str | None) -> Place:
-        return Place.of(key, self._bucket(bucket))
+    def _location(self, key: str, bucket: str | None) -> LocalLocation:
+        return LocalLocation.of(key, self._bucket(bucket))
 
-    def _places(
+    def _locations(
         self, source: str, dest: str, source_bucket: str | None, dest_bucket: str | None
-    ) -> tuple[Place, Place]:
+    ) -> tuple[LocalLocation, LocalLocation]:
         return (
-            self._place(source, source_bucket),
-            self._place(dest, source_bucket if dest_bucket is None else dest_bucket),
+            self._location(source, source_bucket),
+            self._location(dest, source_bucket if dest_bucket is None else dest_bucket),
         )
 
-    def _open(self, place: Place, threads: int = 1) -> LocalReader:
-        with object_errors(place, "read"):
-            return open_version(place, threads)
-
-    def _rename(self, place: Place, target: Place, overwrite: bool) -> PutResult:
-        """Move within a file system: the body's new name is the moment that counts."""
-        with locked(place.directory, target.directory):
-            with open_version(place) as reader:
-                metadata = dict(reader.metadata)
-            with object_errors(target, "write"):
-                condition = None if overwrite else IfAbsent()
-                mark = commit(target, place.path, metadata, condition, stamp=False)
-            remove_sidecar(place)
-        remove_empty_parents(place)
-        return PutResult(mark.etag)
+    def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
+        with os_errors("read", location):
+            return open_version(location, threads)
 
 
 @contextmanager
-def _staged(place: Place) -> Iterator[TemporaryFile]:
-    """Open a temporary file; errors of what happens meanwhile (the caller's body) stay theirs."""
+def _staged(
+    location: LocalLocation, condition: IfAbsent | IfMatch | None
+) -> Iterator[TemporaryFile]:
+    """Open a temporary file if an object may be stored; errors of the block are not translated."""
     with ExitStack() as stack:
-        with object_errors(place, "write"):
-            staged = stack.enter_context(staging(place))
+        with os_errors("write", location):
+            stat_existing(location, condition)
+            staged = stack.enter_context(staging(location))
         yield staged
 
 
 def _finish(
     staged: TemporaryFile,
-    place: Place,
+    location: LocalLocation,
     metadata: Mapping[str, str] | None,
     condition: IfAbsent | IfMatch | None,
 ) -> PutResult:
-    with object_errors(place, "write"):
+    with os_errors("write", location):
         staged.close()
-        with locked(place.directory):
-            mark = commit(place, staged.path, metadata, condition, stamp=True)
-    return PutResult(mark.etag)
+        with locked(location.directory):
+            new = commit(location, staged.path, metadata, condition, stamp=True)
+    return PutResult(new.etag)
 
 
-def _write(staged: TemporaryFile, buffer: Buffer, place: Place) -> int:
-    with object_errors(place, "write"):
-        return staged.write(buffer)
+def _rename(
+    here: LocalLocation, there: LocalLocation, condition: IfAbsent | IfMatch | None
+) -> PutResult:
+    """Move within a file system; the body's rename is the moment that counts."""
+    with os_errors("move", here), locked(here.directory, there.directory):
+        with open_version(here) as reader:
+            metadata = reader.metadata
+        with os_errors("write", there):
+            new = rename(here, metadata, there, condition)
+    remove_empty_parents(here)
+    return PutResult(new.etag)
 
 
-def _copy_bytes(reader: LocalReader, staged: TemporaryFile, target: Place) -> None:
-    """Copy inside the kernel where it can, which shares the blocks on some file systems."""
+def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation) -> None:
+    """Copy in the kernel if it can, which shares the blocks on some file systems."""
     done = 0
     copy = getattr(os, "copy_file_range", None)
-    with object_errors(target, "write"):
+    with os_errors("write", there):
         while copy is not None and done < reader.size:
             try:
                 count = copy(reader.descriptor, staged.descriptor, reader.size - done, done, done)
@@ -384,7 +401,8 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, target: Place) -> No
             done += count
         os.lseek(staged.descriptor, done, os.SEEK_SET)
     for chunk in reader.chunks(done):
-        _write(staged, chunk, target)
+        with os_errors("write", there):
+            staged.write(chunk)
     reader.check()
 
 
@@ -394,14 +412,14 @@ def _listed(
     found: Iterator[ObjectInfo | CommonPrefix] = iter(listing)
     if delimiter not in ("", "/"):
         found = _grouped(found, prefix, delimiter)
-    with bucket_errors(root, "list"):
+    with os_errors("list", root):
         yield from found
 
 
 def _grouped(
     found: Iterator[ObjectInfo | CommonPrefix], prefix: str, delimiter: str
 ) -> Iterator[ObjectInfo | CommonPrefix]:
-    """Sum up keys by a delimiter that is none of the file system's."""
+    """Group keys by a delimiter other than the file system's."""
     last = None
     for entry in found:
         if isinstance(entry, ObjectInfo):
@@ -411,13 +429,3 @@ def _grouped(
         if entry != last:
             yield entry
         last = entry
-
-
-def _make_root(root: str) -> None:
-    with bucket_errors(root, "make"):
-        try:
-            os.makedirs(root, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InvalidNameError(
-                f"'{root}' cannot be a local directory: '{error.filename or root}' is a file"
-            ) from error
