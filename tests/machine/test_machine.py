@@ -7,7 +7,7 @@ store and, to go on where another run ended, the first seed::
         pytest tests/machine -k "memory or local" -s
     COTTONCANDY_MACHINE_SECONDS=900 pytest tests/machine -m slow -k ceph -s
 
-A seed stands for 50 histories; the seed that failed is printed, and fails again the same way.
+A seed stands for ten histories; the seed that failed is printed, and fails again the same way.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def test_interface_behaves_like_a_dictionary(
 ) -> None:
     test = get_state_machine_test(
         lambda: InterfaceMachine(RIGS[store](request), factory),  # type: ignore[arg-type]
-        settings=_settings(50 if _SECONDS else histories),
+        settings=_settings(10 if _SECONDS else histories),
     )
     with dask.config.set(scheduler="synchronous"):
         if not _SECONDS:
