@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, UnsupportedDtypeError
 
 __all__ = ["Body"]
 
@@ -104,6 +104,11 @@ class Body:
             )
         if hasattr(data, "read"):
             return cls._of_file(data)
+        if getattr(getattr(data, "dtype", None), "hasobject", False):
+            raise UnsupportedDtypeError(
+                f"an array of dtype {data.dtype} contains pointers to Python objects, not bytes: "
+                f"use upload_pickle; nothing was uploaded"
+            )
         try:
             view = bytes_view(data)
         except (TypeError, BufferError, ValueError):

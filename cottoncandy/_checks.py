@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
 __all__ = ["canned_acl", "checked_metadata", "whole_number"]
 
@@ -114,7 +114,14 @@ def checked_metadata(
             )
         if name in exact:
             raise InvalidArgumentError(f"metadata {name!r} is passed twice; nothing was uploaded")
-    return {**found, **exact}
+    checked = {**found, **exact}
+    reserved = sorted(name for name in checked if str(name).lower().startswith("cc-"))
+    if reserved:
+        raise MetadataError(
+            f"metadata {reserved[0].lower()!r} is reserved for the storage format; choose a name "
+            f"that does not begin with 'cc-'; nothing was uploaded"
+        )
+    return checked
 
 
 def _plain(name: str) -> str:

@@ -96,10 +96,9 @@ def as_array(value: object) -> Array:
         array is masked or sparse.
     """
     if not isinstance(value, (np.ndarray, np.generic)):
-        if hasattr(value, "tocsr"):
-            raise UnsupportedDtypeError(
-                f"a {type(value).__name__} is several arrays: use upload_sparse_array"
-            )
+        advice = _other_type(value)
+        if advice is not None:
+            raise UnsupportedDtypeError(f"{_article(value)} is not an array: {advice}")
         try:
             value = np.asarray(value)
         except ValueError as exc:
@@ -108,6 +107,31 @@ def as_array(value: object) -> Array:
                 f"arrays, or upload_pickle for Python objects"
             ) from exc
     return check_array(value)
+
+
+def _other_type(value: object) -> str | None:
+    """Return what to do with a value that NumPy would convert to something else."""
+    if hasattr(value, "tocsr"):
+        return "use upload_sparse_array"
+    if hasattr(value, "__dask_graph__"):
+        return "use upload_dask_array, or value.compute()"
+    if isinstance(value, Mapping):
+        return "use dict2cloud for a dictionary of arrays, upload_json or upload_pickle for others"
+    if value is None:
+        return "pass the array"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return "it has more than 64 bits; use upload_json"
+    if isinstance(value, Iterator):
+        return "use np.fromiter(value, dtype) or np.array(list(value))"
+    if hasattr(value, "coords") and hasattr(value, "dims"):
+        return "pass value.to_numpy(), or store its coordinates next to it with dict2cloud"
+    if hasattr(value, "columns") and hasattr(value, "to_numpy"):
+        return "pass value.to_numpy(), or its columns to dict2cloud"
+    return None
+
+
+def _article(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def encode_array(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cottoncandy.exceptions import (
     IntegrityError,
+    InvalidArgumentError,
     MetadataError,
     UnsupportedDtypeError,
 )
@@ -44,18 +45,21 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     manifest : dict
         What to write as JSON. Its ``attrs`` are the names of the parts.
     parts : dict of str to ndarray
-        The arrays of the matrix itself; nothing is copied.
+        The arrays of the matrix itself; only unsigned indices are copied.
 
     Raises
     ------
     UnsupportedDtypeError
         If it is no sparse matrix, or its elements are Python objects.
+    InvalidArgumentError
+        If its indices do not fit its shape.
 
     Notes
     -----
-    Duplicates, explicit zeros and the order of the indices stay as they are. Beside the keys of
-    version 0.4.0, ``cc-container`` says that it is a sparse *array*. A ``coo_array`` that does not
-    have two dimensions has parts ``coord0``, ``coord1``, ..., which version 0.4.0 cannot read.
+    Duplicates, explicit zeros and the order of the indices stay as they are; unsigned indices
+    become signed. In addition to the keys of version 0.4.0, ``cc-container`` says that it is a
+    sparse *array*. A ``coo_array`` that does not have two dimensions has parts ``coord0``,
+    ``coord1``, ..., which version 0.4.0 cannot read.
     """
     from scipy import sparse
 
@@ -86,6 +90,20 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     manifest["attrs"] = list(parts)
     for part in parts.values():
         dtypes.check(part.dtype)
+    index_names = [name for name in parts if name != "data"]
+    try:
+        if any(parts[name].dtype.kind != "i" for name in index_names):
+            # Only signed indices can be read back; SciPy chooses between its two types likewise.
+            indices: Any = tuple(parts[name] for name in index_names)
+            signed = cast("Any", sparse).get_index_dtype(indices, check_contents=True)
+            for name in index_names:
+                parts[name] = parts[name].astype(signed, casting="same_kind", copy=False)
+        _check_parts(matrix.format, tuple(shape), parts)
+    except (TypeError, ValueError) as exc:
+        raise InvalidArgumentError(
+            f"the {matrix.format} matrix of shape {tuple(shape)} is not valid: {exc}; "
+            f"nothing was uploaded"
+        ) from exc
     return manifest, parts
 
 
@@ -155,8 +173,10 @@ def _check_manifest(manifest: Any, object_name: str) -> tuple[str, tuple[int, ..
     """Return the format, the shape, and whether it is a sparse array."""
 
     def error(what: str) -> MetadataError:
-        return MetadataError(f"'{object_name}' is no manifest of a sparse matrix: {what}")
+        return MetadataError(f"'{object_name}' is not the manifest of a sparse matrix: {what}")
 
+    if isinstance(manifest, Mapping) and "dask" in manifest:
+        raise MetadataError(f"'{object_name}' is a chunked array: use download_dask_array")
     if not isinstance(manifest, Mapping):
         raise error(f"a {type(manifest).__name__} was found where a JSON object should be")
     kind = manifest.get("type")
@@ -193,7 +213,9 @@ def _check_parts(kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDAr
         if name != "data" and part.dtype.kind != "i":
             raise ValueError(f"'{name}' is of dtype {part.dtype}, which is no signed integer")
     if kind == "dia":
-        return  # its constructor checks all there is
+        if not len(np.unique(parts["offsets"])) == len(parts["offsets"]) == len(parts["data"]):
+            raise ValueError("'offsets' must have one entry for each row of 'data'")
+        return
     if kind == "coo":
         for name, length in zip(_part_names(kind, shape), shape, strict=False):
             _check_indices(name, parts[name], length, len(parts["data"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from numbers import Real
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from cottoncandy._body import Body
 from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
 from cottoncandy._names import Key, pathjoin
@@ -19,7 +21,7 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces._chunks import UPLOAD_ID, ChunkedArray
-from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
+from cottoncandy.interfaces._manifests import MANIFEST
 from cottoncandy.interfaces._raw_arrays import Array, RawArrayMethods
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DaskArrayMethods"]
 
 
-class DaskArrayMethods(RawArrayMethods, ManifestMethods):
+class DaskArrayMethods(RawArrayMethods):
     """Arrays that are larger than one wants to hold: in chunks, loaded when needed."""
 
     def upload_dask_array(
@@ -110,8 +112,14 @@ class DaskArrayMethods(RawArrayMethods, ManifestMethods):
             else:
                 _upload_blocks(self, arr, manifest, options)
             about = {**metadata, UPLOAD_ID: uuid4().hex}
-            return self.upload_json(
-                pathjoin(root, MANIFEST), manifest.to_json(), acl=acl, metadata=about
+            body = Body.of(json.dumps(manifest.to_json()).encode())
+            return self._put(
+                pathjoin(root, MANIFEST),
+                body,
+                metadata=about,
+                acl=acl,
+                content_type="application/json",
+                threads=1,
             )
 
     def download_dask_array(

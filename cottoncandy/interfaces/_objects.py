@@ -9,12 +9,12 @@ from typing import Any
 from cottoncandy._body import Body
 from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy._names import clean_object_name
 from cottoncandy._stream import CloudStream
 from cottoncandy.backends.base import ObjectReader
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
+    MissingDependencyError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
@@ -283,6 +283,8 @@ class ObjectMethods(ObjectAccess):
             If there is no such object.
         IntegrityError
             If the object is not a whole pickle.
+        MissingDependencyError
+            If a library of one of its objects is not installed.
 
         Warnings
         --------
@@ -291,10 +293,15 @@ class ObjectMethods(ObjectAccess):
         data = self.download_object(object_name, threads)
         try:
             return pickle.loads(data)  # noqa: S301 - what the method is for; see its warning
-        except (pickle.UnpicklingError, EOFError) as exc:
+        except ImportError as exc:
+            raise MissingDependencyError(
+                f"object '{object_name}' contains an object of a library that is not installed: "
+                f"{exc}"
+            ) from exc
+        except Exception as exc:  # damaged pickles raise errors of almost any type
             raise IntegrityError(
-                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is not "
-                f"a whole pickle: {exc}"
+                f"object '{object_name}' in bucket '{self.bucket_name}' is not a whole pickle: "
+                f"{exc}"
             ) from exc
 
 
@@ -328,5 +335,5 @@ def read_json(reader: ObjectReader) -> Any:
     body = reader.read()  # a wrong key is a ValueError, too
     try:
         return json.loads(body.decode())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise IntegrityError(f"object '{reader.info.key}' is not JSON in UTF-8: {exc}") from exc

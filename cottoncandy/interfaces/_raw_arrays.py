@@ -13,27 +13,28 @@ import numpy.typing as npt
 from cottoncandy._body import Body
 from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy._names import clean_object_name
 from cottoncandy._parallel import map_threads
 from cottoncandy.backends.base import ObjectReader
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
+    ObjectNotFoundError,
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
-from cottoncandy.interfaces._core import ObjectAccess
+from cottoncandy.interfaces._manifests import ManifestMethods
 
 __all__ = ["Array", "RawArrayMethods"]
 
 Array = npt.NDArray[Any]
 
 _LARGE_ARRAY_BYTES = 2 * 2**30
+_MAX_NPY_HEADER = 2**20  # characters; a structured dtype of a thousand fields takes 20,000
 
 
-class RawArrayMethods(ObjectAccess):
+class RawArrayMethods(ManifestMethods):
     """One array, one object."""
 
     def upload_raw_array(
@@ -105,7 +106,8 @@ class RawArrayMethods(ObjectAccess):
         threads = self._threads(threads)
         cores = os.cpu_count() or 1
         described, body = raw.encode_array(array, codec, threads=min(threads, cores))
-        clash = sorted(name for name in metadata if name.lower() in described)
+        owned = {*described, "gzip"}  # the old name of compression
+        clash = sorted(name for name in metadata if name.lower() in owned)
         if clash:
             raise MetadataError(
                 f"metadata {', '.join(map(repr, clash))} of object '{object_name}' is what "
@@ -174,7 +176,17 @@ class RawArrayMethods(ObjectAccess):
                 f"download_raw_array has no option {next(iter(kwargs))!r}; "
                 f"did you mean selection= or threads=?"
             )
-        with self._open(object_name, threads, prefetch=selection is None) as reader:
+        try:
+            opened = self._open(object_name, threads, prefetch=selection is None)
+        except ObjectNotFoundError as exc:
+            method = self._download_method(self._key(object_name, tree=True))
+            if method is None:
+                raise
+            raise ObjectNotFoundError(
+                f"'{object_name}' in bucket '{self.bucket_name}' is an array in several objects: "
+                f"use {method}"
+            ) from exc
+        with opened as reader:
             header = array_header(reader)
             if selection is not None and header.compression is None:
                 return self._read_selection(reader, header, selection, self._threads(threads))
@@ -250,11 +262,17 @@ class RawArrayMethods(ObjectAccess):
         with self._open(object_name, threads) as reader:
             data = reader.read()
         try:
-            array: Array = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError) as exc:
+            # np.load also returns what is in .npz files, and ignores bytes after the end.
+            file = io.BytesIO(data)
+            array: Array = np.lib.format.read_array(
+                file, allow_pickle=False, max_header_size=_MAX_NPY_HEADER
+            )
+            if file.tell() != len(data):
+                raise ValueError("bytes follow its end")
+        except Exception as exc:  # damaged headers raise errors of almost any type
             raise IntegrityError(
-                f"object '{clean_object_name(object_name)}' in bucket '{self.bucket_name}' is no "
-                f".npy file of plain numbers: {exc}"
+                f"object '{object_name}' in bucket '{self.bucket_name}' is not a .npy file of "
+                f"plain numbers: {exc}"
             ) from exc
         return array
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from cottoncandy._defaults import DEFAULT_THREADS
 from cottoncandy._names import pathjoin
 from cottoncandy._parallel import map_threads
+from cottoncandy.exceptions import ObjectNotFoundError
 from cottoncandy.formats import sparse
-from cottoncandy.interfaces._manifests import MANIFEST, ManifestMethods
+from cottoncandy.interfaces._manifests import MANIFEST
 from cottoncandy.interfaces._raw_arrays import RawArrayMethods
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SparseArrayMethods"]
 
 
-class SparseArrayMethods(RawArrayMethods, ManifestMethods):
+class SparseArrayMethods(RawArrayMethods):
     """scipy's sparse matrices and arrays."""
 
     def upload_sparse_array(
@@ -96,7 +97,15 @@ class SparseArrayMethods(RawArrayMethods, ManifestMethods):
             If the manifest makes no sense, or the arrays do not fit together.
         """
         root = self._key(object_name, tree=True)
-        manifest = self.download_json(pathjoin(root, MANIFEST))
+        try:
+            manifest = self.download_json(pathjoin(root, MANIFEST))
+        except ObjectNotFoundError as exc:
+            if not self.backend_interface.exists(root):
+                raise
+            raise ObjectNotFoundError(
+                f"'{root}' in bucket '{self.bucket_name}' is not a sparse array: use "
+                f"download_raw_array"
+            ) from exc
         names = sparse.parts_of(manifest, object_name=root)
         workers = self._threads(threads)
         inner = max(1, workers // len(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 from pathlib import Path
@@ -16,6 +17,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     MetadataError,
     ObjectNotFoundError,
+    UnsupportedDtypeError,
 )
 
 BODIES = [b"", b"x", bytes(range(256)) * 1000]
@@ -285,3 +287,44 @@ def test_json_that_contains_itself_is_rejected(cci: Any) -> None:
 def test_json_keys_become_text(cci: Any) -> None:
     cci.upload_json("a", {1: "a", None: "b", 1.5: float("inf")})
     assert cci.download_json("a") == {"1": "a", "null": "b", "1.5": float("inf")}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        np.array([None, {}]),
+        np.zeros(2, [("a", "i4"), ("b", "O")]),
+        np.array(None),
+    ],
+    ids=["objects", "structured", "0-d"],
+)
+def test_pointers_are_not_uploaded(cci: Any, body: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match="upload_pickle"):
+        cci.upload_object("pointers", body)
+    assert cci.glob("*") == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x80", pickle.dumps([1, 2])[:-1], b"garbage", b"(lp0\nS'", b"\x80\x04]\x94(K\x01R."],
+)
+def test_damaged_pickles_raise(cci: Any, body: bytes) -> None:
+    cci.upload_object("value", body)
+    with pytest.raises(IntegrityError, match="whole pickle"):
+        cci.download_pickle("value")
+
+
+def test_every_flipped_byte_of_a_pickle_is_typed(cci: Any) -> None:
+    body = pickle.dumps({"a": (1, 2), "b": [1.5, "text"], "c": Path("x")})
+    for position in range(len(body)):
+        damaged = body[:position] + bytes([body[position] ^ 0x41]) + body[position + 1 :]
+        cci.upload_object("value", damaged)
+        with contextlib.suppress(CottonCandyError):
+            cci.download_pickle("value")
+
+
+def test_deep_json_raises(cci: Any) -> None:
+    for body in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000):
+        cci.upload_object("value", body)
+        with pytest.raises(IntegrityError, match="JSON"):
+            cci.download_json("value")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import warnings
 from typing import Any
 
@@ -286,3 +288,123 @@ def test_values_that_are_no_single_array(cci: Any) -> None:
     with pytest.raises(UnsupportedDtypeError, match="no array"):
         cci.upload_raw_array("array", [[1, 2], [3]])
     assert not cci.exists_object("array")
+
+
+def npy(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.zeros(3))
+    return file.getvalue()
+
+
+def npy_header(text: str, version: bytes = b"\x01\x00") -> bytes:
+    width = 2 if version[0] == 1 else 4
+    return b"\x93NUMPY" + version + len(text).to_bytes(width, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"PK\x03\x04",
+        npz(),
+        npz()[:-30],
+        npy(np.zeros(3)) + b"x",
+        npy(np.zeros(3))[:-1],
+        npy(np.array([None])),
+        pickle.dumps(np.zeros(3)),
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (10**18,)}\n"),
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,)}\n"),
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (-3,)}\n"),
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (2**70,)}\n"),
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (3,\n"),
+        npy_header("((((" * 2000),
+        npy_header("[" * 500_000, b"\x02\x00"),
+        npy_header("{'descr': ['a', 5], 'fortran_order': False, 'shape': (3,)}\n"),
+        npy_header("{}", b"\x09\x00"),
+    ],
+    ids=range(17),
+)
+def test_hostile_npy_bodies_raise(cci: Any, body: bytes) -> None:
+    cci.upload_object("array.npy", body)
+    with pytest.raises(IntegrityError, match=r"array\.npy"):
+        cci.download_npy_array("array.npy")
+
+
+def test_npy_arrays_of_many_fields_come_back(cci: Any) -> None:
+    array = np.zeros(2, [(f"a rather long name {i}", "<f8") for i in range(1000)])
+    cci.upload_npy_array("array", array)
+    assert np.array_equal(cci.download_npy_array("array"), array)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"gzip": "0"}, {"GZIP": "True"}, {"cc-dtype": "<f8"}, {"cc-checksum": "x"}, {"CC-names": "x"},
+     {"cc-encryption": "x"}, {"dtype": "x"}, {"shape": "3"}],
+)  # fmt: skip
+def test_metadata_of_the_format_is_rejected(cci: Any, metadata: dict[str, str]) -> None:
+    with pytest.raises(MetadataError, match=next(iter(metadata)).replace("CC", "cc")):
+        cci.upload_raw_array("array", np.zeros(3), metadata=metadata)
+    if next(iter(metadata)).lower().startswith("cc-"):
+        uploads = [
+            (cci.upload_object, b""), (cci.upload_json, {}), (cci.upload_pickle, 1),
+            (cci.upload_npy_array, np.zeros(2)), (cci.upload_dask_array, np.zeros(2)),
+        ]  # fmt: skip
+        for upload, value in uploads:
+            with pytest.raises(MetadataError, match="reserved"):
+                upload("array", value, metadata=metadata)
+    assert cci.glob("*") == []
+
+
+class Frame:
+    """As pandas' and polars' tables."""
+
+    columns = ("a", "b")
+
+    def to_numpy(self) -> Any:
+        return np.zeros((2, 2))
+
+    __array__ = to_numpy
+
+
+class Labelled:
+    """As a DataArray of xarray."""
+
+    dims = ("x",)
+    coords = {"x": [1, 2]}  # noqa: RUF012
+
+    def __array__(self) -> Any:
+        return np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ({"a": 1}, "dict2cloud"),
+        (None, "pass the array"),
+        (2**70, "64 bits"),
+        ((i for i in range(3)), "np.fromiter"),
+        (map(str, ()), "np.fromiter"),
+        (Frame(), "to_numpy"),
+        (Labelled(), "to_numpy"),
+        ([[1], [1, 2]], "dict2cloud"),
+        ({1, 2}, "upload_pickle"),
+        ("text", None),
+        ([1, 2], None),
+        (2**63, None),
+    ],
+    ids=str,
+)
+def test_values_given_as_arrays(cci: Any, value: Any, advice: str | None) -> None:
+    for upload in (cci.upload_raw_array, cci.upload_npy_array, cci.upload_dask_array):
+        if advice is None:
+            upload("array", value)
+            continue
+        with pytest.raises(UnsupportedDtypeError, match=advice):
+            upload("array", value)
+        assert cci.glob("*") == []

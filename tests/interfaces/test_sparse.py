@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy.exceptions import CottonCandyError, MetadataError, UnsupportedDtypeError
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectNotFoundError,
+    UnsupportedDtypeError,
+)
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -116,3 +122,45 @@ def test_parts_that_do_not_fit_together(store: Any) -> None:
         cci.upload_raw_array(f"matrix/{name}", part)
         with pytest.raises(CottonCandyError):
             cci.download_sparse_array("matrix")
+
+
+@pytest.mark.parametrize("fmt", ["csr", "csc", "bsr", "coo", "dia"])
+@pytest.mark.parametrize("dtype", ["u1", "u4", "u8", "i2", ">i4"])
+def test_index_dtypes_are_converted(cci: Any, fmt: str, dtype: str) -> None:
+    matrix = example(fmt=fmt)
+    if fmt == "dia":  # unsigned offsets cannot be negative
+        matrix = sparse.dia_matrix(np.triu(matrix.toarray()))
+    expected = matrix.toarray()
+    for name in ("indices", "indptr", "offsets"):
+        if hasattr(matrix, name) and fmt != "coo":
+            setattr(matrix, name, getattr(matrix, name).astype(dtype))
+    if fmt == "coo":
+        matrix.coords = tuple(part.astype(dtype) for part in matrix.coords)
+    cci.upload_sparse_array("matrix", matrix)
+    assert np.array_equal(cci.download_sparse_array("matrix").toarray(), expected)
+
+
+@pytest.mark.parametrize("indices", [[99, 0, 7, 3, 4], [-1, 0, 7, 3, 4], [0.5, 1, 2, 3, 4]])
+def test_a_matrix_that_is_not_valid_is_not_uploaded(cci: Any, indices: Any) -> None:
+    matrix = example()
+    matrix.indices = np.array(indices)
+    with pytest.raises(InvalidArgumentError, match="nothing was uploaded"):
+        cci.upload_sparse_array("matrix", matrix)
+    assert cci.glob("matrix/*") == []
+
+
+def test_the_wrong_method_is_named(cci: Any) -> None:
+    cci.upload_sparse_array("sparse", example())
+    cci.upload_dask_array("chunked", np.zeros(3))
+    cci.upload_raw_array("raw", np.zeros(3))
+    methods = {"sparse": "sparse", "chunked": "dask", "raw": "raw"}
+    for name, right in methods.items():
+        for method in methods.values():
+            if method != right:
+                with pytest.raises(
+                    (ObjectNotFoundError, MetadataError), match=f"use download_{right}_array"
+                ):
+                    getattr(cci, f"download_{method}_array")(name)
+    for method in methods.values():
+        with pytest.raises(ObjectNotFoundError):
+            getattr(cci, f"download_{method}_array")("nothing")
