@@ -193,8 +193,13 @@ def get_encrypted_interface(
     --------
     get_interface : The same, with nothing encrypted.
     """
+    from cottoncandy.encryption import _HiddenKey
     from cottoncandy.interfaces import EncryptedInterface
 
+    # Tools that print the local variables of a traceback must not show the key.
+    if encryptionKey is not None:
+        kwargs["encryptionKey"] = _HiddenKey(encryptionKey)
+        del encryptionKey
     return EncryptedInterface(
         bucket_name,
         ACCESS_KEY,
@@ -204,7 +209,6 @@ def get_encrypted_interface(
         verbose=verbose,
         backend=backend,
         encryption=encryption,
-        encryptionKey=encryptionKey,
         passphrase=passphrase,
         **kwargs,
     )

@@ -1,4 +1,4 @@
-"""Keys for :func:`cottoncandy.get_encrypted_interface`: making, storing and finding them."""
+"""Keys for :func:`cottoncandy.get_encrypted_interface`: creating, storing and finding them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from cottoncandy._local_files import write_private
 from cottoncandy.config.location import options_path
 from cottoncandy.config.sources import parse_file
-from cottoncandy.exceptions import ConfigurationError, EncryptionKeyError
+from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
 from cottoncandy.formats.encryption._crypto import aes_module, rsa_module
 from cottoncandy.options import Settings
@@ -26,25 +26,36 @@ logger = logging.getLogger(__name__)
 #: How users give a key: raw bytes, text (base64, PEM, a path) or a path.
 KeyLike: TypeAlias = str | bytes | os.PathLike[str]
 
+
+class _HiddenKey:
+    """A key as the user passed it. Its repr does not contain it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: KeyLike | None) -> None:
+        self.value = value
+
+
 _AUTO = "auto"
 _UNSET = ("", "false", "none", _AUTO)
+_KEY_FILES = (".pem", ".pub", ".key", ".der")
 _MIN_BITS = 2048
 # PBKDF2 with SHA-512: what OWASP's password storage cheat sheet asks for (2023).
 _PBKDF2_ROUNDS = 210_000
 
 _BACKUP = (
-    "a new encryption key was stored in '%s'. Make a backup of that file: if you lose the key, you "
-    "cannot recover your data"
+    "a new encryption key was stored in '%s'. Make a backup of that file: without the key, the "
+    "data is lost"
 )
 
 
 def generate_key() -> str:
-    """Make a key for ``encryption='AES'``.
+    """Create a key for ``encryption='AES'``.
 
     Returns
     -------
     key : str
-        32 random bytes in base64. Keep a copy of it somewhere else than the data.
+        32 random bytes in base64. Back it up elsewhere: without it, the data is lost.
 
     Examples
     --------
@@ -58,22 +69,22 @@ def generate_key() -> str:
 def generate_key_pair(
     path: str | os.PathLike[str], passphrase: str | None = None, bits: int = 3072
 ) -> tuple[str, str]:
-    """Make a key pair for ``encryption='RSA'`` and store it in two PEM files.
+    """Create a key pair for ``encryption='RSA'`` and store it in two PEM files.
 
     Parameters
     ----------
     path : str or path-like
-        Where the private key goes, e.g. ``'lab.pem'``. The public one goes beside it, into
-        ``'lab.pub.pem'``. Files that exist are never replaced.
+        Path of the private key, e.g. ``'lab.pem'``. The public key is stored next to it, as
+        ``'lab.pub.pem'``. Existing files are never replaced.
     passphrase : str, optional
-        Locks the private key: whoever reads needs both.
+        Encrypts the private key; reading requires both. It is encoded as UTF-8.
     bits : int, default 3072
-        Size of the keys; 2048 to 4096 are sensible. A larger one takes longer for each object.
+        Size of the keys; 2048 to 4096 are sensible. Larger keys take longer for each object.
 
     Returns
     -------
     private_path, public_path : str
-        Give the public one to those who only write.
+        Clients that only write need the public key only.
 
     Raises
     ------
@@ -98,7 +109,7 @@ def generate_key_pair(
     ('lab.pem', 'lab.pub.pem')
     """
     if bits < _MIN_BITS:
-        raise EncryptionKeyError(f"an RSA key has {_MIN_BITS} bits at least, and {bits} were asked")
+        raise EncryptionKeyError(f"bits must be at least {_MIN_BITS}, got {bits}")
     private = Path(path)
     public = private.with_name(f"{private.stem}.pub{private.suffix}")
     for target in (private, public):
@@ -108,7 +119,8 @@ def generate_key_pair(
     locked: dict[str, Any] = {}
     if passphrase is not None:
         locked = {
-            "passphrase": passphrase,
+            # OpenSSL and other programs encode it as UTF-8, too.
+            "passphrase": passphrase.encode(),
             "protection": "PBKDF2WithHMAC-SHA512AndAES256-CBC",
             "prot_params": {"iteration_count": _PBKDF2_ROUNDS},
         }
@@ -123,7 +135,7 @@ def generate_key_pair(
 
 def resolve_keys(
     encryption: str | None,
-    key: KeyLike | None,
+    key: KeyLike | _HiddenKey | None,
     passphrase: str | None,
     settings: Settings,
 ) -> KeyScheme:
@@ -134,10 +146,10 @@ def resolve_keys(
     encryption : {'AES', 'RSA'}, optional
         Default: ``[encryption] method`` of the options.
     key : str, bytes or path-like, optional
-        AES: bytes, base64, or ``'auto'``, which makes a key at first use and stores it in the
+        AES: bytes, base64, or ``'auto'``, which creates a key at first use and stores it in the
         options file. RSA: path of a PEM file, or its content. Default: ``[encryption] key``.
     passphrase : str, optional
-        Unlocks an RSA private key.
+        Decrypts an RSA private key.
     settings : Settings
 
     Raises
@@ -148,66 +160,89 @@ def resolve_keys(
         If pycryptodome is not installed.
     """
     method = (encryption or settings.encryption_method).upper()
-    given = settings.encryption_key if key is None else key
+    # Tools that print the local variables of a traceback must not show the key. Functions below
+    # whose variables hold it return their errors, so that they are not in the traceback.
+    if not isinstance(key, _HiddenKey):
+        key = _HiddenKey(settings.encryption_key if key is None else key)
+    found: KeyScheme | CottonCandyError
     if method == "AES":
         aes_module()
-        return _aes_keys(given)
-    if method == "RSA":
-        return _rsa_keys(given, passphrase)
-    raise EncryptionKeyError(f"encryption is 'AES' or 'RSA', and {encryption!r} was given")
+        found = _aes_keys(key.value)
+    elif method == "RSA":
+        found = _rsa_keys(key.value, passphrase)
+    else:
+        raise EncryptionKeyError(f"encryption must be 'AES' or 'RSA', got {encryption!r}")
+    if isinstance(found, Exception):
+        del passphrase
+        raise found
+    return found
 
 
-def _aes_keys(given: KeyLike | None) -> AESKeys:
-    if not given:
-        raise EncryptionKeyError(
-            "encryption='AES' needs a key: pass encryptionKey (32 bytes, or base64; "
-            "cottoncandy.encryption.generate_key() makes one), or put 'key = auto' under "
-            "[encryption] in the options file to have one made and kept there"
+def _aes_keys(key: Any) -> AESKeys | CottonCandyError:
+    if not key:
+        return EncryptionKeyError(
+            "encryption='AES' requires a key: pass encryptionKey (32 bytes, or base64; "
+            "cottoncandy.encryption.generate_key() creates one), or set 'key = auto' under "
+            "[encryption] in the options file to have one created and stored there"
         )
-    if isinstance(given, bytearray | memoryview):
-        given = bytes(given)
-    if not isinstance(given, str | bytes):
-        raise EncryptionKeyError(
-            f"encryption='AES' takes a key of 32 bytes, as bytes or in base64, and a "
-            f"{type(given).__name__} was given"
+    if isinstance(key, bytearray | memoryview):
+        key = bytes(key)
+    if not isinstance(key, str | bytes):
+        return EncryptionKeyError(
+            f"encryption='AES' requires a key of 32 bytes, as bytes or in base64; got a "
+            f"{type(key).__name__}"
         )
-    if isinstance(given, str) and given.strip().lower() == _AUTO:
-        given = _automatic_key()
-    if isinstance(given, str) and given.lower().endswith((".pem", ".pub", ".der")):
-        raise EncryptionKeyError(
-            "encryption='AES' takes a key of 32 bytes (bytes or base64), and the path of a key "
-            "file was given: pass encryption='RSA' to use it"
+    if isinstance(key, str) and key.lower().endswith((".pem", ".pub", ".der")):
+        return EncryptionKeyError(
+            "encryption='AES' requires a key of 32 bytes (bytes or base64), and encryptionKey is "
+            "the path of a key file; pass encryption='RSA' to use it"
         )
-    return parse_aes_key(given)
-
-
-def _rsa_keys(given: KeyLike | None, passphrase: str | None) -> RSAKeys:
-    if not given or (isinstance(given, str) and given.strip().lower() == _AUTO):
-        raise EncryptionKeyError(
-            "encryption='RSA' needs a key pair: pass encryptionKey, the path of a PEM file; "
-            "cottoncandy.encryption.generate_key_pair(path) makes one"
-        )
-    if isinstance(given, bytes | bytearray | memoryview):
-        return RSAKeys(bytes(given), passphrase)
-    if isinstance(given, str) and "-----BEGIN" in given:
-        return RSAKeys(given.encode(), passphrase)
-    if isinstance(given, str) and _is_aes_key(given):
-        raise EncryptionKeyError(
-            "encryption='RSA' takes the path of a PEM file, and an AES key was given: pass "
-            "encryption='AES' to use it"
-        )
-    path = Path(given).expanduser()
-    # What is no path may be a secret: only a Path, or what looks like one, is repeated.
-    named = not isinstance(given, str) or path.suffix.lower() in (".pem", ".pub", ".key", ".der")
-    shown = f"the key file '{path}'" if named else "the key file given as encryptionKey"
     try:
-        pem = path.read_bytes()
-    except (OSError, ValueError) as exc:  # ValueError: a null byte in it
-        reason = getattr(exc, "strerror", None) or "no such path"
-        raise EncryptionKeyError(
-            f"encryption='RSA' takes the path of a PEM file, and {shown} cannot be read: {reason}"
-        ) from None
-    return RSAKeys(pem, passphrase, source=shown)
+        if isinstance(key, str) and key.strip().lower() == _AUTO:
+            key = _automatic_key()
+        return parse_aes_key(key)
+    except CottonCandyError as exc:
+        return _detached(exc)
+
+
+def _rsa_keys(key: Any, passphrase: str | None) -> RSAKeys | CottonCandyError:
+    if not key or (isinstance(key, str) and key.strip().lower() == _AUTO):
+        return EncryptionKeyError(
+            "encryption='RSA' requires a key pair: pass encryptionKey, the path of a PEM file; "
+            "cottoncandy.encryption.generate_key_pair(path) creates one"
+        )
+    shown = "the RSA key"
+    try:
+        if isinstance(key, bytes | bytearray | memoryview):
+            pem = bytes(key)
+        elif isinstance(key, str) and "-----BEGIN" in key:
+            pem = key.encode()
+        elif isinstance(key, str) and _is_aes_key(key):
+            return EncryptionKeyError(
+                "encryption='RSA' requires the path of a PEM file, and encryptionKey is an AES "
+                "key; pass encryption='AES' to use it"
+            )
+        else:
+            path = Path(key).expanduser()
+            # Text that is not a path may be a secret, so it is only shown if it looks like one.
+            named = not isinstance(key, str) or path.suffix.lower() in _KEY_FILES
+            shown = f"the key file '{path}'" if named else "the key file given as encryptionKey"
+            pem = path.read_bytes()
+        return RSAKeys(pem, passphrase, source=shown)
+    except CottonCandyError as exc:
+        return _detached(exc)
+    # ValueError: a null byte in the path; RuntimeError: "~nosuchuser"; TypeError: not a path.
+    except (OSError, ValueError, RuntimeError, TypeError) as exc:
+        reason = getattr(exc, "strerror", None) or "it is not a valid path"
+    return EncryptionKeyError(
+        f"encryption='RSA' requires the path of a PEM file, and {shown} cannot be read: {reason}"
+    )
+
+
+def _detached(error: CottonCandyError) -> CottonCandyError:
+    """Return an error without the frames and errors that led to it."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def _is_aes_key(text: str) -> bool:
@@ -219,7 +254,7 @@ def _is_aes_key(text: str) -> bool:
 
 
 def _automatic_key() -> str:
-    """Return the key in the user's options file, after making one where there is none."""
+    """Return the key in the user's options file; create one if there is none."""
     path = Path(os.path.realpath(options_path()))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -242,7 +277,7 @@ def _automatic_key() -> str:
 
 
 def _check_change(path: Path, before: str, after: str, key: str) -> None:
-    """Make sure that the key, and nothing else, is what changed."""
+    """Raise if anything but the key changed."""
     old, new = (
         {
             (section, name): value
@@ -254,13 +289,13 @@ def _check_change(path: Path, before: str, after: str, key: str) -> None:
     old["encryption", "key"] = key
     if old != new:
         raise ConfigurationError(
-            f"options file '{path}': no key could be put under [encryption]; put it there by hand "
-            f"(cottoncandy.encryption.generate_key() makes one)"
+            f"options file '{path}': could not add a key under [encryption]; add it yourself "
+            f"(cottoncandy.encryption.generate_key() creates one)"
         )
 
 
 def _with_option(text: str, section: str, name: str, value: str) -> str:
-    """Return the text of an options file with one option set, and all else as it was."""
+    """Return the text of an options file with one option set and nothing else changed."""
     lines = text.splitlines(keepends=True)
     header = re.compile(r"\[(?P<name>[^]]+)\]")
     option = re.compile(rf"\s*{re.escape(name)}\s*([=:].*)?$", re.IGNORECASE | re.DOTALL)
@@ -282,7 +317,7 @@ def _with_option(text: str, section: str, name: str, value: str) -> str:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keep other threads and processes out, where the system has locks for directories."""
+    """Lock out other threads and processes, if the system has locks for directories."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -290,8 +325,8 @@ def _locked(directory: Path) -> Iterator[None]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        # Some network file systems lock no directories: two first uses at the same moment are
-        # then the user's to avoid.
+        # Some network file systems cannot lock directories. Two first uses at the same moment could
+        # then create two keys.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -301,5 +336,5 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _exists(path: Path) -> EncryptionKeyError:
     return EncryptionKeyError(
-        f"'{path}' exists, and keys are never replaced: choose another path, or move it away"
+        f"'{path}' exists, and keys are never replaced; choose another path, or move the file"
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import cottoncandy
 from cottoncandy import encryption
 from cottoncandy.config.location import options_path
 from cottoncandy.encryption import generate_key, generate_key_pair, resolve_keys
@@ -81,16 +82,16 @@ def test_wrong_lengths(size: int) -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        (None, "needs a key"),
-        ("", "needs a key"),
-        (b"", "needs a key"),
+        (None, "requires a key"),
+        ("", "requires a key"),
+        (b"", "requires a key"),
         ("not base64 at all!", "something else was given"),
         ("kéy", "something else was given"),
         (PRIVATE.read_text(), "encryption='RSA'"),
         (PRIVATE.read_bytes(), "encryption='RSA'"),
-        (str(PRIVATE), "path of a key file"),
+        (str(PRIVATE), "the path of a key file"),
         (PRIVATE, "PosixPath|WindowsPath"),
-        (7, "a int was given"),
+        (7, "got a int"),
     ],
 )
 def test_what_is_no_aes_key(key: Any, message: str) -> None:
@@ -107,7 +108,7 @@ def test_the_options_hold_method_and_key() -> None:
 
 
 def test_an_unknown_method() -> None:
-    with pytest.raises(EncryptionKeyError, match="'AES' or 'RSA', and 'ROT13' was given"):
+    with pytest.raises(EncryptionKeyError, match="'AES' or 'RSA', got 'ROT13'"):
         resolve("ROT13", FAKE_KEY)
 
 
@@ -235,9 +236,9 @@ def test_forms_of_an_rsa_key(key: Any, passphrase: str | None) -> None:
 @pytest.mark.parametrize(
     ("key", "passphrase", "message"),
     [
-        (None, None, "needs a key pair"),
-        ("auto", None, "needs a key pair"),
-        (FAKE_BASE64, None, "an AES key was given"),
+        (None, None, "requires a key pair"),
+        ("auto", None, "requires a key pair"),
+        (FAKE_BASE64, None, "is an AES key"),
         (FAKE_KEY, None, "no RSA key in PEM format"),
         ("/nowhere/fake.pem", None, "'/nowhere/fake.pem' cannot be read: No such file"),
         (Path("/nowhere/fake"), None, "'/nowhere/fake' cannot be read: No such file"),
@@ -251,6 +252,15 @@ def test_forms_of_an_rsa_key(key: Any, passphrase: str | None) -> None:
 def test_what_is_no_rsa_key(key: Any, passphrase: str | None, message: str) -> None:
     with pytest.raises(EncryptionKeyError, match=message):
         resolve("RSA", key, passphrase)
+
+
+def test_passphrases_in_latin_1_open_older_keys() -> None:
+    from Crypto.PublicKey import RSA
+
+    pem = RSA.generate(2048).export_key("PEM", "clé".encode("latin-1"), 8)
+    assert resolve("RSA", pem, "clé").can_read
+    with pytest.raises(EncryptionKeyError, match="passphrase is wrong"):
+        resolve("RSA", pem, "日本")
 
 
 def test_short_rsa_keys_do_not_write() -> None:
@@ -270,7 +280,7 @@ def test_rsa_keys_pickle_unlocked_and_work_after() -> None:
     assert not public.can_read
 
 
-@pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE, "clé 日本"])
 def test_a_new_pair_works_and_is_private(tmp_path: Path, passphrase: str | None) -> None:
     private, public = generate_key_pair(tmp_path / "lab.pem", passphrase, bits=2048)
     assert (private, public) == (str(tmp_path / "lab.pem"), str(tmp_path / "lab.pub.pem"))
@@ -283,9 +293,10 @@ def test_a_new_pair_works_and_is_private(tmp_path: Path, passphrase: str | None)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command line is not here")
-def test_openssl_opens_a_new_pair(tmp_path: Path) -> None:
-    private, public = generate_key_pair(tmp_path / "lab.pem", PASSPHRASE, bits=2048)
-    command = ["openssl", "pkey", "-in", private, "-passin", f"pass:{PASSPHRASE}", "-pubout"]
+@pytest.mark.parametrize("passphrase", [PASSPHRASE, "clé 日本"])
+def test_openssl_opens_a_new_pair(tmp_path: Path, passphrase: str) -> None:
+    private, public = generate_key_pair(tmp_path / "lab.pem", passphrase, bits=2048)
+    command = ["openssl", "pkey", "-in", private, "-passin", f"pass:{passphrase}", "-pubout"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert found.split() == Path(public).read_text().split()
 
@@ -300,7 +311,7 @@ def test_keys_are_never_replaced(tmp_path: Path, name: str) -> None:
 
 
 def test_a_pair_too_short_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EncryptionKeyError, match="2048 bits at least, and 1024"):
+    with pytest.raises(EncryptionKeyError, match="at least 2048, got 1024"):
         generate_key_pair(tmp_path / "lab.pem", bits=1024)
 
 
@@ -312,16 +323,24 @@ def test_a_pair_too_short_is_refused(tmp_path: Path) -> None:
     [
         ("AES", base64.b64encode(bytes(range(31))).decode()),
         ("AES", "fake+secret/that=is=nothing"),
+        ("AES", b"fake secret that is nothing"),
+        ("AES", "fake+secret.pem"),
         ("RSA", FAKE_BASE64),
         ("RSA", "fake+secret/that=is=nothing"),
         ("RSA", f"-----BEGIN PRIVATE KEY-----\n{FAKE_BASE64}\n-----END PRIVATE KEY-----"),
     ],
 )
-def test_errors_do_not_tell_keys(method: str, key: str) -> None:
+def test_errors_do_not_tell_keys(method: str, key: str | bytes) -> None:
+    """Neither messages nor the local variables of the functions in the traceback."""
     with pytest.raises(CottonCandyError) as caught:
-        resolve(method, key)
-    text = "".join(traceback.format_exception(caught.value))
-    for piece in key.splitlines():
+        cottoncandy.get_encrypted_interface(
+            "b", backend="memory", verbose=False, encryption=method, encryptionKey=key
+        )
+    error: BaseException = caught.value
+    assert error.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]  # without this one
+    text = repr([frame.f_locals for frame in frames]) + "".join(traceback.format_exception(error))
+    for piece in key.decode().splitlines() if isinstance(key, bytes) else key.splitlines():
         if not piece.startswith("-----"):
             assert piece not in text
 

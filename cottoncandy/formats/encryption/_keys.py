@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -111,9 +112,14 @@ class RSAKeys(KeyScheme):
     def __init__(
         self, pem: bytes, passphrase: str | None = None, *, source: str = "the RSA key"
     ) -> None:
-        try:
-            key = rsa_module().import_key(pem, passphrase)
-        except (ValueError, IndexError, TypeError):
+        key = None
+        # pycryptodome encodes text as Latin-1, as versions before 0.5 did.
+        for encoding in ("utf-8", "latin-1"):
+            with contextlib.suppress(ValueError, IndexError, TypeError):
+                secret = None if passphrase is None else passphrase.encode(encoding)
+                key = rsa_module().import_key(pem, secret)
+                break
+        if key is None:
             locked = b"ENCRYPTED" in pem
             reason = (
                 "it is locked, and needs its passphrase=..."
@@ -122,7 +128,7 @@ class RSAKeys(KeyScheme):
                 if locked
                 else "it is no RSA key in PEM format"
             )
-            raise EncryptionKeyError(f"{source} cannot be used: {reason}") from None
+            raise EncryptionKeyError(f"{source} cannot be used: {reason}")
         self._key = key
         self._source = source
 
