@@ -42,7 +42,9 @@ backend : str, default "s3"
     ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
 **kwargs
     Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
-    retries, proxies, signature version, addressing style; others go to the boto3 client."""
+    retries, proxies, signature version, addressing style; ``anon=True`` reads public data
+    without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl`` and
+    ``verify`` are passed to boto3."""
 
 _RAISES = """\
 BucketNotFoundError
@@ -135,6 +137,7 @@ def get_interface(
     """
     from cottoncandy.interfaces import DefaultInterface
 
+    _reject_url(kwargs)
     return DefaultInterface(
         bucket_name,
         ACCESS_KEY,
@@ -200,6 +203,7 @@ def get_encrypted_interface(
     if encryptionKey is not None:
         kwargs["encryptionKey"] = _HiddenKey(encryptionKey)
         del encryptionKey
+    _reject_url(kwargs)
     return EncryptedInterface(
         bucket_name,
         ACCESS_KEY,
@@ -263,3 +267,11 @@ def get_browser(
         **kwargs,
     )
     return interface.get_browser()
+
+
+def _reject_url(kwargs: dict[str, Any]) -> None:
+    """Raise if the address is passed under the name that the classes have for it."""
+    from cottoncandy.exceptions import ConfigurationError
+
+    if "url" in kwargs:
+        raise ConfigurationError("unknown option 'url'; did you mean 'endpoint_url'?")

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
-from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectExistsError
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -18,6 +23,8 @@ __all__ = [
     "MetadataLimits",
     "PutOptions",
 ]
+
+_HEADER_VALUE = re.compile(r"[ -~]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,15 @@ class PutOptions:
     cache_control: str | None = None
     storage_class: str | None = None
     condition: IfAbsent | IfMatch | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("acl", "content_type", "content_encoding", "cache_control", "storage_class"):
+            value = getattr(self, name)
+            # A line end in a header would end it; obstore panics.
+            if value and not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+                raise InvalidArgumentError(
+                    f"{name} must be printable ASCII text in one line, got {value!r:.80}"
+                )
 
     @property
     def headers(self) -> dict[str, str]:

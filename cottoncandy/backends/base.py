@@ -9,6 +9,7 @@ the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from cottoncandy.backends._put import (
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.exceptions import (
     BucketNotFoundError,
+    ConfigurationError,
     CottonCandyError,
     MetadataError,
     ObjectNotFoundError,
@@ -82,6 +84,12 @@ class Deletion(NamedTuple):
     error: CottonCandyError | None = None
 
 
+_FACTORY_PARAMETERS = (
+    *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
+    *("verbose", "backend", "encryption", "encryptionKey", "passphrase"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionArguments:
     """What a user passes to a factory, for the backend to make sense of.
@@ -93,9 +101,27 @@ class ConnectionArguments:
     bucket_name: str | None
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
     settings: Settings = field(default_factory=Settings.load, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
+        """Raise if there are options that a backend does not accept.
+
+        Raises
+        ------
+        ConfigurationError
+            With the parameter of the factories, or the option, that is spelled most like it.
+        """
+        valid = {name.lower(): name for name in (*accepted, *_FACTORY_PARAMETERS)}
+        for name in self.extra:
+            if name not in accepted:
+                close = difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.7)
+                hint = f"; did you mean {valid[close[0]]!r}?" if close else ""
+                options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
+                raise ConfigurationError(
+                    f"unknown option {name!r} for the {backend} backend{hint}{options}"
+                )
 
 
 class Backend(ABC):

@@ -32,7 +32,6 @@ from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
     BucketNotFoundError,
-    ConfigurationError,
     IntegrityError,
     InvalidNameError,
     ObjectNotFoundError,
@@ -93,10 +92,7 @@ class MemoryBackend(Backend):
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
-        if arguments.extra:
-            raise ConfigurationError(
-                f"the memory backend takes no option {next(iter(arguments.extra))!r}"
-            )
+        arguments.check_extra("memory")
         return cls(arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:

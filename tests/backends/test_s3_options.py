@@ -23,6 +23,7 @@ from cottoncandy.backends.s3._obstore import credential_provider
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ConfigurationError,
+    CottonCandyError,
     CredentialsError,
     StoreTimeoutError,
 )
@@ -74,6 +75,50 @@ def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPat
     assert backend.describe() == "bucket:bucket on the default S3 endpoint"  # no client for a repr
     assert backend._connection.client.meta.region_name
     assert backend.describe() == "bucket:bucket on http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"access_key": b"FAKE"},
+        {"secret_key": 7},
+        {"endpoint_url": b"http://127.0.0.1:9"},
+        {"aws_session_token": b"FAKE"},
+        {"region_name": 1},
+        {"profile_name": b"lab"},
+    ],
+)
+def test_credentials_that_are_not_text_are_rejected(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be a str, got a (bytes|int)"):
+        connect(**arguments)
+
+
+def test_anon_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    backend = connect(None, None, anon=True, settings=Settings(access_key="a", secret_key="b"))
+    assert backend._connection.options.unsigned
+    assert backend._connection.client.meta.config.signature_version is UNSIGNED
+    assert not connect(anon=False)._connection.options.unsigned
+    with pytest.raises(ConfigurationError, match="anon=True"):
+        connect(anon=True)
+
+
+def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://somebody:FAKEPASSWORD@127.0.0.1:9"
+    backend = connect(endpoint_url=url, config=Config(retries={"max_attempts": 0}))
+    settings = Settings(endpoint_url=url)
+    shown = [backend.describe(), backend.greeting(), repr(backend), repr(settings)]
+    shown += [repr(backend._connection.options), repr(ConnectionArguments("b", endpoint_url=url))]
+    for call in (backend.list_buckets, lambda: backend.get("a"), lambda: list(backend.scan())):
+        with pytest.raises(CottonCandyError) as caught:
+            call()
+        shown.append(str(caught.value))
+    with pytest.raises(ConfigurationError) as wrong:
+        connect(endpoint_url=url.removeprefix("http://"))
+    shown.append(str(wrong.value))
+    assert "***@127.0.0.1:9" in shown[0]
+    assert [text for text in shown if "FAKEPASSWORD" in text] == []
 
 
 def test_config_of_another_type() -> None:
@@ -146,7 +191,7 @@ def test_no_credentials_at_all() -> None:
         lambda: backend.put("x", Body.of(b"1")),
         lambda: list(backend.scan()),
     ):
-        with pytest.raises(CredentialsError, match=r"UNSIGNED"):
+        with pytest.raises(CredentialsError, match="anon=True"):
             request()
 
 

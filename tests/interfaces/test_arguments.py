@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.exceptions import CottonCandyError, InvalidArgumentError, MetadataError
+from cottoncandy.exceptions import (
+    ConfigurationError,
+    CottonCandyError,
+    InvalidArgumentError,
+    MetadataError,
+)
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
 from tests.backends.wrappers import CountingBackend
@@ -270,3 +276,41 @@ def test_metadata_of_other_names_is_stored(cci: Any) -> None:
     assert cci.cloud2dataset("b").attrs["chunks"] == "mine"
     cci.dict2cloud("c", {"d": ARRAY}, metadata={"ACL": "mine"})
     assert cci.cloud2dataset("c/d").attrs["acl"] == "mine"
+
+
+# -- factories -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["s3", "local", "memory", "gdrive"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("endpoint_ulr", "endpoint_url"),
+        ("url", "endpoint_url"),
+        ("access_key", "ACCESS_KEY"),
+        ("SecretKey", "SECRET_KEY"),
+        ("bucketname", "bucket_name"),
+        ("force_bucket_create", "force_bucket_creation"),
+    ],
+)
+def test_misspelled_parameter_is_named(backend: str, name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"unknown option '{name}'.*mean '{meant}'"):
+        cottoncandy.get_interface("b", backend=backend, verbose=False, **{name: "x"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["zzz", "colour", "n", "compression_level"])
+def test_parameter_like_no_other_gets_no_suggestion(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"unknown option '{name}'") as caught:
+        cottoncandy.get_interface("b", verbose=False, **{name: "x"})  # type: ignore[arg-type]
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["text/plain\n", "a\r\nx-amz-acl: public-read", "é", "\0", 7])
+def test_content_type_that_is_no_header_is_rejected(tmp_path: Path, value: Any) -> None:
+    cci = cottoncandy.get_interface("b", backend="memory", verbose=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidArgumentError, match="content_type must be printable ASCII"):
+        cci.upload_from_file(
+            str(tmp_path / "file"), "content-type", ExtraArgs={"ContentType": value}
+        )
+    assert not cci.exists_object("content-type")

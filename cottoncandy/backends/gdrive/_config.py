@@ -36,11 +36,7 @@ class Config:
             If an option is unknown or makes no sense.
         """
         extra = arguments.extra
-        for name in extra:
-            if name not in _OPTIONS:
-                raise ConfigurationError(
-                    f"the gdrive backend takes no option {name!r}; it knows {', '.join(_OPTIONS)}"
-                )
+        arguments.check_extra("gdrive", _OPTIONS)
         settings = arguments.settings
         login = Login(
             _in_config_folder(arguments.access_key or settings.gdrive_secrets),

@@ -50,7 +50,6 @@ from cottoncandy.backends.local._reader import LocalReader, open_version
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
-    ConfigurationError,
     CottonCandyError,
     IntegrityError,
     InvalidNameError,
@@ -108,10 +107,7 @@ class LocalBackend(Backend):
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
-        if arguments.extra:
-            raise ConfigurationError(
-                f"the local backend takes no option {next(iter(arguments.extra))!r}"
-            )
+        arguments.check_extra("local")
         return cls(arguments.bucket_name)
 
     @property

@@ -29,7 +29,7 @@ from cottoncandy.backends.s3._buckets import Buckets
 from cottoncandy.backends.s3._connection import Connection
 from cottoncandy.backends.s3._copy import CopyOperations
 from cottoncandy.backends.s3._delete import BulkDelete
-from cottoncandy.backends.s3._errors import S3Location, parse_error
+from cottoncandy.backends.s3._errors import S3Location, parse_error, redact
 from cottoncandy.backends.s3._keys import METADATA_LIMITS, check_key, encode_metadata_names
 from cottoncandy.backends.s3._listing import scan
 from cottoncandy.backends.s3._names import KeyNormalizationProbe
@@ -96,11 +96,11 @@ class S3Backend(Backend):
         return f"<S3Backend {self.describe()}>"
 
     def greeting(self) -> str:
-        return f"S3 backend instantiated at {self._connection.endpoint}."
+        return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
 
     def describe(self) -> str:
         endpoint = self._connection.cached_endpoint or "the default S3 endpoint"
-        return f"bucket:{self.bucket_name} on {endpoint}"
+        return f"bucket:{self.bucket_name} on {redact(endpoint)}"
 
     # -- objects ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import botocore.exceptions as boto
 
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.s3._connection import Connection
-from cottoncandy.backends.s3._errors import S3Location, parse_error, translated
+from cottoncandy.backends.s3._errors import S3Location, parse_error, redact, translated
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -135,7 +135,7 @@ class Buckets:
         """Raise if there is no such bucket; asks once per process and bucket."""
         if bucket not in self._connection.process_cache("known") and not self.has(bucket):
             raise BucketNotFoundError(
-                f"there is no bucket '{bucket}' at {self._connection.endpoint}; "
+                f"there is no bucket '{bucket}' at {redact(self._connection.endpoint)}; "
                 f"cci.show_buckets() lists yours, and cci.create_bucket() makes one"
             )
 

@@ -18,7 +18,7 @@ from botocore.config import Config
 from cottoncandy._parallel import after_fork
 from cottoncandy.backends.s3._certificates import certificates_in
 from cottoncandy.backends.s3._credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3._errors import S3Location, translated
+from cottoncandy.backends.s3._errors import S3Location, redact, translated
 from cottoncandy.backends.s3._listing import install_parser
 from cottoncandy.backends.s3._loader import make_session
 from cottoncandy.backends.s3._obstore import ObstoreStores
@@ -219,7 +219,7 @@ class Connection:
         _sign_for_ceph(client)
         endpoint: str = client.meta.endpoint_url
         if not _is_aws(endpoint):
-            install_redirect_check(client, endpoint)
+            install_redirect_check(client, redact(endpoint))
         return client
 
     def _config(self, custom: bool, sign_bodies: bool = True) -> Config:

@@ -14,8 +14,7 @@ __all__ = ["NO_CREDENTIALS", "KeyPair", "find_key_pair"]
 NO_CREDENTIALS = (
     "there are no credentials for the S3 store: pass ACCESS_KEY and SECRET_KEY, or write them into "
     "[login] of the options file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or an AWS "
-    "profile); to read public data without any, pass "
-    "config=botocore.config.Config(signature_version=botocore.UNSIGNED)"
+    "profile); to read public data without any, pass anon=True"
 )
 
 

@@ -52,6 +52,9 @@ class S3Location:
     bucket: str | None = None
     key: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "endpoint", redact(self.endpoint))
+
     def __str__(self) -> str:
         parts = []
         if self.key is not None:
@@ -202,6 +205,7 @@ _HUNG_UP = (
 )
 _BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
 
+_LOGIN = re.compile(r"://[^/?#\s@]*@")
 _SECRET = re.compile(
     r"(?i)(x-amz-(?:signature|credential|security-token)|signature|credential|authorization"
     r"|secret[a-z_]*|session_?token)(\"?\s*[=:]\s*)\S+"
@@ -313,5 +317,5 @@ def _error_in(exc: BaseException) -> object:
 
 
 def redact(text: str) -> str:
-    """Return a text without the values of signatures, credentials and tokens in it."""
-    return _SECRET.sub(r"\1\2***", text)
+    """Return a text without the values of signatures, credentials, tokens and passwords."""
+    return _SECRET.sub(r"\1\2***", _LOGIN.sub("://***@", text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +58,7 @@ _OBSTORE_ONLY = frozenset(
     )
 )
 
-_EXTRA = ("aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
+_EXTRA = ("anon", "aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
 
 # Where AWS is, as it stands in options files since the first version; boto3 knows better (regions).
 _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
@@ -88,7 +87,7 @@ class S3Options:
     key_pair: KeyPair | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     profile_name: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
     region_name: str | None = None
     use_ssl: bool = True
     verify: bool | str | None = None
@@ -106,8 +105,8 @@ class S3Options:
             On an unknown option, a value of the wrong type, or half a pair of credentials.
         """
         extra = dict(arguments.extra)
-        for name in extra:
-            _check_known(name)
+        arguments.check_extra("s3", _EXTRA)
+        _check_types(arguments)
         settings = arguments.settings
         config = extra.get("config")
         if config is not None and not isinstance(config, Config):
@@ -117,7 +116,11 @@ class S3Options:
         # What the user set, as opposed to botocore's defaults; Config.merge() reads the same.
         given: dict[str, Any] = dict(getattr(config, "_user_provided_options", {}))
         signature = given.pop("signature_version", None) or settings.signature_version or None
-        unsigned = signature is UNSIGNED
+        unsigned = signature is UNSIGNED or bool(extra.get("anon"))
+        if extra.get("anon") and (arguments.access_key or arguments.secret_key):
+            raise ConfigurationError(
+                "anon=True sends no credentials; omit ACCESS_KEY and SECRET_KEY"
+            )
         return cls(
             settings=settings.without_secrets(),
             key_pair=None if unsigned else _key_pair(arguments, extra.get("profile_name")),
@@ -201,14 +204,17 @@ def proxy_for(config: Any, endpoint: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _check_known(name: str) -> None:
-    if name in _EXTRA:
-        return
-    near = difflib.get_close_matches(name, _EXTRA, n=1, cutoff=0)
-    raise ConfigurationError(
-        f"the s3 backend takes no option {name!r}; did you mean {near[0]!r}? "
-        f"It takes {', '.join(_EXTRA)}"
-    )
+def _check_types(arguments: ConnectionArguments) -> None:
+    """Raise if text is expected and something else is passed."""
+    extra = arguments.extra
+    for name, value in (
+        ("ACCESS_KEY", arguments.access_key),
+        ("SECRET_KEY", arguments.secret_key),
+        ("endpoint_url", arguments.endpoint_url),
+        *((name, extra.get(name)) for name in ("aws_session_token", "profile_name", "region_name")),
+    ):
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be a str, got a {type(value).__name__}")
 
 
 def _key_pair(arguments: ConnectionArguments, profile_name: str | None) -> KeyPair | None:
@@ -225,9 +231,15 @@ def _endpoint(arguments: ConnectionArguments) -> str | None:
         if url and url.rstrip("/") != _HISTORICAL_ENDPOINT:
             if "://" not in url:
                 raise ConfigurationError(
-                    f"endpoint_url={url!r} has no scheme; write 'https://{url}' (or 'http://…')"
+                    f"endpoint_url={_host(url)!r} has no scheme; write 'https://{_host(url)}' (or "
+                    f"'http://…')"
                 )
             return url.rstrip("/")
         if url:
             return None
     return None
+
+
+def _host(url: str) -> str:
+    """Return a URL without a scheme, a user name and a password."""
+    return url.rpartition("@")[2]
