@@ -36,10 +36,12 @@ _FIELDS = frozenset(
 _DAMAGED = "the server's listing is damaged"
 _BOOLEANS = {"true": True, "false": False}
 
-# Ceph writes control characters of the prefix and the token as they are, which XML does not allow.
-# Noncharacters stand for them while the document is parsed. The end of a line ("\r\n") stays.
+# Ceph writes control characters of the prefix and the token as they are, or as references, which
+# XML does not allow. Noncharacters stand for them while the document is parsed. The end of a line
+# ("\r\n") stays.
 _CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\r(?!\n)")
+_REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,2})|0*([0-9]{1,2}));")
 _FIRST_NONCHARACTER = 0xFDD0
 _RESTORED = {_FIRST_NONCHARACTER + code: code for code in _CONTROL_BYTES}
 
@@ -87,8 +89,9 @@ def parse_page(body: bytes) -> _Page:
 
 
 def _parse(body: bytes) -> _Page:
-    restore = len(body.translate(None, _CONTROL_BYTES)) != len(body)
+    restore = b"&#" in body or len(body.translate(None, _CONTROL_BYTES)) != len(body)
     if restore:
+        body = _REFERENCE.sub(_stand_in, body)
         body = _CONTROL.sub(lambda found: chr(_FIRST_NONCHARACTER + found[0][0]).encode(), body)
     if b"<!DOCTYPE" in body:  # no store sends one; its entities could expand without limit
         raise ValueError("it has a document type declaration")
@@ -114,6 +117,13 @@ def _parse(body: bytes) -> _Page:
     if announced is not None and int(announced) not in (found, len(objects)):
         raise ValueError(f"it has {found} entries, and announces {int(announced)}")
     return _Page(objects, prefixes, truncated, header.get("NextContinuationToken"))
+
+
+def _stand_in(reference: re.Match[bytes]) -> bytes:
+    code = int(reference[1], 16) if reference[1] else int(reference[2])
+    if code in _CONTROL_BYTES:
+        return chr(_FIRST_NONCHARACTER + code).encode()
+    return reference[0]
 
 
 def _local_name(node: ET.Element) -> str:
