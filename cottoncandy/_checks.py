@@ -10,7 +10,7 @@ from typing import Any
 
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
-__all__ = ["canned_acl", "checked_metadata", "whole_number"]
+__all__ = ["check_canned_acl", "check_int", "checked_metadata"]
 
 #: Canned ACLs: Amazon's, then what other stores that speak S3 have beside them (Google; Alibaba and
 #: Tencent; Huawei).
@@ -30,26 +30,26 @@ _CANNED_ACLS = (
 )
 
 
-def whole_number(value: Any, name: str, least: int) -> int:
+def check_int(value: Any, name: str, minimum: int) -> int:
     """Return an argument as an int.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no whole number, or less than ``least``.
+        If it is no whole number, or less than ``minimum``.
     """
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least:
+    if number is None or number < minimum:
         raise InvalidArgumentError(
-            f"{name} is a whole number from {least} on, and {value!r} was given"
+            f"{name} is a whole number from {minimum} on, and {value!r} was given"
         )
     return number
 
 
-def canned_acl(acl: Any) -> str:
+def check_canned_acl(acl: Any) -> str:
     """Return the name of a canned ACL.
 
     Raises

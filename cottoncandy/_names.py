@@ -20,7 +20,7 @@ __all__ = [
     "pathjoin",
     "prefix_of",
     "resolve_name",
-    "shortened",
+    "shorten",
     "spellings",
 ]
 
@@ -66,13 +66,13 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
         return Key(name)
     if url := _URL.match(name):
         raise InvalidNameError(
-            f"{shortened(name)!r} is a URL, and an object name is expected: pass "
+            f"{shorten(name)!r} is a URL, and an object name is expected: pass "
             f"{url['key'] or 'a name'!r} to an interface on bucket {url['bucket']!r}"
         )
     if strict:
         raise InvalidNameError(
-            f"there is no object named exactly {shortened(name)!r}, and nothing was changed; "
-            f"did you mean {shortened(cleaned)!r}?"
+            f"there is no object named exactly {shorten(name)!r}, and nothing was changed; "
+            f"did you mean {shorten(cleaned)!r}?"
         )
     return cleaned
 
@@ -90,7 +90,7 @@ def check_text(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {shortened(name)!r} is not valid Unicode text") from None
+        raise InvalidNameError(f"the name {shorten(name)!r} is not valid Unicode text") from None
     return name
 
 
@@ -173,21 +173,21 @@ def has_magic(pattern: str) -> bool:
     return _MAGIC.search(pattern) is not None
 
 
-def shortened(name: str, most: int = 160) -> str:
+def shorten(name: str, max_length: int = 160) -> str:
     """Return a name for a message: of a long one, its beginning, its end and its length.
 
     Parameters
     ----------
     name : str
-    most : int, default 160
+    max_length : int, default 160
         Names of so many characters are shown whole.
 
     Examples
     --------
-    >>> shortened("abcdefghij" * 3, 20)
+    >>> shorten("abcdefghij" * 3, 20)
     'abcdefghij...hij (30 characters)'
     """
-    if len(name) <= most:
+    if len(name) <= max_length:
         return name
-    head = most // 2
-    return f"{name[:head]}...{name[-(most // 2 - 7) :]} ({len(name)} characters)"
+    head = max_length // 2
+    return f"{name[:head]}...{name[-(max_length // 2 - 7) :]} ({len(name)} characters)"

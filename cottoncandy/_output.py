@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["bytes2human", "printable", "say"]
+__all__ = ["bytes2human", "echo", "printable"]
 
 # Control characters, surrogates, and the marks that reverse the direction of text: they can hide
 # what a name says, or act on the terminal.
@@ -15,7 +15,7 @@ _UNPRINTABLE = re.compile(
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 
-def say(*lines: str) -> None:
+def echo(*lines: str) -> None:
     """Print lines that a method's documentation promises; names in them are made printable."""
     for line in lines:
         print(printable(line))  # noqa: T201 - the documented output of interactive methods

@@ -36,7 +36,7 @@ class Progress:
     ) -> None:
         self._bar: Any = None
         self._counting = threading.Lock()
-        if show is False or (show is None and not _watched()):
+        if show is False or (show is None and not _is_interactive()):
             return
         # In a notebook without ipywidgets tqdm asks for them, and goes on to show its bar as text.
         with warnings.catch_warnings():
@@ -77,7 +77,7 @@ class Progress:
             self._bar.close()
 
 
-def _watched() -> bool:
+def _is_interactive() -> bool:
     if "ipykernel" in sys.modules:
         return True
     stream = sys.stderr

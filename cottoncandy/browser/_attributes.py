@@ -7,13 +7,13 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-__all__ = ["AttributeNames", "is_probe", "mangle"]
+__all__ = ["AttributeNames", "is_introspection_name", "mangle"]
 
 #: What IPython, Jupyter, inspect and others ask any object for; no bucket is listed to answer them.
 _PROBES = ("__", "_repr_", "_ipython_", "_jupyter_", "_partialmethod")
 
 
-def is_probe(name: str) -> bool:
+def is_introspection_name(name: str) -> bool:
     """Tell whether an attribute is one that tools ask every object for."""
     return name.startswith(_PROBES)
 
@@ -59,7 +59,7 @@ class AttributeNames:
             attribute = unicodedata.normalize("NFKC", mangle(name))
             if attribute in reserved or keyword.iskeyword(attribute):
                 attribute += "_"
-            if not attribute.isidentifier() or is_probe(attribute):
+            if not attribute.isidentifier() or is_introspection_name(attribute):
                 continue
             changed = attribute != unicodedata.normalize("NFKC", name)
             if changed and attribute in given:

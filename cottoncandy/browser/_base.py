@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cottoncandy._names import SEPARATOR, Key, pathjoin
@@ -40,7 +41,8 @@ class S3FSLike(BrowserObject):
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         key = interface._key(path, tree=True).removesuffix(SEPARATOR)
-        self._place(key, interface, None)
+        # A copy: set_bucket on the interface does not move what was opened before.
+        self._place(key, copy.copy(interface), None)
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         self._key = Key(key)

@@ -11,7 +11,7 @@ from cottoncandy._names import SEPARATOR
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser._datasets import S3Dataset, array_repr
 from cottoncandy.browser._html import Row
-from cottoncandy.browser._levels import MANIFEST, Level, list_level
+from cottoncandy.browser._listings import MANIFEST, DirectoryListing, list_directory
 from cottoncandy.formats.blocks import select_blocks
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class S3ChunkedDataset(S3Dataset):
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         super()._place(key, interface, info)
         self._opened: ChunkedArray | None = None
-        self._level: Level | None = None
+        self._level: DirectoryListing | None = None
         self._codec: str | None = _UNKNOWN
 
     # -- what is known ---------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class S3ChunkedDataset(S3Dataset):
 
     def _stored_bytes(self) -> int:
         if self._level is None or not self._level.complete:
-            self._level = list_level(self.interface, self._key + SEPARATOR)
+            self._level = list_directory(self.interface, self._key + SEPARATOR)
         infos = (entry.info for name, entry in self._level.entries.items() if name != MANIFEST)
         return sum(info.size for info in infos if info is not None)
 
@@ -170,7 +170,7 @@ class S3ChunkedDataset(S3Dataset):
         note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
         return Row(self._listed_info(), str(self.shape), str(self.dtype), "chunked", note)
 
-    def _travelling(self, selection: tuple[Any, ...]) -> int:
+    def _transfer_bytes(self, selection: tuple[Any, ...]) -> int:
         manifest = self._array().manifest
         whole = self.compression is not None
         elements = sum(

@@ -97,16 +97,16 @@ class S3Dataset(S3FSLike):
     @property
     def attrs(self) -> Mapping[str, str]:
         """The object's metadata, names in lower case."""
-        return MappingProxyType(dict(self._known().metadata))
+        return MappingProxyType(dict(self._get_header().metadata))
 
     @property
     def info(self) -> ObjectInfo:
         """What the store says of the object: ``key``, ``size`` (bytes), ``last_modified``."""
-        return self._known().info
+        return self._get_header().info
 
     def __repr__(self) -> str:
         bucket = self.interface.bucket_name
-        known = self._known()
+        known = self._get_header()
         shape = known.metadata.get("shape")
         if shape is None:
             size = bytes2human(known.info.size)
@@ -130,7 +130,7 @@ class S3Dataset(S3FSLike):
             If the object is gone.
         """
         key = self._key
-        if "dtype" in self._known().metadata:
+        if "dtype" in self._get_header().metadata:
             return self.interface.download_raw_array(key)
         extension = key.rpartition(".")[2].lower()
         if extension == "npy":
@@ -199,13 +199,13 @@ class S3Dataset(S3FSLike):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _known(self) -> _Head:
+    def _get_header(self) -> _Head:
         if self._head is None:
             self._head = _Head(self.interface, self._key)
         return self._head
 
     def _array_header(self) -> RawArrayHeader:
-        return self._known().array_header()
+        return self._get_header().array_header()
 
     def _row(self) -> Row:
         """Return what a table shows; metadata that make no sense are shown as they are."""
@@ -220,7 +220,7 @@ class S3Dataset(S3FSLike):
         dtype, codec = metadata.get("dtype", ""), metadata.get("compression", "")
         return Row(self._head.info, f"({shape.replace(',', ', ')})", dtype, codec)
 
-    def _travelling(self, selection: tuple[Any, ...]) -> int:
+    def _transfer_bytes(self, selection: tuple[Any, ...]) -> int:
         """Return how many bytes of the array are downloaded for one entry per axis."""
         needed = self.nbytes
         if self.compression is None:

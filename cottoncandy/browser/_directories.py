@@ -8,15 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy._names import SEPARATOR
-from cottoncandy._output import printable, say
+from cottoncandy._output import echo, printable
 from cottoncandy._patterns import escape_pattern
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser._attributes import AttributeNames, is_probe
+from cottoncandy.browser._attributes import AttributeNames, is_introspection_name
 from cottoncandy.browser._base import S3FSLike
 from cottoncandy.browser._chunked import S3ChunkedDataset
 from cottoncandy.browser._datasets import S3Dataset
 from cottoncandy.browser._html import directory_html, object_html
-from cottoncandy.browser._levels import MANIFEST, Entry, Level, list_branch, list_level
+from cottoncandy.browser._listings import (
+    MANIFEST,
+    DirectoryListing,
+    Entry,
+    list_directory,
+    list_tree,
+)
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
@@ -96,11 +102,11 @@ class S3Directory(S3FSLike):
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         super().__init__(path, interface)
-        _trust_in_ipython()
+        _register_with_ipython()
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         super()._place(key, interface, info)
-        self._level: Level | None = None
+        self._level: DirectoryListing | None = None
         self._attributes: AttributeNames | None = None
         self._parts: dict[str, Any] | None = None
         self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: nobody asked yet
@@ -111,7 +117,7 @@ class S3Directory(S3FSLike):
     def __getattr__(self, name: str) -> Any:
         # Runs only where there is no real attribute. Tools probe any object: no request for them,
         # and none before __init__ has run (copy and pickle look first).
-        if is_probe(name) or "_children" not in self.__dict__:
+        if is_introspection_name(name) or "_children" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # The source code's ``p.name`` is normalized already, ``getattr(p, name)`` is not.
         clash = self._attribute_names().ambiguous.get(name)
@@ -264,7 +270,7 @@ class S3Directory(S3FSLike):
             return self.interface.download_dask_array(self._key)
         if "attrs" in manifest:
             return self.interface.download_sparse_array(self._key)
-        say("Specify key to download:", ",".join(self._ls()))
+        echo("Specify key to download:", ",".join(self._ls()))
         return None
 
     def visititems(self, func: Callable[[str, S3Directory | S3Dataset], Any]) -> Any:
@@ -334,7 +340,7 @@ class S3Directory(S3FSLike):
 
     def __repr__(self) -> str:
         if self._key:
-            self._glance(_GLANCE)
+            self._first_page(_GLANCE)
             array = self._array()
             if array is not None:
                 return repr(array)
@@ -360,13 +366,13 @@ class S3Directory(S3FSLike):
 
     def _entries(self) -> dict[str, Entry]:
         if self._level is None or not self._level.complete:
-            self._level = list_level(self.interface, self._branch)
+            self._level = list_directory(self.interface, self._branch)
         return self._level.entries
 
-    def _glance(self, limit: int) -> Level:
+    def _first_page(self, limit: int) -> DirectoryListing:
         """Return the start of the directory, from memory where it is there."""
         if self._level is None:
-            self._level = list_level(self.interface, self._branch, limit)
+            self._level = list_directory(self.interface, self._branch, limit)
         return self._level
 
     def _attribute_names(self) -> AttributeNames:
@@ -452,7 +458,7 @@ class S3Directory(S3FSLike):
     def _remember_branch(self) -> None:
         directories = {self._branch: self}
         # A directory comes before those in it: the listing makes them in this order.
-        for branch, level in list_branch(self.interface, self._branch):
+        for branch, level in list_tree(self.interface, self._branch):
             directory = directories[branch]
             directory._level = level
             directory._attributes = None
@@ -501,7 +507,7 @@ def _reserved(kind: type) -> frozenset[str]:
     return _RESERVED[kind]
 
 
-def _trust_in_ipython() -> None:
+def _register_with_ipython() -> None:
     """Let IPython complete what is behind a directory: ``browser.project.<TAB>``.
 
     To be safe, its completer evaluates no attribute or item of a class that has ``__getattr__`` or

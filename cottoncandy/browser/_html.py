@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 from cottoncandy._output import bytes2human, printable
 from cottoncandy._parallel import map_threads
-from cottoncandy.browser._levels import MANIFEST, Level
+from cottoncandy.browser._listings import MANIFEST, DirectoryListing
 from cottoncandy.exceptions import CottonCandyError
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def escape(text: str) -> str:
 
 def directory_html(directory: S3Directory) -> str:
     """Draw a directory as a tree, with what a bounded number of requests can find out."""
-    levels = _look(directory)
+    levels = _collect_listings(directory)
     _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
-    _ask(list(_datasets(levels)))
+    _fetch_headers(list(_datasets(levels)))
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
     return _frame(where, _level_html(directory, levels))
 
@@ -115,32 +115,32 @@ def _frame(where: str, body: str) -> str:
 # -- what is shown -------------------------------------------------------------------------------
 
 
-def _look(directory: S3Directory) -> dict[S3Directory, Level]:
+def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryListing]:
     """Return the levels to show: this one, then those below it while the budget lasts."""
-    levels: dict[S3Directory, Level] = {directory: _peek(directory)}
+    levels: dict[S3Directory, DirectoryListing] = {directory: _partial_listing(directory)}
     edge = [directory]
     budget = _MAX_LISTINGS
     for _ in range(_MAX_DEPTH - 1):
         below = [child for parent in edge for child in _shown_directories(parent, levels[parent])]
         edge = below[:budget]
         budget -= len(edge)
-        levels.update(zip(edge, map_threads(_peek, edge, _THREADS), strict=True))
+        levels.update(zip(edge, map_threads(_partial_listing, edge, _THREADS), strict=True))
     return levels
 
 
-def _peek(directory: S3Directory) -> Level:
+def _partial_listing(directory: S3Directory) -> DirectoryListing:
     """Return the start of a directory, from memory where it is there."""
-    return directory._glance(_MAX_ROWS)
+    return directory._first_page(_MAX_ROWS)
 
 
-def _shown_directories(directory: S3Directory, level: Level) -> Iterator[S3Directory]:
+def _shown_directories(directory: S3Directory, level: DirectoryListing) -> Iterator[S3Directory]:
     for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
         child = directory._child(entry)
         if _is_directory(child):
             yield child
 
 
-def _datasets(levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
+def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset]:
     """Yield the objects that have a row; the parts of an array in chunks have none."""
     for shown, level in levels.items():
         if shown._whole:
@@ -151,18 +151,18 @@ def _datasets(levels: dict[S3Directory, Level]) -> Iterator[S3Dataset]:
                 yield cast("S3Dataset", child)
 
 
-def _ask(datasets: list[S3Dataset]) -> None:
+def _fetch_headers(datasets: list[S3Dataset]) -> None:
     """Fetch the metadata of the first objects; one that cannot be had is shown without."""
 
     def ask(dataset: S3Dataset) -> None:
         with contextlib.suppress(CottonCandyError):
-            dataset._known()
+            dataset._get_header()
 
     for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
         pass
 
 
-def _has_manifest(level: Level) -> bool:
+def _has_manifest(level: DirectoryListing) -> bool:
     """Tell whether a directory may be the parts of an array, described by a file of some KB."""
     manifest = level.entries.get(MANIFEST)
     return (
@@ -185,7 +185,7 @@ def _ask_manifests(directories: list[S3Directory]) -> None:
 # -- how it is shown -----------------------------------------------------------------------------
 
 
-def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str:
+def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListing]) -> str:
     level = levels[directory]
     rows = []
     for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
@@ -205,7 +205,9 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, Level]) -> str
     return "".join(rows)
 
 
-def _directory_row(directory: S3Directory, name: str, levels: dict[S3Directory, Level]) -> str:
+def _directory_row(
+    directory: S3Directory, name: str, levels: dict[S3Directory, DirectoryListing]
+) -> str:
     cells = _cells(_sparse_row(directory))
     if directory not in levels:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'

@@ -90,7 +90,7 @@ def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
             f"picture"
         )
     if len(shape) < 2 or min(shape) == 0:
-        course, part = _fetch_course(dataset, max_bytes)
+        course, part = _fetch_samples(dataset, max_bytes)
         low, high = _range(course)
         caption = _caption(dataset, part, low, high)
         return Preview(_sparkline(course, low, high).encode(), "image/svg+xml", caption)
@@ -101,9 +101,9 @@ def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
     low, high = _range(picture)
     part = "[" + ", ".join([*map(str, index), f"::{rows}" if rows > 1 else ":", ":"]) + "]"
     if rows > 1:  # the columns as well, or the picture would be flat
-        picture = picture[:, _every(rows, picture.shape[1])]
+        picture = picture[:, _stride_slice(rows, picture.shape[1])]
     steps = [-(-length // _PIXELS) for length in picture.shape]
-    small = _shrink(picture, max(steps))
+    small = _downsample(picture, max(steps))
     return Preview(
         _png(_colours(small, low, high)), "image/png", _caption(dataset, part, low, high)
     )
@@ -122,7 +122,7 @@ def _row_step(dataset: S3Dataset) -> int:
 
 
 def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> npt.NDArray[Any]:
-    needed = dataset._travelling(selection)
+    needed = dataset._transfer_bytes(selection)
     if needed > max_bytes:
         raise InvalidArgumentError(
             f"a picture of '{dataset._fullpath}' takes {bytes2human(needed)}, and max_bytes allows "
@@ -131,7 +131,7 @@ def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> np
     return np.asarray(dataset[selection] if selection else dataset[()])
 
 
-def _fetch_course(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.float64], str]:
+def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.float64], str]:
     """Return the values of a 1-d array; of a long uncompressed one, pieces at even distances."""
     if not dataset.shape or min(dataset.shape) == 0:
         values = _numbers(np.asarray(dataset[()])).reshape(-1)
@@ -181,13 +181,13 @@ def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDA
     return (values / 2 - low / 2) / width if width > 0 else np.where(np.isnan(values), np.nan, 0.5)
 
 
-def _shrink(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
+def _downsample(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
     """Return every so many-th row and column."""
     height, width = picture.shape
-    return picture[_every(step, height), _every(step, width)]
+    return picture[_stride_slice(step, height), _stride_slice(step, width)]
 
 
-def _every(step: int, length: int) -> slice:
+def _stride_slice(step: int, length: int) -> slice:
     """Return a slice of every so many-th, at least one, from the middle of the first step."""
     return slice(min(step, length) // 2, None, step)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from cottoncandy._checks import whole_number
+from cottoncandy._checks import check_int
 from cottoncandy._defaults import DEFAULT_ACL
 from cottoncandy._names import check_text
-from cottoncandy._output import bytes2human, printable, say
+from cottoncandy._output import bytes2human, echo, printable
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import AccessDeniedError, BucketNotFoundError, InvalidArgumentError
 from cottoncandy.interfaces._core import ObjectAccess
@@ -28,15 +28,15 @@ class BucketMethods(ObjectAccess):
 
     def _greet(self) -> None:
         """Say what is there: the buckets, and which one is current."""
-        say(self.backend_interface.greeting())
+        echo(self.backend_interface.greeting())
         if self.bucket_name is None:
             return
-        say("Available buckets:")
+        echo("Available buckets:")
         try:
             self.show_buckets()
         except AccessDeniedError:
-            say("(these credentials may not list buckets)")
-        say(f"Current bucket: {self.bucket_name}")
+            echo("(these credentials may not list buckets)")
+        echo(f"Current bucket: {self.bucket_name}")
 
     def exists_bucket(self, bucket_name: str) -> bool:
         """Check whether a bucket exists.
@@ -185,7 +185,7 @@ class BucketMethods(ObjectAccess):
             raise InvalidArgumentError(
                 f"filter is a dictionary such as {{'Prefix': 'path/to'}}, and {filter!r} was given"
             )
-        count = None if limit is None else whole_number(limit, "limit", 0)
+        count = None if limit is None else check_int(limit, "limit", 0)
         wanted = dict(filter or {})
         prefix = check_text(wanted.pop("Prefix", ""))
         if wanted:
@@ -220,7 +220,7 @@ class BucketMethods(ObjectAccess):
         for info in self._scan_objects():
             total += info.size
             count += 1
-        say(f"{total} bytes ({bytes2human(total)}) over {count} objects")
+        echo(f"{total} bytes ({bytes2human(total)}) over {count} objects")
         return total
 
     def get_bucket_size(self, limit: int = 10**6, page_size: int = 10**6) -> int:
@@ -240,7 +240,7 @@ class BucketMethods(ObjectAccess):
 
     def show_buckets(self) -> None:
         """Print the available buckets and when they were made."""
-        say(
+        echo(
             *(
                 f"{bucket.name: <40} {_local_time(bucket.created)}".rstrip()
                 for bucket in self.backend_interface.list_buckets()
@@ -257,15 +257,15 @@ class BucketMethods(ObjectAccess):
         page_size : int, default 1000
             How many objects the store is asked for at once; a hint.
         """
-        count = None if limit is None else whole_number(limit, "limit", 0)
+        count = None if limit is None else check_int(limit, "limit", 0)
         found = self._scan_objects(page_size=page_size)
         print_objects(islice(found, count))
         if next(found, None) is not None:
-            say(f"... and more: the first {limit} are shown, limit=None shows all")
+            echo(f"... and more: the first {limit} are shown, limit=None shows all")
 
     def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
         """Yield every object under a prefix, lazily."""
-        page = None if page_size is None else whole_number(page_size, "page_size", 1)
+        page = None if page_size is None else check_int(page_size, "page_size", 1)
         return scan_objects(self.backend_interface, prefix, page_size=page)
 
 
@@ -276,7 +276,7 @@ def print_objects(objects: Iterable[ObjectInfo]) -> None:
         names = [printable(info.key) for info in batch]
         width = min(max(map(len, names)) + 3, 70)
         for name, info in zip(names, batch, strict=True):
-            say(f"{name: <{width}} {_local_time(info.modified)} {_listed_size(info.size)}")
+            echo(f"{name: <{width}} {_local_time(info.modified)} {_listed_size(info.size)}")
 
 
 def _listed_size(nbytes: int) -> str:

@@ -12,7 +12,7 @@ from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer
 from cottoncandy._defaults import DEFAULT_ACL
 from cottoncandy._names import Key
-from cottoncandy._output import say
+from cottoncandy._output import echo
 from cottoncandy.backends.base import Backend, ObjectReader
 from cottoncandy.exceptions import BucketExistsError, BucketNotFoundError
 from cottoncandy.formats.encryption import KeyScheme
@@ -127,7 +127,7 @@ class ObjectAccess(InterfaceObject):
                 raise
 
     def _greet(self) -> None:
-        say(self.backend_interface.greeting())
+        echo(self.backend_interface.greeting())
 
     # -- the store, under the names that the mixins use -------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cottoncandy._checks import checked_metadata
 from cottoncandy._defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy._names import SEPARATOR, Key, clean_object_name, pathjoin
-from cottoncandy._output import say
+from cottoncandy._output import echo
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
@@ -120,7 +120,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         with self._counting_bar("uploading arrays", len(leaves)) as bar:
             complete(run(actions, threads=workers, progress=bar))
         if verbose:
-            say(f'uploaded arrays in "{object_name}"')
+            echo(f'uploaded arrays in "{object_name}"')
 
     def cloud2dict(
         self,
@@ -204,7 +204,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         with self._counting_bar("downloading arrays", len(names)) as bar:
             complete(run(actions, threads=workers, progress=bar))
         if verbose:
-            say(f'Downloaded arrays in "{object_root}"')
+            echo(f'Downloaded arrays in "{object_root}"')
         return datadict
 
     def cloud2dataset(self, object_root: str, **metadata: Any) -> BrowserObject:

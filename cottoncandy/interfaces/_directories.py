@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cottoncandy._local_files import is_temporary
-from cottoncandy._names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shortened
-from cottoncandy._output import say
+from cottoncandy._names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
+from cottoncandy._output import echo
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.exceptions import (
@@ -91,7 +91,7 @@ def upload_directory(
         len(files), unit="files", label=f"uploading {root}", show=cci.settings.progress
     ) as bar:
         complete(chain(failed, run(actions, threads=workers, progress=bar)), describe)
-    say(f'Uploaded "{root}" to "{target}"')
+    echo(f'Uploaded "{root}" to "{target}"')
 
 
 def _default_target(root: Path) -> str:
@@ -231,7 +231,7 @@ def _plan(
         parts = relative.removesuffix(SEPARATOR).split(SEPARATOR)
         if not all(_is_file_name(part) for part in parts):
             raise InvalidNameError(
-                f"object '{shortened(info.key)}' in bucket '{bucket}' cannot become a file below "
+                f"object '{shorten(info.key)}' in bucket '{bucket}' cannot become a file below "
                 f"the target directory: its name has a part that is empty, '.', '..', longer than "
                 f"{_MAX_NAME_BYTES} bytes or reserved, or characters that no file name has; "
                 f"nothing was downloaded. Download it with cci.download_to_file()"

@@ -8,10 +8,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
-from cottoncandy._checks import whole_number
+from cottoncandy._checks import check_int
 from cottoncandy._defaults import DEFAULT_THREADS, DefaultInt
 from cottoncandy._names import SEPARATOR, has_magic, prefix_of, spellings
-from cottoncandy._output import say
+from cottoncandy._output import echo
 from cottoncandy._parallel import map_threads
 from cottoncandy._patterns import NamePattern, PathPattern, Segment, directory_name
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -114,7 +114,7 @@ class FindingMethods(BasicInterface):
                 break
         if verbose:
             print_objects(infos)
-            say(f'Found {len(names)} objects matching "{spelling}"')
+            echo(f'Found {len(names)} objects matching "{spelling}"')
         return names
 
     def glob_s3(self, pattern: str, **kwargs: Any) -> list[str]:
@@ -275,7 +275,7 @@ class FindingMethods(BasicInterface):
             if names:
                 break
         if verbose:
-            say(*names)
+            echo(*names)
         return names
 
     def get_browser(self) -> S3Directory:
@@ -391,14 +391,14 @@ class FindingMethods(BasicInterface):
 def _hint(page_size: int | None) -> int | None:
     if page_size is None or isinstance(page_size, DefaultInt):
         return None
-    return whole_number(page_size, "page_size", 1)
+    return check_int(page_size, "page_size", 1)
 
 
 def _checked_limit(limit: int | None) -> int | None:
     """Return how many names are wanted: all of them where nobody gave a limit."""
     if limit is None or isinstance(limit, DefaultInt):
         return None
-    return whole_number(limit, "limit", 0)
+    return check_int(limit, "limit", 0)
 
 
 def _names(nodes: Iterable[_Node], limit: int | None) -> list[str]:

@@ -12,7 +12,6 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.transfer.engine import Action, complete, run
-from cottoncandy.transfer.entries import has_below
 from cottoncandy.transfer.plan import Route, plan_tree
 
 __all__ = ["MovingMethods"]
@@ -196,7 +195,7 @@ class MovingMethods(BasicInterface):
                     overwrite=overwrite,
                 )
         except (ObjectNotFoundError, InvalidNameError) as exc:
-            if not has_below(self.backend_interface, route.source, route.source_bucket):
+            if not self._has_below(route.source, route.source_bucket):
                 raise
             raise ObjectNotFoundError(
                 f"'{route.source}' in bucket '{route.source_bucket}' is no object but a branch; "
@@ -219,7 +218,7 @@ class MovingMethods(BasicInterface):
             "dest_bucket": route.dest_bucket,
             "overwrite": overwrite,
         }
-        targets = plan_tree(self.backend_interface, route, overwrite=overwrite)
+        targets = plan_tree(self._store, route, overwrite=overwrite)
         actions = (
             Action(key, partial(transfer, key, target, **options))
             for key, target in targets.items()

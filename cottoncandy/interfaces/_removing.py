@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cottoncandy._defaults import DEFAULT_THREADS
 from cottoncandy._names import prefix_of
-from cottoncandy._output import say
+from cottoncandy._output import echo
 from cottoncandy._progress import Progress
 from cottoncandy.exceptions import UnsupportedOperationError
 from cottoncandy.interfaces._basic import BasicInterface
 from cottoncandy.transfer.engine import complete
 from cottoncandy.transfer.engine import delete as delete_all
-from cottoncandy.transfer.entries import has_below, has_object, tree
+from cottoncandy.transfer.entries import tree
 
 __all__ = ["RemovingMethods"]
 
@@ -80,11 +80,11 @@ class RemovingMethods(BasicInterface):
         workers = self._bulk_threads(threads)
         backend = self.backend_interface
         key = self._key(object_name, tree=True, strict=True)
-        keys = tree(backend, key) if recursive else [key] if has_object(backend, key) else []
+        keys = tree(self._store, key) if recursive else [key] if self._has_object(key) else []
         if not keys:
-            say(
+            echo(
                 f"cannot remove '{object_name}': use `recursive` to remove branch"
-                if not recursive and has_below(backend, key)
+                if not recursive and self._has_below(key)
                 else f"nothing found under '{object_name}'"
             )
             return 0
@@ -97,7 +97,7 @@ class RemovingMethods(BasicInterface):
                 f"deleted, the others are gone"
             )
 
-        say(f"deleting {len(keys)} objects...")
+        echo(f"deleting {len(keys)} objects...")
         backend.remove_links(prefix_of(key))
         with Progress(
             len(keys), unit="objects", label="deleting", show=self.settings.progress

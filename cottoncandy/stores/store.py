@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from cottoncandy._body import Body
 from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy._checks import canned_acl, whole_number
+from cottoncandy._checks import check_canned_acl, check_int
 from cottoncandy._defaults import DefaultInt, DefaultStr
 from cottoncandy._names import Key, prefix_of, resolve_name
 from cottoncandy._progress import Progress
@@ -137,12 +137,12 @@ class Store:
         chosen = self.settings.default_acl if isinstance(acl, DefaultStr) else acl
         if not chosen or not self.backend.capabilities.acls:
             return None
-        return canned_acl(chosen)
+        return check_canned_acl(chosen)
 
     def threads(self, threads: int) -> int:
         if isinstance(threads, DefaultInt):
             return self.settings.threads
-        return whole_number(threads, "threads", 1)
+        return check_int(threads, "threads", 1)
 
     def bulk_threads(self, threads: int) -> int:
         """Return how many small objects travel at once; more than 4 where nobody chose."""

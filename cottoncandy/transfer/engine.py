@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
-from cottoncandy._names import shortened
+from cottoncandy._names import shorten
 from cottoncandy._parallel import map_threads
 from cottoncandy._progress import Progress
 from cottoncandy.backends.base import Backend
@@ -123,7 +123,7 @@ def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | 
         if isinstance(outcomes, Generator):
             outcomes.close()  # awaits running actions
         raise failed[0].error
-    lines = [f"'{shortened(name)}' ({error})" for name, error in failed]
+    lines = [f"'{shorten(name)}' ({error})" for name, error in failed]
     if failures > len(failed):
         lines.append(f"and {failures - len(failed)} more")
     message = f"{describe(failures, total)}: {'; '.join(lines)}"

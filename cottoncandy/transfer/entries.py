@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from cottoncandy._names import SEPARATOR, prefix_of
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
-from cottoncandy.exceptions import InvalidNameError
+from cottoncandy.stores.store import Store
 
-__all__ = ["has_below", "has_object", "objects_below", "scan_objects", "tree"]
+__all__ = ["objects_below", "scan_objects", "tree"]
 
 
 def scan_objects(
@@ -29,24 +29,10 @@ def objects_below(backend: Backend, key: str, *, bucket: str | None = None) -> I
     return scan_objects(backend, prefix_of(key), bucket=bucket)
 
 
-def tree(backend: Backend, key: str, *, bucket: str | None = None) -> list[str]:
+def tree(store: Store, key: str, *, bucket: str | None = None) -> list[str]:
     """Return the keys of the object of a name, if there is one, and of all objects below it.
 
     A name that ends in ``/`` means only what is below it.
     """
-    own = [key] if not key.endswith(SEPARATOR) and has_object(backend, key, bucket) else []
-    return own + [info.key for info in objects_below(backend, key, bucket=bucket)]
-
-
-def has_object(backend: Backend, key: str, bucket: str | None = None) -> bool:
-    """Return whether an object exists; a store has none whose name it rejects."""
-    try:
-        return bool(key) and backend.exists(key, bucket=bucket)
-    except InvalidNameError:
-        return False
-
-
-def has_below(backend: Backend, key: str, bucket: str | None = None) -> bool:
-    """Return whether there is any object below a name; one request."""
-    found = scan_objects(backend, prefix_of(key), bucket=bucket, page_size=1)
-    return next(found, None) is not None
+    own = [key] if not key.endswith(SEPARATOR) and store.has_object(key, bucket) else []
+    return own + [info.key for info in objects_below(store.backend, key, bucket=bucket)]

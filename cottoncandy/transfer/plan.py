@@ -6,8 +6,8 @@ import posixpath
 from dataclasses import dataclass
 
 from cottoncandy._names import SEPARATOR, prefix_of
-from cottoncandy.backends.base import Backend
 from cottoncandy.exceptions import InvalidArgumentError, ObjectExistsError, ObjectNotFoundError
+from cottoncandy.stores.store import Store
 from cottoncandy.transfer.entries import scan_objects, tree
 
 __all__ = ["Route", "plan_tree"]
@@ -61,7 +61,7 @@ class Route:
             )
 
 
-def plan_tree(backend: Backend, route: Route, *, overwrite: bool) -> dict[str, str]:
+def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
     """Return the new key of each object of a tree.
 
     Raises
@@ -73,7 +73,7 @@ def plan_tree(backend: Backend, route: Route, *, overwrite: bool) -> dict[str, s
     ObjectExistsError
         If a target exists and ``overwrite`` is False.
     """
-    keys = tree(backend, route.source, bucket=route.source_bucket)
+    keys = tree(store, route.source, bucket=route.source_bucket)
     if not keys:
         raise ObjectNotFoundError(
             f"there is nothing under '{route.source}' in bucket '{route.source_bucket}'"
@@ -98,7 +98,7 @@ def plan_tree(backend: Backend, route: Route, *, overwrite: bool) -> dict[str, s
     if not overwrite:
         wanted = set(targets.values())
         start = posixpath.commonprefix([min(wanted), max(wanted)])
-        for info in scan_objects(backend, start, bucket=route.dest_bucket):
+        for info in scan_objects(store.backend, start, bucket=route.dest_bucket):
             if info.key in wanted:
                 raise ObjectExistsError(
                     f"object '{info.key}' exists in bucket '{route.dest_bucket}'; pass "

@@ -12,7 +12,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy._body import Body
-from cottoncandy._names import shortened
+from cottoncandy._names import shorten
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.backends.local._commit import staging
 from cottoncandy.backends.local._location import LocalLocation
@@ -168,6 +168,6 @@ def test_keys_deeper_than_the_recursion_limit(root: Path) -> None:
 
 
 def test_shortened() -> None:
-    assert shortened("x" * 160) == "x" * 160
-    assert len(shortened("x" * 161)) < 180
-    assert shortened("short") == "short"
+    assert shorten("x" * 160) == "x" * 160
+    assert len(shorten("x" * 161)) < 180
+    assert shorten("short") == "short"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.browser._attributes import AttributeNames, is_probe, mangle
+from cottoncandy.browser._attributes import AttributeNames, is_introspection_name, mangle
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_attributes_never_stand_for_two_names(names: list[str]) -> None:
         if attribute in names:
             assert name == attribute
     for name in names:
-        if name.isidentifier() and name != "b" and not is_probe(name):
+        if name.isidentifier() and name != "b" and not is_introspection_name(name):
             assert attributes.names[name] == name
 
 

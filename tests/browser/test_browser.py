@@ -477,3 +477,17 @@ def test_names_of_many_levels(memory: MemoryRig) -> None:
     for _ in range(1498):
         found = found["x"]
     assert found == {"x": None}
+
+
+def test_opened_nodes_stay_in_their_bucket(memory: MemoryRig) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("g/x", np.zeros(3))
+    opened = [S3Directory("", cci), cci.get_browser(), S3Group("", cci)]
+    dataset = S3Dataset("g/x", cci)
+    other = memory.fresh_bucket()
+    memory.interface(other).upload_raw_array("g/x", np.ones(3))
+    cci.set_bucket(other)
+    for browser in opened:
+        assert browser["g/x"].load().tolist() == [0, 0, 0]
+    assert dataset.load().tolist() == [0, 0, 0]
+    assert cci.get_browser()["g/x"].load().tolist() == [1, 1, 1]

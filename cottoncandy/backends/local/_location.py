@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cottoncandy._local_files import is_temporary
-from cottoncandy._names import shortened
+from cottoncandy._names import shorten
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -64,7 +64,7 @@ class LocalLocation:
         """
         if reason := _invalid_reason(key):
             raise InvalidNameError(
-                f"{shortened(key)!r} cannot be the name of an object in a local directory: {reason}"
+                f"{shorten(key)!r} cannot be the name of an object in a local directory: {reason}"
             )
         return cls(key, root, os.path.join(root, *key.split("/")))
 
@@ -86,7 +86,7 @@ class LocalLocation:
             directory = os.path.dirname(directory)
 
     def __str__(self) -> str:
-        return f"object '{shortened(self.key)}' in local directory '{self.root}'"
+        return f"object '{shorten(self.key)}' in local directory '{self.root}'"
 
 
 def _invalid_reason(key: str) -> str | None:
@@ -181,7 +181,7 @@ def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> Cotto
     if isinstance(subject, LocalLocation):
         root, path, label = subject.root, subject.path, str(subject)
     text = f"cannot {verb} {label}: {error.strerror or error}"
-    path = shortened(str(error.filename or path))
+    path = shorten(str(error.filename or path))
     if error.errno in MISSING:
         try:
             check_root(str(root))

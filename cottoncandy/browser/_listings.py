@@ -13,7 +13,7 @@ from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 if TYPE_CHECKING:
     from cottoncandy.interfaces import BasicInterface
 
-__all__ = ["MANIFEST", "Entry", "Level", "list_branch", "list_level"]
+__all__ = ["MANIFEST", "DirectoryListing", "Entry", "list_directory", "list_tree"]
 
 #: What describes the array or matrix that a directory holds the parts of.
 MANIFEST = "metadata.json"
@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Level:
+class DirectoryListing:
     """The entries of one directory, sorted by name.
 
     Parameters
@@ -53,7 +53,9 @@ class Level:
     complete: bool = True
 
 
-def list_level(interface: BasicInterface, branch: str, limit: int | None = None) -> Level:
+def list_directory(
+    interface: BasicInterface, branch: str, limit: int | None = None
+) -> DirectoryListing:
     """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""
     found = interface.backend_interface.scan(branch, delimiter=SEPARATOR)
     entries: dict[str, Entry] = {}
@@ -70,10 +72,10 @@ def list_level(interface: BasicInterface, branch: str, limit: int | None = None)
             name = scanned.key[len(branch) :]
             entries.setdefault(name, Entry(name)).info = scanned
     complete = limit is None or next(found, None) is None
-    return Level(_sorted(entries), complete)
+    return DirectoryListing(_sorted(entries), complete)
 
 
-def list_branch(interface: BasicInterface, branch: str) -> Iterator[tuple[str, Level]]:
+def list_tree(interface: BasicInterface, branch: str) -> Iterator[tuple[str, DirectoryListing]]:
     """List all that is below a directory with one listing; yield each directory's level."""
     levels: dict[str, dict[str, Entry]] = {branch: {}}
     for info in _objects(interface, branch):
@@ -86,7 +88,7 @@ def list_branch(interface: BasicInterface, branch: str) -> Iterator[tuple[str, L
         if parts[-1]:
             levels[above].setdefault(parts[-1], Entry(parts[-1])).info = info
     for key, entries in levels.items():
-        yield key, Level(_sorted(entries))
+        yield key, DirectoryListing(_sorted(entries))
 
 
 def _objects(interface: BasicInterface, branch: str) -> Iterable[ObjectInfo]:
