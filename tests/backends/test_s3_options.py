@@ -307,6 +307,11 @@ CONFIG_OPTIONS: dict[str, tuple[Any, bool]] = {
 }
 
 
+def test_retries_outlast_a_server_that_restarts() -> None:
+    retries = connect()._connection.client.meta.config.retries
+    assert retries == {"mode": "legacy", "total_max_attempts": 4}
+
+
 def test_every_config_option_is_decided() -> None:
     assert set(Config.OPTION_DEFAULTS) <= set(CONFIG_OPTIONS)
 
