@@ -292,13 +292,14 @@ def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandy
         return IntegrityError(_BROKEN.format(location=location))
     if isinstance(exc, (boto.ChecksumError, boto.FlexibleChecksumError)):
         return IntegrityError(f"{location}: the checksum of the body does not match")
+    # OpenSSL's message for a connection that is closed without a word.
+    if isinstance(exc, boto.ConnectionClosedError) or "EOF occurred in violation" in str(exc):
+        return StoreUnreachableError(_HUNG_UP.format(location=location))
     if isinstance(exc, boto.SSLError) and (tls := why_tls_failed(str(exc), location.endpoint)):
         return StoreUnreachableError(redact(tls))
     if isinstance(exc, (boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)):
         reason = "" if type(exc) is boto.EndpointConnectionError else f" ({redact(str(exc))})"
         return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint) + reason)
-    if isinstance(exc, boto.ConnectionClosedError):
-        return StoreUnreachableError(_HUNG_UP.format(location=location))
     if isinstance(exc, boto.HTTPClientError) and isinstance(_error_in(exc), Warning):
         # Whoever turns warnings into errors wants to see this one.
         return ConfigurationError(f"a warning was turned into an error: {redact(str(exc))}")

@@ -148,8 +148,8 @@ class S3Options:
         options: dict[str, Any] = {
             "connect_timeout": 5,
             "read_timeout": 60,
-            # The pauses add up to 3.5 s on average. In botocore 1.44's standard mode they are 0.2 s,
-            # and threads share a quota of retries: a server that restarts would end transfers.
+            # The pauses add up to 3.5 s on average. The standard mode of botocore 1.44 waits for
+            # 0.2 s and gives all threads one quota: a server that restarts would end transfers.
             "retries": {"mode": "legacy", "total_max_attempts": 4},
             "max_pool_connections": 32,
             # Old servers (Ceph 16) refuse the newer checksums. The signature covers bodies instead:
