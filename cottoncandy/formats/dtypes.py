@@ -177,7 +177,7 @@ def from_metadata(metadata: Mapping[str, str], *, object_name: str) -> np.dtype[
     value = metadata.get("dtype")
     if value is None:
         raise MetadataError(
-            f"object '{object_name}' is no raw array: its metadata has no 'dtype'; read it with "
+            f"object '{object_name}' is not a raw array: its metadata has no 'dtype'; read it with "
             f"download_object"
         )
     plain = _plain(value.strip())
@@ -218,9 +218,11 @@ def loads(text: str) -> np.dtype[Any]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         if isinstance(exc, MetadataError):
             raise
-        raise MetadataError(f"cannot make a dtype of {_shown(text)}: {exc}") from exc
+        raise MetadataError(f"cannot make a dtype of {_abbreviate(text)}: {exc}") from exc
     if dtype.hasobject:
-        raise MetadataError(f"the dtype {_shown(text)} holds Python objects, which are never read")
+        raise MetadataError(
+            f"the dtype {_abbreviate(text)} holds Python objects, which are never read"
+        )
     return dtype
 
 
@@ -256,7 +258,7 @@ def _plain(text: str) -> np.dtype[Any] | None:
 def _extension(name: str) -> np.dtype[Any]:
     """Return the dtype of an extension type from its dotted name."""
     if not _DOTTED.fullmatch(name):
-        raise MetadataError(f"{_shown(name)} is no dtype")
+        raise MetadataError(f"{_abbreviate(name)} is no dtype")
     module_name, _, attribute = name.rpartition(".")
     module = sys.modules.get(module_name)
     if module is None:
@@ -280,9 +282,10 @@ def _extension(name: str) -> np.dtype[Any]:
 def metadata_error(object_name: str, key: str, value: str, expected: str) -> MetadataError:
     """Return the error for a metadata value that makes no sense."""
     return MetadataError(
-        f"object '{object_name}': metadata '{key}' is {_shown(value)}, and {expected} was expected"
+        f"object '{object_name}': metadata '{key}' is {_abbreviate(value)}, and {expected} was "
+        f"expected"
     )
 
 
-def _shown(text: str) -> str:
+def _abbreviate(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "...")

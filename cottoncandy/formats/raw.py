@@ -411,7 +411,7 @@ class _MetadataReader:
         value = self._metadata.get(key)
         if value is None:
             raise MetadataError(
-                f"object '{self._object_name}' is no raw array: its metadata has no '{key}' "
+                f"object '{self._object_name}' is not a raw array: its metadata has no '{key}' "
                 f"({expected}); read it with download_object"
             )
         return value
