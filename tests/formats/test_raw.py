@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import random
 import tracemalloc
 import zlib
 
@@ -14,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from cottoncandy._buffers import MiB
 from cottoncandy.exceptions import (
+    CottonCandyError,
     InsufficientMemoryError,
     IntegrityError,
     InvalidArgumentError,
@@ -461,3 +464,25 @@ def test_checksums_of_large_arrays_are_shared_among_threads(size):
 def test_headers_pickle():
     header = RawArrayHeader.from_metadata(GOOD, 80, object_name="o")
     assert pickle.loads(pickle.dumps(header)) == header
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "Zstd", "LZ4", "LZMA"])
+def test_mutated_metadata_and_cut_bodies_raise_typed_errors(compression):
+    draw = random.Random(0)
+    array = np.zeros(6, np.dtype([("a", "i1"), ("b", ">f8", (2,))], align=True))
+    metadata, body = encode_array(array, compression)
+    blob = b"".join(body)
+    for _ in range(500):
+        key = draw.choice(sorted(metadata))
+        text = list(metadata[key])
+        for _ in range(draw.randint(1, 3)):
+            position = draw.randrange(len(text) + 1)
+            text[position : position + draw.randrange(2)] = draw.choice(
+                '0123456789,-|<>fOUSV[]{}":²'
+            )
+        cut_blob = blob[: draw.choice([len(blob), draw.randrange(len(blob) + 1)])]
+        mutated = {**metadata, key: "".join(text)}
+        with contextlib.suppress(CottonCandyError):
+            header = RawArrayHeader.from_metadata(mutated, len(cut_blob), object_name="o")
+            if header.nbytes < 10**6:
+                header.decode([cut_blob], header.new_array(), "o")
