@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,6 @@ from cottoncandy.exceptions import (
     BucketNotFoundError,
     ConfigurationError,
     CottonCandyError,
-    MetadataError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -379,11 +377,6 @@ class Backend(ABC):
             raise UnsupportedOperationError(
                 f"the {self.name} backend does not keep {name} (object '{key}'); leave it out"
             )
-        for name, value in {"content_type": options.content_type, **options.headers}.items():
-            if value is not None and re.search(r"[\x00-\x1f\x7f]", value):
-                raise MetadataError(
-                    f"the {name} of object '{key}' must not have control characters, got {value!r}"
-                )
         metadata = options.metadata
         return replace(
             options,

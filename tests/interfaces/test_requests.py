@@ -50,7 +50,7 @@ def test_a_small_array_is_one_request_each_way(
 ) -> None:
     array = np.random.default_rng(0).standard_normal((100, 100))
     cci.upload_raw_array("branch/array", array, compression=compression)
-    assert lines(proxy) == ["PUT", "PUT"]
+    assert lines(proxy) == ["PUT"]
     assert_same(cci.download_raw_array("branch/array"), array)
     assert lines(proxy) == ["GET"]
 
@@ -58,7 +58,7 @@ def test_a_small_array_is_one_request_each_way(
 def test_other_small_objects_are_one_request_each_way(cci: Any, proxy: FaultProxy) -> None:
     for name, value in (("json", {"a": 1}), ("pickle", [1, 2]), ("npy_array", np.arange(3))):
         getattr(cci, f"upload_{name}")("object", value)
-        assert lines(proxy) == ["PUT", "PUT"]
+        assert lines(proxy) == ["PUT"]
         getattr(cci, f"download_{name}")("object")
         assert lines(proxy) == ["GET"]
     cci.download_object("object")
@@ -67,11 +67,12 @@ def test_other_small_objects_are_one_request_each_way(cci: Any, proxy: FaultProx
     assert lines(proxy) == ["HEAD"]
 
 
-def test_a_missing_object_is_one_request(cci: Any, proxy: FaultProxy) -> None:
+def test_a_missing_object_is_few_requests(cci: Any, proxy: FaultProxy) -> None:
     for download in (cci.download_raw_array, cci.download_json, cci.download_dask_array):
         with pytest.raises(FileNotFoundError):
             download("nothing")
-        assert lines(proxy) == ["GET"]
+        # An array of another kind may have that name; the error then names its method.
+        assert lines(proxy) in (["GET"], ["GET", "GET"], ["GET", "HEAD"])
 
 
 def test_a_large_array_travels_once_in_ranges(cci: Any, proxy: FaultProxy) -> None:
