@@ -11,6 +11,7 @@ from cottoncandy._body import Body
 from cottoncandy._buffers import bytes_view
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, IntegrityError
 from cottoncandy.formats.encryption import MARK, AESKeys, RSAKeys, encrypt_body, open_encrypted
+from cottoncandy.formats.encryption._segments import SegmentCipher
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
     METADATA,
@@ -301,3 +302,15 @@ def test_a_body_that_fails_while_it_is_read() -> None:
     body, _ = encrypt_body(Body(blocks), {}, AESKeys(FAKE_KEY), segment_bytes=64)
     with pytest.raises(OSError, match="the disk is gone"):
         b"".join(body)
+
+
+def test_an_altered_segment_leaves_no_plaintext() -> None:
+    keys = AESKeys(FAKE_KEY)
+    object_key, _ = keys.new_object_key()
+    cipher = SegmentCipher.for_writing(keys.code, object_key, {}, 64)
+    sealed = cipher.seal(0, True, b"secret")
+    sealed[-1] ^= 1
+    into = memoryview(bytearray(b"x" * 64))
+    with pytest.raises(DecryptionError, match="altered"):
+        cipher.open(0, True, sealed, "an object", into)
+    assert bytes(into) == bytes(6) + b"x" * 58
