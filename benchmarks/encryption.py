@@ -28,11 +28,12 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402 - after the path is set
 from Crypto.Cipher import AES  # noqa: E402
 
-from cottoncandy._body import Body  # noqa: E402
 from cottoncandy.backends.base import ObjectInfo, ObjectReader  # noqa: E402
-from cottoncandy.encryption import generate_key, resolve_keys  # noqa: E402
-from cottoncandy.formats.encryption import encrypt_body, open_encrypted  # noqa: E402
+from cottoncandy.core.buffers import Body  # noqa: E402
+from cottoncandy.formats.encryption import encrypt_body  # noqa: E402
 from cottoncandy.options import Settings  # noqa: E402
+from cottoncandy.stores.decryption import open_encrypted  # noqa: E402
+from cottoncandy.stores.keys import generate_key, resolve_keys  # noqa: E402
 
 MiB = 2**20
 SEGMENT_BYTES = 256 * 1024

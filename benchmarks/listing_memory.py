@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import cottoncandy as cc  # noqa: E402 - after the path is set
-from cottoncandy._body import Body  # noqa: E402
+from cottoncandy.core.buffers import Body  # noqa: E402
 
 MB = 10**6
 

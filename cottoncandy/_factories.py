@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
-    from cottoncandy.encryption import KeyLike
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
+    from cottoncandy.stores.keys import KeyLike
 
 __all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
 
@@ -196,12 +196,12 @@ def get_encrypted_interface(
     --------
     get_interface : The same, with nothing encrypted.
     """
-    from cottoncandy.encryption import _HiddenKey
     from cottoncandy.interfaces import EncryptedInterface
+    from cottoncandy.stores.keys import HiddenKey
 
     # Tools that print the local variables of a traceback must not show the key.
     if encryptionKey is not None:
-        kwargs["encryptionKey"] = _HiddenKey(encryptionKey)
+        kwargs["encryptionKey"] = HiddenKey(encryptionKey)
         del encryptionKey
     _reject_url(kwargs)
     return EncryptedInterface(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cottoncandy._names import SEPARATOR, clean_object_name, has_magic, pathjoin
-from cottoncandy._output import bytes2human
 from cottoncandy.config.options import to_boolean
+from cottoncandy.core.names import SEPARATOR, clean_object_name, has_magic, pathjoin
+from cottoncandy.core.output import bytes2human
 from cottoncandy.exceptions import InvalidArgumentError
 
 __all__ = [

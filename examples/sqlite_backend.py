@@ -13,7 +13,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -27,6 +26,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cottoncandy._body import Body
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import InvalidArgumentError
 
 

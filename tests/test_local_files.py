@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import cottoncandy
-from cottoncandy._buffers import MiB
-from cottoncandy._local_files import atomic_write, lock, open_lockable, unlock, write_private
+from cottoncandy.core.buffers import MiB
+from cottoncandy.core.files import atomic_write, lock, open_lockable, unlock, write_private
 from tests.backends._data import pattern
 from tests.servers import S3Server
 from tests.servers.base import wait_until
@@ -50,7 +50,7 @@ def leave_parts(target: Path, count: int) -> None:
     """Kill a process that writes ``count`` parts at once."""
     script = """
         import contextlib, os, signal, sys
-        from cottoncandy._local_files import atomic_write
+        from cottoncandy.core.files import atomic_write
         with contextlib.ExitStack() as stack:
             for _ in range(int(sys.argv[2])):
                 file = stack.enter_context(atomic_write(sys.argv[1]))
@@ -236,7 +236,7 @@ def test_a_device_is_written_directly() -> None:
 def test_standard_output_is_appended_to(target: Path, name: str) -> None:
     script = """
         import sys
-        from cottoncandy._local_files import atomic_write
+        from cottoncandy.core.files import atomic_write
         print("before", flush=True)
         with atomic_write(sys.argv[1]) as file:
             file.write(b"whole\\n")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import cottoncandy
-from cottoncandy._parallel import ForkSafeLock, after_fork, interruptible, map_threads
-from cottoncandy._progress import Progress
+from cottoncandy.core.output import Progress
+from cottoncandy.core.threads import ForkSafeLock, after_fork, interruptible, map_threads
 
 
 def press_ctrl_c(seen: threading.Event) -> None:
@@ -74,7 +74,7 @@ def test_the_first_error_comes_out_and_ends_the_work() -> None:
 @pytest.mark.parametrize("leave", [True, False])
 def test_ctrl_c_leaves_calls_that_hang(leave: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may never answer: neither the prompt nor the end of the program waits for it."""
-    monkeypatch.setattr("cottoncandy._parallel._GRACE_S", 0.1)
+    monkeypatch.setattr("cottoncandy.core.threads._GRACE_S", 0.1)
     release, seen = threading.Event(), threading.Event()
     both = threading.Barrier(2, timeout=20)
     hung: list[threading.Thread] = []

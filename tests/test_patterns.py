@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy._patterns import (
+from cottoncandy.core.patterns import (
     NamePattern,
     PathPattern,
     directory_name,

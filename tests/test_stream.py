@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import cottoncandy
-from cottoncandy._stream import CloudStream
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.exceptions import IntegrityError, StoreUnreachableError
+from cottoncandy.stores.files import CloudStream
 
 BODY = bytes(range(256)) * 100
 

@@ -19,7 +19,7 @@ MAX_LINES = 600
 
 #: Who may talk to the user, and how: what the documents show goes through one helper, and an
 #: authorisation without a web browser is typed in.
-TALKS = {("_output.py", "print"), ("backends/gdrive/_auth.py", "input")}
+TALKS = {("core/output.py", "print"), ("backends/gdrive/auth.py", "input")}
 
 
 def relative(path: Path) -> str:
@@ -85,34 +85,71 @@ def test_nothing_above_the_backends_compares_their_names() -> None:
     assert found == []
 
 
-def imported_names(module: ast.Module) -> Iterator[str]:
-    """Yield the dotted names that a module imports, at its top or anywhere in it."""
-    for node in ast.walk(module):
-        if isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+#: The floors, from the highest: a module imports only from floors below its own. Names on one line
+#: share a floor, and do not import each other.
+FLOORS = [
+    ["__init__"],
+    ["_factories", "encryption", "options", "utils"],
+    ["interfaces"],
+    ["browser"],
+    ["arrays"],
+    ["transfer"],
+    ["stores"],
+    ["backends", "formats"],
+    ["config"],
+    ["core"],
+    ["exceptions"],
+    ["_version"],
+]
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the package's modules that a module imports, in functions too, but not for types."""
+    found = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                names = {f"{child.module}.{alias.name}" for alias in child.names}
+                modules = names & MODULES.keys()
+                found.update(modules)
+                if len(modules) < len(names):
+                    found.add(child.module or "")
+            else:
+                visit(child)
+
+    visit(tree(path))
+    return (found & MODULES.keys()) - {module_name(path)}
+
+
+def floor(module: str) -> str:
+    """Return the first part of a module's name below the package."""
+    return [*module.split("."), "__init__"][1]
 
 
 def test_floors_look_down_only() -> None:
-    above = {
-        "formats": ("cottoncandy.interfaces", "cottoncandy.browser", "cottoncandy.stores"),
-        "backends": (
-            "cottoncandy.interfaces",
-            "cottoncandy.formats",
-            "cottoncandy.browser",
-            "cottoncandy.stores",
-        ),
-        "stores": ("cottoncandy.interfaces", "cottoncandy.browser", "cottoncandy.transfer"),
-    }
-    found = [
-        f"{relative(path)} imports {name}"
-        for path in SOURCES
-        for name in imported_names(tree(path))
-        if name.startswith(above.get(relative(path).split("/")[0], ("no floor",)))
-    ]
+    found = []
+    for name, path in MODULES.items():
+        own = floor(name)
+        for imported in imported_modules(path):
+            other = floor(imported)
+            if other != own and FLOOR_OF[other] <= FLOOR_OF[own]:
+                found.append(f"{name} imports {imported}")
     assert found == []
+
+
+def test_no_import_circles() -> None:
+    remaining = {name: imported_modules(path) for name, path in MODULES.items()}
+    while ready := [name for name, imports in remaining.items() if not imports & remaining.keys()]:
+        for name in ready:
+            del remaining[name]
+    assert remaining == {}
 
 
 def test_no_assert_no_bare_except_no_print() -> None:

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
-from cottoncandy._body import Body
-from cottoncandy.backends._put import (
+from cottoncandy.backends.options import (
     DEFAULT_OPTIONS,
     Capabilities,
     IfAbsent,
@@ -25,6 +24,8 @@ from cottoncandy.backends._put import (
     PutOptions,
 )
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
+from cottoncandy.config.options import Settings
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     ConfigurationError,
@@ -32,7 +33,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from cottoncandy.options import Settings
 
 __all__ = [
     "DEFAULT_OPTIONS",

@@ -10,9 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer, MiB
-from cottoncandy._parallel import ForkSafeLock
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -28,6 +25,8 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
+from cottoncandy.core.buffers import Body, Buffer, MiB
+from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,

@@ -18,8 +18,8 @@ from typing import Self
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy._parallel import in_background, map_threads
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,

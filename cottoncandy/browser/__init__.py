@@ -7,12 +7,12 @@ objects. They list a directory when it is first looked into, once, and remember 
 
 from __future__ import annotations
 
-from cottoncandy.browser._base import BrowserObject, S3FSLike
-from cottoncandy.browser._browse import browse
-from cottoncandy.browser._chunked import S3ChunkedDataset
-from cottoncandy.browser._datasets import S3Dataset
-from cottoncandy.browser._directories import S3Directory, S3Group
-from cottoncandy.browser._preview import Preview
+from cottoncandy.browser.base import BrowserObject, S3FSLike
+from cottoncandy.browser.browse import browse
+from cottoncandy.browser.chunked import S3ChunkedDataset
+from cottoncandy.browser.datasets import S3Dataset
+from cottoncandy.browser.directories import S3Directory, S3Group
+from cottoncandy.browser.preview import Preview
 
 #: The name that 0.4.0 had for groups.
 S3HDF5 = S3Group

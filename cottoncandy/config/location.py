@@ -101,7 +101,7 @@ def ensure_options_file() -> None:
             return
         text = defaults_path().read_bytes()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        from cottoncandy._local_files import write_private  # few imports need it
+        from cottoncandy.core.files import write_private  # few imports need it
 
         created = write_private(path, text, replace=False)
     except (OSError, ConfigurationError) as exc:

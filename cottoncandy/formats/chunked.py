@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cottoncandy._names import SEPARATOR, pathjoin
+from cottoncandy.core.names import SEPARATOR, pathjoin
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats import dtypes
 

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view, crc32
 from cottoncandy.exceptions import (
     InsufficientMemoryError,
     IntegrityError,
@@ -23,7 +22,6 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
-from cottoncandy.formats._checksums import crc32
 from cottoncandy.formats.codecs import BUILT_IN, get_codec
 from cottoncandy.formats.codecs.base import OutputBuffer
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from cottoncandy._buffers import MiB
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import SelectionError, UnsupportedOperationError
 from cottoncandy.formats.raw import bytes_of, new_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from cottoncandy._buffers import Buffer
+    from cottoncandy.core.buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
 __all__ = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from cottoncandy.interfaces._arrays import ArrayInterface
-from cottoncandy.interfaces._basic import BasicInterface
-from cottoncandy.interfaces._core import InterfaceObject
-from cottoncandy.interfaces._default import DefaultInterface
-from cottoncandy.interfaces._encrypted import EncryptedInterface
-from cottoncandy.interfaces._filesystem import FileSystemInterface
+from cottoncandy.interfaces.base import InterfaceObject
+from cottoncandy.interfaces.default import (
+    ArrayInterface,
+    BasicInterface,
+    DefaultInterface,
+    EncryptedInterface,
+    FileSystemInterface,
+)
 
 __all__ = [
     "ArrayInterface",

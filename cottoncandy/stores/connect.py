@@ -8,9 +8,9 @@ from typing import Any
 
 from cottoncandy.backends import backend_class
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import InvalidNameError
 from cottoncandy.formats.encryption import KeyScheme
-from cottoncandy.options import Settings
 from cottoncandy.stores.encrypted import EncryptedBackend
 from cottoncandy.stores.store import Store
 

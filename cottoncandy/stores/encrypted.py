@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, Self
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -19,16 +18,16 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import DecryptionError, MetadataError
 from cottoncandy.formats.encryption import (
     MARK,
     SEGMENT_BYTES,
     KeyScheme,
     encrypt_body,
-    encrypted_info,
-    open_encrypted,
     plaintext_size,
 )
+from cottoncandy.stores.decryption import encrypted_info, open_encrypted
 
 __all__ = ["EncryptedBackend"]
 

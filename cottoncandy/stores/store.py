@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer, MiB, bytes_view
-from cottoncandy._checks import check_canned_acl, check_int
-from cottoncandy._defaults import DefaultInt, DefaultStr
-from cottoncandy._names import Key, prefix_of, resolve_name
-from cottoncandy._progress import Progress
 from cottoncandy.backends.base import Backend, ObjectReader, PutOptions
+from cottoncandy.config.defaults import DefaultInt, DefaultStr
+from cottoncandy.config.options import Settings
+from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
+from cottoncandy.core.names import Key, prefix_of, resolve_name
+from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import EncryptionError, InvalidNameError
-from cottoncandy.options import Settings
+from cottoncandy.stores.checks import check_canned_acl, check_int
 
 __all__ = ["Store"]
 
@@ -46,6 +45,10 @@ class Store:
     def bucket(self) -> str | None:
         """Name of the bucket; None if none was chosen."""
         return self.backend.bucket_name
+
+    def describe(self) -> str:
+        """Return where the objects are, without secrets."""
+        return self.backend.describe()
 
     def in_bucket(self, bucket: str | None) -> Self:
         """Return a store on another bucket of the same backend."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
-from cottoncandy._names import shorten
-from cottoncandy._parallel import map_threads
-from cottoncandy._progress import Progress
 from cottoncandy.backends.base import Backend
+from cottoncandy.core.names import shorten
+from cottoncandy.core.output import Progress
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,

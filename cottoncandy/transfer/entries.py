@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cottoncandy._names import SEPARATOR, prefix_of
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
+from cottoncandy.core.names import SEPARATOR, prefix_of
 from cottoncandy.stores.store import Store
 
 __all__ = ["objects_below", "scan_objects", "tree"]

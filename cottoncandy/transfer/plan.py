@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
-from cottoncandy._names import SEPARATOR, prefix_of
+from cottoncandy.core.names import SEPARATOR, prefix_of
 from cottoncandy.exceptions import InvalidArgumentError, ObjectExistsError, ObjectNotFoundError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.entries import scan_objects, tree

@@ -6,8 +6,8 @@ import contextlib
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend, PutOptions
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend, PutOptions
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
 from tests.backends._data import BIG, PLAIN_KEYS, fitting, for_each, keys_of
 from tests.rigs import Rig

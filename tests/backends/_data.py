@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.core.buffers import MiB
 from tests.rigs import Rig
 
 __all__ = [

@@ -35,7 +35,7 @@ class DriveTests:
     def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """How long the backend waited between tries, without waiting."""
         waits: list[float] = []
-        for module in ("googleapiclient.http", "cottoncandy.backends.gdrive._upload"):
+        for module in ("googleapiclient.http", "cottoncandy.backends.gdrive.upload"):
             monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=waits.append))
             monkeypatch.setattr(f"{module}.random", SimpleNamespace(random=lambda: 1.0))
         return waits

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.core.buffers import Body
 
 __all__ = ["LocalTests", "put", "tree"]
 

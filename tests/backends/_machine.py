@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
 from tests.backends._data import keys_of
 from tests.rigs import Rig

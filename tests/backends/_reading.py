@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB, bytes_view
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
+from cottoncandy.core.buffers import Body, MiB, bytes_view
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from cottoncandy._buffers import MiB
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import MiB
 from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.base import wait_until

@@ -11,9 +11,8 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, MetadataLimits, PutOptions
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidNameError,

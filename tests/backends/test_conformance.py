@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.memory import MemoryBackend
-from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body, open_encrypted
+from cottoncandy.core.buffers import Body
+from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body
+from cottoncandy.stores.decryption import open_encrypted
 from cottoncandy.stores.encrypted import EncryptedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed

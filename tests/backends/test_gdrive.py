@@ -13,10 +13,10 @@ from cottoncandy.backends.base import PutOptions
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
-from cottoncandy._body import Body
 from cottoncandy.backends.gdrive import GDriveBackend
-from cottoncandy.backends.gdrive._properties import PROPERTY_BYTES, pack, unpack
-from cottoncandy.backends.gdrive._query import quoted
+from cottoncandy.backends.gdrive.files import quoted
+from cottoncandy.backends.gdrive.properties import PROPERTY_BYTES, pack, unpack
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     ConfigurationError,

@@ -19,9 +19,9 @@ import pytest
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy import options
-from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.gdrive import GDriveBackend, _auth
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 from tests.servers.drive import DriveServer
 from tests.servers.drive.rig import DriveRig, write_credentials, write_secrets

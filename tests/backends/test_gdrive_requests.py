@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import CommonPrefix, PutOptions
 from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
     CredentialsError,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import CommonPrefix, ConnectionArguments
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -279,7 +279,7 @@ class TestSidecars(LocalTests):
 
 def test_json_of_a_journal_is_readable() -> None:
     """The entry of a journal is documented; its place must not move."""
-    from cottoncandy.backends.local._sidecar import Fingerprint, encode_journal
+    from cottoncandy.backends.local.sidecar import Fingerprint, encode_journal
 
     journal = json.loads(
         encode_journal({"a": "1"}, Fingerprint(1, 2, 3), {"b": "2"}, Fingerprint(4, 5, 6))

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ObjectNotFoundError
 from tests.backends._data import keys_of, pattern
 
@@ -250,7 +250,7 @@ def test_rejected_move_leaves_no_sidecar(
 
 _WRITER = """
 import sys
-from cottoncandy._body import Body
+from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.local import LocalBackend
 from tests.backends._data import pattern

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
-from cottoncandy._local_files import TemporaryFile
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.core.buffers import Body, MiB
+from cottoncandy.core.files import TemporaryFile
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ObjectChangedError,
@@ -261,7 +260,7 @@ class TestOtherWriters(LocalTests):
         self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A reader that has opened the old body finds the new sidecar, and begins anew."""
-        from cottoncandy.backends.local import _reader
+        from cottoncandy.backends.local import reader as _reader
 
         read_sidecar = _reader.read_sidecar
         versions = iter(range(1, 4))
@@ -281,7 +280,7 @@ class TestOtherWriters(LocalTests):
     def test_faster_writers_than_readers(
         self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cottoncandy.backends.local import _reader
+        from cottoncandy.backends.local import reader as _reader
 
         def overtaken(place: Any, *arguments: Any) -> dict[str, str]:
             Path(place.path).unlink()

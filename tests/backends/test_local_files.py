@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cottoncandy._buffers import MiB
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.local import LocalBackend
-from cottoncandy.backends.local._reader import LocalReader
+from cottoncandy.backends.local.reader import LocalReader
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     IntegrityError,
     ObjectChangedError,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy._body import Body
-from cottoncandy._names import shorten
 from cottoncandy.backends.local import LocalBackend
-from cottoncandy.backends.local._commit import staging
-from cottoncandy.backends.local._location import LocalLocation
+from cottoncandy.backends.local.commit import staging
+from cottoncandy.backends.local.location import LocalLocation
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectExistsError,

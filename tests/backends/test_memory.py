@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.core.buffers import Body
 
 _ELSEWHERE = """
 import pickle, sys

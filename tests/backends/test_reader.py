@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cottoncandy._buffers import Buffer, MiB
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
+from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
     IntegrityError,

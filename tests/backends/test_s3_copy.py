@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import StoreError
 from cottoncandy.options import Settings
 from tests.backends._s3 import SMALL, backend_at

@@ -10,10 +10,10 @@ import pytest
 import urllib3.exceptions
 from botocore.exceptions import ClientError
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._errors import CODES, S3Location, redact, translate
+from cottoncandy.backends.s3.errors import CODES, S3Location, redact, translate
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,

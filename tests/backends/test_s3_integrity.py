@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
-from cottoncandy.backends.s3._transport import ViewReader
+from cottoncandy.backends.s3.transport import ViewReader
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError
 from tests.backends._data import pattern
 from tests.backends._s3 import backend_at

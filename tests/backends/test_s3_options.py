@@ -16,10 +16,10 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 import cottoncandy
-from cottoncandy._body import Body
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._obstore import credential_provider
+from cottoncandy.backends.s3.obstore import credential_provider
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ConfigurationError,

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from botocore.config import Config
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import StoreUnreachableError
 from tests.backends._data import pattern
 from tests.backends._s3 import backend_at

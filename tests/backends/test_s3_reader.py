@@ -6,10 +6,9 @@ import os
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._reader import window_bytes
+from cottoncandy.backends.s3.reader import window_bytes
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,
     ObjectChangedError,

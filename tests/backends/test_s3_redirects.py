@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import StoreUnreachableError
 from tests.backends._s3 import QUICK, backend_at
 from tests.servers import S3Server

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     CredentialsError,
     ObjectExistsError,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings
 from tests.backends._data import pattern

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._body import Body
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, StoreUnreachableError
 from tests.backends._s3 import QUICK, backend_at
 from tests.servers import S3Server

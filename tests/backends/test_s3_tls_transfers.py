@@ -9,12 +9,11 @@ from collections.abc import Callable
 import pytest
 from botocore.config import Config
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._reader import S3Reader
+from cottoncandy.backends.s3.reader import S3Reader
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
 from tests.backends._data import pattern
 from tests.backends._s3 import (

@@ -14,11 +14,10 @@ import obstore
 import pytest
 from botocore.config import Config
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._transport import BotoTransport
+from cottoncandy.backends.s3.transport import BotoTransport
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3._upload import gathered_parts, part_sizes
+from cottoncandy.backends.s3.upload import gathered_parts, part_sizes
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,
     ObjectNotFoundError,
@@ -159,7 +158,7 @@ class TestWholeOrAbsent(S3Tests):
 _MEMORY = """
 import sys, psutil
 from tests.interfaces.memory_probe import peak_bytes, reset_peak
-from cottoncandy._body import Body
+from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.options import Settings

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer, bytes_view
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -23,6 +21,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
+from cottoncandy.core.buffers import Body, Buffer, bytes_view
 from cottoncandy.exceptions import (
     IntegrityError,
     StoreError,

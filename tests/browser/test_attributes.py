@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.browser._attributes import AttributeNames, is_introspection_name, mangle
+from cottoncandy.browser.attributes import AttributeNames, is_introspection_name, mangle
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import platformdirs.unix
 import platformdirs.windows
 import pytest
 
-from cottoncandy._local_files import write_private
 from cottoncandy.config import location
+from cottoncandy.core.files import write_private
 from cottoncandy.options import Settings
 from tests.config.helpers import ROOT, run_python
 

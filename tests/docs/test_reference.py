@@ -22,7 +22,7 @@ MODULES = [
     "cottoncandy.utils",
 ]
 #: In no `__all__`: what methods return, or take in a backend.
-BESIDE = {"cottoncandy._stream.CloudStream", "cottoncandy._body.Body"}
+BESIDE = {"cottoncandy.stores.files.CloudStream", "cottoncandy.core.buffers.Body"}
 #: Pages of their own, or one word.
 NOT_OBJECTS = {
     "__version__",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cottoncandy._buffers import MiB
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats.codecs import get_codec
 from tests.formats.reference_codecs import cut, decode, decode_ours, encode, encode_ours

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import Buffer
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body, open_encrypted
+from cottoncandy.core.buffers import Body, Buffer
+from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body
+from cottoncandy.stores.decryption import open_encrypted
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 FAKE_KEY = bytes(range(32))

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from cottoncandy.formats._checksums import crc32, crc32_combine
+from cottoncandy.core.buffers import crc32, crc32_combine
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 7])

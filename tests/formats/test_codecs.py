@@ -12,7 +12,7 @@ import zlib
 import pytest
 import zstandard
 
-from cottoncandy._buffers import MiB
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs import BUILT_IN, get_codec
 from tests.formats.conformance import CodecConformance, payload

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy._body import Body
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import DecryptionError, EncryptionError, InvalidArgumentError
 from cottoncandy.formats.encryption import (
     HEADER_BYTES,
@@ -24,12 +24,12 @@ from cottoncandy.formats.encryption import (
     KeyScheme,
     RSAKeys,
     encrypt_body,
-    open_encrypted,
     plaintext_size,
     stored_size,
 )
-from cottoncandy.formats.encryption import _segments as segments
-from cottoncandy.formats.encryption._crypto import Secret, hkdf_sha256
+from cottoncandy.formats.encryption import segments as segments
+from cottoncandy.formats.encryption.crypto import Secret, hkdf_sha256
+from cottoncandy.stores.decryption import open_encrypted
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
     METADATA,

@@ -19,9 +19,7 @@ from typing import Any
 import pytest
 
 import cottoncandy
-from cottoncandy import encryption
 from cottoncandy.config.location import options_path
-from cottoncandy.encryption import generate_key, generate_key_pair, resolve_keys
 from cottoncandy.exceptions import (
     CottonCandyError,
     EncryptionKeyError,
@@ -29,6 +27,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.encryption import AESKeys, RSAKeys
 from cottoncandy.options import Settings
+from cottoncandy.stores import keys as encryption
+from cottoncandy.stores.keys import generate_key, generate_key_pair, resolve_keys
 from tests.formats.encrypted_objects import FAKE_KEY, VECTORS, StoredObject
 
 FAKE_BASE64 = base64.b64encode(FAKE_KEY).decode()
@@ -363,7 +363,7 @@ def test_without_pycryptodome(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_importing_needs_no_pycryptodome() -> None:
     code = (
-        "import sys, cottoncandy.encryption, cottoncandy.interfaces;"
+        "import sys, cottoncandy.stores.keys, cottoncandy.interfaces;"
         "sys.exit(any(name.split('.')[0] == 'Crypto' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from cottoncandy._body import Body
-from cottoncandy._buffers import bytes_view
+from cottoncandy.core.buffers import Body, bytes_view
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, IntegrityError
-from cottoncandy.formats.encryption import MARK, AESKeys, RSAKeys, encrypt_body, open_encrypted
-from cottoncandy.formats.encryption._segments import SegmentCipher
+from cottoncandy.formats.encryption import MARK, AESKeys, RSAKeys, encrypt_body
+from cottoncandy.formats.encryption.segments import SegmentCipher
+from cottoncandy.stores.decryption import open_encrypted
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
     METADATA,

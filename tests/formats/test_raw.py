@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cottoncandy._buffers import MiB
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     CottonCandyError,
     InsufficientMemoryError,

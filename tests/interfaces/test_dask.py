@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy._names import Key
+from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.core.names import Key
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -19,7 +20,6 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats.chunked import Manifest
-from cottoncandy.interfaces._chunks import ChunkedArray
 from tests.interfaces.arrays import LAYOUTS, sample
 
 da = pytest.importorskip("dask.array")
@@ -314,7 +314,7 @@ def test_indexing_of_dask(cci: Any, select: Any) -> None:
 def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
     array = sample("<i4", (12, 5))
     cci.upload_dask_array("array", array, axis=None, buffersize=60)
-    handle = ChunkedArray.open(cci, Key("array"))
+    handle = ChunkedArray.open(cci._store, Key("array"))
     assert_equal(handle[2, [3, 1]], array[2, [3, 1]])
     assert_equal(handle[[3, 1], 1:4], array[[3, 1], 1:4])
     assert_equal(handle[np.array([0, 11])], array[[0, 11]])
@@ -322,10 +322,10 @@ def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
 
 def test_copies_of_one_pickled_array_share_their_connections(cci: Any) -> None:
     cci.upload_dask_array("array", np.zeros(4))
-    data = pickle.dumps(ChunkedArray.open(cci, Key("array")))
+    data = pickle.dumps(ChunkedArray.open(cci._store, Key("array")))
     assert pickle.loads(data) is pickle.loads(data)
     assert pickle.loads(data) is not pickle.loads(
-        pickle.dumps(ChunkedArray.open(cci, Key("array")))
+        pickle.dumps(ChunkedArray.open(cci._store, Key("array")))
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cottoncandy._buffers import MiB
 from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     CottonCandyError,
     CredentialsError,
@@ -22,8 +22,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
     StorageFullError,
 )
-from cottoncandy.interfaces._comparing import same_bytes
-from cottoncandy.interfaces._directories import _is_file_name
+from cottoncandy.interfaces.directories import _is_file_name, same_bytes
 from tests.backends.wrappers import CountingBackend
 from tests.rigs import MemoryRig, Rig, on_every_store
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cottoncandy._patterns import split_literal
+from cottoncandy.core.patterns import split_literal
 from cottoncandy.exceptions import InvalidArgumentError
 from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.rigs import MemoryRig, Rig

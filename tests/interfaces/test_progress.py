@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy import _progress
+from cottoncandy.core import output as _progress
 from cottoncandy.stores import store
 
 ARRAY = np.arange(3_000_000, dtype="<i4").reshape(3, -1)

@@ -16,7 +16,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     UnsupportedDtypeError,
 )
-from cottoncandy.interfaces import _raw_arrays
+from cottoncandy.interfaces import raw_arrays as _raw_arrays
 from tests.interfaces.arrays import DTYPES, LAYOUTS, assert_same, sample
 
 CODECS = [True, False, None, "gzip", "Zlib", "BZ2", "Zstd", "LZ4"]

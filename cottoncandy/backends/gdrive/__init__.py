@@ -12,6 +12,6 @@ except ImportError as exc:
         f'pip install "cottoncandy[gdrive]"'
     ) from exc
 
-from cottoncandy.backends.gdrive._backend import GDriveBackend
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 
 __all__ = ["GDriveBackend"]

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar, Self
 
-from cottoncandy._body import Body
-from cottoncandy._local_files import TemporaryFile
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -29,7 +27,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
-from cottoncandy.backends.local._commit import (
+from cottoncandy.backends.local.commit import (
     commit,
     locked,
     remove,
@@ -38,15 +36,17 @@ from cottoncandy.backends.local._commit import (
     staging,
     stat_existing,
 )
-from cottoncandy.backends.local._listing import Listing
-from cottoncandy.backends.local._location import (
+from cottoncandy.backends.local.listing import Listing
+from cottoncandy.backends.local.location import (
     LocalLocation,
     bucket_path,
     check_root,
     is_directory,
     os_errors,
 )
-from cottoncandy.backends.local._reader import LocalReader, open_version
+from cottoncandy.backends.local.reader import LocalReader, open_version
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.files import TemporaryFile
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,

@@ -3,6 +3,6 @@
 Bodies travel through obstore, everything else (and what obstore can't say) through boto3.
 """
 
-from cottoncandy.backends.s3._backend import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 
 __all__ = ["S3Backend"]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal, Protocol
 
-from cottoncandy._buffers import Buffer, MiB, regroup
+from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.exceptions import IntegrityError
 
 __all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "OutputBuffer", "StreamCodec"]

@@ -16,8 +16,8 @@ from typing import ClassVar, Literal
 
 from isal import igzip_lib, isal_zlib
 
-from cottoncandy._buffers import Buffer, regroup
-from cottoncandy._parallel import map_threads
+from cottoncandy.core.buffers import Buffer, regroup
+from cottoncandy.core.threads import map_threads
 from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
 
 __all__ = ["GzipCodec", "ZlibCodec"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cottoncandy._buffers import Buffer, MiB, regroup
+from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
 
 __all__ = ["Bz2Codec", "LzmaCodec", "ZstdCodec"]

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cottoncandy._buffers import Buffer
+from cottoncandy.core.buffers import Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs.base import BUILT_IN, Codec
 

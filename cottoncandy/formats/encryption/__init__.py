@@ -1,12 +1,12 @@
 """Encrypted bodies: AES-256-GCM in segments, and for reading what cottoncandy 0.2 wrote.
 
-No I/O and no key files here: :mod:`cottoncandy.encryption` has those. Importing this package needs
+No I/O and no key files here: :mod:`cottoncandy.stores.keys` has those. Importing this package needs
 no pycryptodome; using it does.
 """
 
 from __future__ import annotations
 
-from cottoncandy.formats.encryption._header import (
+from cottoncandy.formats.encryption.header import (
     HEADER_BYTES,
     MARK,
     SEGMENT_BYTES,
@@ -14,9 +14,8 @@ from cottoncandy.formats.encryption._header import (
     plaintext_size,
     stored_size,
 )
-from cottoncandy.formats.encryption._keys import AESKeys, KeyScheme, RSAKeys, parse_aes_key
-from cottoncandy.formats.encryption._reader import DecryptingReader, encrypted_info, open_encrypted
-from cottoncandy.formats.encryption._segments import SegmentCipher, encrypt_body
+from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme, RSAKeys, parse_aes_key
+from cottoncandy.formats.encryption.segments import SegmentCipher, encrypt_body
 
 __all__ = [
     "HEADER_BYTES",
@@ -24,13 +23,10 @@ __all__ = [
     "SEGMENT_BYTES",
     "TAG_BYTES",
     "AESKeys",
-    "DecryptingReader",
     "KeyScheme",
     "RSAKeys",
     "SegmentCipher",
     "encrypt_body",
-    "encrypted_info",
-    "open_encrypted",
     "parse_aes_key",
     "plaintext_size",
     "stored_size",

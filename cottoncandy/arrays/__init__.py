@@ -1,0 +1,1 @@
+"""Arrays in a store, below the interfaces: raw and chunked."""

@@ -1,0 +1,222 @@
+"""Chunked arrays as one array: the object that Dask, the browser and dictionaries read from."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from cottoncandy.arrays.manifests import MANIFEST, own_parts, read_json
+from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import IntegrityError, MetadataError, ObjectNotFoundError
+from cottoncandy.formats import chunked
+from cottoncandy.formats import selection as selections
+from cottoncandy.formats.blocks import ChunkProjection, select_blocks
+from cottoncandy.formats.raw import RawArrayHeader, new_array
+from cottoncandy.stores.store import Store
+
+__all__ = ["UPLOAD_ID", "ChunkedArray"]
+
+#: Metadata name that identifies an upload. Two uploads within a second, with chunks of the same
+#: shapes, have manifests of the same ETag and date on S3, and Dask identifies arrays by name.
+UPLOAD_ID = "cc-upload-id"
+
+# Dask sends the array with each task. Copies that arrive in a process share the first one's
+# connections.
+_MAX_SHARED = 32
+_shared: dict[str, ChunkedArray] = {}
+
+
+class ChunkedArray:
+    """One version of a chunked array, opened; slices download the chunks that they touch.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    info : ObjectInfo
+        Of the manifest.
+    metadata : mapping of str to str
+        Of the manifest.
+    token : str
+        Identifies the store, the name and the version of the array.
+    """
+
+    def __init__(self, store: Store, root: Key, reader: ObjectReader, threads: int = 4) -> None:
+        from dask.base import tokenize
+
+        self.store = store
+        self.root = root
+        self.manifest = _manifest(read_json(reader), root)
+        self.info = reader.info
+        self.metadata = dict(reader.metadata)
+        self.threads = threads
+        self._identity = uuid4().hex
+        version = (self.info.etag, str(self.info.modified), self.metadata.get(UPLOAD_ID))
+        self.token: str = tokenize(store.describe(), root, version)
+
+    @classmethod
+    def open(cls, store: Store, root: Key, threads: int = 4) -> ChunkedArray:
+        """Download the manifest.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such array.
+        MetadataError, IntegrityError
+            If the manifest is not valid.
+        """
+        try:
+            with store.open(pathjoin(root, MANIFEST)) as reader:
+                return cls(store, root, reader, threads)
+        except ObjectNotFoundError as exc:
+            if not store.backend.exists(root):
+                raise
+            raise ObjectNotFoundError(
+                f"'{root}' in bucket '{store.bucket}' is not a chunked array: use "
+                f"download_raw_array"
+            ) from exc
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared_copy, (self.__dict__,)
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def __repr__(self) -> str:
+        return f"<chunked array '{self.root}' in {self.store.describe()}>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.manifest.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return self.manifest.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, selection: Any) -> Array:
+        entries = selection if isinstance(selection, tuple) else (selection,)
+        # Dask fuses a list of indices with the slices around it.
+        if not any(isinstance(entry, (list, np.ndarray)) for entry in entries):
+            return self.read(selection, self.threads)
+        basic = [entry if isinstance(entry, (int, slice)) else slice(None) for entry in entries]
+        fancy = [
+            slice(None) if isinstance(entry, slice) else entry
+            for entry in entries
+            if not isinstance(entry, int)
+        ]
+        return self.read(tuple(basic), self.threads)[tuple(fancy)]
+
+    def read(self, selection: Any, threads: int) -> Array:
+        """Download a part of the array.
+
+        Parameters
+        ----------
+        selection : index
+            As in ``download_raw_array``. Uncompressed chunks are downloaded in part.
+        threads : int
+            Number of chunks that are downloaded at once, or of ranges if there is only one.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If a chunk is missing.
+        IntegrityError
+            If a chunk is not the one that the manifest describes.
+        SelectionError
+            If the selection does not fit the array, or is of another kind.
+        """
+        selected = select_blocks(self.manifest.chunks, selection)
+        if len(selected) == 1:
+            (piece,) = selected
+            if piece.shape == selected.shape and not any(selected.reversed_axes):
+                return self._load(piece, threads)  # without a second copy of the chunk
+        result = new_array(selected.shape, self.dtype, "C")
+        view = selected.ascending_view(result)
+        inner = max(1, threads // max(len(selected), 1))
+
+        def fetch(piece: ChunkProjection) -> None:
+            place: tuple[Any, ...] = (*piece.out_selection, ...)  # the dots also take 0-d arrays
+            view[place] = self._load(piece, inner)
+
+        for _ in map_threads(fetch, selected, threads):
+            pass
+        return result
+
+    def header(self) -> RawArrayHeader:
+        """Download the metadata of the first chunk."""
+        with self._open((0,) * self.ndim, 1, prefetch=False) as reader:
+            return array_header(reader)
+
+    def _load(self, piece: ChunkProjection, threads: int) -> Array:
+        whole = piece.shape == self.manifest.chunk_shape(piece.index)
+        with self._open(piece.index, threads, prefetch=whole) as reader:
+            header = array_header(reader)
+            self._check(header, piece.index)
+            if not whole and header.compression is None:
+                selected = piece.chunk_selection
+                array = read_selection(self.store, reader, header, selected, threads)
+            else:
+                array = read_array(self.store, reader, header)
+                array = array if whole else selections.select(array, piece.chunk_selection)
+        # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
+        return array if array.dtype == self.dtype else array.view(self.dtype)
+
+    def _open(self, index: tuple[int, ...], threads: int, *, prefetch: bool) -> ObjectReader:
+        *others, last = _candidate_keys(self.root, self.manifest.part(index))
+        for key in others:
+            try:
+                return self.store.open(key, threads, prefetch=prefetch)
+            except ObjectNotFoundError:
+                continue
+        return self.store.open(last, threads, prefetch=prefetch)
+
+    def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:
+        expected = self.manifest.chunk_shape(index)
+        same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
+        if header.shape != expected or not same:
+            raise IntegrityError(
+                f"chunk '{self.manifest.part(index)}' is {header.dtype}{header.shape}, and the "
+                f"manifest of its array says {self.dtype}{expected}: chunks of two uploads are "
+                f"mixed"
+            )
+
+
+def _manifest(obj: Any, root: str) -> chunked.Manifest:
+    try:
+        return chunked.Manifest.from_json(obj, object_name=root)
+    except MetadataError as exc:
+        try:
+            method, _ = own_parts(obj, root)
+        except MetadataError:
+            raise exc from None
+        if method == "download_sparse_array":
+            raise MetadataError(f"'{root}' is a sparse array: use {method}") from exc
+        raise
+
+
+def _shared_copy(state: dict[str, Any]) -> ChunkedArray:
+    """Return the copy of a pickled array that this process has, or create it."""
+    array = ChunkedArray.__new__(ChunkedArray)
+    array.__dict__.update(state)
+    array = _shared.setdefault(array._identity, array)
+    for old in list(_shared)[:-_MAX_SHARED]:
+        _shared.pop(old, None)
+    return array
+
+
+def _candidate_keys(root: Key, part: str) -> tuple[Key, ...]:
+    """Return where a part may be: next to the manifest, then where the manifest says."""
+    here = pathjoin(root, part.rpartition(SEPARATOR)[2])
+    # Version 0.4.0 stored the name as the user wrote it, and cleaned only the key.
+    return tuple(Key(key) for key in dict.fromkeys((here, part, clean_object_name(part))))

@@ -1,0 +1,338 @@
+"""Login and settings: stored credentials, service accounts, options."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pydrive2.auth as pydrive
+from oauth2client import client
+
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.config.location import user_directory
+from cottoncandy.core.files import write_private
+from cottoncandy.exceptions import ConfigurationError, CredentialsError
+
+__all__ = ["Config", "Login", "make_auth"]
+
+_log = logging.getLogger(__name__)
+
+SCOPE = "https://www.googleapis.com/auth/drive"
+METHODS = ("local", "console")
+_PORTS = [8080, 8090, 8100, 8110]
+_HELP = "docs/gdrive.md describes the set-up step by step"
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the credentials are, and how to get them if there are none.
+
+    Parameters
+    ----------
+    secrets : Path
+        Client secrets of a desktop application, or the key of a service account (both JSON).
+    credentials : Path
+        Where the user's tokens are kept; made by logging in.
+    method : {None, "local", "console"}
+        How to log in; None: in the browser if there is one.
+    timeout_s : float
+        For the connection.
+    """
+
+    secrets: Path
+    credentials: Path
+    method: str | None = None
+    timeout_s: float = 60.0
+
+
+def make_auth(login: Login) -> Any:
+    """Return pydrive2's ``GoogleAuth`` with credentials in it.
+
+    Nothing is sent, unless the user has to log in.
+
+    Raises
+    ------
+    CredentialsError
+        If there are none and nobody can be asked, or the files make no sense.
+    """
+    if login.credentials.exists():
+        return _stored(login)
+    kind = _kind_of(login)
+    if kind == "service":
+        return _service(login)
+    _check_somebody_is_there(login)
+    return _ask(login)
+
+
+class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has no types
+    """pydrive2's login, which would leave a connection open and print that it worked."""
+
+    def Auth(self, code: str) -> None:  # noqa: N802 - pydrive2's name
+        http = self._build_http()
+        try:
+            self.credentials = self.flow.step2_exchange(code, http=http)
+        except client.FlowExchangeError as exc:
+            raise pydrive.AuthenticationError(f"the code is rejected: {exc}") from exc
+        finally:
+            http.close()
+
+
+def _auth(login: Login, **settings: Any) -> Any:
+    defaults = {
+        "client_config_backend": "file",
+        "client_config_file": str(login.secrets),
+        "save_credentials": False,
+        "get_refresh_token": True,
+        "oauth_scope": [SCOPE],
+    }
+
+    return _QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+
+
+def _stored(login: Login) -> Any:
+    auth = _auth(login)
+    storage = _FileStorage(login.credentials)
+    credentials = storage.get()
+    if credentials is None:
+        raise CredentialsError(
+            f"the credentials file {login.credentials} is damaged; delete it and log in again"
+        )
+    auth.credentials = credentials
+    return auth
+
+
+def _kind_of(login: Login) -> str:
+    """Tell whether the secrets are of a service account or of a desktop application."""
+    try:
+        content = json.loads(login.secrets.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CredentialsError(
+            f"there are no credentials for Google Drive: neither {login.credentials} nor "
+            f"{login.secrets} exists. Download the client secrets from the Google Cloud console "
+            f"and save them there; {_HELP}"
+        ) from None
+    except OSError as exc:
+        raise CredentialsError(f"{login.secrets} cannot be read: {exc.strerror}") from exc
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        if content.get("type") == "service_account":
+            return "service"
+        if "installed" in content or "web" in content:
+            return "user"
+    raise CredentialsError(
+        f"{login.secrets} holds no client secrets: it should be the JSON file that the Google "
+        f"Cloud console offers for an OAuth client of type 'Desktop app', or the key of a service "
+        f"account; {_HELP}"
+    )
+
+
+def _service(login: Login) -> Any:
+    config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
+    auth = _auth(login, client_config_backend="service", service_config=config)
+    try:
+        auth.ServiceAuth()
+    except (ValueError, KeyError, AttributeError, pydrive.AuthError, _key_errors()) as exc:
+        # AttributeError: oauth2client takes what is no PEM for PKCS12, which pyOpenSSL has dropped.
+        # The cause is not chained: it may quote the private key.
+        raise CredentialsError(
+            f"the service account's key in {login.secrets} makes no sense "
+            f"({type(exc).__name__}); make a new key in the Google Cloud console"
+        ) from None
+    return auth
+
+
+def _key_errors() -> type[Exception]:
+    crypto = importlib.import_module("OpenSSL.crypto")
+    error: type[Exception] = crypto.Error
+    return error
+
+
+def _check_somebody_is_there(login: Login) -> None:
+    if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
+        raise CredentialsError(
+            f"nobody is logged in to Google Drive, and without a terminal nobody can be asked: "
+            f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which makes "
+            f"{login.credentials}; or copy that file from another computer; or save a service "
+            f"account's key as {login.secrets}. {_HELP}"
+        )
+
+
+def _has_terminal() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _ask(login: Login) -> Any:
+    auth = _auth(login)
+    method = login.method or ("local" if _has_browser() else "console")
+    try:
+        if method == "local":
+            with contextlib.redirect_stdout(sys.stderr):  # pydrive2 prints the address
+                auth.LocalWebserverAuth(port_numbers=_PORTS)
+        else:
+            _console(auth)
+    except pydrive.AuthenticationRejected as exc:
+        raise CredentialsError("the login to Google Drive was refused in the browser") from exc
+    except pydrive.InvalidConfigError as exc:
+        raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
+    except pydrive.AuthError as exc:
+        raise CredentialsError(f"the login to Google Drive failed: {exc}; {_HELP}") from exc
+    auth.credentials.set_store(_FileStorage(login.credentials))
+    _write_private(login.credentials, auth.credentials.to_json())
+    return auth
+
+
+def _console(auth: Any) -> None:
+    """Log in where the browser is on another computer: the user pastes the address back.
+
+    Google has shut down the codes that were copied from its page, and sends the browser to this
+    computer instead; where that is another one, the page does not load, but its address has
+    the code.
+    """
+    auth.GetFlow()
+    auth.flow.redirect_uri = f"http://localhost:{_PORTS[0]}/"
+    sys.stderr.write(
+        f"Open this page in a browser, on any computer, and log in:\n\n    {auth.GetAuthUrl()}\n\n"
+        f"The browser then goes to a page that may not load. Copy its address from the browser.\n"
+    )
+    sys.stderr.flush()
+    pasted = input("Address (or code): ").strip()
+    found = parse_qs(urlsplit(pasted).query)
+    if "error" in found:
+        raise CredentialsError(f"the login to Google Drive was refused: {found['error'][0]}")
+    auth.Auth(found["code"][0] if "code" in found else pasted)
+
+
+def _has_browser() -> bool:
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+class _FileStorage(client.Storage):  # type: ignore[misc]  # the library has no types
+    """A credential store that writes whole files, which only the user can read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(lock=threading.Lock())
+        self._path = path
+
+    def locked_get(self) -> Any:
+        try:
+            credentials = client.Credentials.new_from_json(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise CredentialsError(f"{self._path} cannot be read: {exc.strerror}") from exc
+        except (ValueError, KeyError, TypeError, AttributeError, ImportError):
+            return None  # not credentials, or of an unknown kind
+        credentials.set_store(self)
+        return credentials
+
+    def locked_put(self, credentials: Any) -> None:
+        try:
+            _write_private(self._path, credentials.to_json())
+        except ConfigurationError as exc:
+            _log.warning("%s; the renewed login is valid for this program only", exc)
+
+    def locked_delete(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file in one step; mode 0600."""
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, text.encode(), replace=True)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"the credentials for Google Drive cannot be saved as {path}: {exc.strerror}"
+        ) from exc
+
+
+_OPTIONS = ("auth_method", "http_timeout", "root")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one backend; they travel when it is pickled, and hold no secrets."""
+
+    login: Login = field(repr=False)
+    endpoint_url: str | None
+    root: str
+    upload_chunk_bytes: int
+    download_chunk_bytes: int
+
+    @classmethod
+    def of(cls, arguments: ConnectionArguments) -> Config:
+        """Check and resolve the arguments.
+
+        Raises
+        ------
+        ConfigurationError
+            If an option is unknown or makes no sense.
+        """
+        extra = arguments.extra
+        arguments.check_extra("gdrive", _OPTIONS)
+        settings = arguments.settings
+        login = Login(
+            _in_config_folder(arguments.access_key or settings.gdrive_secrets),
+            _in_config_folder(arguments.secret_key or settings.gdrive_credentials),
+            _method(extra),
+            _timeout(extra),
+        )
+        root = extra.get("root", "root")
+        if not isinstance(root, str) or not root:
+            raise ConfigurationError(
+                f"root is the id of a folder, or a path that begins with '/', and not {root!r}"
+            )
+        return cls(
+            login,
+            arguments.endpoint_url,
+            root,
+            settings.mpu_chunksize_bytes,
+            settings.mpd_chunksize_bytes,
+        )
+
+
+def _in_config_folder(name: str) -> Path:
+    """Return the path of a file that is in the folder of the options file unless it says where."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else user_directory() / path
+
+
+def _method(extra: Mapping[str, Any]) -> str | None:
+    method = extra.get("auth_method")
+    if method is not None and method not in METHODS:
+        raise ConfigurationError(
+            f"auth_method is one of {', '.join(map(repr, METHODS))}, and not {method!r}"
+        )
+    return method
+
+
+def _timeout(extra: Mapping[str, Any]) -> float:
+    timeout = extra.get("http_timeout", 60.0)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise ConfigurationError(f"http_timeout is a number of seconds, and not {timeout!r}")
+    return float(timeout)

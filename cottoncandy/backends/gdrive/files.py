@@ -1,0 +1,178 @@
+"""Files as Drive describes them, and searching for them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.gdrive.properties import PropertyName, unpack
+from cottoncandy.backends.gdrive.session import Session
+
+__all__ = [
+    "FILE_FIELDS",
+    "FOLDER_TYPE",
+    "HEAD_FIELDS",
+    "DriveFile",
+    "Root",
+    "any_of",
+    "fetch",
+    "in_folders",
+    "quoted",
+    "search",
+    "titled",
+]
+
+FOLDER_TYPE = "application/vnd.google-apps.folder"
+
+
+def quoted(text: str) -> str:
+    r"""Return a string literal of the query language: ``\`` and ``'`` are escaped.
+
+    Examples
+    --------
+    >>> print(quoted("it's"))
+    'it\'s'
+    """
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def any_of(terms: Iterable[str]) -> str:
+    """Return terms joined by ``or``, as one term."""
+    joined = list(terms)
+    return joined[0] if len(joined) == 1 else f"({' or '.join(joined)})"
+
+
+def in_folders(folder_ids: Iterable[str]) -> str:
+    """Return the query for what lies in any of some folders and is not in the trash."""
+    return f"{any_of(f'{quoted(folder)} in parents' for folder in folder_ids)} and trashed = false"
+
+
+def titled(titles: Iterable[str]) -> str:
+    """Return the query for some names; Drive compares without regard to case, so look again."""
+    return any_of(f"title = {quoted(title)}" for title in titles)
+
+
+#: What a listing asks for.
+FILE_FIELDS = (
+    "id,title,mimeType,fileSize,md5Checksum,modifiedDate,createdDate,headRevisionId,parents(id),"
+    "labels(trashed),explicitlyTrashed,capabilities(canReadRevisions)"
+)
+#: The same with the metadata.
+HEAD_FIELDS = f"{FILE_FIELDS},properties(key,value,visibility)"
+
+_NATIVE = "application/vnd.google-apps."
+_PAGE = 1000  # the most that Drive returns at once
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The folder that a bucket is, and the shared drive it lies in, if so."""
+
+    id: str
+    drive_id: str | None = None
+
+    def search_options(self) -> dict[str, Any]:
+        """Return the arguments of ``files.list`` that reach the files below."""
+        options: dict[str, Any] = {"supportsAllDrives": True, "includeItemsFromAllDrives": True}
+        if self.drive_id is not None:
+            options |= {"corpora": "drive", "driveId": self.drive_id}
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class DriveFile:
+    """One file or folder."""
+
+    id: str
+    title: str
+    mime_type: str
+    parents: tuple[str, ...]
+    created: str
+    modified: str
+    size: int
+    md5: str | None
+    revision: str | None
+    can_read_revisions: bool
+    trashed: bool
+    explicitly_trashed: bool
+    properties: tuple[Mapping[str, Any], ...] | None
+
+    @classmethod
+    def of(cls, resource: Mapping[str, Any]) -> DriveFile:
+        """Read what the API answered to ``FILE_FIELDS`` or ``HEAD_FIELDS``."""
+        return cls(
+            id=resource["id"],
+            title=resource.get("title", ""),
+            mime_type=resource.get("mimeType", ""),
+            parents=tuple(parent["id"] for parent in resource.get("parents", ())),
+            created=resource.get("createdDate", ""),
+            modified=resource.get("modifiedDate", ""),
+            size=int(resource.get("fileSize", 0)),
+            md5=resource.get("md5Checksum"),
+            revision=resource.get("headRevisionId"),
+            can_read_revisions=resource.get("capabilities", {}).get("canReadRevisions", False),
+            trashed=resource.get("labels", {}).get("trashed", False),
+            explicitly_trashed=resource.get("explicitlyTrashed", False),
+            properties=tuple(resource.get("properties", ())),
+        )
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.mime_type == FOLDER_TYPE
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it has bytes: Google's own documents and shortcuts have none."""
+        return not self.mime_type.startswith(_NATIVE)
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Sort key: among files of one name, the greatest is the one that counts."""
+        return self.modified, self.id
+
+    @property
+    def property_names(self) -> list[PropertyName]:
+        """Keys and visibilities of the properties."""
+        return [
+            (entry["key"], entry.get("visibility", "PRIVATE")) for entry in self.properties or ()
+        ]
+
+    def info(self, key: str, *, with_metadata: bool = True) -> ObjectInfo:
+        """Return what the floors above want to know."""
+        return ObjectInfo(
+            key,
+            self.size,
+            datetime.datetime.fromisoformat(self.modified) if self.modified else None,
+            self.md5,
+            unpack(self.properties or (), key=key) if with_metadata else None,
+            self.mime_type or None,
+        )
+
+
+def search(
+    session: Session,
+    root: Root,
+    query: str,
+    *,
+    fields: str = FILE_FIELDS,
+    page_size: int | None = None,
+) -> Iterator[DriveFile]:
+    """Yield the files that a query finds, page by page."""
+    items = session.pages(
+        session.api,
+        q=query,
+        fields=f"nextPageToken,items({fields})",
+        maxResults=min(page_size or _PAGE, _PAGE),
+        **root.search_options(),
+    )
+    yield from map(DriveFile.of, items)
+
+
+def fetch(session: Session, file_id: str, fields: str = HEAD_FIELDS) -> DriveFile:
+    """Return a file by its id."""
+    return DriveFile.of(session.files("get", fileId=file_id, fields=fields))

@@ -1,0 +1,192 @@
+"""Uploads: small bodies in one request, larger ones in chunks that are resumed after errors.
+
+References
+----------
+"Upload file data", Google Drive API guide: multipart up to 5 MB; resumable uploads in multiples of
+256 KiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from googleapiclient.http import MediaInMemoryUpload, MediaUpload
+
+from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
+from cottoncandy.backends.gdrive.session import RETRIES, Session
+from cottoncandy.core.buffers import Body, MiB, regroup
+from cottoncandy.exceptions import IntegrityError, StoreError
+
+__all__ = ["upload"]
+
+_SMALL_BYTES = 5_000_000
+_CHUNK_UNIT_BYTES = 256 * 1024
+_DENIED = (401, 403)
+_LOST = (404, 410)
+
+_log = logging.getLogger(__name__)
+
+
+class _UploadLostError(Exception):
+    """Drive no longer has the upload, so it must start again."""
+
+
+def upload(
+    session: Session,
+    make_request: Callable[[Any], Any],
+    body: Body,
+    *,
+    content_type: str,
+    chunk_bytes: int = 16 * MiB,
+    what: str,
+) -> tuple[dict[str, Any], str]:
+    """Send a body; return the file's resource and the MD5 of the bytes sent.
+
+    The file changes when the last byte has arrived, and not at all if that doesn't happen.
+
+    Parameters
+    ----------
+    make_request : callable
+        Takes a ``MediaUpload``; returns ``files.insert`` or ``files.update``, which must be
+        idempotent.
+    chunk_bytes : int
+        Size of one request's chunk of the body. Memory: up to three of them.
+
+    Raises
+    ------
+    DriveApiError, DriveConnectionError
+        Of the last try.
+    IntegrityError
+        If the size of the body is not the one it declares.
+    """
+    chunk_bytes = max(chunk_bytes // _CHUNK_UNIT_BYTES, 1) * _CHUNK_UNIT_BYTES
+    for _ in range(3):
+        media = _BodyMedia(body, content_type, chunk_bytes, what)
+        try:
+            data = media.small_body()
+            if data is not None:
+                whole = MediaInMemoryUpload(data, content_type, resumable=False)
+                return session.call(make_request(whole)), media.md5()
+            return _send_chunks(session, make_request(media), what), media.md5()
+        except _UploadLostError:
+            if not body.replayable:
+                break
+    raise StoreError(f"Google Drive lost the upload of {what} half-way; upload it again")
+
+
+def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
+    """Send a request in chunks, resuming at the byte that Drive has after an error."""
+    resource: dict[str, Any] | None = None
+    failures = 0
+    try:
+        while resource is None:
+            before = request.resumable_progress
+            try:
+                with session.connection() as connection:
+                    # After an error, this first asks Drive how much has arrived.
+                    _, resource = request.next_chunk(http=connection, num_retries=RETRIES)
+            except (DriveApiError, DriveConnectionError) as error:
+                status = getattr(error, "status", None)
+                if status in _LOST and request.resumable_uri is not None:
+                    raise _UploadLostError from error
+                # The library may have sent a chunk twice; ask once what Drive has.
+                limit = RETRIES if error.transient else int(status not in _DENIED)
+                if failures >= limit:
+                    raise
+                failures += 1
+                _log.info("resuming the upload of %s: %s", what, error)
+                if error.transient:
+                    time.sleep(random.random() * 2**failures)  # noqa: S311 - jitter
+            else:
+                failures = 0 if request.resumable_progress > before else failures
+    except BaseException:
+        if request.resumable_uri is not None:
+            # Otherwise, Drive keeps what has arrived for a week.
+            with contextlib.suppress(DriveConnectionError), session.connection() as connection:
+                connection.request(
+                    request.resumable_uri, method="DELETE", headers={"content-length": "0"}
+                )
+        raise
+    return resource
+
+
+class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
+    """A body as the client library uploads it: read once, a chunk ahead of what is sent."""
+
+    def __init__(self, body: Body, content_type: str, chunk_bytes: int, what: str) -> None:
+        self._blocks = regroup(body, chunk_bytes)
+        self._declared = body.size
+        self._content_type = content_type
+        self._chunk_bytes = chunk_bytes
+        self._what = what
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._held: deque[memoryview] = deque()  # blocks from _start on
+        self._start = 0
+        self._stop = 0
+        self._next = 0  # where the next chunk begins
+        self._ended = False
+
+    def small_body(self) -> bytes | None:
+        """Return the body if it fits in one request, otherwise None."""
+        self._read_to(self._chunk_bytes + 1)
+        data = b"".join(self._held)
+        # The library ends lines with a bare LF, which makes Drive drop a CR before it.
+        fits = self._ended and len(data) <= _SMALL_BYTES and not data.endswith(b"\r")
+        return data if fits and self._content_type.count("/") == 1 else None
+
+    def md5(self) -> str:
+        """Return the MD5 of the bytes read."""
+        return self._digest.hexdigest()
+
+    # -- the client library's interface ------------------------------------------------------------
+
+    def chunksize(self) -> int:
+        return self._chunk_bytes
+
+    def mimetype(self) -> str:
+        return self._content_type
+
+    def resumable(self) -> bool:
+        return True
+
+    def size(self) -> int | None:
+        """Return the size, as soon as it is known: the last chunk must declare it."""
+        self._read_to(self._next + self._chunk_bytes + 1)
+        return self._stop if self._ended else self._declared
+
+    def getbytes(self, begin: int, length: int) -> bytes:
+        if begin < self._start:
+            raise _UploadLostError  # Drive dropped bytes that it had acknowledged
+        self._read_to(begin + length + 1)
+        while self._held and self._start + len(self._held[0]) <= begin:
+            self._start += len(self._held.popleft())
+        offset = begin - self._start
+        data = b"".join(self._held)[offset : offset + length]
+        self._next = begin + len(data)
+        return data
+
+    def _read_to(self, stop: int) -> None:
+        while self._stop < stop and not self._ended:
+            block = next(self._blocks, None)
+            if block is None:
+                self._ended = True
+            else:
+                self._digest.update(block)
+                self._held.append(block)
+                self._stop += len(block)
+            wrong = self._stop != self._declared if self._ended else self._exceeds()
+            if self._declared is not None and wrong:
+                raise IntegrityError(
+                    f"the body of {self._what} was declared as {self._declared} bytes, got "
+                    f"{'' if self._ended else 'at least '}{self._stop}; nothing was stored"
+                )
+
+    def _exceeds(self) -> bool:
+        return self._declared is not None and self._stop > self._declared

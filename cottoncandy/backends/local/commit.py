@@ -1,0 +1,431 @@
+"""Atomic writes: temporary files, locks and the order of renames.
+
+At every moment, for every reader and after every crash, an object is the old one or the new one:
+bytes and metadata. :mod:`~cottoncandy.backends.local.sidecar` explains how two files manage that.
+"""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH101, PTH102, PTH105, PTH106, PTH108, PTH114, PTH116, PTH118, PTH208
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+
+from cottoncandy.backends.base import IfAbsent, IfMatch
+from cottoncandy.backends.local.location import (
+    MISSING,
+    SIDECAR_SUFFIX,
+    LocalLocation,
+    check_root,
+    is_directory,
+    is_internal,
+    stat_or_none,
+)
+from cottoncandy.backends.local.sidecar import (
+    Fingerprint,
+    encode,
+    encode_journal,
+    read_sidecar,
+)
+from cottoncandy.core.files import (
+    TemporaryFile,
+    is_temporary,
+    is_temporary_of,
+    lock,
+    open_lockable,
+    remove_abandoned,
+    unlock,
+)
+from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
+
+__all__ = [
+    "commit",
+    "locked",
+    "remove",
+    "remove_empty_parents",
+    "remove_leftovers",
+    "rename",
+    "staging",
+    "stat_existing",
+]
+
+# How often other processes may remove a directory, with its last object, before we give up.
+_ATTEMPTS = 100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# What file systems without hard links answer to link().
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+#: Directories that uploads of this process created and that have no object yet. Uploads that fail
+#: side by side cannot remove theirs while another's file is in it: the last one does.
+_created: set[str] = set()
+
+
+# -- temporary files -----------------------------------------------------------------------------
+
+
+@contextmanager
+def staging(location: LocalLocation) -> Iterator[TemporaryFile]:
+    """Open a temporary file next to an object, which keeps others from removing the directory.
+
+    After an error, the directories that were created for it are removed again.
+    """
+    staged = _create(location)
+    done = False
+    try:
+        yield staged
+        done = True
+    finally:
+        staged.discard()
+        created = [directory for directory in location.parents() if directory in _created]
+        if not done:
+            with suppress(OSError):  # another upload's file is in it
+                for directory in created:
+                    with suppress(FileNotFoundError):
+                        os.rmdir(directory)
+                    _created.discard(directory)
+        else:
+            _created.difference_update(created)
+
+
+def _create(location: LocalLocation) -> TemporaryFile:
+    """Create a temporary file, and its directory if that is missing."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return TemporaryFile(location.path)
+        except (FileNotFoundError, NotADirectoryError):
+            _make_directory(location)
+    raise StoreError(
+        f"cannot write {location}: another process keeps removing '{location.directory}'"
+    )
+
+
+def _make_directory(location: LocalLocation) -> None:
+    check_root(location.root)
+    missing = [directory for directory in location.parents() if not is_directory(directory)]
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory)
+        except FileNotFoundError:
+            return  # another process removed an empty directory; the caller retries
+        except FileExistsError:
+            if is_directory(directory):
+                continue
+            if not os.path.lexists(directory) or is_directory(directory):
+                return  # it comes and goes
+            blocking = os.path.relpath(directory, location.root)
+            raise ObjectExistsError(
+                f"cannot store '{location.key}' in local directory '{location.root}', because "
+                f"'{blocking}' is an object there and a file cannot be a directory too; choose "
+                f"another name, or delete '{blocking}' first"
+            ) from None
+        _created.add(directory)
+
+
+def remove_leftovers(directory: str, temporary: str) -> None:
+    """Remove a temporary file of a killed writer, and the sidecar that it left without a body.
+
+    While a writer moves or removes a body that has a sidecar, a temporary file of the body's name
+    is there. So a sidecar alone, which may be the user's own file, is never taken for a leftover.
+    """
+    with suppress(OSError):  # others do the same, or may not
+        descriptor = open_lockable(directory, _DIRECTORY)
+        try:
+            # Without waiting, because the caller may hold another directory's lock.
+            if lock(descriptor, wait=False) and remove_abandoned(
+                os.path.join(directory, temporary)
+            ):
+                for name in os.listdir(directory):
+                    body = name.removesuffix(SIDECAR_SUFFIX)
+                    if body != name and is_temporary_of(temporary, body):
+                        path = os.path.join(directory, body)
+                        if not os.path.lexists(path):
+                            _unlink(path + SIDECAR_SUFFIX)
+        finally:
+            unlock(descriptor)
+
+
+def _unlink(path: str) -> None:
+    """Remove a file that may be gone, or that cannot be there."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno not in MISSING | {errno.EISDIR, errno.ENAMETOOLONG}:
+            raise
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(*directories: str, shared: bool = False) -> Iterator[None]:
+    """Lock directories against other writers, threads or processes of this machine.
+
+    They are held for a few renames only. File systems without locks are used without.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If a directory does not exist.
+    """
+    with ExitStack() as held:
+        while not _lock_all(directories, shared, held):
+            held.close()
+        yield
+
+
+def _lock_all(directories: tuple[str, ...], shared: bool, held: ExitStack) -> bool:
+    """Lock directories in an order common to all writers; False if one was replaced since."""
+    opened: dict[tuple[int, int], tuple[str, int]] = {}
+    for directory in directories:
+        try:
+            descriptor = open_lockable(directory, _DIRECTORY)
+        except PermissionError:
+            continue  # may be written to but not listed: not ours to lock
+        held.callback(unlock, descriptor)
+        status = os.fstat(descriptor)
+        opened[status.st_dev, status.st_ino] = directory, descriptor
+    for identity in sorted(opened):
+        directory, descriptor = opened[identity]
+        with suppress(OSError):  # a file system without locks
+            lock(descriptor, shared=shared)
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) != identity:
+            return False
+    return True
+
+
+# -- objects -------------------------------------------------------------------------------------
+
+
+def stat_existing(
+    location: LocalLocation, condition: IfAbsent | IfMatch | None
+) -> os.stat_result | None:
+    """Return the status of the object that is to be replaced, or None if there is none.
+
+    Raises
+    ------
+    ObjectExistsError, ObjectChangedError
+        If the condition is not met, or the name is that of a directory with files.
+    PermissionError
+        If the file is write-protected, though the directory is not.
+    """
+    status = stat_or_none(location.path)
+    if status is None or stat.S_ISDIR(status.st_mode):
+        if status is not None:
+            _empty_directories(location)
+        if condition is not None:
+            condition.check(None, str(location))
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise ObjectExistsError(
+            f"cannot store {location}: '{location.path}' is a pipe, socket or device; remove it, "
+            f"or choose another name"
+        )
+    if condition is not None:
+        condition.check(Fingerprint.of(status).etag, str(location))
+    if not os.access(location.path, os.W_OK):
+        found = stat_or_none(location.path)
+        if found is None or Fingerprint.of(found) != Fingerprint.of(status):
+            return stat_existing(location, condition)  # deleted or replaced since
+        raise PermissionError(errno.EACCES, "the file is write-protected", location.path)
+    return status
+
+
+def _empty_directories(location: LocalLocation) -> list[str]:
+    """Return the directory that has an object's name and those below it, innermost last.
+
+    Raises
+    ------
+    ObjectExistsError
+        If there is a file in one of them. Empty directories do not count.
+    """
+    found: list[str] = []
+    pending = [location.path]
+    while pending:
+        directory = pending.pop()
+        blocking = [directory] if os.path.islink(directory) else []
+        found.append(directory)
+        with suppress(FileNotFoundError):  # another process removes them, too
+            for name in filter(is_temporary, os.listdir(directory)):
+                remove_leftovers(directory, name)
+            for entry in [] if blocking else os.scandir(directory):
+                group = pending if entry.is_dir(follow_symlinks=False) else blocking
+                group.append(entry.path)
+        if blocking:
+            first = min(blocking, key=lambda path: (is_internal(os.fsencode(path)), path))
+            raise ObjectExistsError(
+                f"cannot store '{location.key}' in local directory '{location.root}', because "
+                f"'{os.path.relpath(first, location.root)}' is there and a file cannot be a "
+                f"directory too; choose another name, or delete what is below "
+                f"'{location.key}/' first"
+            )
+    return found
+
+
+def commit(
+    location: LocalLocation,
+    body: str,
+    metadata: Mapping[str, str] | None,
+    condition: IfAbsent | IfMatch | None,
+    *,
+    stamp: bool,
+) -> Fingerprint:
+    """Give a finished file on the same file system its name and metadata; it loses its old name.
+
+    The caller holds the lock of ``location.directory``.
+
+    Parameters
+    ----------
+    body : str
+        Path of the file.
+    metadata : mapping of str to str or None
+        None: no sidecar. An empty one gets a sidecar, because 0.4.0 wants to copy it.
+    stamp : bool
+        Whether the file is new: then it is dated now, later than what it replaces (so that
+        fingerprints never repeat), and gets the permissions of that.
+    """
+    old = stat_existing(location, condition)
+    if stamp:
+        _stamp(body, old)
+    new = Fingerprint.of(os.stat(body))
+    if old is None:
+        _commit_new(location, body, metadata, new, overwrite=condition is None)
+    elif metadata is None and not os.path.lexists(location.sidecar):
+        _replace(body, location)
+    else:
+        _commit_over(location, body, metadata, new, Fingerprint.of(old))
+    return new
+
+
+def _commit_new(
+    location: LocalLocation,
+    body: str,
+    metadata: Mapping[str, str] | None,
+    new: Fingerprint,
+    *,
+    overwrite: bool,
+) -> None:
+    """Sidecar first: without a body, it is not an object."""
+    if is_directory(location.path):
+        for directory in reversed(_empty_directories(location)):
+            os.rmdir(directory)
+    try:
+        if metadata is None:
+            _unlink(location.sidecar)
+        else:
+            with TemporaryFile(location.sidecar) as sidecar:
+                sidecar.write(encode(metadata))
+                sidecar.replace()
+        if overwrite:
+            _replace(body, location)
+        else:
+            _link(body, location)
+    except BaseException:
+        found = stat_or_none(location.path)
+        if found is None or found.st_ino != new.inode:
+            _unlink(location.sidecar)
+        raise
+
+
+def _commit_over(
+    location: LocalLocation,
+    body: str,
+    metadata: Mapping[str, str] | None,
+    new: Fingerprint,
+    old: Fingerprint,
+) -> None:
+    """Journal, body, sidecar. All that needs room on the disk is written before the first."""
+    try:
+        before = read_sidecar(location, old)
+    except MetadataError:
+        before = {}
+    with TemporaryFile(location.sidecar) as journal, TemporaryFile(location.sidecar) as after:
+        journal.write(encode_journal(before, old, metadata or {}, new))
+        after.write(encode(metadata or {}))
+        journal.replace()
+        _replace(body, location)
+        if metadata is None:
+            _unlink(location.sidecar)
+        else:
+            after.replace()
+
+
+def _stamp(body: str, old: os.stat_result | None) -> None:
+    now = time.time_ns()
+    if old is not None:
+        now = max(now, old.st_mtime_ns + 1)
+        with suppress(PermissionError):
+            os.chmod(body, old.st_mode & 0o777)
+    os.utime(body, ns=(now, now))
+
+
+def _replace(body: str, location: LocalLocation) -> None:
+    links = os.stat(body).st_nlink
+    os.replace(body, location.path)
+    if links > 1:  # between two hard links of one file, rename() does nothing
+        _unlink(body)
+
+
+def _link(body: str, location: LocalLocation) -> None:
+    """Rename unless the name is taken, perhaps by a program that does not use our locks."""
+    try:
+        os.link(body, location.path)
+    except FileExistsError:
+        IfAbsent().check("", str(location))
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.replace(body, location.path)
+    else:
+        os.unlink(body)
+
+
+def rename(
+    source: LocalLocation,
+    metadata: Mapping[str, str],
+    dest: LocalLocation,
+    condition: IfAbsent | IfMatch | None,
+) -> Fingerprint:
+    """Move an object within a file system; the caller holds the locks of both directories."""
+    with _marked(source):
+        new = commit(dest, source.path, metadata, condition, stamp=False)
+        _unlink(source.sidecar)
+    return new
+
+
+def remove(location: LocalLocation) -> None:
+    """Delete an object, its metadata, and the directories that are empty without it."""
+    try:
+        with locked(location.directory):
+            status = stat_or_none(location.path)
+            if status is None and os.path.lexists(location.path):
+                return  # a link to nowhere is not an object
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                return
+            with _marked(location):
+                _unlink(location.path)
+                _unlink(location.sidecar)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    remove_empty_parents(location)
+
+
+@contextmanager
+def _marked(location: LocalLocation) -> Iterator[None]:
+    """Have a temporary file there while a body goes before its sidecar: see remove_leftovers()."""
+    with ExitStack() as marker:
+        if os.path.lexists(location.sidecar):
+            with suppress(OSError):  # a full disk must not keep objects from being deleted
+                marker.enter_context(TemporaryFile(location.path))
+        yield
+
+
+def remove_empty_parents(location: LocalLocation) -> None:
+    """Remove the directories above an object that are empty, up to the root."""
+    with suppress(OSError):
+        for directory in location.parents():
+            os.rmdir(directory)

@@ -1,0 +1,136 @@
+"""Walking a directory in the order of an object store."""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH108, PTH118
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.local.commit import remove_leftovers
+from cottoncandy.backends.local.location import MISSING, is_internal, stat_or_none
+from cottoncandy.backends.local.reader import object_info
+from cottoncandy.core.files import is_temporary
+
+__all__ = ["Listing"]
+
+#: If a file system has no locks, temporary files of this age are removed, in seconds: a day.
+_ABANDONED_S = 86_400
+
+
+@dataclass(slots=True)
+class Listing:
+    """One walk over the files below a root, sorted by the UTF-8 bytes of their keys.
+
+    A directory ``a`` is in that order as ``a/``, after ``a-b`` and ``a.b``.
+    """
+
+    root: bytes
+    prefix: bytes
+    start_after: bytes
+    by_directory: bool = False
+
+    def __iter__(self) -> Iterator[ObjectInfo | CommonPrefix]:
+        directory, slash, name = self.prefix.rpartition(b"/")
+        parts = directory.split(b"/") if slash else []
+        # What no key contains must not lead out of the root either.
+        if any(part in (b"", b".", b"..") or b"\0" in part or is_internal(part) for part in parts):
+            return
+        yield from self._walk(directory + slash, name, [], self.by_directory)
+
+    def _walk(
+        self, above: bytes, start: bytes, ancestors: list[bytes], by_directory: bool = False
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Yield the objects below a directory; ``above`` is the key up to it, with its slash.
+
+        Without recursion, because directories may be nested deeper than Python calls.
+        """
+        levels = [(above, iter(self._entries(above, start)))]
+        while levels:
+            above, entries = levels[-1]
+            for sorted_name, entry in entries:
+                name = above + sorted_name
+                if not sorted_name.endswith(b"/"):
+                    found = _file(entry, name) if name > self.start_after else None
+                    if found is not None:
+                        yield found
+                    continue
+                inside = ancestors + [level for level, _ in levels]
+                if not self._may_contain(name) or self._is_loop(entry, inside):
+                    continue
+                if not by_directory:
+                    levels.append((name, iter(self._entries(name))))
+                    break
+                if next(self._walk(name, b"", inside), None) is not None:
+                    with suppress(UnicodeDecodeError):
+                        yield CommonPrefix(name.decode())
+            else:
+                levels.pop()
+
+    def _entries(self, above: bytes, start: bytes = b"") -> list[tuple[bytes, os.DirEntry[bytes]]]:
+        """Return the entries of a directory whose names start so, in the order of keys."""
+        found = {}
+        path = os.path.join(self.root, above)
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if is_temporary(entry.name):
+                        _remove_if_stale(path, entry)
+                    elif entry.name.startswith(start) and not is_internal(entry.name):
+                        found[entry.name + b"/" if _is_directory(entry) else entry.name] = entry
+        except OSError as error:
+            if error.errno not in MISSING:
+                raise
+        return sorted(found.items())
+
+    def _may_contain(self, directory: bytes) -> bool:
+        """Return whether keys below a directory can come after ``start_after``."""
+        return directory > self.start_after or self.start_after.startswith(directory)
+
+    def _is_loop(self, entry: os.DirEntry[bytes], ancestors: list[bytes]) -> bool:
+        """Return whether a link leads to one of the directories above it."""
+        if not entry.is_symlink():
+            return False
+        target = stat_or_none(os.fsdecode(entry.path))
+        if target is None:
+            return True
+        paths = (os.fsdecode(os.path.join(self.root, above)) for above in ancestors)
+        return any(
+            found is not None and os.path.samestat(target, found)
+            for found in map(stat_or_none, paths)
+        )
+
+
+def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
+    try:
+        status = entry.stat()
+        key = name.decode()
+    except UnicodeDecodeError:
+        return None  # a name in another encoding, which is not a key
+    except OSError as error:
+        if error.errno in MISSING:
+            return None  # deleted since, or a link to nowhere
+        raise
+    return object_info(key, status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_directory(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno in MISSING:
+            return False
+        raise
+
+
+def _remove_if_stale(directory: bytes, entry: os.DirEntry[bytes]) -> None:
+    """Remove what a killed writer left."""
+    with suppress(OSError):
+        remove_leftovers(os.fsdecode(directory), os.fsdecode(entry.name))
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+            os.unlink(entry.path)

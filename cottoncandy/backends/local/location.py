@@ -1,0 +1,200 @@
+"""Keys as paths below a root, and the operating system's errors as cottoncandy's."""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH100, PTH111, PTH116, PTH118, PTH120, PTH206
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cottoncandy.core.files import is_temporary
+from cottoncandy.core.names import shorten
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CottonCandyError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreError,
+)
+
+__all__ = [
+    "MISSING",
+    "SIDECAR_SUFFIX",
+    "LocalLocation",
+    "bucket_path",
+    "check_root",
+    "is_directory",
+    "is_internal",
+    "os_errors",
+    "stat_or_none",
+]
+
+SIDECAR_SUFFIX = ".meta.json"
+
+#: What the operating system reports for a name without a usable file.
+MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLocation:
+    """One object's key, its bucket, and the path of its body."""
+
+    key: str
+    root: str
+    path: str
+
+    @classmethod
+    def of(cls, key: str, root: str) -> Self:
+        """Return the location of a key, which is inside the root.
+
+        Raises
+        ------
+        InvalidNameError
+        """
+        if reason := _invalid_reason(key):
+            raise InvalidNameError(
+                f"{shorten(key)!r} cannot be the name of an object in a local directory: {reason}"
+            )
+        return cls(key, root, os.path.join(root, *key.split("/")))
+
+    @property
+    def sidecar(self) -> str:
+        """Path of the metadata."""
+        return self.path + SIDECAR_SUFFIX
+
+    @property
+    def directory(self) -> str:
+        """Path of the directory that contains body and sidecar."""
+        return os.path.dirname(self.path)
+
+    def parents(self) -> Iterator[str]:
+        """Yield the directories above the object, innermost first, without the root."""
+        directory = self.directory
+        while directory != self.root:
+            yield directory
+            directory = os.path.dirname(directory)
+
+    def __str__(self) -> str:
+        return f"object '{shorten(self.key)}' in local directory '{self.root}'"
+
+
+def _invalid_reason(key: str) -> str | None:
+    """Return why a key is invalid, or None."""
+    if not key:
+        return "it is empty"
+    if "\0" in key:
+        return "it contains a NUL character"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "it is not valid Unicode text"
+    for part in key.split("/"):
+        if not part:
+            return "it starts or ends with a slash, or has two in a row"
+        if part in (".", ".."):
+            return f"'{part}' means another directory"
+        if part.endswith(SIDECAR_SUFFIX):
+            return f"'{SIDECAR_SUFFIX}' marks the files that contain metadata"
+        if is_temporary(part):
+            return "names like this one are reserved for unfinished uploads"
+    return None
+
+
+def is_internal(name: bytes) -> bool:
+    """Return whether a directory entry is a sidecar or a temporary file, and not an object."""
+    return name.endswith(SIDECAR_SUFFIX.encode()) or is_temporary(name)
+
+
+def bucket_path(bucket: Any) -> str:
+    """Return the absolute path of a bucket; ``~`` is the home directory.
+
+    Raises
+    ------
+    InvalidNameError
+    """
+    name = os.fspath(bucket) if isinstance(bucket, os.PathLike) else bucket
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise InvalidNameError(
+            f"a bucket of the local backend is the path of a directory, got {bucket!r}"
+        )
+    path = os.path.expanduser(name)
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise InvalidNameError(f"'{name}': {user!r} has no home directory; write './{name}'?")
+    # abspath() drops 'link/..'; for the kernel it is the parent of the link's target.
+    return os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
+
+
+def stat_or_none(path: str) -> os.stat_result | None:
+    """Return the status of a file, or None if there is none. Denied access is an error."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in MISSING:
+            return None
+        raise
+
+
+def is_directory(path: str) -> bool:
+    """Return whether a path is a directory. Denied access is an error."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in MISSING | _UNNAMEABLE:
+            return False
+        raise
+
+
+def check_root(root: str) -> None:
+    """Raise BucketNotFoundError if a root is not a directory."""
+    with os_errors("open", root):
+        if not is_directory(root):
+            raise BucketNotFoundError(
+                f"there is no local directory '{root}'; create it with cci.create_bucket()"
+            )
+
+
+@contextmanager
+def os_errors(verb: str, subject: LocalLocation | str) -> Iterator[None]:
+    """Translate errors of the operating system about an object, or about a root."""
+    try:
+        yield
+    except CottonCandyError:
+        raise
+    except OSError as error:
+        raise _translate(error, verb, subject) from error
+
+
+def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> CottonCandyError:
+    root, path, label = subject, subject, f"local directory '{subject}'"
+    if isinstance(subject, LocalLocation):
+        root, path, label = subject.root, subject.path, str(subject)
+    text = f"cannot {verb} {label}: {error.strerror or error}"
+    path = shorten(str(error.filename or path))
+    if error.errno in MISSING:
+        try:
+            check_root(str(root))
+        except CottonCandyError as missing:
+            return missing
+        return ObjectNotFoundError(f"there is no {label}")
+    if error.errno in _DENIED:
+        return AccessDeniedError(f"{text}; check the permissions of '{path}'")
+    if error.errno in _FULL:
+        return StorageFullError(f"{text}; free some space. What was there before is unchanged")
+    if error.errno in _UNNAMEABLE:
+        return InvalidNameError(
+            f"{text}; most file systems limit names between slashes to 255 bytes "
+            f"('{SIDECAR_SUFFIX}' included), and whole paths to 4096"
+        )
+    return StoreError(f"{text} (at '{path}')")

@@ -1,0 +1,312 @@
+"""The S3 backend: what is sent for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import Any, ClassVar, Self, TypeVar
+
+from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
+    Backend,
+    BucketInfo,
+    Capabilities,
+    CommonPrefix,
+    ConnectionArguments,
+    Deletion,
+    IfAbsent,
+    IfMatch,
+    ObjectInfo,
+    ObjectReader,
+    PutOptions,
+    PutResult,
+)
+from cottoncandy.backends.s3.buckets import Buckets
+from cottoncandy.backends.s3.connection import Connection
+from cottoncandy.backends.s3.copy import CopyOperations
+from cottoncandy.backends.s3.delete import BulkDelete
+from cottoncandy.backends.s3.errors import S3Location, parse_error, redact
+from cottoncandy.backends.s3.keys import METADATA_LIMITS, check_key, encode_metadata_names
+from cottoncandy.backends.s3.listing import scan
+from cottoncandy.backends.s3.names import KeyNormalizationProbe
+from cottoncandy.backends.s3.options import S3Options
+from cottoncandy.backends.s3.reader import S3Reader, window_bytes
+from cottoncandy.backends.s3.transport import BodyTransport, boto_arguments, boto_condition
+from cottoncandy.backends.s3.upload import (
+    GATHERED_AHEAD_BYTES,
+    MultipartUpload,
+    buffer_parts,
+    checked_blocks,
+    gathered_parts,
+    part_sizes,
+)
+from cottoncandy.core.buffers import Body, Buffer
+from cottoncandy.exceptions import CottonCandyError, InvalidNameError, ObjectNotFoundError
+
+__all__ = ["S3Backend"]
+
+T = TypeVar("T")
+
+
+class S3Backend(Backend):
+    """One S3 store.
+
+    Parameters
+    ----------
+    options : S3Options
+        What shapes the connection; it travels with a pickle, keys included, because workers need
+        them, and is never shown.
+    bucket_name : str, optional
+        Current bucket.
+    """
+
+    name: ClassVar[str] = "s3"
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        acls=True,
+        owners=True,
+        stored_checksum="md5",
+        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
+        metadata=METADATA_LIMITS,
+    )
+
+    def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
+        self.bucket_name = bucket_name
+        self._connect(Connection(options))
+
+    def _connect(self, connection: Connection) -> None:
+        self._connection = connection
+        self._buckets = Buckets(connection)
+        self._names = KeyNormalizationProbe(connection)
+        self._transport = BodyTransport(connection)
+        self._copies = CopyOperations(connection, self._buckets, self)
+        self._deletions = BulkDelete(connection)
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        return cls(S3Options.of(arguments), arguments.bucket_name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._connection.options, self.bucket_name)
+
+    def __repr__(self) -> str:
+        return f"<S3Backend {self.describe()}>"
+
+    def greeting(self) -> str:
+        return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
+
+    def describe(self) -> str:
+        endpoint = self._connection.cached_endpoint or "the default S3 endpoint"
+        return f"bucket:{self.bucket_name} on {redact(endpoint)}"
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+    ) -> ObjectReader:
+        location = self._location(key, bucket)
+        window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
+        with self._known_bucket(location):
+            opened = (
+                self._transport.get(location, 0, window)
+                if prefetch
+                else self._transport.head(location)
+            )
+        return S3Reader(self._transport, location, opened, window_bytes=window, threads=threads)
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        location = self._location(key, bucket)
+        with self._known_bucket(location):
+            return self._transport.head(location)
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+    ) -> PutResult:
+        location = self._location(key, bucket, writing=True)
+        options = self._checked(key, options)
+        condition = options.condition
+        self._names.require(location)
+        if not self._connection.on_aws:
+            options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
+            # Stores that don't know conditions would silently overwrite.
+            self._check_condition(key, condition, bucket)
+            if isinstance(condition, IfMatch):
+                options = replace(options, condition=None)
+        try:
+            result = self._store(location, body, options, max(threads, 1))
+        except CottonCandyError as exc:
+            if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
+                raise _unmet(condition, location) from exc
+            raise
+        self._buckets.remember(location.bucket or "")
+        return result
+
+    def _store(
+        self, location: S3Location, body: Body, options: PutOptions, threads: int
+    ) -> PutResult:
+        """Store a body with one request if it is small, else by multipart upload."""
+        settings = self._connection.options.settings
+        threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+        if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
+            data = body.read()
+            # Its owner may write to it meanwhile: checksum, body and retries are of the same bytes.
+            mine = body.buffer is None or isinstance(body.buffer.obj, bytes)
+            return self._put_whole(location, data if mine else bytes(data), options)
+        if body.buffer is not None:
+            sizes = part_sizes(settings, len(body.buffer), gathered=False)
+            return self._put_parts(location, buffer_parts(body.buffer, sizes), options, threads)
+        sizes = part_sizes(settings, body.max_size, gathered=True)
+        parts = gathered_parts(checked_blocks(body, location), sizes)
+        # Two parts or the end must be seen before anything is sent.
+        begun = [part for _, part in zip(range(2), parts, strict=False)]
+        if len(begun) < 2:
+            return self._put_whole(location, begun[0] if begun else b"", options)
+        threads = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
+        return self._put_parts(location, chain(_drain(begun), parts), options, threads)
+
+    def _put_whole(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
+        return self._create(
+            location, options, lambda chosen: self._transport.put(location, data, chosen)
+        )
+
+    def _put_parts(
+        self,
+        location: S3Location,
+        parts: Iterator[memoryview],
+        options: PutOptions,
+        threads: int,
+    ) -> PutResult:
+        upload = self._create(
+            location,
+            options,
+            lambda chosen: MultipartUpload(self._connection, location, boto_arguments(chosen)),
+        )
+        complete = boto_condition(options) if self._connection.on_aws else {}
+        return upload.send(parts, threads=threads, complete=complete)
+
+    def _create(
+        self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]
+    ) -> T:
+        """Send a request that creates an object, with the ACL unless the bucket rejects ACLs."""
+        try:
+            return self._buckets.with_acl(
+                location.bucket or "", options.acl, lambda acl: send(replace(options, acl=acl))
+            )
+        except ObjectNotFoundError as exc:
+            raise InvalidNameError(
+                f"the server does not understand the name {location.key!r} and refuses the "
+                f"object; choose a plainer one"
+            ) from exc
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        location = S3Location(self._connection.endpoint, self._bucket(bucket))
+        if "\x00" in prefix and not self._connection.on_aws:
+            # Ceph fails on such a prefix, and no object can have it: put() refuses NUL.
+            self._buckets.require(self._bucket(bucket))
+            return iter(())
+        return scan(
+            self._connection.client,
+            location,
+            prefix=prefix,
+            delimiter=delimiter,
+            start_after=start_after,
+            page_size=page_size,
+        )
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[Deletion]:
+        return self._deletions.delete(self._bucket(bucket), keys, threads=threads)
+
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        origin = self._bucket(source_bucket)
+        target = origin if dest_bucket is None else dest_bucket
+        return self._copies.copy(origin, source, target, dest, overwrite=overwrite)
+
+    def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
+        check_key(key, writing=writing)
+        return S3Location(self._connection.endpoint, self._bucket(bucket), key)
+
+    @contextmanager
+    def _known_bucket(self, location: S3Location) -> Iterator[None]:
+        """Raise BucketNotFoundError if it is the bucket that a request did not find."""
+        try:
+            yield
+        except ObjectNotFoundError:
+            self._buckets.require(location.bucket or "")
+            raise
+        self._buckets.remember(location.bucket or "")
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        return self._buckets.list()
+
+    def has_bucket(self, bucket: str) -> bool:
+        return self._buckets.has(bucket)
+
+    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
+        self._buckets.create(bucket, acl or None)
+
+    def delete_bucket(self, bucket: str) -> None:
+        self._buckets.delete(bucket)
+
+    # -- what only S3 has ------------------------------------------------------------------------
+
+    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+        return self._copies.owner(self._bucket(bucket), key)
+
+    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+        return self._connection.resource.Object(self._bucket(bucket), key)
+
+    def native_bucket(self, bucket: str | None = None) -> Any:
+        return self._connection.resource.Bucket(self._bucket(bucket))
+
+
+def _unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyError:
+    """Return the error for a condition that the server found not to be met."""
+    try:
+        condition.check("another" if isinstance(condition, IfMatch) else "", str(location))
+    except CottonCandyError as error:
+        return error
+    raise AssertionError
+
+
+def _drain(parts: list[memoryview]) -> Iterator[memoryview]:
+    """Yield the parts without keeping them."""
+    while parts:
+        yield parts.pop(0)

@@ -1,0 +1,125 @@
+"""Reading one version of an object: its header came with the first window of its body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.s3.errors import S3Location
+from cottoncandy.backends.s3.transport import AT_ONCE_BYTES, BodyTransport, GetResponse
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreError,
+)
+
+__all__ = ["S3Reader", "window_bytes"]
+
+# Options files of the first versions say 100 MB; the promise of memory wins.
+_MAX_WINDOW_BYTES = 8 * MiB
+_MIN_WINDOW_BYTES = MiB
+
+
+def window_bytes(wanted: int) -> int:
+    """Return the size of one range, in bytes, for what the settings say."""
+    return min(max(wanted, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
+
+
+class S3Reader(ObjectReader):
+    """An object that was opened.
+
+    Parameters
+    ----------
+    opened : GetResponse or ObjectInfo
+        The response with the header and the start of the body, or the header only.
+    window_bytes : int
+        Size of the ranges that are requested ahead, in bytes.
+    threads : int
+        Requests under way at once.
+    """
+
+    def __init__(
+        self,
+        transport: BodyTransport,
+        location: S3Location,
+        opened: GetResponse | ObjectInfo,
+        *,
+        window_bytes: int,
+        threads: int,
+    ) -> None:
+        self.threads = max(threads, 1)
+        self.window_bytes = window_bytes
+        self._transport = transport
+        self._location = location
+        self._closed = False
+        self._held = memoryview(b"")  # a small start, for all reads
+        self._first: list[GetResponse] = []  # a large start, for the first read
+        if isinstance(opened, ObjectInfo):
+            self.info = opened
+            return
+        self.info = opened.info
+        self.prefetched = opened.stop
+        if opened.stop <= AT_ONCE_BYTES:
+            with suppress(StoreError, IntegrityError):  # it is requested again when it is read
+                self._held = memoryview(b"".join(self._body(opened, 0, opened.stop)))
+        else:
+            self._first.append(opened)
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        if self._closed:
+            raise InvalidArgumentError(f"the reader of {self._location} is closed")
+        if held := self._held[start:stop]:
+            yield held
+            start += len(held)
+        elif not start and (first := self._claim_first()):
+            start = min(first.stop, stop)
+            yield from self._body(first, 0, start)
+        if start < stop:
+            yield from self._body(self._request(start, stop), start, stop)
+
+    def close(self) -> None:
+        self._closed = True
+        self._held = memoryview(b"")
+        if first := self._claim_first():
+            first.close()
+
+    def _claim_first(self) -> GetResponse | None:
+        try:
+            return self._first.pop()
+        except IndexError:
+            return None
+
+    def _body(self, response: GetResponse, start: int, stop: int) -> Iterator[Buffer]:
+        """Yield the body of a response from ``start`` up to ``stop``."""
+        try:
+            for piece in response.pieces:
+                yield bytes_view(piece)[: stop - start]
+                start += len(piece)
+                if start >= stop:
+                    return
+        finally:
+            response.close()
+        if start < stop:
+            raise IntegrityError(f"{self._location} ended after {start} bytes, expected {stop}")
+
+    def _request(self, start: int, stop: int) -> GetResponse:
+        """Request a range of the version that was opened."""
+        response = self._transport.get(self._location, start, stop, self.info.etag or "*")
+        try:
+            found = response.info
+            if (found.etag, found.size) != (self.info.etag, self.info.size):
+                raise ObjectChangedError(
+                    f"{self._location} was replaced while it was read; read it again"
+                )
+            if (response.start, response.stop) != (start, stop):
+                raise IntegrityError(
+                    f"{self._location}: the server answered with bytes {response.start} to "
+                    f"{response.stop}, expected {start} to {stop}"
+                )
+        except BaseException:
+            response.close()
+            raise
+        return response

@@ -1,0 +1,272 @@
+"""Uploads of more than one request: multipart, with bounded memory, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import botocore.exceptions as boto
+
+from cottoncandy.backends.base import PutResult
+from cottoncandy.backends.s3.connection import Connection
+from cottoncandy.backends.s3.errors import S3Location, parse_error, translated
+from cottoncandy.backends.s3.keys import quoted_etag
+from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_request
+from cottoncandy.config.options import Settings
+from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
+from cottoncandy.core.threads import in_background, map_threads
+from cottoncandy.exceptions import CottonCandyError, IntegrityError
+
+__all__ = ["MultipartUpload", "buffer_parts", "gathered_parts", "part_sizes"]
+
+logger = logging.getLogger(__name__)
+
+# Slices of the caller's buffer cost no memory; gathered parts do (3 under way, one being filled).
+_SLICED_BYTES = 16 * MiB
+_GATHERED_BYTES = 8 * MiB
+
+# An upload of unknown size gets larger parts after so many, lest it runs out of part numbers.
+_PARTS_PER_STEP = 1000
+
+#: Bytes of gathered parts under way at once.
+GATHERED_AHEAD_BYTES = 24 * MiB
+
+# After a Ctrl-C: how long to wait for parts under way, which notice it at their next block.
+_GRACE_S = 2.0
+
+
+def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iterator[int]:
+    """Yield the size of each part, in bytes.
+
+    Parameters
+    ----------
+    bound : int, optional
+        Upper bound of the whole. None: unknown; then parts grow on the way.
+    gathered : bool
+        Whether parts are gathered from pieces, which takes memory.
+    """
+    largest = max(settings.mpu_chunksize_bytes, settings.min_mpu_size_bytes)
+    size = min(_GATHERED_BYTES if gathered else _SLICED_BYTES, largest)
+    if bound is not None:
+        needed = -(-bound // settings.max_mpu_parts)
+        yield from itertools.repeat(max(size, needed))
+    step = min(_PARTS_PER_STEP, max(settings.max_mpu_parts // 10, 1))
+    for growth in itertools.count():
+        # 8 MiB, 16 MiB, …: 10,000 parts of at most 4 GiB reach the 5 TiB that S3 allows.
+        yield from itertools.repeat(min(size << growth, 4096 * MiB), step)
+
+
+def buffer_parts(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]:
+    """Yield slices of a buffer."""
+    position = 0
+    while position < len(view):
+        part = view[position : position + next(sizes)]
+        yield part
+        position += len(part)
+
+
+def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
+    """Yield parts gathered from pieces; only the last may be short.
+
+    A piece that is as large as a part is sliced, others are copied into the part at once, so that
+    no small pieces pile up.
+    """
+    want = next(sizes)
+    part = bytearray()
+    for block in blocks:
+        view = bytes_view(block)
+        while len(view):
+            if not part and len(view) >= want:
+                yield view[:want]
+                view = view[want:]
+                want = next(sizes)
+                continue
+            take = view[: want - len(part)]
+            part += take
+            view = view[len(take) :]
+            if len(part) == want:
+                yield memoryview(part)
+                part = bytearray()
+                want = next(sizes)
+    if part:
+        yield memoryview(part)
+
+
+def checked_blocks(body: Body, location: S3Location) -> Iterator[Buffer]:
+    """Yield a body's blocks; raise if they are not as many bytes as it said."""
+    total = 0
+    for block in body:
+        total += bytes_view(block).nbytes
+        yield block
+    if body.size is not None and total != body.size:
+        raise IntegrityError(
+            f"{location} was not stored: its body was to have {body.size} bytes and had {total}"
+        )
+
+
+class MultipartUpload:
+    """One multipart upload, aborted unless it was completed.
+
+    Parameters
+    ----------
+    begin : mapping
+        Arguments of CreateMultipartUpload: metadata, content type, ACL.
+    """
+
+    def __init__(
+        self, connection: Connection, location: S3Location, begin: Mapping[str, Any]
+    ) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._location = location
+        self._target = {"Bucket": location.bucket, "Key": location.key}
+        self._stopped = threading.Event()
+        self._busy = 0
+        self._idle = threading.Condition()
+        with translated(location):
+            # In the background: if a Ctrl-C falls into this request, its upload is aborted too.
+            created = in_background(
+                lambda: self._client.create_multipart_upload(**self._target, **begin)
+            )
+            try:
+                self._id: str = created.result()["UploadId"]
+            except KeyboardInterrupt:
+                created.add_done_callback(self._abort_created)
+                raise
+
+    def send(
+        self, parts: Iterable[memoryview], *, threads: int, complete: Mapping[str, str]
+    ) -> PutResult:
+        """Upload the parts, ``threads`` at once, and complete with these further arguments."""
+        return self._run(self._send_part, parts, threads, complete)
+
+    def copy(
+        self,
+        source: Mapping[str, str],
+        etag: str | None,
+        spans: Iterable[tuple[int, int]],
+        *,
+        threads: int,
+        complete: Mapping[str, str],
+    ) -> PutResult:
+        """Have the server copy ranges of another object, and complete."""
+        pinned = {"CopySourceIfMatch": etag} if etag else {}
+
+        def copy_part(numbered: tuple[int, tuple[int, int]]) -> dict[str, Any]:
+            number, (start, stop) = numbered
+            answer = self._client.upload_part_copy(
+                **self._target,
+                UploadId=self._id,
+                PartNumber=number,
+                CopySource=dict(source),
+                CopySourceRange=f"bytes={start}-{stop - 1}",
+                **pinned,
+            )
+            return _completed(number, answer["CopyPartResult"])
+
+        return self._run(copy_part, spans, threads, complete)
+
+    def _run(
+        self,
+        send: Callable[[tuple[int, Any]], dict[str, Any]],
+        parts: Iterable[Any],
+        threads: int,
+        complete: Mapping[str, str],
+    ) -> PutResult:
+        def counted(numbered: tuple[int, Any]) -> dict[str, Any]:
+            with self._idle:
+                if self._stopped.is_set():
+                    raise CancelledUploadError
+                self._busy += 1
+            try:
+                with translated(self._location):
+                    return send(numbered)
+            finally:
+                with self._idle:
+                    self._busy -= 1
+                    self._idle.notify_all()
+
+        try:
+            numbered = enumerate(parts, 1)
+            done = list(map_threads(counted, numbered, threads, ahead=threads, leave=True))
+            answer = self._complete(done, complete)
+        except BaseException:
+            self._abort()
+            raise
+        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+
+    def _complete(
+        self, done: list[dict[str, Any]], further: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        with translated(self._location):
+            try:
+                answer: Mapping[str, Any] = self._client.complete_multipart_upload(
+                    **self._target,
+                    UploadId=self._id,
+                    MultipartUpload={"Parts": done},
+                    **further,
+                )
+            except boto.ClientError as exc:
+                if parse_error(exc).code != "NoSuchUpload":
+                    raise
+                # Maybe it was completed, the answer got lost, and this is about the second try.
+                answer = self._client.head_object(**self._target)
+                if answer.get("ETag", "").strip('"') != _expected_etag(done):
+                    raise
+        return answer
+
+    def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
+        number, part = numbered
+        client, digest = body_request(self._connection, self._location, part)
+        answer = client.upload_part(
+            **self._target,
+            **digest,
+            UploadId=self._id,
+            PartNumber=number,
+            Body=ViewReader(part, self._stopped.is_set),
+        )
+        return _completed(number, answer)
+
+    def _abort(self) -> None:
+        """Give the upload up, without hiding the error that led here."""
+        self._stopped.set()
+        with self._idle:
+            # A part that arrives after the abort would be stored, and paid for, for ever.
+            self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
+        try:
+            with translated(self._location):
+                self._client.abort_multipart_upload(**self._target, UploadId=self._id)
+        except CottonCandyError as exc:
+            logger.warning(
+                "the unfinished multipart upload %s of %s could not be aborted, and its parts take "
+                "up room until it is: %s",
+                self._id,
+                self._location,
+                exc,
+            )
+
+    def _abort_created(self, created: Any) -> None:
+        if created.exception() is None:
+            self._id = created.result()["UploadId"]
+            with contextlib.suppress(CottonCandyError):
+                self._abort()
+
+
+def _expected_etag(done: list[dict[str, Any]]) -> str | None:
+    """Return the ETag of the whole: the MD5 of the parts' MD5s. None where they are none."""
+    try:
+        digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in done)
+    except ValueError:
+        return None
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(done)}"
+
+
+def _completed(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
+    part = {name: value for name, value in answer.items() if name.startswith("Checksum")}
+    part.pop("ChecksumType", None)
+    return {**part, "PartNumber": number, "ETag": answer["ETag"]}

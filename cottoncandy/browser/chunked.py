@@ -1,0 +1,180 @@
+"""Arrays in chunks in the browser: one array, whose parts are read where they are needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.browser.datasets import S3Dataset, array_repr
+from cottoncandy.browser.html import Row
+from cottoncandy.browser.listings import MANIFEST, DirectoryListing, list_directory
+from cottoncandy.config.defaults import DEFAULT_THREADS
+from cottoncandy.core.names import SEPARATOR
+from cottoncandy.formats.blocks import select_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import dask.array as da
+    import numpy as np
+    import numpy.typing as npt
+
+    from cottoncandy.arrays.chunked import ChunkedArray
+    from cottoncandy.interfaces import DefaultInterface
+
+__all__ = ["S3ChunkedDataset"]
+
+_UNKNOWN: Any = object()
+
+
+class S3ChunkedDataset(S3Dataset):
+    """An array that ``upload_dask_array`` cut into chunks, as one array.
+
+    Parameters
+    ----------
+    path : str
+        Name of the array: that of the directory which holds its parts.
+    interface : cottoncandy.interfaces.DefaultInterface
+
+    Notes
+    -----
+    ``shape``, ``dtype`` and the like cost one small request, the first time. A slice downloads the
+    chunks that it touches; of uncompressed ones, no more than it needs.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface('my_chunks', backend='memory', verbose=False)
+    >>> response = cci.upload_dask_array('runs', np.arange(12).reshape(3, 4), axis=0, buffersize=32)
+    >>> dataset = cci.cloud2dataset('runs')
+    >>> dataset.shape, dataset.chunks
+    ((3, 4), ((1, 1, 1), (4,)))
+    >>> dataset[1, ::2]
+    array([4, 6])
+    >>> dataset.load().sum().compute()
+    np.int64(66)
+    """
+
+    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
+        super()._place(key, interface, info)
+        self._opened: ChunkedArray | None = None
+        self._level: DirectoryListing | None = None
+        self._codec: str | None = _UNKNOWN
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self._array().manifest.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return self._array().manifest.dtype
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of the chunks along each axis, as dask has them."""
+        return self._array().manifest.chunks
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array in memory, in bytes."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def compression(self) -> str | None:
+        """Name of the codec that the first chunk is compressed with; None if it is not."""
+        if self._codec is _UNKNOWN:
+            self._codec = self._array().header().compression
+        return self._codec
+
+    @property
+    def attrs(self) -> Mapping[str, str]:
+        """The metadata of the manifest, names in lower case."""
+        return dict(self._array().metadata)
+
+    @property
+    def info(self) -> ObjectInfo:
+        """What the store says: ``key``, ``size`` (bytes, of all the parts), ``last_modified``."""
+        return replace(self._array().info, key=self._key, size=self._stored_bytes())
+
+    def __repr__(self) -> str:
+        shape = ",".join(map(str, self.shape))
+        return array_repr(self.interface.bucket_name, self._stored_bytes(), shape)
+
+    # -- the data --------------------------------------------------------------------------------
+
+    def load(self) -> da.Array:
+        """Return the array as a dask array: chunks are downloaded when it computes.
+
+        Returns
+        -------
+        array : dask.array.Array
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the array is gone.
+        """
+        return self.interface.download_dask_array(self._key)
+
+    def __getitem__(self, selection: Any) -> npt.NDArray[Any]:
+        """Download a part of the array, or a field of it all."""
+        if isinstance(selection, str):
+            return self.__array__()[selection]
+        return self._array().read(selection, self.interface._store.threads(DEFAULT_THREADS))
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array cannot be downloaded without making a copy of it")
+        array = self[...]
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def refresh(self) -> None:
+        """Forget what is known; it is asked for again when it is needed."""
+        super().refresh()
+        self._opened = None
+        self._level = None
+        self._codec = _UNKNOWN
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _array(self) -> ChunkedArray:
+        if self._opened is None:
+            from cottoncandy.arrays.chunked import ChunkedArray
+
+            self._opened = ChunkedArray.open(self.interface._store, self._key)
+        return self._opened
+
+    def _stored_bytes(self) -> int:
+        if self._level is None or not self._level.complete:
+            self._level = list_directory(self.interface, self._key + SEPARATOR)
+        infos = (entry.info for name, entry in self._level.entries.items() if name != MANIFEST)
+        return sum(info.size for info in infos if info is not None)
+
+    def _listed_info(self) -> ObjectInfo | None:
+        """Return what the store says, if all the parts were listed already."""
+        return self.info if self._level is not None and self._level.complete else None
+
+    def _row(self) -> Row:
+        chunks = self.chunks
+        longest = tuple(max(lengths) for lengths in chunks)
+        count = math.prod(map(len, chunks))
+        note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
+        return Row(self._listed_info(), str(self.shape), str(self.dtype), "chunked", note)
+
+    def _transfer_bytes(self, selection: tuple[Any, ...]) -> int:
+        manifest = self._array().manifest
+        whole = self.compression is not None
+        elements = sum(
+            math.prod(manifest.chunk_shape(piece.index) if whole else piece.shape)
+            for piece in select_blocks(manifest.chunks, selection)
+        )
+        return elements * self.dtype.itemsize

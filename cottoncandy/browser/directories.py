@@ -1,0 +1,529 @@
+"""Directories in the browser: attributes, mappings, groups."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.browser.attributes import AttributeNames, is_introspection_name
+from cottoncandy.browser.base import S3FSLike
+from cottoncandy.browser.chunked import S3ChunkedDataset
+from cottoncandy.browser.datasets import S3Dataset
+from cottoncandy.browser.html import directory_html, object_html
+from cottoncandy.browser.listings import (
+    MANIFEST,
+    DirectoryListing,
+    Entry,
+    list_directory,
+    list_tree,
+)
+from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.output import echo, printable
+from cottoncandy.core.patterns import escape_pattern
+from cottoncandy.exceptions import (
+    EncryptionError,
+    IntegrityError,
+    InvalidArgumentError,
+    InvalidNameError,
+    MetadataError,
+    ObjectNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from cottoncandy.interfaces import DefaultInterface
+
+__all__ = ["S3Directory", "S3Group"]
+
+_PACKAGE = "cottoncandy"
+_FIRST_PART = "pt0000"
+#: What a directory has of the array that it is the chunks of, if it is one.
+_ARRAY_ATTRIBUTES = frozenset(
+    {
+        "attrs", "chunks", "compression", "dtype", "info", "nbytes", "ndim", "preview", "shape",
+        "size",
+    }
+)  # fmt: skip
+#: How many entries are listed to say what a directory is: what one request brings.
+_GLANCE = 1000
+#: Names that look like HDF files are groups too, whatever the options say.
+_HDF = frozenset({"h5", "hdf", "hdf5", "hf5", "h5py", "grp", "arr", "dar"})
+
+
+class S3Directory(S3FSLike):
+    """A directory whose contents are attributes, to be completed with the TAB key.
+
+    It is a mapping too: ``directory['name']``, ``keys()``, ``values()``, ``items()``, ``get()``,
+    ``in``, ``len()``. Names that Python cannot say have stand-ins: ``_DOT_`` for dots, ``_`` for
+    dashes, ``NUM_`` before a digit, ``_`` behind keywords and names that the directory has itself
+    (``keys_``). ``[...]`` takes every name as it is, and several levels at once (``['a/b']``).
+
+    Parameters
+    ----------
+    path : str
+        Where to start; ``''`` is the whole bucket.
+    interface : cottoncandy.interfaces.DefaultInterface
+        The interface that the objects are reached through, of any backend.
+
+    Notes
+    -----
+    One listing of this level is sent when it is first looked into, none while you type.
+    :meth:`refresh` forgets it.
+
+    A directory that holds the chunks of an array (see ``upload_dask_array``) stands for that
+    array: it has ``shape``, ``dtype``, ``chunks`` and the other attributes of an
+    :class:`S3ChunkedDataset`, slices, a length and an iterator over rows. ``keys()`` and names in
+    brackets still reach its parts.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface('my_bucket_name', backend='memory', verbose=False)
+    >>> group = 'sweet_project/sub01_awesome_analysis.grp/'
+    >>> for model in ('result_model01', 'result_model02', 'result_model03'):
+    ...     response = cci.upload_raw_array(group + model, np.arange(10000.0))
+    >>> browser = cci.get_browser()
+    >>> browser.sweet_project
+    cottoncandy-path <bucket:my_bucket_name> sweet_project
+    >>> browser.sweet_project.sub01_awesome_analysis_DOT_grp
+    <cottoncandy-group <bucket:my_bucket_name> (sub01_awesome_analysis.grp: 3 keys)>
+    >>> browser.sweet_project.sub01_awesome_analysis_DOT_grp.result_model01.load().shape
+    (10000,)
+    >>> browser.sweet_project['sub01_awesome_analysis.grp/result_model01']._fullpath
+    'sweet_project/sub01_awesome_analysis.grp/result_model01'
+    """
+
+    _is_directory = True
+
+    def __init__(self, path: str, interface: DefaultInterface) -> None:
+        super().__init__(path, interface)
+        _register_with_ipython()
+
+    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
+        super()._place(key, interface, info)
+        self._level: DirectoryListing | None = None
+        self._attributes: AttributeNames | None = None
+        self._parts: dict[str, Any] | None = None
+        self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: nobody asked yet
+        self._children: dict[str, S3Directory | S3Dataset] = {}
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        # Runs only where there is no real attribute. Tools probe any object: no request for them,
+        # and none before __init__ has run (copy and pickle look first).
+        if is_introspection_name(name) or "_children" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # The source code's ``p.name`` is normalized already, ``getattr(p, name)`` is not.
+        clash = self._attribute_names().ambiguous.get(name)
+        if clash:
+            meant = " or ".join(f"[{other!r}]" for other in clash)
+            raise AttributeError(f"{name!r} could be several names; use {meant} instead")
+        found = self._find(name)
+        if found is not None:
+            return self._child(found)
+        array = self._array() if name in _ARRAY_ATTRIBUTES else None
+        if array is not None:
+            return getattr(array, name)
+        raise AttributeError(
+            f"there is no {name!r} in {self._described()}; if it is new, call refresh() first"
+        )
+
+    def __dir__(self) -> list[str]:
+        if self._array() is not None:
+            return sorted(_ARRAY_ATTRIBUTES | {"keys", "load", "refresh"})
+        return sorted(self._attribute_names().names)
+
+    @property
+    def __array__(self) -> Callable[..., npt.NDArray[Any]]:
+        # A property, so that numpy finds none where there is no array.
+        array = self._array()
+        if array is None:
+            raise AttributeError(f"{self._described()} is no array")
+        return array.__array__
+
+    # -- a mapping -------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, name: str) -> S3Directory | S3Dataset: ...
+
+    @overload
+    def __getitem__(self, name: Any) -> Any: ...
+
+    def __getitem__(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            array = self._array()
+            if array is None:
+                raise TypeError(f"names are text, and a {type(name).__name__} was given")
+            return array[name]
+        here: S3Directory | S3Dataset = self
+        rest = name
+        while isinstance(here, S3Directory):
+            found = here._find(rest)
+            if found is not None:
+                return here._child(found)
+            first, _, rest = rest.partition(SEPARATOR)
+            entry = here._entries().get(first)
+            if entry is None:
+                break
+            here = here._child(entry)
+            if not rest:
+                return here
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        array = self._array()
+        return iter(self._entries() if array is None else array)
+
+    def __len__(self) -> int:
+        array = self._array()
+        return len(self._entries() if array is None else array)
+
+    def keys(self) -> list[str]:
+        """Return the names in this directory, as they are in the bucket, sorted."""
+        return list(self._entries())
+
+    def values(self) -> list[S3Directory | S3Dataset]:
+        """Return what is in this directory, sorted by name."""
+        return [self._child(entry) for entry in self._entries().values()]
+
+    def items(self) -> list[tuple[str, S3Directory | S3Dataset]]:
+        """Return names and what they stand for, sorted."""
+        return [(name, self._child(entry)) for name, entry in self._entries().items()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what has a name in this directory, or a default.
+
+        Parameters
+        ----------
+        name : str
+        default : object, optional
+        """
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.keys()
+
+    # -- looking around --------------------------------------------------------------------------
+
+    def _ls(self) -> list[str]:
+        """Show the directories and files at this level, as attributes where they have one."""
+        attributes = {name: attribute for attribute, name in self._attribute_names().names.items()}
+        return sorted(attributes.get(name, name) for name in self._entries())
+
+    def _glob(self) -> list[str]:
+        """Show the full names of all the objects under this branch."""
+        found = self.interface.glob(escape_pattern(self._branch) + "*")
+        return found if self._info is None else [self._key, *found]
+
+    def load(self, key: str | None = None) -> Any:
+        """Download an array that is in here.
+
+        Parameters
+        ----------
+        key : str, optional
+            Its name, or its attribute. Without one: the array that this directory is the parts of
+            (a dask array or a sparse matrix), or the object of the directory's own name; if there
+            is neither, the keys are printed.
+
+        Returns
+        -------
+        data : numpy.ndarray, dask.array.Array, scipy sparse or None
+            As :meth:`S3Dataset.load` returns it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such key.
+        """
+        if key is not None:
+            try:
+                return self[key].load()
+            except KeyError:
+                raise InvalidArgumentError(
+                    f"there is no '{key}' in {self._described()}; keys() shows what there is"
+                ) from None
+        if self._info is not None:
+            return self._leaf().load()
+        array = self._array()
+        if array is not None:
+            return array.load()
+        manifest = self._manifest()
+        if "dask" in manifest:
+            return self.interface.download_dask_array(self._key)
+        if "attrs" in manifest:
+            return self.interface.download_sparse_array(self._key)
+        echo("Specify key to download:", ",".join(self._ls()))
+        return None
+
+    def visititems(self, func: Callable[[str, S3Directory | S3Dataset], Any]) -> Any:
+        """Call a function on all that is below, as h5py does.
+
+        Parameters
+        ----------
+        func : callable
+            Called with the name, relative to this directory, and what it stands for: a directory
+            before what is in it, sorted by name. An array in chunks is called for once, not for
+            its parts. If the function returns anything but None, that ends the
+            walk.
+
+        Returns
+        -------
+        result : object
+            What ``func`` returned last.
+
+        Notes
+        -----
+        One listing of the whole branch is sent; it is remembered for all directories in it. Each
+        array in chunks takes one small request.
+        """
+        self._remember_branch()
+        pending = [("", iter(self.items()))]  # not recursive: names can have 1,000 levels
+        while pending:
+            above, items = pending[-1]
+            for name, child in items:
+                result = func(above + name, child)
+                if result is not None:
+                    return result
+                if isinstance(child, S3Directory) and child._array() is None:
+                    pending.append((above + name + SEPARATOR, iter(child.items())))
+                    break
+            else:
+                pending.pop()
+        return None
+
+    def visit(self, func: Callable[[str], Any]) -> Any:
+        """Call a function on the names of all that is below, as :meth:`visititems` does.
+
+        Parameters
+        ----------
+        func : callable
+            Called with the name, relative to this directory.
+
+        Returns
+        -------
+        result : object
+        """
+        return self.visititems(lambda name, _: func(name))
+
+    def refresh(self) -> None:
+        """Forget the listings of this directory and those in it; they are made anew when needed."""
+        self._level = None
+        self._attributes = None
+        self._parts = None
+        self._whole = None
+        self._children = {}
+
+    def __call__(self) -> Any:
+        if self._key and self._info is None and self._is_branch():
+            raise ObjectNotFoundError(
+                f"{self._described()} is a directory and no object; call one of those in it"
+            )
+        return super().__call__()
+
+    def __repr__(self) -> str:
+        if self._key:
+            self._first_page(_GLANCE)
+            array = self._array()
+            if array is not None:
+                return repr(array)
+        bucket = self.interface.bucket_name
+        return f"{_PACKAGE}-path <bucket:{bucket}> {printable(self._name)}".rstrip()
+
+    def _repr_html_(self) -> str:
+        array = self._array()
+        return directory_html(self) if array is None else object_html(array)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _branch(self) -> str:
+        # The root is '', and so is a directory without a name at the very top ('/…').
+        return self._key + SEPARATOR if self._key or self._nameless else ""
+
+    _nameless = False
+
+    def _described(self) -> str:
+        where = f"bucket '{self.interface.bucket_name}'"
+        return f"'{self._key}' in {where}" if self._key else where
+
+    def _entries(self) -> dict[str, Entry]:
+        if self._level is None or not self._level.complete:
+            self._level = list_directory(self.interface, self._branch)
+        return self._level.entries
+
+    def _first_page(self, limit: int) -> DirectoryListing:
+        """Return the start of the directory, from memory where it is there."""
+        if self._level is None:
+            self._level = list_directory(self.interface, self._branch, limit)
+        return self._level
+
+    def _attribute_names(self) -> AttributeNames:
+        entries = self._entries()
+        if self._attributes is None:
+            self._attributes = AttributeNames.of(entries, _reserved(type(self)))
+        return self._attributes
+
+    def _find(self, name: str) -> Entry | None:
+        """Return the entry of a name, or of an attribute."""
+        entries = self._entries()
+        found = entries.get(name)
+        if found is None and name.isidentifier():
+            meant = self._attribute_names().names.get(name)
+            found = None if meant is None else entries[meant]
+        return found
+
+    def _child(self, entry: Entry) -> S3Directory | S3Dataset:
+        child = self._children.get(entry.name)
+        if child is None:
+            child = self._make_child(entry)
+            self._children[entry.name] = child
+        return child
+
+    def _make_child(self, entry: Entry) -> S3Directory | S3Dataset:
+        key = self._branch + entry.name
+        if not entry.directory:
+            leaf = S3Dataset.__new__(S3Dataset)
+            leaf._place(key, self.interface, entry.info)
+            return leaf
+        group = isinstance(self, S3Group) or _is_group(entry.name, self.interface)
+        kind = S3Group if group else S3Directory
+        directory = kind.__new__(kind)
+        directory._place(key, self.interface, entry.info)
+        if not key:
+            directory._nameless = True
+        return directory
+
+    def _leaf(self) -> S3Dataset:
+        """Return the object that has the directory's own name."""
+        leaf = S3Dataset.__new__(S3Dataset)
+        leaf._place(self._key, self.interface, self._info)
+        return leaf
+
+    def _manifest(self) -> dict[str, Any]:
+        """Return what describes the array that this directory is the parts of; empty if none is."""
+        if self._parts is None:
+            self._parts = {}
+            entry = self._entries().get(MANIFEST)
+            if entry is not None and entry.info is not None:
+                found = self._child(entry).load()
+                self._parts = found if isinstance(found, dict) else {}
+        return self._parts
+
+    def _array(self) -> S3ChunkedDataset | None:
+        """Return the array that this directory is the chunks of; None if it is anything else."""
+        if self._whole is None:
+            self._whole = (self._find_array() if self._may_be_array() else None) or False
+        return self._whole or None
+
+    def _may_be_array(self) -> bool:
+        """Tell by the names whether this can be an array in chunks."""
+        if not self._key or self._info is not None:
+            return False
+        entries = self._entries() if self._level is None else self._level.entries
+        manifest = entries.get(MANIFEST)
+        found = manifest is not None and manifest.info is not None
+        return found and (_FIRST_PART in entries or len(entries) == 1)
+
+    def _find_array(self) -> S3ChunkedDataset | None:
+        array = S3ChunkedDataset.__new__(S3ChunkedDataset)
+        array._place(self._key, self.interface, None)
+        array._level = self._level
+        try:
+            _ = array.shape
+        except (MetadataError, IntegrityError, EncryptionError, InvalidNameError):
+            return None  # another metadata.json, or one that nobody here can read
+        return array
+
+    def _is_branch(self) -> bool:
+        return bool(self._entries())
+
+    def _remember_branch(self) -> None:
+        directories = {self._branch: self}
+        # A directory comes before those in it: the listing makes them in this order.
+        for branch, level in list_tree(self.interface, self._branch):
+            directory = directories[branch]
+            directory._level = level
+            directory._attributes = None
+            directory._whole = None
+            directory._children = {}
+            for entry in level.entries.values():
+                child = directory._child(entry) if entry.directory else None
+                if isinstance(child, S3Directory):
+                    directories[child._branch] = child
+
+
+class S3Group(S3Directory):
+    """A directory that stands for an HDF-like group: its keys are arrays and groups.
+
+    Directories with an extension of ``[extensions] ccgroup`` or ``ccdataset`` of the options are
+    groups, and so is all that is in one, and what ``cci.cloud2dataset`` returns.
+    """
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), "keys", "load"})
+
+    def __repr__(self) -> str:
+        array = self._array()
+        if array is not None:
+            return repr(array)
+        bucket = self.interface.bucket_name
+        return f"<{_PACKAGE}-group <bucket:{bucket}> ({printable(self._name)}: {len(self)} keys)>"
+
+
+def _is_group(name: str, interface: DefaultInterface) -> bool:
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    settings = interface.settings
+    return extension in _HDF or extension in (*settings.ccgroup, *settings.ccdataset)
+
+
+_RESERVED: dict[type, frozenset[str]] = {}
+
+
+def _reserved(kind: type) -> frozenset[str]:
+    """Return the attributes that the objects of a class have themselves."""
+    if kind not in _RESERVED:
+        own = {
+            "interface", "_key", "_info", "_level", "_attributes", "_parts", "_whole", "_children",
+        }  # fmt: skip
+        _RESERVED[kind] = frozenset({*own, *dir(kind)})
+    return _RESERVED[kind]
+
+
+def _register_with_ipython() -> None:
+    """Let IPython complete what is behind a directory: ``browser.project.<TAB>``.
+
+    To be safe, its completer evaluates no attribute or item of a class that has ``__getattr__`` or
+    ``__getitem__`` of its own, unless the class is on a list. Ours do nothing but list a directory
+    once. Only jedi, where it is installed, looks further. To be removed when IPython has a way for
+    a class to say so itself.
+    """
+    if "IPython.core.completer" not in sys.modules:
+        return  # nobody completes here
+    try:
+        # The completer itself imports it when a key is pressed first.
+        guarded = import_module("IPython.core.guarded_eval")
+    except ImportError:
+        return  # an IPython from before there was a list
+    policy = getattr(guarded, "EVALUATION_POLICIES", {}).get("limited")
+    for kinds in ("allowed_getattr", "allowed_getitem"):
+        allowed = getattr(policy, kinds, None)
+        if isinstance(allowed, set):
+            allowed.update((S3Directory, S3Group))

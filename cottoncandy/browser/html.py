@@ -1,0 +1,251 @@
+"""The browser in notebooks: a tree that opens, with what is known of the arrays in it.
+
+Names and metadata come from whoever wrote the bucket: nothing reaches the page unescaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
+
+from cottoncandy.browser.listings import MANIFEST, DirectoryListing
+from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import CottonCandyError
+
+if TYPE_CHECKING:
+    from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.browser.datasets import S3Dataset
+    from cottoncandy.browser.directories import S3Directory
+
+__all__ = ["Row", "directory_html", "escape", "object_html"]
+
+_MAX_ROWS = 100  # of one directory
+_MAX_LISTINGS = 20  # directories that are opened, beside the one that is shown
+_MAX_DEPTH = 3
+_MAX_HEADS = 100  # objects that are asked for their shape
+_MAX_MANIFEST_BYTES = 256 * 1024
+_THREADS = 16
+
+_STYLE = """
+.cc-browser{font:13px/1.5 system-ui,sans-serif;max-width:68em;overflow-x:auto}
+.cc-browser .cc-head{display:flex;gap:.6em;align-items:baseline;padding:.2em .3em;
+border-bottom:1px solid rgba(128,128,128,.4);font-weight:600;min-width:50em}
+.cc-browser .cc-row,.cc-browser summary{display:flex;gap:.6em;align-items:baseline;
+padding:.1em .3em;border-radius:3px;min-width:50em;box-sizing:border-box}
+.cc-browser .cc-row:hover,.cc-browser summary:hover{background:rgba(128,128,128,.15)}
+.cc-browser summary{cursor:pointer;list-style:none}
+.cc-browser summary::-webkit-details-marker{display:none}
+.cc-browser summary .cc-name::before{content:"\\25B8";display:inline-block;width:1.1em;opacity:.6}
+.cc-browser details[open]>summary .cc-name::before{content:"\\25BE"}
+.cc-browser .cc-row .cc-name::before{content:"";display:inline-block;width:1.1em}
+.cc-browser .cc-level{margin-left:.55em;padding-left:.55em;
+border-left:1px solid rgba(128,128,128,.3)}
+.cc-browser .cc-name{flex:1 1 14em;min-width:0;white-space:pre-wrap;overflow-wrap:anywhere;
+text-align:left}
+.cc-browser .cc-shape{flex:0 0 10em;font-family:ui-monospace,monospace;text-align:right}
+.cc-browser .cc-dtype{flex:0 0 6.5em;font-family:ui-monospace,monospace}
+.cc-browser .cc-size{flex:0 0 6em;text-align:right}
+.cc-browser .cc-codec{flex:0 0 4.5em}
+.cc-browser .cc-date{flex:0 0 9.5em;opacity:.75;font-variant-numeric:tabular-nums}
+.cc-browser .cc-note{opacity:.65;font-style:italic;padding:.1em .3em .1em 1.4em}
+.cc-browser .cc-count{opacity:.65;margin-left:.5em}
+.cc-browser dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.5em .3em}
+.cc-browser dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
+"""
+
+_COLUMNS = ("shape", "dtype", "size", "codec", "date")
+_TITLES = ("shape", "dtype", "size", "codec", "modified")
+
+
+class Row(NamedTuple):
+    """What a table shows of an object next to its name."""
+
+    info: ObjectInfo | None
+    shape: str = ""
+    dtype: str = ""
+    codec: str = ""
+    note: str = ""
+
+
+def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
+    # Not isinstance: directories and datasets import this module.
+    return node._is_directory
+
+
+def escape(text: str) -> str:
+    """Return text for a page: no markup, and nothing invisible in it."""
+    return html.escape(printable(text))
+
+
+def directory_html(directory: S3Directory) -> str:
+    """Draw a directory as a tree, with what a bounded number of requests can find out."""
+    levels = _collect_listings(directory)
+    _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
+    _fetch_headers(list(_datasets(levels)))
+    where = f"{directory.interface.bucket_name}/{directory._fullpath}"
+    return _frame(where, _level_html(directory, levels))
+
+
+def object_html(dataset: S3Dataset) -> str:
+    """Draw one object: its row, and its metadata."""
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+        for name, value in sorted(dataset.attrs.items())
+    )
+    where = f"{dataset.interface.bucket_name}/{dataset._fullpath}"
+    row = _row_html(dataset._row(), dataset._name)
+    return _frame(where, row + (f"<dl>{items}</dl>" if items else ""))
+
+
+def _frame(where: str, body: str) -> str:
+    titles = "".join(
+        f'<span class="cc-{column}">{title}</span>'
+        for column, title in zip(_COLUMNS, _TITLES, strict=True)
+    )
+    return (
+        f'<div class="cc-browser"><style>{_STYLE}</style>'
+        f'<div class="cc-head">{_name(where)}{titles}</div>'
+        f"{body}</div>"
+    )
+
+
+# -- what is shown -------------------------------------------------------------------------------
+
+
+def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryListing]:
+    """Return the levels to show: this one, then those below it while the budget lasts."""
+    levels: dict[S3Directory, DirectoryListing] = {directory: _partial_listing(directory)}
+    edge = [directory]
+    budget = _MAX_LISTINGS
+    for _ in range(_MAX_DEPTH - 1):
+        below = [child for parent in edge for child in _shown_directories(parent, levels[parent])]
+        edge = below[:budget]
+        budget -= len(edge)
+        levels.update(zip(edge, map_threads(_partial_listing, edge, _THREADS), strict=True))
+    return levels
+
+
+def _partial_listing(directory: S3Directory) -> DirectoryListing:
+    """Return the start of a directory, from memory where it is there."""
+    return directory._first_page(_MAX_ROWS)
+
+
+def _shown_directories(directory: S3Directory, level: DirectoryListing) -> Iterator[S3Directory]:
+    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+        child = directory._child(entry)
+        if _is_directory(child):
+            yield child
+
+
+def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset]:
+    """Yield the objects that have a row; the parts of an array in chunks have none."""
+    for shown, level in levels.items():
+        if shown._whole:
+            continue
+        for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+            child = shown._child(entry)
+            if not _is_directory(child):
+                yield cast("S3Dataset", child)
+
+
+def _fetch_headers(datasets: list[S3Dataset]) -> None:
+    """Fetch the metadata of the first objects; one that cannot be had is shown without."""
+
+    def ask(dataset: S3Dataset) -> None:
+        with contextlib.suppress(CottonCandyError):
+            dataset._get_header()
+
+    for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
+        pass
+
+
+def _has_manifest(level: DirectoryListing) -> bool:
+    """Tell whether a directory may be the parts of an array, described by a file of some KB."""
+    manifest = level.entries.get(MANIFEST)
+    return (
+        manifest is not None
+        and manifest.info is not None
+        and (manifest.info.size <= _MAX_MANIFEST_BYTES)
+    )
+
+
+def _ask_manifests(directories: list[S3Directory]) -> None:
+    def ask(directory: S3Directory) -> None:
+        with contextlib.suppress(CottonCandyError):
+            if directory._array() is None:
+                directory._manifest()
+
+    for _ in map_threads(ask, directories, _THREADS):
+        pass
+
+
+# -- how it is shown -----------------------------------------------------------------------------
+
+
+def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListing]) -> str:
+    level = levels[directory]
+    rows = []
+    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
+        child = directory._child(entry)
+        if _is_directory(child) and not child._whole:
+            rows.append(_directory_row(child, entry.name, levels))
+        else:
+            dataset = child._whole if _is_directory(child) else child
+            rows.append(_row_html(cast("S3Dataset", dataset)._row(), entry.name))
+    if not level.complete:
+        rows.append('<div class="cc-note">… and more: keys() lists all</div>')
+    elif len(level.entries) > _MAX_ROWS:
+        more = len(level.entries) - _MAX_ROWS
+        rows.append(f'<div class="cc-note">… and {more:,} more: keys() lists all</div>')
+    elif not rows:
+        rows.append('<div class="cc-note">empty</div>')
+    return "".join(rows)
+
+
+def _directory_row(
+    directory: S3Directory, name: str, levels: dict[S3Directory, DirectoryListing]
+) -> str:
+    cells = _cells(_sparse_row(directory))
+    if directory not in levels:
+        return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
+    level = levels[directory]
+    many = f"{len(level.entries):,}{'' if level.complete else '+'}"
+    shown = _name(name + "/", f"{many} {'key' if many == '1' else 'keys'}")
+    return (
+        f"<details><summary>{shown}{cells}</summary>"
+        f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
+    )
+
+
+def _sparse_row(directory: S3Directory) -> Row:
+    """Return a directory's row, with shape and format of the matrix that it holds, if any."""
+    manifest = directory._parts or {}
+    shape = manifest.get("shape")
+    if not isinstance(shape, list) or "attrs" not in manifest:
+        return Row(directory._info)
+    return Row(directory._info, str(tuple(shape)), "", str(manifest.get("type", "parts")))
+
+
+def _name(name: str, note: str = "") -> str:
+    beside = f' <span class="cc-count">{note}</span>' if note else ""
+    return f'<span class="cc-name"><bdi>{escape(name)}</bdi>{beside}</span>'
+
+
+def _row_html(row: Row, name: str) -> str:
+    return f'<div class="cc-row">{_name(name, row.note)}{_cells(row)}</div>'
+
+
+def _cells(row: Row) -> str:
+    size = date = ""
+    info, shape, dtype, codec, _ = row
+    if info is not None:
+        size = bytes2human(info.size)
+        date = "" if info.modified is None else f"{info.modified.astimezone():%Y-%m-%d %H:%M}"
+    values = (shape, dtype, size, codec, date)
+    return "".join(
+        f'<span class="cc-{column}">{escape(value)}</span>'
+        for column, value in zip(_COLUMNS, values, strict=True)
+    )

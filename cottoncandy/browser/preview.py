@@ -1,0 +1,252 @@
+"""Small pictures of arrays, drawn here: a PNG of a slice, an SVG of a course."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import struct
+import zlib
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.exceptions import InvalidArgumentError, UnsupportedDtypeError
+
+if TYPE_CHECKING:
+    from cottoncandy.browser.datasets import S3Dataset
+
+__all__ = ["Preview", "make_preview"]
+
+_PIXELS = 240  # longest side of a thumbnail
+_POINTS = 320  # steps of a sparkline
+_PIECE_BYTES = 64 * 1024  # what is read at each step of a long one
+_WHOLE_SLICE_BYTES = 4 * 2**20  # of a larger slice only some rows are fetched
+_HEIGHT = 64
+
+# A dark-to-light scale whose brightness rises evenly, so that it also reads in grey.
+_ANCHORS = np.array(
+    [(24, 15, 61), (72, 31, 112), (121, 40, 116), (178, 54, 99), (229, 89, 70), (249, 149, 65),
+     (252, 210, 108), (252, 253, 215)],
+    dtype=float,
+)  # fmt: skip
+
+
+class Preview:
+    """A small picture of an array; notebooks show it.
+
+    Attributes
+    ----------
+    data : bytes
+        The picture.
+    mime_type : str
+        ``image/png`` of two and more dimensions, ``image/svg+xml`` of one.
+    caption : str
+        Which part of the array it is, and the range of its values.
+    """
+
+    def __init__(self, data: bytes, mime_type: str, caption: str) -> None:
+        self.data = data
+        self.mime_type = mime_type
+        self.caption = caption
+
+    def __repr__(self) -> str:
+        return f"<cottoncandy-preview {self.caption}>"
+
+    def _repr_html_(self) -> str:
+        source = f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
+        caption = html.escape(printable(self.caption))
+        return (
+            f'<figure style="margin:.5em 0"><img src="{source}" alt="{caption}" '
+            f'style="image-rendering:pixelated;max-width:100%">'
+            f'<figcaption style="font:12px system-ui,sans-serif;opacity:.75">{caption}'
+            f"</figcaption></figure>"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture to a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+        """
+        Path(path).write_bytes(self.data)
+
+
+def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
+    """Fetch what the picture needs, and draw it."""
+    if not isinstance(max_bytes, Real) or not max_bytes >= 0:
+        raise InvalidArgumentError(
+            f"max_bytes is a number of bytes from 0 on, and {max_bytes!r} was given"
+        )
+    shape, dtype = dataset.shape, dataset.dtype
+    if dtype.kind not in "biufcmM":
+        raise UnsupportedDtypeError(
+            f"object '{dataset._fullpath}' holds {dtype}: only numbers, times and booleans have a "
+            f"picture"
+        )
+    if len(shape) < 2 or min(shape) == 0:
+        course, part = _fetch_samples(dataset, max_bytes)
+        low, high = _range(course)
+        caption = _caption(dataset, part, low, high)
+        return Preview(_sparkline(course, low, high).encode(), "image/svg+xml", caption)
+    index = tuple(length // 2 for length in shape[:-2])
+    rows = _row_step(dataset)
+    selection = (*index, slice(None, None, rows), slice(None))
+    picture = _numbers(_fetch(dataset, selection, max_bytes))
+    low, high = _range(picture)
+    part = "[" + ", ".join([*map(str, index), f"::{rows}" if rows > 1 else ":", ":"]) + "]"
+    if rows > 1:  # the columns as well, or the picture would be flat
+        picture = picture[:, _stride_slice(rows, picture.shape[1])]
+    steps = [-(-length // _PIXELS) for length in picture.shape]
+    small = _downsample(picture, max(steps))
+    return Preview(
+        _png(_colours(small, low, high)), "image/png", _caption(dataset, part, low, high)
+    )
+
+
+# -- fetching ------------------------------------------------------------------------------------
+
+
+def _row_step(dataset: S3Dataset) -> int:
+    """Return which rows to fetch of a large slice, where rows can be fetched one by one."""
+    rows, columns = dataset.shape[-2:]
+    large = rows * columns * dataset.dtype.itemsize > _WHOLE_SLICE_BYTES
+    if not large or dataset.compression is not None or dataset.attrs.get("order") == "F":
+        return 1
+    return max(rows // _PIXELS, 1)
+
+
+def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> npt.NDArray[Any]:
+    needed = dataset._transfer_bytes(selection)
+    if needed > max_bytes:
+        raise InvalidArgumentError(
+            f"a picture of '{dataset._fullpath}' takes {bytes2human(needed)}, and max_bytes allows "
+            f"{bytes2human(max_bytes)}"
+        )
+    return np.asarray(dataset[selection] if selection else dataset[()])
+
+
+def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.float64], str]:
+    """Return the values of a 1-d array; of a long uncompressed one, pieces at even distances."""
+    if not dataset.shape or min(dataset.shape) == 0:
+        values = _numbers(np.asarray(dataset[()])).reshape(-1)
+        return values, "[()]" if not dataset.shape else "[:]"
+    length = dataset.shape[0]
+    piece = max(_PIECE_BYTES // dataset.dtype.itemsize, 1)
+    if dataset.compression is not None or dataset.nbytes <= min(max_bytes, _POINTS * _PIECE_BYTES):
+        return _numbers(_fetch(dataset, (slice(None),), max_bytes)), "[:]"
+    count = max(min(_POINTS, max_bytes // _PIECE_BYTES), 1)
+    starts = np.linspace(0, length - piece, count).astype(np.int64)
+    pieces = [np.asarray(dataset[int(start) : int(start) + piece]) for start in starts]
+    return _numbers(np.concatenate(pieces)), f"{count} pieces of [:]"
+
+
+# -- drawing -------------------------------------------------------------------------------------
+
+
+def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return values as real numbers; what is none (NaT, infinity) becomes NaN."""
+    if values.dtype.kind == "c":
+        values = np.abs(values)
+    elif values.dtype.kind in "mM":
+        missing = np.isnat(values)
+        numbers = values.astype(np.int64).astype(np.float64)
+        numbers[missing] = np.nan
+        return numbers
+    numbers = np.array(values, dtype=np.float64)
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
+
+
+def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    seen = values[~np.isnan(values)]
+    return (float(seen.min()), float(seen.max())) if seen.size else (np.nan, np.nan)
+
+
+def _caption(dataset: S3Dataset, part: str, low: float, high: float) -> str:
+    values = "no values" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
+    shape = " x ".join(map(str, dataset.shape)) or "0-d"
+    return f"{dataset._name}{part} of {shape} {dataset.dtype}: {values}"
+
+
+def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+    """Return values between 0 and 1."""
+    # Halves: the difference of two large numbers may be more than a float can hold.
+    width = high / 2 - low / 2
+    return (values / 2 - low / 2) / width if width > 0 else np.where(np.isnan(values), np.nan, 0.5)
+
+
+def _downsample(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
+    """Return every so many-th row and column."""
+    height, width = picture.shape
+    return picture[_stride_slice(step, height), _stride_slice(step, width)]
+
+
+def _stride_slice(step: int, length: int) -> slice:
+    """Return a slice of every so many-th, at least one, from the middle of the first step."""
+    return slice(min(step, length) // 2, None, step)
+
+
+def _colours(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """Return RGBA; what is no number is transparent."""
+    scaled = _scaled(values, low, high)
+    seen = ~np.isnan(scaled)
+    position = np.where(seen, scaled, 0) * (len(_ANCHORS) - 1)
+    marks = np.arange(len(_ANCHORS))
+    channels = [np.interp(position, marks, _ANCHORS[:, channel]) for channel in range(3)]
+    return np.stack([*channels, np.where(seen, 255, 0)], axis=-1).round().astype(np.uint8)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return an RGBA picture as PNG (RFC 2083), small ones enlarged so that they can be seen."""
+    grow = max(_PIXELS // max(pixels.shape[:2]), 1)
+    pixels = pixels.repeat(grow, axis=0).repeat(grow, axis=1)
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + width * 4), dtype=np.uint8)  # each starts with filter type 0
+    rows[:, 1:] = pixels.reshape(height, width * 4)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _sparkline(course: npt.NDArray[np.float64], low: float, high: float) -> str:
+    """Draw the course of values: at each step a stroke from the least to the greatest of them."""
+    width = _POINTS
+    strokes = []
+    count = min(len(course), _POINTS)
+    edges = np.linspace(0, len(course), count + 1).astype(np.int64)
+    previous: tuple[float, float] | None = None
+    for number in range(count):
+        piece = course[edges[number] : edges[number + 1]]
+        piece = piece[~np.isnan(piece)]
+        if not piece.size:
+            previous = None
+            continue
+        x = (number + 0.5) * width / count
+        ends = _scaled(np.array([piece[0], piece.min(), piece.max(), piece[-1]]), low, high)
+        first, least, most, last = (_HEIGHT - 3 - ends * (_HEIGHT - 6)).tolist()
+        start = f"M{previous[0]:.1f} {previous[1]:.1f}L" if previous else "M"
+        strokes.append(f"{start}{x:.1f} {first:.1f}L{x:.1f} {least:.1f}V{most:.1f}V{last:.1f}")
+        previous = (x, last)
+    if len(strokes) == 1:  # a single point would not be seen
+        strokes.append("h1.5")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {width} {_HEIGHT}"><path d="{"".join(strokes)}" fill="none" '
+        f'stroke="#b23663" stroke-width="1.2" stroke-linejoin="round"/></svg>'
+    )

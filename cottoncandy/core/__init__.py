@@ -1,0 +1,1 @@
+"""Parts that every folder uses: buffers, names, patterns, threads, atomic files, output."""

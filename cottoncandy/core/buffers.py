@@ -1,0 +1,218 @@
+"""Buffers, the body of an upload, and checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from isal import isal_zlib
+from isal.isal_zlib import crc32_combine
+
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, UnsupportedDtypeError
+
+__all__ = ["Body", "Buffer", "MiB", "bytes_view", "crc32", "crc32_combine", "regroup"]
+
+MiB = 2**20
+
+# collections.abc.Buffer needs Python 3.12.
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+def bytes_view(data: object) -> memoryview:
+    """Return a flat view of unsigned bytes on a C-contiguous buffer; nothing is copied."""
+    view = memoryview(data)  # type: ignore[arg-type]  # TypeError for what is no buffer
+    if view.nbytes == 0:
+        return memoryview(b"")  # cast() refuses a shape with a zero in it
+    return view.cast("B")
+
+
+def regroup(buffers: Iterable[Buffer], block_bytes: int) -> Iterator[memoryview]:
+    """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
+
+    A block that lies inside one buffer is a view on it; others are joined copies.
+    """
+    pending: list[memoryview] = []
+    held = 0
+    for buffer in buffers:
+        view = bytes_view(buffer)
+        while len(view):
+            take = min(block_bytes - held, len(view))
+            pending.append(view[:take])
+            held += take
+            view = view[take:]
+            if held == block_bytes:
+                yield _joined(pending)
+                pending, held = [], 0
+    if pending:
+        yield _joined(pending)
+
+
+def _joined(views: list[memoryview]) -> memoryview:
+    return views[0] if len(views) == 1 else memoryview(b"".join(views))
+
+
+_READ_BYTES = 4 * MiB
+
+
+class Body:
+    """The bytes of one upload.
+
+    Iterating yields the buffers in order. A body that is ``replayable`` can be iterated again from
+    the start, which lets a backend try a request a second time.
+
+    Parameters
+    ----------
+    blocks : callable
+        Takes nothing, returns an iterator of buffers.
+    size : int, optional
+        Size in bytes; None where only the end tells (compression, pipes).
+    max_size : int, optional
+        Upper bound of the size in bytes, where ``size`` is not known but bounded.
+    buffer : memoryview, optional
+        All the bytes, where they lie side by side in memory; backends may slice it.
+    replayable : bool, default True
+        Whether ``blocks`` may be called more than once.
+    """
+
+    __slots__ = ("_blocks", "_spent", "buffer", "max_size", "replayable", "size")
+
+    def __init__(
+        self,
+        blocks: Callable[[], Iterator[Buffer]],
+        *,
+        size: int | None = None,
+        max_size: int | None = None,
+        buffer: memoryview | None = None,
+        replayable: bool = True,
+    ) -> None:
+        self._blocks = blocks
+        self._spent = False
+        self.size = size
+        self.max_size = size if max_size is None else max_size
+        self.buffer = buffer
+        self.replayable = replayable
+
+    def __iter__(self) -> Iterator[Buffer]:
+        if self._spent and not self.replayable:
+            raise RuntimeError("a one-shot body was read twice")
+        self._spent = True
+        return self._blocks()
+
+    def read(self) -> Buffer:
+        """Return all the bytes at once; a copy unless they lie side by side already.
+
+        Raises
+        ------
+        IntegrityError
+            If they are more or fewer than ``size``.
+        """
+        if self.buffer is not None:
+            return self.buffer
+        if self.size is None:
+            return b"".join(self)
+        whole, position = memoryview(bytearray(self.size)), 0
+        for block in self:
+            view = bytes_view(block)
+            end = position + len(view)
+            if end <= self.size:
+                whole[position:end] = view
+            position = end
+        if position != self.size:
+            raise IntegrityError(
+                f"the body was to have {self.size} bytes and had {position}; nothing was stored"
+            )
+        return whole
+
+    @classmethod
+    def of(cls, data: Any) -> Body:
+        """Make a body of what a user passes.
+
+        Parameters
+        ----------
+        data : bytes-like, file object or iterable of bytes-like
+            A buffer must be C-contiguous. A file is read from its current position.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If ``data`` is text or anything else that has no bytes.
+        """
+        if isinstance(data, Body):
+            return data
+        if isinstance(data, str):
+            raise InvalidArgumentError(
+                "the body of an object is bytes, and a str was given: pass data.encode() instead"
+            )
+        if hasattr(data, "read"):
+            return cls._of_file(data)
+        if getattr(getattr(data, "dtype", None), "hasobject", False):
+            raise UnsupportedDtypeError(
+                f"an array of dtype {data.dtype} contains pointers to Python objects, not bytes: "
+                f"use upload_pickle; nothing was uploaded"
+            )
+        try:
+            view = bytes_view(data)
+        except (TypeError, BufferError, ValueError):
+            if isinstance(data, Iterable):
+                blocks = iter(data)
+                return cls(lambda: _checked(blocks), replayable=False)
+            raise InvalidArgumentError(
+                f"the body of an object is bytes-like, a binary file or an iterable of bytes, "
+                f"and a {type(data).__name__} was given"
+            ) from None
+        return cls(lambda: iter((view,)), size=len(view), buffer=view)
+
+    @classmethod
+    def _of_file(cls, file: Any) -> Body:
+        start = file.tell() if hasattr(file, "seekable") and file.seekable() else None
+        size = None
+        if start is not None:
+            size = max(file.seek(0, 2) - start, 0)
+            file.seek(start)
+
+        def blocks() -> Iterator[Buffer]:
+            if start is not None:
+                file.seek(start)
+            while (block := file.read(_READ_BYTES)) is not None and len(block):
+                if isinstance(block, str):
+                    raise InvalidArgumentError("the file was opened as text; open it with 'rb'")
+                yield block
+            if block is None:  # more may follow, unlike after b""
+                raise InvalidArgumentError(
+                    "the file is non-blocking and has no data yet; call "
+                    "os.set_blocking(file.fileno(), True) first"
+                )
+
+        return cls(blocks, size=size, replayable=start is not None)
+
+
+def _checked(blocks: Iterator[Any]) -> Iterator[Buffer]:
+    for block in blocks:
+        try:
+            yield bytes_view(block)
+        except TypeError:
+            raise InvalidArgumentError(
+                f"a body made of pieces needs bytes-like pieces, and one is a "
+                f"{type(block).__name__}"
+            ) from None
+
+
+_BLOCK_BYTES = 16 * MiB
+
+
+def crc32(blocks: Iterable[memoryview], threads: int = 1) -> int:
+    """Return the CRC-32 of blocks, one after the other; long ones are shared among threads."""
+    checksum = 0
+    for block in blocks:
+        if len(block) <= _BLOCK_BYTES:
+            checksum = isal_zlib.crc32(block, checksum)
+            continue
+        pieces = (
+            block[start : start + _BLOCK_BYTES] for start in range(0, len(block), _BLOCK_BYTES)
+        )
+        for piece_checksum, size in map_threads(
+            lambda piece: (isal_zlib.crc32(piece), len(piece)), pieces, threads
+        ):
+            checksum = crc32_combine(checksum, piece_checksum, size)
+    return checksum

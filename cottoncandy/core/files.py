@@ -1,0 +1,333 @@
+"""Files on a local disk, written whole or not at all: the one writer of files, and file locks.
+
+A file is written under a temporary name in the directory of its target, and locked meanwhile. The
+name follows from the target's, so the next writer of the same target finds what a killed process
+left, and removes it if nobody holds its lock.
+"""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH100, PTH105, PTH108, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Self
+
+from cottoncandy.core.buffers import Buffer, bytes_view
+from cottoncandy.core.threads import after_fork
+from cottoncandy.exceptions import StorageFullError
+
+try:
+    import fcntl
+except ImportError:  # Windows; files that a killed process leaves stay there
+    fcntl = None  # type: ignore[assignment]  # checked wherever it is used
+
+__all__ = [
+    "TemporaryFile",
+    "atomic_write",
+    "is_temporary",
+    "is_temporary_of",
+    "lock",
+    "open_lockable",
+    "remove_abandoned",
+    "unlock",
+    "write_private",
+]
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+# Anything else with a temporary file's name (a link, a pipe) is not ours; don't block on it.
+_PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_TEMPORARY = re.compile(rb"\.cottoncandy-[0-9a-f]{16}\.tmp")
+_OWN_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_MAX_LINKS = 40  # as Linux follows
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+#: Descriptors of files that are or will be locked, which a forked child closes.
+_lockable: set[int] = set()
+
+
+def open_lockable(path: str, flags: int, mode: int = 0o666) -> int:
+    """Open a file or directory to be locked, until :func:`unlock`."""
+    descriptor = os.open(path, flags, mode)
+    _lockable.add(descriptor)
+    return descriptor
+
+
+def lock(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Lock an open file or directory; return False if another process or thread holds a lock.
+
+    Raises
+    ------
+    OSError
+        If the file system has no locks.
+    """
+    if fcntl is not None:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Release a lock, also if forked children have inherited the file, and close the file."""
+    if fcntl is not None and descriptor in _lockable:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _lockable:  # else it was the parent's, and is closed
+        _lockable.remove(descriptor)  # first, because the number may be another file's at once
+        os.close(descriptor)
+
+
+def _close_inherited() -> None:
+    """Close the locked files of the parent: if it is killed, nobody else releases them."""
+    while _lockable:
+        with contextlib.suppress(OSError):
+            os.close(_lockable.pop())
+
+
+after_fork(_close_inherited)
+
+
+# -- temporary files -----------------------------------------------------------------------------
+
+
+class TemporaryFile:
+    """A new, locked file next to ``target``, until it takes the target's name.
+
+    Leaving the ``with`` statement removes it, unless it was renamed.
+
+    Parameters
+    ----------
+    target : str
+        Path of the file to be written.
+    mode : int, default 0o666
+        Permissions, less the umask.
+    """
+
+    def __init__(self, target: str, mode: int = 0o666) -> None:
+        self.target = target
+        self.path, self.descriptor = _create(target, mode)
+        self._status = os.fstat(self.descriptor)
+        # Holds the lock until the end, after the file was closed.
+        self._lock = -1
+        if fcntl is not None:
+            self._lock = os.dup(self.descriptor)
+            _lockable.add(self._lock)
+
+    def write(self, buffer: Buffer) -> int:
+        """Write a whole buffer, and return its size; the system takes at most 2 GiB at once."""
+        rest = view = bytes_view(buffer)
+        while rest:
+            rest = rest[os.write(self.descriptor, rest) :]
+        return len(view)
+
+    def close(self) -> None:
+        """Close the file; on network file systems, a full disk is reported here."""
+        descriptor, self.descriptor = self.descriptor, -1
+        _close(descriptor)
+
+    def replace(self) -> None:
+        """Give the finished file the name of its target."""
+        self.close()
+        os.replace(self.path, self.target)
+
+    def link(self) -> bool:
+        """Give the finished file the name of its target, or return False if that exists."""
+        self.close()
+        try:
+            os.link(self.path, self.target)  # unlike a rename, never replaces a file
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if os.path.lexists(self.target):
+                return False
+            os.replace(self.path, self.target)
+        return True
+
+    def discard(self) -> None:
+        """Close the file, and remove it unless it was renamed."""
+        with contextlib.suppress(OSError):  # an error that matters was raised before
+            self.close()
+        if fcntl is not None and self._lock not in _lockable:
+            return  # in a forked child, where it is the parent's
+        try:
+            if os.path.samestat(os.lstat(self.path), self._status):
+                os.unlink(self.path)
+        except OSError:
+            pass  # renamed, or somebody else removed it
+        finally:
+            unlock(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.discard()
+
+
+def is_temporary(name: str | bytes) -> bool:
+    """Return whether a file of that name is one of cottoncandy's temporary files."""
+    return _TEMPORARY.fullmatch(os.fsencode(name)) is not None
+
+
+def is_temporary_of(temporary: str, name: str) -> bool:
+    """Return whether a temporary file is one that is written for a certain target."""
+    return temporary.startswith(_temporary_prefix(name))
+
+
+def _create(target: str, mode: int) -> tuple[str, int]:
+    """Create the first temporary file that no other writer uses."""
+    paths = _temporary_paths(target)
+    for path in paths:
+        remove_abandoned(path)
+        try:
+            descriptor = open_lockable(path, _CREATE, mode)
+        except FileExistsError:
+            continue  # another writer's
+        if _lock_new(descriptor, path):
+            break
+        unlock(descriptor)
+    # Processes that wrote at the same time may all have been killed.
+    while remove_abandoned(next(paths)):
+        pass
+    return path, descriptor
+
+
+def _temporary_paths(target: str) -> Iterator[str]:
+    directory, name = os.path.split(target)
+    for number in itertools.count():
+        yield os.path.join(directory, f"{_temporary_prefix(name)}{number:08x}.tmp")
+
+
+def _temporary_prefix(name: str) -> str:
+    # A digest, because names may be as long as the file system allows.
+    return f".cottoncandy-{zlib.crc32(os.fsencode(name)):08x}"
+
+
+def _lock_new(descriptor: int, path: str) -> bool:
+    """Lock a new file; return False if another process removed it as abandoned before."""
+    try:
+        return lock(descriptor, wait=False) and _is_at(path, descriptor)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # without locks, no process removes it
+
+
+def remove_abandoned(path: str) -> bool:
+    """Remove a temporary file that no process writes any more; return whether there was one."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = open_lockable(path, _PROBE)
+    except OSError:
+        return False
+    try:
+        abandoned = (
+            stat.S_ISREG(os.fstat(descriptor).st_mode)
+            and lock(descriptor, wait=False)
+            and _is_at(path, descriptor)
+        )
+        if abandoned:
+            os.unlink(path)
+    except OSError:
+        return False  # another user's, or a file system without locks
+    else:
+        return abandoned
+    finally:
+        unlock(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+
+
+# -- whole files ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that replaces ``path`` when the block ends without an error.
+
+    The old file stays whole until then, and its permissions remain. A pipe, a device and an open
+    file of this process (``/dev/stdout``) cannot be replaced, and are written directly.
+
+    Raises
+    ------
+    StorageFullError
+        If the disk or the quota is exhausted.
+    """
+    special = _open_special(os.fspath(path))
+    if special is not None:
+        with special:
+            yield special
+        return
+    # The target of a symbolic link: replacing the link itself would surprise.
+    target = os.path.realpath(path)
+    try:
+        part = TemporaryFile(target)
+    except OSError as exc:  # an error names the file that the user asked for
+        raise type(exc)(exc.errno, exc.strerror, target) from None
+    try:
+        with part:
+            with contextlib.suppress(OSError):
+                os.fchmod(part.descriptor, os.stat(target).st_mode & 0o777)
+            with open(part.descriptor, "wb", closefd=False) as file:
+                yield file
+            part.replace()
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        raise StorageFullError(
+            f"the disk is full: '{target}' was not written, and what was there is unchanged"
+        ) from exc
+
+
+def _open_special(path: str) -> BinaryIO | None:
+    """Open what is neither missing nor a regular file; None for those.
+
+    Raises
+    ------
+    IsADirectoryError
+    """
+    name = os.path.abspath(path)
+    for _ in range(_MAX_LINKS):
+        if found := _OWN_DESCRIPTOR.fullmatch(name):
+            return open(os.dup(int(found[1])), "wb")  # shares its position and mode
+        if not os.path.islink(name):
+            break
+        name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None  # creating the file tells why
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return None if stat.S_ISREG(mode) else open(path, "wb")
+
+
+def write_private(path: str | os.PathLike[str], content: bytes, *, replace: bool) -> bool:
+    """Write a file of mode 0600 to the disk; return False if it exists and is to be kept."""
+    target = os.path.realpath(path) if replace else os.path.abspath(path)
+    with TemporaryFile(target, 0o600) as file:
+        file.write(content)
+        os.fsync(file.descriptor)
+        if not replace:
+            return file.link()
+        file.replace()
+        return True

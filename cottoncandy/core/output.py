@@ -1,0 +1,145 @@
+"""Output for people: printed lines, escaped names, sizes, progress bars."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import warnings
+from types import TracebackType
+from typing import Any, Self
+
+from cottoncandy.core.threads import after_fork
+
+__all__ = ["Progress", "bytes2human", "echo", "printable"]
+
+# Control characters, surrogates, and the marks that reverse the direction of text: they can hide
+# what a name says, or act on the terminal.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
+
+
+def echo(*lines: str) -> None:
+    """Print lines that a method's documentation promises; names in them are made printable."""
+    for line in lines:
+        print(printable(line))  # noqa: T201 - the documented output of interactive methods
+
+
+def printable(text: str) -> str:
+    r"""Return text with control characters and invisible marks escaped.
+
+    Examples
+    --------
+    >>> print(printable("a\nb"))
+    a\x0ab
+    """
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def bytes2human(nbytes: float) -> str:
+    """Return a size for people, in powers of 1024.
+
+    Parameters
+    ----------
+    nbytes : float
+        Size in bytes.
+
+    Returns
+    -------
+    text : str
+
+    Examples
+    --------
+    >>> bytes2human(10 * 2**20)
+    '10.00MB'
+    """
+    value = float(nbytes)
+    for unit in _UNITS[:-1]:
+        if abs(value) < 1024:
+            return f"{value:.2f}{unit}"
+        value /= 1024
+    return f"{value:.2f}{_UNITS[-1]}"
+
+
+#: Work that is done sooner than this shows no bar, in seconds.
+DELAY_S = 1.0
+
+
+class Progress:
+    """A bar over ``total`` units of work; it shows once the work has lasted a second.
+
+    Parameters
+    ----------
+    total : int, optional
+        Units of work; None where it is not known.
+    unit : str
+        ``"B"`` for bytes, else the noun of what is counted.
+    label : str
+        What is being done.
+    show : bool, optional
+        True: always; False: never; None: in terminals and notebooks only.
+    """
+
+    def __init__(
+        self, total: int | None, *, unit: str, label: str, show: bool | None = None
+    ) -> None:
+        self._bar: Any = None
+        self._counting = threading.Lock()
+        if show is False or (show is None and not _is_interactive()):
+            return
+        # In a notebook without ipywidgets tqdm asks for them, and goes on to show its bar as text.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            unit=unit,
+            unit_scale=unit == "B",
+            unit_divisor=1024,
+            desc=label,
+            delay=DELAY_S,
+            leave=False,
+        )
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar to move."""
+        return self._bar is not None
+
+    def update(self, units: int) -> None:
+        """Count some more units as done; from any thread."""
+        if self._bar is not None:
+            with self._counting:
+                self._bar.update(units)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _is_interactive() -> bool:
+    if "ipykernel" in sys.modules:
+        return True
+    stream = sys.stderr
+    return stream is not None and stream.isatty()
+
+
+def _renew_lock() -> None:
+    """Give tqdm in a forked child a lock of its own; the parent's may be held for ever."""
+    if (tqdm := sys.modules.get("tqdm.auto")) is not None:
+        tqdm.tqdm.set_lock(threading.RLock())
+
+
+after_fork(_renew_lock)

@@ -1,0 +1,204 @@
+"""Patterns over object names: whole names for ``glob``, level by level for ``ls``. No I/O.
+
+The language is that of :mod:`fnmatch`: ``*``, ``?``, ``[seq]``, ``[!seq]``, all case sensitive.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cottoncandy.core.names import SEPARATOR
+
+__all__ = [
+    "ANY_DEPTH",
+    "NamePattern",
+    "PathPattern",
+    "Segment",
+    "directory_name",
+    "escape_pattern",
+    "split_literal",
+]
+
+_MAGIC = re.compile(r"([*?[])")
+
+#: The segment of an ``ls`` pattern that stands for any number of levels.
+ANY_DEPTH: Final = "**"
+
+
+def escape_pattern(name: str) -> str:
+    """Return a pattern that matches just this name, whatever characters are in it.
+
+    Examples
+    --------
+    >>> escape_pattern("run[1]*")
+    'run[[]1][*]'
+    """
+    return _MAGIC.sub(r"[\1]", name)
+
+
+def split_literal(pattern: str) -> tuple[str, bool]:
+    """Return the longest literal start of a pattern, and whether that is the whole pattern.
+
+    A bracket around a single character, which is how magic is escaped, is as literal as one that
+    is never closed.
+    """
+    literal: list[str] = []
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char in "*?":
+            return "".join(literal), False
+        position += 1
+        if char == "[":
+            end = _bracket_end(pattern, position)
+            if end is not None:
+                if end - position != 1:
+                    return "".join(literal), False
+                char = pattern[position]
+                position = end + 1
+        literal.append(char)
+    return "".join(literal), True
+
+
+def _bracket_end(pattern: str, start: int) -> int | None:
+    """Return where the bracket whose content begins at ``start`` is closed, as fnmatch sees it."""
+    first = start + 1 if pattern.startswith("!", start) else start
+    end = pattern.find("]", first + 1 if pattern.startswith("]", first) else first)
+    return None if end < 0 else end
+
+
+def _compile(pattern: str) -> Callable[[str], object]:
+    return re.compile(fnmatch.translate(pattern)).match
+
+
+class NamePattern:
+    """A pattern that is held against whole names: ``*`` crosses ``/``.
+
+    One without magic stands for the object of that name and all that is below it.
+
+    Parameters
+    ----------
+    pattern : str
+
+    Attributes
+    ----------
+    prefix : str
+        What every matching name starts with: the least that must be listed.
+    matches : callable
+        Tells whether a name matches.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.prefix, literal = split_literal(pattern)
+        self.matches: Callable[[str], object]
+        if literal:
+            self.matches = self._is_below
+        elif pattern in (self.prefix + "*", escape_pattern(self.prefix) + "*"):
+            self.matches = self._has_prefix
+        else:
+            self.matches = _compile(pattern)
+
+    def _is_below(self, name: str) -> bool:
+        branch = self.prefix
+        if not name.startswith(branch):
+            return False
+        return (
+            len(name) == len(branch)
+            or not branch
+            or branch.endswith(SEPARATOR)
+            or name[len(branch)] == SEPARATOR
+        )
+
+    def _has_prefix(self, name: str) -> bool:
+        return name.startswith(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one level of an ``ls`` pattern asks for.
+
+    Parameters
+    ----------
+    prefix : str
+        What a matching name starts with.
+    literal : bool
+        Whether the prefix is the whole name.
+    any_depth : bool
+        Whether this is ``**``: any number of levels.
+    matches : callable
+        Tells whether the name at this level matches.
+    """
+
+    prefix: str
+    literal: bool
+    any_depth: bool
+    matches: Callable[[str], object]
+
+    @classmethod
+    def parse(cls, text: str) -> Segment:
+        """Make sense of what is between two slashes."""
+        prefix, literal = split_literal(text)
+        matches = prefix.__eq__ if literal else _compile(text)
+        return cls(prefix, literal, text == ANY_DEPTH, matches)
+
+
+class PathPattern:
+    """A pattern that is held against names level by level, as a shell does.
+
+    Parameters
+    ----------
+    pattern : str
+        ``*``, ``?`` and brackets stay within their level; ``**`` as a whole level crosses any
+        number of them.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+    magic : bool
+        Whether any of them is more than a literal name.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.segments = tuple(Segment.parse(text) for text in pattern.split(SEPARATOR))
+        self.magic = not all(segment.literal for segment in self.segments)
+
+    def matches(self, parts: Sequence[str], skip: int = 0) -> bool:
+        """Tell whether a path matches the segments from ``skip`` on.
+
+        At its end ``**`` stands for one level at least: a directory is not what is below it.
+        """
+        segments = self.segments[skip:]
+        if segments and segments[-1].any_depth and not parts:
+            return False
+        at = part = 0
+        retry: tuple[int, int] | None = None  # where the last ** began, and how far it reaches
+        last = len(segments) - 1
+        while part < len(parts):
+            if at <= last and segments[at].any_depth:
+                retry = (at, part + 1 if at == last else part)
+                at += 1
+                part = retry[1]
+            elif at <= last and segments[at].matches(parts[part]):
+                at += 1
+                part += 1
+            elif retry is not None:
+                # ** takes one level more, and the rest is tried from there.
+                retry = (retry[0], retry[1] + 1)
+                at, part = retry[0] + 1, retry[1]
+            else:
+                return False
+        return at > last
+
+
+def directory_name(prefix: str) -> str:
+    """Return how a directory is shown: without the slash at its end.
+
+    One without a name of its own (``a//``, ``/``: other programs make such keys) keeps its slash;
+    else it would look like its parent.
+    """
+    shown = prefix.removesuffix(SEPARATOR)
+    return prefix if not shown or shown.endswith(SEPARATOR) else shown

@@ -1,0 +1,80 @@
+"""The layout of cottoncandy 0.2 and older, for reading: AES-CBC, with nothing to authenticate it.
+
+``IV (16 bytes)``, then AES-CBC of: plaintext, 1 to 16 spaces, plaintext length (uint64,
+little-endian). CBC decrypts from any block on, so ranges need no more than the block before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cottoncandy.core.buffers import Buffer, regroup
+from cottoncandy.exceptions import DecryptionError
+from cottoncandy.formats.encryption.crypto import Secret, aes_module
+
+__all__ = ["LegacyCipher", "could_be_legacy", "legacy_plaintext_size"]
+
+BLOCK = 16
+_LENGTH_BYTES = 8
+_PIECE_BYTES = 256 * 1024
+
+
+def could_be_legacy(stored: int) -> bool:
+    """Tell whether a body of that size can be one: IV and at least one block."""
+    return stored >= 2 * BLOCK and stored % BLOCK == 0
+
+
+class LegacyCipher:
+    """Reads one object.
+
+    Parameters
+    ----------
+    key : Secret
+        16, 24 or 32 bytes.
+    fetch : callable
+        ``fetch(start, stop)`` yields those bytes of the stored body.
+    """
+
+    def __init__(self, key: Secret, fetch: Callable[[int, int], Iterator[Buffer]]) -> None:
+        self._key = key
+        self._fetch = fetch
+
+    def blocks(self, first: int, last: int) -> Iterator[bytes]:
+        """Yield the decrypted blocks ``[first, last)``, in pieces."""
+        if first >= last:
+            return
+        aes = aes_module()
+        cipher = None
+        held = b""
+        for piece in regroup(self._fetch(first * BLOCK, (last + 1) * BLOCK), _PIECE_BYTES):
+            data = held + piece if held else piece
+            if cipher is None:
+                if len(data) < BLOCK:  # only where the body ends early, which the reader reports
+                    return
+                cipher = aes.new(self._key.reveal(), aes.MODE_CBC, iv=bytes(data[:BLOCK]))
+                data = data[BLOCK:]
+            whole = len(data) // BLOCK * BLOCK
+            held = bytes(data[whole:])
+            if whole:
+                yield cipher.decrypt(bytes(data[:whole]))
+
+
+def legacy_plaintext_size(cipher: LegacyCipher, stored: int, label: str) -> int:
+    """Return the plaintext length that the end of the body states, if all of the end fits it.
+
+    Raises
+    ------
+    DecryptionError
+        If it does not: the key is another one, or this is no encrypted object.
+    """
+    blocks = stored // BLOCK - 1
+    tail = b"".join(cipher.blocks(max(blocks - 2, 0), blocks))
+    size = int.from_bytes(tail[-_LENGTH_BYTES:], "little")
+    padding = BLOCK - (size + _LENGTH_BYTES) % BLOCK
+    spaces = tail[:-_LENGTH_BYTES][-padding:]
+    if size + padding + _LENGTH_BYTES != blocks * BLOCK or spaces.strip(b" "):
+        raise DecryptionError(
+            f"{label} is not encrypted, or with another key, or was altered; open it with "
+            f"get_interface() if it was uploaded without encryption"
+        )
+    return size

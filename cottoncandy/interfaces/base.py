@@ -1,0 +1,426 @@
+"""The base of all interfaces: a store, and methods on buckets."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.config.defaults import DEFAULT_ACL
+from cottoncandy.config.options import Settings
+from cottoncandy.core.names import check_text
+from cottoncandy.core.output import bytes2human, echo, printable
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketExistsError,
+    BucketNotFoundError,
+    InvalidArgumentError,
+)
+from cottoncandy.formats.encryption import KeyScheme
+from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.connect import check_bucket_name, connect
+from cottoncandy.stores.store import Store
+from cottoncandy.transfer.entries import scan_objects
+
+__all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "print_objects"]
+
+#: Public methods that give the interface another bucket.
+_REBINDING = frozenset({"create_bucket", "rm_bucket", "set_bucket"})
+
+
+class InterfaceObject:
+    """Base of everything that the factories return."""
+
+
+class ObjectAccess(InterfaceObject):
+    """How interfaces reach objects: through a store, which is theirs until ``set_bucket``.
+
+    Each public method of a subclass works with the store that the interface had when it was
+    called.
+    """
+
+    backend: str
+    _store: Store
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__module__.startswith("cottoncandy."):
+            return  # a user's methods may set attributes of their own
+        for name, value in list(vars(cls).items()):
+            if inspect.isfunction(value) and not name.startswith("_") and name not in _REBINDING:
+                setattr(cls, name, _in_one_bucket(value))
+
+    def __init__(
+        self,
+        bucket_name: str | None,
+        ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
+        SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
+        url: str | None = None,
+        force_bucket_creation: bool | None = False,
+        verbose: bool = True,
+        backend: str = "s3",
+        **kwargs: Any,
+    ) -> None:
+        # A factory or subclass that has read the options passes them on: read twice, a file that
+        # is edited in between would count in two versions.
+        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
+        keys: KeyScheme | None = kwargs.pop("_keys", None)
+        self.backend = backend
+        self.verbose = verbose
+        self._store = connect(
+            backend,
+            bucket_name,
+            ACCESS_KEY,
+            SECRET_KEY,
+            url,
+            settings=settings,
+            extra=kwargs,
+            keys=keys,
+        )
+        self._check_bucket(force_bucket_creation)
+        if verbose:
+            self._greet()
+
+    def __repr__(self) -> str:
+        store = getattr(self, "_store", None)
+        where = "not connected" if store is None else store.backend.describe()
+        return f"<cottoncandy.{type(self).__name__} {where}>"
+
+    @property
+    def bucket_name(self) -> str | None:
+        """Name of the current bucket; None if none was chosen."""
+        return self._store.bucket
+
+    @property
+    def backend_interface(self) -> Backend:
+        """The backend, bound to the current bucket."""
+        return self._store.backend
+
+    @backend_interface.setter
+    def backend_interface(self, backend: Backend) -> None:
+        self._store = replace(self._store, backend=backend)
+
+    @property
+    def settings(self) -> Settings:
+        """The options that apply to this interface, without secrets."""
+        return self._store.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._store = replace(self._store, settings=settings)
+
+    def _check_bucket(self, create: bool | None) -> None:
+        """Raise if the bucket is missing, or create it; None means as the options say."""
+        bucket = self.bucket_name
+        if bucket is None or self.backend_interface.has_bucket(bucket):
+            return
+        if create is None:
+            create = self.settings.force_bucket_creation or self.backend_interface.creates_buckets
+        if not create:
+            raise BucketNotFoundError(
+                f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
+                f"name, or pass force_bucket_creation=True to create it"
+            )
+        try:
+            self.backend_interface.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
+        except BucketExistsError:
+            # Another process created it after the check above.
+            if not self.backend_interface.has_bucket(bucket):
+                raise
+
+    def _greet(self) -> None:
+        echo(self.backend_interface.greeting())
+
+
+def _in_one_bucket(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that runs on a snapshot of its interface.
+
+    A call that has begun stays in its bucket, whatever other threads do to the interface, and
+    what it opens holds the snapshot: ``set_bucket`` never moves lazy arrays or browsers.
+    """
+
+    @functools.wraps(method)
+    def run(self: ObjectAccess, *args: Any, **kwargs: Any) -> Any:
+        snapshot = object.__new__(type(self))
+        snapshot.__dict__.update(self.__dict__)
+        return method(snapshot, *args, **kwargs)
+
+    return run
+
+
+_MB = 2**20
+
+
+class BucketMethods(ObjectAccess):
+    """Choosing, making, removing and measuring buckets."""
+
+    def _greet(self) -> None:
+        """Say what is there: the buckets, and which one is current."""
+        echo(self.backend_interface.greeting())
+        if self.bucket_name is None:
+            return
+        echo("Available buckets:")
+        try:
+            self.show_buckets()
+        except AccessDeniedError:
+            echo("(these credentials may not list buckets)")
+        echo(f"Current bucket: {self.bucket_name}")
+
+    def exists_bucket(self, bucket_name: str) -> bool:
+        """Check whether a bucket exists.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Returns
+        -------
+        exists : bool
+            True also where the bucket exists and these credentials may not look into it.
+        """
+        return self.backend_interface.has_bucket(check_bucket_name(bucket_name))
+
+    def create_bucket(self, bucket_name: str, acl: str = DEFAULT_ACL) -> None:
+        """Create a bucket and make it the current one.
+
+        Parameters
+        ----------
+        bucket_name : str
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL. A store that refuses ACLs makes the bucket without one, and says so once.
+
+        Raises
+        ------
+        BucketExistsError
+            If there is a bucket of that name, yours or somebody else's.
+        InvalidNameError
+            If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
+        """
+        self.backend_interface.create_bucket(
+            check_bucket_name(bucket_name), acl=self._store.acl(acl)
+        )
+        self._store = self._store.in_bucket(bucket_name)
+
+    def rm_bucket(self, bucket_name: str) -> None:
+        """Remove an empty bucket.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Raises
+        ------
+        BucketNotEmptyError
+            If there is anything in it.
+        BucketNotFoundError
+            If there is no such bucket.
+        """
+        self.backend_interface.delete_bucket(check_bucket_name(bucket_name))
+        if self.bucket_name == bucket_name:
+            self._store = self._store.in_bucket(None)
+
+    def set_bucket(self, bucket_name: str) -> None:
+        """Choose the current bucket of this interface.
+
+        What was opened before (lazy arrays, datasets, browsers, streams) and calls that are
+        running in other threads stay in their bucket.
+
+        Parameters
+        ----------
+        bucket_name : str
+
+        Raises
+        ------
+        BucketNotFoundError
+            If there is no such bucket; the current one stays.
+        """
+        if not self.backend_interface.has_bucket(check_bucket_name(bucket_name)):
+            raise BucketNotFoundError(
+                f"there is no bucket '{bucket_name}'; create it with "
+                f"cci.create_bucket('{bucket_name}')"
+            )
+        self._store = self._store.in_bucket(bucket_name)
+
+    def get_bucket(self) -> Any:
+        """Get the client library's own bucket: boto3's ``Bucket``.
+
+        Returns
+        -------
+        bucket : boto3 Bucket or pydrive2 GoogleDrive
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the backend is neither S3 nor Google Drive.
+        """
+        return self.backend_interface.native_bucket()
+
+    def get_object(self, object_name: str, bucket_name: str | None = None) -> Any:
+        """Get the client library's own object: boto3's ``Object``, whether it exists or not.
+
+        Parameters
+        ----------
+        object_name : str
+        bucket_name : str, optional
+            Defaults to the current bucket.
+
+        Returns
+        -------
+        object : boto3 Object or pydrive2 GoogleDriveFile
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the backend is neither S3 nor Google Drive.
+        ObjectNotFoundError
+            If there is no such object on Google Drive.
+        """
+        return self.backend_interface.native_object(
+            self._store.key(object_name, bucket=bucket_name), bucket=bucket_name
+        )
+
+    def get_objects(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int | None = None,
+        filter: Mapping[str, str] | None = None,  # noqa: A002 - boto3's name for it
+    ) -> list[ObjectInfo]:
+        """Get the objects of the current bucket, sorted by name.
+
+        Parameters
+        ----------
+        limit : int, optional
+            Maximum number of objects. All of them by default.
+        page_size : int, optional
+            How many objects the store is asked for at once; a hint.
+        filter : dict, optional
+            ``{'Prefix': 'path/to'}`` returns only objects whose names start like this. ``'/'`` and
+            ``''`` stand for all objects.
+
+        Returns
+        -------
+        objects : list of ObjectInfo
+            With ``key``, ``size`` (bytes), ``last_modified`` and ``e_tag``.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('greetings/hello', b'hello')
+        >>> [(ob.key, ob.size) for ob in cci.get_objects(filter=dict(Prefix='greetings'))]
+        [('greetings/hello', 5)]
+        """
+        if filter is not None and not isinstance(filter, Mapping):
+            raise InvalidArgumentError(
+                f"filter is a dictionary such as {{'Prefix': 'path/to'}}, and {filter!r} was given"
+            )
+        count = None if limit is None else check_int(limit, "limit", 0)
+        wanted = dict(filter or {})
+        prefix = check_text(wanted.pop("Prefix", ""))
+        if wanted:
+            raise InvalidArgumentError(f"filter knows 'Prefix' only, and {wanted} was given")
+        found = self._scan_objects("" if prefix == "/" else prefix, page_size)
+        return list(islice(found, count))
+
+    def get_bucket_objects(self, **kwargs: Any) -> list[ObjectInfo]:
+        """Get the objects of the current bucket: the older name of :meth:`get_objects`.
+
+        Parameters
+        ----------
+        **kwargs
+            As :meth:`get_objects` takes them.
+
+        Returns
+        -------
+        objects : list of ObjectInfo
+        """
+        warnings.warn("get_bucket_objects() is now get_objects()", DeprecationWarning, stacklevel=3)
+        return self.get_objects(**kwargs)
+
+    def get_size(self) -> int:
+        """Get the total size of the objects in the current bucket, and print it.
+
+        Returns
+        -------
+        total_bytes : int
+            As stored: compressed or encrypted bytes, if they are.
+        """
+        total = count = 0
+        for info in self._scan_objects():
+            total += info.size
+            count += 1
+        echo(f"{total} bytes ({bytes2human(total)}) over {count} objects")
+        return total
+
+    def get_bucket_size(self, limit: int = 10**6, page_size: int = 10**6) -> int:
+        """Count the size of all objects in the current bucket, and print it.
+
+        Parameters
+        ----------
+        limit, page_size : int
+            Accepted for compatibility: every object is counted, however many there are.
+
+        Returns
+        -------
+        total_bytes : int
+            The byte count of all objects in the bucket.
+        """
+        return self.get_size()
+
+    def show_buckets(self) -> None:
+        """Print the available buckets and when they were made."""
+        echo(
+            *(
+                f"{bucket.name: <40} {_local_time(bucket.created)}".rstrip()
+                for bucket in self.backend_interface.list_buckets()
+            )
+        )
+
+    def show_objects(self, limit: int | None = 1000, page_size: int = 1000) -> None:
+        """Print the objects in the current bucket: name, date, size.
+
+        Parameters
+        ----------
+        limit : int or None, default 1000
+            Maximum number of objects to print; a last line says if there are more. None prints all.
+        page_size : int, default 1000
+            How many objects the store is asked for at once; a hint.
+        """
+        count = None if limit is None else check_int(limit, "limit", 0)
+        found = self._scan_objects(page_size=page_size)
+        print_objects(islice(found, count))
+        if next(found, None) is not None:
+            echo(f"... and more: the first {limit} are shown, limit=None shows all")
+
+    def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield every object under a prefix, lazily."""
+        page = None if page_size is None else check_int(page_size, "page_size", 1)
+        return scan_objects(self.backend_interface, prefix, page_size=page)
+
+
+def print_objects(objects: Iterable[ObjectInfo]) -> None:
+    """Print name, date and size of objects, a screenful at a time."""
+    found = iter(objects)
+    while batch := list(islice(found, 1000)):
+        names = [printable(info.key) for info in batch]
+        width = min(max(map(len, names)) + 3, 70)
+        for name, info in zip(names, batch, strict=True):
+            echo(f"{name: <{width}} {_local_time(info.modified)} {_listed_size(info.size)}")
+
+
+def _listed_size(nbytes: int) -> str:
+    """Return a size as 0.4.0 lists it, in MB; small ones in KB or bytes."""
+    if nbytes < 1024:
+        return f"{nbytes}B"
+    return f"{nbytes / 1024:.1f}K" if nbytes < _MB / 10 else f"{nbytes / _MB:.1f}M"
+
+
+def _local_time(moment: datetime.datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().strftime("%Y/%m/%d (%H:%M:%S)")

@@ -1,0 +1,307 @@
+"""The interfaces that users get."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cottoncandy.config.defaults import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
+from cottoncandy.config.options import Settings
+from cottoncandy.core.names import pathjoin
+from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
+from cottoncandy.interfaces.base import BucketMethods
+from cottoncandy.interfaces.chunked_arrays import DaskArrayMethods
+from cottoncandy.interfaces.dictionaries import DictionaryMethods
+from cottoncandy.interfaces.directories import download_directory, upload_directory
+from cottoncandy.interfaces.finding import FindingMethods
+from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
+from cottoncandy.interfaces.objects import FileMethods, ObjectMethods
+from cottoncandy.stores.keys import KeyLike, resolve_keys
+
+__all__ = [
+    "ArrayInterface",
+    "BasicInterface",
+    "DefaultInterface",
+    "EncryptedInterface",
+    "FileSystemInterface",
+]
+
+
+class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
+    """Basic cottoncandy interface to the cloud.
+
+    Parameters
+    ----------
+    bucket_name : str
+        Bucket (on the local backend: directory) to work in.
+    ACCESS_KEY : str, optional
+        The S3 access key, or the client secrets JSON file on Google Drive.
+    SECRET_KEY : str, optional
+        The S3 secret key, or the client credentials file on Google Drive.
+    url : str, optional
+        The URL of the S3 gateway.
+    force_bucket_creation : bool, default False
+        Whether to make the bucket if it does not exist.
+    verbose : bool, default True
+        Whether to print the buckets and the current one.
+    backend : {'s3', 'local', 'memory', 'gdrive'}, default 's3'
+        Which store to use.
+    **kwargs
+        Options of the backend. On S3 those of a boto3 client, such as
+        ``config=botocore.client.Config(...)``.
+
+    Raises
+    ------
+    BucketNotFoundError
+        If the bucket does not exist and ``force_bucket_creation`` is False.
+    CredentialsError
+        If the store does not accept the credentials.
+    StoreUnreachableError
+        If nobody answers at the endpoint.
+    ConfigurationError
+        If an option makes no sense.
+
+    Notes
+    -----
+    An interface may be used by several threads at once, and pickled to other processes.
+    """
+
+    def pathjoin(self, a: str, *p: str) -> str:
+        """Join path components with ``/``.
+
+        Parameters
+        ----------
+        a, *p : str
+            Components. One that starts with ``/`` discards those before it.
+
+        Returns
+        -------
+        path : str
+        """
+        return pathjoin(a, *p)
+
+    def upload_from_directory(
+        self,
+        disk_path: str | os.PathLike[str],
+        cloud_path: str | None = None,
+        recursive: bool = False,
+        ExtraArgs: Mapping[str, Any] = DEFAULT_EXTRA_ARGS,  # noqa: N803 - the documented name
+        threads: int = DEFAULT_THREADS,
+        *,
+        skip_existing: bool = False,
+    ) -> None:
+        """Upload the files of a directory, several at a time.
+
+        Parameters
+        ----------
+        disk_path : str or path-like
+            Directory to upload.
+        cloud_path : str, optional
+            Name that the files go under. If None, the directory's own path.
+        recursive : bool, default False
+            Whether to descend into its directories.
+        ExtraArgs : dict
+            As :meth:`upload_from_file` takes it.
+        threads : int, default ``[basic] threads`` of the options
+            How many files travel at once.
+        skip_existing : bool, default False
+            Whether to leave out files whose object is there already, with the same bytes.
+
+        Raises
+        ------
+        NotADirectoryError, FileNotFoundError
+            If ``disk_path`` is no directory.
+        PartialFailureError
+            If some files could not be uploaded; the others were, and the message names those.
+
+        Notes
+        -----
+        Hidden files are uploaded too. Symbolic links are followed, to files and (with
+        ``recursive``) to directories; one that leads back to a directory above it is left out, and
+        so are sockets, pipes and devices. A file that cannot be read, or a link to nothing, does
+        not keep the others back. An empty directory leaves no trace: a store has objects only.
+        With ``skip_existing`` sizes are compared, then bytes: by the store's ETag where it is an
+        MD5, else by reading the object.
+        """
+        upload_directory(
+            self,
+            disk_path,
+            cloud_path,
+            recursive=recursive,
+            extra_args=ExtraArgs,
+            threads=threads,
+            skip_existing=skip_existing,
+        )
+
+
+class ArrayInterface(DaskArrayMethods, DictionaryMethods, BasicInterface):
+    """Provides numpy.array concepts: numpy, dask and sparse arrays, dictionaries of arrays.
+
+    Takes the parameters of :class:`BasicInterface`.
+    """
+
+
+#: Metadata in which the s3cmd program keeps the file's owner: ``uid:1000/uname:someone/...``.
+_S3CMD = "s3cmd-attrs"
+
+
+class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicInterface):
+    """Emulate some file system functionality."""
+
+    def get_object_owner(self, object_name: str) -> Mapping[str, str]:
+        """Get the owner of an object.
+
+        Parameters
+        ----------
+        object_name : str
+
+        Returns
+        -------
+        owner : dict
+            ``ID`` and, where the store says it, ``DisplayName``. Where the store does not let you
+            see the owner, but s3cmd uploaded the object: what that program noted.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        AccessDeniedError
+            If you may not see its owner.
+        UnsupportedOperationError
+            If objects have no owner on this backend.
+        """
+        key = self._store.key(object_name)
+        try:
+            return self.backend_interface.owner(key)
+        except (AccessDeniedError, UnsupportedOperationError):
+            noted = (self.backend_interface.head(key).metadata or {}).get(_S3CMD, "")
+            pairs = (item.partition(":") for item in noted.split("/"))
+            owner = {name: value for name, colon, value in pairs if colon}
+            if not owner:
+                raise
+            return owner
+
+    def download_directory(
+        self,
+        directory: str,
+        disk_name: str | os.PathLike[str],
+        *,
+        threads: int = DEFAULT_THREADS,
+        skip_existing: bool = False,
+    ) -> None:
+        """Download an entire directory: all objects below a name, several at a time.
+
+        Parameters
+        ----------
+        directory : str
+            Directory in the cloud to download; ``''`` and ``'/'`` are the whole bucket.
+        disk_name : str or path-like
+            Name of the directory on disk to download to. It is made if it does not exist, and so
+            are those in it.
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            How many files travel at once.
+        skip_existing : bool, default False
+            Whether to leave files alone that have the object's size and bytes already: a download
+            that was interrupted goes on where it was. Bytes are compared by the store's ETag where
+            it is an MD5, else by reading the object.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is nothing below that name.
+        InvalidNameError
+            Before anything is written: if a key would lead out of the directory (``..``) or cannot
+            be a file name, if an object is also the start of other names, or if a symbolic link in
+            the directory leads out of it.
+        NotADirectoryError, IsADirectoryError
+            Before anything is written: if a file is in the way of a directory, or the reverse.
+        StorageFullError
+            If the disk is full.
+        PartialFailureError
+            If some objects could not be downloaded; the others were, and the message names those.
+
+        Notes
+        -----
+        Files are written whole or not at all. Others in the directory stay. An object whose name
+        ends in ``/``, with which some programs mark empty directories, becomes a directory.
+        """
+        download_directory(self, directory, disk_name, threads=threads, skip_existing=skip_existing)
+
+
+class DefaultInterface(FileSystemInterface, ArrayInterface):
+    """Default cottoncandy interface to the cloud.
+
+    This includes numpy.array and file-system-like concepts for easy data I/O and bucket/object
+    exploration. :func:`cottoncandy.get_interface` makes one.
+    """
+
+
+class EncryptedInterface(DefaultInterface):
+    """An interface that encrypts objects before they leave, and decrypts them as they arrive.
+
+    Bodies are encrypted and authenticated (AES-256-GCM). Names, sizes and metadata are not
+    encrypted; what decoding depends on (dtype, shape, order, compression, ...) is authenticated.
+    :func:`cottoncandy.get_encrypted_interface` makes one.
+
+    Parameters
+    ----------
+    bucket_name, ACCESS_KEY, SECRET_KEY, url, force_bucket_creation, verbose, backend, **kwargs
+        As :class:`BasicInterface` takes them.
+    encryption : {'AES', 'RSA'}, optional
+        ``'AES'``: one key for all objects. ``'RSA'``: a fresh key for each object, wrapped with a
+        public key; reading takes the private one. Default: ``[encryption] method`` of the options.
+    encryptionKey : str, bytes or path-like, optional
+        AES: 32 bytes, or base64 of them, or ``'auto'``: made at first use, kept in the options
+        file. RSA: path of a PEM file, private or public, or its content. Default: ``[encryption]
+        key`` of the options.
+    passphrase : str, optional
+        Unlocks an RSA private key.
+
+    Raises
+    ------
+    EncryptionKeyError
+        If the key is missing, of the wrong length or of the wrong kind; no request is sent.
+    MissingDependencyError
+        If pycryptodome is not installed.
+
+    Notes
+    -----
+    Listings show the sizes of the plaintext, which follow from the stored ones. A pickled
+    interface holds its key, because Dask's workers need it: send it nowhere else.
+    """
+
+    def __init__(
+        self,
+        bucket_name: str | None,
+        ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
+        SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
+        url: str | None = None,
+        force_bucket_creation: bool | None = False,
+        verbose: bool = True,
+        backend: str = "s3",
+        encryption: str | None = None,
+        encryptionKey: KeyLike | None = None,  # noqa: N803 - the documented name
+        passphrase: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
+        keys = resolve_keys(encryption, encryptionKey, passphrase, settings)
+        self._encryption = keys.name
+        super().__init__(
+            bucket_name,
+            ACCESS_KEY,
+            SECRET_KEY,
+            url,
+            force_bucket_creation=force_bucket_creation,
+            verbose=verbose,
+            backend=backend,
+            _settings=settings,
+            _keys=keys,
+            **kwargs,
+        )
+
+    @property
+    def encryption(self) -> str:
+        """Name of the key scheme: ``'AES'`` or ``'RSA'``."""
+        return self._encryption

@@ -1,0 +1,338 @@
+"""Methods that copy, move and remove objects and trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cottoncandy.backends.base import PutResult
+from cottoncandy.config.defaults import DEFAULT_THREADS
+from cottoncandy.core.names import prefix_of
+from cottoncandy.core.output import Progress, echo
+from cottoncandy.exceptions import (
+    InvalidNameError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+from cottoncandy.interfaces.objects import ObjectMethods
+from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import delete as delete_all
+from cottoncandy.transfer.entries import tree
+from cottoncandy.transfer.plan import Route, plan_tree
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["MovingMethods", "RemovingMethods"]
+
+
+class MovingMethods(ObjectMethods):
+    """Copying and moving; the bytes stay in the store."""
+
+    def cp(
+        self,
+        source_name: str,
+        dest_name: str,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = False,
+        *,
+        recursive: bool = False,
+        threads: int = DEFAULT_THREADS,
+    ) -> dict[str, Any] | list[str]:
+        """Copy an object, or a branch.
+
+        Parameters
+        ----------
+        source_name : str
+            Name of object to be copied.
+        dest_name : str
+            Copy name. One that is empty or ends in ``/`` is the directory that the copy goes into,
+            under its old last name.
+        source_bucket : str, optional
+            If copying from a bucket different from the default. Defaults to ``self.bucket_name``.
+        dest_bucket : str, optional
+            If copying to a bucket different from the source bucket. Defaults to ``source_bucket``.
+        overwrite : bool, default False
+            Whether to overwrite the ``dest_name`` object if it already exists. Of a branch: any of
+            the objects.
+        recursive : bool, default False
+            Whether to copy the object of that name, if there is one, and all that is below it.
+            ``cp('a', 'b', recursive=True)`` makes ``b/x`` of ``a/x``, whether there is a ``b`` or
+            not; other objects below ``b`` stay.
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            How many objects of a branch are copied at once.
+
+        Returns
+        -------
+        response : dict or list of str
+            ``ETag`` and, in versioned buckets, ``VersionId`` of the copy; of a branch, the sorted
+            names of the copies.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object; or it is a branch, and ``recursive`` is False.
+        ObjectExistsError
+            If the destination, or any object of a branch's, exists and ``overwrite`` is False.
+            Nothing was copied.
+        InvalidArgumentError
+            If a branch should be copied into itself, or over objects of its own.
+        PartialFailureError
+            If some objects of a branch could not be copied; the message names them. The same call
+            with ``overwrite=True`` copies all of them again.
+
+        Notes
+        -----
+        The store copies by itself: no bytes travel here and back. Metadata, content type and ACL
+        go along. Copying onto itself with ``overwrite=True`` changes nothing.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_copies', backend='memory', verbose=False)
+        >>> response = cci.upload_object('data/sub01/image', b'...')
+        >>> response = cci.cp('data/sub01/image', 'data/sub02/')
+        >>> cci.cp('data', 'backup', recursive=True)
+        ['backup/sub01/image', 'backup/sub02/image']
+        """
+        route = self._route(source_name, dest_name, source_bucket, dest_bucket)
+        transfer = self.backend_interface.copy
+        if recursive:
+            return self._transfer_tree(transfer, route, overwrite, threads, "copied")
+        return self._transfer_object(transfer, route, overwrite)
+
+    def mv(
+        self,
+        source_name: str,
+        dest_name: str,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = False,
+        *,
+        recursive: bool = False,
+        threads: int = DEFAULT_THREADS,
+    ) -> dict[str, Any] | list[str]:
+        """Move an object (make copy and delete old object), or a branch.
+
+        Parameters
+        ----------
+        source_name : str
+            Name of object to be moved.
+        dest_name : str
+            New object name. One that is empty or ends in ``/`` is the directory that the object
+            goes into, under its old last name.
+        source_bucket : str, optional
+            If moving object from a bucket different from the default. Defaults to
+            ``self.bucket_name``.
+        dest_bucket : str, optional
+            If moving to another bucket, provide the bucket name. Defaults to ``source_bucket``.
+        overwrite : bool, default False
+            Whether to overwrite the ``dest_name`` object if it already exists. Of a branch: any of
+            the objects.
+        recursive : bool, default False
+            Whether to move the object of that name, if there is one, and all that is below it.
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            How many objects of a branch are moved at once.
+
+        Returns
+        -------
+        response : dict or list of str
+            ``ETag`` and, in versioned buckets, ``VersionId`` of the moved object; of a branch, the
+            sorted new names.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object; or it is a branch, and ``recursive`` is False.
+        ObjectExistsError
+            If the destination, or any object of a branch's, exists and ``overwrite`` is False.
+            Nothing was moved.
+        InvalidArgumentError
+            If a branch should be moved into itself, or over objects of its own.
+        PartialFailureError
+            If some objects of a branch could not be moved; they are still where they were, and the
+            message names them. The same call with ``overwrite=True`` goes on with the rest.
+
+        Notes
+        -----
+        An object is deleted only when its copy is complete: no failure loses it. A branch is moved
+        object by object. If that ends half-way (an error that all of them would meet, Ctrl-C, a
+        program that is killed), some are here and some there, and the same call with
+        ``overwrite=True`` moves the rest: what is done already is no longer below the source.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_moves', backend='memory', verbose=False)
+        >>> response = cci.upload_object('data/sub01/image', b'...')
+        >>> response = cci.mv('data/sub01/image', 'data/sub01/anatomy')
+        >>> cci.mv('data', 'archive/', recursive=True)
+        ['archive/data/sub01/anatomy']
+        """
+        route = self._route(source_name, dest_name, source_bucket, dest_bucket)
+        transfer = self.backend_interface.move
+        if recursive:
+            return self._transfer_tree(transfer, route, overwrite, threads, "moved")
+        return self._transfer_object(transfer, route, overwrite)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _route(
+        self, source_name: str, dest_name: str, source_bucket: str | None, dest_bucket: str | None
+    ) -> Route:
+        bucket = self.bucket_name if source_bucket is None else source_bucket
+        dest_bucket = bucket if dest_bucket is None else dest_bucket
+        source = self._store.key(source_name, tree=True, strict=True, bucket=bucket)
+        dest = self._store.key(dest_name, tree=True, strict=True, bucket=dest_bucket)
+        return Route.of(source, dest, bucket, dest_bucket)
+
+    def _transfer_object(
+        self, transfer: Callable[..., PutResult], route: Route, overwrite: bool
+    ) -> dict[str, Any]:
+        try:
+            if route.in_place and route.source == route.dest:
+                info = self.backend_interface.head(route.source, bucket=route.source_bucket)
+                route.check_not_same(overwrite)
+                result = PutResult(info.etag)
+            else:
+                result = transfer(
+                    route.source,
+                    route.dest,
+                    source_bucket=route.source_bucket,
+                    dest_bucket=route.dest_bucket,
+                    overwrite=overwrite,
+                )
+        except (ObjectNotFoundError, InvalidNameError) as exc:
+            if not self._store.has_below(route.source, route.source_bucket):
+                raise
+            raise ObjectNotFoundError(
+                f"'{route.source}' in bucket '{route.source_bucket}' is no object but a branch; "
+                f"pass recursive=True to take all that is below it"
+            ) from exc
+        response = {"ETag": result.etag, "VersionId": result.version_id}
+        return {name: value for name, value in response.items() if value is not None}
+
+    def _transfer_tree(
+        self,
+        transfer: Callable[..., PutResult],
+        route: Route,
+        overwrite: bool,
+        threads: int,
+        done: str,
+    ) -> list[str]:
+        workers = self._store.bulk_threads(threads)
+        options = {
+            "source_bucket": route.source_bucket,
+            "dest_bucket": route.dest_bucket,
+            "overwrite": overwrite,
+        }
+        targets = plan_tree(self._store, route, overwrite=overwrite)
+        actions = (
+            Action(key, partial(transfer, key, target, **options))
+            for key, target in targets.items()
+            if not (route.in_place and key == target)
+        )
+
+        def describe(failed: int, total: int) -> str:
+            return (
+                f"{failed} of {total} objects in bucket '{route.source_bucket}' could not be "
+                f"{done}, the others are below '{route.dest}' in bucket '{route.dest_bucket}'; "
+                f"to finish it, make the same call again, with overwrite=True"
+            )
+
+        with Progress(len(targets), unit="objects", label=done, show=self.settings.progress) as bar:
+            complete(run(actions, threads=workers, progress=bar), describe)
+        return sorted(targets.values())
+
+
+class RemovingMethods(ObjectMethods):
+    """Deleting one object, or all that is below a name."""
+
+    def rm(
+        self,
+        object_name: str,
+        recursive: bool = False,
+        delete: bool = True,
+        *,
+        threads: int = DEFAULT_THREADS,
+    ) -> int:
+        """Delete an object, or a subtree ('path/to/stuff').
+
+        Parameters
+        ----------
+        object_name : str
+            The name of the object to delete. It can also be a subtree; ``''`` and ``'/'`` are the
+            whole bucket.
+        recursive : bool, default False
+            When deleting a subtree, set ``recursive=True``. This is similar in behavior to
+            ``rm -r /path/to/directory``: the object of that name, if there is one, and all that is
+            below it, and nothing else (``data/exp`` is not ``data/experiment2``).
+        delete : bool, default True
+            False: put into the trash instead, on a store that has one (Google Drive).
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            How many requests are under way at once.
+
+        Returns
+        -------
+        removed : int
+            Number of objects that were deleted. If it is 0, a printed line gives the reason.
+
+        Raises
+        ------
+        PartialFailureError
+            If some of the objects could not be deleted; the message names them.
+        UnsupportedOperationError
+            If ``delete`` is False and the store has no trash; nothing is deleted.
+
+        Notes
+        -----
+        A subtree is listed first, then deleted in bulk requests. In a bucket that keeps versions
+        the older ones stay.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('mybucket', backend='memory', verbose=False)
+        >>> for number in range(16):
+        ...     response = cci.upload_object(f'data/experiment/file{number:02}.txt', b'')
+        >>> removed = cci.rm('data/experiment/file01.txt')
+        >>> removed = cci.rm('data/experiment')
+        cannot remove 'data/experiment': use `recursive` to remove branch
+        >>> cci.rm('data/experiment', recursive=True)
+        deleting 15 objects...
+        15
+        """
+        if not delete and not self.backend_interface.capabilities.trash:
+            raise UnsupportedOperationError(
+                f"delete=False puts objects into the trash, and the {self.backend} backend has "
+                f"none; nothing was deleted"
+            )
+        workers = self._store.bulk_threads(threads)
+        backend = self.backend_interface
+        key = self._store.key(object_name, tree=True, strict=True)
+        keys = tree(self._store, key) if recursive else [key] if self._store.has_object(key) else []
+        if not keys:
+            echo(
+                f"cannot remove '{object_name}': use `recursive` to remove branch"
+                if not recursive and self._store.has_below(key)
+                else f"nothing found under '{object_name}'"
+            )
+            return 0
+        if keys == [key]:
+            return complete(delete_all(backend, keys, threads=1, permanently=delete))
+
+        def describe(failed: int, total: int) -> str:
+            return (
+                f"{failed} of {total} objects in bucket '{self.bucket_name}' could not be "
+                f"deleted, the others are gone"
+            )
+
+        echo(f"deleting {len(keys)} objects...")
+        backend.remove_links(prefix_of(key))
+        with Progress(
+            len(keys), unit="objects", label="deleting", show=self.settings.progress
+        ) as bar:
+            outcomes = delete_all(backend, keys, threads=workers, permanently=delete, progress=bar)
+            return complete(outcomes, describe)

@@ -1,0 +1,440 @@
+"""Methods on bytes, JSON, pickles and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cottoncandy.arrays.manifests import read_json
+from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.files import atomic_write
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    ObjectNotFoundError,
+    UnsupportedDtypeError,
+)
+from cottoncandy.interfaces.base import ObjectAccess
+from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.stores.files import CloudStream
+
+__all__ = ["FileMethods", "ObjectMethods"]
+
+
+class ObjectMethods(ObjectAccess):
+    """One object at a time, as bytes or as a Python value."""
+
+    def exists_object(
+        self, object_name: str, bucket_name: str | None = None, raise_err: bool = False
+    ) -> bool:
+        """Check whether an object exists.
+
+        Parameters
+        ----------
+        object_name : str
+            The object name.
+        bucket_name : str, optional
+            Defaults to the current bucket.
+        raise_err : bool, default False
+            Whether to raise an error if the object does not exist.
+
+        Returns
+        -------
+        exists : bool
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object and ``raise_err`` is True.
+        """
+        key = self._store.key(object_name, bucket=bucket_name)
+        exists = bool(key) and self.backend_interface.exists(key, bucket=bucket_name)
+        if raise_err and not exists:
+            raise ObjectNotFoundError(
+                f"there is no object '{key}' in bucket '{bucket_name or self.bucket_name}'"
+            )
+        return exists
+
+    def upload_object(
+        self,
+        object_name: str,
+        body: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload bytes.
+
+        Parameters
+        ----------
+        object_name : str
+        body : bytes-like, binary file object, or iterable of bytes-like
+            A buffer is sent from where it lies in memory. A file is read from its current position
+            to its end.
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL of the object.
+        threads : int, default ``[basic] threads`` of the options
+            How many parts of a large object travel at once.
+        **metadata : str
+            Stored as metadata of the object. Numbers become text. A name that looks like a
+            misspelled parameter is rejected; ``metadata={...}`` takes any name.
+
+        Returns
+        -------
+        response : dict
+            ``ETag`` and, in versioned buckets, ``VersionId``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If ``body`` is text, or anything else that has no bytes; or if a keyword is a
+            parameter in another spelling (``ACL``).
+        InvalidNameError, MetadataError
+            If the store cannot keep the name or the metadata; nothing is sent.
+
+        Notes
+        -----
+        An upload that fails or is interrupted leaves the object that was there before, or none.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes/today', b'it works', author='me')
+        >>> cci.download_object('notes/today')
+        b'it works'
+        """
+        checked = checked_metadata(metadata, self.upload_object)
+        return self._store.put(
+            object_name, Body.of(body), metadata=checked, acl=acl, threads=threads
+        )
+
+    def download_stream(self, object_name: str, threads: int = DEFAULT_THREADS) -> CloudStream:
+        """Open an object for reading as a stream.
+
+        Parameters
+        ----------
+        object_name : str
+            Name of the object to download.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large object travel at once.
+
+        Returns
+        -------
+        stream : CloudStream
+            A binary file object; ``stream.metadata`` is a dictionary.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes/today', b'it works', author='me')
+        >>> with cci.download_stream('notes/today') as stream:
+        ...     stream.read(2), stream.metadata
+        (b'it', {'author': 'me'})
+        """
+        return CloudStream(self._store.open(object_name, threads))
+
+    def download_object(self, object_name: str, threads: int = DEFAULT_THREADS) -> bytes:
+        """Download the raw bytes of an object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large object travel at once.
+
+        Returns
+        -------
+        byte_data : bytes
+            Object byte contents.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the body is cut short or changes meanwhile.
+        """
+        with self._store.open(object_name, threads) as reader:
+            return reader.read()
+
+    def upload_json(
+        self,
+        object_name: str,
+        ddict: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = 1,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a dictionary as JSON, using :func:`json.dumps`.
+
+        Parameters
+        ----------
+        object_name : str
+        ddict : dict
+            Anything that JSON can say.
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default 1
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If JSON cannot represent a value (an array, bytes, a set); nothing is sent.
+        InvalidArgumentError
+            If two keys are the same text in JSON (``1`` and ``'1'``), or a value contains itself;
+            nothing is sent.
+
+        Notes
+        -----
+        NaN and infinity are written as ``NaN`` and ``Infinity``, as Python's json module does.
+        """
+        return self._store.put(
+            object_name,
+            Body.of(_json_text(ddict).encode()),
+            metadata=checked_metadata(metadata, self.upload_json),
+            acl=acl,
+            content_type="application/json",
+            threads=threads,
+        )
+
+    def download_json(self, object_name: str, threads: int = 1) -> Any:
+        """Download a JSON object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default 1
+
+        Returns
+        -------
+        json_data : dict
+            Dictionary representation of the JSON file.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not JSON in UTF-8.
+        """
+        with self._store.open(object_name, threads) as reader:
+            return read_json(reader)
+
+    def upload_pickle(
+        self,
+        object_name: str,
+        data_object: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload an object using pickle: :func:`pickle.dumps`.
+
+        Parameters
+        ----------
+        object_name : str
+        data_object : object
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default ``[basic] threads`` of the options
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+        """
+        return self._store.put(
+            object_name,
+            Body.of(pickle.dumps(data_object)),
+            metadata=checked_metadata(metadata, self.upload_pickle),
+            acl=acl,
+            threads=threads,
+        )
+
+    def download_pickle(self, object_name: str, threads: int = DEFAULT_THREADS) -> Any:
+        """Download a pickled object.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+
+        Returns
+        -------
+        data_object : object
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not a whole pickle.
+        MissingDependencyError
+            If a library of one of its objects is not installed.
+
+        Warnings
+        --------
+        Loading a pickle runs whatever code its writer chose. Load only what people you trust wrote.
+        """
+        data = self.download_object(object_name, threads)
+        try:
+            return pickle.loads(data)  # noqa: S301 - what the method is for; see its warning
+        except ImportError as exc:
+            raise MissingDependencyError(
+                f"object '{object_name}' contains an object of a library that is not installed: "
+                f"{exc}"
+            ) from exc
+        except Exception as exc:  # damaged pickles raise errors of almost any type
+            raise IntegrityError(
+                f"object '{object_name}' in bucket '{self.bucket_name}' is not a whole pickle: "
+                f"{exc}"
+            ) from exc
+
+
+def _json_text(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except TypeError as exc:
+        raise UnsupportedDtypeError(
+            f"cannot upload as JSON: {exc}; use upload_raw_array for arrays, or convert with "
+            f".tolist(). Nothing was uploaded"
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise InvalidArgumentError(f"cannot upload as JSON: {exc}; nothing was uploaded") from exc
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending += item.values()
+            if len(json.loads(json.dumps(dict.fromkeys(item)))) < len(item):
+                raise InvalidArgumentError(
+                    "cannot upload as JSON: two keys of a dictionary are the same text in JSON, "
+                    "such as 1 and '1'; nothing was uploaded"
+                )
+        elif isinstance(item, list | tuple):
+            pending += item
+    return text
+
+
+_EXTRA_ARGS = ("ACL", "ContentType", "Metadata")
+
+
+class FileMethods(ObjectAccess):
+    """Files up and down, whole or not at all."""
+
+    def upload_from_file(
+        self,
+        flname: str | os.PathLike[str],
+        object_name: str | None = None,
+        ExtraArgs: Mapping[str, Any] = DEFAULT_EXTRA_ARGS,  # noqa: N803 - the documented name
+        threads: int = DEFAULT_THREADS,
+    ) -> dict[str, Any]:
+        """Upload a file to the cloud.
+
+        Parameters
+        ----------
+        flname : str or path-like
+            Path of the file to upload.
+        object_name : str, optional
+            Name of the uploaded object. If None, the full file name is the object name.
+        ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
+            ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str).
+        threads : int, default ``[basic] threads`` of the options
+            How many parts of a large file travel at once.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        FileNotFoundError, IsADirectoryError, PermissionError
+            If the file cannot be read; nothing is sent.
+
+        Notes
+        -----
+        The file is read piece by piece as it is sent: memory does not grow with its size.
+        """
+        extra = extra_args(ExtraArgs)
+        name = os.fspath(flname) if object_name is None else object_name
+        with Path(flname).open("rb") as file:
+            return self._store.put(
+                name,
+                Body.of(file),
+                metadata=extra.get("Metadata"),
+                acl=extra.get("ACL", DEFAULT_ACL),
+                content_type=extra.get("ContentType"),
+                threads=threads,
+            )
+
+    def download_to_file(
+        self,
+        object_name: str,
+        file_name: str | os.PathLike[str],
+        threads: int = DEFAULT_THREADS,
+    ) -> None:
+        """Download an object to a file.
+
+        Parameters
+        ----------
+        object_name : str
+        file_name : str or path-like
+            Path where the data will be on disk. A file that is there is replaced when the download
+            is complete, and not before.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large object travel at once.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        StorageFullError
+            If the disk is full.
+        FileNotFoundError, IsADirectoryError, PermissionError
+            If the file cannot be written.
+
+        Notes
+        -----
+        Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
+        directory. The next download to the same file removes what a killed process left.
+        """
+        with self._store.open(object_name, threads) as reader, atomic_write(file_name) as file:
+            for chunk in self._store.chunks(reader):
+                file.write(chunk)
+
+
+def extra_args(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return boto3-style ``ExtraArgs``, after refusing what would be ignored.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is a key that no backend honours.
+    """
+    unknown = sorted(set(given) - set(_EXTRA_ARGS))
+    if unknown:
+        raise InvalidArgumentError(
+            f"ExtraArgs knows {', '.join(_EXTRA_ARGS)}, and {', '.join(unknown)} was given"
+        )
+    return given

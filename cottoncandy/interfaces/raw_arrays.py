@@ -1,0 +1,316 @@
+"""Methods on NumPy arrays, as raw bytes and as .npy files."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cottoncandy.arrays.manifests import download_method
+from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectNotFoundError,
+    UnsupportedDtypeError,
+)
+from cottoncandy.formats import raw
+from cottoncandy.formats import selection as selections
+from cottoncandy.interfaces.objects import ObjectMethods
+from cottoncandy.stores.checks import checked_metadata
+
+if TYPE_CHECKING:
+    pass
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["RawArrayMethods"]
+
+
+_LARGE_ARRAY_BYTES = 2 * 2**30
+
+
+_MAX_NPY_HEADER = 2**20  # characters; a structured dtype of a thousand fields takes 20,000
+
+
+class RawArrayMethods(ObjectMethods):
+    """One array, one object."""
+
+    def upload_raw_array(
+        self,
+        object_name: str,
+        array: Any,
+        compression: str | bool | None = True,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a binary representation of a np.ndarray.
+
+        The bytes are copied a few MiB at a time as they are sent; compression runs meanwhile.
+
+        Parameters
+        ----------
+        object_name : str
+        array : np.ndarray
+            Of any shape, memory layout and dtype that has bytes: also 0-d, empty, strided,
+            read-only and memory-mapped ones, structured dtypes, dates, big-endian numbers.
+        compression : str, bool or None, default True
+            True follows the ``[compression]`` options: gzip below 2 GiB, Zstd from there on, as
+            shipped. False and None: no compression. Or a name: ``'gzip'``, ``'LZ4'``, ``'Zlib'``,
+            ``'Zstd'``, ``'BZ2'``, or any codec of numcodecs, where that is installed. ``'LZ4'``
+            holds no more than 2 GB.
+        acl : str, default ``[basic] default_acl`` of the options
+            Canned ACL of the object.
+        threads : int, default ``[basic] threads`` of the options
+            How many parts of a large array travel at once.
+        **metadata : str
+            Stored beside ``dtype``, ``shape``, ``compression`` and ``order``.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the elements are Python objects, or the array is masked; nothing is sent.
+        InvalidArgumentError
+            If there is no such codec; nothing is sent.
+        MetadataError
+            If ``metadata`` has a name that describes the array, or cannot be stored.
+        IntegrityError
+            If the array changes while it is uploaded; nothing is stored.
+
+        Notes
+        -----
+        Memory beyond the array: at most 64 MiB, and some more to compress. A CRC-32 of the array's
+        bytes is stored with it, computed again over the bytes that are sent, and checked when the
+        array is downloaded. Padding between the fields of a structured dtype is stored as zeros.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('subject01/run1', np.arange(6).reshape(2, 3))
+        >>> cci.download_raw_array('subject01/run1')
+        array([[0, 1, 2],
+               [3, 4, 5]])
+        """
+        metadata = checked_metadata(metadata, self.upload_raw_array)
+        array = raw.as_array(array)
+        codec = self._codec_name(compression, array.nbytes, metadata)
+        threads = self._store.threads(threads)
+        cores = os.cpu_count() or 1
+        described, body = raw.encode_array(array, codec, threads=min(threads, cores))
+        owned = {*described, "gzip"}  # the old name of compression
+        clash = sorted(name for name in metadata if name.lower() in owned)
+        if clash:
+            raise MetadataError(
+                f"metadata {', '.join(map(repr, clash))} of object '{object_name}' is what "
+                f"describes the array; choose another name"
+            )
+        return self._store.put(
+            object_name, body, metadata={**metadata, **described}, acl=acl, threads=threads
+        )
+
+    def download_raw_array(
+        self,
+        object_name: str,
+        buffersize: int = 2**16,
+        threads: int = DEFAULT_THREADS,
+        *,
+        selection: Any = None,
+        **kwargs: Any,
+    ) -> Array:
+        """Download a binary np.ndarray, straight into its memory.
+
+        Parameters
+        ----------
+        object_name : str
+        buffersize : int, default 65536
+            Accepted for compatibility: the size of the pieces is chosen for the store.
+        threads : int, default ``[basic] threads`` of the options
+            How many ranges of a large array travel at once.
+        selection : index, optional
+            Part of the array, as numpy's basic indexing has it: ``np.s_[10:20, ..., ::2]``. Of an
+            array that was stored uncompressed only the ranges that hold the part are downloaded
+            (gaps of up to 64 KiB come along); of a compressed one everything is.
+
+        Returns
+        -------
+        array : np.ndarray
+            A new, writable array; 0-d where only integers select.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        MetadataError
+            If the object's metadata does not describe an array.
+        IntegrityError
+            If the body does not hold that array, or not the bytes that were uploaded.
+        SelectionError
+            If the selection does not fit the array, or is a mask or a list of indices.
+
+        Notes
+        -----
+        One request for a small array; ranges in parallel for a large one, all of the same version.
+        Memory beyond the array: at most 64 MiB, and some more to decompress; LZ4 is
+        decoded at once, which takes a second copy of the array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('run1', np.arange(1000), compression=False)
+        >>> cci.download_raw_array('run1', selection=np.s_[10:13])
+        array([10, 11, 12])
+        """
+        if kwargs:
+            raise InvalidArgumentError(
+                f"download_raw_array has no option {next(iter(kwargs))!r}; "
+                f"did you mean selection= or threads=?"
+            )
+        try:
+            opened = self._store.open(object_name, threads, prefetch=selection is None)
+        except ObjectNotFoundError as exc:
+            method = download_method(self._store, self._store.key(object_name, tree=True))
+            if method is None:
+                raise
+            raise ObjectNotFoundError(
+                f"'{object_name}' in bucket '{self.bucket_name}' is an array in several objects: "
+                f"use {method}"
+            ) from exc
+        with opened as reader:
+            header = array_header(reader)
+            if selection is not None and header.compression is None:
+                return read_selection(
+                    self._store, reader, header, selection, self._store.threads(threads)
+                )
+            array = read_array(self._store, reader, header)
+        return array if selection is None else selections.select(array, selection)
+
+    def upload_npy_array(
+        self,
+        object_name: str,
+        array: Any,
+        acl: str = DEFAULT_ACL,
+        threads: int = DEFAULT_THREADS,
+        **metadata: Any,
+    ) -> dict[str, Any]:
+        """Upload a np.ndarray using ``np.save``.
+
+        Parameters
+        ----------
+        object_name : str
+        array : np.ndarray
+        acl : str, default ``[basic] default_acl`` of the options
+        threads : int, default ``[basic] threads`` of the options
+        **metadata : str
+            Stored as metadata of the object.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the elements are Python objects, the array is masked, or ``.npy`` has no word for
+            the dtype (``bfloat16``); nothing is sent.
+
+        See Also
+        --------
+        upload_raw_array : needs no second copy of the array, and compresses.
+
+        Notes
+        -----
+        A copy of the array in the form of a file is made in memory first.
+        """
+        metadata = checked_metadata(metadata, self.upload_npy_array)
+        array = raw.without_padding(raw.as_array(array))
+        _check_npy(array.dtype)
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        return self._store.put(
+            object_name, Body.of(file.getbuffer()), metadata=metadata, acl=acl, threads=threads
+        )
+
+    def download_npy_array(self, object_name: str, threads: int = DEFAULT_THREADS) -> Array:
+        """Download a np.ndarray that was uploaded using ``np.save``.
+
+        Parameters
+        ----------
+        object_name : str
+        threads : int, default ``[basic] threads`` of the options
+
+        Returns
+        -------
+        array : np.ndarray
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        IntegrityError
+            If the object is not a whole ``.npy`` file, or holds Python objects.
+        """
+        with self._store.open(object_name, threads) as reader:
+            data = reader.read()
+        try:
+            # np.load also returns what is in .npz files, and ignores bytes after the end.
+            file = io.BytesIO(data)
+            array: Array = np.lib.format.read_array(
+                file, allow_pickle=False, max_header_size=_MAX_NPY_HEADER
+            )
+            if file.tell() != len(data):
+                raise ValueError("bytes follow its end")
+        except Exception as exc:  # damaged headers raise errors of almost any type
+            raise IntegrityError(
+                f"object '{object_name}' in bucket '{self.bucket_name}' is not a .npy file of "
+                f"plain numbers: {exc}"
+            ) from exc
+        return array
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _codec_name(
+        self, compression: str | bool | None, nbytes: int, metadata: dict[str, Any]
+    ) -> str | None:
+        """Return the name of the codec to use, or None; takes an old ``gzip=`` out of metadata."""
+        if isinstance(metadata.get("gzip"), bool):
+            warnings.warn(
+                "gzip= is now compression='gzip' or compression=False",
+                DeprecationWarning,
+                stacklevel=4,
+            )
+            compression = "gzip" if metadata.pop("gzip") else False
+        if compression is True:
+            settings = self.settings
+            if not settings.do_compression:
+                return None
+            return settings.large_array if nbytes >= _LARGE_ARRAY_BYTES else settings.small_array
+        if compression is None or compression is False or compression in ("False", "None"):
+            return None
+        return compression
+
+
+def _check_npy(dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that would come back from a ``.npy`` file as another one."""
+    try:
+        kept = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) == dtype
+    except ValueError:  # overlapping fields
+        kept = False
+    if not kept:
+        raise UnsupportedDtypeError(f".npy files do not keep dtype {dtype}: use upload_raw_array")

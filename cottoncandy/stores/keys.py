@@ -1,0 +1,345 @@
+"""Keys for :func:`cottoncandy.get_encrypted_interface`: creating, storing and finding them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from cottoncandy.config.location import options_path
+from cottoncandy.config.options import Settings
+from cottoncandy.config.sources import parse_file
+from cottoncandy.core.files import write_private
+from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
+from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
+from cottoncandy.formats.encryption.crypto import aes_module, rsa_module
+
+__all__ = ["HiddenKey", "KeyLike", "generate_key", "generate_key_pair", "resolve_keys"]
+
+logger = logging.getLogger(__name__)
+
+#: How users give a key: raw bytes, text (base64, PEM, a path) or a path.
+KeyLike: TypeAlias = str | bytes | os.PathLike[str]
+
+
+class HiddenKey:
+    """A key as the user passed it. Its repr does not contain it.
+
+    Parameters
+    ----------
+    value : str, bytes, path-like or None
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: KeyLike | None) -> None:
+        self.value = value
+
+
+_AUTO = "auto"
+_UNSET = ("", "false", "none", _AUTO)
+_KEY_FILES = (".pem", ".pub", ".key", ".der")
+_MIN_BITS = 2048
+# PBKDF2 with SHA-512: what OWASP's password storage cheat sheet asks for (2023).
+_PBKDF2_ROUNDS = 210_000
+
+_BACKUP = (
+    "a new encryption key was stored in '%s'. Make a backup of that file: without the key, the "
+    "data is lost"
+)
+
+
+def generate_key() -> str:
+    """Create a key for ``encryption='AES'``.
+
+    Returns
+    -------
+    key : str
+        32 random bytes in base64. Back it up elsewhere: without it, the data is lost.
+
+    Examples
+    --------
+    >>> from cottoncandy.encryption import generate_key
+    >>> len(generate_key())
+    44
+    """
+    return base64.b64encode(os.urandom(32)).decode("ascii")
+
+
+def generate_key_pair(
+    path: str | os.PathLike[str], passphrase: str | None = None, bits: int = 3072
+) -> tuple[str, str]:
+    """Create a key pair for ``encryption='RSA'`` and store it in two PEM files.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path of the private key, e.g. ``'lab.pem'``. The public key is stored next to it, as
+        ``'lab.pub.pem'``. Existing files are never replaced.
+    passphrase : str, optional
+        Encrypts the private key; reading requires both. It is encoded as UTF-8.
+    bits : int, default 3072
+        Size of the keys; 2048 to 4096 are sensible. Larger keys take longer for each object.
+
+    Returns
+    -------
+    private_path, public_path : str
+        Clients that only write need the public key only.
+
+    Raises
+    ------
+    EncryptionKeyError
+        If one of the files exists, or ``bits`` is too small.
+    MissingDependencyError
+        If pycryptodome is not installed.
+
+    Notes
+    -----
+    Files are of mode 0600. The private key is in PKCS #8, locked with PBKDF2-HMAC-SHA512 and
+    AES-256-CBC [1]_, which OpenSSL reads.
+
+    References
+    ----------
+    .. [1] RFC 8018, PKCS #5.
+
+    Examples
+    --------
+    >>> from cottoncandy.encryption import generate_key_pair
+    >>> generate_key_pair("lab.pem", passphrase="correct horse")  # doctest: +SKIP
+    ('lab.pem', 'lab.pub.pem')
+    """
+    if bits < _MIN_BITS:
+        raise EncryptionKeyError(f"bits must be at least {_MIN_BITS}, got {bits}")
+    private = Path(path)
+    public = private.with_name(f"{private.stem}.pub{private.suffix}")
+    for target in (private, public):
+        if os.path.lexists(target):
+            raise _exists(target)
+    key = rsa_module().generate(bits)
+    locked: dict[str, Any] = {}
+    if passphrase is not None:
+        locked = {
+            # OpenSSL and other programs encode it as UTF-8, too.
+            "passphrase": passphrase.encode(),
+            "protection": "PBKDF2WithHMAC-SHA512AndAES256-CBC",
+            "prot_params": {"iteration_count": _PBKDF2_ROUNDS},
+        }
+    for target, pem in (
+        (private, key.export_key("PEM", pkcs=8, **locked)),
+        (public, key.public_key().export_key("PEM")),
+    ):
+        if not write_private(target, pem + b"\n", replace=False):
+            raise _exists(target)
+    return str(private), str(public)
+
+
+def resolve_keys(
+    encryption: str | None,
+    key: KeyLike | HiddenKey | None,
+    passphrase: str | None,
+    settings: Settings,
+) -> KeyScheme:
+    """Find the keys of an interface: from its arguments, else from the options.
+
+    Parameters
+    ----------
+    encryption : {'AES', 'RSA'}, optional
+        Default: ``[encryption] method`` of the options.
+    key : str, bytes or path-like, optional
+        AES: bytes, base64, or ``'auto'``, which creates a key at first use and stores it in the
+        options file. RSA: path of a PEM file, or its content. Default: ``[encryption] key``.
+    passphrase : str, optional
+        Decrypts an RSA private key.
+    settings : Settings
+
+    Raises
+    ------
+    EncryptionKeyError
+        If the key is missing, of the wrong length or of the wrong kind.
+    MissingDependencyError
+        If pycryptodome is not installed.
+    """
+    method = (encryption or settings.encryption_method).upper()
+    # Tools that print the local variables of a traceback must not show the key. Functions below
+    # whose variables hold it return their errors, so that they are not in the traceback.
+    if not isinstance(key, HiddenKey):
+        key = HiddenKey(settings.encryption_key if key is None else key)
+    found: KeyScheme | CottonCandyError
+    if method == "AES":
+        aes_module()
+        found = _aes_keys(key.value)
+    elif method == "RSA":
+        found = _rsa_keys(key.value, passphrase)
+    else:
+        raise EncryptionKeyError(f"encryption must be 'AES' or 'RSA', got {encryption!r}")
+    if isinstance(found, Exception):
+        del passphrase
+        raise found
+    return found
+
+
+def _aes_keys(key: Any) -> AESKeys | CottonCandyError:
+    if not key:
+        return EncryptionKeyError(
+            "encryption='AES' requires a key: pass encryptionKey (32 bytes, or base64; "
+            "cottoncandy.stores.keys.generate_key() creates one), or set 'key = auto' under "
+            "[encryption] in the options file to have one created and stored there"
+        )
+    if isinstance(key, bytearray | memoryview):
+        key = bytes(key)
+    if not isinstance(key, str | bytes):
+        return EncryptionKeyError(
+            f"encryption='AES' requires a key of 32 bytes, as bytes or in base64; got a "
+            f"{type(key).__name__}"
+        )
+    if isinstance(key, str) and key.lower().endswith((".pem", ".pub", ".der")):
+        return EncryptionKeyError(
+            "encryption='AES' requires a key of 32 bytes (bytes or base64), and encryptionKey is "
+            "the path of a key file; pass encryption='RSA' to use it"
+        )
+    try:
+        if isinstance(key, str) and key.strip().lower() == _AUTO:
+            key = _automatic_key()
+        return parse_aes_key(key)
+    except CottonCandyError as exc:
+        return _detached(exc)
+
+
+def _rsa_keys(key: Any, passphrase: str | None) -> RSAKeys | CottonCandyError:
+    if not key or (isinstance(key, str) and key.strip().lower() == _AUTO):
+        return EncryptionKeyError(
+            "encryption='RSA' requires a key pair: pass encryptionKey, the path of a PEM file; "
+            "cottoncandy.stores.keys.generate_key_pair(path) creates one"
+        )
+    shown = "the RSA key"
+    try:
+        if isinstance(key, bytes | bytearray | memoryview):
+            pem = bytes(key)
+        elif isinstance(key, str) and "-----BEGIN" in key:
+            pem = key.encode()
+        elif isinstance(key, str) and _is_aes_key(key):
+            return EncryptionKeyError(
+                "encryption='RSA' requires the path of a PEM file, and encryptionKey is an AES "
+                "key; pass encryption='AES' to use it"
+            )
+        else:
+            path = Path(key).expanduser()
+            # Text that is not a path may be a secret, so it is only shown if it looks like one.
+            named = not isinstance(key, str) or path.suffix.lower() in _KEY_FILES
+            shown = f"the key file '{path}'" if named else "the key file given as encryptionKey"
+            pem = path.read_bytes()
+        return RSAKeys(pem, passphrase, source=shown)
+    except CottonCandyError as exc:
+        return _detached(exc)
+    # ValueError: a null byte in the path; RuntimeError: "~nosuchuser"; TypeError: not a path.
+    except (OSError, ValueError, RuntimeError, TypeError) as exc:
+        reason = getattr(exc, "strerror", None) or "it is not a valid path"
+    return EncryptionKeyError(
+        f"encryption='RSA' requires the path of a PEM file, and {shown} cannot be read: {reason}"
+    )
+
+
+def _detached(error: CottonCandyError) -> CottonCandyError:
+    """Return an error without the frames and errors that led to it."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def _is_aes_key(text: str) -> bool:
+    try:
+        parse_aes_key(text)
+    except EncryptionKeyError:
+        return False
+    return True
+
+
+def _automatic_key() -> str:
+    """Return the key in the user's options file; create one if there is none."""
+    path = Path(os.path.realpath(options_path()))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path.parent):
+            text = path.read_text("utf-8-sig") if path.exists() else ""
+            found = parse_file(path, text.encode()).get("encryption", "key", fallback="").strip()
+            if found.lower() not in _UNSET:
+                return found
+            key = generate_key()
+            changed = _with_option(text, "encryption", "key", key)
+            _check_change(path, text, changed, key)
+            write_private(path, changed.encode(), replace=True)
+    except OSError as exc:
+        raise EncryptionKeyError(
+            f"a key that cannot be kept would lose your data: the options file '{path}' cannot be "
+            f"written ({exc.strerror}); pass encryptionKey instead"
+        ) from exc
+    logger.warning(_BACKUP, path)
+    return key
+
+
+def _check_change(path: Path, before: str, after: str, key: str) -> None:
+    """Raise if anything but the key changed."""
+    old, new = (
+        {
+            (section, name): value
+            for section, values in parse_file(path, text.encode()).items()
+            for name, value in values.items()
+        }
+        for text in (before, after)
+    )
+    old["encryption", "key"] = key
+    if old != new:
+        raise ConfigurationError(
+            f"options file '{path}': could not add a key under [encryption]; add it yourself "
+            f"(cottoncandy.stores.keys.generate_key() creates one)"
+        )
+
+
+def _with_option(text: str, section: str, name: str, value: str) -> str:
+    """Return the text of an options file with one option set and nothing else changed."""
+    lines = text.splitlines(keepends=True)
+    header = re.compile(r"\[(?P<name>[^]]+)\]")
+    option = re.compile(rf"\s*{re.escape(name)}\s*([=:].*)?$", re.IGNORECASE | re.DOTALL)
+    line = f"{name} = {value}\n"
+    inside = False
+    start = None
+    for number, found in enumerate(lines):
+        match = header.match(found)
+        if match:
+            inside = match["name"] == section
+            start = number if inside else start
+        elif inside and option.match(found):
+            return "".join([*lines[:number], line, *lines[number + 1 :]])
+    if start is not None:
+        return "".join([*lines[: start + 1], line, *lines[start + 1 :]])
+    gap = "\n" if text and not text.endswith("\n") else ""
+    return f"{text}{gap}\n[{section}]\n{line}" if text else f"[{section}]\n{line}"
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Lock out other threads and processes, if the system has locks for directories."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        # Some network file systems cannot lock directories. Two first uses at the same moment could
+        # then create two keys.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _exists(path: Path) -> EncryptionKeyError:
+    return EncryptionKeyError(
+        f"'{path}' exists, and keys are never replaced; choose another path, or move the file"
+    )
