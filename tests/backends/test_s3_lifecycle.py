@@ -15,7 +15,8 @@ from tests.rigs import Rig
 def recipe() -> str:
     """Return the guide's code, which needs an S3 server and so is run here."""
     page = (ROOT / "docs" / "guide" / "files.md").read_text("utf-8")
-    _, _, after = page.partition("A rule of the bucket")
+    _, found, after = page.partition("a lifecycle rule of the bucket")
+    assert found
     return after.partition("```python\n")[2].partition("```")[0]
 
 
