@@ -216,7 +216,7 @@ class Backend(ABC):
         Parameters
         ----------
         options : PutOptions, optional
-            Begin with :meth:`_checked`, which validates them before anything is sent.
+            Begin with ``_checked``, which validates them before anything is sent.
 
         Raises
         ------
