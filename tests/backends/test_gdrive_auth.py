@@ -20,7 +20,7 @@ pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy import options
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.gdrive import GDriveBackend, _auth
+from cottoncandy.backends.gdrive import GDriveBackend, auth
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 from tests.servers.drive import DriveServer
@@ -235,7 +235,7 @@ def test_browser_login(server: DriveServer, folder: Path, monkeypatch: pytest.Mo
 
     write_secrets(server, folder / "client_secrets.json")
     monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr(_auth, "_PORTS", [0])
+    monkeypatch.setattr(auth, "_PORTS", [0])
 
     def redirect_server(address: tuple[str, int], handler: Any) -> Any:
         from oauth2client.tools import ClientRedirectServer
@@ -301,7 +301,7 @@ def test_service_account(server: DriveServer, folder: Path) -> None:
 def test_credentials_that_cannot_be_saved(folder: Path) -> None:
     (folder / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be saved"):
-        _auth._write_private(folder / "file" / "credentials.txt", "{}")
+        auth._write_private(folder / "file" / "credentials.txt", "{}")
 
 
 def test_a_renewed_login_that_cannot_be_saved(
@@ -317,7 +317,7 @@ def test_a_renewed_login_that_cannot_be_saved(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(_auth, "write_private", refuse)
+    monkeypatch.setattr(auth, "_write_private", refuse)
     assert backend.exists("name") is False
     assert "cannot be saved" in caplog.text
     assert backend.exists("name") is False
