@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import functools
 import logging
 import os
 import stat
@@ -121,12 +122,19 @@ def nearest(word: str, words: Iterable[str], form: str = "{}", cutoff: float = 0
 def _defaults_layer() -> Layer:
     path = location.defaults_path()
     try:
-        return _layer(path, parse_file(path, path.read_bytes()))
+        status = path.stat()
+        return _parsed_defaults(path, status.st_mtime_ns, status.st_size)
     except OSError as exc:
         raise ConfigurationError(
             f"the installation of cottoncandy is incomplete: '{path}' cannot be read "
             f"({exc.strerror}); install it again"
         ) from exc
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed_defaults(path: Path, modified_ns: int, size: int) -> Layer:
+    """Parse the defaults again only if the file has changed: every interface asks for them."""
+    return _layer(path, parse_file(path, path.read_bytes()))
 
 
 def _user_layer(known: Mapping[Key, bool]) -> Layer:
