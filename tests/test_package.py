@@ -99,6 +99,13 @@ def test_interfaces_load_no_store() -> None:
     assert not set(loaded) & (set(HEAVY) - {"numpy", "tqdm"})
 
 
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded Python"
+)
+def test_import_leaves_the_gil_off() -> None:
+    assert run_python("import cottoncandy, sys", "print(sys._is_gil_enabled())") == "False\n"
+
+
 @pytest.mark.slow
 def test_the_import_takes_no_longer_than_numpy_and_50_ms(isolated_environment: Path) -> None:
     def seconds(module: str) -> float:

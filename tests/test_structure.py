@@ -105,6 +105,7 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 MODULES = {module_name(path): path for path in SOURCES}
 
 
+@functools.cache
 def imported_modules(path: Path) -> set[str]:
     """Return the package's modules that a module imports, in functions too, but not for types."""
     found = set()
