@@ -19,7 +19,7 @@ from cottoncandy.backends.base import (
     BucketInfo,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     IfAbsent,
     ObjectInfo,
     ObjectReader,
@@ -142,16 +142,16 @@ class SQLiteBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         where = self._existing(bucket)
         for key in keys:
             try:
                 encoded = _encode(key)
             except InvalidNameError as error:
-                yield Deletion(key, error)
+                yield DeleteResult(key, error)
                 continue
             self._run("DELETE FROM objects WHERE bucket = ? AND key = ?", (where, encoded))
-            yield Deletion(key)
+            yield DeleteResult(key)
 
     def copy(
         self,

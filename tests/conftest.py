@@ -25,7 +25,7 @@ import pytest
 from hypothesis import settings
 
 from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
-from tests.rigs import RIGS, Rig
+from tests.harness import HARNESSES, StoreHarness
 from tests.servers import S3Server
 from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
@@ -271,13 +271,13 @@ def tls_proxy(
 
 
 @pytest.fixture(params=["memory"])
-def store(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """A store with a fresh bucket, in memory unless the test names others; see :mod:`tests.rigs`.
+def store(request: pytest.FixtureRequest) -> Iterator[StoreHarness]:
+    """A store with a fresh bucket, in memory unless the test names others: :mod:`tests.harness`.
 
     Where the promise depends on the store: ``@on_every_store``, or
     ``@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)``.
     """
-    rig = RIGS[request.param](request)
+    rig = HARNESSES[request.param](request)
     yield rig
     rig.close()
 

@@ -22,7 +22,7 @@ import cottoncandy
 from cottoncandy import _version
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from tests.environments import ORIGINAL_ENVIRONMENT
-from tests.rigs import RIGS
+from tests.harness import HARNESSES
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def test_the_quickstart_runs_on_s3_and_leaves_nothing(
 def test_the_drive_example_runs_and_leaves_nothing(
     request: pytest.FixtureRequest, drive_server: DriveServer
 ) -> None:
-    rig = RIGS["gdrive"](request)
+    rig = HARNESSES["gdrive"](request)
     command = [sys.executable, "-W", "error"]
     # The login's library on Python 3.12 and later.
     command += ["-W", "ignore:datetime.datetime.utc:DeprecationWarning"]

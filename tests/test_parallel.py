@@ -71,8 +71,8 @@ def test_the_first_error_comes_out_and_ends_the_work() -> None:
     assert sorted(begun) == sorted([*done, 3])  # nothing runs on
 
 
-@pytest.mark.parametrize("leave", [True, False])
-def test_ctrl_c_leaves_calls_that_hang(leave: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("abandon", [True, False])
+def test_ctrl_c_leaves_calls_that_hang(abandon: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may never answer: neither the prompt nor the end of the program waits for it."""
     monkeypatch.setattr("cottoncandy.core.threads._GRACE_S", 0.1)
     release, seen = threading.Event(), threading.Event()
@@ -87,7 +87,7 @@ def test_ctrl_c_leaves_calls_that_hang(leave: bool, monkeypatch: pytest.MonkeyPa
         release.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
-        list(map_threads(hang, range(9), 2, leave=leave))
+        list(map_threads(hang, range(9), 2, abandon=abandon))
     seen.set()
     assert not release.is_set()
     assert len(hung) == 2

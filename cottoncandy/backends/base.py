@@ -41,7 +41,7 @@ __all__ = [
     "Capabilities",
     "CommonPrefix",
     "ConnectionArguments",
-    "Deletion",
+    "DeleteResult",
     "IfAbsent",
     "IfMatch",
     "MetadataLimits",
@@ -75,7 +75,7 @@ class PutResult:
     version_id: str | None = None
 
 
-class Deletion(NamedTuple):
+class DeleteResult(NamedTuple):
     """What became of one key that was to be deleted; ``error`` is None where it is gone."""
 
     key: str
@@ -159,7 +159,7 @@ class Backend(ABC):
         other.bucket_name = bucket
         return other
 
-    def greeting(self) -> str:
+    def status_message(self) -> str:
         """Return the line that ``verbose=True`` prints once an interface is ready."""
         return f"{self.name.capitalize()} backend instantiated."
 
@@ -254,7 +254,7 @@ class Backend(ABC):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         """Delete many keys, in bulk; yield what became of each. One that is missing is gone.
 
         Lazy: nothing happens unless the result is iterated.

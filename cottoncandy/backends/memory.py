@@ -17,7 +17,7 @@ from cottoncandy.backends.base import (
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     IfAbsent,
     IfMatch,
     ObjectInfo,
@@ -162,19 +162,19 @@ class MemoryBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         name = self._bucket(bucket)
         for key in keys:
             try:
                 encoded = _encode(key)
             except InvalidNameError as error:
-                yield Deletion(key, error)
+                yield DeleteResult(key, error)
                 continue
             with _LOCK:
                 held = self._open(name)
                 if held.objects.pop(encoded, None) is not None:
                     del held.order[bisect_left(held.order, encoded)]
-            yield Deletion(key)
+            yield DeleteResult(key)
 
     def copy(
         self,

@@ -178,7 +178,7 @@ class ObjectReader(ABC):
             return window
 
         threads = min(threads, len(ranges))
-        yield from map_threads(load, ranges, threads, ahead=threads, leave=True)
+        yield from map_threads(load, ranges, threads, max_pending=threads, abandon=True)
 
     def read_into(
         self,

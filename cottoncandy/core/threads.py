@@ -17,7 +17,7 @@ __all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How long whoever leaves early waits for what is under way: a server may never answer.
+#: How long an interrupted caller waits for running calls: a server may never answer.
 _GRACE_S = 5.0
 
 
@@ -26,37 +26,37 @@ def map_threads(
     items: Iterable[T],
     threads: int,
     *,
-    ahead: int | None = None,
-    leave: bool = False,
+    max_pending: int | None = None,
+    abandon: bool = False,
     ordered: bool = True,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, up to ``threads`` of them at once.
 
-    If ``ordered`` is False, each result is yielded as soon as it is there, so that a slow item
-    holds up no others.
+    If ``ordered`` is False, each result is yielded as soon as it is ready, so a slow item does not
+    hold up the others.
 
-    Items are taken lazily: no more than ``ahead`` results (default: twice the threads) are under
-    way or waiting. The first error is raised at its place in the order; work not yet begun is then
-    dropped, and what is under way is waited for, so nothing runs on behind the caller's back.
-    After Ctrl-C, or where the consumer goes, that takes no more than a few seconds: the threads
-    are daemons, which hold up neither the prompt nor the end of the program. With ``leave``
-    nothing is waited for, by callers who tell the work by a flag of their own.
+    Items are taken lazily: at most ``max_pending`` results (default: twice the threads) are running
+    or waiting. The first error is raised at its place in the order. Items that have not started are
+    then dropped and running calls are awaited, so nothing continues in the background. After
+    Ctrl-C, or if the consumer stops early, that takes a few seconds at most: the threads are
+    daemons, which hold up neither the prompt nor the end of the program. With ``abandon``, running
+    calls are not awaited; the caller stops them with a flag.
     """
     if threads <= 1:
         yield from map(function, items)
         return
-    window = 2 * threads if ahead is None else ahead
+    window = 2 * threads if max_pending is None else max_pending
     jobs: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
     pending: deque[Future[R]] = deque()
     done: SimpleQueue[Future[R]] = SimpleQueue()
     started = 0
-    patience: float | None = 0.0 if leave else _GRACE_S
+    patience: float | None = 0.0 if abandon else _GRACE_S
 
     def work() -> None:
         while (job := jobs.get()) is not None:
             future, item = job
             if future.set_running_or_notify_cancel():
-                _settle(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
+                _resolve_future(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
             del job, future, item  # a waiting thread shall hold no buffer
 
     def next_result() -> R:
@@ -81,7 +81,7 @@ def map_threads(
         while pending:
             yield next_result()
     except Exception:
-        patience = 0.0 if leave else None
+        patience = 0.0 if abandon else None
         raise
     finally:
         running = [future for future in pending if not future.cancel()]
@@ -94,7 +94,7 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
     """Start one call in a thread of its own, which does not hold up the end of the program."""
     outcome: Future[R] = Future()
     call = threading.Thread(
-        target=_settle,
+        target=_resolve_future,
         args=(outcome, lambda: function(*arguments)),
         name="cottoncandy",
         daemon=True,
@@ -121,7 +121,7 @@ def interruptible(function: Callable[[], R]) -> R:
         if outcome.done():
             _idle.append(worker)
         else:
-            worker.dismiss()
+            worker.stop()
 
 
 class _Worker:
@@ -136,17 +136,17 @@ class _Worker:
         self._calls.put((function, outcome))
         return outcome
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         self._calls.put(None)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             function, outcome = call
-            _settle(outcome, function)
+            _resolve_future(outcome, function)
             del call, function, outcome  # hold nothing while idle
 
 
-def _settle(outcome: Future[R], call: Callable[[], R]) -> None:
+def _resolve_future(outcome: Future[R], call: Callable[[], R]) -> None:
     try:
         outcome.set_result(call())
     except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole

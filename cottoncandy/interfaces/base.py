@@ -135,7 +135,7 @@ class ObjectAccess(InterfaceObject):
                 raise
 
     def _greet(self) -> None:
-        echo(self.backend_interface.greeting())
+        echo(self.backend_interface.status_message())
 
 
 def _in_one_bucket(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,7 +162,7 @@ class BucketMethods(ObjectAccess):
 
     def _greet(self) -> None:
         """Say what is there: the buckets, and which one is current."""
-        echo(self.backend_interface.greeting())
+        echo(self.backend_interface.status_message())
         if self.bucket_name is None:
             return
         echo("Available buckets:")

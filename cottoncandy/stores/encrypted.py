@@ -12,7 +12,7 @@ from cottoncandy.backends.base import (
     BucketInfo,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -78,8 +78,8 @@ class EncryptedBackend(Backend):
     def with_bucket(self, bucket: str | None) -> Self:
         return type(self)(self.inner.with_bucket(bucket), self._keys)
 
-    def greeting(self) -> str:
-        return self.inner.greeting()
+    def status_message(self) -> str:
+        return self.inner.status_message()
 
     def describe(self) -> str:
         return self.inner.describe()
@@ -153,7 +153,7 @@ class EncryptedBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         return self.inner.delete(keys, bucket=bucket, threads=threads, permanently=permanently)
 
     def copy(self, source: str, dest: str, **options: Any) -> PutResult:

@@ -16,11 +16,11 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 
 class BucketConformance:
-    def test_bucket_made_used_removed(self, backend: Backend, rig: Rig) -> None:
+    def test_bucket_made_used_removed(self, backend: Backend, rig: StoreHarness) -> None:
         name = rig.bucket + "-new"
         assert backend.has_bucket(name) is False
         backend.create_bucket(name)
@@ -35,12 +35,12 @@ class BucketConformance:
         with pytest.raises(BucketNotFoundError, match=name):
             backend.delete_bucket(name)
 
-    def test_current_bucket_is_listed(self, backend: Backend, rig: Rig) -> None:
+    def test_current_bucket_is_listed(self, backend: Backend, rig: StoreHarness) -> None:
         assert backend.bucket_name == rig.bucket
         assert rig.bucket in [bucket.name for bucket in backend.list_buckets()]
         assert backend.has_bucket(rig.bucket) is True
 
-    def test_bucket_exists_already(self, backend: Backend, rig: Rig) -> None:
+    def test_bucket_exists_already(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"x")
         # S3 lets the owner make his bucket again in some regions, and changes nothing.
         with contextlib.suppress(BucketExistsError):
@@ -52,7 +52,7 @@ class BucketConformance:
             backend.create_bucket("")
 
     def test_with_bucket_leaves_the_backend_alone(
-        self, backend: Backend, rig: Rig, other_bucket: str
+        self, backend: Backend, rig: StoreHarness, other_bucket: str
     ) -> None:
         other = backend.with_bucket(other_bucket)
         other.put("name", Body.of(b"x"))
@@ -63,7 +63,7 @@ class BucketConformance:
         backend.put("here", Body.of(b"y"))
         assert [entry.key for entry in other.scan()] == ["name"]
 
-    def test_owner(self, backend: Backend, rig: Rig) -> None:
+    def test_owner(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"x")
         try:
             owner = backend.owner("name")
@@ -75,7 +75,7 @@ class BucketConformance:
         with pytest.raises(ObjectNotFoundError):
             backend.owner("missing")
 
-    def test_native_objects_or_words(self, backend: Backend, rig: Rig) -> None:
+    def test_native_objects_or_words(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"x")
         for call in (lambda: backend.native_object("name"), backend.native_bucket):
             try:

@@ -7,15 +7,15 @@ import pytest
 from cottoncandy.backends.base import Backend, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
-from tests.backends._data import BIG, PLAIN_KEYS, fitting, for_each, keys_of
-from tests.rigs import Rig
+from tests.backends._samples import BIG, PLAIN_KEYS, fitting, for_each, keys_of
+from tests.harness import StoreHarness
 
 _VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
 
 
 class CopyConformance:
     @_VERBS
-    def test_copied_with_metadata(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_with_metadata(self, backend: Backend, rig: StoreHarness, verb: str) -> None:
         rig.raw_put("source/name", b"body", {"dtype": "<f8"})
         result = getattr(backend, verb)("source/name", "dest/other name")
         assert result.etag in (None, backend.head("dest/other name").etag)
@@ -24,7 +24,7 @@ class CopyConformance:
         assert backend.head("dest/other name").metadata == {"dtype": "<f8"}
 
     @_VERBS
-    def test_copied_without_metadata(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_without_metadata(self, backend: Backend, rig: StoreHarness, verb: str) -> None:
         rig.raw_put("source", b"body")
         rig.raw_put("dest", b"other", {"old": "metadata"})
         getattr(backend, verb)("source", "dest")
@@ -42,13 +42,15 @@ class CopyConformance:
         assert keys_of(backend) == (["dest", "source"] if verb == "copy" else ["dest"])
 
     @_VERBS
-    def test_copied_big(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_big(self, backend: Backend, rig: StoreHarness, verb: str) -> None:
         rig.raw_put("source", BIG, {"a": "b"})
         getattr(backend, verb)("source", "dest")
         assert rig.raw_get("dest") == (BIG, {"a": "b"})
 
     @_VERBS
-    def test_copied_never_over_another(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_never_over_another(
+        self, backend: Backend, rig: StoreHarness, verb: str
+    ) -> None:
         rig.raw_put("source", b"source", {"a": "s"})
         rig.raw_put("dest", b"dest", {"a": "d"})
         with pytest.raises(ObjectExistsError, match="dest"):
@@ -60,7 +62,7 @@ class CopyConformance:
 
     @_VERBS
     def test_copied_across_buckets(
-        self, backend: Backend, rig: Rig, other_bucket: str, verb: str
+        self, backend: Backend, rig: StoreHarness, other_bucket: str, verb: str
     ) -> None:
         rig.raw_put("name", b"body", {"a": "b"})
         getattr(backend, verb)(
@@ -72,7 +74,7 @@ class CopyConformance:
 
     @_VERBS
     def test_copied_within_another_bucket(
-        self, backend: Backend, rig: Rig, other_bucket: str, verb: str
+        self, backend: Backend, rig: StoreHarness, other_bucket: str, verb: str
     ) -> None:
         rig.raw_put("name", b"body", bucket=other_bucket)
         getattr(backend, verb)("name", "dest", source_bucket=other_bucket)
@@ -80,7 +82,7 @@ class CopyConformance:
         assert rig.raw_keys() == []
 
     @_VERBS
-    def test_copied_onto_itself(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_onto_itself(self, backend: Backend, rig: StoreHarness, verb: str) -> None:
         rig.raw_put("name", b"body", {"a": "b"})
         getattr(backend, verb)("name", "name")
         assert rig.raw_get("name") == (b"body", {"a": "b"})
@@ -91,7 +93,9 @@ class CopyConformance:
         assert rig.raw_get("name") == (b"body", {"a": "b"})
 
     @_VERBS
-    def test_copied_from_a_missing_source(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_from_a_missing_source(
+        self, backend: Backend, rig: StoreHarness, verb: str
+    ) -> None:
         rig.raw_put("dest", b"dest")
         with pytest.raises(ObjectNotFoundError, match="missing"):
             getattr(backend, verb)("missing", "dest")
@@ -103,13 +107,15 @@ class CopyConformance:
         assert rig.raw_keys() == ["dest"]
 
     @_VERBS
-    def test_copied_to_a_missing_bucket(self, backend: Backend, rig: Rig, verb: str) -> None:
+    def test_copied_to_a_missing_bucket(
+        self, backend: Backend, rig: StoreHarness, verb: str
+    ) -> None:
         rig.raw_put("name", b"body")
         with pytest.raises(BucketNotFoundError):
             getattr(backend, verb)("name", "name", dest_bucket=rig.bucket + "-missing")
         assert rig.raw_get("name").body == b"body"
 
-    def test_copied_plain_names(self, backend: Backend, rig: Rig) -> None:
+    def test_copied_plain_names(self, backend: Backend, rig: StoreHarness) -> None:
         moved = {key: "moved/" + key[:1000] for key in fitting(backend, PLAIN_KEYS)}
 
         def check(key: str) -> None:
@@ -124,7 +130,7 @@ class CopyConformance:
         expected = [*moved, *moved.values()]
         assert rig.raw_keys() == keys_of(backend) == sorted(expected, key=str.encode)
 
-    def test_copies_are_independent(self, backend: Backend, rig: Rig) -> None:
+    def test_copies_are_independent(self, backend: Backend, rig: StoreHarness) -> None:
         backend.put("source", Body.of(b"first"), PutOptions({"a": "1"}))
         backend.copy("source", "dest")
         backend.put("source", Body.of(b"second"), PutOptions({"a": "2"}))

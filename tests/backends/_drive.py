@@ -12,7 +12,7 @@ import pytest
 
 from cottoncandy.backends.gdrive import GDriveBackend
 from tests.servers.drive import DriveServer
-from tests.servers.drive.rig import DriveRig
+from tests.servers.drive.harness import DriveHarness
 
 __all__ = ["CHUNK", "DriveTests", "keys", "make", "read"]
 
@@ -28,8 +28,8 @@ class DriveTests:
             yield running
 
     @pytest.fixture
-    def rig(self, server: DriveServer, tmp_path: Path) -> DriveRig:
-        return DriveRig(server, tmp_path)
+    def rig(self, server: DriveServer, tmp_path: Path) -> DriveHarness:
+        return DriveHarness(server, tmp_path)
 
     @pytest.fixture
     def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -41,11 +41,11 @@ class DriveTests:
         return waits
 
     @pytest.fixture
-    def backend(self, rig: DriveRig, waits: list[float]) -> GDriveBackend:
+    def backend(self, rig: DriveHarness, waits: list[float]) -> GDriveBackend:
         return make(rig)
 
 
-def make(rig: DriveRig, bucket: str | None = None, **extra: Any) -> GDriveBackend:
+def make(rig: DriveHarness, bucket: str | None = None, **extra: Any) -> GDriveBackend:
     made = rig.backend(bucket, **extra)
     assert isinstance(made, GDriveBackend)
     # Small chunks make small tests.

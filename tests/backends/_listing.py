@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
-from tests.backends._data import fitting, for_each, keys_of
-from tests.rigs import Rig
+from tests.backends._samples import fitting, for_each, keys_of
+from tests.harness import StoreHarness
 
 _KEYS = [
     "a",
@@ -77,7 +77,7 @@ class ListingConformance:
         assert list(backend.scan()) == []
         assert list(backend.scan("a/", delimiter="/")) == []
 
-    def test_listing_tells_sizes(self, backend: Backend, rig: Rig) -> None:
+    def test_listing_tells_sizes(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("folder/name", b"12345", {"a": "b"})
         rig.raw_put("name", b"")
         folder, name = backend.scan()
@@ -92,7 +92,7 @@ class ListingConformance:
         assert folder.metadata is None
         assert (name.key, name.size) == ("name", 0)
 
-    def test_a_prefix_is_text(self, backend: Backend, rig: Rig) -> None:
+    def test_a_prefix_is_text(self, backend: Backend, rig: StoreHarness) -> None:
         for key in ("data/exp/1", "data/experiment2/1", "data/exp.txt", "dat", "database"):
             rig.raw_put(key, b"")
         assert keys_of(backend, "data/exp") == [
@@ -114,7 +114,7 @@ class ListingConformance:
         assert keys_of(backend, "data/exp/1") == ["data/exp/1"]
         assert keys_of(backend, "data/exp/1/") == []
 
-    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: Rig) -> None:
+    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("a/b", b"")
 
         def check(prefix: str) -> None:
@@ -123,7 +123,7 @@ class ListingConformance:
 
         for_each(["/", "//", "../", "a/../", "./", "a//", "\0", "a\n", "%61"], check)
 
-    def test_listing_agrees_with_the_reference(self, backend: Backend, rig: Rig) -> None:
+    def test_listing_agrees_with_the_reference(self, backend: Backend, rig: StoreHarness) -> None:
         keys = fitting(backend, _KEYS)
         for key in keys:
             rig.raw_put(key, b"")
@@ -159,14 +159,14 @@ class ListingConformance:
 
         check()
 
-    def test_listing_by_another_delimiter(self, backend: Backend, rig: Rig) -> None:
+    def test_listing_by_another_delimiter(self, backend: Backend, rig: StoreHarness) -> None:
         keys = ["a-b", "a-c", "a", "b/c-d", "b/c-e", "b/c"]
         for key in keys:
             rig.raw_put(key, b"")
         assert listing(backend, delimiter="-") == reference(keys, "", "-", "")
         assert listing(backend, "b/c", delimiter="-") == reference(keys, "b/c", "-", "")
 
-    def test_listing_more_than_a_page(self, backend: Backend, rig: Rig) -> None:
+    def test_listing_more_than_a_page(self, backend: Backend, rig: StoreHarness) -> None:
         keys = [f"many/{n:04}" for n in range(self.crowd)] + ["many.txt", "more/1"]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: rig.raw_put(key, b""), keys))
@@ -185,7 +185,7 @@ class ListingConformance:
         assert sorted(deletion.key for deletion in gone) == sorted(keys)
         assert rig.raw_keys() == []
 
-    def test_listing_is_lazy(self, backend: Backend, rig: Rig) -> None:
+    def test_listing_is_lazy(self, backend: Backend, rig: StoreHarness) -> None:
         for n in range(30):
             rig.raw_put(f"{n:02}", b"")
         entries = backend.scan(page_size=10)
@@ -193,7 +193,7 @@ class ListingConformance:
         # Abandoned in the middle: nothing complains.
         del entries
 
-    def test_deleting_while_listing(self, backend: Backend, rig: Rig) -> None:
+    def test_deleting_while_listing(self, backend: Backend, rig: StoreHarness) -> None:
         for n in range(25):
             rig.raw_put(f"folder{n % 5}/{n:02}", b"")
         for entry in backend.scan(page_size=4):

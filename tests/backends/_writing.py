@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.backends._data import (
+from tests.backends._samples import (
     BIG,
     ODD_KEYS,
     ODD_METADATA,
@@ -33,7 +33,7 @@ from tests.backends._data import (
     keys_of,
     pattern,
 )
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 
 def lower(metadata: dict[str, str]) -> dict[str, str]:
@@ -41,7 +41,7 @@ def lower(metadata: dict[str, str]) -> dict[str, str]:
 
 
 class WritingConformance:
-    def test_store_what_another_program_reads(self, backend: Backend, rig: Rig) -> None:
+    def test_store_what_another_program_reads(self, backend: Backend, rig: StoreHarness) -> None:
         def check(body: bytes) -> None:
             backend.put("folder/name", Body.of(body), PutOptions({"dtype": "<f8", "shape": "1,2"}))
             stored = rig.raw_get("folder/name")
@@ -51,7 +51,7 @@ class WritingConformance:
 
         for_each([b"", b"\0", pattern(100_003)], check)
 
-    def test_plain_names(self, backend: Backend, rig: Rig) -> None:
+    def test_plain_names(self, backend: Backend, rig: StoreHarness) -> None:
         def check(key: str) -> None:
             backend.put(key, Body.of(key.encode()), PutOptions({"a": "b"}))
             assert rig.raw_get(key).body == key.encode()
@@ -68,7 +68,9 @@ class WritingConformance:
         assert sorted(backend.delete(keys)) == sorted((key, None) for key in keys)
         assert rig.raw_keys() == []
 
-    def test_odd_names_are_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
+    def test_odd_names_are_kept_exactly_or_refused(
+        self, backend: Backend, rig: StoreHarness
+    ) -> None:
         def check(key: str) -> None:
             try:
                 backend.put(key, Body.of(b"odd"), PutOptions({"a": "b"}))
@@ -87,7 +89,7 @@ class WritingConformance:
         for_each(holdable(rig, ODD_KEYS) if trusted else ODD_KEYS, check)
         assert rig.raw_keys() == keys_of(backend) == []
 
-    def test_a_name_must_not_be_empty(self, backend: Backend, rig: Rig) -> None:
+    def test_a_name_must_not_be_empty(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"")
         for call in (
             lambda: backend.put("", Body.of(b"")),
@@ -99,7 +101,9 @@ class WritingConformance:
                 call()
         assert rig.raw_keys() == ["name"]
 
-    def test_odd_metadata_is_kept_exactly_or_refused(self, backend: Backend, rig: Rig) -> None:
+    def test_odd_metadata_is_kept_exactly_or_refused(
+        self, backend: Backend, rig: StoreHarness
+    ) -> None:
         def check(metadata: dict[str, str]) -> None:
             try:
                 backend.put("name", Body.of(b"x"), PutOptions(metadata))
@@ -120,7 +124,7 @@ class WritingConformance:
         backend.put("name", Body.of(b""), PutOptions(metadata))
         assert backend.head("name").metadata == metadata
 
-    def test_metadata_beyond_the_limit(self, backend: Backend, rig: Rig) -> None:
+    def test_metadata_beyond_the_limit(self, backend: Backend, rig: StoreHarness) -> None:
         limit = backend.capabilities.metadata.max_bytes
         if limit is None:
             return
@@ -143,7 +147,7 @@ class WritingConformance:
                 with pytest.raises(UnsupportedOperationError, match=name):
                     backend.put("name", _never_read(), options)
 
-    def test_if_match_replaces_only_that_version(self, backend: Backend, rig: Rig) -> None:
+    def test_if_match_replaces_only_that_version(self, backend: Backend, rig: StoreHarness) -> None:
         first = backend.put("name", Body.of(b"first")).etag or ""
         second = backend.put("name", Body.of(b"second"), PutOptions(condition=IfMatch(first))).etag
         with pytest.raises(ObjectChangedError, match="name"):
@@ -156,7 +160,7 @@ class WritingConformance:
         assert backend.head("name").etag == second
         assert rig.raw_keys() == ["name"]
 
-    def test_replacing_takes_everything_anew(self, backend: Backend, rig: Rig) -> None:
+    def test_replacing_takes_everything_anew(self, backend: Backend, rig: StoreHarness) -> None:
         backend.put("name", Body.of(b"first and long"), PutOptions({"one": "1", "both": "1"}))
         backend.put("name", Body.of(b"second"), PutOptions({"two": "2", "both": "2"}))
         assert rig.raw_get("name").body == b"second"
@@ -167,7 +171,7 @@ class WritingConformance:
         assert backend.head("name").metadata == {}
 
     @pytest.mark.parametrize("threads", [1, 4])
-    def test_a_big_body(self, backend: Backend, rig: Rig, threads: int) -> None:
+    def test_a_big_body(self, backend: Backend, rig: StoreHarness, threads: int) -> None:
         backend.put("big", Body.of(BIG), PutOptions({"a": "b"}), threads=threads)
         stored = rig.raw_get("big")
         assert stored.body == BIG
@@ -176,12 +180,12 @@ class WritingConformance:
             assert reader.read() == BIG
 
     @pytest.mark.parametrize("piece", [3 * MiB + 1, 16 * MiB])
-    def test_a_big_body_in_pieces(self, backend: Backend, rig: Rig, piece: int) -> None:
+    def test_a_big_body_in_pieces(self, backend: Backend, rig: StoreHarness, piece: int) -> None:
         pieces = (BIG[start : start + piece] for start in range(0, len(BIG), piece))
         backend.put("big", Body.of(pieces))
         assert rig.raw_get("big").body == BIG
 
-    def test_kinds_of_bodies(self, backend: Backend, rig: Rig) -> None:
+    def test_kinds_of_bodies(self, backend: Backend, rig: StoreHarness) -> None:
         array = np.arange(1000, dtype=">i4").reshape(10, 100)
         array.flags.writeable = False
         file = io.BytesIO(b"skipped" + BIG[:100_000])
@@ -205,13 +209,13 @@ class WritingConformance:
             backend.put(key, Body.of(data))
             assert rig.raw_get(key).body == expected, key
 
-    def test_the_buffer_is_taken_at_once(self, backend: Backend, rig: Rig) -> None:
+    def test_the_buffer_is_taken_at_once(self, backend: Backend, rig: StoreHarness) -> None:
         data = bytearray(b"before")
         backend.put("name", Body.of(data))
         data[:] = b"behind"
         assert rig.raw_get("name").body == b"before"
 
-    def test_overwrite_false(self, backend: Backend, rig: Rig) -> None:
+    def test_overwrite_false(self, backend: Backend, rig: StoreHarness) -> None:
         backend.put("name", Body.of(b"first"), PutOptions({"one": "1"}, condition=IfAbsent()))
         with pytest.raises(ObjectExistsError, match="name") as caught:
             backend.put("name", Body.of(b"second"), PutOptions({"two": "2"}, condition=IfAbsent()))
@@ -219,7 +223,7 @@ class WritingConformance:
         assert rig.raw_get("name").body == b"first"
         assert backend.head("name").metadata == {"one": "1"}
 
-    def test_overwrite_false_of_a_big_body(self, backend: Backend, rig: Rig) -> None:
+    def test_overwrite_false_of_a_big_body(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"first")
         with pytest.raises(ObjectExistsError):
             backend.put("name", Body.of(BIG), PutOptions(condition=IfAbsent()))
@@ -228,7 +232,7 @@ class WritingConformance:
 
     @pytest.mark.parametrize("exists", [True, False])
     def test_a_body_that_breaks_off_changes_nothing(
-        self, backend: Backend, rig: Rig, exists: bool
+        self, backend: Backend, rig: StoreHarness, exists: bool
     ) -> None:
         if exists:
             backend.put("folder/name", Body.of(b"old"), PutOptions({"which": "old"}))
@@ -253,14 +257,14 @@ class WritingConformance:
 
     @pytest.mark.parametrize("size", [4, 6])
     def test_a_body_of_another_size_than_announced(
-        self, backend: Backend, rig: Rig, size: int
+        self, backend: Backend, rig: StoreHarness, size: int
     ) -> None:
         rig.raw_put("name", b"old")
         with pytest.raises(IntegrityError):
             backend.put("name", Body(lambda: iter([b"12", b"345"]), size=size))
         assert rig.raw_get("name").body == b"old"
 
-    def test_object_and_prefix(self, backend: Backend, rig: Rig) -> None:
+    def test_object_and_prefix(self, backend: Backend, rig: StoreHarness) -> None:
         backend.put("a", Body.of(b"short"))
         backend.put("d/e/f", Body.of(b"long"), PutOptions({"a": "b"}))
         if backend.capabilities.object_and_prefix:
@@ -281,7 +285,7 @@ class WritingConformance:
         assert rig.raw_get("a").body == b"short"
         assert rig.raw_get("d/e/f").body == b"long"
 
-    def test_many_threads(self, backend: Backend, rig: Rig) -> None:
+    def test_many_threads(self, backend: Backend, rig: StoreHarness) -> None:
         bodies = {f"folder{n % 3}/name {n}": pattern(1000 + n, n) for n in range(60)}
 
         def store(item: tuple[str, bytes]) -> None:
@@ -352,7 +356,7 @@ class WritingConformance:
             assert reader.read() == reader.metadata["writer"].encode()
             assert int(reader.read()) in winners
 
-    def test_delete_many(self, backend: Backend, rig: Rig) -> None:
+    def test_delete_many(self, backend: Backend, rig: StoreHarness) -> None:
         for key in ("a", "ab", "b/c", "b/d", "ü&<>\"'"):
             rig.raw_put(key, b"x", {"a": "b"})
         keys = ["a", "missing", "b/c", "b", "b/c/d", "ü&<>\"'", "a"]
@@ -364,7 +368,7 @@ class WritingConformance:
     def test_delete_nothing(self, backend: Backend) -> None:
         assert list(backend.delete([])) == []
 
-    def test_delete_is_lazy(self, backend: Backend, rig: Rig) -> None:
+    def test_delete_is_lazy(self, backend: Backend, rig: StoreHarness) -> None:
         rig.raw_put("name", b"")
         deletions = backend.delete(["name"])
         assert rig.raw_keys() == ["name"]

@@ -17,7 +17,7 @@ from cottoncandy.stores.decryption import open_encrypted
 from cottoncandy.stores.encrypted import EncryptedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed
-from tests.rigs import MemoryRig, Rig, Stored
+from tests.harness import MemoryHarness, Stored, StoreHarness
 
 
 class TestMemory(BackendConformance):
@@ -61,12 +61,12 @@ class TestFaulty(BackendConformance):
         return FaultyBackend(backend)
 
 
-class EncryptedRig(Rig):
+class EncryptedHarness(StoreHarness):
     """A rig whose raw methods encrypt and decrypt, with the format's functions alone."""
 
     name = "encrypted"
 
-    def __init__(self, inner: Rig, keys: KeyScheme) -> None:
+    def __init__(self, inner: StoreHarness, keys: KeyScheme) -> None:
         self.inner, self.keys = inner, keys
         self.bucket, self.backend_name = inner.bucket, inner.backend_name  # type: ignore[misc]  # as wrapped
 
@@ -107,8 +107,8 @@ class EncryptedConformance(BackendConformance):
     histories = 3
     keys: KeyScheme = AESKeys(bytes(range(32)))
 
-    def wrap_rig(self, rig: Rig) -> Rig:
-        return EncryptedRig(rig, self.keys)
+    def wrap_rig(self, rig: StoreHarness) -> StoreHarness:
+        return EncryptedHarness(rig, self.keys)
 
     def wrap(self, backend: Backend) -> Backend:
         return EncryptedBackend(backend, self.keys)
@@ -149,7 +149,7 @@ def test_no_two_parts_of_the_class_share_a_test() -> None:
 class TestWrappers:
     @pytest.fixture
     def backend(self) -> MemoryBackend:
-        return MemoryRig().backend()  # type: ignore[return-value]
+        return MemoryHarness().backend()  # type: ignore[return-value]
 
     def test_counts(self, backend: Backend) -> None:
         counting = CountingBackend(backend)

@@ -27,8 +27,8 @@ from cottoncandy.exceptions import (
 )
 from tests.backends._drive import DriveTests, keys, make, read
 from tests.servers.drive import DriveServer
+from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.query import parse_query
-from tests.servers.drive.rig import DriveRig
 
 
 class TestNames(DriveTests):
@@ -73,7 +73,7 @@ class TestNames(DriveTests):
     def test_files_that_are_no_objects_are_left_out(
         self,
         server: DriveServer,
-        rig: DriveRig,
+        rig: DriveHarness,
         backend: GDriveBackend,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -99,14 +99,14 @@ class TestNames(DriveTests):
 
 
 class TestProperties(DriveTests):
-    def test_plain_where_they_fit(self, rig: DriveRig, backend: GDriveBackend) -> None:
+    def test_plain_where_they_fit(self, rig: DriveHarness, backend: GDriveBackend) -> None:
         backend.put("name", Body.of(b""), PutOptions({"dtype": "<f8", "Shape": "1,2"}))
         assert rig.raw_file("name").properties == {
             ("dtype", "PUBLIC"): "<f8",
             ("shape", "PUBLIC"): "1,2",
         }
 
-    def test_long_ones_are_split(self, rig: DriveRig, backend: GDriveBackend) -> None:
+    def test_long_ones_are_split(self, rig: DriveHarness, backend: GDriveBackend) -> None:
         metadata = {
             "key": "k" * 344,
             "ü" * 30: "日本" * 60,
@@ -125,7 +125,7 @@ class TestProperties(DriveTests):
 
     @pytest.mark.parametrize("replaces", [False, True])
     def test_left_overs_do_not_count(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend, replaces: bool
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend, replaces: bool
     ) -> None:
         """Whether an update keeps the other properties is not documented; both must work."""
         server.store.replace_properties = replaces
@@ -144,7 +144,7 @@ class TestProperties(DriveTests):
         assert all(mode == "PUBLIC" for _, mode in rig.raw_file("name").properties)
 
     def test_the_key_in_chunks_of_older_versions(
-        self, rig: DriveRig, backend: GDriveBackend
+        self, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         chunks = {"key": "in chunks", "keyChunks": "2", "keyChunk0": "abc", "keyChunk1": "def"}
         rig.raw_put("old", b"x", chunks)
@@ -191,7 +191,7 @@ class TestProperties(DriveTests):
 
 class TestBuckets(DriveTests):
     def test_the_top_of_my_drive_is_the_default(
-        self, server: DriveServer, rig: DriveRig, waits: list[float]
+        self, server: DriveServer, rig: DriveHarness, waits: list[float]
     ) -> None:
         backend = make(rig, "")
         assert backend.bucket_name == "My Drive"
@@ -206,7 +206,7 @@ class TestBuckets(DriveTests):
 
     @pytest.mark.parametrize("by", ["id", "name"])
     def test_shared_drives(
-        self, server: DriveServer, rig: DriveRig, waits: list[float], by: str
+        self, server: DriveServer, rig: DriveHarness, waits: list[float], by: str
     ) -> None:
         drive_id = server.store.add_drive("The lab's drive")
         backend = make(rig, drive_id if by == "id" else "The lab's drive")
@@ -229,7 +229,7 @@ class TestBuckets(DriveTests):
             backend.delete_bucket("The lab's drive")
 
     def test_many_shared_drives(
-        self, server: DriveServer, rig: DriveRig, waits: list[float]
+        self, server: DriveServer, rig: DriveHarness, waits: list[float]
     ) -> None:
         for number in range(5):
             server.store.add_drive(f"drive {number}")
@@ -240,7 +240,7 @@ class TestBuckets(DriveTests):
         with pytest.raises(BucketNotFoundError, match="2 shared drives"):
             backend.has_bucket("drive 4")
 
-    def test_another_root(self, server: DriveServer, rig: DriveRig, waits: list[float]) -> None:
+    def test_another_root(self, server: DriveServer, rig: DriveHarness, waits: list[float]) -> None:
         rig.raw_put("lab/data/name", b"x")
         folder = rig.raw_file("lab/data/name").parents[0]
         for root in (folder, f"/{rig.bucket}/lab/data"):
@@ -262,13 +262,13 @@ class TestBuckets(DriveTests):
             {"http_timeout": "1"},
         ],
     )
-    def test_options_that_make_no_sense(self, rig: DriveRig, extra: dict[str, Any]) -> None:
+    def test_options_that_make_no_sense(self, rig: DriveHarness, extra: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(extra))):
             rig.backend(**extra)
 
 
 class TestTrash(DriveTests):
-    def test_trashed_and_brought_back(self, rig: DriveRig, backend: GDriveBackend) -> None:
+    def test_trashed_and_brought_back(self, rig: DriveHarness, backend: GDriveBackend) -> None:
         assert backend.capabilities.trash
         backend.put("f/name", Body.of(b"x"), PutOptions({"a": "b"}))
         file = rig.raw_file("f/name")
@@ -280,7 +280,7 @@ class TestTrash(DriveTests):
         assert read(backend, "f/name") == b"x"
 
     def test_what_is_copied_over_goes_to_the_trash(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a", Body.of(b"a"))
         backend.put("b", Body.of(b"b"))
@@ -292,7 +292,7 @@ class TestTrash(DriveTests):
 
 
 class TestFiles(DriveTests):
-    def test_moving_keeps_the_file(self, rig: DriveRig, backend: GDriveBackend) -> None:
+    def test_moving_keeps_the_file(self, rig: DriveHarness, backend: GDriveBackend) -> None:
         backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}, content_type="text/plain"))
         before = rig.raw_file("a/name").id
         backend.move("a/name", "b/c/other")

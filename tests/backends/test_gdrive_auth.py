@@ -24,7 +24,7 @@ from cottoncandy.backends.gdrive import GDriveBackend, auth
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 from tests.servers.drive import DriveServer
-from tests.servers.drive.rig import DriveRig, write_credentials, write_secrets
+from tests.servers.drive.harness import DriveHarness, write_credentials, write_secrets
 
 PAST = "2020-01-01T00:00:00Z"
 
@@ -325,7 +325,7 @@ def test_a_renewed_login_that_cannot_be_saved(
 
 
 def test_no_secrets_in_sight(server: DriveServer, tmp_path: Path) -> None:
-    rig = DriveRig(server, tmp_path)
+    rig = DriveHarness(server, tmp_path)
     backend = rig.backend()
     backend.exists("name")
     tokens = server.tokens

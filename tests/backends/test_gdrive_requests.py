@@ -18,14 +18,14 @@ from cottoncandy.exceptions import (
     StoreError,
     StoreUnreachableError,
 )
-from tests.backends._data import pattern
 from tests.backends._drive import CHUNK, DriveTests, keys, make, read
+from tests.backends._samples import pattern
 from tests.servers.drive import DriveServer
-from tests.servers.drive.rig import DriveRig
+from tests.servers.drive.harness import DriveHarness
 
 
 class TestRequests(DriveTests):
-    def test_connecting_sends_nothing(self, server: DriveServer, rig: DriveRig) -> None:
+    def test_connecting_sends_nothing(self, server: DriveServer, rig: DriveHarness) -> None:
         rig.backend()
         assert server.operations() == []
 
@@ -63,7 +63,7 @@ class TestRequests(DriveTests):
             assert read(backend, "big") == body
 
     def test_many_are_looked_up_at_once(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         names = [f"f{n % 2}/{'long ' * 20}it's {n}" for n in range(60)]
         for name in names:
@@ -88,7 +88,7 @@ class TestRequests(DriveTests):
             assert read(backend, "name") == body
 
     def test_folders_are_listed_in_pages(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         names = [f"f/{n:03}" for n in range(25)]
         for name in names:
@@ -99,7 +99,7 @@ class TestRequests(DriveTests):
         assert len(pages) == 3
 
     def test_only_folders_that_can_match_are_read(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         for key in ("a/1", "ab/2", "b/3", "c/d/4"):
             rig.raw_put(key, b"")
@@ -206,7 +206,7 @@ class TestBrokenAnswers(DriveTests):
             read(backend, "name")
 
     def test_damaged_media(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("name", Body.of(b"12345"))
         reader = backend.get("name")
@@ -277,10 +277,10 @@ class TestBrokenAnswers(DriveTests):
         assert type(deletion.error) is expected
         assert read(backend, "name") == b"x"
 
-    def test_nobody_there(self, rig: DriveRig, waits: list[float]) -> None:
+    def test_nobody_there(self, rig: DriveHarness, waits: list[float]) -> None:
         with DriveServer() as gone:
             pass
-        backend = make(DriveRig(gone, rig.directory), "bucket")
+        backend = make(DriveHarness(gone, rig.directory), "bucket")
         with pytest.raises(StoreUnreachableError, match="network"):
             backend.head("name")
         assert len(waits) == 6

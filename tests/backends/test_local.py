@@ -24,8 +24,8 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectExistsError,
 )
-from tests.backends._data import keys_of
 from tests.backends._local import LocalTests, put, tree
+from tests.backends._samples import keys_of
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.backends._data import keys_of, pattern
 from tests.backends._local import LocalTests, put, tree
+from tests.backends._samples import keys_of, pattern
 
 
 class TestFiles(LocalTests):

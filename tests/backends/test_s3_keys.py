@@ -114,7 +114,7 @@ def test_plain_keys_are_those_that_obstore_keeps(key: str) -> None:
     assert obstore_accepts_key(key) <= kept
 
 
-class _Tidying(BaseHTTPRequestHandler):
+class _NormalizingHandler(BaseHTTPRequestHandler):
     """A server that tidies up paths before it looks at them."""
 
     def do_GET(self) -> None:  # the name is the interface's
@@ -138,9 +138,9 @@ class _Tidying(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def tidying_server() -> Iterator[S3Server]:
+def normalizing_server() -> Iterator[S3Server]:
     """A server that would store names under others."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Tidying)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _NormalizingHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield S3Server(f"http://127.0.0.1:{server.server_address[1]}", "FAKE-ACCESS", "FAKE-SECRET")
@@ -150,8 +150,8 @@ def tidying_server() -> Iterator[S3Server]:
 
 
 @pytest.mark.parametrize("key", ["a/../b", "../b", "a//b", "/b", "./b"])
-def test_server_that_tidies_names(tidying_server: S3Server, key: str) -> None:
-    backend = connect(tidying_server, "bucket")
+def test_server_that_tidies_names(normalizing_server: S3Server, key: str) -> None:
+    backend = connect(normalizing_server, "bucket")
     with pytest.raises(InvalidNameError, match="stored under another"):
         backend.put(key, Body.of(b"1"))
     with pytest.raises(InvalidNameError, match="stored under another"):

@@ -9,7 +9,7 @@ import pytest
 
 import cottoncandy
 from tests.docs.blocks import ROOT
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 
 def recipe() -> str:
@@ -21,10 +21,10 @@ def recipe() -> str:
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-def test_the_recipe_of_the_guide(store: Rig) -> None:
+def test_the_recipe_of_the_guide(store: StoreHarness) -> None:
     cci: Any = cottoncandy.get_interface(store.bucket, verbose=False, **store.connection())
     exec(recipe(), {"cci": cci})
-    server = store.server  # type: ignore[attr-defined]  # S3's rigs have it
+    server = store.server  # type: ignore[attr-defined]  # S3 harnesses have it
     with closing(server.client(retries={"total_max_attempts": 1})) as client:
         found = client.get_bucket_lifecycle_configuration(Bucket=store.bucket)["Rules"]
         client.delete_bucket_lifecycle(Bucket=store.bucket)

@@ -108,7 +108,7 @@ def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) 
     url = "http://somebody:FAKEPASSWORD@127.0.0.1:9"
     backend = connect(endpoint_url=url, config=Config(retries={"max_attempts": 0}))
     settings = Settings(endpoint_url=url)
-    shown = [backend.describe(), backend.greeting(), repr(backend), repr(settings)]
+    shown = [backend.describe(), backend.status_message(), repr(backend), repr(settings)]
     shown += [repr(backend._connection.options), repr(ConnectionArguments("b", endpoint_url=url))]
     for call in (backend.list_buckets, lambda: backend.get("a"), lambda: list(backend.scan())):
         with pytest.raises(CottonCandyError) as caught:
@@ -502,7 +502,7 @@ def test_nothing_shows_secrets() -> None:
         repr(options.key_pair),
         str(options.key_pair),
         backend.describe(),
-        backend.greeting(),
+        backend.status_message(),
         repr(backend._connection),
     ]
     with pytest.raises(Exception, match="nobody answers") as caught:

@@ -10,13 +10,13 @@ from botocore.config import Config
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import StoreUnreachableError
-from tests.backends._data import pattern
 from tests.backends._s3 import backend_at
+from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.base import free_port
+from tests.servers.connect_proxy import TunnelProxy
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
-from tests.servers.tunnel import TunnelProxy
 
 DATA = pattern(6 * MiB + 5)  # one MiB comes with the head, the rest is long enough for boto3
 FAKE_LOGIN = "somebody:FAKE-PASSWORD"

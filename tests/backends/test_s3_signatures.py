@@ -9,8 +9,8 @@ from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings
-from tests.backends._data import pattern
-from tests.rigs import Rig
+from tests.backends._samples import pattern
+from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -35,9 +35,9 @@ def connect(server: S3Server, bucket: str, secret_key: str | None = None) -> S3B
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-def test_objects_and_buckets(store: Rig) -> None:
+def test_objects_and_buckets(store: StoreHarness) -> None:
     """botocore alone can't list or look at a bucket so, on Ceph."""
-    backend = connect(store.server, store.bucket)  # type: ignore[attr-defined]  # S3's rigs have it
+    backend = connect(store.server, store.bucket)  # type: ignore[attr-defined]  # S3 harnesses have it
     assert backend.has_bucket(store.bucket)
     assert not backend.has_bucket(f"{store.bucket}-missing")
     assert store.bucket in [bucket.name for bucket in backend.list_buckets()]

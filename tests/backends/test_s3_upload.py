@@ -21,7 +21,6 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from cottoncandy.options import Settings
-from tests.backends._data import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,
@@ -29,6 +28,7 @@ from tests.backends._s3 import (
     pieces_of,
     uploads_in,
 )
+from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 

@@ -15,7 +15,7 @@ from cottoncandy.backends.base import (
     BucketInfo,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -82,8 +82,8 @@ class WrappedBackend(Backend):
         other.inner = self.inner.with_bucket(bucket)
         return other
 
-    def greeting(self) -> str:
-        return self.inner.greeting()
+    def status_message(self) -> str:
+        return self.inner.status_message()
 
     def describe(self) -> str:
         return self.inner.describe()
@@ -155,7 +155,7 @@ class WrappedBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         taken = list(keys)
         return self._items(
             lambda: self.inner.delete(

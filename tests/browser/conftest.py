@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig, Rig
+from tests.harness import MemoryHarness, StoreHarness
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryRig]:
-    rig = MemoryRig()
+def memory() -> Iterator[MemoryHarness]:
+    rig = MemoryHarness()
     yield rig
     rig.close()
 
 
 @pytest.fixture
-def cci(store: Rig, factory: Any) -> Any:
+def cci(store: StoreHarness, factory: Any) -> Any:
     """An interface over a small project, and a backend that counts."""
     cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
     for subject in ("sub01", "sub02"):

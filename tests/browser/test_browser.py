@@ -26,7 +26,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
-from tests.rigs import MemoryRig, Rig
+from tests.harness import MemoryHarness, StoreHarness
 
 GROUP = "sub01_awesome_analysis_DOT_grp"
 
@@ -89,7 +89,7 @@ def test_loading_a_group_needs_a_key(cci: Any, capsys: pytest.CaptureFixture[str
     )
 
 
-def test_calling_gives_the_object(memory: MemoryRig) -> None:
+def test_calling_gives_the_object(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.upload_raw_array("sweet_project/mean", np.arange(3), author="me")
     browser = cci.get_browser()
@@ -102,7 +102,7 @@ def test_calling_gives_the_object(memory: MemoryRig) -> None:
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-def test_calling_gives_the_object_of_boto3(store: Rig) -> None:
+def test_calling_gives_the_object_of_boto3(store: StoreHarness) -> None:
     store.raw_put("a/b", b"x")
     found = store.interface().get_browser().a.b()
     assert (found.bucket_name, found.key) == (store.bucket, "a/b")
@@ -132,7 +132,7 @@ def test_a_mapping(cci: Any) -> None:
     assert project._ipython_key_completions_() == names
 
 
-def test_names_that_clash(memory: MemoryRig) -> None:
+def test_names_that_clash(memory: MemoryHarness) -> None:
     names = [
         "keys", "load", "class", "_ls", "interface", "p-q_r", "p_q-r", "a-b", "a_b", "two words",
         "__init__", "_repr_html_", "1", "a.b.c", "refresh", "é",
@@ -157,7 +157,7 @@ def test_names_that_clash(memory: MemoryRig) -> None:
     assert set(directory._ls()) >= {"two words", "p-q_r", "keys_"}
 
 
-def test_an_object_and_a_directory_of_one_name(memory: MemoryRig) -> None:
+def test_an_object_and_a_directory_of_one_name(memory: MemoryHarness) -> None:
     memory.raw_put("a", b"object")
     memory.raw_put("a/b", b"below")
     browser = memory.interface().get_browser()
@@ -168,7 +168,7 @@ def test_an_object_and_a_directory_of_one_name(memory: MemoryRig) -> None:
     assert browser.a._glob() == ["a", "a/b"]
 
 
-def test_odd_names(memory: MemoryRig) -> None:
+def test_odd_names(memory: MemoryHarness) -> None:
     for key in ("/lead/x", "a//b", "a/b", "m/", "run[1]*/x"):
         memory.raw_put(key, key.encode())
     browser = memory.interface().get_browser()
@@ -240,7 +240,7 @@ def test_refresh(cci: Any) -> None:
     assert browser.sweet_project.new.shape == (4,)
 
 
-def test_a_large_directory(memory: MemoryRig) -> None:
+def test_a_large_directory(memory: MemoryHarness) -> None:
     from cottoncandy.backends import memory as module
 
     held = module._BUCKETS[memory.bucket]
@@ -272,7 +272,7 @@ def test_pickle(tmp_path: Any) -> None:
     np.testing.assert_array_equal(browser.a.b.load(), np.arange(3))
 
 
-def test_extensions_of_the_options(memory: MemoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extensions_of_the_options(memory: MemoryHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.grp", "a.ccg", "a.ccd", "a.h5", "a.mine", "plain"):
         memory.raw_put(f"{name}/x", b"")
     browser = memory.interface().get_browser()
@@ -381,7 +381,7 @@ def test_cloud2dataset(cci: Any) -> None:
     assert group.visititems(lambda name, node: name if "r2" in name else None) == "fit/r2"
 
 
-def test_encrypted_arrays(memory: MemoryRig) -> None:
+def test_encrypted_arrays(memory: MemoryHarness) -> None:
     array = np.arange(200_000, dtype="<i4")
     options = {"backend": "memory", "verbose": False, "encryption": "AES"}
     cci = cottoncandy.get_encrypted_interface(memory.bucket, encryptionKey=bytes(32), **options)
@@ -403,7 +403,7 @@ def test_encrypted_arrays(memory: MemoryRig) -> None:
 # -- faults that readers found -------------------------------------------------------------------
 
 
-def test_normalized_attributes_lead_to_their_names(memory: MemoryRig) -> None:
+def test_normalized_attributes_lead_to_their_names(memory: MemoryHarness) -> None:
     keys = ["d/\ufb01le", "d/file", "d/\u00b5V", "d/cafe\u0301"]
     for key in keys:
         memory.raw_put(key, key.encode())
@@ -419,7 +419,7 @@ def test_normalized_attributes_lead_to_their_names(memory: MemoryRig) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_indices_are_those_of_numpy(memory: MemoryRig, chunked: bool) -> None:
+def test_indices_are_those_of_numpy(memory: MemoryHarness, chunked: bool) -> None:
     cci = memory.interface()
     array = np.arange(12.0).reshape(3, 4)
     upload = cci.upload_dask_array if chunked else cci.upload_raw_array
@@ -432,7 +432,7 @@ def test_indices_are_those_of_numpy(memory: MemoryRig, chunked: bool) -> None:
     np.testing.assert_array_equal(cci.get_browser().a[np.int64(1)], array[1])
 
 
-def test_assignment_raises(memory: MemoryRig) -> None:
+def test_assignment_raises(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.upload_raw_array("p/old", np.ones(3))
     browser = cci.get_browser()
@@ -445,7 +445,7 @@ def test_assignment_raises(memory: MemoryRig) -> None:
 
 
 def test_control_characters_are_escaped(
-    memory: MemoryRig, capsys: pytest.CaptureFixture[str]
+    memory: MemoryHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cci = memory.interface()
     cci.upload_object("d\x1b[31m/a\nb\u202e", b"x")
@@ -460,7 +460,7 @@ def test_control_characters_are_escaped(
     assert shown.count("\\x1b[31m/a\\x0ab\\x202e") == 3
 
 
-def test_names_of_many_levels(memory: MemoryRig) -> None:
+def test_names_of_many_levels(memory: MemoryHarness) -> None:
     key = "/".join(["x"] * 1500)
     memory.raw_put(key, b"deep")
     cci = memory.interface()
@@ -479,7 +479,7 @@ def test_names_of_many_levels(memory: MemoryRig) -> None:
     assert found == {"x": None}
 
 
-def test_opened_nodes_stay_in_their_bucket(memory: MemoryRig) -> None:
+def test_opened_nodes_stay_in_their_bucket(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.upload_raw_array("g/x", np.zeros(3))
     opened = [S3Directory("", cci), cci.get_browser(), S3Group("", cci)]

@@ -17,7 +17,7 @@ from cottoncandy.exceptions import (
     SelectionError,
 )
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig
+from tests.harness import MemoryHarness
 
 ARRAY = np.arange(10 * 6 * 4, dtype=">i4").reshape(10, 6, 4)
 CHUNKS = ((4, 4, 2), (3, 3), (4,))
@@ -152,7 +152,7 @@ def test_refresh(cci: Any) -> None:
         assert one.compression == "gzip"
 
 
-def test_a_moved_array_is_read_where_it_is(memory: MemoryRig) -> None:
+def test_a_moved_array_is_read_where_it_is(memory: MemoryHarness) -> None:
     cci = memory.interface()
     upload(cci, "old/place")
     cci.mv("old/place", "new", recursive=True)
@@ -169,7 +169,7 @@ def test_structured_and_0d(cci: Any) -> None:
     assert (scalar[()], scalar[...].shape, scalar.shape) == (7.5, (), ())
 
 
-def test_encrypted(memory: MemoryRig) -> None:
+def test_encrypted(memory: MemoryHarness) -> None:
     options = {"backend": "memory", "verbose": False, "encryption": "AES"}
     cci = cottoncandy.get_encrypted_interface(memory.bucket, encryptionKey=bytes(32), **options)
     upload(cci)
@@ -190,7 +190,7 @@ def test_sparse_matrices_load(cci: Any) -> None:
     assert (loaded != matrix).nnz == 0
 
 
-def test_previews(memory: MemoryRig) -> None:
+def test_previews(memory: MemoryHarness) -> None:
     cci = memory.interface()
     for compression in (False, True):
         cci.upload_dask_array(
@@ -221,7 +221,7 @@ def test_html(cci: Any) -> None:
     assert "pt0000" not in tree
 
 
-def test_names_with_nothing_below(cci: Any, memory: MemoryRig) -> None:
+def test_names_with_nothing_below(cci: Any, memory: MemoryHarness) -> None:
     for name in ("nosuch", "sweet_project/nosuch", "sweet", "sweet_project/mean/below"):
         with pytest.raises(ObjectNotFoundError, match=f"nothing found under '{name}'"):
             cci.cloud2dataset(name)

@@ -20,7 +20,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from tests.backends.wrappers import CountingBackend, WrappedBackend
-from tests.rigs import MemoryRig
+from tests.harness import MemoryHarness
 
 _VOID = {"img", "br", "meta"}
 
@@ -65,7 +65,7 @@ def test_a_tree(cci: Any) -> None:
     assert page.tags.count("img") == 0
 
 
-def test_requests_are_bounded(memory: MemoryRig) -> None:
+def test_requests_are_bounded(memory: MemoryHarness) -> None:
     for number in range(150):
         memory.raw_put(f"many/{number:03}/x", b"")
         memory.raw_put(f"top-{number:03}", b"")
@@ -84,7 +84,7 @@ def test_requests_are_bounded(memory: MemoryRig) -> None:
     assert len(browser) == 151  # and what was cut short is listed in full
 
 
-def test_hostile_names_and_metadata(memory: MemoryRig) -> None:
+def test_hostile_names_and_metadata(memory: MemoryHarness) -> None:
     evil = "<script>alert(1)</script>\"'&\u202egnp.exe\x07"
     memory.raw_put(evil, b"")
     memory.raw_put(f"{evil}/in", b"")
@@ -108,11 +108,11 @@ def test_escape() -> None:
 
 
 def test_objects_that_cannot_be_asked_are_shown(cci: Any) -> None:
-    class Deaf(WrappedBackend):
+    class FailingBackend(WrappedBackend):
         def get(self, key: str, **options: Any) -> Any:
             raise StoreError("a pretended failure")
 
-    cci.backend_interface = Deaf(cci.backend_interface)
+    cci.backend_interface = FailingBackend(cci.backend_interface)
     page = Page(cci.get_browser()._repr_html_())
     assert "result_model01" in page.text
     assert "1.00MB" in page.text
@@ -144,7 +144,7 @@ def test_arrays_in_parts(cci: Any) -> None:
     assert "(1)" not in page.text
 
 
-def test_an_empty_bucket(memory: MemoryRig) -> None:
+def test_an_empty_bucket(memory: MemoryHarness) -> None:
     assert "empty" in Page(memory.interface().get_browser()._repr_html_()).text
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.compat.cases import CASES, array_of, download, same, upload
 from tests.environments import ORIGINAL_ENVIRONMENT
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 __all__ = ["LEGACY", "Driver", "Exchange", "Legacy", "Outcome"]
 
@@ -107,7 +107,7 @@ class Exchange:
 
     Parameters
     ----------
-    rig : Rig
+    rig : StoreHarness
         The store.
     python : Path
         The interpreter of 0.4.0.
@@ -120,7 +120,12 @@ class Exchange:
     """
 
     def __init__(
-        self, rig: Rig, python: Path, directory: Path, names: Sequence[str], reads_itself: bool
+        self,
+        rig: StoreHarness,
+        python: Path,
+        directory: Path,
+        names: Sequence[str],
+        reads_itself: bool,
     ) -> None:
         self.rig = rig
         self.names = list(names)

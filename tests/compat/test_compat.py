@@ -21,7 +21,7 @@ import scipy.sparse
 
 from tests.compat.cases import CASES, DTYPES
 from tests.compat.exchange import LEGACY, Exchange
-from tests.rigs import CephRig, LocalRig, MotoRig, Rig
+from tests.harness import CephHarness, LocalHarness, MotoHarness, StoreHarness
 
 _UNCOMPRESSED_OR_GZIP = ("False", "None", "True", "gzip")
 _NUMCODECS = ("LZ4", "Zlib", "BZ2", "Zstd", "Blosc", "LZMA")
@@ -29,7 +29,7 @@ _DATES = [name for name in DTYPES if "time" in name]
 
 
 @dataclass(frozen=True)
-class Quirk:
+class KnownDifference:
     """Something that 0.4.0 gets wrong with objects of its own.
 
     Parameters
@@ -60,23 +60,23 @@ def _patterns(
 
 
 QUIRKS = (
-    Quirk(
+    KnownDifference(
         "it asks for a buffer of the array, which numpy refuses for dates",
         _patterns(_DATES, ("*",), _UNCOMPRESSED_OR_GZIP),
         cannot_write=True,
     ),
-    Quirk(
+    KnownDifference(
         "it divides by the size of the array, to print the ratio of the compression",
         _patterns(("*",), ("empty*",), _NUMCODECS),
         cannot_write=True,
     ),
-    Quirk(
+    KnownDifference(
         "it labels arrays that are read-only as Fortran, but stores their bytes in C order; from "
         "the object nobody can tell, so we read what it reads",
         _patterns(("*",), ("read-only",), _UNCOMPRESSED_OR_GZIP),
         we_read=lambda expected, theirs: theirs,
     ),
-    Quirk(
+    KnownDifference(
         "it does not know scipy's sparse arrays, and stores them as csr matrices",
         tuple(f"sparse-arrays/{kind}" for kind in ("csc", "bsr", "coo", "dia")),
         we_read=lambda expected, theirs: scipy.sparse.csr_matrix(expected),
@@ -116,20 +116,20 @@ def _over_stores_and_groups(*stores: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("exchange", "group"), pairs, indirect=["exchange"])
 
 
-def _local(request: pytest.FixtureRequest) -> Rig:
+def _local(request: pytest.FixtureRequest) -> StoreHarness:
     """Return a directory: in memory where the system has one, since files come in thousands."""
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK):
-        return LocalRig(Path(tempfile.mkdtemp(prefix="cottoncandy-compat-", dir=memory)))
+        return LocalHarness(Path(tempfile.mkdtemp(prefix="cottoncandy-compat-", dir=memory)))
     factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
-    return LocalRig(factory.mktemp("compat-store"))
+    return LocalHarness(factory.mktemp("compat-store"))
 
 
-_RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
+_RIGS: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
     "local": _local,
     THOROUGH: _local,
-    "moto": lambda request: MotoRig(request.getfixturevalue("moto")),
-    "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
+    "moto": lambda request: MotoHarness(request.getfixturevalue("moto")),
+    "ceph": lambda request: CephHarness(request.getfixturevalue("ceph")),
 }
 
 
@@ -170,7 +170,7 @@ def exchange(
     return found
 
 
-def _quirk(name: str) -> Quirk | None:
+def _quirk(name: str) -> KnownDifference | None:
     return next((quirk for quirk in QUIRKS if quirk.covers(name)), None)
 
 

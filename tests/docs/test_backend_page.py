@@ -14,12 +14,12 @@ import pytest
 
 from tests.backends.conformance import BackendConformance
 from tests.docs.blocks import ROOT
-from tests.rigs import RIGS, Rig, Stored
+from tests.harness import HARNESSES, Stored, StoreHarness
 
 _COUNTER = itertools.count()
 
 
-class SQLiteRig(Rig):
+class SQLiteHarness(StoreHarness):
     name = backend_name = "sqlite"
 
     def __init__(self, directory: Path) -> None:
@@ -89,13 +89,13 @@ class SQLiteRig(Rig):
 
 @pytest.fixture(autouse=True)
 def sqlite_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line in the registry, and the one in the table of rigs."""
+    """The line in the registry, and the one in the table of harnesses."""
     from cottoncandy.backends import BACKENDS
 
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.setitem(BACKENDS, "sqlite", "sqlite_backend:SQLiteBackend")
     monkeypatch.setitem(
-        RIGS, "sqlite", lambda request: SQLiteRig(request.getfixturevalue("tmp_path"))
+        HARNESSES, "sqlite", lambda request: SQLiteHarness(request.getfixturevalue("tmp_path"))
     )
 
 

@@ -92,7 +92,7 @@ def test_data(
         tomllib.loads(block.code)
 
 
-def test_what_is_not_run_says_why() -> None:
+def test_skipped_blocks_give_a_reason() -> None:
     given = set()
     wrong = []
     for path in PAGES:

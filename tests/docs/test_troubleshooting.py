@@ -41,7 +41,7 @@ def test_every_heading_quotes_a_message() -> None:
     assert missing == []
 
 
-def test_every_error_class_is_named_rightly() -> None:
+def test_error_classes_exist() -> None:
     from cottoncandy import exceptions
 
     named = set(re.findall(r"`(\w+Error)`", PAGE.read_text("utf-8")))

@@ -284,12 +284,12 @@ def test_legacy_objects_with_another_key_or_cut() -> None:
 def test_a_body_that_ends_early() -> None:
     stored = StoredObject.of(PLAINTEXT)
 
-    class Short(StoredReader):
+    class TruncatingReader(StoredReader):
         def stream(self, start: int, stop: int):  # type: ignore[no-untyped-def]
             yield from super().stream(start, min(stop, 96 + SEALED))
 
     for cut in (stored.body, stored.body[: 96 + SEALED]):
-        reader = open_encrypted(Short(cut, stored.metadata), AESKeys(FAKE_KEY))
+        reader = open_encrypted(TruncatingReader(cut, stored.metadata), AESKeys(FAKE_KEY))
         with pytest.raises(IntegrityError):
             reader.read()
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 
 @pytest.fixture
-def cci(store: Rig, factory: Any) -> Any:
+def cci(store: StoreHarness, factory: Any) -> Any:
     """An interface on a fresh bucket."""
     return factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())

@@ -19,7 +19,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig, Rig, S3Rig
+from tests.harness import MemoryHarness, S3Harness, StoreHarness
 from tests.servers import S3Server
 
 Call = Callable[[Any, Any], Any]
@@ -70,7 +70,7 @@ def da(array: Any) -> Any:
 
 
 @pytest.fixture
-def cci(memory: MemoryRig) -> Any:
+def cci(memory: MemoryHarness) -> Any:
     cci = memory.interface()
     cci.upload_raw_array("array", ARRAY)
     cci.upload_raw_array("branch/array", ARRAY)
@@ -81,7 +81,7 @@ def cci(memory: MemoryRig) -> Any:
 
 @pytest.fixture
 def memory() -> Any:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     yield rig
     rig.close()
 
@@ -133,13 +133,13 @@ def test_other_arguments(cci: Any) -> None:
 
 @pytest.fixture
 def s3(moto: S3Server) -> Any:
-    rig = S3Rig(moto)
+    rig = S3Harness(moto)
     yield rig
     rig.close()
 
 
 @pytest.mark.parametrize("acl", ["bogus", "public_read", 3, "PRIVATE"])
-def test_canned_acls_that_are_none(s3: Rig, acl: Any) -> None:
+def test_canned_acls_that_are_none(s3: StoreHarness, acl: Any) -> None:
     cci = s3.interface()
     cci.backend_interface = CountingBackend(cci.backend_interface)
     for call in (
@@ -158,7 +158,7 @@ def test_canned_acls_that_are_none(s3: Rig, acl: Any) -> None:
             cci.upload_object("a", b"", acl=acl)
 
 
-def test_no_acl_and_stores_without(s3: Rig, memory: MemoryRig) -> None:
+def test_no_acl_and_stores_without(s3: StoreHarness, memory: MemoryHarness) -> None:
     for acl in (None, "", "bucket-owner-full-control"):
         s3.interface().upload_object(f"with-{acl}", b"", acl=acl)
     memory.interface().upload_object("a", b"", acl="bogus")  # there are none, so it means nothing
@@ -175,7 +175,7 @@ def test_no_acl_and_stores_without(s3: Rig, memory: MemoryRig) -> None:
     ids=["interface", "browser", "encrypted", "class"],
 )
 def test_the_options_are_read_once(
-    memory: MemoryRig, monkeypatch: pytest.MonkeyPatch, make: Any
+    memory: MemoryHarness, monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
     loads = []
     load = Settings.load
@@ -192,7 +192,7 @@ def test_the_options_are_read_once(
 WIDE = np.zeros(3, dtype=[(f"field_number_{number:03}", "<f8") for number in range(120)])
 
 
-def test_a_dtype_that_metadata_has_no_room_for(s3: Rig, memory: MemoryRig) -> None:
+def test_a_dtype_that_metadata_has_no_room_for(s3: StoreHarness, memory: MemoryHarness) -> None:
     cci = s3.interface()
     cci.upload_dask_array("chunked", ARRAY)
     keys = cci.glob("")
@@ -216,7 +216,7 @@ def test_a_dtype_that_metadata_has_no_room_for(s3: Rig, memory: MemoryRig) -> No
 @pytest.mark.parametrize(
     "wrong", [{"acl": "bogus"}, {"compression": "bogus"}, {"axis": 7}, {"threads": 0}], ids=str
 )
-def test_a_refused_upload_replaces_no_array(s3: Rig, wrong: Any) -> None:
+def test_a_refused_upload_replaces_no_array(s3: StoreHarness, wrong: Any) -> None:
     cci = s3.interface()
     cci.upload_dask_array("chunked", ARRAY)
     with pytest.raises(CottonCandyError):

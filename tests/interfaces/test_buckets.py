@@ -19,7 +19,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.rigs import on_every_store
+from tests.harness import on_every_store
 
 
 def new_name(store: Any) -> str:

@@ -18,15 +18,15 @@ import cottoncandy
 from cottoncandy.exceptions import BucketNotFoundError, CottonCandyError, InvalidNameError
 from cottoncandy.interfaces import DefaultInterface
 from tests.backends.wrappers import WrappedBackend
+from tests.harness import StoreHarness
 from tests.interfaces.arrays import assert_same
-from tests.rigs import Rig
 
 HERE = np.arange(60.0).reshape(6, 10)
 both_ways = pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 
 
 @pytest.fixture
-def other(store: Rig, cci: Any, factory: Any) -> str:
+def other(store: StoreHarness, cci: Any, factory: Any) -> str:
     """Another bucket, in which the same names hold other values; ``cci`` has the first ones."""
     name = store.fresh_bucket()
     there = factory(name, verbose=False, backend=store.backend_name, **store.connection())
@@ -63,7 +63,9 @@ def test_set_bucket_leaves_what_is_open_in_its_bucket(cci: Any, other: str) -> N
     "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
 )
 @both_ways
-def test_copies_choose_buckets_independently(cci: Any, other: str, store: Rig, copied: Any) -> None:
+def test_copies_choose_buckets_independently(
+    cci: Any, other: str, store: StoreHarness, copied: Any
+) -> None:
     twin = copied(cci)
     twin.set_bucket(other)
     assert (cci.bucket_name, twin.bucket_name) == (store.bucket, other)
@@ -94,7 +96,9 @@ class PausesAtSecondPut(WrappedBackend):
 
 
 @both_ways
-def test_upload_stays_in_its_bucket_while_another_thread_changes_it(cci: Any, store: Rig) -> None:
+def test_upload_stays_in_its_bucket_while_another_thread_changes_it(
+    cci: Any, store: StoreHarness
+) -> None:
     other = store.fresh_bucket()
     cci.backend_interface = backend = PausesAtSecondPut(cci.backend_interface)
     thread = threading.Thread(
@@ -110,7 +114,9 @@ def test_upload_stays_in_its_bucket_while_another_thread_changes_it(cci: Any, st
     assert_same(cci.download_dask_array("chunked").compute(), HERE)
 
 
-def test_two_threads_that_change_buckets_never_mix_them(cci: Any, other: str, store: Rig) -> None:
+def test_two_threads_that_change_buckets_never_mix_them(
+    cci: Any, other: str, store: StoreHarness
+) -> None:
     done = threading.Event()
 
     def change() -> None:
@@ -143,7 +149,7 @@ def test_public_methods_run_in_one_bucket() -> None:
             assert hasattr(method, "__wrapped__") is (name not in rebinding), name
 
 
-def test_methods_of_a_users_class_may_set_attributes(store: Rig) -> None:
+def test_methods_of_a_users_class_may_set_attributes(store: StoreHarness) -> None:
     class Mine(DefaultInterface):
         def remember(self) -> None:
             self.noted = self.bucket_name
@@ -158,7 +164,7 @@ def test_interface_whose_constructor_failed_has_a_repr() -> None:
     assert repr(unfinished) == "<cottoncandy.DefaultInterface not connected>"
 
 
-def test_what_is_open_reports_a_deleted_bucket(store: Rig, cci: Any) -> None:
+def test_what_is_open_reports_a_deleted_bucket(store: StoreHarness, cci: Any) -> None:
     name = store.fresh_bucket()
     cci.set_bucket(name)
     cci.upload_dask_array("chunked", HERE)
@@ -172,7 +178,7 @@ def test_what_is_open_reports_a_deleted_bucket(store: Rig, cci: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [None, 5, "", "  ", b"bytes", ["a"]])
-def test_bucket_names_that_are_none_raise(cci: Any, store: Rig, name: Any) -> None:
+def test_bucket_names_that_are_none_raise(cci: Any, store: StoreHarness, name: Any) -> None:
     for method in (cci.set_bucket, cci.create_bucket, cci.rm_bucket, cci.exists_bucket):
         with pytest.raises(InvalidNameError, match="bucket name"):
             method(name)
@@ -180,7 +186,7 @@ def test_bucket_names_that_are_none_raise(cci: Any, store: Rig, name: Any) -> No
 
 
 @pytest.mark.parametrize("name", [5, "  ", b"bytes"])
-def test_factories_reject_bucket_names_that_are_none(store: Rig, name: Any) -> None:
+def test_factories_reject_bucket_names_that_are_none(store: StoreHarness, name: Any) -> None:
     with pytest.raises(CottonCandyError, match="bucket name"):
         store.interface(name)
 
@@ -218,7 +224,7 @@ def test_eight_workers_that_create_a_bucket_all_succeed(backend: str, tmp_path: 
         assert len(set(pool.map(work, range(8)))) == 1
 
 
-def test_urls_as_names_raise(cci: Any, store: Rig) -> None:
+def test_urls_as_names_raise(cci: Any, store: StoreHarness) -> None:
     for call in (
         lambda: cci.upload_raw_array("s3://bkt/a/b", HERE),
         lambda: cci.download_raw_array("s3://bkt/a/b"),

@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.directories import _is_file_name, same_bytes
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig, Rig, on_every_store
+from tests.harness import MemoryHarness, StoreHarness, on_every_store
 
 FILES = {
     "image.dat": b"\x00\x01" * 1000,
@@ -47,8 +47,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryRig]:
-    rig = MemoryRig()
+def memory() -> Iterator[MemoryHarness]:
+    rig = MemoryHarness()
     yield rig
     rig.close()
 
@@ -73,12 +73,12 @@ def test_there_and_back(
     assert contents(tmp_path / "again") == FILES
 
 
-def test_without_recursive_only_the_files_of_the_top(memory: MemoryRig, tree: Path) -> None:
+def test_without_recursive_only_the_files_of_the_top(memory: MemoryHarness, tree: Path) -> None:
     memory.interface().upload_from_directory(tree, "t")
     assert memory.raw_keys() == ["t/.hidden", "t/empty", "t/image.dat"]
 
 
-def test_default_name(memory: MemoryRig, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_name(memory: MemoryHarness, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree.parent)
     memory.interface().upload_from_directory("./tree/deep/", recursive=True)
     assert memory.raw_keys() == ["tree/deep/.config/é", "tree/deep/er/file with space"]
@@ -87,14 +87,14 @@ def test_default_name(memory: MemoryRig, tree: Path, monkeypatch: pytest.MonkeyP
     assert "file with space" in memory.raw_keys()
 
 
-def test_extra_args(memory: MemoryRig, tree: Path) -> None:
+def test_extra_args(memory: MemoryHarness, tree: Path) -> None:
     memory.interface().upload_from_directory(tree, "t", ExtraArgs={"Metadata": {"by": "me"}})
     assert memory.raw_get("t/empty").metadata["by"] == "me"
     with pytest.raises(InvalidArgumentError, match="Colour"):
         memory.interface().upload_from_directory(tree, "t", ExtraArgs={"Colour": "red"})
 
 
-def test_no_directory(memory: MemoryRig, tree: Path) -> None:
+def test_no_directory(memory: MemoryHarness, tree: Path) -> None:
     cci = memory.interface()
     with pytest.raises(FileNotFoundError):
         cci.upload_from_directory(tree / "none", "t")
@@ -103,7 +103,7 @@ def test_no_directory(memory: MemoryRig, tree: Path) -> None:
 
 
 def test_symbolic_links(
-    memory: MemoryRig, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    memory: MemoryHarness, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -119,7 +119,7 @@ def test_symbolic_links(
     assert sorted(record.args[0].name for record in caplog.records) == ["loop", "self"]
 
 
-def test_special_files_are_left_out(memory: MemoryRig, tmp_path: Path) -> None:
+def test_special_files_are_left_out(memory: MemoryHarness, tmp_path: Path) -> None:
     root = tmp_path / "s"
     root.mkdir()
     os.mkfifo(root / "pipe")
@@ -130,7 +130,7 @@ def test_special_files_are_left_out(memory: MemoryRig, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told_at_the_end(
-    memory: MemoryRig, tree: Path, monkeypatch: pytest.MonkeyPatch
+    memory: MemoryHarness, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tree / "dangling").symlink_to(tree / "gone")
     cci = memory.interface()
@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_told_at_the_end(
 
 
 def test_what_would_fail_for_all_ends_at_once(
-    memory: MemoryRig, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: MemoryHarness, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cci = memory.interface()
     cci.upload_from_directory(tree, "t", recursive=True)
@@ -167,7 +167,7 @@ def test_what_would_fail_for_all_ends_at_once(
         cci.download_directory("t", tmp_path / "down")
 
 
-def test_names_that_are_no_text(memory: MemoryRig, tmp_path: Path) -> None:
+def test_names_that_are_no_text(memory: MemoryHarness, tmp_path: Path) -> None:
     root = tmp_path / "bytes"
     root.mkdir()
     try:
@@ -212,7 +212,9 @@ def test_downloading_skips_what_is_there(cci: Any, tree: Path, tmp_path: Path) -
     assert replaced == {"image.dat"}
 
 
-def test_skipping_costs_one_listing_where_hashes_are_known(memory: MemoryRig, tree: Path) -> None:
+def test_skipping_costs_one_listing_where_hashes_are_known(
+    memory: MemoryHarness, tree: Path
+) -> None:
     cci = memory.interface()
     cci.upload_from_directory(tree, "t", recursive=True)
     cci.backend_interface = counting = CountingBackend(cci.backend_interface)
@@ -222,7 +224,7 @@ def test_skipping_costs_one_listing_where_hashes_are_known(memory: MemoryRig, tr
 
 @pytest.mark.parametrize("encryption", ["AES"], indirect=True)
 def test_skip_existing_encrypts_a_plain_object_of_the_same_bytes(
-    cci: Any, store: Rig, tree: Path
+    cci: Any, store: StoreHarness, tree: Path
 ) -> None:
     for name, body in FILES.items():
         store.raw_put(f"t/{name}", body)
@@ -232,7 +234,7 @@ def test_skip_existing_encrypts_a_plain_object_of_the_same_bytes(
         assert cci.download_object(f"t/{name}") == body
 
 
-def test_hashes_of_parts(memory: MemoryRig, tmp_path: Path) -> None:
+def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
     import hashlib
 
     cci = memory.interface()
@@ -263,7 +265,7 @@ def test_hashes_of_parts(memory: MemoryRig, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["t/../escaped", "t/a/../../../escaped", "t/./x", "t//x", "t//etc/passwd", "t/a\0b"]
 )
-def test_keys_that_would_escape(memory: MemoryRig, tmp_path: Path, key: str) -> None:
+def test_keys_that_would_escape(memory: MemoryHarness, tmp_path: Path, key: str) -> None:
     memory.raw_put("t/a-good-one", b"x")
     memory.raw_put(key, b"x")
     target = tmp_path / "deep" / "target"
@@ -286,7 +288,7 @@ def test_names_that_are_fine(part: str) -> None:
     assert _is_file_name(part, windows=False)
 
 
-def test_links_that_lead_out(memory: MemoryRig, tmp_path: Path) -> None:
+def test_links_that_lead_out(memory: MemoryHarness, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "victim").write_bytes(b"safe")
@@ -314,7 +316,7 @@ def test_links_that_lead_out(memory: MemoryRig, tmp_path: Path) -> None:
     assert (target / "real").read_bytes() == b"overwritten"
 
 
-def test_files_and_directories_of_one_name(memory: MemoryRig, tmp_path: Path) -> None:
+def test_files_and_directories_of_one_name(memory: MemoryHarness, tmp_path: Path) -> None:
     for key in ("t/a", "t/x/y"):
         memory.raw_put(key, b"x")
     cci = memory.interface()
@@ -335,7 +337,7 @@ def test_files_and_directories_of_one_name(memory: MemoryRig, tmp_path: Path) ->
     assert not list((tmp_path / "one" / "a").iterdir())
 
 
-def test_nothing_there(memory: MemoryRig, tmp_path: Path) -> None:
+def test_nothing_there(memory: MemoryHarness, tmp_path: Path) -> None:
     memory.raw_put("object", b"x")
     cci = memory.interface()
     with pytest.raises(ObjectNotFoundError, match="nothing under 'none'"):
@@ -347,7 +349,7 @@ def test_nothing_there(memory: MemoryRig, tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
-def test_markers_become_directories(memory: MemoryRig, tmp_path: Path) -> None:
+def test_markers_become_directories(memory: MemoryHarness, tmp_path: Path) -> None:
     for key in ("t/", "t/empty/", "t/full/", "t/full/x"):
         memory.raw_put(key, b"")
     memory.interface().download_directory("t", tmp_path / "d")
@@ -357,7 +359,7 @@ def test_markers_become_directories(memory: MemoryRig, tmp_path: Path) -> None:
     assert found == ["empty", "full", "full/x"]
 
 
-def test_the_whole_bucket(memory: MemoryRig, tmp_path: Path) -> None:
+def test_the_whole_bucket(memory: MemoryHarness, tmp_path: Path) -> None:
     for key in ("a", "b/c"):
         memory.raw_put(key, key.encode())
     memory.interface().download_directory("/", tmp_path / "d")
@@ -365,7 +367,7 @@ def test_the_whole_bucket(memory: MemoryRig, tmp_path: Path) -> None:
 
 
 def test_some_downloads_fail(
-    memory: MemoryRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: MemoryHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("t/a", "t/b", "t/c"):
         memory.raw_put(key, b"x")
@@ -383,7 +385,7 @@ def test_some_downloads_fail(
     assert contents(tmp_path / "d") == {"a": b"x", "c": b"x"}
 
 
-def test_names_with_magic_are_names(memory: MemoryRig, tmp_path: Path) -> None:
+def test_names_with_magic_are_names(memory: MemoryHarness, tmp_path: Path) -> None:
     memory.raw_put("run[1]*/x", b"x")
     memory.interface().download_directory("run[1]*", tmp_path / "d")
     assert contents(tmp_path / "d") == {"x": b"x"}
@@ -392,7 +394,7 @@ def test_names_with_magic_are_names(memory: MemoryRig, tmp_path: Path) -> None:
 TEMPORARY = ".cottoncandy-0123456789abcdef.tmp"
 
 
-def test_temporary_files_are_not_uploaded(memory: MemoryRig, tree: Path) -> None:
+def test_temporary_files_are_not_uploaded(memory: MemoryHarness, tree: Path) -> None:
     (tree / TEMPORARY).write_bytes(b"half a download")
     (tree / ".cottoncandy-notes.tmp").write_bytes(b"the user's")
     memory.interface().upload_from_directory(tree, "t")
@@ -400,7 +402,7 @@ def test_temporary_files_are_not_uploaded(memory: MemoryRig, tree: Path) -> None
 
 
 def test_names_like_temporary_files_download_side_by_side(
-    memory: MemoryRig, tmp_path: Path
+    memory: MemoryHarness, tmp_path: Path
 ) -> None:
     """Earlier versions wrote ``x`` to a file of the second name."""
     bodies = {"x": b"1" * 100_000, ".x.0.cottoncandy-part": b"2" * 100_000}
@@ -414,7 +416,7 @@ def test_names_like_temporary_files_download_side_by_side(
 
 @pytest.mark.parametrize("name", [TEMPORARY, "n" * 300, "ü" * 130, "deep/" + "n" * 256 + "/x"])
 def test_names_that_no_file_can_have_are_rejected(
-    memory: MemoryRig, tmp_path: Path, name: str
+    memory: MemoryHarness, tmp_path: Path, name: str
 ) -> None:
     memory.raw_put("d/a", b"a")
     memory.raw_put(f"d/{name}", b"b")
@@ -426,7 +428,7 @@ def test_names_that_no_file_can_have_are_rejected(
         target.mkdir(exist_ok=True)
 
 
-def test_deep_directories_come_down(memory: MemoryRig, tmp_path: Path) -> None:
+def test_deep_directories_come_down(memory: MemoryHarness, tmp_path: Path) -> None:
     """Deeper than Python's recursion limit, and no longer than a path may be."""
     name = "/".join("d" * 1500)
     memory.raw_put(f"{name}/x", b"deep")

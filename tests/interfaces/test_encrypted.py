@@ -26,8 +26,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.encryption import HEADER_BYTES, MARK, SEGMENT_BYTES, stored_size
 from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
+from tests.harness import StoreHarness
 from tests.interfaces.arrays import assert_same
-from tests.rigs import Rig
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 FAKE_KEY = bytes(range(32))
@@ -41,7 +41,7 @@ here = pytest.mark.parametrize("store", ["memory", "local"], indirect=True)
 both = pytest.mark.parametrize("method", ["AES", "RSA"])
 
 
-def encrypted(store: Rig, method: str = "AES", key: Any = None, **options: Any) -> Any:
+def encrypted(store: StoreHarness, method: str = "AES", key: Any = None, **options: Any) -> Any:
     return cottoncandy.get_encrypted_interface(
         store.bucket,
         verbose=False,
@@ -62,7 +62,7 @@ def needles(count: int = 1000) -> np.ndarray:
 
 @here
 @both
-def test_the_store_sees_no_plaintext(store: Rig, method: str, tmp_path: Path) -> None:
+def test_the_store_sees_no_plaintext(store: StoreHarness, method: str, tmp_path: Path) -> None:
     cci = encrypted(store, method)
     text = NEEDLE.decode()
     (tmp_path / "file").write_bytes(NEEDLE)
@@ -100,7 +100,7 @@ def test_the_store_sees_no_plaintext(store: Rig, method: str, tmp_path: Path) ->
 
 @in_memory
 @both
-def test_users_see_their_own_metadata_only(store: Rig, method: str) -> None:
+def test_users_see_their_own_metadata_only(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     cci.upload_object("object", b"x", author="me", answer=42)
     with cci.download_stream("object") as stream:
@@ -108,7 +108,7 @@ def test_users_see_their_own_metadata_only(store: Rig, method: str) -> None:
 
 
 @in_memory
-def test_the_scheme_keeps_its_metadata_names(store: Rig) -> None:
+def test_the_scheme_keeps_its_metadata_names(store: StoreHarness) -> None:
     cci = encrypted(store, "RSA")
     with pytest.raises(MetadataError, match="'key' of object 'object' is reserved"):
         cci.upload_object("object", b"x", key="mine")
@@ -123,7 +123,7 @@ def test_the_scheme_keeps_its_metadata_names(store: Rig) -> None:
 
 @in_memory
 @both
-def test_every_upload_differs(store: Rig, method: str) -> None:
+def test_every_upload_differs(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     bodies = set()
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_every_upload_differs(store: Rig, method: str) -> None:
 
 
 @here
-def test_a_slice_reads_the_segments_it_touches(store: Rig) -> None:
+def test_a_slice_reads_the_segments_it_touches(store: StoreHarness) -> None:
     cci = encrypted(store)
     array = np.arange(10 * SEGMENT_BYTES // 8, dtype="<f8").reshape(-1, 64)
     cci.upload_raw_array("array", array, compression=False)
@@ -157,7 +157,7 @@ def test_a_slice_reads_the_segments_it_touches(store: Rig) -> None:
 
 
 @in_memory
-def test_a_cut_array_is_refused_even_where_the_slice_is_there(store: Rig) -> None:
+def test_a_cut_array_is_refused_even_where_the_slice_is_there(store: StoreHarness) -> None:
     cci = encrypted(store)
     array = np.arange(2 * SEGMENT_BYTES // 8, dtype="<f8")
     cci.upload_raw_array("array", array, compression=False)
@@ -168,7 +168,7 @@ def test_a_cut_array_is_refused_even_where_the_slice_is_there(store: Rig) -> Non
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
-def test_an_array_of_many_parts_over_http(store: Rig) -> None:
+def test_an_array_of_many_parts_over_http(store: StoreHarness) -> None:
     cci = encrypted(store)
     array = np.arange(5 * 2**20 + 7, dtype="<i8")  # 40 MiB: several parts up, several ranges down
     cci.upload_raw_array("array", array, compression=False)
@@ -185,7 +185,7 @@ def test_an_array_of_many_parts_over_http(store: Rig) -> None:
 
 @here
 @both
-def test_copies_and_moves_decrypt(store: Rig, method: str) -> None:
+def test_copies_and_moves_decrypt(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     cci.upload_raw_array("one", needles())
     backend = cci.backend_interface
@@ -204,7 +204,7 @@ def test_copies_and_moves_decrypt(store: Rig, method: str) -> None:
 
 @here
 @both
-def test_the_plain_interface_refuses_encrypted_objects(store: Rig, method: str) -> None:
+def test_the_plain_interface_refuses_encrypted_objects(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     cci.upload_raw_array("array", needles())
     cci.upload_object("object", NEEDLE)
@@ -216,7 +216,7 @@ def test_the_plain_interface_refuses_encrypted_objects(store: Rig, method: str) 
 
 @here
 @both
-def test_the_encrypted_interface_refuses_plain_objects(store: Rig, method: str) -> None:
+def test_the_encrypted_interface_refuses_plain_objects(store: StoreHarness, method: str) -> None:
     plain = store.interface()
     plain.upload_raw_array("array", needles(), compression=False)
     plain.upload_object("object", NEEDLE)
@@ -234,7 +234,7 @@ def test_the_encrypted_interface_refuses_plain_objects(store: Rig, method: str) 
 
 
 @in_memory
-def test_another_key_is_refused(store: Rig, tmp_path: Path) -> None:
+def test_another_key_is_refused(store: StoreHarness, tmp_path: Path) -> None:
     encrypted(store).upload_raw_array("aes", needles())
     encrypted(store, "RSA").upload_raw_array("rsa", needles())
     other, _ = cottoncandy.encryption.generate_key_pair(tmp_path / "other.pem", bits=2048)
@@ -252,7 +252,7 @@ def test_another_key_is_refused(store: Rig, tmp_path: Path) -> None:
 
 
 @in_memory
-def test_swapped_arrays_are_refused(store: Rig) -> None:
+def test_swapped_arrays_are_refused(store: StoreHarness) -> None:
     cci = encrypted(store)
     cci.upload_raw_array("rows", np.zeros((2, 8)), compression=False)
     cci.upload_raw_array("columns", np.zeros((8, 2)), compression=False)
@@ -267,7 +267,7 @@ def test_swapped_arrays_are_refused(store: Rig) -> None:
 
 
 @in_memory
-def test_a_failed_download_leaves_no_file(store: Rig, tmp_path: Path) -> None:
+def test_a_failed_download_leaves_no_file(store: StoreHarness, tmp_path: Path) -> None:
     cci = encrypted(store)
     cci.upload_object("object", bytes(3 * SEGMENT_BYTES))
     body, metadata = store.raw_get("object")
@@ -278,7 +278,7 @@ def test_a_failed_download_leaves_no_file(store: Rig, tmp_path: Path) -> None:
 
 
 @in_memory
-def test_a_writer_with_the_public_key_only(store: Rig) -> None:
+def test_a_writer_with_the_public_key_only(store: StoreHarness) -> None:
     writer = encrypted(store, "RSA", key=PUBLIC)
     writer.upload_raw_array("array", needles())
     with pytest.raises(EncryptionKeyError, match=r"'array' in bucket .* public key"):
@@ -287,7 +287,7 @@ def test_a_writer_with_the_public_key_only(store: Rig) -> None:
 
 
 @in_memory
-def test_a_locked_private_key(store: Rig) -> None:
+def test_a_locked_private_key(store: StoreHarness) -> None:
     locked = VECTORS / "fake_rsa_locked.pem"
     cci = encrypted(store, "RSA", key=str(locked), passphrase="fake passphrase")
     cci.upload_object("object", NEEDLE)
@@ -313,7 +313,9 @@ def test_the_key_is_checked_before_the_store_is_asked(tmp_path: Path) -> None:
 
 @here
 @both
-def test_legacy_objects_are_read(store: Rig, method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_legacy_objects_are_read(
+    store: StoreHarness, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
     vectors = json.loads((VECTORS / "legacy.json").read_text())
     for number, vector in enumerate(v for v in vectors if v["scheme"] == method):
         key = base64.b64decode(vector["key"]) if method == "AES" else None
@@ -336,7 +338,7 @@ def test_legacy_objects_are_read(store: Rig, method: str, caplog: pytest.LogCapt
 
 @here
 @both
-def test_a_pickled_interface_still_reads(store: Rig, method: str) -> None:
+def test_a_pickled_interface_still_reads(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     cci.upload_raw_array("array", needles())
     travelled = pickle.loads(pickle.dumps(cci))
@@ -346,7 +348,7 @@ def test_a_pickled_interface_still_reads(store: Rig, method: str) -> None:
 
 
 @in_memory
-def test_keys_are_told_to_nobody(store: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_are_told_to_nobody(store: StoreHarness, caplog: pytest.LogCaptureFixture) -> None:
     key = base64.b64encode(FAKE_KEY).decode()
     with caplog.at_level(logging.DEBUG):
         cci = encrypted(store, key=key)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cottoncandy.core.patterns import split_literal
 from cottoncandy.exceptions import InvalidArgumentError
 from tests.backends.wrappers import CountingBackend, WrappedBackend
-from tests.rigs import MemoryRig, Rig
+from tests.harness import MemoryHarness, StoreHarness
 from tests.test_patterns import plain_match
 
 KEYS = [
@@ -36,7 +36,7 @@ ODD_KEYS = ["/lead", "//two", "a//b", "a/b", "a/m/", "a/n\nl", "m/", "x/../y"]
 
 
 @pytest.fixture
-def fs(store: Rig) -> Any:
+def fs(store: StoreHarness) -> Any:
     """An interface over the keys, on each store."""
     for key in KEYS:
         store.raw_put(key, key.encode())
@@ -45,7 +45,7 @@ def fs(store: Rig) -> Any:
 
 @pytest.fixture
 def odd() -> Any:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for key in [*KEYS, *ODD_KEYS]:
         rig.raw_put(key, b"")
     yield rig.interface()
@@ -94,7 +94,7 @@ def test_glob_options(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_glob_unquotes_only_when_told_to() -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     rig.raw_put("a%20b", b"")
     cci = rig.interface()
     assert cci.glob("a*") == ["a%20b"]
@@ -168,7 +168,7 @@ def test_ls_prints_and_limits(fs: Any, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_nothing_is_cut_at_the_documented_limits() -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for number in range(1500):
         rig.raw_put(f"many/{number:04}/x", b"")
     cci = rig.interface()
@@ -202,12 +202,12 @@ def test_requests(odd: Any) -> None:
 
 
 def test_a_limit_ends_the_listing() -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for number in range(500):
         rig.raw_put(f"{number:03}", b"")
     seen = 0
 
-    class Watched(WrappedBackend):
+    class ScanCounter(WrappedBackend):
         def scan(self, *args: Any, **options: Any) -> Any:
             nonlocal seen
             for entry in self.inner.scan(*args, **options):
@@ -215,7 +215,7 @@ def test_a_limit_ends_the_listing() -> None:
                 yield entry
 
     cci = rig.interface()
-    cci.backend_interface = Watched(cci.backend_interface)
+    cci.backend_interface = ScanCounter(cci.backend_interface)
     for verb, pattern in ((cci.glob, "*"), (cci.ls, "*"), (cci.lsdir, "/")):
         seen = 0
         assert verb(pattern, limit=3) == ["000", "001", "002"]
@@ -259,7 +259,7 @@ def nodes(keys: list[str]) -> dict[tuple[str, ...], str]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES, st.lists(PARTS, min_size=1, max_size=4))
 def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for key in keys:
         rig.raw_put(key, b"")
     found = rig.interface().ls("/".join(segments))
@@ -271,7 +271,7 @@ def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) ->
 
 @given(TREES, st.lists(PARTS, min_size=1, max_size=4).map("/".join))
 def test_glob_agrees_with_fnmatch(keys: list[str], pattern: str) -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for key in keys:
         rig.raw_put(key, b"")
     found = rig.interface().glob(pattern)
@@ -283,6 +283,6 @@ def test_glob_agrees_with_fnmatch(keys: list[str], pattern: str) -> None:
         assert found == sorted(key for key in keys if fnmatch.fnmatchcase(key, pattern))
 
 
-def test_an_empty_bucket(store: Rig) -> None:
+def test_an_empty_bucket(store: StoreHarness) -> None:
     cci = store.interface()
     assert cci.glob("*") == cci.ls("*") == cci.lsdir() == []

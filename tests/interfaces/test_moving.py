@@ -16,11 +16,11 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from tests.backends.wrappers import WrappedBackend
-from tests.rigs import MemoryRig, Rig
+from tests.harness import MemoryHarness, StoreHarness
 
 
 @pytest.fixture
-def fs(store: Rig) -> Any:
+def fs(store: StoreHarness) -> Any:
     for key in ("data/exp/a", "data/exp/deep/b", "data/experiment2/a", "top"):
         store.raw_put(key, key.encode(), {"note": key})
     return store.interface()
@@ -28,18 +28,18 @@ def fs(store: Rig) -> Any:
 
 @pytest.fixture
 def memory() -> Any:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for key in ("data/exp", "data/exp/a", "data/exp/b", "data/experiment2/a"):
         rig.raw_put(key, key.encode())
     yield rig
     rig.close()
 
 
-def everything(rig: Rig, bucket: str | None = None) -> dict[str, bytes]:
+def everything(rig: StoreHarness, bucket: str | None = None) -> dict[str, bytes]:
     return {key: rig.raw_get(key, bucket).body for key in rig.raw_keys(bucket=bucket)}
 
 
-def test_cp(fs: Any, store: Rig) -> None:
+def test_cp(fs: Any, store: StoreHarness) -> None:
     before = everything(store)
     response = fs.cp("data/exp/a", "copies/one")
     assert isinstance(response["ETag"], str)
@@ -51,7 +51,7 @@ def test_cp(fs: Any, store: Rig) -> None:
     assert store.raw_get("one").body == b"data/exp/a"
 
 
-def test_mv(fs: Any, store: Rig) -> None:
+def test_mv(fs: Any, store: StoreHarness) -> None:
     before = everything(store)
     fs.mv("data/exp/a", "data/exp/c")
     before["data/exp/c"] = before.pop("data/exp/a")
@@ -60,7 +60,7 @@ def test_mv(fs: Any, store: Rig) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv"])
-def test_a_destination_is_not_overwritten_unasked(fs: Any, store: Rig, verb: str) -> None:
+def test_a_destination_is_not_overwritten_unasked(fs: Any, store: StoreHarness, verb: str) -> None:
     before = everything(store)
     with pytest.raises(FileExistsError, match="top"):
         getattr(fs, verb)("data/exp/a", "top")
@@ -72,7 +72,7 @@ def test_a_destination_is_not_overwritten_unasked(fs: Any, store: Rig, verb: str
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv"])
-def test_branches(fs: Any, store: Rig, verb: str) -> None:
+def test_branches(fs: Any, store: StoreHarness, verb: str) -> None:
     before = everything(store)
     with pytest.raises(ObjectNotFoundError, match="recursive=True"):
         getattr(fs, verb)("data/exp", "new")
@@ -89,7 +89,7 @@ def test_branches(fs: Any, store: Rig, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv"])
-def test_across_buckets(fs: Any, store: Rig, verb: str) -> None:
+def test_across_buckets(fs: Any, store: StoreHarness, verb: str) -> None:
     other = store.fresh_bucket()
     getattr(fs, verb)("top", "top", dest_bucket=other)
     assert everything(store, other) == {"top": b"top"}
@@ -107,7 +107,7 @@ def test_across_buckets(fs: Any, store: Rig, verb: str) -> None:
     assert store.raw_get("back").body == b"data/exp/a"
 
 
-def test_a_whole_bucket(fs: Any, store: Rig) -> None:
+def test_a_whole_bucket(fs: Any, store: StoreHarness) -> None:
     other = store.fresh_bucket()
     assert fs.cp("", "", dest_bucket=other, recursive=True) == store.raw_keys()
     assert everything(store, other) == everything(store)
@@ -116,7 +116,9 @@ def test_a_whole_bucket(fs: Any, store: Rig) -> None:
 @pytest.mark.parametrize("verb", ["cp", "mv"])
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_onto_itself(fs: Any, store: Rig, verb: str, overwrite: bool, recursive: bool) -> None:
+def test_onto_itself(
+    fs: Any, store: StoreHarness, verb: str, overwrite: bool, recursive: bool
+) -> None:
     before = everything(store)
     name = "data/exp" if recursive else "top"
     move = getattr(fs, verb)
@@ -132,7 +134,7 @@ def test_onto_itself(fs: Any, store: Rig, verb: str, overwrite: bool, recursive:
 
 @pytest.mark.parametrize("verb", ["cp", "mv"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_into_its_own_subtree(fs: Any, store: Rig, verb: str, overwrite: bool) -> None:
+def test_into_its_own_subtree(fs: Any, store: StoreHarness, verb: str, overwrite: bool) -> None:
     before = everything(store)
     for dest in ("data/exp/sub", "data/exp/"):
         with pytest.raises(InvalidArgumentError, match="itself"):
@@ -141,7 +143,7 @@ def test_into_its_own_subtree(fs: Any, store: Rig, verb: str, overwrite: bool) -
 
 
 def test_over_its_own_objects() -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     for key in ("a/b/x", "a/b/b/x"):
         rig.raw_put(key, key.encode())
     before = everything(rig)
@@ -155,7 +157,7 @@ def test_over_its_own_objects() -> None:
     rig.close()
 
 
-def test_missing_sources(fs: Any, store: Rig) -> None:
+def test_missing_sources(fs: Any, store: StoreHarness) -> None:
     for recursive in (False, True):
         with pytest.raises(FileNotFoundError, match="nothing"):
             fs.cp("nothing", "x", recursive=recursive)
@@ -164,7 +166,7 @@ def test_missing_sources(fs: Any, store: Rig) -> None:
     assert "x" not in store.raw_keys()
 
 
-def test_an_object_and_a_branch_of_one_name(memory: MemoryRig) -> None:
+def test_an_object_and_a_branch_of_one_name(memory: MemoryHarness) -> None:
     cci = memory.interface()
     assert cci.cp("data/exp", "both", recursive=True) == ["both", "both/a", "both/b"]
     assert cci.cp("data/exp/", "below", recursive=True) == ["below/a", "below/b"]
@@ -186,7 +188,7 @@ class RefusesOne(WrappedBackend):
         return list(self.inner.delete([source]))
 
 
-def test_a_failed_move_loses_nothing(memory: MemoryRig) -> None:
+def test_a_failed_move_loses_nothing(memory: MemoryHarness) -> None:
     cci = memory.interface()
     plain, cci.backend_interface = cci.backend_interface, RefusesOne(cci.backend_interface)
     with pytest.raises(StoreError, match="pretended"):
@@ -203,7 +205,7 @@ def test_a_failed_move_loses_nothing(memory: MemoryRig) -> None:
     assert memory.raw_keys() == ["data/experiment2/a", "moved", "moved/a", "moved/b"]
 
 
-class DiesAfter(WrappedBackend):
+class InterruptedAfterCopy(WrappedBackend):
     """A program that is killed half-way: objects are copied, and one of them is not deleted."""
 
     def __init__(self, inner: Any, moves: int) -> None:
@@ -218,11 +220,11 @@ class DiesAfter(WrappedBackend):
         return self.inner.move(source, dest, **options)
 
 
-def test_a_branch_that_was_moved_half_way_is_moved_to_the_end(memory: MemoryRig) -> None:
+def test_a_branch_that_was_moved_half_way_is_moved_to_the_end(memory: MemoryHarness) -> None:
     cci = memory.interface()
     plain = cci.backend_interface
     before = sorted(everything(memory).values())
-    cci.backend_interface = DiesAfter(plain, 1)
+    cci.backend_interface = InterruptedAfterCopy(plain, 1)
     with pytest.raises(KeyboardInterrupt):
         cci.mv("data/exp", "moved", recursive=True, threads=1)
     cci.backend_interface = plain
@@ -236,7 +238,7 @@ def test_a_branch_that_was_moved_half_way_is_moved_to_the_end(memory: MemoryRig)
         cci.mv("data/exp", "moved", recursive=True, overwrite=True)
 
 
-def test_the_bytes_stay_in_the_store(memory: MemoryRig) -> None:
+def test_the_bytes_stay_in_the_store(memory: MemoryHarness) -> None:
     from tests.backends.wrappers import CountingBackend
 
     cci = memory.interface()
@@ -260,13 +262,13 @@ def test_arrays_survive(cci: Any) -> None:
     assert cci.glob("group") == []
 
 
-def test_errors_are_ours(memory: MemoryRig) -> None:
+def test_errors_are_ours(memory: MemoryHarness) -> None:
     with pytest.raises(CottonCandyError):
         memory.interface().cp("", "x")
 
 
 @pytest.mark.parametrize("store", ["memory", "moto", "ceph"], indirect=True)
-def test_names_that_other_programs_made(store: Rig) -> None:
+def test_names_that_other_programs_made(store: StoreHarness) -> None:
     odd = ["a//b", "a/", "a/./c", "a/d e+%20#é", "a/b"]
     for key in odd:
         store.raw_put(key, key.encode())

@@ -10,18 +10,18 @@ import pytest
 
 from cottoncandy.exceptions import InvalidNameError
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig
+from tests.harness import MemoryHarness
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryRig]:
-    rig = MemoryRig()
+def memory() -> Iterator[MemoryHarness]:
+    rig = MemoryHarness()
     yield rig
     rig.close()
 
 
 @pytest.fixture
-def twins(memory: MemoryRig) -> Any:
+def twins(memory: MemoryHarness) -> Any:
     """Return an interface on two objects whose names are the same once they are cleaned."""
     cci = memory.interface()
     cci.upload_raw_array("r/a/b", np.zeros(3))
@@ -35,7 +35,7 @@ def twins(memory: MemoryRig) -> Any:
 
 @pytest.mark.parametrize("name", ["r/a//b", "/r/a/b"])
 class TestListedName:
-    def test_rm_removes_that_object(self, twins: Any, memory: MemoryRig, name: str) -> None:
+    def test_rm_removes_that_object(self, twins: Any, memory: MemoryHarness, name: str) -> None:
         others = [key for key in memory.raw_keys() if key != name]
         assert twins.rm(name) == 1
         assert memory.raw_keys() == others
@@ -50,7 +50,7 @@ class TestListedName:
         assert twins.download_raw_array(name).tolist() == [2, 2, 2]
         assert twins.download_raw_array("r/a/b").tolist() == [0, 0, 0]
 
-    def test_mv_and_cp_take_that_object(self, twins: Any, memory: MemoryRig, name: str) -> None:
+    def test_mv_and_cp_take_that_object(self, twins: Any, memory: MemoryHarness, name: str) -> None:
         twins.cp(name, "copy")
         assert twins.download_raw_array("copy").tolist() == [1, 1, 1]
         twins.mv("copy", name, overwrite=True)
@@ -64,7 +64,9 @@ class TestListedName:
         assert twins.ls(name) == [name]
 
 
-def test_missing_name_is_cleaned_for_transfers_and_rejected_for_changes(memory: MemoryRig) -> None:
+def test_missing_name_is_cleaned_for_transfers_and_rejected_for_changes(
+    memory: MemoryHarness,
+) -> None:
     cci = memory.interface()
     cci.upload_object("/a//b", b"1")
     assert cci.download_object("//a/b") == b"1"
@@ -80,7 +82,7 @@ def test_missing_name_is_cleaned_for_transfers_and_rejected_for_changes(memory: 
     assert memory.raw_keys() == ["a/b"]
 
 
-def test_listed_directories_lead_to_their_contents(memory: MemoryRig) -> None:
+def test_listed_directories_lead_to_their_contents(memory: MemoryHarness) -> None:
     for key in ("r/a//b", "r/a//c", "r/a/b"):
         memory.raw_put(key, key.encode())
     cci = memory.interface()
@@ -97,7 +99,7 @@ def test_dictionary_returns_each_object_under_its_own_key(twins: Any) -> None:
     assert found["b"].tolist() == [0, 0, 0]
 
 
-def test_parts_stay_below_the_name_of_their_array(memory: MemoryRig) -> None:
+def test_parts_stay_below_the_name_of_their_array(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.upload_dask_array("x/a", np.arange(4.0), buffersize=16)
     for key in memory.raw_keys("x/a/"):
@@ -138,6 +140,6 @@ NOT_TEXT: list[Any] = ["\ud800", "a\udcff/b", None, 5, b"bytes", ("t",)]
         lambda cci, name: cci.get_objects(filter={"Prefix": name}),
     ],
 )
-def test_names_that_are_not_text_are_rejected(memory: MemoryRig, call: Any, name: Any) -> None:
+def test_names_that_are_not_text_are_rejected(memory: MemoryHarness, call: Any, name: Any) -> None:
     with pytest.raises(InvalidNameError):
         call(memory.interface(), name)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cottoncandy
-from cottoncandy.backends.base import Deletion
+from cottoncandy.backends.base import DeleteResult
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ObjectNotFoundError,
@@ -17,28 +17,28 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from tests.backends.wrappers import CountingBackend, WrappedBackend
-from tests.rigs import MemoryRig, Rig
+from tests.harness import MemoryHarness, StoreHarness
 
 KEYS = ["data/exp/a", "data/exp/deep/b", "data/experiment2/a", "data/exp.txt", "top"]
 
 
 @pytest.fixture
-def fs(store: Rig) -> Any:
+def fs(store: StoreHarness) -> Any:
     for key in KEYS:
         store.raw_put(key, b"")
     return store.interface()
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryRig]:
-    rig = MemoryRig()
+def memory() -> Iterator[MemoryHarness]:
+    rig = MemoryHarness()
     for key in [*KEYS, "data/exp", "a//b", "a/c", "m/"]:
         rig.raw_put(key, b"")
     yield rig
     rig.close()
 
 
-def test_an_object(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object(fs: Any, store: StoreHarness, capsys: pytest.CaptureFixture[str]) -> None:
     assert fs.rm("top") == 1
     assert capsys.readouterr().out == ""
     assert "top" not in store.raw_keys()
@@ -46,7 +46,7 @@ def test_an_object(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == ""
 
 
-def test_a_branch(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_branch(fs: Any, store: StoreHarness, capsys: pytest.CaptureFixture[str]) -> None:
     assert fs.rm("data/exp") == 0
     assert capsys.readouterr().out == (
         "cannot remove 'data/exp': use `recursive` to remove branch\n"
@@ -57,7 +57,7 @@ def test_a_branch(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> No
     assert store.raw_keys() == ["data/exp.txt", "data/experiment2/a", "top"]
 
 
-def test_nothing(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing(fs: Any, store: StoreHarness, capsys: pytest.CaptureFixture[str]) -> None:
     for recursive in (False, True):
         assert fs.rm("data/ex", recursive=recursive) == 0
         assert capsys.readouterr().out == "nothing found under 'data/ex'\n"
@@ -67,7 +67,7 @@ def test_nothing(fs: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("store", ["memory", "local", "gdrive"], indirect=True)
 @pytest.mark.parametrize("name", ["", "/"])
 def test_the_whole_bucket(
-    fs: Any, store: Rig, name: str, capsys: pytest.CaptureFixture[str]
+    fs: Any, store: StoreHarness, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fs.rm(name)
     assert store.raw_keys() == sorted(KEYS)
@@ -78,7 +78,7 @@ def test_the_whole_bucket(
 
 
 def test_an_object_and_a_branch_of_one_name(
-    memory: MemoryRig, capsys: pytest.CaptureFixture[str]
+    memory: MemoryHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cci = memory.interface()
     assert cci.rm("data/exp") == 1
@@ -89,7 +89,7 @@ def test_an_object_and_a_branch_of_one_name(
     assert memory.raw_keys("data/") == ["data/exp.txt", "data/experiment2/a"]
 
 
-def test_a_slash_at_the_end_means_what_is_below(memory: MemoryRig) -> None:
+def test_a_slash_at_the_end_means_what_is_below(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.rm("data/exp/", recursive=True)
     assert memory.raw_keys("data/exp") == ["data/exp", "data/exp.txt", "data/experiment2/a"]
@@ -97,7 +97,7 @@ def test_a_slash_at_the_end_means_what_is_below(memory: MemoryRig) -> None:
     assert "m/" not in memory.raw_keys()
 
 
-def test_odd_keys_go_with_their_branch(memory: MemoryRig) -> None:
+def test_odd_keys_go_with_their_branch(memory: MemoryHarness) -> None:
     memory.interface().rm("a", recursive=True)
     assert memory.raw_keys("a") == []
 
@@ -123,7 +123,7 @@ def test_a_linked_directory_is_unlinked_and_its_files_stay(
     assert sorted(path.name for path in outside.rglob("*")) == ["a", "b", "c", "deep"]
 
 
-def test_requests(memory: MemoryRig) -> None:
+def test_requests(memory: MemoryHarness) -> None:
     cci = memory.interface()
     for number in range(2500):
         memory.raw_put(f"many/{number}", b"")
@@ -139,14 +139,14 @@ def test_requests(memory: MemoryRig) -> None:
 class RefusesOne(WrappedBackend):
     """May not delete one key."""
 
-    def delete(self, keys: Iterable[str], **options: Any) -> Iterator[Deletion]:
+    def delete(self, keys: Iterable[str], **options: Any) -> Iterator[DeleteResult]:
         for deletion in self.inner.delete(list(keys), **options):
             refused = deletion.key == "data/exp/a"
             error = AccessDeniedError(f"'{deletion.key}': a pretended refusal")
-            yield Deletion(deletion.key, error if refused else None)
+            yield DeleteResult(deletion.key, error if refused else None)
 
 
-def test_what_could_not_be_deleted_is_told(memory: MemoryRig) -> None:
+def test_what_could_not_be_deleted_is_told(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.backend_interface = RefusesOne(cci.backend_interface)
     with pytest.raises(PartialFailureError, match=r"1 of 3 .*'data/exp/a' \(.*pretended"):
@@ -156,19 +156,19 @@ def test_what_could_not_be_deleted_is_told(memory: MemoryRig) -> None:
         cci.rm("data/exp/a")
 
 
-def test_no_trash(memory: MemoryRig) -> None:
+def test_no_trash(memory: MemoryHarness) -> None:
     with pytest.raises(UnsupportedOperationError, match="trash"):
         memory.interface().rm("top", delete=False)
     assert "top" in memory.raw_keys()
 
 
-def test_trash_where_there_is_one(memory: MemoryRig) -> None:
+def test_trash_where_there_is_one(memory: MemoryHarness) -> None:
     from dataclasses import replace
 
     asked = []
 
     class Trash(WrappedBackend):
-        def delete(self, keys: Iterable[str], **options: Any) -> Iterator[Deletion]:
+        def delete(self, keys: Iterable[str], **options: Any) -> Iterator[DeleteResult]:
             asked.append(options["permanently"])
             return self.inner.delete(keys, **options)
 
@@ -193,7 +193,7 @@ def test_the_trash_of_drive(fs: Any, store: Any) -> None:
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph", "gdrive"], indirect=True)
-def test_owner(store: Rig) -> None:
+def test_owner(store: StoreHarness) -> None:
     store.raw_put("mine", b"")
     assert store.interface().get_object_owner("/mine")["ID"]
     with pytest.raises(ObjectNotFoundError):
@@ -201,7 +201,7 @@ def test_owner(store: Rig) -> None:
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
-def test_no_owner(store: Rig) -> None:
+def test_no_owner(store: StoreHarness) -> None:
     cci = store.interface()
     cci.upload_object("mine", b"")
     with pytest.raises(UnsupportedOperationError, match="owner"):
@@ -214,7 +214,7 @@ def test_no_owner(store: Rig) -> None:
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-def test_versions_stay(store: Rig) -> None:
+def test_versions_stay(store: StoreHarness) -> None:
     status = {"Status": "Enabled"}
     store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration=status)
     for key in ("a/x", "a/y"):

@@ -16,14 +16,14 @@ import pytest
 from scipy import sparse
 
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
+from tests.harness import StoreHarness, on_every_store
 from tests.interfaces.arrays import LAYOUTS, assert_same, sample
-from tests.rigs import Rig, on_every_store
 
 
 @on_every_store
 @pytest.mark.parametrize("encryption", ["plain", "AES", "RSA"], indirect=True)
 class TestSmoke:
-    def test_objects(self, cci: Any, store: Rig, encryption: str) -> None:
+    def test_objects(self, cci: Any, store: StoreHarness, encryption: str) -> None:
         for name, body in (("a/bytes", b"x" * 1000), ("a/empty", b""), ("a/pieces", [b"0", b"1"])):
             cci.upload_object(name, body, Run=1)
             data = cci.download_object(f"/{name}")
@@ -59,7 +59,7 @@ class TestSmoke:
         with cci.download_stream("a/file") as stream:
             assert stream.metadata["run"] == "1"
 
-    def test_directories(self, cci: Any, store: Rig, tmp_path: Path) -> None:
+    def test_directories(self, cci: Any, store: StoreHarness, tmp_path: Path) -> None:
         files = {"top": b"1" * 100, "deep/er": b"2" * 100, "empty": b""}
         for name, body in files.items():
             path = tmp_path / "up" / name
@@ -99,7 +99,7 @@ class TestSmoke:
         cci.upload_npy_array("a.npy", LAYOUTS["F"])
         np.testing.assert_array_equal(cci.download_npy_array("a.npy"), LAYOUTS["F"])
 
-    def test_chunked_arrays(self, cci: Any, store: Rig) -> None:
+    def test_chunked_arrays(self, cci: Any, store: StoreHarness) -> None:
         for size in (40, 10):  # the second one has fewer chunks
             array = sample("<f8", (4, size))
             cci.upload_dask_array("a/chunked", array, buffersize=160)
@@ -135,7 +135,7 @@ class TestSmoke:
             assert (group[name].shape, group[name].dtype) == ((6, 7), array.dtype)
             np.testing.assert_array_equal(group[name][2:, ::3], array[2:, ::3])
 
-    def test_the_browser(self, cci: Any, store: Rig) -> None:
+    def test_the_browser(self, cci: Any, store: StoreHarness) -> None:
         cci.upload_object("b/a.grp/x", b"xyz")
         cci.upload_raw_array("b/c", np.arange(12.0).reshape(3, 4), compression=False)
         browser = cci.get_browser()
@@ -168,7 +168,7 @@ class TestSmoke:
         assert capsys.readouterr().out.endswith('Found 2 objects matching "a/*/x"\n')
 
     @pytest.mark.parametrize("verb", ["cp", "mv"])
-    def test_copying_and_moving(self, cci: Any, store: Rig, verb: str) -> None:
+    def test_copying_and_moving(self, cci: Any, store: StoreHarness, verb: str) -> None:
         for name in ("a/x", "a/y/z", "ab", "c"):
             cci.upload_raw_array(name, np.arange(len(name)), subject=name)
         move = getattr(cci, verb)
@@ -187,7 +187,9 @@ class TestSmoke:
         sources = ["a/x", "a/y/z", "c", "d", "new/x", "new/y/z"]
         assert store.raw_keys() == (["ab"] if verb == "mv" else sorted([*sources, "ab"]))
 
-    def test_removing(self, cci: Any, store: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_removing(
+        self, cci: Any, store: StoreHarness, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for name in ("a/x", "a/y/z", "ab", "c"):
             cci.upload_object(name, b"")
         cci.rm("c")
@@ -211,7 +213,7 @@ class TestSmoke:
         cci.show_buckets()
         assert cci.bucket_name in capsys.readouterr().out
 
-    def test_buckets(self, cci: Any, store: Rig) -> None:
+    def test_buckets(self, cci: Any, store: StoreHarness) -> None:
         cci.upload_object("here", b"body")
         other = store.fresh_bucket()
         assert cci.exists_bucket(other)
@@ -236,7 +238,7 @@ class TestSmoke:
         assert again.bucket_name == cci.bucket_name
         assert again.download_object("object") == b"body"
 
-    def test_secrets_do_not_show(self, cci: Any, store: Rig) -> None:
+    def test_secrets_do_not_show(self, cci: Any, store: StoreHarness) -> None:
         secret = store.connection().get("SECRET_KEY", "no secret here")
         cci.upload_dask_array("array", np.arange(3))
         lazy = cci.download_dask_array("array")

@@ -32,8 +32,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from cottoncandy.exceptions import CottonCandyError
 from tests.backends.wrappers import FAULTS, FaultyBackend, Killed
+from tests.harness import StoreHarness
 from tests.machine.values import COMPOSITES, SINGLES, TREE, Value, files, upload
-from tests.rigs import Rig
 
 __all__ = ["InterfaceMachine"]
 
@@ -107,7 +107,7 @@ class Operation:
 class InterfaceMachine(RuleBasedStateMachine):
     """Two interfaces on one bucket."""
 
-    def __init__(self, rig: Rig, factory: Callable[..., Any]) -> None:
+    def __init__(self, rig: StoreHarness, factory: Callable[..., Any]) -> None:
         super().__init__()
         self.rig, self.factory = rig, factory
         self.scratch = Path(tempfile.mkdtemp(prefix="cottoncandy-machine-"))

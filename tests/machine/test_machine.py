@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import get_state_machine_test
 
 from tests.environments import ORIGINAL_ENVIRONMENT
+from tests.harness import HARNESSES
 from tests.machine.machine import InterfaceMachine
-from tests.rigs import RIGS
 
 _SECONDS = float(ORIGINAL_ENVIRONMENT.get("COTTONCANDY_MACHINE_SECONDS", "0"))
 _SEED = int(ORIGINAL_ENVIRONMENT.get("COTTONCANDY_MACHINE_SEED", "0"))
@@ -67,7 +67,7 @@ def test_interface_behaves_like_a_dictionary(
     histories: int,
 ) -> None:
     test = get_state_machine_test(
-        lambda: InterfaceMachine(RIGS[store](request), factory),  # type: ignore[arg-type]
+        lambda: InterfaceMachine(HARNESSES[store](request), factory),  # type: ignore[arg-type]
         settings=_settings(10 if _SECONDS else histories),
     )
     with dask.config.set(scheduler="synchronous"):

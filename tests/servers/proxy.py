@@ -30,7 +30,7 @@ from tests.servers._http import (
     read_head,
 )
 from tests.servers.base import S3Server
-from tests.servers.rules import Matcher, Plan, Request, Rule, RuleBuilder
+from tests.servers.fault_rules import Matcher, Plan, Request, Rule, RuleBuilder
 
 __all__ = ["FaultProxy", "Request", "Rule"]
 

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import HTTPClientError as BotocoreHTTPError
 
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers._http import Connection, body_pieces, read_head
 from tests.servers.ceph import CephServer
@@ -231,8 +231,8 @@ def test_ceph_checks_who_asks(ceph_server: CephServer, ceph_bucket: str) -> None
     assert caught.value.response["Error"]["Code"] == "AccessDenied"
 
 
-def test_raw_hooks(store: Rig) -> None:
-    """What the rigs put behind the library's back, they see there."""
+def test_raw_hooks(store: StoreHarness) -> None:
+    """Harnesses see the objects that they put into the store directly."""
     for key in ("dir/b", "dir/a", "dir2/c"):
         store.raw_put(key, key.encode(), {"name": key})
     assert store.raw_keys() == ["dir/a", "dir/b", "dir2/c"]

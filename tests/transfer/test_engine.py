@@ -10,7 +10,7 @@ import pytest
 
 from cottoncandy.exceptions import CredentialsError, PartialFailureError, StoreError
 from cottoncandy.transfer.engine import Action, Outcome, complete, delete, run
-from tests.rigs import MemoryRig
+from tests.harness import MemoryHarness
 
 
 def fail(error: BaseException) -> Any:
@@ -92,7 +92,7 @@ def test_first_error_is_raised_as_it_is_and_running_actions_are_awaited() -> Non
 
 
 def test_deletions_have_outcomes() -> None:
-    rig = MemoryRig()
+    rig = MemoryHarness()
     rig.raw_put("a", b"")
     outcomes = list(delete(rig.backend(), ["a", "missing"], threads=2))
     assert outcomes == [Outcome("a"), Outcome("missing")]

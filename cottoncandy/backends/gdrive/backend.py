@@ -16,7 +16,7 @@ from cottoncandy.backends.base import (
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     MetadataLimits,
     ObjectInfo,
     ObjectReader,
@@ -96,7 +96,7 @@ class GDriveBackend(Backend):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._config, self.bucket_name)
 
-    def greeting(self) -> str:
+    def status_message(self) -> str:
         return "Google Drive backend instantiated."
 
     def describe(self) -> str:
@@ -194,7 +194,7 @@ class GDriveBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         name = self._bucket(bucket)
         touched: dict[Path, Place] = {}
         remaining = iter(keys)
@@ -294,7 +294,7 @@ class GDriveBackend(Backend):
         threads: int,
         permanently: bool,
         touched: dict[Path, Place],
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         """Delete some keys: the files are looked up by folder, and removed one by one."""
         places: dict[str, Place] = {}
         errors: dict[str, CottonCandyError] = {}
@@ -312,9 +312,9 @@ class GDriveBackend(Backend):
             except CottonCandyError as error:
                 errors.update((place.key, error) for place in group)
 
-        def remove(key: str) -> Deletion:
+        def remove(key: str) -> DeleteResult:
             if key in errors:
-                return Deletion(key, errors[key])
+                return DeleteResult(key, errors[key])
             place = places[key]
             try:
                 with self._writing.hold((place.root, place.path)), translating(str(place)):
@@ -323,10 +323,10 @@ class GDriveBackend(Backend):
                         self._writer.remove(file.id, permanently and number == 0)
                     self._objects.removed(place)
             except CottonCandyError as error:
-                return Deletion(key, error)
+                return DeleteResult(key, error)
             if found[place.path]:
                 touched[place.folder] = place
-            return Deletion(key)
+            return DeleteResult(key)
 
         for _ in map_threads(look, _by_folder(places.values()), threads):
             pass

@@ -19,7 +19,7 @@ from cottoncandy.backends.base import (
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     IfAbsent,
     IfMatch,
     ObjectInfo,
@@ -191,7 +191,7 @@ class LocalBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         root = self._bucket(bucket)
         check_root(root)
         for key in keys:
@@ -200,9 +200,9 @@ class LocalBackend(Backend):
                 with os_errors("delete", location):
                     remove(location)
             except CottonCandyError as error:
-                yield Deletion(key, error)
+                yield DeleteResult(key, error)
             else:
-                yield Deletion(key)
+                yield DeleteResult(key)
 
     def copy(
         self,

@@ -15,7 +15,7 @@ from cottoncandy.backends.base import (
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
-    Deletion,
+    DeleteResult,
     IfAbsent,
     IfMatch,
     ObjectInfo,
@@ -94,7 +94,7 @@ class S3Backend(Backend):
     def __repr__(self) -> str:
         return f"<S3Backend {self.describe()}>"
 
-    def greeting(self) -> str:
+    def status_message(self) -> str:
         return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
 
     def describe(self) -> str:
@@ -241,7 +241,7 @@ class S3Backend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
-    ) -> Iterator[Deletion]:
+    ) -> Iterator[DeleteResult]:
         return self._deletions.delete(self._bucket(bucket), keys, threads=threads)
 
     def copy(

@@ -8,7 +8,7 @@ from typing import Any
 
 import botocore.exceptions as boto
 
-from cottoncandy.backends.base import Deletion
+from cottoncandy.backends.base import DeleteResult
 from cottoncandy.backends.s3.connection import Connection
 from cottoncandy.backends.s3.errors import ErrorDetails, S3Location, from_details, translated
 from cottoncandy.backends.s3.keys import bulk_deletable, check_key
@@ -29,19 +29,19 @@ class BulkDelete:
         self._connection = connection
         self._names = KeyNormalizationProbe(connection)
 
-    def delete(self, bucket: str, keys: Iterable[str], *, threads: int) -> Iterator[Deletion]:
+    def delete(self, bucket: str, keys: Iterable[str], *, threads: int) -> Iterator[DeleteResult]:
         """Yield what became of each key, in their order."""
         location = S3Location(self._connection.endpoint, bucket)
         for batch in map_threads(
             lambda some: self._delete_batch(location, some),
             _batches(keys),
             threads,
-            ahead=threads,
-            leave=True,
+            max_pending=threads,
+            abandon=True,
         ):
             yield from batch
 
-    def _delete_batch(self, location: S3Location, keys: list[str]) -> list[Deletion]:
+    def _delete_batch(self, location: S3Location, keys: list[str]) -> list[DeleteResult]:
         errors: dict[str, CottonCandyError | None] = {}
         bulk = []
         for key in dict.fromkeys(keys):
@@ -56,7 +56,7 @@ class BulkDelete:
                 bulk.append(key)
         if bulk:
             errors.update(self._delete_bulk(location, bulk))
-        return [Deletion(key, errors.get(key)) for key in keys]
+        return [DeleteResult(key, errors.get(key)) for key in keys]
 
     def _delete_one(self, location: S3Location, key: str) -> CottonCandyError | None:
         """Delete by a request of its own: the name stands in the URL."""

@@ -193,7 +193,7 @@ class MultipartUpload:
 
         try:
             numbered = enumerate(parts, 1)
-            done = list(map_threads(counted, numbered, threads, ahead=threads, leave=True))
+            done = list(map_threads(counted, numbered, threads, max_pending=threads, abandon=True))
             answer = self._complete(done, complete)
         except BaseException:
             self._abort()

@@ -22,8 +22,8 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     StorageFullError,
 )
-from tests.backends._data import keys_of
 from tests.backends._local import LocalTests, put, tree
+from tests.backends._samples import keys_of
 
 
 class TestDisks(LocalTests):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.rigs import Rig, Stored
+from tests.harness import Stored, StoreHarness
 from tests.servers.drive.server import DriveServer
 from tests.servers.drive.store import FOLDER, File
 
-__all__ = ["DriveRig", "write_credentials", "write_secrets"]
+__all__ = ["DriveHarness", "write_credentials", "write_secrets"]
 
 _COUNTER = itertools.count()
 
@@ -54,7 +54,7 @@ def write_credentials(server: DriveServer, path: Path, **changes: Any) -> Path:
     return path
 
 
-class DriveRig(Rig):
+class DriveHarness(StoreHarness):
     """Google Drive, by the loopback server."""
 
     name = backend_name = "gdrive"

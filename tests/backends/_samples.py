@@ -9,7 +9,7 @@ import numpy as np
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.core.buffers import MiB
-from tests.rigs import Rig
+from tests.harness import StoreHarness
 
 __all__ = [
     "BIG",
@@ -143,7 +143,7 @@ def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
         raise ExceptionGroup("some failed", failed)
 
 
-def holdable(rig: Rig, keys: list[str]) -> list[str]:
+def holdable(rig: StoreHarness, keys: list[str]) -> list[str]:
     """Return the keys that do not upset the store itself, when nothing of ours is between."""
     good = []
     for key in keys:

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
-from tests.backends._data import keys_of
-from tests.rigs import Rig
+from tests.backends._samples import keys_of
+from tests.harness import StoreHarness
 
 _KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
 _BODIES = st.binary(max_size=40)
@@ -25,7 +25,7 @@ _METADATA = st.none() | st.dictionaries(
 class StoreMachine(RuleBasedStateMachine):
     """The store must always be what a dictionary would be."""
 
-    def __init__(self, backend: Backend, rig: Rig) -> None:
+    def __init__(self, backend: Backend, rig: StoreHarness) -> None:
         super().__init__()
         self.backend = backend
         self.rig = rig
@@ -93,11 +93,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert keys_of(self.backend) == sorted(self.model, key=str.encode)
 
 
-class MachineConformance:
+class StatefulConformance:
     #: How many random histories; fewer where each costs requests.
     histories = 30
 
-    def test_behaves_like_a_dictionary(self, backend: Backend, rig: Rig) -> None:
+    def test_behaves_like_a_dictionary(self, backend: Backend, rig: StoreHarness) -> None:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             lambda: StoreMachine(backend, rig),
             settings=settings(

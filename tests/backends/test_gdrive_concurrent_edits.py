@@ -18,15 +18,15 @@ from cottoncandy.exceptions import (
 )
 from tests.backends._drive import DriveTests, keys, read
 from tests.servers.drive import DriveServer
-from tests.servers.drive.rig import DriveRig
+from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.store import FOLDER
 
 
-class TestTwins(DriveTests):
+class TestDuplicateNames(DriveTests):
     """Two files of one name in one folder."""
 
     @pytest.fixture
-    def twins(self, server: DriveServer, rig: DriveRig) -> list[str]:
+    def twins(self, server: DriveServer, rig: DriveHarness) -> list[str]:
         """Return the ids, the older first."""
         rig.raw_put("f/name", b"old", {"age": "old"})
         old = rig.raw_file("f/name")
@@ -67,7 +67,7 @@ class TestTwins(DriveTests):
         assert server.store.files[twins[0]].explicitly_trashed
 
     def test_two_folders_of_one_name_are_one(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         rig.raw_put("f/one", b"1")
         top = server.store.files[rig.raw_file("f/one").parents[0]].parents[0]
@@ -95,11 +95,11 @@ class TestTwins(DriveTests):
         assert len(keys(backend)) == 8
 
 
-class TestOtherPeople(DriveTests):
+class TestConcurrentEdits(DriveTests):
     """What others do in the browser meanwhile."""
 
     def test_a_folder_was_deleted(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a/b/name", Body.of(b"1"))
         server.store.delete(server.store.files[rig.raw_file("a/b/name").parents[0]])
@@ -109,7 +109,7 @@ class TestOtherPeople(DriveTests):
         assert read(backend, "a/b/name") == b"2"
 
     def test_a_folder_was_trashed(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a/b/name", Body.of(b"1"))
         server.store.files[rig.raw_file("a/b/name").parents[0]].explicitly_trashed = True
@@ -119,7 +119,7 @@ class TestOtherPeople(DriveTests):
         assert keys(backend) == ["a/b/name"]
 
     def test_the_bucket_was_deleted(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("name", Body.of(b"1"))
         server.store.delete(server.store.files[rig.raw_file("name").parents[0]])
@@ -129,7 +129,7 @@ class TestOtherPeople(DriveTests):
             keys(backend)
 
     def test_folders_of_other_people_stay(
-        self, server: DriveServer, rig: DriveRig, backend: GDriveBackend
+        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
     ) -> None:
         rig.raw_put("theirs/name", b"")
         backend.put("ours/name", Body.of(b""))
@@ -154,7 +154,7 @@ class TestOtherPeople(DriveTests):
 
     @pytest.mark.parametrize("seen", [True, False])
     def test_replaced_while_read(
-        self, rig: DriveRig, server: DriveServer, backend: GDriveBackend, seen: bool
+        self, rig: DriveHarness, server: DriveServer, backend: GDriveBackend, seen: bool
     ) -> None:
         """With the right to see revisions the old one is read; without, it's an error."""
         backend.put("name", Body.of(b"12345"))

@@ -1,7 +1,8 @@
-"""Stores to run a test over: how to build an interface on each, and how to look behind its back.
+"""Stores to run a test over: how to build an interface on each, and how to inspect it directly.
 
-A new store is one subclass of :class:`Rig` and one line in :data:`RIGS`. A new way to build
-interfaces (encryption) overrides :meth:`Rig.interface` through :attr:`Rig.factory`.
+A new store is one subclass of :class:`StoreHarness` and one line in :data:`HARNESSES`. A new way
+to build interfaces (encryption) overrides :meth:`StoreHarness.interface` through
+:attr:`StoreHarness.factory`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from tests.servers import S3Server
 if TYPE_CHECKING:
     from cottoncandy.backends.base import Backend
 
-__all__ = ["RIGS", "LocalRig", "MemoryRig", "Rig", "S3Rig", "Stored", "on_every_store"]
+__all__ = [
+    "HARNESSES",
+    "LocalHarness",
+    "MemoryHarness",
+    "S3Harness",
+    "StoreHarness",
+    "Stored",
+    "on_every_store",
+]
 
 _COUNTER = itertools.count()
 
@@ -38,7 +47,7 @@ class Stored(NamedTuple):
     metadata: dict[str, str]
 
 
-class Rig(ABC):
+class StoreHarness(ABC):
     """One store with a fresh bucket.
 
     The ``raw_…`` methods bypass the library, so that one mistake in it can't hide in both
@@ -118,7 +127,7 @@ class Rig(ABC):
         """Remove the buckets."""
 
 
-class MemoryRig(Rig):
+class MemoryHarness(StoreHarness):
     name = backend_name = "memory"
 
     def __init__(self) -> None:
@@ -180,7 +189,7 @@ class MemoryRig(Rig):
         return memory._BUCKETS[self.bucket if bucket is None else bucket]
 
 
-class LocalRig(Rig):
+class LocalHarness(StoreHarness):
     name = backend_name = "local"
 
     def __init__(self, directory: Path) -> None:
@@ -242,7 +251,7 @@ class LocalRig(Rig):
         return path.with_name(path.name + ".meta.json")
 
 
-class S3Rig(Rig):
+class S3Harness(StoreHarness):
     backend_name = "s3"
 
     def __init__(self, server: S3Server) -> None:
@@ -292,30 +301,30 @@ class S3Rig(Rig):
             self.server.return_bucket(name)
 
 
-class MotoRig(S3Rig):
+class MotoHarness(S3Harness):
     name = "moto"
 
 
-class CephRig(S3Rig):
+class CephHarness(S3Harness):
     name = "ceph"
 
 
-def _drive(request: pytest.FixtureRequest) -> Rig:
+def _drive(request: pytest.FixtureRequest) -> StoreHarness:
     # The fixture comes first: it says so where the client library is missing.
     server = request.getfixturevalue("drive_server")
-    from tests.servers.drive.rig import DriveRig
+    from tests.servers.drive.harness import DriveHarness
 
-    return DriveRig(server, request.getfixturevalue("tmp_path") / "drive")
+    return DriveHarness(server, request.getfixturevalue("tmp_path") / "drive")
 
 
 #: Name of a rig -> how to build it for the test that asks. Servers start when first needed.
-RIGS: dict[str, Callable[[pytest.FixtureRequest], Rig]] = {
-    "local": lambda request: LocalRig(request.getfixturevalue("tmp_path") / "stores"),
-    "memory": lambda request: MemoryRig(),
-    "moto": lambda request: MotoRig(request.getfixturevalue("moto")),
-    "ceph": lambda request: CephRig(request.getfixturevalue("ceph")),
+HARNESSES: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
+    "local": lambda request: LocalHarness(request.getfixturevalue("tmp_path") / "stores"),
+    "memory": lambda request: MemoryHarness(),
+    "moto": lambda request: MotoHarness(request.getfixturevalue("moto")),
+    "ceph": lambda request: CephHarness(request.getfixturevalue("ceph")),
     "gdrive": _drive,
 }
 
 #: For the few tests above the backends whose promise depends on the store.
-on_every_store = pytest.mark.parametrize("store", list(RIGS), indirect=True)
+on_every_store = pytest.mark.parametrize("store", list(HARNESSES), indirect=True)
