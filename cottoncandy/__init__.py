@@ -1,7 +1,7 @@
 """cottoncandy: arrays and files in the cloud, straight from and to memory.
 
-Importing it creates the user's options file where there is none, and does nothing else: no network,
-no heavy library. What is not here yet is loaded when it is first asked for.
+Importing the package creates the user's options file if it does not exist, and nothing else: it
+sends no requests and imports no heavy libraries. Submodules are imported on first access.
 """
 
 from __future__ import annotations

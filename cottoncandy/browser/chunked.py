@@ -6,10 +6,11 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.datasets import S3Dataset, array_repr
 from cottoncandy.browser.html import Row
-from cottoncandy.browser.listings import MANIFEST, DirectoryListing, list_directory
+from cottoncandy.browser.listings import DirectoryListing, first_entries
 from cottoncandy.config.defaults import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.formats.blocks import select_blocks
@@ -155,7 +156,7 @@ class S3ChunkedDataset(S3Dataset):
 
     def _stored_bytes(self) -> int:
         if self._level is None or not self._level.complete:
-            self._level = list_directory(self.interface, self._key + SEPARATOR)
+            self._level = first_entries(self.interface._store, self._key + SEPARATOR)
         infos = (entry.info for name, entry in self._level.entries.items() if name != MANIFEST)
         return sum(info.size for info in infos if info is not None)
 

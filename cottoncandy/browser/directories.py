@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.attributes import AttributeNames, is_introspection_name
 from cottoncandy.browser.base import S3FSLike
 from cottoncandy.browser.chunked import S3ChunkedDataset
 from cottoncandy.browser.datasets import S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
-from cottoncandy.browser.listings import (
-    MANIFEST,
-    DirectoryListing,
-    Entry,
-    list_directory,
-    list_tree,
-)
+from cottoncandy.browser.listings import DirectoryListing, Entry, first_entries, list_tree
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import echo, printable
 from cottoncandy.core.patterns import escape_pattern
@@ -366,13 +361,13 @@ class S3Directory(S3FSLike):
 
     def _entries(self) -> dict[str, Entry]:
         if self._level is None or not self._level.complete:
-            self._level = list_directory(self.interface, self._branch)
+            self._level = first_entries(self.interface._store, self._branch)
         return self._level.entries
 
     def _first_page(self, limit: int) -> DirectoryListing:
         """Return the start of the directory, from memory where it is there."""
         if self._level is None:
-            self._level = list_directory(self.interface, self._branch, limit)
+            self._level = first_entries(self.interface._store, self._branch, limit)
         return self._level
 
     def _attribute_names(self) -> AttributeNames:
@@ -458,7 +453,7 @@ class S3Directory(S3FSLike):
     def _remember_branch(self) -> None:
         directories = {self._branch: self}
         # A directory comes before those in it: the listing makes them in this order.
-        for branch, level in list_tree(self.interface, self._branch):
+        for branch, level in list_tree(self.interface._store, self._branch):
             directory = directories[branch]
             directory._level = level
             directory._attributes = None

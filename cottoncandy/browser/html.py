@@ -10,7 +10,8 @@ import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
-from cottoncandy.browser.listings import MANIFEST, DirectoryListing
+from cottoncandy.arrays.manifests import MANIFEST
+from cottoncandy.browser.listings import DirectoryListing
 from cottoncandy.core.output import bytes2human, printable
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import CottonCandyError

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR
+from cottoncandy.stores.finding import list_directory, scan_objects
+from cottoncandy.stores.store import Store
 
-if TYPE_CHECKING:
-    from cottoncandy.interfaces import BasicInterface
-
-__all__ = ["MANIFEST", "DirectoryListing", "Entry", "list_directory", "list_tree"]
-
-#: What describes the array or matrix that a directory holds the parts of.
-MANIFEST = "metadata.json"
+__all__ = ["DirectoryListing", "Entry", "first_entries", "list_tree"]
 
 
 @dataclass(slots=True)
@@ -53,32 +48,25 @@ class DirectoryListing:
     complete: bool = True
 
 
-def list_directory(
-    interface: BasicInterface, branch: str, limit: int | None = None
-) -> DirectoryListing:
+def first_entries(store: Store, branch: str, limit: int | None = None) -> DirectoryListing:
     """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""
-    found = interface.backend_interface.scan(branch, delimiter=SEPARATOR)
+    found = list_directory(store, branch)
     entries: dict[str, Entry] = {}
-    for scanned in found if limit is None else islice(found, limit):
-        if isinstance(scanned, CommonPrefix):
-            name = scanned.prefix[len(branch) : -len(SEPARATOR)]
+    for node in islice(found, limit):
+        if node.info is None:
+            name = node.key[len(branch) : -len(SEPARATOR)]
             entries.setdefault(name, Entry(name)).directory = True
-        elif scanned.key.endswith(SEPARATOR):
-            # A marker of the directory itself ('' in it), or of one in it.
-            if scanned.key != branch:
-                name = scanned.key[len(branch) : -len(SEPARATOR)]
-                entries.setdefault(name, Entry(name)).directory = True
         else:
-            name = scanned.key[len(branch) :]
-            entries.setdefault(name, Entry(name)).info = scanned
+            name = node.key[len(branch) :]
+            entries.setdefault(name, Entry(name)).info = node.info
     complete = limit is None or next(found, None) is None
-    return DirectoryListing(_sorted(entries), complete)
+    return DirectoryListing(dict(sorted(entries.items())), complete)
 
 
-def list_tree(interface: BasicInterface, branch: str) -> Iterator[tuple[str, DirectoryListing]]:
-    """List all that is below a directory with one listing; yield each directory's level."""
+def list_tree(store: Store, branch: str) -> Iterator[tuple[str, DirectoryListing]]:
+    """List everything below a directory with one listing; yield each directory's entries."""
     levels: dict[str, dict[str, Entry]] = {branch: {}}
-    for info in _objects(interface, branch):
+    for info in scan_objects(store.backend, branch):
         parts = info.key[len(branch) :].split(SEPARATOR)
         above = branch
         for part in parts[:-1]:
@@ -88,14 +76,4 @@ def list_tree(interface: BasicInterface, branch: str) -> Iterator[tuple[str, Dir
         if parts[-1]:
             levels[above].setdefault(parts[-1], Entry(parts[-1])).info = info
     for key, entries in levels.items():
-        yield key, DirectoryListing(_sorted(entries))
-
-
-def _objects(interface: BasicInterface, branch: str) -> Iterable[ObjectInfo]:
-    for scanned in interface.backend_interface.scan(branch):
-        if not isinstance(scanned, CommonPrefix):
-            yield scanned
-
-
-def _sorted(entries: dict[str, Entry]) -> dict[str, Entry]:
-    return dict(sorted(entries.items()))
+        yield key, DirectoryListing(dict(sorted(entries.items())))

@@ -25,8 +25,8 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.encryption import KeyScheme
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import check_bucket_name, connect
+from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.entries import scan_objects
 
 __all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "print_objects"]
 

@@ -27,8 +27,8 @@ from cottoncandy.formats import raw
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.stores.finding import objects_below
 from cottoncandy.transfer.engine import Action, complete, run
-from cottoncandy.transfer.entries import objects_below
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject

@@ -27,8 +27,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.interfaces.objects import extra_args as check_extra_args
+from cottoncandy.stores.finding import objects_below
 from cottoncandy.transfer.engine import Action, Outcome, complete, run
-from cottoncandy.transfer.entries import objects_below
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from itertools import islice
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, cast
 
-from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.config.defaults import DEFAULT_THREADS, DefaultInt
-from cottoncandy.core.names import SEPARATOR, has_magic, prefix_of, spellings
+from cottoncandy.core.names import has_magic, prefix_of, spellings
 from cottoncandy.core.output import echo
-from cottoncandy.core.patterns import NamePattern, PathPattern, Segment, directory_name
-from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import (
-    InvalidArgumentError,
-)
+from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.interfaces.base import BucketMethods, print_objects
 from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.finding import list_directory, list_pattern, match_names, unique_names
 
 if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
@@ -27,18 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FindingMethods"]
 
 
-_LIMIT = DefaultInt(1000)  # what the documents show; nobody's names are cut at it
-
-
-class _Node(NamedTuple):
-    """What one level of a bucket holds: an object, or a directory whose ``key`` ends in ``/``."""
-
-    key: str
-    directory: bool
-
-    @property
-    def shown(self) -> str:
-        return directory_name(self.key) if self.directory else self.key
+_LIMIT = DefaultInt(1000)  # shown in the documentation; not applied as a limit
 
 
 class FindingMethods(BucketMethods):
@@ -108,7 +91,8 @@ class FindingMethods(BucketMethods):
         infos: list[ObjectInfo] = []
         names: list[str] = []
         for spelling in spellings(pattern):
-            for name, info in islice(self._matching(spelling, page_size, unquoted), limit):
+            found = match_names(self._store, spelling, page_size=page_size, unquoted=unquoted)
+            for name, info in islice(found, limit):
                 names.append(name)
                 if verbose:
                     infos.append(info)
@@ -198,14 +182,12 @@ class FindingMethods(BucketMethods):
         """
         for spelling in spellings(path):
             branch = prefix_of(spelling)
-            names = _names(self._level(branch, None), limit)
-            if names:
+            nodes = list_directory(self._store, branch)
+            if names := unique_names(nodes, _checked_limit(limit)):
                 return names
         if not has_magic(branch):
             return []
-        if branch == "*/" or branch.endswith(
-            "/*/"
-        ):  # all that is in there: 0.4.0 took it for the directory itself
+        if branch == "*/" or branch.endswith("/*/"):  # 0.4.0 listed the directory itself
             return self.lsdir(branch[:-2], limit)
         raise InvalidArgumentError(
             f"there is nothing under '{path}' in bucket '{self.bucket_name}'; lsdir takes a "
@@ -264,18 +246,13 @@ class FindingMethods(BucketMethods):
         >>> cci.ls('a/**/image')
         ['a/sub01/run1/image', 'a/sub02/run1/image']
         """
-        workers = self._store.bulk_threads(threads)
-        names: list[str] = []
-        for spelling in spellings(pattern):
-            path = PathPattern(spelling.removesuffix(SEPARATOR))
-            if path.magic:
-                found = self._walk(path, page_size, workers)
-            else:
-                literal = "/".join(segment.prefix for segment in path.segments)
-                found = self._directory_or_object(literal, page_size)
-            names = _names(found, limit)
-            if names:
-                break
+        names = list_pattern(
+            self._store,
+            pattern,
+            limit=_checked_limit(limit),
+            page_size=_hint(page_size),
+            threads=self._store.bulk_threads(threads),
+        )
         if verbose:
             echo(*names)
         return names
@@ -295,100 +272,6 @@ class FindingMethods(BucketMethods):
 
         return S3Directory("", cast("DefaultInterface", self))
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _matching(
-        self, pattern: str, page_size: int | None, unquoted: bool
-    ) -> Iterable[tuple[str, ObjectInfo]]:
-        wanted = NamePattern(pattern)
-        if not unquoted:
-            found = self._scan_objects(wanted.prefix, page_size)
-            return ((info.key, info) for info in found if wanted.matches(info.key))
-        # Any character of a key may be quoted: only a full listing finds them all.
-        pairs = ((unquote(info.key), info) for info in self._scan_objects("", page_size))
-        return sorted((pair for pair in pairs if wanted.matches(pair[0])), key=itemgetter(0))
-
-    def _level(self, branch: str, page_size: int | None, start: str = "") -> Iterator[_Node]:
-        """Yield what is directly in a branch (``''`` or ending in ``/``), from a prefix on."""
-        prefix = branch + start
-        for entry in self.backend_interface.scan(
-            prefix, delimiter=SEPARATOR, page_size=_hint(page_size)
-        ):
-            if isinstance(entry, CommonPrefix):
-                yield _Node(entry.prefix, True)
-            elif entry.key.endswith(SEPARATOR):
-                # A marker, as consoles make them: it is the directory, and not something in it.
-                if entry.key != branch:
-                    yield _Node(entry.key, True)
-            else:
-                yield _Node(entry.key, False)
-
-    def _directory_or_object(self, key: str, page_size: int | None) -> Iterator[_Node]:
-        empty = True
-        for node in self._level(key + SEPARATOR if key else "", page_size):
-            empty = False
-            yield node
-        if empty and not key.endswith(SEPARATOR) and self._store.has_object(key):
-            yield _Node(key, False)
-
-    def _walk(self, path: PathPattern, page_size: int | None, threads: int) -> Iterator[_Node]:
-        """Follow a pattern level by level, over directories that lead further."""
-        branches: list[str] = [""]
-        for depth, segment in enumerate(path.segments):
-            last = depth == len(path.segments) - 1
-            if segment.any_depth:
-
-                def below(branch: str, depth: int = depth) -> list[_Node]:
-                    return list(self._deep(branch, path, depth, page_size))
-
-                for found in map_threads(below, branches, threads):
-                    yield from found
-                return
-            if segment.literal and not last:
-                branches = [f"{branch}{segment.prefix}{SEPARATOR}" for branch in branches]
-                continue
-
-            def here(branch: str, segment: Segment = segment) -> list[_Node]:
-                return list(self._in_level(branch, segment, page_size))
-
-            if last and len(branches) == 1:  # lazily: a limit may come first
-                yield from self._in_level(branches[0], segment, page_size)
-                return
-            levels = map_threads(here, branches, threads)
-            if last:
-                for level in levels:
-                    yield from level
-                return
-            branches = [node.key for level in levels for node in level if node.directory]
-
-    def _in_level(self, branch: str, segment: Segment, page_size: int | None) -> Iterator[_Node]:
-        """Yield what is in a branch and matches one segment."""
-        end = f"{branch}{segment.prefix}{SEPARATOR}"
-        for node in self._level(branch, page_size, segment.prefix):
-            name = node.key[len(branch) :]
-            if segment.matches(name.removesuffix(SEPARATOR) if node.directory else name):
-                yield node
-            if segment.literal and node.key >= end:
-                return
-
-    def _deep(
-        self, branch: str, path: PathPattern, depth: int, page_size: int | None
-    ) -> Iterator[_Node]:
-        """Yield what is anywhere below a branch and matches the segments from ``depth`` on."""
-        before: list[str] = []
-        for info in self._scan_objects(branch, _hint(page_size)):
-            parts = info.key[len(branch) :].split(SEPARATOR)
-            above = parts[:-1]
-            known = 0
-            while known < min(len(above), len(before)) and above[known] == before[known]:
-                known += 1
-            for count in range(known + 1, len(above) + 1):
-                if path.matches(above[:count], depth):
-                    yield _Node(branch + "/".join(above[:count]) + SEPARATOR, True)
-            before = above
-            if parts[-1] and path.matches(parts, depth):
-                yield _Node(info.key, False)
-
 
 def _hint(page_size: int | None) -> int | None:
     if page_size is None or isinstance(page_size, DefaultInt):
@@ -401,15 +284,3 @@ def _checked_limit(limit: int | None) -> int | None:
     if limit is None or isinstance(limit, DefaultInt):
         return None
     return check_int(limit, "limit", 0)
-
-
-def _names(nodes: Iterable[_Node], limit: int | None) -> list[str]:
-    """Return the names of nodes, each once, sorted; the first ones listed, if limited."""
-    names = (node.shown for node in nodes)
-    count = _checked_limit(limit)
-    if count is None:
-        return sorted(set(names))
-    found: set[str] = set()
-    while len(found) < count and (name := next(names, None)) is not None:
-        found.add(name)
-    return sorted(found)

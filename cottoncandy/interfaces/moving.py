@@ -16,9 +16,9 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces.objects import ObjectMethods
+from cottoncandy.stores.finding import tree
 from cottoncandy.transfer.engine import Action, complete, run
 from cottoncandy.transfer.engine import delete as delete_all
-from cottoncandy.transfer.entries import tree
 from cottoncandy.transfer.plan import Route, plan_tree
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cottoncandy.core.names import SEPARATOR, prefix_of
 from cottoncandy.exceptions import InvalidArgumentError, ObjectExistsError, ObjectNotFoundError
+from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.entries import scan_objects, tree
 
 __all__ = ["Route", "plan_tree"]
 

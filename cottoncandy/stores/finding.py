@@ -1,0 +1,216 @@
+"""Finding objects in a store: everything below a name, one directory, patterns.
+
+The only place that knows which keys a directory consists of.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from operator import itemgetter
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
+from cottoncandy.core.names import SEPARATOR, prefix_of, spellings
+from cottoncandy.core.patterns import NamePattern, PathPattern, Segment, directory_name
+from cottoncandy.core.threads import map_threads
+from cottoncandy.stores.store import Store
+
+__all__ = [
+    "Node",
+    "list_directory",
+    "list_pattern",
+    "match_names",
+    "objects_below",
+    "scan_objects",
+    "tree",
+    "unique_names",
+]
+
+
+class Node(NamedTuple):
+    """One entry of a directory: an object, or a directory, whose ``key`` ends in ``/``."""
+
+    key: str
+    info: ObjectInfo | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        return self.info is None
+
+    @property
+    def name(self) -> str:
+        """The name that listings return: directories without ``/`` at their end."""
+        return directory_name(self.key) if self.is_directory else self.key
+
+
+# -- prefixes ------------------------------------------------------------------------------------
+
+
+def scan_objects(
+    backend: Backend, prefix: str = "", *, bucket: str | None = None, page_size: int | None = None
+) -> Iterator[ObjectInfo]:
+    """Yield every object whose key starts with a prefix, lazily."""
+    for entry in backend.scan(prefix, bucket=bucket, page_size=page_size):
+        if not isinstance(entry, CommonPrefix):
+            yield entry
+
+
+def objects_below(backend: Backend, key: str, *, bucket: str | None = None) -> Iterator[ObjectInfo]:
+    """Yield every object below a name, but not the object of that name.
+
+    ``data/exp2`` is not below ``data/exp``; everything is below ``''``. A marker that consoles
+    create for a directory (``data/exp/``) is below it.
+    """
+    return scan_objects(backend, prefix_of(key), bucket=bucket)
+
+
+def tree(store: Store, key: str, *, bucket: str | None = None) -> list[str]:
+    """Return the keys of the object of a name, if it exists, and of all objects below it.
+
+    A name that ends in ``/`` means only the objects below it.
+    """
+    own = [key] if not key.endswith(SEPARATOR) and store.has_object(key, bucket) else []
+    return own + [info.key for info in objects_below(store.backend, key, bucket=bucket)]
+
+
+# -- directories ---------------------------------------------------------------------------------
+
+
+def list_directory(
+    store: Store, directory: str, start: str = "", *, page_size: int | None = None
+) -> Iterator[Node]:
+    """Yield the entries of a directory, with one delimited listing.
+
+    Parameters
+    ----------
+    store : Store
+    directory : str
+        ``''``, or a key that ends in ``/``.
+    start : str, default ''
+        Prefix of the entries' names.
+    page_size : int, optional
+        A hint.
+    """
+    scanned = store.backend.scan(directory + start, delimiter=SEPARATOR, page_size=page_size)
+    for entry in scanned:
+        if isinstance(entry, CommonPrefix):
+            yield Node(entry.prefix)
+        elif not entry.key.endswith(SEPARATOR):
+            yield Node(entry.key, entry)
+        elif entry.key != directory:  # a marker of an empty directory, as consoles create them
+            yield Node(entry.key)
+
+
+def unique_names(nodes: Iterable[Node], limit: int | None) -> list[str]:
+    """Return the names of nodes, each once, sorted; the first ones listed, if limited."""
+    names = (node.name for node in nodes)
+    if limit is None:
+        return sorted(set(names))
+    found: set[str] = set()
+    while len(found) < limit and (name := next(names, None)) is not None:
+        found.add(name)
+    return sorted(found)
+
+
+# -- patterns ------------------------------------------------------------------------------------
+
+
+def match_names(
+    store: Store, pattern: str, *, page_size: int | None = None, unquoted: bool = False
+) -> Iterable[tuple[str, ObjectInfo]]:
+    """Return the objects whose whole names match a ``glob`` pattern, sorted, with their names."""
+    wanted = NamePattern(pattern)
+    if not unquoted:
+        found = scan_objects(store.backend, wanted.prefix, page_size=page_size)
+        return ((info.key, info) for info in found if wanted.matches(info.key))
+    # Any character of a key may be quoted: only a full listing finds them all.
+    pairs = ((unquote(info.key), info) for info in scan_objects(store.backend, page_size=page_size))
+    return sorted((pair for pair in pairs if wanted.matches(pair[0])), key=itemgetter(0))
+
+
+def list_pattern(
+    store: Store, pattern: str, *, limit: int | None, page_size: int | None, threads: int
+) -> list[str]:
+    """Return the names that match an ``ls`` pattern, level by level."""
+    for spelling in spellings(pattern):
+        path = PathPattern(spelling.removesuffix(SEPARATOR))
+        if path.magic:
+            found = _walk(store, path, page_size, threads)
+        else:
+            literal = "/".join(segment.prefix for segment in path.segments)
+            found = _directory_or_object(store, literal, page_size)
+        if names := unique_names(found, limit):
+            return names
+    return []
+
+
+def _directory_or_object(store: Store, key: str, page_size: int | None) -> Iterator[Node]:
+    empty = True
+    for node in list_directory(store, key + SEPARATOR if key else "", page_size=page_size):
+        empty = False
+        yield node
+    if empty and not key.endswith(SEPARATOR) and store.has_object(key):
+        yield Node(key, ObjectInfo(key, 0))
+
+
+def _walk(store: Store, path: PathPattern, page_size: int | None, threads: int) -> Iterator[Node]:
+    """Follow a pattern level by level, through the directories that match."""
+    branches = [""]
+    for depth, segment in enumerate(path.segments):
+        last = depth == len(path.segments) - 1
+        if segment.any_depth:
+            below = partial(_matches_below, store, path=path, depth=depth, page_size=page_size)
+            yield from _gather(below, branches, threads)
+            return
+        if segment.literal and not last:
+            branches = [f"{branch}{segment.prefix}{SEPARATOR}" for branch in branches]
+            continue
+        inside = partial(_matches_inside, store, segment=segment, page_size=page_size)
+        nodes = _gather(inside, branches, threads)
+        if last:
+            yield from nodes
+            return
+        branches = [node.key for node in nodes if node.is_directory]
+
+
+def _gather(
+    find: Callable[[str], Iterator[Node]], branches: list[str], threads: int
+) -> Iterator[Node]:
+    """Yield the nodes found in each of some directories; lazily if it is only one."""
+    if len(branches) == 1:
+        yield from find(branches[0])
+        return
+    for nodes in map_threads(lambda branch: list(find(branch)), branches, threads):
+        yield from nodes
+
+
+def _matches_inside(
+    store: Store, branch: str, *, segment: Segment, page_size: int | None
+) -> Iterator[Node]:
+    """Yield the entries of a directory that match one segment."""
+    end = f"{branch}{segment.prefix}{SEPARATOR}"
+    for node in list_directory(store, branch, segment.prefix, page_size=page_size):
+        name = node.key[len(branch) :]
+        if segment.matches(name.removesuffix(SEPARATOR) if node.is_directory else name):
+            yield node
+        if segment.literal and node.key >= end:
+            return
+
+
+def _matches_below(
+    store: Store, branch: str, *, path: PathPattern, depth: int, page_size: int | None
+) -> Iterator[Node]:
+    """Yield everything below a directory that matches the segments from ``depth`` on."""
+    before: list[str] = []
+    for info in scan_objects(store.backend, branch, page_size=page_size):
+        *above, last = info.key[len(branch) :].split(SEPARATOR)
+        known = len(posixpath.commonprefix([above, before]))
+        for count in range(known + 1, len(above) + 1):
+            if path.matches(above[:count], depth):
+                yield Node(branch + "/".join(above[:count]) + SEPARATOR)
+        before = above
+        if last and path.matches([*above, last], depth):
+            yield Node(info.key, info)
