@@ -32,7 +32,11 @@ Welcome to cottoncandy!
 Your options file is new. It is here:
     {path}
 
-Credentials for S3 or Google Drive can be kept in it, and many other options.
+It can contain credentials for S3 or Google Drive, and many other options.
+
+New objects on S3 get the ACL authenticated-read, which on AWS lets anyone with an AWS account
+read them, unless the bucket has ACLs disabled. To keep data private, set in [basic]:
+    default_acl = private
 """
 
 _failure: OSError | ConfigurationError | None = None

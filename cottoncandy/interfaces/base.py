@@ -92,6 +92,11 @@ class ObjectAccess(InterfaceObject):
         where = "not connected" if store is None else store.backend.describe()
         return f"<cottoncandy.{type(self).__name__} {where}>"
 
+    def _repr_html_(self) -> str:
+        from cottoncandy.interfaces.html import interface_html
+
+        return interface_html(f"cottoncandy.{type(self).__name__}", self._store)
+
     @property
     def bucket_name(self) -> str | None:
         """Name of the current bucket; None if none was chosen."""

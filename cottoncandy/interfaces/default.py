@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cottoncandy.config.defaults import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
 from cottoncandy.config.options import Settings
 from cottoncandy.core.names import pathjoin
+from cottoncandy.core.output import echo
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import DaskArrayMethods
 from cottoncandy.interfaces.dictionaries import DictionaryMethods
-from cottoncandy.interfaces.directories import download_directory, upload_directory
 from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
-from cottoncandy.interfaces.objects import FileMethods, ObjectMethods
+from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
 from cottoncandy.stores.keys import KeyLike, resolve_keys
+from cottoncandy.transfer.directories import download_directory, upload_directory
 
 __all__ = [
     "ArrayInterface",
@@ -124,15 +126,20 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
         With ``skip_existing`` sizes are compared, then bytes: by the store's ETag where it is an
         MD5, else by reading the object.
         """
+        extra_args(ExtraArgs)
+        root = Path(disk_path)
+        default = "" if root.as_posix() == "." else root.as_posix()
+        target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
         upload_directory(
-            self,
-            disk_path,
-            cloud_path,
+            self._store,
+            root,
+            target,
+            lambda path, key, count: self.upload_from_file(path, key, ExtraArgs, count),
             recursive=recursive,
-            extra_args=ExtraArgs,
             threads=threads,
             skip_existing=skip_existing,
         )
+        echo(f'Uploaded "{root}" to "{target}"')
 
 
 class ArrayInterface(DaskArrayMethods, DictionaryMethods, BasicInterface):
@@ -226,7 +233,14 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         Files are written whole or not at all. Others in the directory stay. An object whose name
         ends in ``/``, with which some programs mark empty directories, becomes a directory.
         """
-        download_directory(self, directory, disk_name, threads=threads, skip_existing=skip_existing)
+        download_directory(
+            self._store,
+            directory,
+            Path(disk_name),
+            lambda path, key, count: self.download_to_file(key, path, count),
+            threads=threads,
+            skip_existing=skip_existing,
+        )
 
 
 class DefaultInterface(FileSystemInterface, ArrayInterface):

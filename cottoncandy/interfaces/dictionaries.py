@@ -14,7 +14,7 @@ from cottoncandy.arrays.raw import Array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin
-from cottoncandy.core.output import Progress, echo
+from cottoncandy.core.output import echo
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     InvalidArgumentError,
@@ -28,7 +28,7 @@ from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
 from cottoncandy.stores.finding import objects_below
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import Action, perform
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -117,8 +117,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             )
             for name, leaf in leaves.items()
         )
-        with self._counting_bar("uploading arrays", len(leaves)) as bar:
-            complete(run(actions, threads=workers, progress=bar))
+        self._run(actions, len(leaves), workers, "uploading arrays")
         if verbose:
             echo(f'uploaded arrays in "{object_name}"')
 
@@ -201,8 +200,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
                 group = group.setdefault(step, {})
             group[last] = None  # keeps the order of the names
             actions.append(Action(name, partial(download, name, group, last)))
-        with self._counting_bar("downloading arrays", len(names)) as bar:
-            complete(run(actions, threads=workers, progress=bar))
+        self._run(actions, len(names), workers, "downloading arrays")
         if verbose:
             echo(f'Downloaded arrays in "{object_root}"')
         return datadict
@@ -281,8 +279,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
                 else f"nothing found under '{root}' in bucket '{self.bucket_name}'"
             )
 
-    def _counting_bar(self, label: str, total: int) -> Progress:
-        return Progress(total, unit="arrays", label=label, show=self.settings.progress)
+    def _run(self, actions: Iterable[Action], total: int, threads: int, label: str) -> None:
+        perform(self._store, actions, total, threads=threads, unit="arrays", label=label)
 
 
 def _checked_keys(keys: Any) -> list[str] | None:

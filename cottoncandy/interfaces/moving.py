@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cottoncandy.backends.base import PutResult
 from cottoncandy.config.defaults import DEFAULT_THREADS
@@ -17,14 +17,13 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import Action, complete, perform
 from cottoncandy.transfer.engine import delete as delete_all
 from cottoncandy.transfer.plan import Route, plan_tree
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["MovingMethods", "RemovingMethods"]
+
+_Transfer = Callable[..., PutResult]
 
 
 class MovingMethods(ObjectMethods):
@@ -98,7 +97,7 @@ class MovingMethods(ObjectMethods):
         ['backup/sub01/image', 'backup/sub02/image']
         """
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
-        transfer = self.backend_interface.copy
+        transfer = self._store.backend.copy
         if recursive:
             return self._transfer_tree(transfer, route, overwrite, threads, "copied")
         return self._transfer_object(transfer, route, overwrite)
@@ -172,7 +171,7 @@ class MovingMethods(ObjectMethods):
         ['archive/data/sub01/anatomy']
         """
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
-        transfer = self.backend_interface.move
+        transfer = self._store.backend.move
         if recursive:
             return self._transfer_tree(transfer, route, overwrite, threads, "moved")
         return self._transfer_object(transfer, route, overwrite)
@@ -189,21 +188,15 @@ class MovingMethods(ObjectMethods):
         return Route.of(source, dest, bucket, dest_bucket)
 
     def _transfer_object(
-        self, transfer: Callable[..., PutResult], route: Route, overwrite: bool
+        self, transfer: _Transfer, route: Route, overwrite: bool
     ) -> dict[str, Any]:
         try:
             if route.in_place and route.source == route.dest:
-                info = self.backend_interface.head(route.source, bucket=route.source_bucket)
+                info = self._store.backend.head(route.source, bucket=route.source_bucket)
                 route.check_not_same(overwrite)
                 result = PutResult(info.etag)
             else:
-                result = transfer(
-                    route.source,
-                    route.dest,
-                    source_bucket=route.source_bucket,
-                    dest_bucket=route.dest_bucket,
-                    overwrite=overwrite,
-                )
+                result = self._copy(transfer, route, route.source, route.dest, overwrite)
         except (ObjectNotFoundError, InvalidNameError) as exc:
             if not self._store.has_below(route.source, route.source_bucket):
                 raise
@@ -214,23 +207,28 @@ class MovingMethods(ObjectMethods):
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
 
+    def _copy(
+        self, transfer: _Transfer, route: Route, key: str, target: str, overwrite: bool
+    ) -> PutResult:
+        return transfer(
+            key,
+            target,
+            source_bucket=route.source_bucket,
+            dest_bucket=route.dest_bucket,
+            overwrite=overwrite,
+        )
+
     def _transfer_tree(
         self,
-        transfer: Callable[..., PutResult],
+        transfer: _Transfer,
         route: Route,
         overwrite: bool,
         threads: int,
         done: str,
     ) -> list[str]:
-        workers = self._store.bulk_threads(threads)
-        options = {
-            "source_bucket": route.source_bucket,
-            "dest_bucket": route.dest_bucket,
-            "overwrite": overwrite,
-        }
         targets = plan_tree(self._store, route, overwrite=overwrite)
         actions = (
-            Action(key, partial(transfer, key, target, **options))
+            Action(key, partial(self._copy, transfer, route, key, target, overwrite))
             for key, target in targets.items()
             if not (route.in_place and key == target)
         )
@@ -242,8 +240,15 @@ class MovingMethods(ObjectMethods):
                 f"to finish it, make the same call again, with overwrite=True"
             )
 
-        with Progress(len(targets), unit="objects", label=done, show=self.settings.progress) as bar:
-            complete(run(actions, threads=workers, progress=bar), describe)
+        perform(
+            self._store,
+            actions,
+            len(targets),
+            threads=self._store.bulk_threads(threads),
+            unit="objects",
+            label=done,
+            describe=describe,
+        )
         return sorted(targets.values())
 
 
@@ -304,13 +309,13 @@ class RemovingMethods(ObjectMethods):
         deleting 15 objects...
         15
         """
-        if not delete and not self.backend_interface.capabilities.trash:
+        if not delete and not self._store.backend.capabilities.trash:
             raise UnsupportedOperationError(
                 f"delete=False puts objects into the trash, and the {self.backend} backend has "
                 f"none; nothing was deleted"
             )
         workers = self._store.bulk_threads(threads)
-        backend = self.backend_interface
+        backend = self._store.backend
         key = self._store.key(object_name, tree=True, strict=True)
         keys = tree(self._store, key) if recursive else [key] if self._store.has_object(key) else []
         if not keys:

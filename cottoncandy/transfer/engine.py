@@ -18,8 +18,9 @@ from cottoncandy.exceptions import (
     StorageFullError,
     StoreUnreachableError,
 )
+from cottoncandy.stores.store import Store
 
-__all__ = ["Action", "Outcome", "complete", "delete", "run"]
+__all__ = ["Action", "Outcome", "complete", "delete", "perform", "run"]
 
 #: Errors that the next action would meet too: the run ends at once.
 _FATAL = (
@@ -128,6 +129,21 @@ def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | 
         lines.append(f"and {failures - len(failed)} more")
     message = f"{describe(failures, total)}: {'; '.join(lines)}"
     raise PartialFailureError(message) from failed[0].error
+
+
+def perform(
+    store: Store,
+    actions: Iterable[Action],
+    total: int,
+    *,
+    threads: int,
+    unit: str,
+    label: str,
+    describe: Callable[[int, int], str] | None = None,
+) -> int:
+    """Run actions with a progress bar of ``total`` steps: :func:`run`, then :func:`complete`."""
+    with Progress(total, unit=unit, label=label, show=store.settings.progress) as bar:
+        return complete(run(actions, threads=threads, progress=bar), describe)
 
 
 def _counted(outcomes: Iterable[Outcome], progress: Progress | None) -> Outcomes:

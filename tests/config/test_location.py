@@ -72,6 +72,8 @@ def test_the_first_import_creates_the_file(isolated_environment: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     assert "Welcome to cottoncandy!" in result.stderr
+    assert "ACL authenticated-read" in result.stderr
+    assert "default_acl = private" in result.stderr
     assert str(path) in result.stderr
     assert path.read_bytes() == (ROOT / "defaults.cfg").read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

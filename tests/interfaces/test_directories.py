@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
     StorageFullError,
 )
-from cottoncandy.interfaces.directories import _is_file_name, same_bytes
+from cottoncandy.transfer.directories import _is_file_name, same_bytes
 from tests.backends.wrappers import CountingBackend
 from tests.harness import MemoryHarness, StoreHarness, on_every_store
 
@@ -237,7 +237,7 @@ def test_skip_existing_encrypts_a_plain_object_of_the_same_bytes(
 def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
     import hashlib
 
-    cci = memory.interface()
+    store = memory.interface()._store
     body = bytes(range(256)) * (4 * 11 * 1024)  # 11 MiB
     path = tmp_path / "large"
     path.write_bytes(body)
@@ -247,16 +247,18 @@ def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
         whole = hashlib.md5(b"".join(hashlib.md5(piece).digest() for piece in pieces))
         return f'"{whole.hexdigest()}-{len(pieces)}"'
 
-    for part in (5 * MiB, 8 * MiB, cci.settings.mpu_chunksize_bytes):
-        assert same_bytes(cci, ObjectInfo("gone", len(body), etag=etag(part)), path, len(body))
-    # Parts of a size that nobody uses: the object itself is read.
+    for part in (store.settings.mpu_chunksize_bytes, 2 * len(body)):
+        assert same_bytes(store, ObjectInfo("gone", len(body), etag=etag(part)), path, len(body))
+    # Parts of another size: the object itself is read.
     memory.raw_put("there", body)
-    assert same_bytes(cci, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
+    assert same_bytes(store, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
     memory.raw_put("there", body[:-1] + b"?")
-    assert not same_bytes(cci, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body))
-    assert not same_bytes(cci, ObjectInfo("gone", len(body), etag="0" * 32), path, len(body))
-    assert not same_bytes(cci, ObjectInfo("gone", len(body) - 1), path, len(body))
-    assert not same_bytes(cci, ObjectInfo("gone", len(body)), path, len(body))
+    assert not same_bytes(
+        store, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path, len(body)
+    )
+    assert not same_bytes(store, ObjectInfo("gone", len(body), etag="0" * 32), path, len(body))
+    assert not same_bytes(store, ObjectInfo("gone", len(body) - 1), path, len(body))
+    assert not same_bytes(store, ObjectInfo("gone", len(body)), path, len(body))
 
 
 # -- what a download refuses ---------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Whole directories between the disk and the store."""
+"""Directories on disk: uploading and downloading many files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.core.buffers import MiB
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
-from cottoncandy.core.output import Progress, echo
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
@@ -26,14 +23,14 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectNotFoundError,
 )
-from cottoncandy.interfaces.objects import extra_args as check_extra_args
 from cottoncandy.stores.finding import objects_below
-from cottoncandy.transfer.engine import Action, Outcome, complete, run
+from cottoncandy.stores.store import Store
+from cottoncandy.transfer.engine import Action, perform
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
 
-if TYPE_CHECKING:
-    from cottoncandy.interfaces.default import BasicInterface
+#: Transfers one file: its path on disk, its key, and the number of threads.
+FileTransfer = Callable[[Path, Key, int], object]
 
 _logger = logging.getLogger(__name__)
 
@@ -45,75 +42,66 @@ _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
 
 
 class _File(NamedTuple):
-    """One file on the disk, and its path below the directory, with ``/``."""
+    """One file on disk, its path below the directory, with ``/``, and why it cannot be read."""
 
     path: Path
-    relative: str
-    size: int
+    relative: str = ""
+    size: int = 0
+    error: OSError | None = None
 
 
 # -- up ------------------------------------------------------------------------------------------
 
 
 def upload_directory(
-    cci: BasicInterface,
-    disk_path: str | os.PathLike[str],
-    cloud_path: str | None,
+    store: Store,
+    root: Path,
+    target: Key,
+    upload: FileTransfer,
     *,
     recursive: bool,
-    extra_args: Mapping[str, Any],
     threads: int,
     skip_existing: bool,
 ) -> None:
     """Upload the files below a directory."""
-    check_extra_args(extra_args)
-    root = Path(disk_path)
-    target = cci._store.key(_default_target(root) if cloud_path is None else cloud_path, tree=True)
-    files, failed = _files_below(root, recursive)
-    there = _objects_below(cci, target) if skip_existing else {}
-    large = cci.settings.mpu_use_threshold_bytes
+    files = _files_below(root, recursive)
+    existing: dict[str, ObjectInfo] = {}
+    if skip_existing:
+        existing = {info.key: info for info in objects_below(store.backend, target)}
+    large = store.settings.mpu_use_threshold_bytes
 
-    def upload(file: _File) -> None:
-        name = pathjoin(target, file.relative)
-        known = there.get(name)
-        if known is not None and same_bytes(cci, known, file.path, file.size):
-            return
-        cci.upload_from_file(
-            file.path, name, ExtraArgs=extra_args, threads=threads if file.size > large else 1
-        )
+    def transfer(file: _File) -> None:
+        if file.error is not None:
+            raise file.error
+        key = pathjoin(target, file.relative)
+        known = existing.get(key)
+        if known is None or not same_bytes(store, known, file.path, file.size):
+            upload(file.path, Key(key), threads if file.size > large else 1)
 
     def describe(failures: int, total: int) -> str:
         return (
             f"{failures} of {total} files below '{root}' could not be uploaded to '{target}' in "
-            f"bucket '{cci.bucket_name}', the others are there"
+            f"bucket '{store.bucket}', the others are there"
         )
 
-    actions = (Action(str(file.path), partial(upload, file)) for file in files)
-    workers = cci._store.bulk_threads(threads)
-    with Progress(
-        len(files), unit="files", label=f"uploading {root}", show=cci.settings.progress
-    ) as bar:
-        complete(chain(failed, run(actions, threads=workers, progress=bar)), describe)
-    echo(f'Uploaded "{root}" to "{target}"')
+    perform(
+        store,
+        (Action(str(file.path), partial(transfer, file)) for file in files),
+        len(files),
+        threads=store.bulk_threads(threads),
+        unit="files",
+        label=f"uploading {root}",
+        describe=describe,
+    )
 
 
-def _default_target(root: Path) -> str:
-    target = root.as_posix()
-    return "" if target == "." else target
-
-
-def _objects_below(cci: BasicInterface, target: str) -> dict[str, ObjectInfo]:
-    return {info.key: info for info in objects_below(cci.backend_interface, target)}
-
-
-def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Outcome]]:
-    """Return the regular files, sorted within each directory, and what could not be looked at.
+def _files_below(root: Path, recursive: bool) -> list[_File]:
+    """Return the regular files, sorted within each directory, and what could not be read.
 
     Symbolic links to files and directories are followed, except those back to a parent directory.
     Sockets, pipes, devices and unfinished downloads are skipped.
     """
     files: list[_File] = []
-    failed: list[Outcome] = []
     pending = [(root, "", frozenset([_identity(root.stat())]))]
     while pending:
         directory, relative, above = pending.pop()
@@ -122,14 +110,14 @@ def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Outcome
         except OSError as exc:
             if not relative:
                 raise
-            failed.append(Outcome(str(directory), exc))
+            files.append(_File(directory, error=exc))
             continue
         deeper = []
         for path in paths:
             try:
                 status = path.stat()
-            except OSError as exc:  # a link to nowhere, or gone meanwhile
-                failed.append(Outcome(str(path), exc))
+            except OSError as exc:  # a dangling link, or just deleted
+                files.append(_File(path, error=exc))
                 continue
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
@@ -144,7 +132,7 @@ def _files_below(root: Path, recursive: bool) -> tuple[list[_File], list[Outcome
                 else:
                     deeper.append((path, f"{relative}{path.name}{SEPARATOR}", above | {identity}))
         pending.extend(reversed(deeper))
-    return files, failed
+    return files
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -155,64 +143,67 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def download_directory(
-    cci: BasicInterface,
+    store: Store,
     directory: str,
-    disk_name: str | os.PathLike[str],
+    root: Path,
+    download: FileTransfer,
     *,
     threads: int,
     skip_existing: bool,
 ) -> None:
     """Download the objects below a name."""
-    branch, objects = _branch_objects(cci, directory)
-    root = Path(disk_name)
-    files, directories = _plan(branch, objects, cci.bucket_name)
+    branch, objects = _directory_objects(store, directory)
+    files, directories = _plan(branch, objects, store.bucket)
     _check_disk(root, files, directories)
     root.mkdir(parents=True, exist_ok=True)
     for relative in sorted(directories):  # parents first
         (root / relative).mkdir(exist_ok=True)
-    large = cci.settings.mpd_use_threshold_bytes
+    large = store.settings.mpd_use_threshold_bytes
 
-    def download(relative: str) -> None:
-        info, path = files[relative], root / relative
-        if skip_existing and path.is_file() and same_bytes(cci, info, path, path.stat().st_size):
+    def transfer(relative: str, info: ObjectInfo) -> None:
+        path = root / relative
+        if skip_existing and path.is_file() and same_bytes(store, info, path, path.stat().st_size):
             return
-        cci.download_to_file(Key(info.key), path, threads=threads if info.size > large else 1)
+        download(path, Key(info.key), threads if info.size > large else 1)
 
     def describe(failures: int, total: int) -> str:
         return (
-            f"{failures} of {total} objects below '{branch}' in bucket '{cci.bucket_name}' could "
+            f"{failures} of {total} objects below '{branch}' in bucket '{store.bucket}' could "
             f"not be downloaded to '{root}', the others are there"
         )
 
-    actions = (Action(info.key, partial(download, relative)) for relative, info in files.items())
-    workers = cci._store.bulk_threads(threads)
-    with Progress(
-        len(files), unit="files", label=f"downloading {branch}", show=cci.settings.progress
-    ) as bar:
-        complete(run(actions, threads=workers, progress=bar), describe)
+    perform(
+        store,
+        (Action(file[1].key, partial(transfer, *file)) for file in files.items()),
+        len(files),
+        threads=store.bulk_threads(threads),
+        unit="files",
+        label=f"downloading {branch}",
+        describe=describe,
+    )
 
 
-def _branch_objects(cci: BasicInterface, directory: str) -> tuple[str, list[ObjectInfo]]:
-    """Return a branch and its objects; ``path/*`` is the same as ``path``."""
-    key = cci._store.key(directory, tree=True)
+def _directory_objects(store: Store, directory: str) -> tuple[str, list[ObjectInfo]]:
+    """Return a prefix and its objects; ``path/*`` is the same as ``path``."""
+    key = store.key(directory, tree=True)
     branch = prefix_of(key)
-    objects = list(objects_below(cci.backend_interface, branch))
+    objects = list(objects_below(store.backend, branch))
     if not objects and (branch == "*/" or branch.endswith("/*/")):
         branch = branch[:-2]
-        objects = list(objects_below(cci.backend_interface, branch))
+        objects = list(objects_below(store.backend, branch))
     if objects or not branch:
         return branch, objects
     if has_magic(key):
         raise InvalidArgumentError(
-            f"there is nothing under '{directory}' in bucket '{cci.bucket_name}', and patterns "
-            f"are not for download_directory: loop over cci.glob() with cci.download_to_file()"
+            f"there is nothing under '{directory}' in bucket '{store.bucket}'; download_directory does "
+            f"not accept patterns: loop over cci.glob() with cci.download_to_file()"
         )
-    if cci.exists_object(key):
+    if store.has_object(key):
         raise ObjectNotFoundError(
-            f"'{key}' in bucket '{cci.bucket_name}' is an object, with nothing below it; use "
+            f"'{key}' in bucket '{store.bucket}' is an object, with nothing below it; use "
             f"cci.download_to_file()"
         )
-    raise ObjectNotFoundError(f"there is nothing under '{key}' in bucket '{cci.bucket_name}'")
+    raise ObjectNotFoundError(f"there is nothing under '{key}' in bucket '{store.bucket}'")
 
 
 def _plan(
@@ -223,7 +214,7 @@ def _plan(
     Raises
     ------
     InvalidNameError
-        If a key would lead out of the target, or cannot be said as a path.
+        If a key would lead out of the target, or cannot be a path.
     """
     files: dict[str, ObjectInfo] = {}
     directories: set[str] = set()
@@ -302,61 +293,43 @@ def _check_inside(path: Path, inside: Path) -> None:
         )
 
 
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-_MULTIPART_MD5 = re.compile(r'"?([0-9a-f]{32})-([0-9]+)"?')
-#: Sizes of parts that common clients choose, in bytes.
-_PART_BYTES = tuple(count * MiB for count in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128))
+#: ETag that is the MD5 of a body, or of the MD5s of its parts.
+_MD5_ETAG = re.compile(r"([0-9a-f]{32})(-[0-9]+)?")
 
 
-def same_bytes(
-    cci: BasicInterface, info: ObjectInfo, path: str | os.PathLike[str], size: int
-) -> bool:
+def same_bytes(store: Store, info: ObjectInfo, path: Path, size: int) -> bool:
     """Return whether an object has the bytes of a file of ``size`` bytes.
 
-    If the store's ETag is an MD5 of the body, or of its parts, the file is hashed and nothing is
-    downloaded. Otherwise (other stores, encrypted objects, parts of unknown size) the object is
-    read, up to the first byte that differs.
+    If the ETag is a checksum of the body, or of parts as large as this store's, the file is hashed
+    and nothing is downloaded. Otherwise (other stores, encrypted objects, parts of another size)
+    the object is read, up to the first byte that differs.
     """
     if info.size < size:
         return False
-    # Not so if the store encrypts: a plain object of the same bytes has the same ETag.
-    if info.size == size and cci.backend_interface.capabilities.stored_checksum == "md5":
-        plain = _MD5.fullmatch(info.etag or "")
-        if plain:
-            return _md5(path) == plain[1]
-        parts = _MULTIPART_MD5.fullmatch(info.etag or "")
-        if parts and parts[1] in _md5_of_parts(
-            path, size, int(parts[2]), cci.settings.mpu_chunksize_bytes
-        ):
-            return True
+    etag = None
+    # Not if the store encrypts: a plain object with the same bytes has the same ETag.
+    if info.size == size and store.backend.capabilities.stored_checksum == "md5":
+        etag = _MD5_ETAG.fullmatch((info.etag or "").strip('"'))
+    if etag:
+        part_bytes = store.settings.mpu_chunksize_bytes if etag[2] else None
+        same = _md5(path, part_bytes) == etag[1]
+        if same or part_bytes is None:
+            return same
     try:
-        return _reads_the_same(cci, info.key, path, size)
+        # The stored size of an encrypted object is larger than its content; the reader has both.
+        with store.open(Key(info.key), prefetch=False) as reader, path.open("rb") as file:
+            return reader.size == size and all(
+                file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks())
+            )
     except (ObjectNotFoundError, EncryptionError, IntegrityError):
-        return False  # it is gone or unreadable, which its transfer reports
+        return False  # deleted or unreadable: its transfer reports that
 
 
-def _reads_the_same(cci: BasicInterface, key: str, path: str | os.PathLike[str], size: int) -> bool:
-    # The stored size of an encrypted object is larger than its content; the reader knows both.
-    with cci._store.open(Key(key), prefetch=False) as reader, Path(path).open("rb") as file:
-        if reader.size != size:
-            return False
-        return all(file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks()))
-
-
-def _md5(path: str | os.PathLike[str]) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _md5_of_parts(
-    path: str | os.PathLike[str], size: int, count: int, own_part_bytes: int
-) -> Iterator[str]:
-    """Yield the MD5 of the parts' MD5s for each size that makes so many parts."""
-    for part_bytes in dict.fromkeys((own_part_bytes, *_PART_BYTES)):
-        if -(-size // part_bytes) != count:
-            continue
-        whole = hashlib.md5(usedforsecurity=False)
-        with Path(path).open("rb") as file:
-            while part := file.read(part_bytes):
-                whole.update(hashlib.md5(part, usedforsecurity=False).digest())
-        yield whole.hexdigest()
+def _md5(path: Path, part_bytes: int | None) -> str:
+    """Return the MD5 of a file, or of the MD5s of its parts."""
+    new = partial(hashlib.md5, usedforsecurity=False)
+    with path.open("rb") as file:
+        if part_bytes is None:
+            return hashlib.file_digest(file, new).hexdigest()
+        parts = iter(partial(file.read, part_bytes), b"")
+        return new(b"".join(new(part).digest() for part in parts)).hexdigest()

@@ -1,0 +1,51 @@
+"""Interfaces in notebooks: where they are connected, and how to begin."""
+
+from __future__ import annotations
+
+import html
+
+from cottoncandy.core.output import printable
+from cottoncandy.stores.store import Store
+
+__all__ = ["interface_html"]
+
+_STYLE = "font:13px/1.5 system-ui,sans-serif"
+_CAPABILITIES = {
+    "acls": "ACLs",
+    "owners": "owners",
+    "trash": "trash",
+    "conditional_put": "conditional uploads",
+}
+_FIRST_STEPS = (
+    "cci.upload_raw_array('name', array)",
+    "cci.download_raw_array('name')",
+    "cci.ls('*')",
+    "cci.get_browser()",
+)
+
+
+def interface_html(title: str, store: Store) -> str:
+    """Return a table about a store, without secrets. No request is sent."""
+    declared = store.backend.capabilities
+    supported = [text for name, text in _CAPABILITIES.items() if getattr(declared, name, False)]
+    rows = {
+        "Store": store.describe(),
+        "Bucket": store.bucket or "none; choose one with cci.set_bucket('name')",
+        "Supports": ", ".join(supported) or "objects and metadata",
+    }
+    if declared.acls:
+        rows["Default ACL"] = store.settings.default_acl or "the server's"
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{name}</th>"
+        f"<td style='text-align:left'>{_escape(value)}</td></tr>"
+        for name, value in rows.items()
+    )
+    steps = "".join(f"<div><code>{_escape(step)}</code></div>" for step in _FIRST_STEPS)
+    return (
+        f"<div style='{_STYLE}'><b>{_escape(title)}</b><table>{cells}</table>"
+        f"To begin, with <code>cci</code> for this interface:{steps}</div>"
+    )
+
+
+def _escape(text: str) -> str:
+    return html.escape(printable(text))
