@@ -195,8 +195,8 @@ def _directory_objects(store: Store, directory: str) -> tuple[str, list[ObjectIn
         return branch, objects
     if has_magic(key):
         raise InvalidArgumentError(
-            f"there is nothing under '{directory}' in bucket '{store.bucket}'; download_directory does "
-            f"not accept patterns: loop over cci.glob() with cci.download_to_file()"
+            f"there is nothing under '{directory}' in bucket '{store.bucket}'; download_directory "
+            f"does not accept patterns: loop over cci.glob() with cci.download_to_file()"
         )
     if store.has_object(key):
         raise ObjectNotFoundError(
