@@ -10,6 +10,7 @@ import pytest
 import urllib3.exceptions
 from botocore.exceptions import ClientError
 
+import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3.errors import CODES, S3Location, redact, translate
@@ -25,6 +26,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 from cottoncandy.options import Settings
+from tests.backends._s3 import backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -221,3 +223,73 @@ def test_server_errors_are_not_missing_objects(
     rule = fault_proxy.on("HEAD", "name").answer(403)
     with pytest.raises(AccessDeniedError, match="name"):
         backend.exists(key)
+
+
+LOGIN_PAGE = {"body": b"<html><body>Log in</body></html>", "headers": {"Content-Type": "text/html"}}
+
+
+@pytest.mark.parametrize("page", [LOGIN_PAGE, {"body": b""}, {"body": b"<Foo/>"}])
+@pytest.mark.parametrize(
+    ("method", "query", "act"),
+    [
+        ("PUT", None, lambda backend: backend.put("name", Body.of(b"new"))),
+        ("POST", "uploads", lambda backend: backend.put("name", Body.of(bytes(11 << 20)))),
+        ("PUT", "partNumber", lambda backend: backend.put("name", Body.of(bytes(11 << 20)))),
+        ("POST", "uploadId", lambda backend: backend.put("name", Body.of(bytes(11 << 20)))),
+        ("PUT", None, lambda backend: backend.copy("name", "copy")),
+        ("POST", "delete", lambda backend: list(backend.delete(["name", "other"]))),
+    ],
+    ids=["put", "create", "part", "complete", "copy", "delete"],
+)
+def test_success_that_no_s3_server_reported_is_an_error(
+    fault_proxy: FaultProxy, method: str, query: str | None, act: Any, page: Any
+) -> None:
+    backend = backend_at(fault_proxy.server, fault_proxy.server.make_bucket())
+    backend.put("name", Body.of(b"old"))
+    fault_proxy.on(method, query=query).answer(200, **page)
+    with pytest.raises(StoreError, match="not an S3 server"):
+        act(backend)
+    fault_proxy.remove_rules()
+    assert backend.get("name").read() == b"old"
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_copy_that_no_s3_server_reported_keeps_the_original(
+    fault_proxy: FaultProxy, recursive: bool
+) -> None:
+    bucket = fault_proxy.server.make_bucket()
+    arguments = fault_proxy.server.interface_arguments()
+    cci = cottoncandy.get_interface(bucket, verbose=False, **arguments)
+    cci.upload_object("a/b", b"data")
+    fault_proxy.on("PUT").answer(200, **LOGIN_PAGE)
+    with pytest.raises(StoreError):
+        cci.mv("a" if recursive else "a/b", "c", recursive=recursive)
+    fault_proxy.remove_rules()
+    assert cci.glob("*") == ["a/b"]
+
+
+@pytest.mark.parametrize("page", [LOGIN_PAGE, {"body": b""}])
+def test_a_login_page_is_not_an_object(fault_proxy: FaultProxy, page: Any) -> None:
+    backend = backend_at(fault_proxy.server, fault_proxy.server.make_bucket())
+    backend.put("name", Body.of(b"old"))
+    fault_proxy.on("GET").answer(200, **page)
+    fault_proxy.on("HEAD").answer(200, **page)
+    with pytest.raises(StoreError, match="not an S3 server"):
+        backend.get("name").read()
+    with pytest.raises(StoreError, match="not an S3 server"):
+        backend.head("name")
+
+
+def test_a_body_of_unknown_length_is_a_typed_error(fault_proxy: FaultProxy) -> None:
+    backend = backend_at(fault_proxy.server, fault_proxy.server.make_bucket())
+    backend.put("name", Body.of(b"old"))
+    fault_proxy.on("GET").change_header("Content-Length", None)
+    with pytest.raises(StoreError):
+        backend.get("name").read()
+
+
+def test_an_unreadable_answer_is_typed(fault_proxy: FaultProxy) -> None:
+    backend = backend_at(fault_proxy.server, fault_proxy.server.make_bucket())
+    fault_proxy.on("GET").answer(206, body=b"hello")
+    with pytest.raises(StoreError, match="not an S3 server"):
+        list(backend.scan())

@@ -263,8 +263,9 @@ def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str)
     backend = connect(fault_proxy.server, moto_bucket)
     fault_proxy.on("POST", query="delete").answer(
         200,
-        body=b"<DeleteResult><Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message>"
-        b"</Error><Error><Key>c</Key><Code>NoSuchKey</Code></Error></DeleteResult>",
+        body=b"<DeleteResult><Deleted><Key>a</Key></Deleted>"
+        b"<Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+        b"<Error><Key>c</Key><Code>NoSuchKey</Code></Error></DeleteResult>",
     )
     outcome = {each.key: each.error for each in backend.delete(["a", "b", "c"])}
     assert outcome["a"] is None

@@ -12,6 +12,7 @@ from cottoncandy.backends.s3.connection import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
+    confirmed,
     from_details,
     translated,
 )
@@ -132,9 +133,8 @@ class CopyOperations:
                 CopySource={"Bucket": origin.bucket, "Key": origin.key},
                 **request,
             )
-        return PutResult(
-            quoted_etag(answer["CopyObjectResult"].get("ETag")), answer.get("VersionId")
-        )
+        etag = confirmed(answer.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
+        return PutResult(quoted_etag(etag), answer.get("VersionId"))
 
     def _copy_parts(
         self,

@@ -10,7 +10,13 @@ import botocore.exceptions as boto
 
 from cottoncandy.backends.base import DeleteResult
 from cottoncandy.backends.s3.connection import Connection
-from cottoncandy.backends.s3.errors import ErrorDetails, S3Location, from_details, translated
+from cottoncandy.backends.s3.errors import (
+    ErrorDetails,
+    S3Location,
+    confirmed,
+    from_details,
+    translated,
+)
 from cottoncandy.backends.s3.keys import bulk_deletable, check_key
 from cottoncandy.backends.s3.names import KeyNormalizationProbe
 from cottoncandy.core.threads import map_threads
@@ -64,7 +70,9 @@ class BulkDelete:
         try:
             self._names.require(here)
             with translated(here):
-                self._connection.client.delete_object(Bucket=location.bucket, Key=key)
+                answer = self._connection.client.delete_object(Bucket=location.bucket, Key=key)
+            status = answer["ResponseMetadata"]["HTTPStatusCode"]
+            confirmed(status == 204, "status 204", here)
         except ObjectNotFoundError:
             return None
         except InvalidNameError as exc:
@@ -78,14 +86,17 @@ class BulkDelete:
             try:
                 answer = self._connection.client.delete_objects(
                     Bucket=location.bucket,
-                    Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+                    Delete={"Objects": [{"Key": key} for key in keys]},
                 )
             except boto.ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") not in ("NotImplemented", "501"):
                     raise
                 # Google's S3 door has no bulk deletion.
                 return {key: self._delete_one(location, key) for key in keys}
-        return {each["Key"]: _error(location, each) for each in answer.get("Errors", ())}
+        errors = answer.get("Errors", ())
+        done = len(answer.get("Deleted", ())) + len(errors)
+        confirmed(done == len(keys), f"{len(keys)} keys", location)
+        return {each["Key"]: _error(location, each) for each in errors}
 
 
 def _error(location: S3Location, answer: dict[str, Any]) -> CottonCandyError | None:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import botocore.exceptions as boto
 import urllib3.exceptions
 from boto3.exceptions import Boto3Error
+from botocore.parsers import ResponseParserError
 
 from cottoncandy.backends.s3.certificates import why_tls_failed
 from cottoncandy.backends.s3.credentials import NO_CREDENTIALS
@@ -36,12 +38,16 @@ from cottoncandy.exceptions import (
 __all__ = [
     "ErrorDetails",
     "S3Location",
+    "confirmed",
     "from_details",
     "parse_error",
     "redact",
     "translate",
     "translated",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,9 @@ _HUNG_UP = (
     "endpoint_url (port, http or https)"
 )
 _BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
+_FOREIGN = (
+    "{location}: {problem}, so it is not an S3 server's; check endpoint_url, and any proxy between"
+)
 
 _LOGIN = re.compile(r"://[^/?#\s@]*@")
 _SECRET = re.compile(
@@ -229,7 +238,22 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
         return _translate_botocore(exc, location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
+    if isinstance(exc, ResponseParserError):
+        return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
     return None
+
+
+def confirmed(value: T | None, name: str, location: S3Location) -> T:
+    """Return a value that every S3 server puts into its response to a write.
+
+    Raises
+    ------
+    StoreError
+        If it is missing. Otherwise a login page with status 200 would be taken for a success.
+    """
+    if not value:
+        raise StoreError(_FOREIGN.format(location=location, problem=f"the response has no {name}"))
+    return value
 
 
 @contextmanager

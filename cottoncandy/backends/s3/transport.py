@@ -24,6 +24,7 @@ from cottoncandy.backends.s3.connection import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
+    confirmed,
     from_details,
     parse_error,
     translated,
@@ -226,7 +227,7 @@ class ObstoreTransport:
             location.key or "",
             meta["size"],
             meta["last_modified"],
-            quoted_etag(meta["e_tag"]),
+            quoted_etag(confirmed(meta["e_tag"], "ETag", location)),
             decode_metadata_names(
                 {n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}
             ),
@@ -250,8 +251,12 @@ class BotoTransport:
         # Otherwise the body is not read further than needed. An empty object has no range.
         with translated(location):
             response = self._connection.client.get_object(**request)
-        body, length = response["Body"], response["ContentLength"]
-        size = length
+        body = response["Body"]
+        try:
+            size = length = _length(location, response)
+        except CottonCandyError:
+            body.close()
+            raise
         if etag is not None:
             found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
             if found is None:
@@ -279,7 +284,7 @@ class BotoTransport:
                 except boto.ClientError as reason:
                     raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
                 response["Body"].close()
-        return _boto_info(location, response, response["ContentLength"])
+        return _boto_info(location, response, _length(location, response))
 
     def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         with translated(location):
@@ -292,7 +297,8 @@ class BotoTransport:
                 Key=location.key,
                 Body=ViewReader(memoryview(data)),
             )
-        return PutResult(quoted_etag(response.get("ETag")), response.get("VersionId"))
+        etag = confirmed(response.get("ETag"), "ETag", location)
+        return PutResult(quoted_etag(etag), response.get("VersionId"))
 
     @staticmethod
     def _pieces(location: S3Location, body: Any) -> Iterator[Buffer]:
@@ -373,6 +379,13 @@ class ViewReader:
 
 class CancelledUploadError(Exception):
     """The upload that this part belongs to was cancelled."""
+
+
+def _length(location: S3Location, response: Mapping[str, Any]) -> int:
+    """Return the length of the body, after a look whether an S3 server sent it."""
+    confirmed(response.get("ETag"), "ETag", location)
+    length: int | None = response.get("ContentLength")
+    return confirmed(None if length is None else (length,), "Content-Length", location)[0]
 
 
 def _boto_info(location: S3Location, response: Mapping[str, Any], size: int) -> ObjectInfo:

@@ -14,7 +14,7 @@ import botocore.exceptions as boto
 
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3.connection import Connection
-from cottoncandy.backends.s3.errors import S3Location, parse_error, translated
+from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_request
 from cottoncandy.config.options import Settings
@@ -134,7 +134,7 @@ class MultipartUpload:
                 lambda: self._client.create_multipart_upload(**self._target, **begin)
             )
             try:
-                self._id: str = created.result()["UploadId"]
+                self._id: str = confirmed(created.result().get("UploadId"), "UploadId", location)
             except KeyboardInterrupt:
                 created.add_done_callback(self._abort_created)
                 raise
@@ -167,7 +167,7 @@ class MultipartUpload:
                 CopySourceRange=f"bytes={start}-{stop - 1}",
                 **pinned,
             )
-            return _completed(number, answer["CopyPartResult"])
+            return self._completed(number, answer.get("CopyPartResult", {}))
 
         return self._run(copy_part, spans, threads, complete)
 
@@ -218,6 +218,7 @@ class MultipartUpload:
                 answer = self._client.head_object(**self._target)
                 if answer.get("ETag", "").strip('"') != _expected_etag(done):
                     raise
+        confirmed(answer.get("ETag"), "ETag", self._location)
         return answer
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
@@ -230,7 +231,13 @@ class MultipartUpload:
             PartNumber=number,
             Body=ViewReader(part, self._stopped.is_set),
         )
-        return _completed(number, answer)
+        return self._completed(number, answer)
+
+    def _completed(self, number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
+        part = {name: value for name, value in answer.items() if name.startswith("Checksum")}
+        part.pop("ChecksumType", None)
+        etag = confirmed(answer.get("ETag"), "ETag", self._location)
+        return {**part, "PartNumber": number, "ETag": etag}
 
     def _abort(self) -> None:
         """Give the upload up, without hiding the error that led here."""
@@ -264,9 +271,3 @@ def _expected_etag(done: list[dict[str, Any]]) -> str | None:
     except ValueError:
         return None
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(done)}"
-
-
-def _completed(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
-    part = {name: value for name, value in answer.items() if name.startswith("Checksum")}
-    part.pop("ChecksumType", None)
-    return {**part, "PartNumber": number, "ETag": answer["ETag"]}
