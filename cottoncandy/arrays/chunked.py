@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,9 @@ __all__ = ["UPLOAD_ID", "ChunkedArray"]
 #: Metadata name that identifies an upload. Two uploads within a second, with chunks of the same
 #: shapes, have manifests of the same ETag and date on S3, and Dask identifies arrays by name.
 UPLOAD_ID = "cc-upload-id"
+
+# A chunk of at most this size is downloaded in full, with one request.
+_MAX_WHOLE_BYTES = 64 * 1024
 
 # Dask sends the array with each task. Copies that arrive in a process share the first one's
 # connections.
@@ -159,11 +163,14 @@ class ChunkedArray:
             return array_header(reader)
 
     def _load(self, piece: ChunkProjection, threads: int) -> Array:
-        whole = piece.shape == self.manifest.chunk_shape(piece.index)
-        with self._open(piece.index, threads, prefetch=whole) as reader:
+        shape = self.manifest.chunk_shape(piece.index)
+        whole = piece.shape == shape
+        # The rest of a small chunk costs less than a second request.
+        prefetch = whole or math.prod(shape) * self.dtype.itemsize <= _MAX_WHOLE_BYTES
+        with self._open(piece.index, threads, prefetch=prefetch) as reader:
             header = array_header(reader)
             self._check(header, piece.index)
-            if not whole and header.compression is None:
+            if not prefetch and header.compression is None:
                 selected = piece.chunk_selection
                 array = read_selection(self.store, reader, header, selected, threads)
             else:
