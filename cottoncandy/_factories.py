@@ -1,4 +1,4 @@
-"""The functions that open a store: thin, since the constructors of the interfaces do the work."""
+"""The factory functions; the constructors of the interfaces do the work."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 _CONNECTION = """\
 bucket_name : str, optional
-    Bucket to work in; it can be changed with ``cci.set_bucket``. Default: ``[basic]
+    Bucket to use; it can be changed with ``cci.set_bucket``. Default: ``[basic]
     default_bucket`` of the options. On the local backend, a directory. On Google Drive, a shared
-    drive or a folder at the top; default ``"My Drive"``, whatever the options say.
+    drive or a folder at the top; default ``"My Drive"``, whatever the options are.
 ACCESS_KEY, SECRET_KEY : str, optional
     Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
-    environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then whatever boto3 finds
+    environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
     (profiles, roles, ...). Google Drive: paths of the client secrets and of the stored
     credentials; default ``[gdrive]`` of the options. Other backends ignore them.
 endpoint_url : str, optional
-    URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then what boto3 finds
+    URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then boto3's sources
     (``AWS_ENDPOINT_URL_S3``, profiles), then Amazon."""
 
 _BUCKET = """\
@@ -48,17 +48,17 @@ backend : str, default "s3"
 
 _RAISES = """\
 BucketNotFoundError
-    If the bucket does not exist and is not to be made.
+    If the bucket does not exist and is not to be created.
 CredentialsError, AccessDeniedError
-    If the store refuses the credentials or the bucket.
+    If the store rejects the credentials or denies access to the bucket.
 StoreUnreachableError
-    If nobody answers at ``endpoint_url``.
+    If ``endpoint_url`` does not answer.
 ConfigurationError
-    If an options file makes no sense.
+    If an options file is invalid, or an option is unknown.
 InvalidArgumentError
-    If there is no such backend, or an option is unknown to it.
+    If the backend does not exist.
 MissingDependencyError
-    If the backend needs a library that is not installed; the message has the command to type."""
+    If the backend needs a library that is not installed; the message has the pip command."""
 
 
 _SHARED = {
@@ -70,7 +70,7 @@ _SHARED = {
 
 
 def _shared_text(function: _F) -> _F:
-    """Put the texts that the factories share into a docstring, where it names them."""
+    """Insert the texts that the factories share into a docstring."""
     if function.__doc__ is not None:  # python -OO has none
         lines: list[str] = []
         for line in function.__doc__.split("\n"):
@@ -92,7 +92,7 @@ def get_interface(
     backend: str = "s3",
     **kwargs: Any,
 ) -> DefaultInterface:
-    """Return an interface to the cloud: arrays, files, and a file system's verbs.
+    """Return an interface to the cloud: arrays, files and file-system commands.
 
     Parameters
     ----------
@@ -110,13 +110,13 @@ def get_interface(
 
     See Also
     --------
-    get_encrypted_interface : The same, with everything encrypted before it leaves.
-    get_browser : Tab-complete through the objects.
+    get_encrypted_interface : The same, with encryption before upload.
+    get_browser : Browse the objects with tab completion.
 
     Notes
     -----
-    One request is sent, which asks for the bucket; none without a bucket. An empty text, None and
-    False all mean that an argument is not given.
+    One request is sent, to look up the bucket; none without a bucket. Empty strings, None and False
+    all mean that an argument is not set.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def get_encrypted_interface(
     passphrase: str | None = None,
     **kwargs: Any,
 ) -> EncryptedInterface:
-    """Return an interface to the cloud that encrypts all it stores.
+    """Return an interface to the cloud that encrypts everything it stores.
 
     Parameters
     ----------
@@ -175,8 +175,8 @@ def get_encrypted_interface(
         public key; reading takes the private one. Default: ``[encryption] method`` of the
         options, which is AES as shipped.
     encryptionKey : str, bytes or path-like, optional
-        AES: the key (32 bytes, or base64 of them), or ``"auto"``, which makes one at first use and
-        keeps it in the options file. RSA: path of a PEM file. Default: ``[encryption] key`` of
+        AES: the key (32 bytes, or base64 of them), or ``"auto"``, which creates one at first use
+        and keeps it in the options file. RSA: path of a PEM file. Default: ``[encryption] key`` of
         the options. Keep a copy somewhere else: without it, the data is lost.
     passphrase : str, optional
         Unlocks an RSA private key.
@@ -194,7 +194,7 @@ def get_encrypted_interface(
 
     See Also
     --------
-    get_interface : The same, with nothing encrypted.
+    get_interface : The same, without encryption.
     """
     from cottoncandy.interfaces import EncryptedInterface
     from cottoncandy.stores.keys import HiddenKey
@@ -229,13 +229,13 @@ def get_browser(
     backend: str = "s3",
     **kwargs: Any,
 ) -> S3Directory:
-    """Return an object whose attributes are the objects in a bucket, to be tab-completed.
+    """Return an object whose attributes are the objects in a bucket, for tab completion.
 
     Parameters
     ----------
     {connection}
     force_bucket_creation : bool, default False
-        Whether to make the bucket if it does not exist.
+        Whether to create the bucket if it does not exist.
     verbose : bool, default False
         Whether to print where the browser is connected to.
     {backend}
@@ -270,7 +270,7 @@ def get_browser(
 
 
 def _reject_url(kwargs: dict[str, Any]) -> None:
-    """Raise if the address is passed under the name that the classes have for it."""
+    """Raise if the endpoint is passed under its name in the classes, ``url``."""
     from cottoncandy.exceptions import ConfigurationError
 
     if "url" in kwargs:

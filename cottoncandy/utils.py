@@ -66,9 +66,9 @@ def split_uri(uri: str, pattern: str = "s3://", separator: str = "/") -> tuple[s
 
 
 def string2bool(mstring: str) -> bool | None:
-    """Return what a word in an options file means: True, False, or None for ``None``.
+    """Return the value of a word in an options file: True, False, or None for ``None``.
 
-    A word that is neither counts as False.
+    Any other word is False.
 
     Parameters
     ----------

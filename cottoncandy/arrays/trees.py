@@ -77,7 +77,7 @@ def _leaves(
     """
     if id(branch) in above:
         raise InvalidArgumentError(
-            f"'{name}' of the dictionary is a dictionary that contains itself; nothing was uploaded"
+            f"the dictionary contains itself at '{name}'; nothing was uploaded"
         )
     if len(above) >= _MAX_DEPTH:
         raise InvalidArgumentError(
@@ -133,11 +133,11 @@ def find_arrays(
     for name in sorted(names):
         above = hidden.get(name)
         if name.endswith(SEPARATOR):
-            _log.warning("not in the dictionary: '%s' is a directory marker", name)
+            _log.warning("skipping '%s': it is a directory marker", name)
         elif above in arrays:
-            _log.info("not in the dictionary: '%s' is a part of an array", name)
+            _log.info("skipping '%s': it is a part of an array", name)
         elif above is not None:
-            _log.warning("not in the dictionary: '%s' is below the object '%s'", name, above)
+            _log.warning("skipping '%s': it is below the object '%s'", name, above)
         else:
             result[name] = arrays.get(Key(name), RAW_METHOD)
     return result

@@ -1,8 +1,7 @@
-"""Walking through a bucket with the TAB key, and looking at what is there.
+"""Browsing a bucket with tab completion.
 
-:func:`cottoncandy.get_browser`, ``cci.get_browser()`` and ``cci.cloud2dataset()`` make these
-objects. They list a directory when it is first looked into, once, and remember it until
-``refresh()``.
+:func:`cottoncandy.get_browser`, ``cci.get_browser()`` and ``cci.cloud2dataset()`` return these
+objects. They list a directory once, on first access, and cache it until ``refresh()``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from cottoncandy.browser.datasets import S3Dataset
 from cottoncandy.browser.directories import S3Directory, S3Group
 from cottoncandy.browser.preview import Preview
 
-#: The name that 0.4.0 had for groups.
+#: Name of groups in 0.4.0.
 S3HDF5 = S3Group
 
 __all__ = [

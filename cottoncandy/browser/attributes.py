@@ -1,4 +1,4 @@
-"""How names of objects become attributes that Python can say, and back. Pure."""
+"""Names of objects as Python identifiers, and back. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 __all__ = ["AttributeNames", "is_introspection_name", "mangle"]
 
-#: What IPython, Jupyter, inspect and others ask any object for; no bucket is listed to answer them.
+#: Attributes that IPython, Jupyter, inspect and others look up on any object; they list no bucket.
 _PROBES = ("__", "_repr_", "_ipython_", "_jupyter_", "_partialmethod")
 
 
 def is_introspection_name(name: str) -> bool:
-    """Tell whether an attribute is one that tools ask every object for."""
+    """Return whether an attribute is one that tools look up on every object."""
     return name.startswith(_PROBES)
 
 
@@ -32,14 +32,14 @@ def mangle(name: str) -> str:
 
 @dataclass(frozen=True)
 class AttributeNames:
-    """The attributes that stand for the names in one directory.
+    """The attributes for the names in one directory.
 
     Attributes
     ----------
     names : dict of str to str
-        Attribute -> name. A name that is an attribute as it is stands for itself.
+        Attribute -> name. Valid identifiers map to themselves.
     ambiguous : dict of str to tuple of str
-        Attributes that several names would have: they stand for none of them.
+        Attributes that several names would have; they are not available.
     """
 
     names: dict[str, str]
@@ -47,10 +47,10 @@ class AttributeNames:
 
     @classmethod
     def of(cls, names: Iterable[str], reserved: Collection[str]) -> AttributeNames:
-        """Work out the attributes; ``reserved`` are those that the object has itself.
+        """Return the attributes; ``reserved`` are those that the object already has.
 
-        A keyword, or a reserved name, gets ``_`` at its end. What is no identifier even then is
-        left out: ``[...]`` reaches it. Attributes are normalized (NFKC), as Python does with
+        A keyword, or a reserved name, gets ``_`` at its end. Other names that are not identifiers
+        are skipped: use ``[...]`` for them. Attributes are normalized (NFKC), as Python does with
         identifiers in source code; two names that differ in nothing else are ambiguous.
         """
         given = set(names)

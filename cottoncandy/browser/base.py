@@ -1,4 +1,4 @@
-"""What all objects of the browser have in common."""
+"""Base classes of the browser's objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BrowserObject", "S3FSLike"]
 
 
 class BrowserObject:
-    """Base of everything that a browser shows."""
+    """Base of all browser objects."""
 
 
 class S3FSLike(BrowserObject):
@@ -41,7 +41,7 @@ class S3FSLike(BrowserObject):
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         key = interface._store.key(path, tree=True).removesuffix(SEPARATOR)
-        # A copy: set_bucket on the interface does not move what was opened before.
+        # A copy: set_bucket on the interface must not move this object.
         self._place(key, copy.copy(interface), None)
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
@@ -65,24 +65,24 @@ class S3FSLike(BrowserObject):
         Returns
         -------
         object : boto3 Object, pydrive2 GoogleDriveFile or ObjectInfo
-            boto3's ``Object`` on S3, pydrive2's file on Google Drive; on other stores what is known
-            of the object: ``key``, ``size``, ``last_modified``, ``e_tag``, ``metadata``.
+            boto3's ``Object`` on S3, pydrive2's file on Google Drive; on other stores its header:
+            ``key``, ``size``, ``last_modified``, ``e_tag``, ``metadata``.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no object of that name, only others below it.
+            If only objects below that name exist.
         """
         if not self._key:
-            raise ObjectNotFoundError("the bucket itself is no object; go on to a name in it")
-        info = self.interface.backend_interface.head(self._key)
+            raise ObjectNotFoundError("a bucket is not an object; select a name in it")
+        info = self.interface._store.backend.head(self._key)
         try:
-            return self.interface.backend_interface.native_object(self._key)
+            return self.interface._store.backend.native_object(self._key)
         except UnsupportedOperationError:
             return info
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Plain attributes would look like uploads, and be gone with the session.
+        # Plain attributes would look like uploads and be lost with the session.
         if name != "interface" and not name.startswith("_"):
             raise InvalidArgumentError(
                 f"cannot assign to {name!r}: nothing is uploaded by assignment; use "

@@ -1,4 +1,4 @@
-"""What a name in a bucket stands for."""
+"""Lookup of a name in a bucket."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["browse"]
 
 
 def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
-    """Return what has a name: an array, whole or in chunks, or a group of arrays.
+    """Return the object of a name: an array, whole or in chunks, or a group of arrays.
 
     Parameters
     ----------
     path : str
-        Name of an object or of a branch; ``''`` is the whole bucket.
+        Name of an object or a directory; ``''`` is the whole bucket.
     interface : cottoncandy.interfaces.DefaultInterface
 
     Returns
@@ -30,7 +30,7 @@ def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
     Raises
     ------
     ObjectNotFoundError
-        If there is neither an object of that name nor anything below it.
+        If neither an object of that name nor anything below it exists.
 
     Notes
     -----
@@ -42,10 +42,10 @@ def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
         return group._array() or group
     if interface.exists_object(group._key):
         return S3Dataset(path, interface)
-    marker = interface.backend_interface.scan(group._branch, page_size=1)
+    marker = interface._store.backend.scan(group._branch, page_size=1)
     if next(marker, None) is not None:
-        return group  # a directory that a console made, with nothing in it
+        return group  # an empty directory, created by a console
     raise ObjectNotFoundError(
         f"nothing found under '{group._key}' in bucket '{interface.bucket_name}'; "
-        f"cci.lsdir() shows what there is"
+        f"cci.lsdir() lists the bucket"
     )

@@ -1,4 +1,4 @@
-"""Arrays in chunks in the browser: one array, whose parts are read where they are needed."""
+"""Chunked arrays in the browser; chunks are read when needed."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class S3ChunkedDataset(S3Dataset):
 
     Notes
     -----
-    ``shape``, ``dtype`` and the like cost one small request, the first time. A slice downloads the
-    chunks that it touches; of uncompressed ones, no more than it needs.
+    ``shape``, ``dtype`` and the like cost one small request, the first time. A slice downloads its
+    chunks, or its part of them if they are uncompressed.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class S3ChunkedDataset(S3Dataset):
         self._level: DirectoryListing | None = None
         self._codec: str | None = _UNKNOWN
 
-    # -- what is known ---------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,13 +79,8 @@ class S3ChunkedDataset(S3Dataset):
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
-        """Lengths of the chunks along each axis, as dask has them."""
+        """Lengths of the chunks along each axis, as in Dask."""
         return self._array().manifest.chunks
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in memory, in bytes."""
-        return self.size * self.dtype.itemsize
 
     @property
     def compression(self) -> str | None:
@@ -101,7 +96,7 @@ class S3ChunkedDataset(S3Dataset):
 
     @property
     def info(self) -> ObjectInfo:
-        """What the store says: ``key``, ``size`` (bytes, of all the parts), ``last_modified``."""
+        """Properties of the object: ``key``, ``size`` (bytes, of all chunks), ``last_modified``."""
         return replace(self._array().info, key=self._key, size=self._stored_bytes())
 
     def __repr__(self) -> str:
@@ -120,7 +115,7 @@ class S3ChunkedDataset(S3Dataset):
         Raises
         ------
         ObjectNotFoundError
-            If the array is gone.
+            If the array no longer exists.
         """
         return self.interface.download_dask_array(self._key)
 
@@ -130,16 +125,8 @@ class S3ChunkedDataset(S3Dataset):
             return self.__array__()[selection]
         return self._array().read(selection, self.interface._store.threads(DEFAULT_THREADS))
 
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("an array cannot be downloaded without making a copy of it")
-        array = self[...]
-        return array if dtype is None else array.astype(dtype, copy=False)
-
     def refresh(self) -> None:
-        """Forget what is known; it is asked for again when it is needed."""
+        """Discard cached data; it is fetched again when needed."""
         super().refresh()
         self._opened = None
         self._level = None
@@ -161,7 +148,7 @@ class S3ChunkedDataset(S3Dataset):
         return sum(info.size for info in infos if info is not None)
 
     def _listed_info(self) -> ObjectInfo | None:
-        """Return what the store says, if all the parts were listed already."""
+        """Return properties of the object, if all chunks were listed already."""
         return self.info if self._level is not None and self._level.complete else None
 
     def _row(self) -> Row:

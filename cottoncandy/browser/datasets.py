@@ -1,8 +1,9 @@
-"""Objects in the browser: arrays that read what is asked for, and other files."""
+"""Objects in the browser: arrays that are read in part, and other files."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _PACKAGE = "cottoncandy"
 
 
 class S3Dataset(S3FSLike):
-    """One object: an array, which can be sliced where it is, or a file.
+    """One object: an array, which can be sliced without downloading all of it, or a file.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ class S3Dataset(S3FSLike):
 
     Notes
     -----
-    Nothing is sent before something is asked for. ``shape``, ``dtype`` and the like cost one small
-    request, the first time.
+    No request is sent until a property or data is accessed. ``shape``, ``dtype`` and the like cost
+    one small request, the first time.
 
     Examples
     --------
@@ -59,7 +60,7 @@ class S3Dataset(S3FSLike):
         super()._place(key, interface, info)
         self._head: _Head | None = None
 
-    # -- what is known ---------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,15 +80,12 @@ class S3Dataset(S3FSLike):
     @property
     def size(self) -> int:
         """Number of elements of the array."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         """Size of the array in memory, in bytes."""
-        return self._array_header().nbytes
+        return self.size * self.dtype.itemsize
 
     @property
     def compression(self) -> str | None:
@@ -101,7 +99,7 @@ class S3Dataset(S3FSLike):
 
     @property
     def info(self) -> ObjectInfo:
-        """What the store says of the object: ``key``, ``size`` (bytes), ``last_modified``."""
+        """Properties of the object: ``key``, ``size`` (bytes), ``last_modified``."""
         return self._get_header().info
 
     def __repr__(self) -> str:
@@ -121,13 +119,13 @@ class S3Dataset(S3FSLike):
         Returns
         -------
         data : numpy.ndarray, JSON value or bytes
-            The array, of arrays and ``.npy`` files; what is in a ``.json`` file; the bytes of
+            An array, for arrays and ``.npy`` files; the value of a ``.json`` file; the bytes of
             anything else.
 
         Raises
         ------
         ObjectNotFoundError
-            If the object is gone.
+            If the object no longer exists.
         """
         key = self._key
         if "dtype" in self._get_header().metadata:
@@ -140,7 +138,7 @@ class S3Dataset(S3FSLike):
         return self.interface.download_object(key)
 
     def __getitem__(self, selection: Any) -> Any:
-        """Download a part of the array; of an uncompressed one, little else travels."""
+        """Download a part of the array; if it is uncompressed, little more than that."""
         if isinstance(selection, str):
             return self.load()[selection]
         if selection is Ellipsis or (isinstance(selection, tuple) and not selection):
@@ -154,7 +152,7 @@ class S3Dataset(S3FSLike):
     ) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("an array cannot be downloaded without making a copy of it")
-        array = self.interface.download_raw_array(self._key)
+        array: npt.NDArray[Any] = self[...]
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __len__(self) -> int:
@@ -166,12 +164,12 @@ class S3Dataset(S3FSLike):
         return iter(self.__array__())
 
     def preview(self, max_bytes: int = 64 * 2**20) -> Preview:
-        """Make a small picture of the array: the middle slice, or the course of a 1-d one.
+        """Return a small picture of the array: the middle slice, or a curve if it is 1-d.
 
         Parameters
         ----------
         max_bytes : int, default 64 MiB
-            Nothing larger is downloaded. An uncompressed array sends only what the picture needs.
+            Nothing larger is downloaded. An uncompressed array is downloaded only in part.
 
         Returns
         -------
@@ -183,14 +181,14 @@ class S3Dataset(S3FSLike):
         InvalidArgumentError
             If more would have to be downloaded.
         MetadataError
-            If the object is no array.
+            If the object is not an array.
         """
         from cottoncandy.browser.preview import make_preview
 
         return make_preview(self, max_bytes)
 
     def refresh(self) -> None:
-        """Forget what is known; it is asked for again when it is needed."""
+        """Discard cached data; it is fetched again when needed."""
         self._head = None
         self._info = None
 
@@ -208,7 +206,7 @@ class S3Dataset(S3FSLike):
         return self._get_header().array_header()
 
     def _row(self) -> Row:
-        """Return what a table shows; metadata that make no sense are shown as they are."""
+        """Return a row for a table; invalid metadata is shown unchanged."""
         if self._head is None:
             return Row(self._info)
         metadata = self._head.metadata
@@ -231,7 +229,7 @@ class S3Dataset(S3FSLike):
 
 
 def array_repr(bucket: str | None, stored_bytes: int, shape: str) -> str:
-    """Return how an array shows itself; the brackets are those that the documentation shows."""
+    """Return the repr of an array; the brackets are as documented for 0.4.0."""
     return f"<{_PACKAGE}-dataset <bucket:{bucket} [{bytes2human(stored_bytes)}:shape=({shape})]>"
 
 
@@ -240,25 +238,25 @@ class _NoArrayError(MetadataError, AttributeError):
 
 
 class _Head:
-    """One answer of the store on an object, and what it says of an array."""
+    """The header of an object, and the array that it describes."""
 
     def __init__(self, interface: DefaultInterface, key: Key) -> None:
         self._plain_size: int | None = None
         try:
             with interface._store.open(key, prefetch=False) as reader:
-                # Of an encrypted object only its reader knows the size of what is in it.
+                # Only the reader of an encrypted object has the size of the plaintext.
                 self.info, self._plain_size = reader.info, reader.size
                 self.metadata: Mapping[str, str] = reader.metadata
                 return
         except EncryptionError:
-            pass  # without the key its name, size and shape can still be seen
-        self.info = interface.backend_interface.head(key)
+            pass  # without the key, its name, size and shape are still available
+        self.info = interface._store.backend.head(key)
         self.metadata = self.info.metadata or {}
 
     def array_header(self) -> RawArrayHeader:
         if "dtype" not in self.metadata or "shape" not in self.metadata:
             raise _NoArrayError(
-                f"object '{self.info.key}' is no array: its metadata has no dtype and shape"
+                f"object '{self.info.key}' is not an array: its metadata has no dtype and shape"
             )
         size = self.info.size if self._plain_size is None else self._plain_size
         return RawArrayHeader.from_metadata(self.metadata, size, object_name=self.info.key)

@@ -36,26 +36,26 @@ __all__ = ["S3Directory", "S3Group"]
 
 _PACKAGE = "cottoncandy"
 _FIRST_PART = "pt0000"
-#: What a directory has of the array that it is the chunks of, if it is one.
+#: Attributes of a directory that holds the chunks of an array.
 _ARRAY_ATTRIBUTES = frozenset(
     {
         "attrs", "chunks", "compression", "dtype", "info", "nbytes", "ndim", "preview", "shape",
         "size",
     }
 )  # fmt: skip
-#: How many entries are listed to say what a directory is: what one request brings.
+#: Entries listed to find out what a directory is: those of one request.
 _GLANCE = 1000
-#: Names that look like HDF files are groups too, whatever the options say.
+#: Extensions of HDF files: groups as well, whatever the options are.
 _HDF = frozenset({"h5", "hdf", "hdf5", "hf5", "h5py", "grp", "arr", "dar"})
 
 
 class S3Directory(S3FSLike):
-    """A directory whose contents are attributes, to be completed with the TAB key.
+    """A directory whose contents are attributes, for tab completion.
 
-    It is a mapping too: ``directory['name']``, ``keys()``, ``values()``, ``items()``, ``get()``,
-    ``in``, ``len()``. Names that Python cannot say have stand-ins: ``_DOT_`` for dots, ``_`` for
-    dashes, ``NUM_`` before a digit, ``_`` behind keywords and names that the directory has itself
-    (``keys_``). ``[...]`` takes every name as it is, and several levels at once (``['a/b']``).
+    It is also a mapping: ``directory['name']``, ``keys()``, ``values()``, ``items()``, ``get()``,
+    ``in``, ``len()``. Names that are not valid identifiers are mangled: ``_DOT_`` for dots, ``_``
+    for dashes, ``NUM_`` before a digit, ``_`` after keywords and the directory's own attributes
+    (``keys_``). ``[...]`` accepts any name verbatim, and several levels at once (``['a/b']``).
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ class S3Directory(S3FSLike):
 
     Notes
     -----
-    One listing of this level is sent when it is first looked into, none while you type.
-    :meth:`refresh` forgets it.
+    One listing of this level is sent on first access, none while you type. :meth:`refresh`
+    discards it.
 
-    A directory that holds the chunks of an array (see ``upload_dask_array``) stands for that
+    A directory that holds the chunks of an array (see ``upload_dask_array``) represents that
     array: it has ``shape``, ``dtype``, ``chunks`` and the other attributes of an
     :class:`S3ChunkedDataset`, slices, a length and an iterator over rows. ``keys()`` and names in
     brackets still reach its parts.
@@ -104,14 +104,14 @@ class S3Directory(S3FSLike):
         self._level: DirectoryListing | None = None
         self._attributes: AttributeNames | None = None
         self._parts: dict[str, Any] | None = None
-        self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: nobody asked yet
+        self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: unknown yet
         self._children: dict[str, S3Directory | S3Dataset] = {}
 
     # -- attributes ------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        # Runs only where there is no real attribute. Tools probe any object: no request for them,
-        # and none before __init__ has run (copy and pickle look first).
+        # Runs only for missing attributes. Tools probe any object: no request for them, and none
+        # before __init__ has run (copy and pickle look first).
         if is_introspection_name(name) or "_children" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # The source code's ``p.name`` is normalized already, ``getattr(p, name)`` is not.
@@ -136,10 +136,10 @@ class S3Directory(S3FSLike):
 
     @property
     def __array__(self) -> Callable[..., npt.NDArray[Any]]:
-        # A property, so that numpy finds none where there is no array.
+        # A property, so that NumPy finds none unless this is an array.
         array = self._array()
         if array is None:
-            raise AttributeError(f"{self._described()} is no array")
+            raise AttributeError(f"{self._described()} is not an array")
         return array.__array__
 
     # -- a mapping -------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class S3Directory(S3FSLike):
         if not isinstance(name, str):
             array = self._array()
             if array is None:
-                raise TypeError(f"names are text, and a {type(name).__name__} was given")
+                raise TypeError(f"names must be str, got {type(name).__name__}")
             return array[name]
         here: S3Directory | S3Dataset = self
         rest = name
@@ -189,19 +189,19 @@ class S3Directory(S3FSLike):
         return len(self._entries() if array is None else array)
 
     def keys(self) -> list[str]:
-        """Return the names in this directory, as they are in the bucket, sorted."""
+        """Return the unchanged names in this directory, sorted."""
         return list(self._entries())
 
     def values(self) -> list[S3Directory | S3Dataset]:
-        """Return what is in this directory, sorted by name."""
+        """Return the contents of this directory, sorted by name."""
         return [self._child(entry) for entry in self._entries().values()]
 
     def items(self) -> list[tuple[str, S3Directory | S3Dataset]]:
-        """Return names and what they stand for, sorted."""
+        """Return names and contents, sorted by name."""
         return [(name, self._child(entry)) for name, entry in self._entries().items()]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what has a name in this directory, or a default.
+        """Return the entry of a name in this directory, or a default.
 
         Parameters
         ----------
@@ -216,20 +216,20 @@ class S3Directory(S3FSLike):
     def _ipython_key_completions_(self) -> list[str]:
         return self.keys()
 
-    # -- looking around --------------------------------------------------------------------------
+    # -- listings and data -----------------------------------------------------------------------
 
     def _ls(self) -> list[str]:
-        """Show the directories and files at this level, as attributes where they have one."""
+        """Show the directories and files at this level, as attributes if possible."""
         attributes = {name: attribute for attribute, name in self._attribute_names().names.items()}
         return sorted(attributes.get(name, name) for name in self._entries())
 
     def _glob(self) -> list[str]:
-        """Show the full names of all the objects under this branch."""
+        """Show the full names of all the objects under this directory."""
         found = self.interface.glob(escape_pattern(self._branch) + "*")
         return found if self._info is None else [self._key, *found]
 
     def load(self, key: str | None = None) -> Any:
-        """Download an array that is in here.
+        """Download an array in this directory.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class S3Directory(S3FSLike):
                 return self[key].load()
             except KeyError:
                 raise InvalidArgumentError(
-                    f"there is no '{key}' in {self._described()}; keys() shows what there is"
+                    f"no '{key}' in {self._described()}; keys() lists its contents"
                 ) from None
         if self._info is not None:
             return self._leaf().load()
@@ -269,25 +269,24 @@ class S3Directory(S3FSLike):
         return None
 
     def visititems(self, func: Callable[[str, S3Directory | S3Dataset], Any]) -> Any:
-        """Call a function on all that is below, as h5py does.
+        """Call a function on everything below, as h5py does.
 
         Parameters
         ----------
         func : callable
-            Called with the name, relative to this directory, and what it stands for: a directory
-            before what is in it, sorted by name. An array in chunks is called for once, not for
-            its parts. If the function returns anything but None, that ends the
-            walk.
+            Called with the name, relative to this directory, and its value: a directory before its
+            contents, sorted by name. A chunked array is one value. If the function returns anything
+            but None, the walk ends.
 
         Returns
         -------
         result : object
-            What ``func`` returned last.
+            The last result of ``func``.
 
         Notes
         -----
-        One listing of the whole branch is sent; it is remembered for all directories in it. Each
-        array in chunks takes one small request.
+        One listing of everything below is sent and cached for all directories in it. Each chunked
+        array takes one small request.
         """
         self._remember_branch()
         pending = [("", iter(self.items()))]  # not recursive: names can have 1,000 levels
@@ -305,7 +304,7 @@ class S3Directory(S3FSLike):
         return None
 
     def visit(self, func: Callable[[str], Any]) -> Any:
-        """Call a function on the names of all that is below, as :meth:`visititems` does.
+        """Call a function on the names of everything below, as :meth:`visititems` does.
 
         Parameters
         ----------
@@ -319,7 +318,7 @@ class S3Directory(S3FSLike):
         return self.visititems(lambda name, _: func(name))
 
     def refresh(self) -> None:
-        """Forget the listings of this directory and those in it; they are made anew when needed."""
+        """Discard the listings of this directory and those in it; they are fetched when needed."""
         self._level = None
         self._attributes = None
         self._parts = None
@@ -329,7 +328,7 @@ class S3Directory(S3FSLike):
     def __call__(self) -> Any:
         if self._key and self._info is None and self._is_branch():
             raise ObjectNotFoundError(
-                f"{self._described()} is a directory and no object; call one of those in it"
+                f"{self._described()} is a directory, not an object; call one in it"
             )
         return super().__call__()
 
@@ -365,7 +364,7 @@ class S3Directory(S3FSLike):
         return self._level.entries
 
     def _first_page(self, limit: int) -> DirectoryListing:
-        """Return the start of the directory, from memory where it is there."""
+        """Return the start of the directory, cached if possible."""
         if self._level is None:
             self._level = first_entries(self.interface._store, self._branch, limit)
         return self._level
@@ -413,7 +412,7 @@ class S3Directory(S3FSLike):
         return leaf
 
     def _manifest(self) -> dict[str, Any]:
-        """Return what describes the array that this directory is the parts of; empty if none is."""
+        """Return the manifest of the array in this directory; empty if there is none."""
         if self._parts is None:
             self._parts = {}
             entry = self._entries().get(MANIFEST)
@@ -423,13 +422,13 @@ class S3Directory(S3FSLike):
         return self._parts
 
     def _array(self) -> S3ChunkedDataset | None:
-        """Return the array that this directory is the chunks of; None if it is anything else."""
+        """Return the array whose chunks are in this directory; None if there is none."""
         if self._whole is None:
             self._whole = (self._find_array() if self._may_be_array() else None) or False
         return self._whole or None
 
     def _may_be_array(self) -> bool:
-        """Tell by the names whether this can be an array in chunks."""
+        """Return whether the names are those of a chunked array."""
         if not self._key or self._info is not None:
             return False
         entries = self._entries() if self._level is None else self._level.entries
@@ -444,7 +443,7 @@ class S3Directory(S3FSLike):
         try:
             _ = array.shape
         except (MetadataError, IntegrityError, EncryptionError, InvalidNameError):
-            return None  # another metadata.json, or one that nobody here can read
+            return None  # another kind of metadata.json, or an unreadable one
         return array
 
     def _is_branch(self) -> bool:
@@ -466,10 +465,10 @@ class S3Directory(S3FSLike):
 
 
 class S3Group(S3Directory):
-    """A directory that stands for an HDF-like group: its keys are arrays and groups.
+    """A directory as an HDF-like group: its keys are arrays and groups.
 
     Directories with an extension of ``[extensions] ccgroup`` or ``ccdataset`` of the options are
-    groups, and so is all that is in one, and what ``cci.cloud2dataset`` returns.
+    groups, and so are their subdirectories, and the result of ``cci.cloud2dataset``.
     """
 
     def __dir__(self) -> list[str]:
@@ -493,7 +492,7 @@ _RESERVED: dict[type, frozenset[str]] = {}
 
 
 def _reserved(kind: type) -> frozenset[str]:
-    """Return the attributes that the objects of a class have themselves."""
+    """Return the attributes that the objects of a class already have."""
     if kind not in _RESERVED:
         own = {
             "interface", "_key", "_info", "_level", "_attributes", "_parts", "_whole", "_children",
@@ -503,20 +502,19 @@ def _reserved(kind: type) -> frozenset[str]:
 
 
 def _register_with_ipython() -> None:
-    """Let IPython complete what is behind a directory: ``browser.project.<TAB>``.
+    """Enable completion inside a directory in IPython: ``browser.project.<TAB>``.
 
-    To be safe, its completer evaluates no attribute or item of a class that has ``__getattr__`` or
-    ``__getitem__`` of its own, unless the class is on a list. Ours do nothing but list a directory
-    once. Only jedi, where it is installed, looks further. To be removed when IPython has a way for
-    a class to say so itself.
+    For safety, its completer does not evaluate attributes or items of a class that defines
+    ``__getattr__`` or ``__getitem__``, unless the class is on a list. Ours only list a directory
+    once. Remove this when IPython lets classes declare that.
     """
     if "IPython.core.completer" not in sys.modules:
-        return  # nobody completes here
+        return  # no completion in this process
     try:
-        # The completer itself imports it when a key is pressed first.
+        # The completer imports it at the first key press.
         guarded = import_module("IPython.core.guarded_eval")
     except ImportError:
-        return  # an IPython from before there was a list
+        return  # an older IPython, without that list
     policy = getattr(guarded, "EVALUATION_POLICIES", {}).get("limited")
     for kinds in ("allowed_getattr", "allowed_getitem"):
         allowed = getattr(policy, kinds, None)

@@ -1,6 +1,6 @@
-"""The browser in notebooks: a tree that opens, with what is known of the arrays in it.
+"""The browser in notebooks: a tree of directories and arrays.
 
-Names and metadata come from whoever wrote the bucket: nothing reaches the page unescaped.
+Names and metadata are untrusted: nothing reaches the page unescaped.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Row", "directory_html", "escape", "object_html"]
 
 _MAX_ROWS = 100  # of one directory
-_MAX_LISTINGS = 20  # directories that are opened, beside the one that is shown
+_MAX_LISTINGS = 20  # directories listed below the one that is shown
 _MAX_DEPTH = 3
-_MAX_HEADS = 100  # objects that are asked for their shape
+_MAX_HEADS = 100  # objects whose headers are fetched
 _MAX_MANIFEST_BYTES = 256 * 1024
 _THREADS = 16
 
@@ -62,7 +62,7 @@ _TITLES = ("shape", "dtype", "size", "codec", "modified")
 
 
 class Row(NamedTuple):
-    """What a table shows of an object next to its name."""
+    """One row of a table, except for the name."""
 
     info: ObjectInfo | None
     shape: str = ""
@@ -77,12 +77,12 @@ def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
 
 
 def escape(text: str) -> str:
-    """Return text for a page: no markup, and nothing invisible in it."""
+    """Return text for a page: without markup or invisible characters."""
     return html.escape(printable(text))
 
 
 def directory_html(directory: S3Directory) -> str:
-    """Draw a directory as a tree, with what a bounded number of requests can find out."""
+    """Return a directory as a tree, with a bounded number of requests."""
     levels = _collect_listings(directory)
     _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
     _fetch_headers(list(_datasets(levels)))
@@ -91,7 +91,7 @@ def directory_html(directory: S3Directory) -> str:
 
 
 def object_html(dataset: S3Dataset) -> str:
-    """Draw one object: its row, and its metadata."""
+    """Return one object: its row and its metadata."""
     items = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
         for name, value in sorted(dataset.attrs.items())
@@ -113,11 +113,11 @@ def _frame(where: str, body: str) -> str:
     )
 
 
-# -- what is shown -------------------------------------------------------------------------------
+# -- fetching ------------------------------------------------------------------------------------
 
 
 def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryListing]:
-    """Return the levels to show: this one, then those below it while the budget lasts."""
+    """Return the listings to show: this directory, then those below it within a budget."""
     levels: dict[S3Directory, DirectoryListing] = {directory: _partial_listing(directory)}
     edge = [directory]
     budget = _MAX_LISTINGS
@@ -130,7 +130,7 @@ def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryList
 
 
 def _partial_listing(directory: S3Directory) -> DirectoryListing:
-    """Return the start of a directory, from memory where it is there."""
+    """Return the start of a directory, cached if possible."""
     return directory._first_page(_MAX_ROWS)
 
 
@@ -142,7 +142,7 @@ def _shown_directories(directory: S3Directory, level: DirectoryListing) -> Itera
 
 
 def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset]:
-    """Yield the objects that have a row; the parts of an array in chunks have none."""
+    """Yield the objects that have a row; the chunks of an array have none."""
     for shown, level in levels.items():
         if shown._whole:
             continue
@@ -153,7 +153,7 @@ def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset
 
 
 def _fetch_headers(datasets: list[S3Dataset]) -> None:
-    """Fetch the metadata of the first objects; one that cannot be had is shown without."""
+    """Fetch the metadata of the first objects; unreadable ones are shown without."""
 
     def ask(dataset: S3Dataset) -> None:
         with contextlib.suppress(CottonCandyError):
@@ -164,7 +164,7 @@ def _fetch_headers(datasets: list[S3Dataset]) -> None:
 
 
 def _has_manifest(level: DirectoryListing) -> bool:
-    """Tell whether a directory may be the parts of an array, described by a file of some KB."""
+    """Return whether a directory may contain an array, with a manifest of a few KB."""
     manifest = level.entries.get(MANIFEST)
     return (
         manifest is not None
@@ -183,7 +183,7 @@ def _ask_manifests(directories: list[S3Directory]) -> None:
         pass
 
 
-# -- how it is shown -----------------------------------------------------------------------------
+# -- rendering -----------------------------------------------------------------------------------
 
 
 def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListing]) -> str:

@@ -1,4 +1,4 @@
-"""What is in a directory: one listing, remembered."""
+"""Contents of directories, to be cached."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Entry:
     name : str
         Its name in the directory, without slashes.
     directory : bool
-        Whether there is anything below it.
+        Whether anything is below it.
     info : ObjectInfo, optional
-        What the listing says of the object of that name, if there is one.
+        The listed object of that name, if any.
     """
 
     name: str
@@ -41,7 +41,7 @@ class DirectoryListing:
     ----------
     entries : dict of str to Entry
     complete : bool
-        False where the listing was cut short.
+        False if the listing was limited.
     """
 
     entries: dict[str, Entry]

@@ -1,4 +1,4 @@
-"""Small pictures of arrays, drawn here: a PNG of a slice, an SVG of a course."""
+"""Small pictures of arrays: a PNG of a slice, an SVG of a curve."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["Preview", "make_preview"]
 
 _PIXELS = 240  # longest side of a thumbnail
 _POINTS = 320  # steps of a sparkline
-_PIECE_BYTES = 64 * 1024  # what is read at each step of a long one
-_WHOLE_SLICE_BYTES = 4 * 2**20  # of a larger slice only some rows are fetched
+_PIECE_BYTES = 64 * 1024  # read at each step of a long curve
+_WHOLE_SLICE_BYTES = 4 * 2**20  # for larger slices, only some rows are fetched
 _HEIGHT = 64
 
 # A dark-to-light scale whose brightness rises evenly, so that it also reads in grey.
@@ -44,7 +44,7 @@ class Preview:
     data : bytes
         The picture.
     mime_type : str
-        ``image/png`` of two and more dimensions, ``image/svg+xml`` of one.
+        ``image/png`` for two and more dimensions, ``image/svg+xml`` for one.
     caption : str
         Which part of the array it is, and the range of its values.
     """
@@ -78,10 +78,10 @@ class Preview:
 
 
 def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
-    """Fetch what the picture needs, and draw it."""
+    """Fetch the data of the picture, and draw it."""
     if not isinstance(max_bytes, Real) or not max_bytes >= 0:
         raise InvalidArgumentError(
-            f"max_bytes is a number of bytes from 0 on, and {max_bytes!r} was given"
+            f"max_bytes must be a number of bytes of at least 0, got {max_bytes!r}"
         )
     shape, dtype = dataset.shape, dataset.dtype
     if dtype.kind not in "biufcmM":
@@ -125,14 +125,14 @@ def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> np
     needed = dataset._transfer_bytes(selection)
     if needed > max_bytes:
         raise InvalidArgumentError(
-            f"a picture of '{dataset._fullpath}' takes {bytes2human(needed)}, and max_bytes allows "
-            f"{bytes2human(max_bytes)}"
+            f"a picture of '{dataset._fullpath}' needs {bytes2human(needed)}, more than "
+            f"max_bytes={bytes2human(max_bytes)}"
         )
     return np.asarray(dataset[selection] if selection else dataset[()])
 
 
 def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.float64], str]:
-    """Return the values of a 1-d array; of a long uncompressed one, pieces at even distances."""
+    """Return the values of a 1-d array, or evenly spaced pieces of a long uncompressed one."""
     if not dataset.shape or min(dataset.shape) == 0:
         values = _numbers(np.asarray(dataset[()])).reshape(-1)
         return values, "[()]" if not dataset.shape else "[:]"
@@ -150,7 +150,7 @@ def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.f
 
 
 def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return values as real numbers; what is none (NaT, infinity) becomes NaN."""
+    """Return values as real numbers; NaT and infinity become NaN."""
     if values.dtype.kind == "c":
         values = np.abs(values)
     elif values.dtype.kind in "mM":
@@ -182,18 +182,18 @@ def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDA
 
 
 def _downsample(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
-    """Return every so many-th row and column."""
+    """Return rows and columns with a stride."""
     height, width = picture.shape
     return picture[_stride_slice(step, height), _stride_slice(step, width)]
 
 
 def _stride_slice(step: int, length: int) -> slice:
-    """Return a slice of every so many-th, at least one, from the middle of the first step."""
+    """Return a slice with a stride, of at least one entry, from the middle of the first step."""
     return slice(min(step, length) // 2, None, step)
 
 
 def _colours(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Return RGBA; what is no number is transparent."""
+    """Return RGBA; NaN is transparent."""
     scaled = _scaled(values, low, high)
     seen = ~np.isnan(scaled)
     position = np.where(seen, scaled, 0) * (len(_ANCHORS) - 1)
@@ -225,7 +225,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _sparkline(course: npt.NDArray[np.float64], low: float, high: float) -> str:
-    """Draw the course of values: at each step a stroke from the least to the greatest of them."""
+    """Draw a curve: at each step a stroke from the smallest to the greatest value."""
     width = _POINTS
     strokes = []
     count = min(len(course), _POINTS)

@@ -1,4 +1,4 @@
-"""What the user says: the interface classes. :func:`cottoncandy.get_interface` makes one."""
+"""The interface classes. :func:`cottoncandy.get_interface` returns a :class:`DefaultInterface`."""
 
 from __future__ import annotations
 

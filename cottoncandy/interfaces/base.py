@@ -39,7 +39,7 @@ class InterfaceObject:
 
 
 class ObjectAccess(InterfaceObject):
-    """How interfaces reach objects: through a store, which is theirs until ``set_bucket``.
+    """Access to objects through a store, which only ``set_bucket`` and its like replace.
 
     Each public method of a subclass works with the store that the interface had when it was
     called.
@@ -51,7 +51,7 @@ class ObjectAccess(InterfaceObject):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__module__.startswith("cottoncandy."):
-            return  # a user's methods may set attributes of their own
+            return  # a user's methods may set attributes
         for name, value in list(vars(cls).items()):
             if inspect.isfunction(value) and not name.startswith("_") and name not in _REBINDING:
                 setattr(cls, name, _in_one_bucket(value))
@@ -67,8 +67,8 @@ class ObjectAccess(InterfaceObject):
         backend: str = "s3",
         **kwargs: Any,
     ) -> None:
-        # A factory or subclass that has read the options passes them on: read twice, a file that
-        # is edited in between would count in two versions.
+        # Factories and subclasses pass on the settings they have read. Reading the file twice could
+        # mix two versions of it.
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
         keys: KeyScheme | None = kwargs.pop("_keys", None)
         self.backend = backend
@@ -123,31 +123,31 @@ class ObjectAccess(InterfaceObject):
     def _check_bucket(self, create: bool | None) -> None:
         """Raise if the bucket is missing, or create it; None means as the options say."""
         bucket = self.bucket_name
-        if bucket is None or self.backend_interface.has_bucket(bucket):
+        if bucket is None or self._store.backend.has_bucket(bucket):
             return
         if create is None:
-            create = self.settings.force_bucket_creation or self.backend_interface.creates_buckets
+            create = self.settings.force_bucket_creation or self._store.backend.creates_buckets
         if not create:
             raise BucketNotFoundError(
-                f"there is no bucket '{bucket}' ({self.backend_interface.describe()}); check its "
+                f"there is no bucket '{bucket}' ({self._store.backend.describe()}); check its "
                 f"name, or pass force_bucket_creation=True to create it"
             )
         try:
-            self.backend_interface.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
+            self._store.backend.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
         except BucketExistsError:
             # Another process created it after the check above.
-            if not self.backend_interface.has_bucket(bucket):
+            if not self._store.backend.has_bucket(bucket):
                 raise
 
     def _greet(self) -> None:
-        echo(self.backend_interface.status_message())
+        echo(self._store.backend.status_message())
 
 
 def _in_one_bucket(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method that runs on a snapshot of its interface.
 
-    A call that has begun stays in its bucket, whatever other threads do to the interface, and
-    what it opens holds the snapshot: ``set_bucket`` never moves lazy arrays or browsers.
+    A running call stays in its bucket, whatever other threads do to the interface. Objects that it
+    opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers.
     """
 
     @functools.wraps(method)
@@ -163,11 +163,11 @@ _MB = 2**20
 
 
 class BucketMethods(ObjectAccess):
-    """Choosing, making, removing and measuring buckets."""
+    """Selecting, creating, removing and measuring buckets."""
 
     def _greet(self) -> None:
-        """Say what is there: the buckets, and which one is current."""
-        echo(self.backend_interface.status_message())
+        """Print the available buckets and the current one."""
+        echo(self._store.backend.status_message())
         if self.bucket_name is None:
             return
         echo("Available buckets:")
@@ -187,9 +187,9 @@ class BucketMethods(ObjectAccess):
         Returns
         -------
         exists : bool
-            True also where the bucket exists and these credentials may not look into it.
+            True even if the bucket exists but these credentials cannot list it.
         """
-        return self.backend_interface.has_bucket(check_bucket_name(bucket_name))
+        return self._store.backend.has_bucket(check_bucket_name(bucket_name))
 
     def create_bucket(self, bucket_name: str, acl: str = DEFAULT_ACL) -> None:
         """Create a bucket and make it the current one.
@@ -198,18 +198,17 @@ class BucketMethods(ObjectAccess):
         ----------
         bucket_name : str
         acl : str, default ``[basic] default_acl`` of the options
-            Canned ACL. A store that refuses ACLs makes the bucket without one, and says so once.
+            Canned ACL. If the store denies ACLs, the bucket is created without one, and a warning
+            is logged once.
 
         Raises
         ------
         BucketExistsError
-            If there is a bucket of that name, yours or somebody else's.
+            If the name is taken, by you or by another account.
         InvalidNameError
             If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
         """
-        self.backend_interface.create_bucket(
-            check_bucket_name(bucket_name), acl=self._store.acl(acl)
-        )
+        self._store.backend.create_bucket(check_bucket_name(bucket_name), acl=self._store.acl(acl))
         self._store = self._store.in_bucket(bucket_name)
 
     def rm_bucket(self, bucket_name: str) -> None:
@@ -222,19 +221,19 @@ class BucketMethods(ObjectAccess):
         Raises
         ------
         BucketNotEmptyError
-            If there is anything in it.
+            If it contains anything.
         BucketNotFoundError
             If there is no such bucket.
         """
-        self.backend_interface.delete_bucket(check_bucket_name(bucket_name))
+        self._store.backend.delete_bucket(check_bucket_name(bucket_name))
         if self.bucket_name == bucket_name:
             self._store = self._store.in_bucket(None)
 
     def set_bucket(self, bucket_name: str) -> None:
-        """Choose the current bucket of this interface.
+        """Set the current bucket of this interface.
 
-        What was opened before (lazy arrays, datasets, browsers, streams) and calls that are
-        running in other threads stay in their bucket.
+        Open lazy arrays, datasets, browsers and streams, and calls that are running in other
+        threads, stay in their bucket.
 
         Parameters
         ----------
@@ -245,7 +244,7 @@ class BucketMethods(ObjectAccess):
         BucketNotFoundError
             If there is no such bucket; the current one stays.
         """
-        if not self.backend_interface.has_bucket(check_bucket_name(bucket_name)):
+        if not self._store.backend.has_bucket(check_bucket_name(bucket_name)):
             raise BucketNotFoundError(
                 f"there is no bucket '{bucket_name}'; create it with "
                 f"cci.create_bucket('{bucket_name}')"
@@ -264,7 +263,7 @@ class BucketMethods(ObjectAccess):
         UnsupportedOperationError
             If the backend is neither S3 nor Google Drive.
         """
-        return self.backend_interface.native_bucket()
+        return self._store.backend.native_bucket()
 
     def get_object(self, object_name: str, bucket_name: str | None = None) -> Any:
         """Get the client library's own object: boto3's ``Object``, whether it exists or not.
@@ -286,7 +285,7 @@ class BucketMethods(ObjectAccess):
         ObjectNotFoundError
             If there is no such object on Google Drive.
         """
-        return self.backend_interface.native_object(
+        return self._store.backend.native_object(
             self._store.key(object_name, bucket=bucket_name), bucket=bucket_name
         )
 
@@ -304,10 +303,10 @@ class BucketMethods(ObjectAccess):
         limit : int, optional
             Maximum number of objects. All of them by default.
         page_size : int, optional
-            How many objects the store is asked for at once; a hint.
+            Number of objects to request at a time; a hint.
         filter : dict, optional
-            ``{'Prefix': 'path/to'}`` returns only objects whose names start like this. ``'/'`` and
-            ``''`` stand for all objects.
+            ``{'Prefix': 'path/to'}`` returns only objects whose names start with it. ``'/'`` and
+            ``''`` mean all objects.
 
         Returns
         -------
@@ -324,23 +323,23 @@ class BucketMethods(ObjectAccess):
         """
         if filter is not None and not isinstance(filter, Mapping):
             raise InvalidArgumentError(
-                f"filter is a dictionary such as {{'Prefix': 'path/to'}}, and {filter!r} was given"
+                f"filter must be a dictionary such as {{'Prefix': 'path/to'}}, got {filter!r}"
             )
         count = None if limit is None else check_int(limit, "limit", 0)
         wanted = dict(filter or {})
         prefix = check_text(wanted.pop("Prefix", ""))
         if wanted:
-            raise InvalidArgumentError(f"filter knows 'Prefix' only, and {wanted} was given")
+            raise InvalidArgumentError(f"filter accepts only 'Prefix', got {wanted}")
         found = self._scan_objects("" if prefix == "/" else prefix, page_size)
         return list(islice(found, count))
 
     def get_bucket_objects(self, **kwargs: Any) -> list[ObjectInfo]:
-        """Get the objects of the current bucket: the older name of :meth:`get_objects`.
+        """Get the objects of the current bucket: the former name of :meth:`get_objects`.
 
         Parameters
         ----------
         **kwargs
-            As :meth:`get_objects` takes them.
+            Parameters of :meth:`get_objects`.
 
         Returns
         -------
@@ -355,7 +354,7 @@ class BucketMethods(ObjectAccess):
         Returns
         -------
         total_bytes : int
-            As stored: compressed or encrypted bytes, if they are.
+            As stored: compressed, if the objects are compressed.
         """
         total = count = 0
         for info in self._scan_objects():
@@ -370,7 +369,7 @@ class BucketMethods(ObjectAccess):
         Parameters
         ----------
         limit, page_size : int
-            Accepted for compatibility: every object is counted, however many there are.
+            Accepted for compatibility: every object is counted.
 
         Returns
         -------
@@ -380,11 +379,11 @@ class BucketMethods(ObjectAccess):
         return self.get_size()
 
     def show_buckets(self) -> None:
-        """Print the available buckets and when they were made."""
+        """Print the available buckets and when they were created."""
         echo(
             *(
                 f"{bucket.name: <40} {_local_time(bucket.created)}".rstrip()
-                for bucket in self.backend_interface.list_buckets()
+                for bucket in self._store.backend.list_buckets()
             )
         )
 
@@ -394,9 +393,10 @@ class BucketMethods(ObjectAccess):
         Parameters
         ----------
         limit : int or None, default 1000
-            Maximum number of objects to print; a last line says if there are more. None prints all.
+            Maximum number of objects to print; a last line is printed if there are more. None
+            prints all.
         page_size : int, default 1000
-            How many objects the store is asked for at once; a hint.
+            Number of objects to request at a time; a hint.
         """
         count = None if limit is None else check_int(limit, "limit", 0)
         found = self._scan_objects(page_size=page_size)
@@ -407,7 +407,7 @@ class BucketMethods(ObjectAccess):
     def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
         """Yield every object under a prefix, lazily."""
         page = None if page_size is None else check_int(page_size, "page_size", 1)
-        return scan_objects(self.backend_interface, prefix, page_size=page)
+        return scan_objects(self._store.backend, prefix, page_size=page)
 
 
 def print_objects(objects: Iterable[ObjectInfo]) -> None:

@@ -36,7 +36,7 @@ __all__ = ["DaskArrayMethods", "SparseArrayMethods"]
 
 
 class DaskArrayMethods(RawArrayMethods):
-    """Arrays that are larger than one wants to hold: in chunks, loaded when needed."""
+    """Large arrays in chunks, which are loaded when needed."""
 
     def upload_dask_array(
         self,
@@ -50,7 +50,7 @@ class DaskArrayMethods(RawArrayMethods):
         acl: str = DEFAULT_ACL,
         **metakwargs: Any,
     ) -> dict[str, Any]:
-        """Upload an array in chunks, with what is needed to put it together with ``dask``.
+        """Upload an array in chunks that ``dask`` can load lazily.
 
         Parameters
         ----------
@@ -60,13 +60,13 @@ class DaskArrayMethods(RawArrayMethods):
             chunk, as it is uploaded.
         axis : int or None, default -1
             The axis along which to slice a numpy array. If None, the array is cut along all axes,
-            into chunks that are as near to cubes as they get.
+            into chunks that are as close to cubes as possible.
         buffersize : int, default 100 MiB (``[upload_settings] dask_chunksize`` of the options)
             Size of the desired chunks of a numpy array, in bytes.
         threads : int, default ``[basic] threads`` of the options
-            How many chunks of a numpy array travel at once.
+            How many chunks of a numpy array are transferred at once.
         compression : str, bool or None, default True
-            Of each chunk, as in :meth:`upload_raw_array`.
+            Compression of each chunk, as in :meth:`upload_raw_array`.
         acl : str, default ``[basic] default_acl`` of the options
         **metakwargs
             Stored as metadata of the manifest.
@@ -81,21 +81,21 @@ class DaskArrayMethods(RawArrayMethods):
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError
-            If there is no such axis, ``buffersize`` is no size, or the chunks of a dask array are
-            of unknown size; nothing is sent.
+            If the axis does not exist, ``buffersize`` is not a size, or the chunks of a dask array
+            have unknown sizes; nothing is sent.
 
         Notes
         -----
-        Each chunk is a raw array named ``pt%04i``, and ``metadata.json`` says which is where. An
+        Each chunk is a raw array named ``pt%04i``, and ``metadata.json`` lists them. An
         array uploaded as "my_array_name" in 2 parts is these objects:
 
         * my_array_name/pt0000
         * my_array_name/pt0001
         * my_array_name/metadata.json
 
-        The manifest is uploaded last: who sees it sees every chunk. An array that was there before
-        is gone from the start, since its chunks are replaced one by one. Where an upload fails, the
-        chunks that it added go again.
+        The manifest is uploaded last, so a reader who finds it can read every chunk. An existing
+        array with that name is unavailable from the start of the upload, because its chunks are
+        replaced one by one. If an upload fails, the chunks that it added are deleted.
         """
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
         root = self._store.key(object_name, tree=True)
@@ -109,7 +109,7 @@ class DaskArrayMethods(RawArrayMethods):
         if codec is not None:
             get_codec(codec)
         described = dtypes.to_metadata(arr.dtype)
-        self.backend_interface.capabilities.metadata.check(described, root)
+        self._store.backend.capabilities.metadata.check(described, root)
         options = {"compression": compression, "acl": acl}
         with replacing(self._store, root, set(map(manifest.part, manifest.indices()))):
             if isinstance(arr, np.ndarray):
@@ -132,33 +132,34 @@ class DaskArrayMethods(RawArrayMethods):
     ) -> da.Array:
         """Download a split array as a ``dask.array.Array`` object.
 
-        Only the manifest is downloaded: dask loads the chunks that a computation needs, then.
+        Only the manifest is downloaded. Dask loads chunks when a computation needs them.
 
         Parameters
         ----------
         object_name : str
         dask_name : str, default 'array'
-            What the name of the dask array starts with. What follows tells arrays apart.
+            Start of the name of the dask array. A unique identifier follows.
         threads : int, default ``[basic] threads`` of the options
-            How many ranges of one large chunk travel at once; dask loads several chunks at a time.
+            How many ranges of one large chunk are transferred at once; dask loads several chunks at
+            a time.
 
         Returns
         -------
         array : dask.array.Array
-            It pickles, with the connection settings of this interface, so that dask's workers can
-            load chunks by themselves.
+            It pickles with the connection settings of this interface, so that dask's workers can
+            load chunks.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no such array.
+            If the array does not exist.
         MetadataError, IntegrityError
-            If the manifest makes no sense; or, when a chunk is loaded, if it is not the one that
-            the manifest describes.
+            If the manifest is malformed; or, when a chunk is loaded, if it does not match the
+            manifest.
 
         Notes
         -----
-        An array that was copied or moved to another name is read from where its manifest is.
+        An array that was copied or moved to another name is read from there.
 
         Examples
         --------
@@ -200,12 +201,12 @@ class DaskArrayMethods(RawArrayMethods):
         return tuple(tuple(int(length) for length in lengths) for lengths in arr.chunks)
 
     def _chunk_bytes(self, buffersize: float) -> int:
-        """Return the size of a chunk; 0.4.0 took any number, so 1.5e8 is one."""
+        """Return the size of a chunk; 0.4.0 accepted any number, such as 1.5e8."""
         if isinstance(buffersize, DefaultInt):
             return self.settings.dask_chunksize_bytes
         if not isinstance(buffersize, Real) or not 1 <= buffersize < math.inf:
             raise InvalidArgumentError(
-                f"buffersize is a number of bytes from 1 on, and {buffersize!r} was given"
+                f"buffersize must be a number of bytes of at least 1, got {buffersize!r}"
             )
         return int(buffersize)
 
@@ -236,8 +237,8 @@ def _axis(axis: Any, dimensions: int) -> int:
     count = max(dimensions, 1)
     if number is None or not -count <= number < count:
         raise InvalidArgumentError(
-            f"axis is a whole number from {-count} to {count - 1} for an array of {dimensions} "
-            f"dimensions, or None, and {axis!r} was given"
+            f"axis must be None or an integer from {-count} to {count - 1} for an array of "
+            f"{dimensions} dimensions, got {axis!r}"
         )
     return number
 
@@ -268,7 +269,7 @@ def _upload_blocks(
     # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
     # without elements, also those that should have some.
     target = delayed((cci, manifest, options), name=f"upload-{uuid4().hex}", traverse=False)
-    upload: Any = _upload_block  # the stubs know no function that returns nothing
+    upload: Any = _upload_block  # the stubs reject functions that return None
     arr.map_blocks(upload, target, dtype=arr.dtype, meta=arr._meta).compute()
 
 
@@ -294,7 +295,7 @@ def _upload_block(
 
 
 class SparseArrayMethods(RawArrayMethods):
-    """scipy's sparse matrices and arrays."""
+    """SciPy's sparse matrices and arrays."""
 
     def upload_sparse_array(
         self, object_name: str, arr: Any, threads: int = DEFAULT_THREADS
@@ -309,7 +310,7 @@ class SparseArrayMethods(RawArrayMethods):
             A sparse matrix or array to be saved: csr, csc, bsr, coo or dia. If it is dok or lil, it
             is converted to csr before saving.
         threads : int, default ``[basic] threads`` of the options
-            How many of its arrays travel at once.
+            How many of its arrays are transferred at once.
 
         Returns
         -------
@@ -357,7 +358,7 @@ class SparseArrayMethods(RawArrayMethods):
         object_name : str
             The object name for the sparse array to be retrieved.
         threads : int, default ``[basic] threads`` of the options
-            How many of its arrays travel at once.
+            How many of its arrays are transferred at once.
 
         Returns
         -------
@@ -367,15 +368,15 @@ class SparseArrayMethods(RawArrayMethods):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such array.
+            If the array does not exist.
         MetadataError, IntegrityError
-            If the manifest makes no sense, or the arrays do not fit together.
+            If the manifest is malformed, or the arrays do not match.
         """
         root = self._store.key(object_name, tree=True)
         try:
             manifest = self.download_json(pathjoin(root, MANIFEST))
         except ObjectNotFoundError as exc:
-            if not self.backend_interface.exists(root):
+            if not self._store.backend.exists(root):
                 raise
             raise ObjectNotFoundError(
                 f"'{root}' in bucket '{self.bucket_name}' is not a sparse array: use "

@@ -44,13 +44,13 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
     url : str, optional
         The URL of the S3 gateway.
     force_bucket_creation : bool, default False
-        Whether to make the bucket if it does not exist.
+        Whether to create the bucket if it does not exist.
     verbose : bool, default True
         Whether to print the buckets and the current one.
     backend : {'s3', 'local', 'memory', 'gdrive'}, default 's3'
         Which store to use.
     **kwargs
-        Options of the backend. On S3 those of a boto3 client, such as
+        Options of the backend. On S3, those of a boto3 client, such as
         ``config=botocore.client.Config(...)``.
 
     Raises
@@ -60,13 +60,13 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
     CredentialsError
         If the store does not accept the credentials.
     StoreUnreachableError
-        If nobody answers at the endpoint.
+        If the endpoint does not answer.
     ConfigurationError
-        If an option makes no sense.
+        If an option is invalid.
 
     Notes
     -----
-    An interface may be used by several threads at once, and pickled to other processes.
+    Several threads can use an interface at once, and it can be pickled to other processes.
     """
 
     def pathjoin(self, a: str, *p: str) -> str:
@@ -100,31 +100,30 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
         disk_path : str or path-like
             Directory to upload.
         cloud_path : str, optional
-            Name that the files go under. If None, the directory's own path.
+            Name that the files go under. If None, the path of the directory.
         recursive : bool, default False
-            Whether to descend into its directories.
+            Whether to include its subdirectories.
         ExtraArgs : dict
-            As :meth:`upload_from_file` takes it.
+            As in :meth:`upload_from_file`.
         threads : int, default ``[basic] threads`` of the options
-            How many files travel at once.
+            How many files are transferred at once.
         skip_existing : bool, default False
-            Whether to leave out files whose object is there already, with the same bytes.
+            Whether to skip files whose object exists already, with the same bytes.
 
         Raises
         ------
         NotADirectoryError, FileNotFoundError
-            If ``disk_path`` is no directory.
+            If ``disk_path`` is not a directory.
         PartialFailureError
-            If some files could not be uploaded; the others were, and the message names those.
+            If some files could not be uploaded; the message names them. The others were uploaded.
 
         Notes
         -----
         Hidden files are uploaded too. Symbolic links are followed, to files and (with
-        ``recursive``) to directories; one that leads back to a directory above it is left out, and
-        so are sockets, pipes and devices. A file that cannot be read, or a link to nothing, does
-        not keep the others back. An empty directory leaves no trace: a store has objects only.
-        With ``skip_existing`` sizes are compared, then bytes: by the store's ETag where it is an
-        MD5, else by reading the object.
+        ``recursive``) to directories; links back to a parent directory, sockets,
+        pipes and devices are skipped. Unreadable files and dangling links do not stop the others.
+        Empty directories are not stored. With ``skip_existing``, sizes are compared, then bytes: by
+        the ETag if it is an MD5, otherwise by reading the object.
         """
         extra_args(ExtraArgs)
         root = Path(disk_path)
@@ -149,7 +148,7 @@ class ArrayInterface(DaskArrayMethods, DictionaryMethods, BasicInterface):
     """
 
 
-#: Metadata in which the s3cmd program keeps the file's owner: ``uid:1000/uname:someone/...``.
+#: Metadata in which s3cmd records the owner of a file: ``uid:1000/uname:someone/...``.
 _S3CMD = "s3cmd-attrs"
 
 
@@ -166,23 +165,23 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         Returns
         -------
         owner : dict
-            ``ID`` and, where the store says it, ``DisplayName``. Where the store does not let you
-            see the owner, but s3cmd uploaded the object: what that program noted.
+            ``ID`` and, if the store has it, ``DisplayName``. If the store hides the owner but s3cmd
+            uploaded the object, the owner that s3cmd recorded.
 
         Raises
         ------
         ObjectNotFoundError
             If there is no such object.
         AccessDeniedError
-            If you may not see its owner.
+            If you are not allowed to see its owner.
         UnsupportedOperationError
             If objects have no owner on this backend.
         """
         key = self._store.key(object_name)
         try:
-            return self.backend_interface.owner(key)
+            return self._store.backend.owner(key)
         except (AccessDeniedError, UnsupportedOperationError):
-            noted = (self.backend_interface.head(key).metadata or {}).get(_S3CMD, "")
+            noted = (self._store.backend.head(key).metadata or {}).get(_S3CMD, "")
             pairs = (item.partition(":") for item in noted.split("/"))
             owner = {name: value for name, colon, value in pairs if colon}
             if not owner:
@@ -204,19 +203,19 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         directory : str
             Directory in the cloud to download; ``''`` and ``'/'`` are the whole bucket.
         disk_name : str or path-like
-            Name of the directory on disk to download to. It is made if it does not exist, and so
-            are those in it.
+            Name of the directory on disk to download to. It is created if it does not
+            exist, and so are its subdirectories.
         threads : int, default ``[basic] threads`` of the options, at least 16
-            How many files travel at once.
+            How many files are transferred at once.
         skip_existing : bool, default False
-            Whether to leave files alone that have the object's size and bytes already: a download
-            that was interrupted goes on where it was. Bytes are compared by the store's ETag where
-            it is an MD5, else by reading the object.
+            Whether to skip files that have the object's size and bytes already, for example to
+            resume an interrupted download. Bytes are compared by the ETag if it is an MD5,
+            otherwise by reading the object.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is nothing below that name.
+            If nothing exists below that name.
         InvalidNameError
             Before anything is written: if a key would lead out of the directory (``..``) or cannot
             be a file name, if an object is also the start of other names, or if a symbolic link in
@@ -226,12 +225,13 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         StorageFullError
             If the disk is full.
         PartialFailureError
-            If some objects could not be downloaded; the others were, and the message names those.
+            If some objects could not be downloaded; the message names them. The others were
+            downloaded.
 
         Notes
         -----
-        Files are written whole or not at all. Others in the directory stay. An object whose name
-        ends in ``/``, with which some programs mark empty directories, becomes a directory.
+        Files are written completely or not at all. Other files in the directory are kept. An object
+        whose name ends in ``/``, the marker of an empty directory, becomes a directory.
         """
         download_directory(
             self._store,
@@ -247,28 +247,28 @@ class DefaultInterface(FileSystemInterface, ArrayInterface):
     """Default cottoncandy interface to the cloud.
 
     This includes numpy.array and file-system-like concepts for easy data I/O and bucket/object
-    exploration. :func:`cottoncandy.get_interface` makes one.
+    exploration. :func:`cottoncandy.get_interface` returns one.
     """
 
 
 class EncryptedInterface(DefaultInterface):
-    """An interface that encrypts objects before they leave, and decrypts them as they arrive.
+    """An interface that encrypts objects before upload and decrypts them on download.
 
     Bodies are encrypted and authenticated (AES-256-GCM). Names, sizes and metadata are not
-    encrypted; what decoding depends on (dtype, shape, order, compression, ...) is authenticated.
-    :func:`cottoncandy.get_encrypted_interface` makes one.
+    encrypted; metadata that decoding depends on (dtype, shape, order, ...) is authenticated.
+    :func:`cottoncandy.get_encrypted_interface` returns one.
 
     Parameters
     ----------
     bucket_name, ACCESS_KEY, SECRET_KEY, url, force_bucket_creation, verbose, backend, **kwargs
-        As :class:`BasicInterface` takes them.
+        As in :class:`BasicInterface`.
     encryption : {'AES', 'RSA'}, optional
         ``'AES'``: one key for all objects. ``'RSA'``: a fresh key for each object, wrapped with a
         public key; reading takes the private one. Default: ``[encryption] method`` of the options.
     encryptionKey : str, bytes or path-like, optional
-        AES: 32 bytes, or base64 of them, or ``'auto'``: made at first use, kept in the options
-        file. RSA: path of a PEM file, private or public, or its content. Default: ``[encryption]
-        key`` of the options.
+        AES: 32 bytes, or base64 of them, or ``'auto'``: created at first use and kept in the
+        options file. RSA: path of a PEM file, private or public, or its content. Default:
+        ``[encryption] key`` of the options.
     passphrase : str, optional
         Unlocks an RSA private key.
 
@@ -282,7 +282,7 @@ class EncryptedInterface(DefaultInterface):
     Notes
     -----
     Listings show the sizes of the plaintext, which follow from the stored ones. A pickled
-    interface holds its key, because Dask's workers need it: send it nowhere else.
+    interface contains its key, because Dask's workers need it. Do not share it.
     """
 
     def __init__(

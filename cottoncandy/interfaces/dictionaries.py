@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class DictionaryMethods(SparseArrayMethods, BucketMethods):
-    """Many arrays at once: dictionaries up and down, and a view like an HDF5 file's."""
+    """Dictionaries of arrays, and a view of them like that of an HDF5 file."""
 
     def dict2cloud(
         self,
@@ -46,25 +46,25 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         object_name : str
             The branch that the arrays go under.
         array_dict : dict
-            An arbitrary depth dictionary of arrays. This can be conceptualized as implementing an
-            HDF-like group. What is no array goes through ``np.asarray``.
+            An arbitrary depth dictionary of arrays. It can be thought of as an HDF5-like group.
+            Leaves that are not arrays are converted with ``np.asarray``.
         acl : str, default ``[basic] default_acl`` of the options
         verbose : bool, default True
             Whether to print ``object_name`` after completion.
         threads : int, default 16
-            How many arrays travel at once.
+            How many arrays are transferred at once.
         **metadata
             Stored with every array; ``compression`` is as in :meth:`upload_raw_array`.
 
         Raises
         ------
         UnsupportedDtypeError
-            If a leaf has no bytes; nothing is sent.
+            If a leaf cannot be stored as bytes; nothing is sent.
         InvalidNameError
             If a key is not a str, or is empty or ends in ``/``; nothing is sent.
         InvalidArgumentError
-            If it is no dictionary, or holds itself, or two leaves would have the same name, or one
-            would lie below another (``{'a/b': ..., 'a': ...}``); nothing is sent.
+            If it is not a dictionary, contains itself, two leaves have the same name, or one is
+            below another (``{'a/b': ..., 'a': ...}``); nothing is sent.
 
         Examples
         --------
@@ -112,7 +112,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         keys : list of str, optional
             Which keys to download: names of arrays or branches below the root.
         threads : int, default 16
-            How many arrays travel at once.
+            How many arrays are transferred at once.
         **metadata
             Accepted for compatibility.
 
@@ -126,7 +126,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         Raises
         ------
         ObjectNotFoundError
-            If there is nothing under the root, or under one of the keys.
+            If nothing exists under the root, or under one of the keys.
         InvalidArgumentError
             If one of the keys is not a str.
 
@@ -182,7 +182,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             This can be conceptualized as implementing an h5py/pytables object with ``load()`` and
             ``keys()`` methods: a group, that is a mapping, or a dataset with ``shape``, ``dtype``
             and slicing, if the name is that of an array. One that :meth:`upload_dask_array` cut
-            into chunks is one dataset, with ``chunks`` beside.
+            into chunks is one dataset, which also has ``chunks``.
 
         Raises
         ------

@@ -34,18 +34,17 @@ class FindingMethods(BucketMethods):
         ----------
         pattern : str
             ``*`` matches anything, slashes too, ``?`` one character, ``[abc]`` and ``[!abc]`` one
-            of some. The pattern is held against whole names; its own slash at the start does not
-            count. A pattern without any of these stands for the object of that name and for all
-            that is below it.
+            of some. The pattern is matched against whole names, without a slash at its start. A
+            pattern without any of these matches the object of that name and everything below it.
         verbose : bool, default False
             If True, also print names, dates and sizes.
         limit : int, optional
             Maximum number of names to return. All of them by default.
         page_size : int, optional
-            How many names the store is asked for at once; a hint.
+            Number of names to request at a time; a hint.
         do_unquote : bool, default False
-            Whether to match and return names with their ``%xx`` resolved. Such names no longer
-            open the objects they stand for.
+            Whether to match and return names with their ``%xx`` resolved. Such names do
+            not open their objects.
 
         Returns
         -------
@@ -60,8 +59,8 @@ class FindingMethods(BucketMethods):
         -----
         One listing is sent, of what starts with the pattern's longest literal start. Magic
         characters in a name are escaped with brackets, as by :func:`glob.escape`:
-        ``'run[[]1]/*'`` is all that is below ``run[1]``. A list of a million names of 40
-        characters takes 100 MB; beside it no more than a page of the listing is held.
+        ``'run[[]1]/*'`` is everything below ``run[1]``. A list of a million names of 40
+        characters takes 100 MB, plus one page of the listing.
 
         Examples
         --------
@@ -83,7 +82,7 @@ class FindingMethods(BucketMethods):
         unknown = sorted(set(kwargs) - set(options))
         if unknown:
             raise InvalidArgumentError(
-                f"glob knows {', '.join(options)}, and {', '.join(unknown)} was given"
+                f"glob accepts {', '.join(options)}, got {', '.join(unknown)}"
             )
         options.update(kwargs)
         page_size, limit = _hint(options["page_size"]), _checked_limit(options["limit"])
@@ -110,7 +109,7 @@ class FindingMethods(BucketMethods):
         ----------
         pattern : str
         **kwargs
-            As :meth:`glob` takes them.
+            Parameters of :meth:`glob`.
 
         Returns
         -------
@@ -138,7 +137,7 @@ class FindingMethods(BucketMethods):
         ----------
         pattern : str
         **kwargs
-            As :meth:`glob` takes them.
+            Parameters of :meth:`glob`.
 
         See Also
         --------
@@ -154,13 +153,13 @@ class FindingMethods(BucketMethods):
         path : str, default "/"
             The directory, by its name: ``*``, ``?`` and ``[`` are ordinary characters here.
         limit : int, default 1000
-            Maximum number of names to return, if you give one. All are returned if you do not.
+            Maximum number of names to return. All are returned unless you pass it.
 
         Returns
         -------
         matches : list of str
             The children of the path under their full names, sorted; directories without ``/`` at
-            their end. Empty where there is nothing.
+            their end. Empty if nothing exists there.
 
         Raises
         ------
@@ -169,7 +168,7 @@ class FindingMethods(BucketMethods):
 
         Notes
         -----
-        One listing of this level is sent; what lies deeper is not listed.
+        One listing of this level is sent; deeper levels are not listed.
 
         Examples
         --------
@@ -208,13 +207,13 @@ class FindingMethods(BucketMethods):
         Parameters
         ----------
         pattern : str
-            ``*``, ``?``, ``[abc]`` and ``[!abc]`` match within one level; ``**`` as a level of its
-            own stands for any number of levels. Without any of them: what is in that directory,
-            or the object of that name. Names that start with a dot are not hidden.
+            ``*``, ``?``, ``[abc]`` and ``[!abc]`` match within one level; ``**`` as a whole level
+            matches any number of levels. Without any of them: the contents of that directory, or
+            the object of that name. Names that start with a dot are not hidden.
         page_size : int, default 1000
-            How many names the store is asked for at once; a hint.
+            Number of names to request at a time; a hint.
         limit : int, default 1000
-            Maximum number of names to return, if you give one. All are returned if you do not.
+            Maximum number of names to return. All are returned unless you pass it.
         verbose : bool, default False
             If True, also print the names.
         threads : int, default ``[basic] threads`` of the options, at least 16
@@ -232,8 +231,8 @@ class FindingMethods(BucketMethods):
         Notes
         -----
         One listing per directory that the pattern leads through is sent, several at a time, and
-        none for what lies below a match: ``ls('a/*/c*')`` lists ``a``, then each directory in it.
-        From ``**`` on, one listing of the whole branch is sent.
+        none below a match: ``ls('a/*/c*')`` lists ``a``, then each directory in it. ``**`` sends
+        one listing of everything below.
 
         Examples
         --------
@@ -280,7 +279,7 @@ def _hint(page_size: int | None) -> int | None:
 
 
 def _checked_limit(limit: int | None) -> int | None:
-    """Return how many names are wanted: all of them where nobody gave a limit."""
+    """Return the maximum number of names: None unless the user passed a limit."""
     if limit is None or isinstance(limit, DefaultInt):
         return None
     return check_int(limit, "limit", 0)

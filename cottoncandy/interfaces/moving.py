@@ -27,7 +27,7 @@ _Transfer = Callable[..., PutResult]
 
 
 class MovingMethods(ObjectMethods):
-    """Copying and moving; the bytes stay in the store."""
+    """Copying and moving within the store."""
 
     def cp(
         self,
@@ -40,52 +40,52 @@ class MovingMethods(ObjectMethods):
         recursive: bool = False,
         threads: int = DEFAULT_THREADS,
     ) -> dict[str, Any] | list[str]:
-        """Copy an object, or a branch.
+        """Copy an object, or a directory.
 
         Parameters
         ----------
         source_name : str
             Name of object to be copied.
         dest_name : str
-            Copy name. One that is empty or ends in ``/`` is the directory that the copy goes into,
-            under its old last name.
+            Copy name. A name that is empty or ends in ``/`` is a directory: the copy goes into it
+            and keeps the last part of its name.
         source_bucket : str, optional
             If copying from a bucket different from the default. Defaults to ``self.bucket_name``.
         dest_bucket : str, optional
             If copying to a bucket different from the source bucket. Defaults to ``source_bucket``.
         overwrite : bool, default False
-            Whether to overwrite the ``dest_name`` object if it already exists. Of a branch: any of
-            the objects.
+            Whether to overwrite the ``dest_name`` object if it already exists. With
+            ``recursive``, this applies to each object.
         recursive : bool, default False
-            Whether to copy the object of that name, if there is one, and all that is below it.
-            ``cp('a', 'b', recursive=True)`` makes ``b/x`` of ``a/x``, whether there is a ``b`` or
-            not; other objects below ``b`` stay.
+            Whether to copy the object of that name, if it exists, and everything below it.
+            ``cp('a', 'b', recursive=True)`` copies ``a/x`` to ``b/x``, whether or not ``b``
+            exists; other objects below ``b`` are kept.
         threads : int, default ``[basic] threads`` of the options, at least 16
-            How many objects of a branch are copied at once.
+            How many objects are copied at once.
 
         Returns
         -------
         response : dict or list of str
-            ``ETag`` and, in versioned buckets, ``VersionId`` of the copy; of a branch, the sorted
-            names of the copies.
+            ``ETag`` and, in versioned buckets, ``VersionId`` of the copy. With ``recursive``, the
+            sorted names of the copies.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object; or it is a branch, and ``recursive`` is False.
+            If the object does not exist, or is a directory and ``recursive`` is False.
         ObjectExistsError
-            If the destination, or any object of a branch's, exists and ``overwrite`` is False.
+            If the destination, or any object in it, exists and ``overwrite`` is False.
             Nothing was copied.
         InvalidArgumentError
-            If a branch should be copied into itself, or over objects of its own.
+            If a directory would be copied into itself, or over its own objects.
         PartialFailureError
-            If some objects of a branch could not be copied; the message names them. The same call
-            with ``overwrite=True`` copies all of them again.
+            If some objects could not be copied; the message names them. The same call with
+            ``overwrite=True`` copies all of them again.
 
         Notes
         -----
-        The store copies by itself: no bytes travel here and back. Metadata, content type and ACL
-        go along. Copying onto itself with ``overwrite=True`` changes nothing.
+        The copy is made on the server; no bytes are downloaded. Metadata, content type and ACL are
+        copied too. Copying an object onto itself with ``overwrite=True`` changes nothing.
 
         Examples
         --------
@@ -113,53 +113,52 @@ class MovingMethods(ObjectMethods):
         recursive: bool = False,
         threads: int = DEFAULT_THREADS,
     ) -> dict[str, Any] | list[str]:
-        """Move an object (make copy and delete old object), or a branch.
+        """Move an object (make copy and delete old object), or a directory.
 
         Parameters
         ----------
         source_name : str
             Name of object to be moved.
         dest_name : str
-            New object name. One that is empty or ends in ``/`` is the directory that the object
-            goes into, under its old last name.
+            New object name. A name that is empty or ends in ``/`` is a directory: the object goes
+            into it and keeps the last part of its name.
         source_bucket : str, optional
             If moving object from a bucket different from the default. Defaults to
             ``self.bucket_name``.
         dest_bucket : str, optional
             If moving to another bucket, provide the bucket name. Defaults to ``source_bucket``.
         overwrite : bool, default False
-            Whether to overwrite the ``dest_name`` object if it already exists. Of a branch: any of
-            the objects.
+            Whether to overwrite the ``dest_name`` object if it already exists. With
+            ``recursive``, this applies to each object.
         recursive : bool, default False
-            Whether to move the object of that name, if there is one, and all that is below it.
+            Whether to move the object of that name, if it exists, and everything below it.
         threads : int, default ``[basic] threads`` of the options, at least 16
-            How many objects of a branch are moved at once.
+            How many objects are moved at once.
 
         Returns
         -------
         response : dict or list of str
-            ``ETag`` and, in versioned buckets, ``VersionId`` of the moved object; of a branch, the
-            sorted new names.
+            ``ETag`` and, in versioned buckets, ``VersionId`` of the moved object. With
+            ``recursive``, the sorted new names.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object; or it is a branch, and ``recursive`` is False.
+            If the object does not exist, or is a directory and ``recursive`` is False.
         ObjectExistsError
-            If the destination, or any object of a branch's, exists and ``overwrite`` is False.
+            If the destination, or any object in it, exists and ``overwrite`` is False.
             Nothing was moved.
         InvalidArgumentError
-            If a branch should be moved into itself, or over objects of its own.
+            If a directory would be moved into itself, or over its own objects.
         PartialFailureError
-            If some objects of a branch could not be moved; they are still where they were, and the
-            message names them. The same call with ``overwrite=True`` goes on with the rest.
+            If some objects could not be moved; they are unchanged, and the message names them. The
+            same call with ``overwrite=True`` moves the rest.
 
         Notes
         -----
-        An object is deleted only when its copy is complete: no failure loses it. A branch is moved
-        object by object. If that ends half-way (an error that all of them would meet, Ctrl-C, a
-        program that is killed), some are here and some there, and the same call with
-        ``overwrite=True`` moves the rest: what is done already is no longer below the source.
+        An object is deleted only when its copy is complete, so no failure loses it. A directory is
+        moved object by object. If that is interrupted (an error that concerns all of them, Ctrl-C,
+        a killed program), the same call with ``overwrite=True`` moves the rest.
 
         Examples
         --------
@@ -201,8 +200,8 @@ class MovingMethods(ObjectMethods):
             if not self._store.has_below(route.source, route.source_bucket):
                 raise
             raise ObjectNotFoundError(
-                f"'{route.source}' in bucket '{route.source_bucket}' is no object but a branch; "
-                f"pass recursive=True to take all that is below it"
+                f"'{route.source}' in bucket '{route.source_bucket}' is a directory; pass "
+                f"recursive=True to include its contents"
             ) from exc
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
@@ -253,7 +252,7 @@ class MovingMethods(ObjectMethods):
 
 
 class RemovingMethods(ObjectMethods):
-    """Deleting one object, or all that is below a name."""
+    """Deleting one object, or everything below a name."""
 
     def rm(
         self,
@@ -272,12 +271,12 @@ class RemovingMethods(ObjectMethods):
             whole bucket.
         recursive : bool, default False
             When deleting a subtree, set ``recursive=True``. This is similar in behavior to
-            ``rm -r /path/to/directory``: the object of that name, if there is one, and all that is
-            below it, and nothing else (``data/exp`` is not ``data/experiment2``).
+            ``rm -r /path/to/directory``: it deletes the object of that name, if it exists, and
+            everything below it, and nothing else (``data/exp`` is not ``data/experiment2``).
         delete : bool, default True
-            False: put into the trash instead, on a store that has one (Google Drive).
+            If False, move to the trash instead, on a store that has one (Google Drive).
         threads : int, default ``[basic] threads`` of the options, at least 16
-            How many requests are under way at once.
+            Number of concurrent requests.
 
         Returns
         -------
@@ -293,8 +292,8 @@ class RemovingMethods(ObjectMethods):
 
         Notes
         -----
-        A subtree is listed first, then deleted in bulk requests. In a bucket that keeps versions
-        the older ones stay.
+        A subtree is listed first, then deleted in bulk requests. In a versioned bucket,
+        older versions are kept.
 
         Examples
         --------
@@ -311,8 +310,8 @@ class RemovingMethods(ObjectMethods):
         """
         if not delete and not self._store.backend.capabilities.trash:
             raise UnsupportedOperationError(
-                f"delete=False puts objects into the trash, and the {self.backend} backend has "
-                f"none; nothing was deleted"
+                f"delete=False needs a trash, which the {self.backend} backend does not have; "
+                f"nothing was deleted"
             )
         workers = self._store.bulk_threads(threads)
         backend = self._store.backend

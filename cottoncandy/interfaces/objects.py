@@ -51,10 +51,10 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object and ``raise_err`` is True.
+            If the object does not exist and ``raise_err`` is True.
         """
         key = self._store.key(object_name, bucket=bucket_name)
-        exists = bool(key) and self.backend_interface.exists(key, bucket=bucket_name)
+        exists = bool(key) and self._store.backend.exists(key, bucket=bucket_name)
         if raise_err and not exists:
             raise ObjectNotFoundError(
                 f"there is no object '{key}' in bucket '{bucket_name or self.bucket_name}'"
@@ -75,12 +75,12 @@ class ObjectMethods(ObjectAccess):
         ----------
         object_name : str
         body : bytes-like, binary file object, or iterable of bytes-like
-            A buffer is sent from where it lies in memory. A file is read from its current position
-            to its end.
+            A buffer is sent without a copy in memory. A file is read from its current position to
+            its end.
         acl : str, default ``[basic] default_acl`` of the options
             Canned ACL of the object.
         threads : int, default ``[basic] threads`` of the options
-            How many parts of a large object travel at once.
+            How many parts of a large object are transferred at once.
         **metadata : str
             Stored as metadata of the object. Numbers become text. A name that looks like a
             misspelled parameter is rejected; ``metadata={...}`` takes any name.
@@ -93,14 +93,14 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         InvalidArgumentError
-            If ``body`` is text, or anything else that has no bytes; or if a keyword is a
-            parameter in another spelling (``ACL``).
+            If ``body`` is text, or anything else that is not bytes; or if a keyword is a misspelled
+            parameter (``ACL``).
         InvalidNameError, MetadataError
             If the store cannot keep the name or the metadata; nothing is sent.
 
         Notes
         -----
-        An upload that fails or is interrupted leaves the object that was there before, or none.
+        An upload that fails or is interrupted leaves an existing object unchanged.
 
         Examples
         --------
@@ -123,7 +123,7 @@ class ObjectMethods(ObjectAccess):
         object_name : str
             Name of the object to download.
         threads : int, default ``[basic] threads`` of the options
-            How many ranges of a large object travel at once.
+            How many ranges of a large object are transferred at once.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
 
         Examples
         --------
@@ -153,7 +153,7 @@ class ObjectMethods(ObjectAccess):
         ----------
         object_name : str
         threads : int, default ``[basic] threads`` of the options
-            How many ranges of a large object travel at once.
+            How many ranges of a large object are transferred at once.
 
         Returns
         -------
@@ -163,9 +163,9 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         IntegrityError
-            If the body is cut short or changes meanwhile.
+            If the body is truncated or changes during the download.
         """
         with self._store.open(object_name, threads) as reader:
             return reader.read()
@@ -184,7 +184,7 @@ class ObjectMethods(ObjectAccess):
         ----------
         object_name : str
         ddict : dict
-            Anything that JSON can say.
+            Any value that JSON can represent.
         acl : str, default ``[basic] default_acl`` of the options
         threads : int, default 1
         **metadata : str
@@ -232,7 +232,7 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         IntegrityError
             If the object is not JSON in UTF-8.
         """
@@ -286,9 +286,9 @@ class ObjectMethods(ObjectAccess):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         IntegrityError
-            If the object is not a whole pickle.
+            If the object is not a complete pickle.
         MissingDependencyError
             If a library of one of its objects is not installed.
 
@@ -340,7 +340,7 @@ _EXTRA_ARGS = ("ACL", "ContentType", "Metadata")
 
 
 class FileMethods(ObjectAccess):
-    """Files up and down, whole or not at all."""
+    """Uploading and downloading files."""
 
     def upload_from_file(
         self,
@@ -360,7 +360,7 @@ class FileMethods(ObjectAccess):
         ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
             ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str).
         threads : int, default ``[basic] threads`` of the options
-            How many parts of a large file travel at once.
+            How many parts of a large file are transferred at once.
 
         Returns
         -------
@@ -374,7 +374,7 @@ class FileMethods(ObjectAccess):
 
         Notes
         -----
-        The file is read piece by piece as it is sent: memory does not grow with its size.
+        The file is read in pieces as it is sent, so memory use does not depend on its size.
         """
         extra = extra_args(ExtraArgs)
         name = os.fspath(flname) if object_name is None else object_name
@@ -400,15 +400,15 @@ class FileMethods(ObjectAccess):
         ----------
         object_name : str
         file_name : str or path-like
-            Path where the data will be on disk. A file that is there is replaced when the download
-            is complete, and not before.
+            Path where the data will be on disk. An existing file is replaced only when the
+            download is complete.
         threads : int, default ``[basic] threads`` of the options
-            How many ranges of a large object travel at once.
+            How many ranges of a large object are transferred at once.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         StorageFullError
             If the disk is full.
         FileNotFoundError, IsADirectoryError, PermissionError
@@ -417,7 +417,7 @@ class FileMethods(ObjectAccess):
         Notes
         -----
         Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
-        directory. The next download to the same file removes what a killed process left.
+        directory. The next download to the same file removes one that a killed process left.
         """
         with self._store.open(object_name, threads) as reader, atomic_write(file_name) as file:
             for chunk in self._store.chunks(reader):
@@ -425,16 +425,16 @@ class FileMethods(ObjectAccess):
 
 
 def extra_args(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return boto3-style ``ExtraArgs``, after refusing what would be ignored.
+    """Return boto3-style ``ExtraArgs``, after rejecting unsupported ones.
 
     Raises
     ------
     InvalidArgumentError
-        If there is a key that no backend honours.
+        If there is a key that no backend supports.
     """
     unknown = sorted(set(given) - set(_EXTRA_ARGS))
     if unknown:
         raise InvalidArgumentError(
-            f"ExtraArgs knows {', '.join(_EXTRA_ARGS)}, and {', '.join(unknown)} was given"
+            f"ExtraArgs accepts {', '.join(_EXTRA_ARGS)}, got {', '.join(unknown)}"
         )
     return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,6 @@ from cottoncandy.formats import selection as selections
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.checks import checked_metadata
 
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["RawArrayMethods"]
 
 
@@ -40,7 +35,7 @@ _MAX_NPY_HEADER = 2**20  # characters; a structured dtype of a thousand fields t
 
 
 class RawArrayMethods(ObjectMethods):
-    """One array, one object."""
+    """Raw arrays: one object each."""
 
     def upload_raw_array(
         self,
@@ -53,25 +48,25 @@ class RawArrayMethods(ObjectMethods):
     ) -> dict[str, Any]:
         """Upload a binary representation of a np.ndarray.
 
-        The bytes are copied a few MiB at a time as they are sent; compression runs meanwhile.
+        The array is copied a few MiB at a time, and compressed while it is being sent.
 
         Parameters
         ----------
         object_name : str
         array : np.ndarray
-            Of any shape, memory layout and dtype that has bytes: also 0-d, empty, strided,
-            read-only and memory-mapped ones, structured dtypes, dates, big-endian numbers.
+            Any shape, memory layout and fixed-size dtype: including 0-d, empty, strided, read-only
+            and memory-mapped arrays, structured dtypes, dates and big-endian numbers.
         compression : str, bool or None, default True
-            True follows the ``[compression]`` options: gzip below 2 GiB, Zstd from there on, as
-            shipped. False and None: no compression. Or a name: ``'gzip'``, ``'LZ4'``, ``'Zlib'``,
-            ``'Zstd'``, ``'BZ2'``, or any codec of numcodecs, where that is installed. ``'LZ4'``
-            holds no more than 2 GB.
+            True follows the ``[compression]`` options: by default, gzip below 2 GiB and Zstd above.
+            False and None: no compression. Or a name: ``'gzip'``, ``'LZ4'``, ``'Zlib'``,
+            ``'Zstd'``, ``'BZ2'``, or any codec of numcodecs, if that is installed. ``'LZ4'`` is
+            limited to 2 GB.
         acl : str, default ``[basic] default_acl`` of the options
             Canned ACL of the object.
         threads : int, default ``[basic] threads`` of the options
-            How many parts of a large array travel at once.
+            How many parts of a large array are transferred at once.
         **metadata : str
-            Stored beside ``dtype``, ``shape``, ``compression`` and ``order``.
+            Stored next to ``dtype``, ``shape``, ``compression`` and ``order``.
 
         Returns
         -------
@@ -83,7 +78,7 @@ class RawArrayMethods(ObjectMethods):
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError
-            If there is no such codec; nothing is sent.
+            If the codec does not exist; nothing is sent.
         MetadataError
             If ``metadata`` has a name that describes the array, or cannot be stored.
         IntegrityError
@@ -91,9 +86,10 @@ class RawArrayMethods(ObjectMethods):
 
         Notes
         -----
-        Memory beyond the array: at most 64 MiB, and some more to compress. A CRC-32 of the array's
-        bytes is stored with it, computed again over the bytes that are sent, and checked when the
-        array is downloaded. Padding between the fields of a structured dtype is stored as zeros.
+        Memory in addition to the array: at most 64 MiB, plus the memory of the codec. A CRC-32 of
+        the array's bytes is stored with it, computed again over the bytes that are sent, and
+        checked when the array is downloaded. Padding between the fields of a structured dtype is
+        stored as zeros.
 
         Examples
         --------
@@ -131,7 +127,7 @@ class RawArrayMethods(ObjectMethods):
         selection: Any = None,
         **kwargs: Any,
     ) -> Array:
-        """Download a binary np.ndarray, straight into its memory.
+        """Download a binary np.ndarray, directly into its memory.
 
         Parameters
         ----------
@@ -139,33 +135,33 @@ class RawArrayMethods(ObjectMethods):
         buffersize : int, default 65536
             Accepted for compatibility: the size of the pieces is chosen for the store.
         threads : int, default ``[basic] threads`` of the options
-            How many ranges of a large array travel at once.
+            How many ranges of a large array are transferred at once.
         selection : index, optional
-            Part of the array, as numpy's basic indexing has it: ``np.s_[10:20, ..., ::2]``. Of an
-            array that was stored uncompressed only the ranges that hold the part are downloaded
-            (gaps of up to 64 KiB come along); of a compressed one everything is.
+            Part of the array, as in NumPy's basic indexing: ``np.s_[10:20, ..., ::2]``. If the
+            array is stored uncompressed, only the byte ranges of the selection are downloaded
+            (including gaps of up to 64 KiB); otherwise the whole array is.
 
         Returns
         -------
         array : np.ndarray
-            A new, writable array; 0-d where only integers select.
+            A new, writable array; 0-d if the selection consists of integers.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         MetadataError
             If the object's metadata does not describe an array.
         IntegrityError
-            If the body does not hold that array, or not the bytes that were uploaded.
+            If the body does not match its metadata, or the checksum of the upload.
         SelectionError
             If the selection does not fit the array, or is a mask or a list of indices.
 
         Notes
         -----
         One request for a small array; ranges in parallel for a large one, all of the same version.
-        Memory beyond the array: at most 64 MiB, and some more to decompress; LZ4 is
-        decoded at once, which takes a second copy of the array.
+        Memory in addition to the array: at most 64 MiB, plus the memory of the codec; LZ4 needs a
+        second copy of the array.
 
         Examples
         --------
@@ -227,8 +223,8 @@ class RawArrayMethods(ObjectMethods):
         Raises
         ------
         UnsupportedDtypeError
-            If the elements are Python objects, the array is masked, or ``.npy`` has no word for
-            the dtype (``bfloat16``); nothing is sent.
+            If the elements are Python objects, the array is masked, or the ``.npy`` format cannot
+            represent the dtype (``bfloat16``). Nothing is sent.
 
         See Also
         --------
@@ -236,7 +232,7 @@ class RawArrayMethods(ObjectMethods):
 
         Notes
         -----
-        A copy of the array in the form of a file is made in memory first.
+        The file is first created in memory, which takes a second copy of the array.
         """
         metadata = checked_metadata(metadata, self.upload_npy_array)
         array = raw.without_padding(raw.as_array(array))
@@ -262,14 +258,14 @@ class RawArrayMethods(ObjectMethods):
         Raises
         ------
         ObjectNotFoundError
-            If there is no such object.
+            If the object does not exist.
         IntegrityError
-            If the object is not a whole ``.npy`` file, or holds Python objects.
+            If the object is not a complete ``.npy`` file, or contains Python objects.
         """
         with self._store.open(object_name, threads) as reader:
             data = reader.read()
         try:
-            # np.load also returns what is in .npz files, and ignores bytes after the end.
+            # np.load also accepts .npz files, and ignores bytes after the end.
             file = io.BytesIO(data)
             array: Array = np.lib.format.read_array(
                 file, allow_pickle=False, max_header_size=_MAX_NPY_HEADER
@@ -307,7 +303,7 @@ class RawArrayMethods(ObjectMethods):
 
 
 def _check_npy(dtype: np.dtype[Any]) -> None:
-    """Refuse a dtype that would come back from a ``.npy`` file as another one."""
+    """Reject a dtype that a ``.npy`` file would not restore."""
     try:
         kept = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) == dtype
     except ValueError:  # overlapping fields

@@ -245,7 +245,7 @@ def _plan(
 
 
 def _is_file_name(part: str, *, windows: bool = _WINDOWS) -> bool:
-    """Return whether a part of a key can be the name of a file, and of none of our own."""
+    """Return whether a part of a key can be the name of a file that is not temporary."""
     if part in ("", ".", "..") or "\0" in part or is_temporary(part):
         return False
     if len(os.fsencode(part)) > _MAX_NAME_BYTES:
@@ -260,7 +260,7 @@ def _is_file_name(part: str, *, windows: bool = _WINDOWS) -> bool:
 
 
 def _check_disk(root: Path, files: Iterable[str], directories: Iterable[str]) -> None:
-    """Refuse, before anything is written, what is in the way, and links that lead out."""
+    """Reject conflicting files and links that lead out, before anything is written."""
     if not root.is_dir():
         if os.path.lexists(root):
             raise _in_the_way(NotADirectoryError, errno.ENOTDIR, root)

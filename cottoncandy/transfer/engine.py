@@ -22,7 +22,7 @@ from cottoncandy.stores.store import Store
 
 __all__ = ["Action", "Outcome", "complete", "delete", "perform", "run"]
 
-#: Errors that the next action would meet too: the run ends at once.
+#: Errors that concern the other actions too: the run ends immediately.
 _FATAL = (
     BucketNotFoundError,
     CredentialsError,
@@ -41,7 +41,7 @@ class Action(NamedTuple):
     name : str
         What it concerns, for the report.
     call : callable
-        Does it. An error of the library or of the system (``OSError``) concerns this step only.
+        Performs it. An error of the library or of the system (``OSError``) concerns this step only.
     """
 
     name: str
@@ -62,9 +62,9 @@ Outcomes = Generator[Outcome, None, None]
 def run(actions: Iterable[Action], *, threads: int, progress: Progress | None = None) -> Outcomes:
     """Run actions, up to ``threads`` at once; yield each outcome as soon as it is there.
 
-    Actions are taken lazily, twice the threads ahead. A slow one holds up no others. Errors that
-    all actions would meet (credentials, a full disk, no connection) are raised; running actions
-    are awaited first.
+    Actions are taken lazily, twice the threads ahead. A slow action does not delay others. Errors
+    that concern all actions (credentials, a full disk, no connection) are raised after the running
+    actions have ended.
     """
 
     def attempt(action: Action) -> Outcome:
@@ -100,7 +100,7 @@ def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | 
     outcomes : iterable of Outcome
     describe : callable, optional
         Returns the beginning of the message, from the numbers of failures and of actions. Without
-        it, the first error is raised as it is, and no further action begins.
+        it, the first error is raised unchanged, and no further action begins.
 
     Raises
     ------

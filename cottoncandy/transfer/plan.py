@@ -20,7 +20,7 @@ class Route:
     Parameters
     ----------
     source : str
-        Key; one that ends in ``/`` means only what is below it.
+        Key; one that ends in ``/`` means only the objects below it.
     dest : str
         Key, without ``/`` at its end.
     source_bucket, dest_bucket : str, optional
@@ -93,7 +93,7 @@ def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
             if target in targets:
                 raise InvalidArgumentError(
                     f"'{target}' is in '{route.source}' and would be overwritten by another of "
-                    f"its objects; copy or move the tree to a name of its own first"
+                    f"its objects; copy or move the tree to another name first"
                 )
     if not overwrite:
         wanted = set(targets.values())

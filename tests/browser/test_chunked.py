@@ -29,7 +29,7 @@ def upload(cci: Any, name: str = "runs/one", **options: Any) -> None:
 
 @pytest.fixture(params=["dataset", "attribute"])
 def node(request: pytest.FixtureRequest, cci: Any) -> Any:
-    """The same array, as cloud2dataset and as the browser have it."""
+    """The same array, from cloud2dataset and from the browser."""
     upload(cci, compression=False, author="me")
     return (
         cci.cloud2dataset("runs/one") if request.param == "dataset" else cci.get_browser().runs.one
@@ -174,7 +174,7 @@ def test_encrypted(memory: MemoryHarness) -> None:
     cci = cottoncandy.get_encrypted_interface(memory.bucket, encryptionKey=bytes(32), **options)
     upload(cci)
     np.testing.assert_array_equal(cci.cloud2dataset("runs/one")[3:5], ARRAY[3:5])
-    # Who has no key sees that there is something, and is not kept from looking around.
+    # Without the key, the array is visible and the rest can be browsed.
     plain = memory.interface().get_browser()
     assert repr(plain.runs.one).startswith("cottoncandy-path")
     assert len(plain.runs.one) == 7

@@ -27,7 +27,7 @@ def complete(
     from IPython.core.completer import IPCompleter, provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell
 
-    # A shell puts a module of its own in the place of __main__, with which nothing can be spawned.
+    # A shell replaces __main__ by a module with which nothing can be spawned.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     shell = InteractiveShell()
 
@@ -44,7 +44,7 @@ def complete(
 
 
 def names(found: list[str]) -> list[str]:
-    """Return completions without what stands before their last dot."""
+    """Return the last part of each completion."""
     return sorted(text.rpartition(".")[2] for text in found)
 
 
@@ -83,7 +83,7 @@ def test_displaying_costs_one_listing(cci: Any) -> None:
 
     browser = cci.get_browser()
     formatter = DisplayFormatter()
-    formatter.active_types = ["text/plain"]  # as a terminal has it
+    formatter.active_types = ["text/plain"]  # as in a terminal
     counting = cci.backend_interface
     with counting.expect():
         data, _ = formatter.format(browser)

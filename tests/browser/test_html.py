@@ -110,7 +110,7 @@ def test_escape() -> None:
 def test_objects_that_cannot_be_asked_are_shown(cci: Any) -> None:
     class FailingBackend(WrappedBackend):
         def get(self, key: str, **options: Any) -> Any:
-            raise StoreError("a pretended failure")
+            raise StoreError("a simulated failure")
 
     cci.backend_interface = FailingBackend(cci.backend_interface)
     page = Page(cci.get_browser()._repr_html_())
@@ -152,7 +152,7 @@ def test_an_empty_bucket(memory: MemoryHarness) -> None:
 
 
 def pixels(preview: Preview) -> np.ndarray:
-    """Decode a PNG of ours, and check it on the way."""
+    """Decode one of our PNGs, and validate it."""
     data = preview.data
     assert preview.mime_type == "image/png"
     assert data[:8] == b"\x89PNG\r\n\x1a\n"

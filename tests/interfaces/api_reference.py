@@ -1,7 +1,7 @@
 """The public API as documented: classes, methods, parameters, defaults.
 
-``KEYWORDS`` marks a ``**kwargs``. Bases are those that the documents name. What is documented
-stays; new parameters come behind, by keyword only.
+``KEYWORDS`` marks a ``**kwargs``. Bases are those that the documents name. Documented signatures do
+not change; new parameters follow, by keyword only.
 """
 
 from __future__ import annotations

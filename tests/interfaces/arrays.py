@@ -1,4 +1,4 @@
-"""Arrays of every kind, and what it means that one came back."""
+"""Arrays of every kind, and the comparison of a restored one."""
 
 from __future__ import annotations
 

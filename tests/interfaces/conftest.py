@@ -1,7 +1,7 @@
 """The interface under test, in memory and plain unless a test names other stores.
 
-What an interface promises does not depend on where the bytes live, or how they are kept:
-``test_smoke.py`` shows that every verb is wired on every store.
+The behavior of interfaces does not depend on the store: ``test_smoke.py`` shows that every verb
+works on every store.
 """
 
 from __future__ import annotations

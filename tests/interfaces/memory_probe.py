@@ -1,4 +1,4 @@
-"""Run as a program: move one array up or down, and print by how much memory rose at its peak.
+"""Run as a program: upload or download one array, and print by how much memory rose at its peak.
 
     python -m tests.interfaces.memory_probe {up,down} COMPRESSION MIB BUCKET OPTIONS
 
@@ -21,7 +21,7 @@ MiB = 2**20
 
 
 def reset_peak() -> None:
-    """Forget the peak so far, where the system can."""
+    """Reset the peak, if the system can."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
@@ -30,8 +30,8 @@ def reset_peak() -> None:
 def peak_bytes() -> int:
     """Return the highest resident memory so far.
 
-    From the kernel's own mark where there is one: what ``getrusage`` says begins with the peak of
-    the process that started this one.
+    The kernel's own peak, if it has one: that of ``getrusage`` includes the peak of the parent
+    process.
     """
     status = Path("/proc/self/status")
     if status.exists():

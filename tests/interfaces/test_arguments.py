@@ -1,4 +1,4 @@
-"""Arguments that make no sense: refused in words, before anything is sent."""
+"""Invalid arguments: rejected with a typed error, before anything is sent."""
 
 from __future__ import annotations
 

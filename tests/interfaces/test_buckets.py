@@ -98,7 +98,7 @@ def test_the_default_bucket(store: Any, monkeypatch: pytest.MonkeyPatch) -> None
         cci = cottoncandy.get_interface(
             nothing, verbose=False, backend=store.backend_name, **store.connection()
         )
-        # Drive has a bucket of its own for those who name none; the option is about S3 there.
+        # Drive has its own default bucket; the option is about S3 there.
         own = not type(cci.backend_interface).uses_default_bucket
         assert cci.bucket_name == ("My Drive" if own else store.bucket)
         assert cci.backend_interface.has_bucket(cci.bucket_name)

@@ -78,7 +78,7 @@ def test_copies_choose_buckets_independently(
 
 
 class PausesAtSecondPut(WrappedBackend):
-    """Waits, before the second object is stored, until it may go on."""
+    """Waits, before the second object is stored, until it may continue."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)

@@ -1,4 +1,4 @@
-"""Nested dictionaries up and down."""
+"""Uploading and downloading nested dictionaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories up and down."""
+"""Uploading and downloading directories."""
 
 from __future__ import annotations
 
@@ -156,10 +156,10 @@ def test_what_would_fail_for_all_ends_at_once(
     cci.upload_from_directory(tree, "t", recursive=True)
 
     def refuses(*args: Any, **kwargs: Any) -> Any:
-        raise CredentialsError("the pretended key is unknown")
+        raise CredentialsError("the simulated key is unknown")
 
     def full(*args: Any, **kwargs: Any) -> Any:
-        raise StorageFullError("the pretended disk is full")
+        raise StorageFullError("the simulated disk is full")
 
     monkeypatch.setattr(type(cci), "upload_from_file", refuses)
     with pytest.raises(CredentialsError):
@@ -380,11 +380,11 @@ def test_some_downloads_fail(
 
     def refuses(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         if name == "t/b":
-            raise CottonCandyError("a pretended failure")
+            raise CottonCandyError("a simulated failure")
         return plain(self, name, *args, **kwargs)
 
     monkeypatch.setattr(type(cci), "download_to_file", refuses)
-    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'t/b' \(a pretended"):
+    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'t/b' \(a simulated"):
         cci.download_directory("t", tmp_path / "d")
     assert contents(tmp_path / "d") == {"a": b"x", "c": b"x"}
 

@@ -142,7 +142,7 @@ def test_a_slice_reads_the_segments_it_touches(store: StoreHarness) -> None:
     cci.upload_raw_array("array", array, compression=False)
     body, metadata = store.raw_get("array")
     assert len(body) == stored_size(array.nbytes)
-    # All other segments are destroyed: whoever touches them fails.
+    # All other segments are destroyed: reading them fails.
     sealed = SEGMENT_BYTES + 16
     start, stop = HEADER_BYTES + 4 * sealed, HEADER_BYTES + 6 * sealed
     kept = bytes(b if i < HEADER_BYTES or start <= i < stop else 0 for i, b in enumerate(body))

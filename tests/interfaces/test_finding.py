@@ -265,7 +265,7 @@ def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) ->
     found = rig.interface().ls("/".join(segments))
     rig.close()
     matching = {name for path, name in nodes(keys).items() if plain_match(segments, list(path))}
-    if not all(split_literal(segment)[1] for segment in segments):  # else: what is in there
+    if not all(split_literal(segment)[1] for segment in segments):  # else: its contents
         assert found == sorted(matching)
 
 

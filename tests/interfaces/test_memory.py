@@ -1,4 +1,4 @@
-"""How much memory a large array takes beyond itself, measured in a process of its own."""
+"""How much memory a large array takes beyond itself, measured in a separate process."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class RefusesOne(WrappedBackend):
 
     def copy(self, source: str, dest: str, **options: Any) -> Any:
         if source == "data/exp/a":
-            raise StoreError(f"object '{source}': a pretended failure")
+            raise StoreError(f"object '{source}': a simulated failure")
         return self.inner.copy(source, dest, **options)
 
     def move(self, source: str, dest: str, **options: Any) -> Any:
@@ -191,10 +191,10 @@ class RefusesOne(WrappedBackend):
 def test_a_failed_move_loses_nothing(memory: MemoryHarness) -> None:
     cci = memory.interface()
     plain, cci.backend_interface = cci.backend_interface, RefusesOne(cci.backend_interface)
-    with pytest.raises(StoreError, match="pretended"):
+    with pytest.raises(StoreError, match="simulated"):
         cci.mv("data/exp/a", "x")
     assert memory.raw_get("data/exp/a").body == b"data/exp/a"
-    message = r"1 of 3 .*same call again, with overwrite=True: 'data/exp/a' \(.*pretended"
+    message = r"1 of 3 .*same call again, with overwrite=True: 'data/exp/a' \(.*simulated"
     with pytest.raises(PartialFailureError, match=message):
         cci.mv("data/exp", "moved", recursive=True)
     assert sorted(everything(memory).values()) == sorted(
@@ -228,7 +228,7 @@ def test_a_branch_that_was_moved_half_way_is_moved_to_the_end(memory: MemoryHarn
     with pytest.raises(KeyboardInterrupt):
         cci.mv("data/exp", "moved", recursive=True, threads=1)
     cci.backend_interface = plain
-    # One is at both places. Without overwrite= that is refused, in words and with nothing lost.
+    # One is at both places. Without overwrite= that is rejected, with nothing lost.
     with pytest.raises(ObjectExistsError, match="overwrite=True"):
         cci.mv("data/exp", "moved", recursive=True)
     cci.mv("data/exp", "moved", recursive=True, overwrite=True)

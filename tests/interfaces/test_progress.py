@@ -1,4 +1,4 @@
-"""Progress bars: each kind of long work counts up to its end, and is seen where somebody looks."""
+"""Progress bars: each long operation counts to its end, in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_bars_count_up_to_the_end(
     wanted = label.format(root=tmp_path)
     [(found, whole)] = [(n, whole) for name, n, whole in bars if name.startswith(wanted)]
     assert found == whole
-    # What is encrypted is a little longer.
+    # Encrypted bodies are a little longer.
     assert total <= whole <= total * 1.001
 
 
@@ -120,6 +120,6 @@ def test_bars_are_for_terminals_and_notebooks(
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     if notebook:
         monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    cci.settings = replace(cci.settings, progress=None)  # as it is unless somebody asks
+    cci.settings = replace(cci.settings, progress=None)  # the default
     cci.upload_raw_array("a", ARRAY, compression=False)
     assert ("uploading a" in capsys.readouterr().err) == bool(bars) == notebook

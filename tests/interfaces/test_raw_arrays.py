@@ -1,4 +1,4 @@
-"""numpy arrays up and down: every dtype, layout and codec."""
+"""Uploading and downloading NumPy arrays: every dtype, layout and codec."""
 
 from __future__ import annotations
 

@@ -142,17 +142,17 @@ class RefusesOne(WrappedBackend):
     def delete(self, keys: Iterable[str], **options: Any) -> Iterator[DeleteResult]:
         for deletion in self.inner.delete(list(keys), **options):
             refused = deletion.key == "data/exp/a"
-            error = AccessDeniedError(f"'{deletion.key}': a pretended refusal")
+            error = AccessDeniedError(f"'{deletion.key}': a simulated refusal")
             yield DeleteResult(deletion.key, error if refused else None)
 
 
 def test_what_could_not_be_deleted_is_told(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.backend_interface = RefusesOne(cci.backend_interface)
-    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'data/exp/a' \(.*pretended"):
+    with pytest.raises(PartialFailureError, match=r"1 of 3 .*'data/exp/a' \(.*simulated"):
         cci.rm("data/exp", recursive=True)
     memory.raw_put("data/exp/a", b"")
-    with pytest.raises(AccessDeniedError, match="pretended"):
+    with pytest.raises(AccessDeniedError, match="simulated"):
         cci.rm("data/exp/a")
 
 

@@ -1,4 +1,4 @@
-"""What travels: requests and bytes, counted on the wire."""
+"""Requests and bytes, counted on the wire."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Every verb is wired, on every store, plain and encrypted.
 
-What a verb promises in detail is tested in memory, in the other files of this directory; what a
-store promises, in the conformance class of ``tests/backends``. These tests show that the two fit
-together: one short use of each verb, compared with what the store itself holds.
+The other files of this directory test each verb in detail, in memory; the conformance class of
+``tests/backends`` tests each store. These tests show that the two fit together: one short use of
+each verb, compared with the contents of the store.
 """
 
 from __future__ import annotations
