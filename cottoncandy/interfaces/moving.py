@@ -225,6 +225,7 @@ class MovingMethods(ObjectMethods):
         threads: int,
         done: str,
     ) -> list[str]:
+        workers = self._store.bulk_threads(threads)  # invalid ones raise before any request
         targets = plan_tree(self._store, route, overwrite=overwrite)
         actions = (
             Action(key, partial(self._copy, transfer, route, key, target, overwrite))
@@ -243,7 +244,7 @@ class MovingMethods(ObjectMethods):
             self._store,
             actions,
             len(targets),
-            threads=self._store.bulk_threads(threads),
+            threads=workers,
             unit="objects",
             label=done,
             describe=describe,

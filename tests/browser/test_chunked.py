@@ -131,7 +131,7 @@ def test_other_directories_have_no_shape(cci: Any) -> None:
     for directory in (browser.described, browser.sweet_project, browser):
         assert not hasattr(directory, "shape")
         assert not hasattr(directory, "__array__")
-        with pytest.raises(TypeError, match="names are text"):
+        with pytest.raises(TypeError, match="names must be str"):
             directory[0]
     assert len(browser.described) == 2
     assert type(cci.cloud2dataset("described")) is S3Group
