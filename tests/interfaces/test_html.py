@@ -6,11 +6,11 @@ from typing import Any
 
 import cottoncandy as cc
 from tests.backends.wrappers import CountingBackend
-from tests.rigs import MemoryRig
+from tests.harness import MemoryHarness
 
 
 def test_html_names_store_bucket_and_first_steps() -> None:
-    cci = MemoryRig().interface()
+    cci = MemoryHarness().interface()
     page = cci._repr_html_()
     assert "cottoncandy.DefaultInterface" in page
     assert str(cci.bucket_name) in page
@@ -25,7 +25,7 @@ def test_html_without_a_bucket_names_the_remedy() -> None:
 
 
 def test_html_sends_no_request() -> None:
-    cci = MemoryRig().interface()
+    cci = MemoryHarness().interface()
     cci.backend_interface = counting = CountingBackend(cci.backend_interface)
     with counting.expect():
         cci._repr_html_()
