@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,74 +15,7 @@ __all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_CONNECTION = """\
-bucket_name : str, optional
-    Bucket to use; it can be changed with ``cci.set_bucket``. Default: ``[basic]
-    default_bucket`` of the options. On the local backend, a directory. On Google Drive, a shared
-    drive or a folder at the top; default ``"My Drive"``, whatever the options are.
-ACCESS_KEY, SECRET_KEY : str, optional
-    Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
-    environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
-    (profiles, roles, ...). Google Drive: paths of the client secrets and of the stored
-    credentials; default ``[gdrive]`` of the options. Other backends ignore them.
-endpoint_url : str, optional
-    URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then boto3's sources
-    (``AWS_ENDPOINT_URL_S3``, profiles), then Amazon."""
 
-_BUCKET = """\
-force_bucket_creation : bool, optional
-    Whether to create the bucket if it does not exist. Default: ``[basic] force_bucket_creation``
-    of the options, which is False as shipped. The local and memory backends create it unless you
-    pass False.
-verbose : bool, default True
-    Whether to print where the interface is connected to."""
-
-_BACKEND = """\
-backend : str, default "s3"
-    Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
-    ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
-**kwargs
-    Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
-    retries, proxies, signature version, addressing style; ``anon=True`` reads public data
-    without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl`` and
-    ``verify`` are passed to boto3."""
-
-_RAISES = """\
-BucketNotFoundError
-    If the bucket does not exist and is not to be created.
-CredentialsError, AccessDeniedError
-    If the store rejects the credentials or denies access to the bucket.
-StoreUnreachableError
-    If ``endpoint_url`` does not answer.
-ConfigurationError
-    If an options file is invalid, or an option is unknown.
-InvalidArgumentError
-    If the backend does not exist.
-MissingDependencyError
-    If the backend needs a library that is not installed; the message has the pip command."""
-
-
-_SHARED = {
-    "{connection}": _CONNECTION,
-    "{bucket}": _BUCKET,
-    "{backend}": _BACKEND,
-    "{raises}": _RAISES,
-}
-
-
-def _shared_text(function: _F) -> _F:
-    """Insert the texts that the factories share into a docstring."""
-    if function.__doc__ is not None:  # python -OO has none
-        lines: list[str] = []
-        for line in function.__doc__.split("\n"):
-            text = _SHARED.get(line.strip(), line.strip())
-            indent = line[: len(line) - len(line.lstrip())]
-            lines.extend((indent + part).rstrip() for part in text.split("\n"))
-        function.__doc__ = "\n".join(lines)
-    return function
-
-
-@_shared_text
 def get_interface(
     bucket_name: str | None = None,
     ACCESS_KEY: str | None = None,
@@ -96,9 +30,32 @@ def get_interface(
 
     Parameters
     ----------
-    {connection}
-    {bucket}
-    {backend}
+    bucket_name : str, optional
+        Bucket to use; it can be changed with ``cci.set_bucket``. Default: ``[basic]
+        default_bucket`` of the options. On the local backend, a directory. On Google Drive, a
+        shared drive or a folder at the top; default ``"My Drive"``, whatever the options are.
+    ACCESS_KEY, SECRET_KEY : str, optional
+        Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
+        environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
+        (profiles, roles, ...). Google Drive: paths of the client secrets and of the stored
+        credentials; default ``[gdrive]`` of the options. Other backends ignore them.
+    endpoint_url : str, optional
+        URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then boto3's sources
+        (``AWS_ENDPOINT_URL_S3``, profiles), then Amazon.
+    force_bucket_creation : bool, optional
+        Whether to create the bucket if it does not exist. Default: ``[basic]
+        force_bucket_creation`` of the options, which is False as shipped. The local and memory
+        backends create it unless you pass False.
+    verbose : bool, default True
+        Whether to print where the interface is connected to.
+    backend : str, default "s3"
+        Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
+        ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
+    **kwargs
+        Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
+        retries, proxies, signature version, addressing style; ``anon=True`` reads public data
+        without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl``
+        and ``verify`` are passed to boto3.
 
     Returns
     -------
@@ -106,7 +63,18 @@ def get_interface(
 
     Raises
     ------
-    {raises}
+    BucketNotFoundError
+        If the bucket does not exist and is not to be created.
+    CredentialsError, AccessDeniedError
+        If the store rejects the credentials or denies access to the bucket.
+    StoreUnreachableError
+        If ``endpoint_url`` does not answer.
+    ConfigurationError
+        If an options file is invalid, or an option is unknown.
+    InvalidArgumentError
+        If the backend does not exist.
+    MissingDependencyError
+        If the backend needs a library that is not installed; the message has the pip command.
 
     See Also
     --------
@@ -150,6 +118,17 @@ def get_interface(
     )
 
 
+def _shared_text(function: _F) -> _F:
+    """Replace the names of entries in a docstring by the entries of :func:`get_interface`."""
+    shared = get_interface.__doc__
+    if function.__doc__ is not None and shared is not None:  # python -OO has none
+        entries = re.findall(r"^    (([*\w]+).*\n(?: {5,}.*\n)+)", shared, re.MULTILINE)
+        entries.append((shared.split("-\n")[3].split("\n\n")[0].strip() + "\n", "raises"))
+        for text, name in entries:
+            function.__doc__ = function.__doc__.replace(f"{{{name}}}\n", text)
+    return function
+
+
 @_shared_text
 def get_encrypted_interface(
     bucket_name: str | None = None,
@@ -168,8 +147,11 @@ def get_encrypted_interface(
 
     Parameters
     ----------
-    {connection}
-    {bucket}
+    {bucket_name}
+    {ACCESS_KEY}
+    {endpoint_url}
+    {force_bucket_creation}
+    {verbose}
     encryption : {"AES", "RSA"}, optional
         ``"AES"``: one key for all objects. ``"RSA"``: a fresh key for each object, wrapped with a
         public key; reading takes the private one. Default: ``[encryption] method`` of the
@@ -181,6 +163,7 @@ def get_encrypted_interface(
     passphrase : str, optional
         Unlocks an RSA private key.
     {backend}
+    {**kwargs}
 
     Returns
     -------
@@ -233,12 +216,15 @@ def get_browser(
 
     Parameters
     ----------
-    {connection}
+    {bucket_name}
+    {ACCESS_KEY}
+    {endpoint_url}
     force_bucket_creation : bool, default False
         Whether to create the bucket if it does not exist.
     verbose : bool, default False
         Whether to print where the browser is connected to.
     {backend}
+    {**kwargs}
 
     Returns
     -------
