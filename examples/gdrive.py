@@ -2,14 +2,14 @@
 
     python examples/gdrive.py
 
-works with your Drive. Google wants to know which program asks: put the file client_secrets.json,
+works with your Drive. Google requires programs to be registered: put the file client_secrets.json,
 which you get from Google's console (docs/gdrive.md tells how), into the folder of cottoncandy's
 options file, or pass its path:
 
     python examples/gdrive.py --secrets client_secrets.json --credentials credentials.txt
 
-The first time the browser opens and you log in. What this program stores, it removes: it works in a
-folder of its own.
+The first time, the browser opens and you log in. The program works in a separate folder and removes
+everything that it stored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def arrays(cci: DefaultInterface, place: str) -> None:
     name = cc.utils.pathjoin(place, "sub01/scans")
     cci.upload_raw_array(name, scans, compression=False, scanner="3T")
     same(cci.download_raw_array(name, selection=np.s_[50:60]), scans[50:60])
-    print(f"numpy:   {name}: rows 50 to 60 of {len(scans)}; no others travelled")
+    print(f"numpy:   {name}: rows 50 to 60 of {len(scans)}; no others were downloaded")
 
     name = cc.utils.pathjoin(place, "sub01/series")
     cci.upload_dask_array(name, da.from_array(scans, chunks=(50, 30, 20)))

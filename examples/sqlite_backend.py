@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS objects (
 
 
 class SQLiteReader(ObjectReader):
-    """One object: the whole of it came with the head."""
+    """One object, whose body was read with its header."""
 
     def __init__(self, info: ObjectInfo, body: bytes) -> None:
         self.info = info
@@ -76,7 +76,7 @@ class SQLiteBackend(Backend):
         extra = dict(arguments.extra)
         database = extra.pop("database", "cottoncandy.db")
         if extra:
-            raise ConfigurationError(f"the sqlite backend takes no option {next(iter(extra))!r}")
+            raise ConfigurationError(f"the sqlite backend has no option {next(iter(extra))!r}")
         return cls(database, arguments.bucket_name)
 
     # -- objects ---------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ class SQLiteBackend(Backend):
         data = bytes(body.read())
         if body.size is not None and len(data) != body.size:
             raise IntegrityError(
-                f"the data for object '{key}' in bucket '{where}' has {len(data)} bytes, and "
-                f"{body.size} were announced; nothing was stored"
+                f"the data for object '{key}' in bucket '{where}' has {len(data)} bytes, "
+                f"expected {body.size}; nothing was stored"
             )
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         noted = json.dumps(options.metadata or {})
@@ -132,7 +132,7 @@ class SQLiteBackend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        where = self._existing(bucket)  # now, and not when the first name is asked for
+        where = self._existing(bucket)  # at once, not when the listing is iterated
         return self._scan(where, prefix.encode(), delimiter.encode(), start_after.encode())
 
     def delete(
@@ -185,22 +185,22 @@ class SQLiteBackend(Backend):
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
         if not bucket:
-            raise InvalidNameError("a bucket needs a name")
+            raise InvalidNameError("a bucket name must not be empty")
         try:
             self._run("INSERT INTO buckets VALUES (?, ?)", (bucket, _now()))
         except sqlite3.IntegrityError as exc:
-            raise BucketExistsError(f"bucket '{bucket}' exists already") from exc
+            raise BucketExistsError(f"bucket '{bucket}' already exists") from exc
 
     def delete_bucket(self, bucket: str) -> None:
         where = self._existing(bucket)
         if self._run("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (where,)):
-            raise BucketNotEmptyError(f"bucket '{bucket}' holds objects; delete them first")
+            raise BucketNotEmptyError(f"bucket '{bucket}' contains objects; delete them first")
         self._run("DELETE FROM buckets WHERE name = ?", (where,))
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        """Run one statement in a connection of its own: any thread and process may."""
+        """Run one statement in a new connection, so that any thread and process can."""
         with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
@@ -226,7 +226,7 @@ class SQLiteBackend(Backend):
     def _scan(
         self, bucket: str, prefix: bytes, delimiter: bytes, after: bytes
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Ask for one key after the other, skipping what a common prefix sums up."""
+        """Read keys in order, skipping those that a common prefix collapses."""
         start, inclusive = (after, False) if after >= prefix else (prefix, True)
         while rows := self._run(
             f"SELECT key, length(body), etag, modified FROM objects WHERE bucket = ? AND "
@@ -240,7 +240,7 @@ class SQLiteBackend(Backend):
                 if cut >= 0:
                     group = key[: cut + len(delimiter)]
                     yield CommonPrefix(group.decode())
-                    # 0xff is in no UTF-8 text: behind all that starts with the group.
+                    # 0xff never occurs in UTF-8, so this sorts after the whole group.
                     start, inclusive = group + b"\xff", True
                     break
                 yield ObjectInfo(key.decode(), size, datetime.fromisoformat(modified), etag)
@@ -251,9 +251,9 @@ def _encode(key: str) -> bytes:
     try:
         encoded = key.encode()
     except UnicodeEncodeError as exc:
-        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from exc
+        raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from exc
     if not encoded:
-        raise InvalidNameError("an object needs a name")
+        raise InvalidNameError("an object name must not be empty")
     return encoded
 
 

@@ -96,6 +96,11 @@ class StoreHarness(ABC):
         """Return the factory's arguments that say where the store is."""
         return {}
 
+    @property
+    def secret(self) -> str:
+        """What no description may contain."""
+        return str(self.connection().get("SECRET_KEY", "no such secret"))
+
     @abstractmethod
     def fresh_bucket(self) -> str:
         """Make one more empty bucket."""

@@ -19,7 +19,7 @@ import pytest
 import cottoncandy
 from cottoncandy.core.buffers import MiB
 from cottoncandy.core.files import atomic_write, lock, open_lockable, unlock, write_private
-from tests.backends._samples import pattern
+from cottoncandy.testing.samples import pattern
 from tests.servers import S3Server
 from tests.servers.base import wait_until
 from tests.servers.proxy import FaultProxy
@@ -109,7 +109,7 @@ def test_two_that_write_at_once(target: Path) -> None:
 
 
 def test_many_that_write_at_once(target: Path) -> None:
-    """Nobody's part is taken for dead, neither before it is locked nor after it was closed."""
+    """No file in use is removed as abandoned, neither before its lock nor after its closing."""
     bodies = [str(number).encode() * 5000 for number in range(200)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda body: write(target, body), bodies))

@@ -53,6 +53,7 @@ PUBLIC_MODULES = (
     "cottoncandy.exceptions",
     "cottoncandy.interfaces",
     "cottoncandy.options",
+    "cottoncandy.testing",
     "cottoncandy.utils",
 )
 
@@ -195,6 +196,28 @@ def test_every_module_that_is_no_private_one_is_listed() -> None:
     rooms = ("arrays", "backends", "config", "core", "formats", "stores", "transfer")
     inner = {f"cottoncandy.{room}" for room in rooms}
     assert public - inner == set(PUBLIC_MODULES) - {"cottoncandy"}
+
+
+def test_windows_imports_and_rejects_the_local_backend_in_one_line() -> None:
+    out = run_python(
+        "import os, sys",
+        "sys.modules.update(fcntl=None, pwd=None, grp=None, resource=None)",
+        "posix = 'O_CLOEXEC O_NOFOLLOW O_NONBLOCK O_DIRECTORY fchmod pread'",
+        "for name in posix.split(): delattr(os, name)",
+        "import cottoncandy",
+        "from cottoncandy.core import files",
+        "with files.atomic_write('written') as file: file.write(b'content')",
+        "print(open('written').read(), os.remove('written'))",
+        "get = lambda name: cottoncandy.get_interface('b', backend=name, verbose=False)",
+        "print(get('memory').upload_object('a', __import__('io').BytesIO(b'x')) is not None)",
+        "try: get('local')",
+        "except cottoncandy.exceptions.UnsupportedOperationError as error: print(error)",
+    )
+    assert out.splitlines() == [
+        "content None",
+        "True",
+        "backend='local' needs Linux or macOS; it cannot lock files on this system",
+    ]
 
 
 def test_submodules_come_when_asked_for() -> None:

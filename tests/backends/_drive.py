@@ -1,4 +1,4 @@
-"""What the tests of Google Drive share."""
+"""Fixtures and helpers of the Google Drive tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 512 * 1024
 
 
 class DriveTests:
-    """A backend on a server of its own, which may be broken."""
+    """A backend on a separate server, which a test may break."""
 
     @pytest.fixture
     def server(self) -> Iterator[DriveServer]:

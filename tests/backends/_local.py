@@ -1,4 +1,4 @@
-"""What the tests of the local backend share."""
+"""Fixtures and helpers of the local backend tests."""
 
 from __future__ import annotations
 

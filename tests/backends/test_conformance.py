@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cottoncandy import testing
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
@@ -51,7 +52,7 @@ class TestCounting(BackendConformance):
 
 
 class TestFaulty(BackendConformance):
-    """One that is not told to fail."""
+    """A faulty backend before it is set to fail."""
 
     rig_name = "local"
     examples = 10
@@ -107,8 +108,8 @@ class EncryptedConformance(BackendConformance):
     histories = 3
     keys: KeyScheme = AESKeys(bytes(range(32)))
 
-    def wrap_rig(self, rig: StoreHarness) -> StoreHarness:
-        return EncryptedHarness(rig, self.keys)
+    def make_harness(self, request: pytest.FixtureRequest) -> Any:
+        return EncryptedHarness(super().make_harness(request), self.keys)
 
     def wrap(self, backend: Backend) -> Backend:
         return EncryptedBackend(backend, self.keys)
@@ -122,16 +123,18 @@ class TestEncryptedLocal(EncryptedConformance):
     rig_name = "local"
 
 
-def test_nobody_overrides_an_inherited_test() -> None:
-    pending = [BackendConformance]
+def test_subclasses_override_no_test() -> None:
+    pending: list[type] = [testing.BackendConformance]
     names: list[str] = []
     while pending:
         cls = pending.pop()
         pending += cls.__subclasses__()
-        if cls is not BackendConformance:
-            inherited = {name for name in dir(BackendConformance) if not name.startswith("__")}
+        if cls is not testing.BackendConformance:
+            inherited = {
+                name for name in dir(testing.BackendConformance) if not name.startswith("__")
+            }
             replaced = inherited & {*vars(cls)}
-            hooks = {"crowd", "examples", "histories", "keys", "rig_name", "wrap", "wrap_rig"}
+            hooks = {"crowd", "examples", "histories", "keys", "make_harness", "rig_name", "wrap"}
             assert replaced <= hooks, cls
             names.append(cls.__name__)
     assert len(names) >= 6
@@ -139,7 +142,7 @@ def test_nobody_overrides_an_inherited_test() -> None:
 
 def test_no_two_parts_of_the_class_share_a_test() -> None:
     seen: set[str] = set()
-    for part in BackendConformance.__bases__:
+    for part in testing.BackendConformance.__bases__:
         tests = {name for name in vars(part) if name.startswith("test_")}
         assert tests
         assert not tests & seen

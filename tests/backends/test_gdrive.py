@@ -1,4 +1,4 @@
-"""What is particular to Google Drive: names, properties, drives, the trash."""
+"""Features of Google Drive: names, properties, drives, the trash."""
 
 from __future__ import annotations
 

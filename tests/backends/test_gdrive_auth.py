@@ -1,4 +1,4 @@
-"""Logging in to Google Drive: stored tokens, service accounts, browsers, and nobody to ask."""
+"""Logging in to Google Drive: stored tokens, service accounts, browsers, and no terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Terminal(io.StringIO):
-    """A stdin on which somebody types."""
+    """A terminal as stdin."""
 
     def isatty(self) -> bool:
         return True
@@ -154,15 +154,15 @@ def test_nothing_there_and_nobody_to_ask(
         connect(server, folder)
     write_secrets(server, folder / "client_secrets.json")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    with pytest.raises(CredentialsError, match="without a terminal") as caught:
+    with pytest.raises(CredentialsError, match="no terminal") as caught:
         connect(server, folder)
     assert str(folder / "credentials.txt") in str(caught.value)
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(CredentialsError, match="without a terminal"):
+    with pytest.raises(CredentialsError, match="no terminal"):
         connect(server, folder)
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setenv("GDRIVE_NON_INTERACTIVE", "1")
-    with pytest.raises(CredentialsError, match="without a terminal"):
+    with pytest.raises(CredentialsError, match="no terminal"):
         connect(server, folder)
     assert server.operations() == []
 
@@ -197,7 +197,7 @@ def test_console_login(
     assert "access_type=offline" in said.err
     assert is_private(folder / "credentials.txt")
     assert backend.exists("name") is False
-    # Nobody is asked again.
+    # No second prompt.
     monkeypatch.setattr(sys, "stdin", None)
     assert connect(server, folder).exists("name") is False
 
@@ -207,7 +207,7 @@ def test_console_login_refused(
 ) -> None:
     write_secrets(server, folder / "client_secrets.json")
     for pasted, words in (
-        ("http://localhost:8080/?error=access_denied", "refused"),
+        ("http://localhost:8080/?error=access_denied", "denied"),
         ("?", "failed"),
     ):
         monkeypatch.setattr(sys, "stdin", Terminal(pasted + "\n"))
@@ -294,7 +294,7 @@ def test_service_account(server: DriveServer, folder: Path) -> None:
     assert pickle.loads(pickle.dumps(backend)).exists("name")
     content["private_key"] = "no key"
     (folder / "client_secrets.json").write_text(json.dumps(content))
-    with pytest.raises(CredentialsError, match="makes no sense"):
+    with pytest.raises(CredentialsError, match="is malformed"):
         connect(server, folder)
 
 
@@ -317,7 +317,7 @@ def test_a_renewed_login_that_cannot_be_saved(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(auth, "_write_private", refuse)
+    monkeypatch.setattr(auth, "write_private", refuse)
     assert backend.exists("name") is False
     assert "cannot be saved" in caplog.text
     assert backend.exists("name") is False

@@ -95,8 +95,8 @@ class TestDuplicateNames(DriveTests):
         assert len(keys(backend)) == 8
 
 
-class TestConcurrentEdits(DriveTests):
-    """What others do in the browser meanwhile."""
+class TestOtherPeople(DriveTests):
+    """Concurrent changes in the browser."""
 
     def test_a_folder_was_deleted(
         self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend

@@ -18,8 +18,8 @@ from cottoncandy.exceptions import (
     StoreError,
     StoreUnreachableError,
 )
+from cottoncandy.testing.samples import pattern
 from tests.backends._drive import CHUNK, DriveTests, keys, make, read
-from tests.backends._samples import pattern
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 
@@ -105,7 +105,7 @@ class TestRequests(DriveTests):
             rig.raw_put(key, b"")
         server.forget()
         assert keys(backend, "c/d/") == ["c/d/4"]
-        # The bucket, among shared drives and by name; c; d; what is in it.
+        # The bucket, among shared drives and by name; c; d; its contents.
         assert server.operations() == ["drives.list", *["files.list"] * 4]
         server.forget()
         assert keys(backend, "a") == ["a/1", "ab/2"]
@@ -155,7 +155,7 @@ class TestBrokenAnswers(DriveTests):
         self, server: DriveServer, backend: GDriveBackend, waits: list[float]
     ) -> None:
         server.fail("files.list", 503, times=100)
-        with pytest.raises(StoreError, match="busy"):
+        with pytest.raises(StoreError, match="unavailable"):
             backend.head("name")
         assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
 
@@ -213,7 +213,7 @@ class TestBrokenAnswers(DriveTests):
         file = rig.raw_file("name")
         file.revisions[file.head] = b"1x345"
         with pytest.raises(ObjectChangedError):
-            reader.read()  # Drive says so, too
+            reader.read()  # as Drive does
         reader = backend.get("name")
         object.__setattr__(reader._file, "md5", "0" * 32)  # type: ignore[attr-defined]
         with pytest.raises((IntegrityError, ObjectChangedError)):
@@ -235,7 +235,7 @@ class TestBrokenAnswers(DriveTests):
         backend.put("big", Body.of(body))
         assert read(backend, "big") == body
         server.fail("upload.chunk", 410, skip=1)
-        with pytest.raises(StoreError, match="half-way"):
+        with pytest.raises(StoreError, match="before the end"):
             backend.put("other", Body.of(iter([body])))
         assert keys(backend) == ["big"]
         assert server.operations().count("upload.cancel") >= 1
@@ -243,12 +243,12 @@ class TestBrokenAnswers(DriveTests):
     @pytest.mark.parametrize(
         ("status", "reason", "expected", "words"),
         [
-            (403, "insufficientFilePermissions", AccessDeniedError, "refuses"),
+            (403, "insufficientFilePermissions", AccessDeniedError, "denies access"),
             (403, "storageQuotaExceeded", StorageFullError, "no room"),
             (403, "accessNotConfigured", AccessDeniedError, "enable it"),
             (403, "insufficientPermissions", CredentialsError, "log in again"),
             (403, "dailyLimitExceeded", AccessDeniedError, "dailyLimit"),
-            (412, "conditionNotMet", ObjectChangedError, "somebody else"),
+            (412, "conditionNotMet", ObjectChangedError, "another client"),
             (400, "invalid", StoreError, "400"),
         ],
     )

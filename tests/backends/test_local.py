@@ -1,4 +1,4 @@
-"""What is particular to the local backend: roots, names, sidecars."""
+"""Features of the local backend: roots, names, sidecars."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectExistsError,
 )
+from cottoncandy.testing.samples import keys_of
 from tests.backends._local import LocalTests, put, tree
-from tests.backends._samples import keys_of
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ObjectNotFoundError
-from tests.backends._samples import keys_of, pattern
+from cottoncandy.testing.samples import keys_of, pattern
 
 _CHANGES = frozenset(
     {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.utime", "os.chmod", "open"}
@@ -128,7 +128,7 @@ def test_put_is_old_or_new(backend: LocalBackend, root: Path, old: State, new: S
         assert found in (old, new)
         seen.append(found)
         assert keys_of(backend) == ([] if found is None else ["a/name"])
-        # What the next writer finds is no hindrance either.
+        # The next writer is not hindered by it.
         restore(backend, "a/name", old)
         assert state(backend, "a/name") == old
     assert seen[0] == old
@@ -137,7 +137,7 @@ def test_put_is_old_or_new(backend: LocalBackend, root: Path, old: State, new: S
 
 @pytest.mark.parametrize("old", OLD, ids=repr)
 def test_put_on_what_a_crash_left(backend: LocalBackend, root: Path, old: State) -> None:
-    """One crash after the other, with nobody to mend in between."""
+    """Several crashes without a repair in between."""
     restore(backend, "name", old)
     versions: list[State] = [old]
     for number in range(1, 4):
@@ -198,7 +198,7 @@ def test_delete_is_there_or_gone(backend: LocalBackend, root: Path) -> None:
     restore(backend, "a/b/name", old)
     for _ in crashes_of(lambda: list(backend.delete(["a/b/name"])), root):
         assert state(backend, "a/b/name") in (old, None)
-        # What is stored there next inherits nothing.
+        # The next object there inherits nothing.
         backend.put("a/b/name", Body.of(b"next"))
         assert state(backend, "a/b/name") == (b"next", {})
         restore(backend, "a/b/name", old)
@@ -253,7 +253,7 @@ import sys
 from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.local import LocalBackend
-from tests.backends._samples import pattern
+from cottoncandy.testing.samples import pattern
 backend = LocalBackend(sys.argv[1])
 seed, count = int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)

@@ -22,8 +22,8 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     StorageFullError,
 )
+from cottoncandy.testing.samples import keys_of
 from tests.backends._local import LocalTests, put, tree
-from tests.backends._samples import keys_of
 
 
 class TestDisks(LocalTests):
@@ -259,7 +259,7 @@ class TestOtherWriters(LocalTests):
     def test_a_writer_between_body_and_sidecar(
         self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A reader that has opened the old body finds the new sidecar, and begins anew."""
+        """A reader that has opened the old body finds the new sidecar, and starts again."""
         from cottoncandy.backends.local import reader as _reader
 
         read_sidecar = _reader.read_sidecar

@@ -1,4 +1,4 @@
-"""What else than objects a local root holds, and what becomes of its files."""
+"""Other files in a local root, and the fate of the backend's files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.testing.samples import keys_of, pattern
 from tests.backends._local import LocalTests, put, tree
-from tests.backends._samples import keys_of, pattern
 
 
 class TestFiles(LocalTests):
@@ -47,7 +47,7 @@ class TestFiles(LocalTests):
             with pytest.raises(ObjectNotFoundError):
                 backend.head(key)
             assert backend.exists(key) is False
-        # What is no object is not deleted as one.
+        # Anything but an object is not deleted as one.
         list(backend.delete(["dir", "nowhere", "self"]))
         assert {"dir", "nowhere", "self"} <= {path.name for path in root.iterdir()}
         put(backend, "dir/new")

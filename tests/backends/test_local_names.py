@@ -42,7 +42,7 @@ def interface(root: Path) -> Any:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A disk that takes so many writes of our files, and no more."""
+    """A disk that accepts a limited number of writes."""
     write = os.write
     rest: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What only the memory backend does: it stays in its process."""
+"""The memory backend is confined to its process."""
 
 from __future__ import annotations
 

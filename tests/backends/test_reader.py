@@ -21,8 +21,8 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     StoreTimeoutError,
 )
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import interrupted_when
-from tests.backends._samples import pattern
 
 DATA = pattern(5 * MiB + 3)
 PIECE = MiB // 4

@@ -10,8 +10,8 @@ from botocore.config import Config
 from cottoncandy.backends.s3.transport import ViewReader
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import backend_at
-from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy, Request
 

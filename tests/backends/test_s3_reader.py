@@ -14,12 +14,12 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     StoreError,
 )
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,
     interrupted_when,
 )
-from tests.backends._samples import pattern
 from tests.servers.proxy import FaultProxy
 
 

@@ -19,12 +19,12 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 from cottoncandy.options import Settings
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,
     pieces_of,
 )
-from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.base import free_port
 from tests.servers.proxy import FaultProxy

@@ -1,4 +1,4 @@
-"""Signatures of version 2, which old servers want: ``signature_version='s3'``."""
+"""Signatures of version 2, which old servers require: ``signature_version='s3'``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings
-from tests.backends._samples import pattern
+from cottoncandy.testing.samples import pattern
 from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy

@@ -15,6 +15,7 @@ from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3.reader import S3Reader
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import (
     QUICK,
     backend_at,
@@ -22,7 +23,6 @@ from tests.backends._s3 import (
     pieces_of,
     uploads_in,
 )
-from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority

@@ -27,8 +27,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     StoreError,
 )
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import S3Tests, backend_at
-from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 

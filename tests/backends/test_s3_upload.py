@@ -21,6 +21,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from cottoncandy.options import Settings
+from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,
@@ -28,7 +29,6 @@ from tests.backends._s3 import (
     pieces_of,
     uploads_in,
 )
-from tests.backends._samples import pattern
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 

@@ -221,7 +221,7 @@ class WrappedBackend(Backend):
         return items()
 
     def _watched(self, body: Body) -> Body:
-        """Return the same body, which tells of every piece that is taken."""
+        """Return the same body, with a callback for every piece that is read."""
 
         def blocks() -> Iterator[Buffer]:
             for block in body:
@@ -308,7 +308,7 @@ class Killed(BaseException):
     """The process is gone at this point."""
 
 
-#: What can go wrong with a request -> when it does, and the error. An upload that breaks off in the
+#: Fault of a request -> when it occurs, and the error. An upload that breaks off in the
 #: middle has sent a piece of its body, a listing has returned an entry.
 FAULTS: dict[str, tuple[str, Callable[[str], BaseException]]] = {
     "refused": ("before", StoreUnreachableError),

@@ -1,7 +1,8 @@
-"""The backend that the documentation shows is a real one: it passes what all backends pass."""
+"""The backend on the documentation page passes the conformance tests."""
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import sqlite3
@@ -12,32 +13,26 @@ from typing import Any
 
 import pytest
 
-from tests.backends.conformance import BackendConformance
+from cottoncandy.testing import BackendConformance, Stored, StoreHarness
 from tests.docs.blocks import ROOT
-from tests.harness import HARNESSES, Stored, StoreHarness
 
 _COUNTER = itertools.count()
 
 
 class SQLiteHarness(StoreHarness):
-    name = backend_name = "sqlite"
+    """The database, without the backend."""
 
-    def __init__(self, directory: Path) -> None:
-        self.database = directory / "objects.db"
-        super().__init__()
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self.backend_class = importlib.import_module("sqlite_backend").SQLiteBackend
+        self.backend_class(str(database))  # creates the tables
+        self.bucket = self.fresh_bucket()
 
-    def connection(self) -> dict[str, Any]:
-        return {"database": str(self.database)}
-
-    def backend(self, bucket: str | None = None, **extra: Any) -> Any:
-        return super().backend(bucket, **{**self.connection(), **extra})
+    def backend(self) -> Any:
+        return self.backend_class(str(self.database), self.bucket)
 
     def fresh_bucket(self) -> str:
         name = f"sqlite-{next(_COUNTER)}"
-        if not self.database.exists():
-            from cottoncandy.backends import backend_class
-
-            backend_class(self.name)(str(self.database))  # type: ignore[call-arg]
         self._run("INSERT INTO buckets VALUES (?, '2026-01-01T00:00:00+00:00')", name)
         return name
 
@@ -83,24 +78,15 @@ class SQLiteHarness(StoreHarness):
 
     def _run(self, statement: str, *values: Any) -> list[Any]:
         with closing(sqlite3.connect(self.database)) as connection, connection:
-            connection.execute("PRAGMA synchronous = OFF")  # no test pulls the plug
+            connection.execute("PRAGMA synchronous = OFF")  # tests need no durability
             return connection.execute(statement, values).fetchall()
-
-
-@pytest.fixture(autouse=True)
-def sqlite_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line in the registry, and the one in the table of harnesses."""
-    from cottoncandy.backends import BACKENDS
-
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    monkeypatch.setitem(BACKENDS, "sqlite", "sqlite_backend:SQLiteBackend")
-    monkeypatch.setitem(
-        HARNESSES, "sqlite", lambda request: SQLiteHarness(request.getfixturevalue("tmp_path"))
-    )
 
 
 @pytest.mark.slow
 class TestSQLite(BackendConformance):
-    rig_name = "sqlite"
     examples = 5
     histories = 1
+
+    def make_harness(self, request: pytest.FixtureRequest) -> SQLiteHarness:
+        request.getfixturevalue("monkeypatch").syspath_prepend(ROOT / "examples")
+        return SQLiteHarness(request.getfixturevalue("tmp_path") / "objects.db")

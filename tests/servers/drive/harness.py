@@ -18,7 +18,7 @@ _COUNTER = itertools.count()
 
 
 def write_secrets(server: DriveServer, path: Path) -> Path:
-    """Write client secrets of a desktop application that the server knows."""
+    """Write client secrets of a desktop application that the server accepts."""
     installed = {
         "client_id": server.tokens.client_id,
         "client_secret": server.tokens.client_secret,
@@ -31,7 +31,7 @@ def write_secrets(server: DriveServer, path: Path) -> Path:
 
 
 def write_credentials(server: DriveServer, path: Path, **changes: Any) -> Path:
-    """Write credentials of somebody who is logged in, as the client library stores them."""
+    """Write credentials of a logged-in user, as the client library stores them."""
     content = {
         "access_token": server.tokens.issue(),
         "client_id": server.tokens.client_id,
@@ -153,7 +153,7 @@ class DriveHarness(StoreHarness):
             for folder in store.children(store.root_id):
                 if folder.title in self._names:  # in the trash too
                     store.delete(folder)
-        # What the server remembers of one test would grow with all of them.
+        # Otherwise the memory of the server would grow with each test.
         self.server.forget()
         self.server.sessions.clear()
 

@@ -1,4 +1,4 @@
-"""What the API accepts, from the discovery document that its Python client ships."""
+"""Arguments of the API, from the discovery document that its Python client ships."""
 
 from __future__ import annotations
 

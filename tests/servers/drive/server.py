@@ -22,7 +22,7 @@ UPLOAD = "/upload" + BASE
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request as it came in; ``operation`` is like ``files.list``."""
+    """One request as received; ``operation`` is like ``files.list``."""
 
     operation: str
     verb: str
@@ -367,4 +367,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -14,7 +14,7 @@ CHUNK = 256 * 1024
 
 @dataclass
 class Session:
-    """One resumable upload under way."""
+    """One resumable upload in progress."""
 
     id: str
     operation: str
@@ -51,7 +51,7 @@ def split_multipart(content_type: str, body: bytes) -> tuple[dict[str, Any], byt
 
 
 def receive(session: Session, header: str, data: bytes, accept: int | None) -> bool:
-    """Take one chunk; tell whether the upload is complete.
+    """Store one chunk; return whether the upload is complete.
 
     ``accept`` is a fault: only that many bytes of the chunk are kept, as Drive may do.
     """

@@ -1,4 +1,4 @@
-"""Names, bodies and metadata that have broken a store before."""
+"""Names, bodies and metadata that are difficult for some store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.core.buffers import MiB
-from tests.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness
 
 __all__ = [
     "BIG",
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def pattern(size: int, seed: int = 0) -> bytes:
-    """Return bytes without a short period, so that no two ranges are alike."""
+    """Return bytes without a short period, so that no two ranges are equal."""
     words = np.arange(seed * 7919, seed * 7919 + size // 4 + 1, dtype="<u4")
     return (words * np.uint32(2654435761)).tobytes()[:size]  # modulo 2**32
 
@@ -35,7 +35,7 @@ def pattern(size: int, seed: int = 0) -> bytes:
 #: A body of several parts and ranges, whatever their size; made once.
 BIG = (pattern(MiB - 3) * 23)[: 22 * MiB + 5]
 
-#: Every store takes these, as they are.
+#: Every store must keep these unchanged.
 PLAIN_KEYS = [
     "simple",
     "with/slashes/in/it",
@@ -119,7 +119,7 @@ ODD_METADATA = [
 
 
 def fitting(backend: Backend, keys: list[str]) -> list[str]:
-    """Return the keys that the store can hold beside each other."""
+    """Return the keys that the store can hold at the same time."""
     if backend.capabilities.object_and_prefix:
         return keys
     return [key for key in keys if not any(other.startswith(key + "/") for other in keys)]
@@ -131,7 +131,7 @@ def keys_of(backend: Backend, prefix: str = "", **options: Any) -> list[str]:
 
 
 def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
-    """Check all, and tell of all that failed; a test for each would take too long."""
+    """Check all items and report all failures; one test per item would take too long."""
     failed = []
     for item in items:
         try:
@@ -143,17 +143,17 @@ def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
         raise ExceptionGroup("some failed", failed)
 
 
-def holdable(rig: StoreHarness, keys: list[str]) -> list[str]:
-    """Return the keys that do not upset the store itself, when nothing of ours is between."""
+def holdable(harness: StoreHarness, keys: list[str]) -> list[str]:
+    """Return the keys that the store itself can handle, without the backend."""
     good = []
     for key in keys:
         try:
-            rig.raw_put(key, b"x")
-            rig.raw_get(key)
-            listed = rig.raw_keys() == [key]
-            rig.raw_delete(key)
+            harness.raw_put(key, b"x")
+            harness.raw_get(key)
+            listed = harness.raw_keys() == [key]
+            harness.raw_delete(key)
         except Exception as error:
-            # Refused, which the backend must put in words; else the server is at fault.
+            # A rejected key is a case for the backend; a lost one is a fault of the server.
             listed = getattr(error, "response", {}).get("Error", {}).get("Code") != "NoSuchKey"
             listed = listed and not isinstance(error, KeyError)
         if listed:

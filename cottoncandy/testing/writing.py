@@ -7,11 +7,18 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, MetadataLimits, PutOptions
+from cottoncandy.backends.base import (
+    Backend,
+    IfAbsent,
+    IfMatch,
+    MetadataLimits,
+    PutOptions,
+)
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,
@@ -22,7 +29,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.backends._samples import (
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import (
     BIG,
     ODD_KEYS,
     ODD_METADATA,
@@ -33,7 +41,8 @@ from tests.backends._samples import (
     keys_of,
     pattern,
 )
-from tests.harness import StoreHarness
+
+__all__ = ["WritingConformance"]
 
 
 def lower(metadata: dict[str, str]) -> dict[str, str]:
@@ -41,20 +50,24 @@ def lower(metadata: dict[str, str]) -> dict[str, str]:
 
 
 class WritingConformance:
-    def test_store_what_another_program_reads(self, backend: Backend, rig: StoreHarness) -> None:
+    """Storing and deleting objects."""
+
+    def test_store_what_another_program_reads(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
         def check(body: bytes) -> None:
             backend.put("folder/name", Body.of(body), PutOptions({"dtype": "<f8", "shape": "1,2"}))
-            stored = rig.raw_get("folder/name")
+            stored = harness.raw_get("folder/name")
             assert stored.body == body
             assert lower(stored.metadata) == {"dtype": "<f8", "shape": "1,2"}
-            assert rig.raw_keys() == ["folder/name"]
+            assert harness.raw_keys() == ["folder/name"]
 
         for_each([b"", b"\0", pattern(100_003)], check)
 
-    def test_plain_names(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_plain_names(self, backend: Backend, harness: StoreHarness) -> None:
         def check(key: str) -> None:
             backend.put(key, Body.of(key.encode()), PutOptions({"a": "b"}))
-            assert rig.raw_get(key).body == key.encode()
+            assert harness.raw_get(key).body == key.encode()
             assert backend.head(key).key == key
             with backend.get(key) as reader:
                 assert reader.read() == key.encode()
@@ -64,12 +77,12 @@ class WritingConformance:
         keys = fitting(backend, PLAIN_KEYS)
         assert len(keys) == len(PLAIN_KEYS)
         for_each(keys, check)
-        assert rig.raw_keys() == keys_of(backend) == sorted(keys, key=str.encode)
+        assert harness.raw_keys() == keys_of(backend) == sorted(keys, key=str.encode)
         assert sorted(backend.delete(keys)) == sorted((key, None) for key in keys)
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
 
     def test_odd_names_are_kept_exactly_or_refused(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
         def check(key: str) -> None:
             try:
@@ -77,7 +90,7 @@ class WritingConformance:
             except InvalidNameError:
                 pass
             else:
-                assert rig.raw_keys() == [key]
+                assert harness.raw_keys() == [key]
                 assert keys_of(backend) == [key]
                 with backend.get(key) as reader:
                     assert reader.read() == b"odd"
@@ -86,11 +99,11 @@ class WritingConformance:
 
         # The raw methods of a directory would follow such names out of it.
         trusted = backend.capabilities.any_key
-        for_each(holdable(rig, ODD_KEYS) if trusted else ODD_KEYS, check)
-        assert rig.raw_keys() == keys_of(backend) == []
+        for_each(holdable(harness, ODD_KEYS) if trusted else ODD_KEYS, check)
+        assert harness.raw_keys() == keys_of(backend) == []
 
-    def test_a_name_must_not_be_empty(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"")
+    def test_a_name_must_not_be_empty(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"")
         for call in (
             lambda: backend.put("", Body.of(b"")),
             lambda: backend.get(""),
@@ -99,10 +112,10 @@ class WritingConformance:
         ):
             with pytest.raises(InvalidNameError):
                 call()
-        assert rig.raw_keys() == ["name"]
+        assert harness.raw_keys() == ["name"]
 
     def test_odd_metadata_is_kept_exactly_or_refused(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
         def check(metadata: dict[str, str]) -> None:
             try:
@@ -113,7 +126,7 @@ class WritingConformance:
             assert backend.head("name").metadata == metadata
             with backend.get("name") as reader:
                 assert reader.metadata == metadata
-            rig.raw_delete("name")
+            harness.raw_delete("name")
 
         for_each(ODD_METADATA, check)
 
@@ -124,13 +137,13 @@ class WritingConformance:
         backend.put("name", Body.of(b""), PutOptions(metadata))
         assert backend.head("name").metadata == metadata
 
-    def test_metadata_beyond_the_limit(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_metadata_beyond_the_limit(self, backend: Backend, harness: StoreHarness) -> None:
         limit = backend.capabilities.metadata.max_bytes
         if limit is None:
             return
         with pytest.raises(MetadataError, match=str(limit)):
             backend.put("name", _never_read(), PutOptions({"long": "x" * limit}))
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
 
     def test_reserved_metadata_names_are_rejected(self, backend: Backend) -> None:
         for name in MetadataLimits.RESERVED:
@@ -139,7 +152,8 @@ class WritingConformance:
 
     def test_headers_are_kept_or_rejected(self, backend: Backend) -> None:
         for name in ("content_encoding", "cache_control"):
-            options = PutOptions(**{name: "no-transform"})
+            changes: dict[str, Any] = {name: "no-transform"}
+            options = PutOptions(**changes)
             if name in backend.capabilities.headers:
                 backend.put("name", Body.of(b"x"), options)
                 assert getattr(backend.head("name"), name) == "no-transform"
@@ -147,7 +161,9 @@ class WritingConformance:
                 with pytest.raises(UnsupportedOperationError, match=name):
                     backend.put("name", _never_read(), options)
 
-    def test_if_match_replaces_only_that_version(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_if_match_replaces_only_that_version(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
         first = backend.put("name", Body.of(b"first")).etag or ""
         second = backend.put("name", Body.of(b"second"), PutOptions(condition=IfMatch(first))).etag
         with pytest.raises(ObjectChangedError, match="name"):
@@ -156,36 +172,38 @@ class WritingConformance:
             backend.put("missing", Body.of(b"x"), PutOptions(condition=IfMatch(first)))
         with pytest.raises(ObjectChangedError):
             backend.put("name", Body.of(BIG), PutOptions(condition=IfMatch(first)))
-        assert rig.raw_get("name").body == b"second"
+        assert harness.raw_get("name").body == b"second"
         assert backend.head("name").etag == second
-        assert rig.raw_keys() == ["name"]
+        assert harness.raw_keys() == ["name"]
 
-    def test_replacing_takes_everything_anew(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_replacing_takes_everything_anew(self, backend: Backend, harness: StoreHarness) -> None:
         backend.put("name", Body.of(b"first and long"), PutOptions({"one": "1", "both": "1"}))
         backend.put("name", Body.of(b"second"), PutOptions({"two": "2", "both": "2"}))
-        assert rig.raw_get("name").body == b"second"
+        assert harness.raw_get("name").body == b"second"
         assert backend.head("name").metadata == {"two": "2", "both": "2"}
         assert backend.head("name").size == 6
         backend.put("name", Body.of(b"third"))
-        assert rig.raw_get("name") == (b"third", {})
+        assert harness.raw_get("name") == (b"third", {})
         assert backend.head("name").metadata == {}
 
     @pytest.mark.parametrize("threads", [1, 4])
-    def test_a_big_body(self, backend: Backend, rig: StoreHarness, threads: int) -> None:
+    def test_a_big_body(self, backend: Backend, harness: StoreHarness, threads: int) -> None:
         backend.put("big", Body.of(BIG), PutOptions({"a": "b"}), threads=threads)
-        stored = rig.raw_get("big")
+        stored = harness.raw_get("big")
         assert stored.body == BIG
         assert lower(stored.metadata) == {"a": "b"}
         with backend.get("big", threads=threads) as reader:
             assert reader.read() == BIG
 
     @pytest.mark.parametrize("piece", [3 * MiB + 1, 16 * MiB])
-    def test_a_big_body_in_pieces(self, backend: Backend, rig: StoreHarness, piece: int) -> None:
+    def test_a_big_body_in_pieces(
+        self, backend: Backend, harness: StoreHarness, piece: int
+    ) -> None:
         pieces = (BIG[start : start + piece] for start in range(0, len(BIG), piece))
         backend.put("big", Body.of(pieces))
-        assert rig.raw_get("big").body == BIG
+        assert harness.raw_get("big").body == BIG
 
-    def test_kinds_of_bodies(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_kinds_of_bodies(self, backend: Backend, harness: StoreHarness) -> None:
         array = np.arange(1000, dtype=">i4").reshape(10, 100)
         array.flags.writeable = False
         file = io.BytesIO(b"skipped" + BIG[:100_000])
@@ -207,32 +225,32 @@ class WritingConformance:
         }
         for key, (data, expected) in bodies.items():
             backend.put(key, Body.of(data))
-            assert rig.raw_get(key).body == expected, key
+            assert harness.raw_get(key).body == expected, key
 
-    def test_the_buffer_is_taken_at_once(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_the_buffer_is_taken_at_once(self, backend: Backend, harness: StoreHarness) -> None:
         data = bytearray(b"before")
         backend.put("name", Body.of(data))
         data[:] = b"behind"
-        assert rig.raw_get("name").body == b"before"
+        assert harness.raw_get("name").body == b"before"
 
-    def test_overwrite_false(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_overwrite_false(self, backend: Backend, harness: StoreHarness) -> None:
         backend.put("name", Body.of(b"first"), PutOptions({"one": "1"}, condition=IfAbsent()))
         with pytest.raises(ObjectExistsError, match="name") as caught:
             backend.put("name", Body.of(b"second"), PutOptions({"two": "2"}, condition=IfAbsent()))
         assert isinstance(caught.value, FileExistsError)
-        assert rig.raw_get("name").body == b"first"
+        assert harness.raw_get("name").body == b"first"
         assert backend.head("name").metadata == {"one": "1"}
 
-    def test_overwrite_false_of_a_big_body(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"first")
+    def test_overwrite_false_of_a_big_body(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"first")
         with pytest.raises(ObjectExistsError):
             backend.put("name", Body.of(BIG), PutOptions(condition=IfAbsent()))
-        assert rig.raw_get("name").body == b"first"
-        assert rig.raw_keys() == ["name"]
+        assert harness.raw_get("name").body == b"first"
+        assert harness.raw_keys() == ["name"]
 
     @pytest.mark.parametrize("exists", [True, False])
     def test_a_body_that_breaks_off_changes_nothing(
-        self, backend: Backend, rig: StoreHarness, exists: bool
+        self, backend: Backend, harness: StoreHarness, exists: bool
     ) -> None:
         if exists:
             backend.put("folder/name", Body.of(b"old"), PutOptions({"which": "old"}))
@@ -248,23 +266,23 @@ class WritingConformance:
             with pytest.raises(error, match="broke off"):
                 backend.put("folder/name", Body.of(broken()), PutOptions({"which": "new"}))
             if exists:
-                assert rig.raw_get("folder/name").body == b"old"
+                assert harness.raw_get("folder/name").body == b"old"
                 assert backend.head("folder/name").metadata == {"which": "old"}
-            assert rig.raw_keys() == keys_of(backend) == (["folder/name"] if exists else [])
+            assert harness.raw_keys() == keys_of(backend) == (["folder/name"] if exists else [])
 
-        # Broken at once, while it is small, and when parts of it are on their way.
+        # At once, while the body is small, and after parts of it were sent.
         for_each(itertools.product([0, 1, 6], [RuntimeError, OSError, KeyboardInterrupt]), check)
 
     @pytest.mark.parametrize("size", [4, 6])
     def test_a_body_of_another_size_than_announced(
-        self, backend: Backend, rig: StoreHarness, size: int
+        self, backend: Backend, harness: StoreHarness, size: int
     ) -> None:
-        rig.raw_put("name", b"old")
+        harness.raw_put("name", b"old")
         with pytest.raises(IntegrityError):
             backend.put("name", Body(lambda: iter([b"12", b"345"]), size=size))
-        assert rig.raw_get("name").body == b"old"
+        assert harness.raw_get("name").body == b"old"
 
-    def test_object_and_prefix(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_object_and_prefix(self, backend: Backend, harness: StoreHarness) -> None:
         backend.put("a", Body.of(b"short"))
         backend.put("d/e/f", Body.of(b"long"), PutOptions({"a": "b"}))
         if backend.capabilities.object_and_prefix:
@@ -281,11 +299,11 @@ class WritingConformance:
             backend.copy("d/e/f", "a/b")
         with pytest.raises(ObjectExistsError):
             backend.move("a", "d/e")
-        assert rig.raw_keys() == ["a", "d/e/f"]
-        assert rig.raw_get("a").body == b"short"
-        assert rig.raw_get("d/e/f").body == b"long"
+        assert harness.raw_keys() == ["a", "d/e/f"]
+        assert harness.raw_get("a").body == b"short"
+        assert harness.raw_get("d/e/f").body == b"long"
 
-    def test_many_threads(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_many_threads(self, backend: Backend, harness: StoreHarness) -> None:
         bodies = {f"folder{n % 3}/name {n}": pattern(1000 + n, n) for n in range(60)}
 
         def store(item: tuple[str, bytes]) -> None:
@@ -299,14 +317,14 @@ class WritingConformance:
             list(pool.map(store, bodies.items()))
             found = dict(zip(bodies, pool.map(fetch, bodies), strict=True))
             assert found == {key: (body, {"key": key}) for key, body in bodies.items()}
-            assert rig.raw_keys() == sorted(bodies)
+            assert harness.raw_keys() == sorted(bodies)
             halves = list(bodies)[::2], list(bodies)[1::2]
             gone = pool.map(lambda keys: list(backend.delete(keys)), halves)
             assert [deletion.error for part in gone for deletion in part] == [None] * 60
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
 
     def test_writers_and_readers_of_one_name(self, backend: Backend) -> None:
-        """Whoever reads sees the bytes and the metadata of one and the same writer."""
+        """Readers get the bytes and the metadata of one writer."""
         versions = {str(n): pattern(20_000 + n, n) for n in range(8)}
         start = Barrier(len(versions) + 4)
         backend.put("name", Body.of(versions["0"]), PutOptions({"version": "0"}))
@@ -356,24 +374,24 @@ class WritingConformance:
             assert reader.read() == reader.metadata["writer"].encode()
             assert int(reader.read()) in winners
 
-    def test_delete_many(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_delete_many(self, backend: Backend, harness: StoreHarness) -> None:
         for key in ("a", "ab", "b/c", "b/d", "ü&<>\"'"):
-            rig.raw_put(key, b"x", {"a": "b"})
+            harness.raw_put(key, b"x", {"a": "b"})
         keys = ["a", "missing", "b/c", "b", "b/c/d", "ü&<>\"'", "a"]
         found = list(backend.delete(iter(keys)))
         assert sorted(deletion.key for deletion in found) == sorted(keys)
         assert {deletion.error for deletion in found} == {None}
-        assert rig.raw_keys() == ["ab", "b/d"]
+        assert harness.raw_keys() == ["ab", "b/d"]
 
     def test_delete_nothing(self, backend: Backend) -> None:
         assert list(backend.delete([])) == []
 
-    def test_delete_is_lazy(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"")
+    def test_delete_is_lazy(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"")
         deletions = backend.delete(["name"])
-        assert rig.raw_keys() == ["name"]
+        assert harness.raw_keys() == ["name"]
         assert list(deletions) == [("name", None)]
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
 
     def test_delete_then_gone(self, backend: Backend) -> None:
         backend.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}))
@@ -383,14 +401,14 @@ class WritingConformance:
         assert list(backend.scan(delimiter="/")) == []
         backend.put("folder/name", Body.of(b"y"))
         assert backend.head("folder/name").metadata == {}
-        # What was a directory may be an object now.
+        # The name of a removed directory can be an object.
         list(backend.delete(["folder/name"]))
         backend.put("folder", Body.of(b"z"))
         assert keys_of(backend) == ["folder"]
 
 
 def _never_read() -> Body:
-    """A body of what must be refused before anything is sent."""
+    """A body that must not be read."""
 
     def blocks() -> Iterator[bytes]:
         raise AssertionError("the body was read")

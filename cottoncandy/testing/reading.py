@@ -7,6 +7,7 @@ import datetime
 import itertools
 import pickle
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,17 +20,21 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from tests.backends._samples import BIG, PLAIN_KEYS, fitting, for_each, pattern
-from tests.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import BIG, PLAIN_KEYS, fitting, for_each, pattern
+
+__all__ = ["ReadingConformance"]
 
 
 class ReadingConformance:
+    """Headers, bodies and ranges."""
+
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_read_what_another_program_stored(
-        self, backend: Backend, rig: StoreHarness, prefetch: bool
+        self, backend: Backend, harness: StoreHarness, prefetch: bool
     ) -> None:
         def check(body: bytes) -> None:
-            rig.raw_put("folder/name", body, {"dtype": "<f8", "shape": "100,600"})
+            harness.raw_put("folder/name", body, {"dtype": "<f8", "shape": "100,600"})
             with backend.get("folder/name", prefetch=prefetch) as reader:
                 assert reader.size == reader.info.size == len(body)
                 assert reader.metadata == {"dtype": "<f8", "shape": "100,600"}
@@ -38,14 +43,16 @@ class ReadingConformance:
 
         for_each([b"", b"\0", b"text\r\n\x1a\xff", pattern(100_003)], check)
 
-    def test_an_object_without_metadata_has_none(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("plain", b"x")
+    def test_an_object_without_metadata_has_none(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
+        harness.raw_put("plain", b"x")
         assert backend.head("plain").metadata == {}
         with backend.get("plain") as reader:
             assert reader.metadata == {}
 
-    def test_head_and_get_agree(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"12345", {"one": "1"})
+    def test_head_and_get_agree(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"12345", {"one": "1"})
         head = backend.head("name")
         with backend.get("name") as reader:
             assert reader.info.key == head.key == "name"
@@ -81,15 +88,15 @@ class ReadingConformance:
             assert backend.head("name").etag == reader.info.etag == listed.etag
 
     def test_metadata_names_come_back_in_lower_case(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
-        rig.raw_put("raw", b"", {"CamelCase": "Value"})
+        harness.raw_put("raw", b"", {"CamelCase": "Value"})
         backend.put("ours", Body.of(b""), PutOptions({"CamelCase": "Value"}))
         assert backend.head("raw").metadata == {"camelcase": "Value"}
         assert backend.head("ours").metadata == {"camelcase": "Value"}
 
-    def test_ranges(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("big", BIG)
+    def test_ranges(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("big", BIG)
         size = len(BIG)
         ranges = [
             (0, 0),
@@ -116,9 +123,9 @@ class ReadingConformance:
         for_each(itertools.product([1, 4], [True, False]), check)
 
     def test_read_into_returns_the_checksum_and_reports_progress(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
-        rig.raw_put("big", BIG)
+        harness.raw_put("big", BIG)
 
         def check(way: tuple[bool, int]) -> None:
             prefetch, start = way
@@ -134,8 +141,8 @@ class ReadingConformance:
 
         for_each(itertools.product([True, False], [0, 5]), check)
 
-    def test_chunks_come_piece_by_piece(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("big", BIG)
+    def test_chunks_come_piece_by_piece(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("big", BIG)
         with backend.get("big") as reader:
             chunks = reader.chunks()
             first = bytes(bytes_view(next(chunks)))
@@ -146,18 +153,18 @@ class ReadingConformance:
             assert reader.read(3, 9) == BIG[3:9]
 
     def test_a_reader_can_be_read_again_and_by_several(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
         body = pattern(300_000)
-        rig.raw_put("name", body)
+        harness.raw_put("name", body)
         with backend.get("name") as reader, ThreadPoolExecutor(8) as pool:
             starts = range(0, 300_000, 10_000)
             pieces = pool.map(lambda start: reader.read(start, start + 10_000), starts)
             assert b"".join(pieces) == body
             assert reader.read() == body
 
-    def test_closing_twice(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"x")
+    def test_closing_twice(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
         reader = backend.get("name")
         reader.close()
         reader.close()
@@ -181,16 +188,16 @@ class ReadingConformance:
             assert reader.read() == new
             assert reader.metadata == {"which": "new"}
 
-    def test_deleted_while_open(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", BIG)
+    def test_deleted_while_open(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", BIG)
         with backend.get("name", prefetch=False) as reader:
-            rig.raw_delete("name")
+            harness.raw_delete("name")
             with contextlib.suppress(ObjectChangedError, ObjectNotFoundError):
                 assert reader.read() == BIG
 
-    def test_missing_object(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name-and-more", b"")
-        rig.raw_put("name.d/below", b"")
+    def test_missing_object(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name-and-more", b"")
+        harness.raw_put("name.d/below", b"")
         for key in ("name", "name.d", "name-and-more/below", "name.d/below/deeper", "ünïcödé?"):
             with pytest.raises(ObjectNotFoundError) as caught:
                 backend.get(key)
@@ -202,9 +209,9 @@ class ReadingConformance:
                 backend.head(key)
             assert backend.exists(key) is False
 
-    def test_missing_bucket(self, backend: Backend, rig: StoreHarness) -> None:
-        missing = rig.bucket + "-missing"
-        calls = [
+    def test_missing_bucket(self, backend: Backend, harness: StoreHarness) -> None:
+        missing = harness.bucket + "-missing"
+        calls: list[Callable[[], object]] = [
             lambda: backend.get("name", bucket=missing),
             lambda: backend.head("name", bucket=missing),
             lambda: backend.exists("name", bucket=missing),
@@ -228,10 +235,10 @@ class ReadingConformance:
             list(backend.scan())
 
     def test_another_bucket_than_the_current(
-        self, backend: Backend, rig: StoreHarness, other_bucket: str
+        self, backend: Backend, harness: StoreHarness, other_bucket: str
     ) -> None:
-        rig.raw_put("name", b"here")
-        rig.raw_put("name", b"there", bucket=other_bucket)
+        harness.raw_put("name", b"here")
+        harness.raw_put("name", b"there", bucket=other_bucket)
         with backend.get("name", bucket=other_bucket) as reader:
             assert reader.read() == b"there"
         with backend.get("name") as reader:
@@ -240,16 +247,16 @@ class ReadingConformance:
         assert not backend.exists("name", bucket=other_bucket)
         assert backend.exists("name")
 
-    def test_exists(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_exists(self, backend: Backend, harness: StoreHarness) -> None:
         for key in fitting(backend, PLAIN_KEYS):
             assert backend.exists(key) is False
-            rig.raw_put(key, b"")
+            harness.raw_put(key, b"")
             assert backend.exists(key) is True
 
     def test_travels_to_another_process_or_says_why_not(
-        self, backend: Backend, rig: StoreHarness
+        self, backend: Backend, harness: StoreHarness
     ) -> None:
-        rig.raw_put("name", b"x", {"a": "b"})
+        harness.raw_put("name", b"x", {"a": "b"})
         try:
             twin = pickle.loads(pickle.dumps(backend))
         except CottonCandyError as error:
@@ -262,8 +269,10 @@ class ReadingConformance:
             assert reader.read() == b"x"
             assert reader.metadata == {"a": "b"}
 
-    def test_describes_itself_without_secrets(self, backend: Backend, rig: StoreHarness) -> None:
-        secret = str(rig.connection().get("SECRET_KEY", "no such secret"))
+    def test_describes_itself_without_secrets(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
+        secret = harness.secret
         text = backend.describe() + backend.status_message() + repr(backend) + str(vars(backend))
-        assert rig.bucket in backend.describe()
+        assert harness.bucket in backend.describe()
         assert secret not in text

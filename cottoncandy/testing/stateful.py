@@ -1,4 +1,4 @@
-"""Conformance: the store as a state machine beside a dictionary."""
+"""Conformance: the store as a state machine, compared with a dictionary."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
-from tests.backends._samples import keys_of
-from tests.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import keys_of
+
+__all__ = ["check_against_dictionary"]
 
 _KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
 _BODIES = st.binary(max_size=40)
@@ -23,18 +25,18 @@ _METADATA = st.none() | st.dictionaries(
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The store must always be what a dictionary would be."""
+    """The store must always agree with a dictionary."""
 
-    def __init__(self, backend: Backend, rig: StoreHarness) -> None:
+    def __init__(self, backend: Backend, harness: StoreHarness) -> None:
         super().__init__()
         self.backend = backend
-        self.rig = rig
+        self.harness = harness
         self.model: dict[str, tuple[bytes, dict[str, str]]] = {}
-        for key in rig.raw_keys():
-            rig.raw_delete(key)
+        for key in harness.raw_keys():
+            harness.raw_delete(key)
 
     def blocked(self, key: str) -> bool:
-        """Tell whether the store has no room for this name beside the others."""
+        """Return whether the store cannot have this key in addition to the others."""
         return not self.backend.capabilities.object_and_prefix and any(
             other.startswith(key + "/") or key.startswith(other + "/") for other in self.model
         )
@@ -93,19 +95,16 @@ class StoreMachine(RuleBasedStateMachine):
         assert keys_of(self.backend) == sorted(self.model, key=str.encode)
 
 
-class StatefulConformance:
-    #: How many random histories; fewer where each costs requests.
-    histories = 30
-
-    def test_behaves_like_a_dictionary(self, backend: Backend, rig: StoreHarness) -> None:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: StoreMachine(backend, rig),
-            settings=settings(
-                max_examples=self.histories,
-                stateful_step_count=25,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+def check_against_dictionary(backend: Backend, harness: StoreHarness, histories: int) -> None:
+    """Apply random operations to a store and to a dictionary."""
+    run_state_machine_as_test(
+        lambda: StoreMachine(backend, harness),  # type: ignore[arg-type]  # or a factory
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

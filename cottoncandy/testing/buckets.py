@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
@@ -16,55 +17,60 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from tests.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import keys_of
+
+__all__ = ["BucketConformance"]
 
 
 class BucketConformance:
-    def test_bucket_made_used_removed(self, backend: Backend, rig: StoreHarness) -> None:
-        name = rig.bucket + "-new"
+    """Buckets, and operations that only some stores have."""
+
+    def test_bucket_made_used_removed(self, backend: Backend, harness: StoreHarness) -> None:
+        name = harness.bucket + "-new"
         assert backend.has_bucket(name) is False
         backend.create_bucket(name)
         assert backend.has_bucket(name) is True
         backend.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}), bucket=name)
         with pytest.raises(BucketNotEmptyError, match=name):
             backend.delete_bucket(name)
-        assert rig.raw_get("folder/name", name) == (b"x", {"a": "b"})
+        assert harness.raw_get("folder/name", name) == (b"x", {"a": "b"})
         list(backend.delete(["folder/name"], bucket=name))
         backend.delete_bucket(name)
         assert backend.has_bucket(name) is False
         with pytest.raises(BucketNotFoundError, match=name):
             backend.delete_bucket(name)
 
-    def test_current_bucket_is_listed(self, backend: Backend, rig: StoreHarness) -> None:
-        assert backend.bucket_name == rig.bucket
-        assert rig.bucket in [bucket.name for bucket in backend.list_buckets()]
-        assert backend.has_bucket(rig.bucket) is True
+    def test_current_bucket_is_listed(self, backend: Backend, harness: StoreHarness) -> None:
+        assert backend.bucket_name == harness.bucket
+        assert harness.bucket in [bucket.name for bucket in backend.list_buckets()]
+        assert backend.has_bucket(harness.bucket) is True
 
-    def test_bucket_exists_already(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"x")
+    def test_bucket_exists_already(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
         # S3 lets the owner make his bucket again in some regions, and changes nothing.
         with contextlib.suppress(BucketExistsError):
-            backend.create_bucket(rig.bucket)
-        assert rig.raw_get("name").body == b"x"
+            backend.create_bucket(harness.bucket)
+        assert harness.raw_get("name").body == b"x"
 
     def test_bucket_needs_a_name(self, backend: Backend) -> None:
         with pytest.raises(InvalidNameError):
             backend.create_bucket("")
 
     def test_with_bucket_leaves_the_backend_alone(
-        self, backend: Backend, rig: StoreHarness, other_bucket: str
+        self, backend: Backend, harness: StoreHarness, other_bucket: str
     ) -> None:
         other = backend.with_bucket(other_bucket)
         other.put("name", Body.of(b"x"))
         assert type(other) is type(backend)
-        assert (backend.bucket_name, other.bucket_name) == (rig.bucket, other_bucket)
-        assert rig.raw_keys() == []
-        assert rig.raw_keys(bucket=other_bucket) == ["name"]
+        assert (backend.bucket_name, other.bucket_name) == (harness.bucket, other_bucket)
+        assert harness.raw_keys() == []
+        assert harness.raw_keys(bucket=other_bucket) == ["name"]
         backend.put("here", Body.of(b"y"))
-        assert [entry.key for entry in other.scan()] == ["name"]
+        assert keys_of(other) == ["name"]
 
-    def test_owner(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"x")
+    def test_owner(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
         try:
             owner = backend.owner("name")
         except UnsupportedOperationError as error:
@@ -75,9 +81,13 @@ class BucketConformance:
         with pytest.raises(ObjectNotFoundError):
             backend.owner("missing")
 
-    def test_native_objects_or_words(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("name", b"x")
-        for call in (lambda: backend.native_object("name"), backend.native_bucket):
+    def test_native_objects_or_words(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
+        calls: list[Callable[[], object]] = [
+            lambda: backend.native_object("name"),
+            backend.native_bucket,
+        ]
+        for call in calls:
             try:
                 assert call() is not None
             except UnsupportedOperationError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+import pytest
 
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
-from tests.backends._samples import fitting, for_each, keys_of
-from tests.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import fitting, for_each, keys_of
+
+__all__ = ["ListingConformance"]
 
 _KEYS = [
     "a",
@@ -37,7 +39,7 @@ _KEYS = [
     "é/e",
     "ß",
     "日本/語",
-    "\uffee behind the others",
+    "\uffee after the others",
     "🍬/candy",
 ]
 
@@ -47,8 +49,8 @@ _TEXTS = sorted({key[:cut] for key in _KEYS for cut in range(len(key) + 1)} | {"
 def reference(
     keys: list[str], prefix: str, delimiter: str, start_after: str
 ) -> list[tuple[type, str]]:
-    """Say in the plainest way what a listing holds."""
-    found = []
+    """Return what a listing must contain, computed in the plainest way."""
+    found: list[tuple[type, str]] = []
     for key in sorted(keys, key=str.encode):
         if not key.startswith(prefix) or key.encode() <= start_after.encode():
             continue
@@ -59,7 +61,7 @@ def reference(
     return found
 
 
-def listing(backend: Backend, *arguments: str, **options: object) -> list[tuple[type, str]]:
+def listing(backend: Backend, *arguments: str, **options: Any) -> list[tuple[type, str]]:
     return [
         (type(entry), entry.key if isinstance(entry, ObjectInfo) else entry.prefix)
         for entry in backend.scan(*arguments, **options)
@@ -67,19 +69,21 @@ def listing(backend: Backend, *arguments: str, **options: object) -> list[tuple[
 
 
 class ListingConformance:
-    #: How many random cases; fewer where each costs requests.
+    """Listings, compared with a plain reference."""
+
+    #: Number of random cases.
     examples = 100
 
-    #: How many objects are more than a page; above a thousand where the server has its own idea.
+    #: A number of objects that exceeds a page; above 1,000 if the server chooses the page size.
     crowd = 45
 
     def test_listing_of_nothing(self, backend: Backend) -> None:
         assert list(backend.scan()) == []
         assert list(backend.scan("a/", delimiter="/")) == []
 
-    def test_listing_tells_sizes(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("folder/name", b"12345", {"a": "b"})
-        rig.raw_put("name", b"")
+    def test_listing_tells_sizes(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("folder/name", b"12345", {"a": "b"})
+        harness.raw_put("name", b"")
         folder, name = backend.scan()
         head = backend.head("folder/name")
         assert isinstance(folder, ObjectInfo)
@@ -92,9 +96,9 @@ class ListingConformance:
         assert folder.metadata is None
         assert (name.key, name.size) == ("name", 0)
 
-    def test_a_prefix_is_text(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_a_prefix_is_text(self, backend: Backend, harness: StoreHarness) -> None:
         for key in ("data/exp/1", "data/experiment2/1", "data/exp.txt", "dat", "database"):
-            rig.raw_put(key, b"")
+            harness.raw_put(key, b"")
         assert keys_of(backend, "data/exp") == [
             "data/exp.txt",
             "data/exp/1",
@@ -114,8 +118,8 @@ class ListingConformance:
         assert keys_of(backend, "data/exp/1") == ["data/exp/1"]
         assert keys_of(backend, "data/exp/1/") == []
 
-    def test_odd_prefixes_find_nothing(self, backend: Backend, rig: StoreHarness) -> None:
-        rig.raw_put("a/b", b"")
+    def test_odd_prefixes_find_nothing(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("a/b", b"")
 
         def check(prefix: str) -> None:
             assert list(backend.scan(prefix)) == []
@@ -123,10 +127,16 @@ class ListingConformance:
 
         for_each(["/", "//", "../", "a/../", "./", "a//", "\0", "a\n", "%61"], check)
 
-    def test_listing_agrees_with_the_reference(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_listing_agrees_with_the_reference(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
         keys = fitting(backend, _KEYS)
         for key in keys:
-            rig.raw_put(key, b"")
+            harness.raw_put(key, b"")
+
+        pytest.importorskip("hypothesis")
+        from hypothesis import HealthCheck, assume, given, settings
+        from hypothesis import strategies as st
 
         @settings(
             max_examples=self.examples,
@@ -159,17 +169,17 @@ class ListingConformance:
 
         check()
 
-    def test_listing_by_another_delimiter(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_listing_by_another_delimiter(self, backend: Backend, harness: StoreHarness) -> None:
         keys = ["a-b", "a-c", "a", "b/c-d", "b/c-e", "b/c"]
         for key in keys:
-            rig.raw_put(key, b"")
+            harness.raw_put(key, b"")
         assert listing(backend, delimiter="-") == reference(keys, "", "-", "")
         assert listing(backend, "b/c", delimiter="-") == reference(keys, "b/c", "-", "")
 
-    def test_listing_more_than_a_page(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_listing_more_than_a_page(self, backend: Backend, harness: StoreHarness) -> None:
         keys = [f"many/{n:04}" for n in range(self.crowd)] + ["many.txt", "more/1"]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda key: rig.raw_put(key, b""), keys))
+            list(pool.map(lambda key: harness.raw_put(key, b""), keys))
         last = self.crowd - 10
         for page_size in (None, 20):
             assert keys_of(backend, page_size=page_size) == sorted(keys)
@@ -183,20 +193,20 @@ class ListingConformance:
         gone = list(backend.delete(keys))
         assert [deletion.error for deletion in gone] == [None] * len(keys)
         assert sorted(deletion.key for deletion in gone) == sorted(keys)
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
 
-    def test_listing_is_lazy(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_listing_is_lazy(self, backend: Backend, harness: StoreHarness) -> None:
         for n in range(30):
-            rig.raw_put(f"{n:02}", b"")
+            harness.raw_put(f"{n:02}", b"")
         entries = backend.scan(page_size=10)
-        assert next(entries).key == "00"  # type: ignore[union-attr]
+        assert next(entries).key == "00"  # type: ignore[union-attr]  # an object
         # Abandoned in the middle: nothing complains.
         del entries
 
-    def test_deleting_while_listing(self, backend: Backend, rig: StoreHarness) -> None:
+    def test_deleting_while_listing(self, backend: Backend, harness: StoreHarness) -> None:
         for n in range(25):
-            rig.raw_put(f"folder{n % 5}/{n:02}", b"")
+            harness.raw_put(f"folder{n % 5}/{n:02}", b"")
         for entry in backend.scan(page_size=4):
             assert isinstance(entry, ObjectInfo)
             assert list(backend.delete([entry.key])) == [(entry.key, None)]
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []

@@ -1,0 +1,145 @@
+"""Conformance: copies and moves inside the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from cottoncandy.backends.base import Backend, PutOptions
+from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
+from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.samples import BIG, PLAIN_KEYS, fitting, for_each, keys_of
+
+__all__ = ["CopyConformance"]
+
+_VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
+
+
+class CopyConformance:
+    """Copies and moves within the store."""
+
+    @_VERBS
+    def test_copied_with_metadata(self, backend: Backend, harness: StoreHarness, verb: str) -> None:
+        harness.raw_put("source/name", b"body", {"dtype": "<f8"})
+        result = getattr(backend, verb)("source/name", "dest/other name")
+        assert result.etag in (None, backend.head("dest/other name").etag)
+        assert harness.raw_get("dest/other name") == (b"body", {"dtype": "<f8"})
+        assert backend.exists("source/name") is (verb == "copy")
+        assert backend.head("dest/other name").metadata == {"dtype": "<f8"}
+
+    @_VERBS
+    def test_copied_without_metadata(
+        self, backend: Backend, harness: StoreHarness, verb: str
+    ) -> None:
+        harness.raw_put("source", b"body")
+        harness.raw_put("dest", b"other", {"old": "metadata"})
+        getattr(backend, verb)("source", "dest")
+        assert harness.raw_get("dest").body == b"body"
+        assert backend.head("dest").metadata == {}
+
+    @_VERBS
+    def test_copied_over_another(self, backend: Backend, verb: str) -> None:
+        backend.put("source", Body.of(b"new"), PutOptions({"new": "1"}))
+        backend.put("dest", Body.of(b"old and longer"), PutOptions({"old": "1"}))
+        getattr(backend, verb)("source", "dest")
+        with backend.get("dest") as reader:
+            assert reader.read() == b"new"
+            assert reader.metadata == {"new": "1"}
+        assert keys_of(backend) == (["dest", "source"] if verb == "copy" else ["dest"])
+
+    @_VERBS
+    def test_copied_big(self, backend: Backend, harness: StoreHarness, verb: str) -> None:
+        harness.raw_put("source", BIG, {"a": "b"})
+        getattr(backend, verb)("source", "dest")
+        assert harness.raw_get("dest") == (BIG, {"a": "b"})
+
+    @_VERBS
+    def test_copied_never_over_another(
+        self, backend: Backend, harness: StoreHarness, verb: str
+    ) -> None:
+        harness.raw_put("source", b"source", {"a": "s"})
+        harness.raw_put("dest", b"dest", {"a": "d"})
+        with pytest.raises(ObjectExistsError, match="dest"):
+            getattr(backend, verb)("source", "dest", overwrite=False)
+        assert harness.raw_get("source") == (b"source", {"a": "s"})
+        assert harness.raw_get("dest") == (b"dest", {"a": "d"})
+        getattr(backend, verb)("source", "free", overwrite=False)
+        assert harness.raw_get("free") == (b"source", {"a": "s"})
+
+    @_VERBS
+    def test_copied_across_buckets(
+        self, backend: Backend, harness: StoreHarness, other_bucket: str, verb: str
+    ) -> None:
+        harness.raw_put("name", b"body", {"a": "b"})
+        getattr(backend, verb)(
+            "name", "folder/name", source_bucket=harness.bucket, dest_bucket=other_bucket
+        )
+        assert harness.raw_get("folder/name", other_bucket) == (b"body", {"a": "b"})
+        assert harness.raw_keys() == (["name"] if verb == "copy" else [])
+        assert harness.raw_keys(bucket=other_bucket) == ["folder/name"]
+
+    @_VERBS
+    def test_copied_within_another_bucket(
+        self, backend: Backend, harness: StoreHarness, other_bucket: str, verb: str
+    ) -> None:
+        harness.raw_put("name", b"body", bucket=other_bucket)
+        getattr(backend, verb)("name", "dest", source_bucket=other_bucket)
+        assert harness.raw_get("dest", other_bucket).body == b"body"
+        assert harness.raw_keys() == []
+
+    @_VERBS
+    def test_copied_onto_itself(self, backend: Backend, harness: StoreHarness, verb: str) -> None:
+        harness.raw_put("name", b"body", {"a": "b"})
+        getattr(backend, verb)("name", "name")
+        assert harness.raw_get("name") == (b"body", {"a": "b"})
+        with pytest.raises(ObjectExistsError):
+            getattr(backend, verb)("name", "name", overwrite=False)
+        assert harness.raw_get("name") == (b"body", {"a": "b"})
+        getattr(backend, verb)("name", "name", source_bucket=harness.bucket)
+        assert harness.raw_get("name") == (b"body", {"a": "b"})
+
+    @_VERBS
+    def test_copied_from_a_missing_source(
+        self, backend: Backend, harness: StoreHarness, verb: str
+    ) -> None:
+        harness.raw_put("dest", b"dest")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "dest")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "missing")
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            getattr(backend, verb)("missing", "folder/free")
+        assert harness.raw_get("dest").body == b"dest"
+        assert harness.raw_keys() == ["dest"]
+
+    @_VERBS
+    def test_copied_to_a_missing_bucket(
+        self, backend: Backend, harness: StoreHarness, verb: str
+    ) -> None:
+        harness.raw_put("name", b"body")
+        with pytest.raises(BucketNotFoundError):
+            getattr(backend, verb)("name", "name", dest_bucket=harness.bucket + "-missing")
+        assert harness.raw_get("name").body == b"body"
+
+    def test_copied_plain_names(self, backend: Backend, harness: StoreHarness) -> None:
+        moved = {key: "moved/" + key[:1000] for key in fitting(backend, PLAIN_KEYS)}
+
+        def check(key: str) -> None:
+            body = key.encode()
+            harness.raw_put(key, body, {"a": "b"})
+            other = "to/" + key[:1000]
+            backend.copy(key, other)
+            backend.move(other, moved[key])
+            assert harness.raw_get(moved[key]) == (body, {"a": "b"})
+
+        for_each(moved, check)
+        expected = [*moved, *moved.values()]
+        assert harness.raw_keys() == keys_of(backend) == sorted(expected, key=str.encode)
+
+    def test_copies_are_independent(self, backend: Backend, harness: StoreHarness) -> None:
+        backend.put("source", Body.of(b"first"), PutOptions({"a": "1"}))
+        backend.copy("source", "dest")
+        backend.put("source", Body.of(b"second"), PutOptions({"a": "2"}))
+        assert harness.raw_get("dest") == (b"first", {"a": "1"})
+        list(backend.delete(["source"]))
+        assert harness.raw_get("dest") == (b"first", {"a": "1"})
