@@ -1,4 +1,4 @@
-"""Where bytes live. A backend is a name here and one module; it is imported when first used."""
+"""Storage backends: a registry of names and modules, which are imported on first use."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BACKENDS: dict[str, str] = {
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Return the class that the registry has under ``name``, importing it.
+    """Return the class registered under ``name``; its module is imported.
 
     Parameters
     ----------
     name : str
-        As the factories take it: ``'s3'``, ``'local'``, ...
+        The ``backend`` argument of the factories: ``'s3'``, ``'local'``, ...
 
     Raises
     ------
     InvalidArgumentError
-        If there is no such backend.
+        If no backend has that name.
     MissingDependencyError
         If it needs a library that is not installed.
     """

@@ -1,9 +1,9 @@
-"""The seam between cottoncandy and a store: what every backend does, and nothing else.
+"""The interface that every storage backend implements.
 
-A backend speaks of *keys* (any text), *buckets* and *buffers*. It knows no arrays, no
-compression, no patterns. To add one: subclass :class:`Backend`, write its abstract verbs,
-translate the client library's errors into those of :mod:`cottoncandy.exceptions`, add one line to
-the registry in :mod:`cottoncandy.backends`, and one to the conformance test.
+A backend deals in *keys* (any text), *buckets* and *buffers*; arrays, compression and patterns are
+handled above it. To add one, subclass :class:`Backend`, implement its abstract methods, translate
+the client library's errors into those of :mod:`cottoncandy.exceptions`, add one line to the
+registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ __all__ = [
     "ObjectReader",
     "PutOptions",
     "PutResult",
+    "group_by_delimiter",
 ]
 
 
@@ -69,14 +70,14 @@ class BucketInfo:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What the store says of an object that it has just taken."""
+    """Result of a successful upload."""
 
     etag: str | None = None
     version_id: str | None = None
 
 
 class DeleteResult(NamedTuple):
-    """What became of one key that was to be deleted; ``error`` is None where it is gone."""
+    """Outcome of deleting one key; ``error`` is None if the key no longer exists."""
 
     key: str
     error: CottonCandyError | None = None
@@ -90,10 +91,10 @@ _FACTORY_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class ConnectionArguments:
-    """What a user passes to a factory, for the backend to make sense of.
+    """Arguments of a factory, to be interpreted by the backend.
 
-    ``access_key``, ``secret_key`` and ``endpoint_url`` are None where the user gave none; the
-    settings hold what the options file and the environment say.
+    ``access_key``, ``secret_key`` and ``endpoint_url`` are None if the user passed none;
+    ``settings`` contains the values of the options file and of the environment.
     """
 
     bucket_name: str | None
@@ -104,12 +105,12 @@ class ConnectionArguments:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
-        """Raise if there are options that a backend does not accept.
+        """Raise if an option is not one that the backend accepts.
 
         Raises
         ------
         ConfigurationError
-            With the parameter of the factories, or the option, that is spelled most like it.
+            The message suggests the option with the nearest spelling.
         """
         valid = {name.lower(): name for name in (*accepted, *_FACTORY_PARAMETERS)}
         for name in self.extra:
@@ -122,27 +123,42 @@ class ConnectionArguments:
                 )
 
 
+def group_by_delimiter(
+    found: Iterable[ObjectInfo | CommonPrefix], prefix: str, delimiter: str
+) -> Iterator[ObjectInfo | CommonPrefix]:
+    """Collapse the keys that contain a delimiter after the prefix; ``found`` is sorted."""
+    last = None
+    for entry in found:
+        if delimiter and isinstance(entry, ObjectInfo):
+            end = entry.key.find(delimiter, len(prefix))
+            if end >= 0:
+                entry = CommonPrefix(entry.key[: end + len(delimiter)])
+        if entry != last:
+            yield entry
+        last = entry
+
+
 class Backend(ABC):
     """One store, seen as buckets of keys.
 
-    Every verb takes ``bucket=None``, which means the current one, and raises
-    :class:`~cottoncandy.exceptions.BucketNotFoundError` where there is none. A backend may be used
-    from several threads at once, and pickles: as its settings, never its connections.
+    Every method accepts ``bucket=None``, which means the current bucket, and raises
+    :class:`~cottoncandy.exceptions.BucketNotFoundError` if it does not exist. A backend may be used
+    from several threads at once, and is pickled as its settings, never its connections.
     """
 
-    #: Name under which the registry has it; for messages only.
+    #: Name in the registry; for messages only.
     name: ClassVar[str]
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
-    #: Whether ``[basic] default_bucket`` of the options is meant for this store too. False where a
-    #: store has a bucket of its own for those who name none.
+    #: Whether the option ``[basic] default_bucket`` applies to this store. False if the store has
+    #: its own default bucket.
     uses_default_bucket: ClassVar[bool] = True
 
     #: Whether interfaces create a bucket that does not exist unless the user forbids it.
     creates_buckets: ClassVar[bool] = False
 
-    #: Bucket that verbs use if none is given. Once connected, it stays: see :meth:`with_bucket`.
+    #: Bucket that is used if none is passed. It never changes: see :meth:`with_bucket`.
     bucket_name: str | None = None
 
     # -- connecting ------------------------------------------------------------------------------
@@ -150,7 +166,7 @@ class Backend(ABC):
     @classmethod
     @abstractmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
-        """Make a backend; no request is sent. An unknown extra option is an error."""
+        """Create a backend without sending a request. An unknown option is an error."""
 
     def with_bucket(self, bucket: str | None) -> Self:
         """Return the same backend on another bucket; connections are shared."""
@@ -164,7 +180,7 @@ class Backend(ABC):
         return f"{self.name.capitalize()} backend instantiated."
 
     def describe(self) -> str:
-        """Return where the objects are, for a repr: no secrets."""
+        """Return the location of the objects, without secrets, for a repr."""
         return f"bucket:{self.bucket_name} on {self.name}"
 
     # -- objects ---------------------------------------------------------------------------------
@@ -178,14 +194,16 @@ class Backend(ABC):
         threads: int = 4,
         prefetch: bool = True,
     ) -> ObjectReader:
-        """Open an object: one request brings its head and, if ``prefetch``, the start of its body.
+        """Open an object with one request.
+
+        It returns the header and, if ``prefetch``, the start of the body.
 
         Parameters
         ----------
         threads : int, default 4
-            How many requests the reader may have under way at once.
+            Maximum number of concurrent requests of the reader.
         prefetch : bool, default True
-            False where little of the body or nothing will be read: only the head travels.
+            False if little or nothing of the body will be read: then only the header is requested.
 
         Raises
         ------
@@ -194,7 +212,7 @@ class Backend(ABC):
 
     @abstractmethod
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        """Return what is known of an object, with its metadata.
+        """Return the header of an object, with its metadata.
 
         Raises
         ------
@@ -211,12 +229,13 @@ class Backend(ABC):
         bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        """Store an object: the whole of it, or (on any error) what was there before.
+        """Store an object atomically: on any error, the previous object is kept.
 
         Parameters
         ----------
         options : PutOptions, optional
-            Begin with ``_checked``, which validates them before anything is sent.
+            Implementations begin with :meth:`_checked`, which validates them before anything is
+            sent.
 
         Raises
         ------
@@ -241,9 +260,9 @@ class Backend(ABC):
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         """Yield the objects whose keys start with ``prefix``, lazily, sorted by their UTF-8 bytes.
 
-        ``prefix`` is plain text: it may end within a name. With a ``delimiter`` (``"/"``), keys
-        that go on behind one are summed up as :class:`CommonPrefix`, at their place in the order.
-        ``start_after`` begins behind that key. ``page_size`` is a hint.
+        ``prefix`` is plain text and may end within a name. With a ``delimiter`` (``"/"``), keys
+        that contain it after the prefix are collapsed into a :class:`CommonPrefix`, in sort order.
+        Keys up to and including ``start_after`` are skipped. ``page_size`` is a hint.
         """
 
     @abstractmethod
@@ -255,9 +274,9 @@ class Backend(ABC):
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        """Delete many keys, in bulk; yield what became of each. One that is missing is gone.
+        """Delete keys in bulk and yield the outcome of each. A missing key is treated as deleted.
 
-        Lazy: nothing happens unless the result is iterated.
+        Nothing is deleted until the result is iterated.
         """
 
     @abstractmethod
@@ -270,20 +289,20 @@ class Backend(ABC):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        """Copy within the store, with metadata, content type and ACL; the bytes stay there.
+        """Copy on the server, with metadata, content type and ACL.
 
         ``dest_bucket`` defaults to ``source_bucket``.
 
         Raises
         ------
         ObjectNotFoundError
-            If there is no ``source``.
+            If ``source`` does not exist.
         ObjectExistsError
             If ``dest`` exists and ``overwrite`` is False.
         """
 
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        """Tell whether there is such an object; any error but "missing" is raised."""
+        """Return whether the object exists. Errors other than "not found" are raised."""
         try:
             self.head(key, bucket=bucket)
         except ObjectNotFoundError:
@@ -299,7 +318,7 @@ class Backend(ABC):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        """Rename an object. The source goes only when the copy is there."""
+        """Rename an object. The source is deleted only after the copy exists."""
         result = self.copy(
             source,
             dest,
@@ -309,7 +328,7 @@ class Backend(ABC):
         )
         home = self._bucket(source_bucket)
         if source == dest and home == (home if dest_bucket is None else self._bucket(dest_bucket)):
-            return result  # onto itself: nothing must go
+            return result  # onto itself
         for deletion in self.delete([source], bucket=source_bucket):
             if deletion.error is not None:
                 raise deletion.error
@@ -318,7 +337,8 @@ class Backend(ABC):
     def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:  # noqa: B027 - few stores have links
         """Remove the links to directories at and below a prefix, before its objects are deleted.
 
-        Objects behind a link appear below the prefix but are stored elsewhere, where they stay.
+        Objects reached through a link appear below the prefix but are stored elsewhere; they are
+        kept.
         """
 
     # -- buckets ---------------------------------------------------------------------------------
@@ -329,11 +349,11 @@ class Backend(ABC):
 
     @abstractmethod
     def has_bucket(self, bucket: str) -> bool:
-        """Tell whether the bucket exists, even where it may not be read."""
+        """Return whether the bucket exists, even if it may not be read."""
 
     @abstractmethod
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        """Make a bucket.
+        """Create a bucket.
 
         Raises
         ------
@@ -342,30 +362,30 @@ class Backend(ABC):
 
     @abstractmethod
     def delete_bucket(self, bucket: str) -> None:
-        """Remove an empty bucket.
+        """Delete an empty bucket.
 
         Raises
         ------
         BucketNotEmptyError, BucketNotFoundError
         """
 
-    # -- what only some stores have --------------------------------------------------------------
+    # -- only on some stores --------------------------------------------------------------------
 
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        """Return who owns an object: ``ID`` and, where known, ``DisplayName``."""
+        """Return the owner of an object: ``ID`` and, if known, ``DisplayName``."""
         raise UnsupportedOperationError(f"objects have no owner on the {self.name} backend")
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         """Return the client library's own object (boto3's ``Object``)."""
         raise UnsupportedOperationError(
-            f"the {self.name} backend has no client objects to hand out; "
-            f"use download_object() or download_stream()"
+            f"the {self.name} backend has no native object; use download_object() or "
+            f"download_stream()"
         )
 
     def native_bucket(self, bucket: str | None = None) -> Any:
         """Return the client library's own bucket (boto3's ``Bucket``)."""
         raise UnsupportedOperationError(
-            f"the {self.name} backend has no client objects to hand out; use get_objects()"
+            f"the {self.name} backend has no native bucket object; use get_objects()"
         )
 
     # -- helpers for subclasses ------------------------------------------------------------------
@@ -387,7 +407,7 @@ class Backend(ABC):
     def _check_condition(
         self, key: str, condition: IfAbsent | IfMatch | None, bucket: str | None
     ) -> None:
-        """Check the condition of a put with a request, for stores that can't do it in one step."""
+        """Check the condition of a put with a request, if the store cannot check it."""
         if condition is None:
             return
         try:
@@ -400,7 +420,7 @@ class Backend(ABC):
         chosen = self.bucket_name if bucket is None else bucket
         if not chosen:
             raise BucketNotFoundError(
-                "no bucket was chosen: pass bucket_name to the factory, set [basic] "
-                "default_bucket in the options file, or call cci.set_bucket(name)"
+                "no bucket selected; pass bucket_name, call cci.set_bucket(name), or set [basic] "
+                "default_bucket in the options file"
             )
         return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -24,6 +24,7 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    group_by_delimiter,
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB
 from cottoncandy.core.threads import ForkSafeLock
@@ -58,7 +59,7 @@ class _Bucket:
 
 _BUCKETS: dict[str, _Bucket] = {}
 _LOCK = ForkSafeLock()
-#: Tells processes apart, on all machines; a fork has the buckets that were there, so it keeps it.
+#: Identifies this process, on any machine. A fork inherits the buckets and keeps the identifier.
 _PROCESS = secrets.token_hex(8)
 
 
@@ -95,7 +96,7 @@ class MemoryBackend(Backend):
         return cls(arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Only its use is refused elsewhere: an error in here would end a worker, not a task.
+        # Rejected on first use, not when unpickled: an error here would end a worker process.
         return type(self), (self.bucket_name, self._process)
 
     # -- objects ---------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class MemoryBackend(Backend):
         if body.size is not None and len(data) != body.size:
             raise IntegrityError(
                 f"the data for object '{key}' in bucket '{bucket or self.bucket_name}' has "
-                f"{len(data)} bytes, and {body.size} were announced; nothing was stored"
+                f"{len(data)} bytes, expected {body.size}; nothing was stored"
             )
         info = ObjectInfo(
             key,
@@ -153,7 +154,8 @@ class MemoryBackend(Backend):
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         name = self._bucket(bucket)
         self._open(name)
-        return self._walk(name, prefix.encode(), delimiter.encode(), start_after.encode())
+        found = self._walk(name, prefix.encode(), start_after.encode())
+        return group_by_delimiter(found, prefix, delimiter)
 
     def delete(
         self,
@@ -208,11 +210,11 @@ class MemoryBackend(Backend):
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
         if not bucket:
-            raise InvalidNameError("a bucket needs a name")
+            raise InvalidNameError("a bucket name must not be empty")
         self._check_process()
         with _LOCK:
             if bucket in _BUCKETS:
-                raise BucketExistsError(f"bucket '{bucket}' exists already")
+                raise BucketExistsError(f"bucket '{bucket}' already exists")
             _BUCKETS[bucket] = _Bucket(_now())
 
     def delete_bucket(self, bucket: str) -> None:
@@ -220,7 +222,7 @@ class MemoryBackend(Backend):
             held = self._open(bucket)
             if held.objects:
                 raise BucketNotEmptyError(
-                    f"bucket '{bucket}' holds {len(held.objects)} objects; delete them first"
+                    f"bucket '{bucket}' contains {len(held.objects)} objects; delete them first"
                 )
             del _BUCKETS[bucket]
 
@@ -229,8 +231,8 @@ class MemoryBackend(Backend):
     def _check_process(self) -> None:
         if self._process != _PROCESS:
             raise UnsupportedOperationError(
-                "an interface on the memory backend cannot travel to another process, because its "
-                "objects do not; use backend='local' for work in several processes"
+                "the memory backend cannot be used in another process, because its objects stay in "
+                "the process that created them; use backend='local' for work in several processes"
             )
 
     def _open(self, bucket: str) -> _Bucket:
@@ -259,49 +261,31 @@ class MemoryBackend(Backend):
             insort(held.order, encoded)
         held.objects[encoded] = stored
 
-    def _walk(
-        self, bucket: str, prefix: bytes, delimiter: bytes, start_after: bytes
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        cursor, inclusive = (start_after, False) if start_after >= prefix else (prefix, True)
+    def _walk(self, bucket: str, prefix: bytes, start_after: bytes) -> Iterator[ObjectInfo]:
+        """Yield the objects page by page, so that a listing is lazy and never holds the lock."""
+        start = max(prefix, start_after + b"\0")
         while True:
-            page, more = self._page(bucket, prefix, delimiter, cursor, inclusive)
+            with _LOCK:
+                held = self._open(bucket)
+                first = bisect_left(held.order, start)
+                page = [
+                    replace(held.objects[key].info, metadata=None)
+                    for key in held.order[first : first + _PAGE]
+                    if key.startswith(prefix)
+                ]
             yield from page
-            if more is None:
+            if len(page) < _PAGE:
                 return
-            cursor, inclusive = more
-
-    def _page(
-        self, bucket: str, prefix: bytes, delimiter: bytes, cursor: bytes, inclusive: bool
-    ) -> tuple[list[ObjectInfo | CommonPrefix], tuple[bytes, bool] | None]:
-        """Return some entries from ``cursor`` on, and where to go on (a listing is lazy)."""
-        page: list[ObjectInfo | CommonPrefix] = []
-        with _LOCK:
-            held = self._open(bucket)
-            order = held.order
-            position = bisect_left(order, cursor) if inclusive else bisect_right(order, cursor)
-            while position < len(order) and order[position].startswith(prefix):
-                key = order[position]
-                if len(page) == _PAGE:
-                    return page, (key, True)
-                cut = key.find(delimiter, len(prefix)) if delimiter else -1
-                if cut < 0:
-                    page.append(replace(held.objects[key].info, metadata=None))
-                    position += 1
-                else:
-                    group = key[: cut + len(delimiter)]
-                    page.append(CommonPrefix(group.decode()))
-                    # 0xff is in no UTF-8 text, so this is behind all that starts with the group.
-                    position = bisect_left(order, group + b"\xff", position)
-        return page, None
+            start = page[-1].key.encode() + b"\0"
 
 
 def _encode(key: str) -> bytes:
     if not key:
-        raise InvalidNameError("an object needs a name")
+        raise InvalidNameError("an object name must not be empty")
     try:
         return key.encode()
     except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from None
+        raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
 
 
 def _now() -> datetime.datetime:

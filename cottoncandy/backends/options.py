@@ -1,4 +1,4 @@
-"""What a put can specify, and what stores declare that they can do."""
+"""Options of a put, and capabilities of a store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADER_VALUE = re.compile(r"[ -~]*")
 
 @dataclass(frozen=True, slots=True)
 class IfAbsent:
-    """Condition of a put: there is no object of that name yet."""
+    """Condition of a put: no object has that name."""
 
     def check(self, etag: str | None, label: str) -> None:
         """Reject an upload over an existing object.
@@ -37,7 +37,7 @@ class IfAbsent:
         Parameters
         ----------
         etag : str or None
-            ETag of the present object; None if there is none.
+            ETag of the existing object; None if there is none.
         label : str
             The object, for the message.
 
@@ -51,7 +51,7 @@ class IfAbsent:
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """Condition of a put: the object that is replaced still has this ETag."""
+    """Condition of a put: the existing object still has this ETag."""
 
     etag: str
 
@@ -61,7 +61,7 @@ class IfMatch:
         Parameters
         ----------
         etag : str or None
-            ETag of the present object; None if there is none.
+            ETag of the existing object; None if there is none.
         label : str
             The object, for the message.
 
@@ -76,13 +76,13 @@ class IfMatch:
 
 @dataclass(frozen=True, slots=True)
 class PutOptions:
-    """Everything that a put can specify next to the key and the body.
+    """Everything that a put can specify in addition to the key and the body.
 
     Parameters
     ----------
     metadata : mapping of str to str, optional
         User metadata. None means the same as an empty mapping, except to a store that keeps
-        metadata in a file of its own and creates none for None.
+        metadata in a separate file and creates none for None.
     acl : str, optional
         Canned ACL. Ignored if the store has no ACLs.
     content_type : str, optional
@@ -90,7 +90,7 @@ class PutOptions:
     content_encoding, cache_control, storage_class : str, optional
         Headers of the object. Rejected unless listed in ``Capabilities.headers``.
     condition : IfAbsent or IfMatch, optional
-        What must be true of the object that is there, or nothing is stored.
+        What must be true of the existing object; otherwise nothing is stored.
     """
 
     metadata: Mapping[str, str] | None = None
@@ -104,7 +104,7 @@ class PutOptions:
     def __post_init__(self) -> None:
         for name in ("acl", "content_type", "content_encoding", "cache_control", "storage_class"):
             value = getattr(self, name)
-            # A line end in a header would end it; obstore panics.
+            # A line break would end the header; obstore panics.
             if value and not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
                 raise InvalidArgumentError(
                     f"{name} must be printable ASCII text in one line, got {value!r:.80}"
@@ -112,7 +112,7 @@ class PutOptions:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that not every store keeps, by the names of this class; only those set."""
+        """The headers that not every store keeps, by attribute name, if they are set."""
         names = ("content_encoding", "cache_control", "storage_class")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -123,19 +123,19 @@ DEFAULT_OPTIONS = PutOptions()
 
 @dataclass(frozen=True, slots=True)
 class MetadataLimits:
-    """What a store accepts as the user metadata of one object.
+    """Limits on the user metadata of one object.
 
     Parameters
     ----------
     max_bytes : int, optional
-        Room for names and values together, in bytes of UTF-8. None: unlimited.
+        Total size of names and values, in bytes of UTF-8. None: unlimited.
     names, values : str
         Regular expressions that each name and value must match in full.
     help : str
-        How names and values must be, for the error message.
+        The requirement on names and values, for the error message.
     """
 
-    #: Names under which backends keep notes of their own.
+    #: Names that backends use internally.
     RESERVED: ClassVar[frozenset[str]] = frozenset({"cc-names", "cc-pending"})
 
     max_bytes: int | None = None
@@ -155,7 +155,7 @@ class MetadataLimits:
         Raises
         ------
         MetadataError
-            If the store cannot keep it exactly.
+            If the store cannot return it unchanged.
         """
         checked: dict[str, str] = {}
         for name, value in metadata.items():
@@ -181,7 +181,7 @@ class MetadataLimits:
         return checked
 
     def check_size(self, metadata: Mapping[str, str], key: str) -> None:
-        """Raise MetadataError if names and values need more room than the store has.
+        """Raise MetadataError if names and values exceed the limit of the store.
 
         Parameters
         ----------
@@ -193,12 +193,12 @@ class MetadataLimits:
         if self.max_bytes is None or sum(sizes.values()) <= self.max_bytes:
             return
         largest = max(sizes, key=sizes.__getitem__)
-        remedy = "shorten it, or store it in an object of its own"
+        remedy = "shorten it, or store it in a separate object"
         if largest == "cc-dtype":
             remedy = "shorten the names of its fields, or use upload_npy_array"
         raise MetadataError(
             f"metadata of object '{key}' takes {sum(sizes.values())} bytes ({largest!r}: "
-            f"{sizes[largest]}), and this store has room for {self.max_bytes}; {remedy}"
+            f"{sizes[largest]}), but the limit of this store is {self.max_bytes}; {remedy}"
         )
 
     def _match(self, pattern: str, text: str, label: str, key: str) -> None:
@@ -214,7 +214,7 @@ class MetadataLimits:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do; nothing above the backends compares their names.
+    """Capabilities of a store. The layers above depend on these, never on its name.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ class Capabilities:
     trash : bool
         Whether ``delete(permanently=False)`` can be undone by the user.
     presign : bool
-        Whether the store can give out URLs with a signature.
+        Whether the store can create signed URLs.
     writable : bool
         Whether anything can be stored or deleted.
     any_key : bool
@@ -234,10 +234,10 @@ class Capabilities:
     object_and_prefix : bool
         Whether ``a`` and ``a/b`` can both be objects.
     conditional_put : bool
-        Whether the condition of a put is checked and the object stored in one step. If False, the
+        Whether checking the condition and storing the object is one atomic step. If False, the
         backend checks first, and another client may store an object in between.
     stored_checksum : {'md5'}, optional
-        What an ETag of 32 hexadecimal digits is: the MD5 of the body, or (None) nothing.
+        What an ETag of 32 hexadecimal digits is: the MD5 of the body, or None if it is opaque.
     headers : frozenset of str
         Which of ``content_encoding``, ``cache_control`` and ``storage_class`` are kept.
     metadata : MetadataLimits

@@ -1,4 +1,4 @@
-"""Reading one object: what every backend builds from streams of its ranges."""
+"""Reading one object: chunks, parallel reads and retries, built from streams of its ranges."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ __all__ = ["ObjectInfo", "ObjectReader"]
 
 logger = logging.getLogger(__name__)
 
-# Ranges of this size fit a processor's cache on their way from a worker to the caller, a few of
-# them fit into the memory that a download may take next to its result.
+# A window of this size is still in the processor's cache when the caller gets it from a worker, and
+# a few of them fit into the memory that a download may use in addition to its result.
 _WINDOW_BYTES = 8 * MiB
 _AHEAD_BYTES = 16 * MiB
 
-# Ranges that are copied into place take no memory, so they may be long; long ones cost a server
-# less. Not longer, so that one slow connection does not hold up the rest.
+# Ranges that are copied into place need no memory, so they can be long, which is cheaper for the
+# server. The limit keeps one slow connection from delaying the rest.
 _MAX_RANGE_BYTES = 64 * MiB
 _INLINE_BYTES = MiB  # up to here, a thread costs more than it gains
 
-# A body that breaks off is requested again from there. The count starts again after this progress.
+# An interrupted body is resumed at its position. This much progress resets the count of failures.
 _PROGRESS_BYTES = MiB
-_PAUSE_S = 0.1  # before the second attempt; each further one waits up to twice as long
+_PAUSE_S = 0.1  # before the second attempt; doubled for each later one
 _GRACE_S = 1.0  # after an error or Ctrl-C, for workers that are not waiting for the network
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of one object without its body.
+    """Header of one object, without its body.
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ class ObjectInfo:
     modified : datetime, optional
         When it was last written, with a time zone.
     etag : str, optional
-        Opaque mark of this version of the body: equal marks mean equal bytes.
+        Opaque version identifier of the body: equal ETags mean equal bytes.
     metadata : mapping of str to str, optional
-        User metadata, names in lower case. None where it was not fetched (listings).
+        User metadata, names in lower case. None if it was not fetched (listings).
     content_type, content_encoding, cache_control, storage_class : str, optional
-        As the object was stored with, if the store keeps and returns them.
+        Values that the object was stored with, if the store keeps them.
     """
 
     key: str
@@ -90,19 +90,19 @@ class ObjectInfo:
 
 
 class ObjectReader(ABC):
-    """One version of one object: its header is here, its body can be read, from many threads.
+    """An open handle on one version of an object, which any thread may use.
 
-    All reads see the version whose header is in ``info``; if the object is replaced, they raise
+    ``info`` is its header. All reads return that version; if the object was replaced, they raise
     :class:`~cottoncandy.exceptions.ObjectChangedError`. A body that ends early raises
-    :class:`~cottoncandy.exceptions.IntegrityError`. Ranges are half-open, in bytes, and must lie
-    inside the object.
+    :class:`~cottoncandy.exceptions.IntegrityError`. Ranges are half-open, in bytes, and must be
+    within the object.
 
     Subclasses set ``info`` and implement :meth:`stream`.
     """
 
     info: ObjectInfo
 
-    #: Requests under way at once.
+    #: Maximum number of concurrent requests.
     threads: int = 4
 
     #: Size of the ranges that are requested ahead, in bytes.
@@ -111,8 +111,8 @@ class ObjectReader(ABC):
     #: Size of the start of the body that the first request returned with the header.
     prefetched: int = 0
 
-    #: How often a range that breaks off is continued. 0 for stores that have no connections, or
-    #: whose client library retries.
+    #: How often an interrupted range is resumed. 0 for stores without connections, and if the
+    #: client library retries.
     max_resumes: int = 5
 
     @property
@@ -131,14 +131,14 @@ class ObjectReader(ABC):
 
         Called from several threads at once, with a valid range. Pieces of about 256 KiB stay in
         the processor's cache. An iterator that ends early, or raises ``StoreError`` or
-        ``IntegrityError``, is continued with another request.
+        ``IntegrityError``, is resumed with another request.
         """
 
     def pieces(self, start: int, stop: int) -> Iterator[Buffer]:
-        """Yield the bytes of ``[start, stop)`` as they arrive, one request after another.
+        """Yield the bytes of ``[start, stop)`` as they arrive.
 
-        A stream that breaks off is continued at its position with a new request, a limited number
-        of times, with pauses.
+        An interrupted stream is resumed at its position with a new request, a limited number of
+        times, with pauses.
         """
         position, breaks = start, 0
         while position < stop:
@@ -167,7 +167,7 @@ class ObjectReader(ABC):
             time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        """Yield the bytes of ``[start, stop)`` in order, in pieces, requesting a little ahead."""
+        """Yield the bytes of ``[start, stop)`` in order, in pieces, with some read-ahead."""
         stop = self._checked_stop(start, stop)
         threads = max(min(self.threads, _AHEAD_BYTES // MiB), 1)
         ranges = self._ranges(start, stop, min(self.window_bytes, _AHEAD_BYTES // threads))
@@ -188,7 +188,7 @@ class ObjectReader(ABC):
         checksum: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Fill ``out`` (writable, flat, bytes) with the bytes from ``start`` on.
+        """Fill ``out`` (writable, flat, bytes) with the bytes that begin at ``start``.
 
         Threads stream ranges and copy the pieces into place. When this returns or raises, nothing
         writes to ``out`` any more. After an error or Ctrl-C, a thread may still wait for the
@@ -239,7 +239,7 @@ class ObjectReader(ABC):
         return total
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes of ``[start, stop)``; they are held once."""
+        """Return the bytes of ``[start, stop)``, with one copy in memory."""
         length = self._checked_stop(start, stop) - start
         if not length:
             return b""
@@ -252,7 +252,7 @@ class ObjectReader(ABC):
         return buffer.getvalue()
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing
-        """Release what the reader holds; reading further is an error."""
+        """Release the reader's resources. Reading after this raises an error."""
 
     def __enter__(self) -> Self:
         return self
@@ -275,14 +275,14 @@ class ObjectReader(ABC):
         return stop
 
     def _ranges(self, start: int, stop: int, size: int) -> list[tuple[int, int]]:
-        """Return the ranges to request; one ends where the prefetched start does."""
+        """Return the ranges to request; the first one is the prefetched start, if any."""
         first = min(max(start, self.prefetched), stop)
         head = [(start, first)] if start < first else []
         return head + [(begin, min(begin + size, stop)) for begin in range(first, stop, size)]
 
 
 class _OutputBuffer:
-    """The caller's buffer; nothing writes to it once it is closed."""
+    """The caller's buffer; after it is closed, nothing writes to it."""
 
     def __init__(
         self, out: memoryview, start: int, progress: Callable[[int], None] | None = None

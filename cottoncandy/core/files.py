@@ -1,12 +1,12 @@
 """Files on a local disk, written whole or not at all: the one writer of files, and file locks.
 
-A file is written under a temporary name in the directory of its target, and locked meanwhile. The
-name follows from the target's, so the next writer of the same target finds what a killed process
-left, and removes it if nobody holds its lock.
+A file is written, and locked, under a temporary name in the directory of its target. The name is
+derived from the target's, so the next writer of the same target finds the file of a killed process,
+and removes it if it is not locked.
 """
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH105, PTH108, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH101, PTH105, PTH108, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib
@@ -80,7 +80,7 @@ def lock(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Release a lock, also if forked children have inherited the file, and close the file."""
+    """Release a lock, even if forked children have inherited the file, and close the file."""
     if fcntl is not None and descriptor in _lockable:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -89,12 +89,12 @@ def unlock(descriptor: int) -> None:
 
 def _close(descriptor: int) -> None:
     if descriptor in _lockable:  # else it was the parent's, and is closed
-        _lockable.remove(descriptor)  # first, because the number may be another file's at once
+        _lockable.remove(descriptor)  # first, because the number may be reused at once
         os.close(descriptor)
 
 
 def _close_inherited() -> None:
-    """Close the locked files of the parent: if it is killed, nobody else releases them."""
+    """Close the locked files of the parent, which would stay locked after it is killed."""
     while _lockable:
         with contextlib.suppress(OSError):
             os.close(_lockable.pop())
@@ -169,7 +169,7 @@ class TemporaryFile:
             if os.path.samestat(os.lstat(self.path), self._status):
                 os.unlink(self.path)
         except OSError:
-            pass  # renamed, or somebody else removed it
+            pass  # renamed, or removed by another process
         finally:
             unlock(self._lock)
 
@@ -198,7 +198,7 @@ def _create(target: str, mode: int) -> tuple[str, int]:
         try:
             descriptor = open_lockable(path, _CREATE, mode)
         except FileExistsError:
-            continue  # another writer's
+            continue  # another writer uses it
         if _lock_new(descriptor, path):
             break
         unlock(descriptor)
@@ -230,7 +230,7 @@ def _lock_new(descriptor: int, path: str) -> bool:
 
 
 def remove_abandoned(path: str) -> bool:
-    """Remove a temporary file that no process writes any more; return whether there was one."""
+    """Remove a temporary file that no process is writing; return whether one was removed."""
     if fcntl is None:
         return False
     try:
@@ -281,12 +281,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = os.path.realpath(path)
     try:
         part = TemporaryFile(target)
-    except OSError as exc:  # an error names the file that the user asked for
+    except OSError as exc:  # name the file that the caller passed
         raise type(exc)(exc.errno, exc.strerror, target) from None
     try:
         with part:
             with contextlib.suppress(OSError):
-                os.fchmod(part.descriptor, os.stat(target).st_mode & 0o777)
+                os.chmod(part.path, os.stat(target).st_mode & 0o777)
             with open(part.descriptor, "wb", closefd=False) as file:
                 yield file
             part.replace()
@@ -294,12 +294,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if exc.errno not in _FULL:
             raise
         raise StorageFullError(
-            f"the disk is full: '{target}' was not written, and what was there is unchanged"
+            f"the disk is full: '{target}' was not written; the previous file, if any, is unchanged"
         ) from exc
 
 
 def _open_special(path: str) -> BinaryIO | None:
-    """Open what is neither missing nor a regular file; None for those.
+    """Open a pipe, a device or an open file; return None if the path is none of these.
 
     Raises
     ------
@@ -315,14 +315,14 @@ def _open_special(path: str) -> BinaryIO | None:
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return None  # creating the file tells why
+        return None  # creating the file raises the error
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return None if stat.S_ISREG(mode) else open(path, "wb")
 
 
 def write_private(path: str | os.PathLike[str], content: bytes, *, replace: bool) -> bool:
-    """Write a file of mode 0600 to the disk; return False if it exists and is to be kept."""
+    """Write a file of mode 0600, synced to disk; return False if it exists and is kept."""
     target = os.path.realpath(path) if replace else os.path.abspath(path)
     with TemporaryFile(target, 0o600) as file:
         file.write(content)

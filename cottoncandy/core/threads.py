@@ -17,7 +17,7 @@ __all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How long an interrupted caller waits for running calls: a server may never answer.
+#: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
 
 
@@ -32,15 +32,15 @@ def map_threads(
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, up to ``threads`` of them at once.
 
-    If ``ordered`` is False, each result is yielded as soon as it is ready, so a slow item does not
-    hold up the others.
+    If ``ordered`` is False, each result is yielded as soon as it is available, so that a slow item
+    does not delay the others.
 
-    Items are taken lazily: at most ``max_pending`` results (default: twice the threads) are running
-    or waiting. The first error is raised at its place in the order. Items that have not started are
-    then dropped and running calls are awaited, so nothing continues in the background. After
-    Ctrl-C, or if the consumer stops early, that takes a few seconds at most: the threads are
-    daemons, which hold up neither the prompt nor the end of the program. With ``abandon``, running
-    calls are not awaited; the caller stops them with a flag.
+    Items are consumed lazily: at most ``max_pending`` results (default: twice the threads) are
+    running or waiting. The first error is raised at its position in the order; calls that have not
+    started are then dropped, and running ones are awaited. After Ctrl-C, or if the generator is
+    closed, the wait is limited to a few seconds; the threads are daemons, so they delay neither the
+    prompt nor the end of the program. With ``abandon`` there is no wait at all, for callers that
+    stop the calls with their own flag.
     """
     if threads <= 1:
         yield from map(function, items)
@@ -57,7 +57,7 @@ def map_threads(
             future, item = job
             if future.set_running_or_notify_cancel():
                 _resolve_future(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
-            del job, future, item  # a waiting thread shall hold no buffer
+            del job, future, item  # do not keep buffers alive while waiting
 
     def next_result() -> R:
         if ordered:
@@ -91,7 +91,7 @@ def map_threads(
 
 
 def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
-    """Start one call in a thread of its own, which does not hold up the end of the program."""
+    """Start one call in a separate daemon thread, which does not delay the end of the program."""
     outcome: Future[R] = Future()
     call = threading.Thread(
         target=_resolve_future,
@@ -104,11 +104,11 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
 
 
 def interruptible(function: Callable[[], R]) -> R:
-    """Run a blocking call so that Ctrl-C ends the wait, where it can arrive.
+    """Run a blocking call so that Ctrl-C ends the wait, if this is the main thread.
 
-    Python delivers signals to the main thread between bytecodes, which a call into native code
-    holds up until it returns. From the main thread the call therefore runs in another one. It is
-    not stopped there: its own timeout ends it.
+    Python delivers signals to the main thread between bytecodes, so a call into native
+    code delays them until it returns. From the main thread, the call therefore runs in another
+    thread. After Ctrl-C, it continues there until its own timeout.
     """
     if threading.current_thread() is not threading.main_thread():
         return function()
@@ -117,7 +117,7 @@ def interruptible(function: Callable[[], R]) -> R:
     try:
         return outcome.result()
     finally:
-        # A worker whose call nobody waits for any more ends with it.
+        # If no one is waiting for this call any more, let its worker exit.
         if outcome.done():
             _idle.append(worker)
         else:
@@ -153,21 +153,21 @@ def _resolve_future(outcome: Future[R], call: Callable[[], R]) -> None:
         outcome.set_exception(error)
 
 
-#: Workers without a call. Only the main thread touches it: one, or more where calls nest.
+#: Idle workers, used by the main thread only: one, or more if calls nest.
 _idle: list[_Worker] = []
 
 
 # -- forks ---------------------------------------------------------------------------------------
 
-#: What a forked child resets: references that give a function, or None if its object is gone.
+#: References to the functions that a forked child calls; None if their object is gone.
 _resets: set[Callable[[], Callable[[], object] | None]] = set()
 
 
 def after_fork(reset: Callable[[], object]) -> None:
     """Call ``reset`` in every forked child, before any other code runs there.
 
-    The child has one thread and no part in its parent's work: it must not use locks, descriptors,
-    workers or clients of the parent. A bound method is held weakly, with its object.
+    The child has one thread and must not use locks, descriptors, workers or clients of its
+    parent. A bound method is referenced weakly, with its object.
     """
     if isinstance(reset, MethodType):
         _resets.add(weakref.WeakMethod(reset, _resets.discard))

@@ -1,4 +1,4 @@
-"""Login and settings: stored credentials, service accounts, options."""
+"""LoginConfig and settings: stored credentials, service accounts, options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cottoncandy.config.location import user_directory
 from cottoncandy.core.files import write_private
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
-__all__ = ["Config", "Login", "make_auth"]
+__all__ = ["Config", "LoginConfig", "make_auth"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,19 +35,19 @@ _HELP = "docs/gdrive.md describes the set-up step by step"
 
 
 @dataclass(frozen=True)
-class Login:
-    """Where the credentials are, and how to get them if there are none.
+class LoginConfig:
+    """Paths of the credentials, and how to log in if there are none.
 
     Parameters
     ----------
     secrets : Path
         Client secrets of a desktop application, or the key of a service account (both JSON).
     credentials : Path
-        Where the user's tokens are kept; made by logging in.
+        File of the user's tokens; created by logging in.
     method : {None, "local", "console"}
-        How to log in; None: in the browser if there is one.
+        How to log in. None: in the browser, if there is one.
     timeout_s : float
-        For the connection.
+        Timeout of connections, in seconds.
     """
 
     secrets: Path
@@ -56,7 +56,7 @@ class Login:
     timeout_s: float = 60.0
 
 
-def make_auth(login: Login) -> Any:
+def make_auth(login: LoginConfig) -> Any:
     """Return pydrive2's ``GoogleAuth`` with credentials in it.
 
     Nothing is sent, unless the user has to log in.
@@ -64,19 +64,19 @@ def make_auth(login: Login) -> Any:
     Raises
     ------
     CredentialsError
-        If there are none and nobody can be asked, or the files make no sense.
+        If there are none and the user cannot be prompted, or the files are malformed.
     """
     if login.credentials.exists():
         return _stored(login)
     kind = _kind_of(login)
     if kind == "service":
         return _service(login)
-    _check_somebody_is_there(login)
+    _require_interactive(login)
     return _ask(login)
 
 
 class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has no types
-    """pydrive2's login, which would leave a connection open and print that it worked."""
+    """pydrive2's login, without its open connection and its message."""
 
     def Auth(self, code: str) -> None:  # noqa: N802 - pydrive2's name
         http = self._build_http()
@@ -88,7 +88,7 @@ class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has n
             http.close()
 
 
-def _auth(login: Login, **settings: Any) -> Any:
+def _auth(login: LoginConfig, **settings: Any) -> Any:
     defaults = {
         "client_config_backend": "file",
         "client_config_file": str(login.secrets),
@@ -100,7 +100,7 @@ def _auth(login: Login, **settings: Any) -> Any:
     return _QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
 
 
-def _stored(login: Login) -> Any:
+def _stored(login: LoginConfig) -> Any:
     auth = _auth(login)
     storage = _FileStorage(login.credentials)
     credentials = storage.get()
@@ -112,8 +112,8 @@ def _stored(login: Login) -> Any:
     return auth
 
 
-def _kind_of(login: Login) -> str:
-    """Tell whether the secrets are of a service account or of a desktop application."""
+def _kind_of(login: LoginConfig) -> str:
+    """Return "service" or "user", the kind of account that the secrets belong to."""
     try:
         content = json.loads(login.secrets.read_text("utf-8"))
     except FileNotFoundError:
@@ -132,23 +132,23 @@ def _kind_of(login: Login) -> str:
         if "installed" in content or "web" in content:
             return "user"
     raise CredentialsError(
-        f"{login.secrets} holds no client secrets: it should be the JSON file that the Google "
-        f"Cloud console offers for an OAuth client of type 'Desktop app', or the key of a service "
-        f"account; {_HELP}"
+        f"{login.secrets} does not contain client secrets; it must be the JSON file that the "
+        f"Google Cloud console offers for an OAuth client of type 'Desktop app', or the key of a "
+        f"service account; {_HELP}"
     )
 
 
-def _service(login: Login) -> Any:
+def _service(login: LoginConfig) -> Any:
     config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
     auth = _auth(login, client_config_backend="service", service_config=config)
     try:
         auth.ServiceAuth()
     except (ValueError, KeyError, AttributeError, pydrive.AuthError, _key_errors()) as exc:
-        # AttributeError: oauth2client takes what is no PEM for PKCS12, which pyOpenSSL has dropped.
+        # AttributeError: oauth2client treats anything but PEM as PKCS12, which pyOpenSSL dropped.
         # The cause is not chained: it may quote the private key.
         raise CredentialsError(
-            f"the service account's key in {login.secrets} makes no sense "
-            f"({type(exc).__name__}); make a new key in the Google Cloud console"
+            f"the service account's key in {login.secrets} is malformed "
+            f"({type(exc).__name__}); create a new key in the Google Cloud console"
         ) from None
     return auth
 
@@ -159,11 +159,11 @@ def _key_errors() -> type[Exception]:
     return error
 
 
-def _check_somebody_is_there(login: Login) -> None:
+def _require_interactive(login: LoginConfig) -> None:
     if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
         raise CredentialsError(
-            f"nobody is logged in to Google Drive, and without a terminal nobody can be asked: "
-            f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which makes "
+            f"not logged in to Google Drive, and there is no terminal to prompt in; "
+            f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which creates "
             f"{login.credentials}; or copy that file from another computer; or save a service "
             f"account's key as {login.secrets}. {_HELP}"
         )
@@ -182,7 +182,7 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _ask(login: Login) -> Any:
+def _ask(login: LoginConfig) -> Any:
     auth = _auth(login)
     method = login.method or ("local" if _has_browser() else "console")
     try:
@@ -192,7 +192,7 @@ def _ask(login: Login) -> Any:
         else:
             _console(auth)
     except pydrive.AuthenticationRejected as exc:
-        raise CredentialsError("the login to Google Drive was refused in the browser") from exc
+        raise CredentialsError("the login to Google Drive was denied in the browser") from exc
     except pydrive.InvalidConfigError as exc:
         raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
     except pydrive.AuthError as exc:
@@ -203,11 +203,10 @@ def _ask(login: Login) -> Any:
 
 
 def _console(auth: Any) -> None:
-    """Log in where the browser is on another computer: the user pastes the address back.
+    """Log in with a browser on another computer: the user pastes the resulting address.
 
-    Google has shut down the codes that were copied from its page, and sends the browser to this
-    computer instead; where that is another one, the page does not load, but its address has
-    the code.
+    Google no longer shows a code to copy, and redirects the browser to localhost instead. On
+    another computer that page does not load, but its address contains the code.
     """
     auth.GetFlow()
     auth.flow.redirect_uri = f"http://localhost:{_PORTS[0]}/"
@@ -219,7 +218,7 @@ def _console(auth: Any) -> None:
     pasted = input("Address (or code): ").strip()
     found = parse_qs(urlsplit(pasted).query)
     if "error" in found:
-        raise CredentialsError(f"the login to Google Drive was refused: {found['error'][0]}")
+        raise CredentialsError(f"the login to Google Drive was denied: {found['error'][0]}")
     auth.Auth(found["code"][0] if "code" in found else pasted)
 
 
@@ -232,7 +231,7 @@ def _has_browser() -> bool:
 
 
 class _FileStorage(client.Storage):  # type: ignore[misc]  # the library has no types
-    """A credential store that writes whole files, which only the user can read."""
+    """A credential store that writes files atomically, readable by the user only."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(lock=threading.Lock())
@@ -246,7 +245,7 @@ class _FileStorage(client.Storage):  # type: ignore[misc]  # the library has no 
         except OSError as exc:
             raise CredentialsError(f"{self._path} cannot be read: {exc.strerror}") from exc
         except (ValueError, KeyError, TypeError, AttributeError, ImportError):
-            return None  # not credentials, or of an unknown kind
+            return None  # malformed, or an unknown kind
         credentials.set_store(self)
         return credentials
 
@@ -261,7 +260,7 @@ class _FileStorage(client.Storage):  # type: ignore[misc]  # the library has no 
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; mode 0600."""
+    """Replace a file atomically; mode 0600."""
     try:
         path.resolve().parent.mkdir(parents=True, exist_ok=True)
         write_private(path, text.encode(), replace=True)
@@ -276,9 +275,9 @@ _OPTIONS = ("auth_method", "http_timeout", "root")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one backend; they travel when it is pickled, and hold no secrets."""
+    """Settings of one backend, as which it is pickled; they contain no secrets."""
 
-    login: Login = field(repr=False)
+    login: LoginConfig = field(repr=False)
     endpoint_url: str | None
     root: str
     upload_chunk_bytes: int
@@ -286,17 +285,17 @@ class Config:
 
     @classmethod
     def of(cls, arguments: ConnectionArguments) -> Config:
-        """Check and resolve the arguments.
+        """Validate and resolve the arguments passed to the factory.
 
         Raises
         ------
         ConfigurationError
-            If an option is unknown or makes no sense.
+            If an option is unknown or invalid.
         """
         extra = arguments.extra
         arguments.check_extra("gdrive", _OPTIONS)
         settings = arguments.settings
-        login = Login(
+        login = LoginConfig(
             _in_config_folder(arguments.access_key or settings.gdrive_secrets),
             _in_config_folder(arguments.secret_key or settings.gdrive_credentials),
             _method(extra),
@@ -305,7 +304,7 @@ class Config:
         root = extra.get("root", "root")
         if not isinstance(root, str) or not root:
             raise ConfigurationError(
-                f"root is the id of a folder, or a path that begins with '/', and not {root!r}"
+                f"root must be the id of a folder, or a path that begins with '/', got {root!r}"
             )
         return cls(
             login,
@@ -317,7 +316,7 @@ class Config:
 
 
 def _in_config_folder(name: str) -> Path:
-    """Return the path of a file that is in the folder of the options file unless it says where."""
+    """Return the path of a file; a relative one is in the folder of the options file."""
     path = Path(name).expanduser()
     return path if path.is_absolute() else user_directory() / path
 
@@ -326,7 +325,7 @@ def _method(extra: Mapping[str, Any]) -> str | None:
     method = extra.get("auth_method")
     if method is not None and method not in METHODS:
         raise ConfigurationError(
-            f"auth_method is one of {', '.join(map(repr, METHODS))}, and not {method!r}"
+            f"auth_method must be one of {', '.join(map(repr, METHODS))}, got {method!r}"
         )
     return method
 
@@ -334,5 +333,5 @@ def _method(extra: Mapping[str, Any]) -> str | None:
 def _timeout(extra: Mapping[str, Any]) -> float:
     timeout = extra.get("http_timeout", 60.0)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-        raise ConfigurationError(f"http_timeout is a number of seconds, and not {timeout!r}")
+        raise ConfigurationError(f"http_timeout must be a number of seconds, got {timeout!r}")
     return float(timeout)

@@ -1,10 +1,11 @@
-"""The verbs of a backend, on Google Drive."""
+"""The Google Drive backend."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from pydrive2.drive import GoogleDrive
@@ -17,11 +18,13 @@ from cottoncandy.backends.base import (
     CommonPrefix,
     ConnectionArguments,
     DeleteResult,
+    IfAbsent,
     MetadataLimits,
     ObjectInfo,
     ObjectReader,
     PutOptions,
     PutResult,
+    group_by_delimiter,
 )
 from cottoncandy.backends.gdrive.auth import Config
 from cottoncandy.backends.gdrive.buckets import MY_DRIVE, Buckets
@@ -29,7 +32,7 @@ from cottoncandy.backends.gdrive.errors import translating
 from cottoncandy.backends.gdrive.files import DriveFile
 from cottoncandy.backends.gdrive.folders import Folders, KeyedLocks, Path, split_key
 from cottoncandy.backends.gdrive.listing import Listing
-from cottoncandy.backends.gdrive.objects import Objects, Place, Writer
+from cottoncandy.backends.gdrive.objects import DriveLocation, Objects
 from cottoncandy.backends.gdrive.properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session
@@ -39,8 +42,6 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
     InvalidNameError,
-    ObjectExistsError,
-    ObjectNotFoundError,
     UnsupportedOperationError,
 )
 
@@ -48,7 +49,7 @@ __all__ = ["GDriveBackend"]
 
 _log = logging.getLogger(__name__)
 
-#: Keys that are looked up before any of them is deleted, and names in one query.
+#: Number of keys that are looked up before any of them is deleted, and of names in one query.
 _DELETED_AT_ONCE = 200
 _NAMES_AT_ONCE = 25
 
@@ -64,9 +65,9 @@ class GDriveBackend(Backend):
 
     Notes
     -----
-    Reading a small object takes two requests: one finds the file and brings its metadata, one
-    brings the body; Drive has no way to do both at once. Storing one takes two as well. The first
-    use of a folder costs one request for each part of its path.
+    Reading a small object takes two requests: one finds the file and returns its metadata, one
+    returns the body; Drive cannot do both at once. Storing one takes two as well. The first use of
+    a folder takes one request for each part of its path.
     """
 
     name: ClassVar[str] = "gdrive"
@@ -84,10 +85,9 @@ class GDriveBackend(Backend):
         self._config = config
         self._session = Session(config.login, config.endpoint_url)
         self._folders = Folders(self._session)
-        self._objects = Objects(self._session, self._folders)
+        self._objects = Objects(self._session, self._folders, config.upload_chunk_bytes)
         self._buckets = Buckets(self._session, self._folders, config.root)
-        self._writer = Writer(self._session, self._folders, config.upload_chunk_bytes)
-        self._writing = KeyedLocks()
+        self._locks = KeyedLocks()
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -112,18 +112,20 @@ class GDriveBackend(Backend):
         threads: int = 4,
         prefetch: bool = True,
     ) -> ObjectReader:
-        place, file = self._need(key, bucket)
+        with self._about(key, bucket) as location:
+            file = self._objects.need(location)[0]
         return DriveReader(
             self._session,
             file,
             file.info(key),
-            what=str(place),
+            what=str(location),
             threads=threads,
             chunk_bytes=self._config.download_chunk_bytes,
         )
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self._need(key, bucket)[1].info(key)
+        with self._about(key, bucket) as location:
+            return self._objects.need(location)[0].info(key)
 
     def put(
         self,
@@ -138,21 +140,20 @@ class GDriveBackend(Backend):
         entries = options.metadata or {}
         pack(entries, key=key)  # before anything is sent
         split_key(key)
-        place = self._place(key, bucket)
-        with self._writing.hold((place.root, place.path)), translating(str(place)):
-            present = self._objects.find(place)
+        with self._about(key, bucket) as location, self._locks.hold(location):
+            present = self._objects.find(location)
             if options.condition is not None:
                 etag = (present[0].md5 or "") if present else None
-                options.condition.check(etag, str(place))
+                options.condition.check(etag, str(location))
             kind = options.content_type
             if present:
-                file, md5 = self._writer.replace(place, present[0], body, entries, kind)
+                file, md5 = self._objects.replace(location, present[0], body, entries, kind)
             else:
-                file, md5 = self._writer.create(place, body, entries, kind)
-            file = self._objects.settle(place, file)
+                file, md5 = self._objects.create(location, body, entries, kind)
+            file = self._objects.move_to_live_folder(location, file)
         if file.md5 is not None and file.md5 != md5:
             raise IntegrityError(
-                f"{place} arrived damaged: Google Drive has the MD5 {file.md5}, and {md5} was "
+                f"{location} arrived damaged: Google Drive has the MD5 {file.md5}, and {md5} was "
                 f"sent; upload it again"
             )
         return PutResult(file.md5, file.revision)
@@ -178,13 +179,10 @@ class GDriveBackend(Backend):
             start_after=start_after,
             page_size=page_size,
         )
-        found: Iterator[ObjectInfo | CommonPrefix]
-        if delimiter == "/":
-            found = listing.level()
-        elif delimiter:
-            found = listing.grouped(delimiter)
-        else:
-            found = listing.objects()
+        found: Iterator[ObjectInfo | CommonPrefix] = listing.objects()
+        if delimiter:
+            by_folder = delimiter == "/"
+            found = listing.level() if by_folder else group_by_delimiter(found, prefix, delimiter)
         return _translated(found, what)
 
     def delete(
@@ -196,7 +194,7 @@ class GDriveBackend(Backend):
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
         name = self._bucket(bucket)
-        touched: dict[Path, Place] = {}
+        touched: dict[Path, DriveLocation] = {}
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, _DELETED_AT_ONCE)):
             yield from self._delete_some(batch, name, threads, permanently, touched)
@@ -243,12 +241,12 @@ class GDriveBackend(Backend):
         with translating(f"bucket '{bucket}'"):
             self._buckets.delete(bucket)
 
-    # -- what only some stores have --------------------------------------------------------------
+    # -- only on some stores --------------------------------------------------------------------
 
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        place, file = self._need(key, bucket)
-        fields = "owners(emailAddress,displayName,permissionId),driveId"
-        with translating(str(place)):
+        fields = "owners(emailAddress,displayName,permissionId)"
+        with self._about(key, bucket) as location:
+            file = self._objects.need(location)[0]
             answer = self._session.files("get", fileId=file.id, fields=fields)
         for owner in answer.get("owners", ()):
             found = {"ID": owner.get("emailAddress") or owner.get("permissionId", "")}
@@ -256,12 +254,13 @@ class GDriveBackend(Backend):
                 found["DisplayName"] = owner["displayName"]
             return found
         raise UnsupportedOperationError(
-            f"{place} belongs to a shared drive and to nobody in person (backend {self.name})"
+            f"{location} belongs to a shared drive and has no owner (backend {self.name})"
         )
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         """Return pydrive2's ``GoogleDriveFile``."""
-        file = self._need(key, bucket)[1]
+        with self._about(key, bucket) as location:
+            file = self._objects.need(location)[0]
         return self.native_bucket(bucket).CreateFile({"id": file.id})
 
     def native_bucket(self, bucket: str | None = None) -> Any:
@@ -273,19 +272,18 @@ class GDriveBackend(Backend):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _place(self, key: str, bucket: str | None) -> Place:
+    def _locate(self, key: str, bucket: str | None) -> DriveLocation:
         path = split_key(key)
         name = self._bucket(bucket)
         with translating(f"bucket '{name}' on Google Drive"):
-            return Place(name, self._buckets.root(name), path)
+            return DriveLocation(name, self._buckets.root(name), path)
 
-    def _need(self, key: str, bucket: str | None) -> tuple[Place, DriveFile]:
-        place = self._place(key, bucket)
-        with translating(str(place)):
-            found = self._objects.find(place)
-        if not found:
-            raise _missing(place)
-        return place, found[0]
+    @contextmanager
+    def _about(self, key: str, bucket: str | None) -> Iterator[DriveLocation]:
+        """Yield the location of a key; errors of Drive in the block are translated."""
+        location = self._locate(key, bucket)
+        with translating(str(location)):
+            yield location
 
     def _delete_some(
         self,
@@ -293,52 +291,53 @@ class GDriveBackend(Backend):
         bucket: str,
         threads: int,
         permanently: bool,
-        touched: dict[Path, Place],
+        touched: dict[Path, DriveLocation],
     ) -> Iterator[DeleteResult]:
         """Delete some keys: the files are looked up by folder, and removed one by one."""
-        places: dict[str, Place] = {}
+        locations: dict[str, DriveLocation] = {}
         errors: dict[str, CottonCandyError] = {}
         for key in keys:
             try:
-                places[key] = self._place(key, bucket)
+                locations[key] = self._locate(key, bucket)
             except InvalidNameError as error:
                 errors[key] = error
         found: dict[Path, list[DriveFile]] = {}
 
-        def look(group: list[Place]) -> None:
+        def look_up(group: list[DriveLocation]) -> None:
             try:
                 with translating(str(group[0])):
                     found.update(self._objects.find_together(group))
             except CottonCandyError as error:
-                errors.update((place.key, error) for place in group)
+                errors.update((location.key, error) for location in group)
 
         def remove(key: str) -> DeleteResult:
             if key in errors:
                 return DeleteResult(key, errors[key])
-            place = places[key]
+            location = locations[key]
             try:
-                with self._writing.hold((place.root, place.path)), translating(str(place)):
-                    for number, file in enumerate(found[place.path]):
-                        # Who says delete has not seen older files of the name: keep them in reach.
-                        self._writer.remove(file.id, permanently and number == 0)
-                    self._objects.removed(place)
+                with translating(str(location)), self._locks.hold(location):
+                    for number, file in enumerate(found[location.path]):
+                        # The caller may not know about older files with this name, so move those
+                        # to the trash.
+                        self._objects.remove(file.id, permanently and number == 0)
+                    self._objects.record_removal(location)
             except CottonCandyError as error:
                 return DeleteResult(key, error)
-            if found[place.path]:
-                touched[place.folder] = place
+            if found[location.path]:
+                touched[location.folder] = location
             return DeleteResult(key)
 
-        for _ in map_threads(look, _by_folder(places.values()), threads):
+        for _ in map_threads(look_up, _by_folder(locations.values()), threads):
             pass
         yield from map_threads(remove, keys, threads)
 
-    def _prune(self, place: Place) -> None:
-        """Remove folders that are empty now; that they stay is no error."""
+    def _prune(self, location: DriveLocation) -> None:
+        """Remove folders that are empty now; a failure is only logged."""
         try:
-            with translating(f"the folder of {place}"):
-                self._folders.prune(place.root, place.folder)
+            with translating(f"the folder of {location}"):
+                self._folders.prune(location.root, location.folder)
         except CottonCandyError as error:
-            _log.info("an empty folder stays: %s", error)
+            _log.info("keeping an empty folder: %s", error)
 
     def _transfer(
         self,
@@ -350,59 +349,44 @@ class GDriveBackend(Backend):
         *,
         moving: bool,
     ) -> PutResult:
-        origin = self._place(source, source_bucket)
-        target = self._place(dest, source_bucket if dest_bucket is None else dest_bucket)
-        marks = [(place.root, place.path) for place in (origin, target)]
-        with self._writing.hold(*marks):
-            file, *shadowed = self._need_all(origin)
+        origin = self._locate(source, source_bucket)
+        target = self._locate(dest, source_bucket if dest_bucket is None else dest_bucket)
+        with self._locks.hold(origin, target):
+            with translating(str(origin)):
+                file, *shadowed = self._objects.need(origin)
             with translating(str(target)):
                 present = self._objects.find(target)
                 if present and not overwrite:
-                    raise _exists(target)
+                    IfAbsent().check("", str(target))
                 if any(file.id == other.id for other in present):
                     return PutResult(file.md5, file.revision)
-                bring = self._writer.rename if moving else self._writer.duplicate
-                result = self._objects.settle(target, bring(file, target))
+                transfer = self._objects.rename if moving else self._objects.duplicate
+                result = self._objects.move_to_live_folder(target, transfer(file, target))
                 if present:  # replaced; the trash keeps it for a while
-                    self._writer.remove(present[0].id, permanently=False)
+                    self._objects.remove(present[0].id, permanently=False)
             if moving:
                 with translating(str(origin)):
                     for other in shadowed:
-                        self._writer.remove(other.id, permanently=False)
-                    self._objects.removed(origin)
+                        self._objects.remove(other.id, permanently=False)
+                    self._objects.record_removal(origin)
         if moving:
             self._prune(origin)
         return PutResult(result.md5, result.revision)
 
-    def _need_all(self, place: Place) -> list[DriveFile]:
-        with translating(str(place)):
-            found = self._objects.find(place)
-        if not found:
-            raise _missing(place)
-        return found
 
-
-def _by_folder(places: Iterable[Place]) -> Iterator[list[Place]]:
-    """Yield groups of places in one folder, small enough for one query."""
-    groups: dict[Path, list[Place]] = {}
-    for place in places:
-        group = groups.setdefault(place.folder, [])
-        group.append(place)
+def _by_folder(locations: Iterable[DriveLocation]) -> Iterator[list[DriveLocation]]:
+    """Yield groups of locations in one folder, small enough for one query."""
+    groups: dict[Path, list[DriveLocation]] = {}
+    for location in locations:
+        group = groups.setdefault(location.folder, [])
+        group.append(location)
         if len(group) == _NAMES_AT_ONCE:
-            yield groups.pop(place.folder)
+            yield groups.pop(location.folder)
     yield from groups.values()
 
 
-def _missing(place: Place) -> ObjectNotFoundError:
-    return ObjectNotFoundError(f"there is no {place}")
-
-
-def _exists(place: Place) -> ObjectExistsError:
-    return ObjectExistsError(f"{place} exists; pass overwrite=True to replace it")
-
-
 def _translated(entries: Iterator[Any], what: str) -> Iterator[Any]:
-    """Yield entries; errors on the way are this library's."""
+    """Yield entries; errors of Drive are translated."""
     while True:
         with translating(what):
             try:

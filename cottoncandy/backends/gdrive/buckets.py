@@ -9,7 +9,7 @@ from typing import Any
 
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.gdrive.errors import DriveApiError
-from cottoncandy.backends.gdrive.files import FOLDER_TYPE, Root, in_folders, quoted, search
+from cottoncandy.backends.gdrive.files import FOLDER_TYPE, Root, folder_query, quoted, search
 from cottoncandy.backends.gdrive.folders import Folders, is_name, split_key
 from cottoncandy.backends.gdrive.session import Session
 from cottoncandy.core.threads import ForkSafeLock
@@ -23,17 +23,17 @@ from cottoncandy.exceptions import (
 
 __all__ = ["MY_DRIVE", "Buckets"]
 
-#: The bucket of who chooses none, as 0.4.0 had it: keys are paths from the top of My Drive.
+#: The default bucket, as in 0.4.0: keys are paths from the top of My Drive.
 MY_DRIVE = "My Drive"
 
-#: How long a name is taken for a folder's without asking for shared drives again, in seconds.
-_BELIEVED_S = 60.0
+#: How long a name refers to a folder before shared drives are listed again, in seconds.
+_CACHE_TTL_S = 60.0
 
 
 class Buckets:
-    """Finds the folder that a bucket's name stands for.
+    """Finds the folder of a bucket.
 
-    A name is, in this order: "My Drive" (or the folder given as ``root``); the id of a shared
+    A name means, in this order: "My Drive" (or the folder given as ``root``); the id of a shared
     drive; the name of one; a folder at the top of My Drive.
     """
 
@@ -50,7 +50,7 @@ class Buckets:
         self._top_option = root
         self._top: Root | None = None
         self._drives: dict[str, Root] = {}
-        self._no_drives: dict[str, float] = {}  # until when no shared drive has that name
+        self._no_drives: dict[str, float] = {}  # time until which no shared drive has that name
         self._lock = ForkSafeLock()
 
     def root(self, name: str) -> Root:
@@ -86,25 +86,25 @@ class Buckets:
             return None
         if not known_folder:
             with self._lock:
-                self._no_drives[name] = self._clock() + _BELIEVED_S
+                self._no_drives[name] = self._clock() + _CACHE_TTL_S
         return Root(ids[0], top.drive_id)
 
     def all(self) -> Iterator[BucketInfo]:
         """Yield all buckets."""
         top = self._find_top()
         yield BucketInfo(MY_DRIVE)
-        query = f"{in_folders([top.id])} and mimeType = {quoted(FOLDER_TYPE)}"
+        query = f"{folder_query([top.id])} and mimeType = {quoted(FOLDER_TYPE)}"
         for folder in search(self._session, top, query):
             yield BucketInfo(folder.title, _date(folder.created))
         for drive in self._list_drives():
             yield BucketInfo(drive["name"], _date(drive.get("createdDate", "")))
 
     def create(self, name: str) -> None:
-        """Make a folder at the top of My Drive."""
+        """Create a folder at the top of My Drive."""
         if not name or not is_name(name):
             raise InvalidNameError(f"{name!r} cannot be the name of a folder on Google Drive")
         if self.find(name) is not None:
-            raise BucketExistsError(f"bucket '{name}' exists already on Google Drive")
+            raise BucketExistsError(f"bucket '{name}' already exists on Google Drive")
         self._folders.make(self._find_top(), (name,))
 
     def delete(self, name: str) -> None:
@@ -112,12 +112,11 @@ class Buckets:
         root = self.root(name)
         if name == MY_DRIVE or root.id == root.drive_id:
             raise InvalidNameError(
-                f"'{name}' is no folder that could be removed; shared drives are removed in the "
-                f"browser"
+                f"'{name}' is not a folder that can be removed; remove shared drives in the browser"
             )
-        query = in_folders([root.id])
+        query = folder_query([root.id])
         if next(search(self._session, root, query, page_size=1), None) is not None:
-            raise BucketNotEmptyError(f"bucket '{name}' holds files; delete them first")
+            raise BucketNotEmptyError(f"bucket '{name}' contains files; delete them first")
         self._session.files("trash", fileId=root.id, fields="id")
         self._folders.forget_all()
 

@@ -1,4 +1,4 @@
-"""Drive's errors in this library's words, and which of them are worth another try."""
+"""Translate Drive's errors into cottoncandy's exceptions; tell which are transient."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 
 
 class DriveApiError(Exception):
-    """An answer of Drive that is no success: its HTTP status, Drive's reason and message."""
+    """An error response of Drive: the HTTP status, Drive's reason and message."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(status, reason, message)
@@ -51,14 +51,14 @@ class DriveApiError(Exception):
 
     @classmethod
     def of(cls, status: int, content: bytes) -> DriveApiError:
-        """Read the body of an error answer, whatever it is."""
+        """Parse the body of an error response, which may be malformed."""
         reason, message = "", ""
         try:
             error: Any = json.loads(content)["error"]
             message = str(error.get("message", ""))
             reason = str(error["errors"][0].get("reason", ""))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            pass  # a proxy's page, or nothing at all: the status has to do
+            pass  # the page of a proxy, or an empty body
         return cls(status, reason, message)
 
     @property
@@ -71,7 +71,7 @@ class DriveApiError(Exception):
 
 
 class DriveConnectionError(Exception):
-    """No answer came, or half of one; the cause is what the HTTP library raised."""
+    """A missing or incomplete response; ``cause`` is the error of the HTTP library."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
@@ -99,19 +99,19 @@ def translated(fault: DriveApiError | DriveConnectionError, what: str) -> Cotton
     ----------
     fault : DriveApiError or DriveConnectionError
     what : str
-        The object and its place, for the message: ``object 'a/b' in 'My Drive'``.
+        The object and its location, for the message: ``object 'a/b' in 'My Drive'``.
     """
     if isinstance(fault, DriveApiError):
         return _translated_answer(fault, what)
     error = fault.cause
     if isinstance(error, TimeoutError):
         return StoreTimeoutError(
-            f"Google Drive took too long to answer about {what}; pass a larger http_timeout"
+            f"the request to Google Drive for {what} timed out; pass a larger http_timeout"
         )
     if isinstance(error, ssl.SSLError):
         return StoreUnreachableError(f"no secure connection to Google Drive for {what}: {error}")
     if isinstance(error.__cause__, http.client.IncompleteRead):
-        return IntegrityError(f"the connection to Google Drive ended early, amid {what}; try again")
+        return IntegrityError(f"the connection to Google Drive ended during {what}; try again")
     return StoreUnreachableError(
         f"Google Drive cannot be reached for {what} ({fault}); check the network"
     )
@@ -127,7 +127,7 @@ def _translated_answer(fault: DriveApiError, what: str) -> CottonCandyError:
             f"and log in again"
         )
     if fault.status == 412:
-        return ObjectChangedError(f"{what} was changed by somebody else meanwhile; try again")
+        return ObjectChangedError(f"{what} was changed by another client; try again")
     if fault.reason in _FULL:
         return StorageFullError(f"no room on Google Drive for {what}: {detail}")
     if fault.reason == "accessNotConfigured":
@@ -141,7 +141,7 @@ def _translated_answer(fault: DriveApiError, what: str) -> CottonCandyError:
             f"and log in again"
         )
     if fault.transient:
-        return StoreError(f"Google Drive is busy or out of order ({detail}); try {what} later")
+        return StoreError(f"Google Drive is unavailable ({detail}); try {what} later")
     if fault.status == 403:
-        return AccessDeniedError(f"Google Drive refuses {what}: {detail}")
-    return StoreError(f"Google Drive answered {fault.status} about {what}: {detail}")
+        return AccessDeniedError(f"Google Drive denies access to {what}: {detail}")
+    return StoreError(f"Google Drive returned status {fault.status} for {what}: {detail}")

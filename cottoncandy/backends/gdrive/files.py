@@ -1,4 +1,4 @@
-"""Files as Drive describes them, and searching for them."""
+"""Drive's description of a file, and searches for files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = [
     "Root",
     "any_of",
     "fetch",
-    "in_folders",
+    "folder_query",
     "quoted",
     "search",
-    "titled",
+    "title_query",
 ]
 
 FOLDER_TYPE = "application/vnd.google-apps.folder"
@@ -46,31 +46,31 @@ def any_of(terms: Iterable[str]) -> str:
     return joined[0] if len(joined) == 1 else f"({' or '.join(joined)})"
 
 
-def in_folders(folder_ids: Iterable[str]) -> str:
-    """Return the query for what lies in any of some folders and is not in the trash."""
+def folder_query(folder_ids: Iterable[str]) -> str:
+    """Return the query for the contents of some folders, without trashed files."""
     return f"{any_of(f'{quoted(folder)} in parents' for folder in folder_ids)} and trashed = false"
 
 
-def titled(titles: Iterable[str]) -> str:
-    """Return the query for some names; Drive compares without regard to case, so look again."""
+def title_query(titles: Iterable[str]) -> str:
+    """Return the query for some names; Drive compares them without regard to case."""
     return any_of(f"title = {quoted(title)}" for title in titles)
 
 
-#: What a listing asks for.
+#: Fields that a listing requests.
 FILE_FIELDS = (
     "id,title,mimeType,fileSize,md5Checksum,modifiedDate,createdDate,headRevisionId,parents(id),"
     "labels(trashed),explicitlyTrashed,capabilities(canReadRevisions)"
 )
-#: The same with the metadata.
+#: The same, with the metadata.
 HEAD_FIELDS = f"{FILE_FIELDS},properties(key,value,visibility)"
 
 _NATIVE = "application/vnd.google-apps."
-_PAGE = 1000  # the most that Drive returns at once
+_PAGE = 1000  # Drive's maximum
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The folder that a bucket is, and the shared drive it lies in, if so."""
+    """The folder of a bucket, and the shared drive that contains it, if any."""
 
     id: str
     drive_id: str | None = None
@@ -103,7 +103,7 @@ class DriveFile:
 
     @classmethod
     def of(cls, resource: Mapping[str, Any]) -> DriveFile:
-        """Read what the API answered to ``FILE_FIELDS`` or ``HEAD_FIELDS``."""
+        """Parse a resource with ``FILE_FIELDS`` or ``HEAD_FIELDS``."""
         return cls(
             id=resource["id"],
             title=resource.get("title", ""),
@@ -131,8 +131,8 @@ class DriveFile:
         return not self.mime_type.startswith(_NATIVE)
 
     @property
-    def age(self) -> tuple[str, str]:
-        """Sort key: among files of one name, the greatest is the one that counts."""
+    def recency_key(self) -> tuple[str, str]:
+        """Sort key: among files with one name, the greatest is the object."""
         return self.modified, self.id
 
     @property
@@ -143,7 +143,7 @@ class DriveFile:
         ]
 
     def info(self, key: str, *, with_metadata: bool = True) -> ObjectInfo:
-        """Return what the floors above want to know."""
+        """Return the header of the object."""
         return ObjectInfo(
             key,
             self.size,

@@ -1,4 +1,4 @@
-"""Paths to folders: found, made and remembered."""
+"""Folders by path: finding, creating and caching them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cottoncandy.backends.gdrive.files import (
     FOLDER_TYPE,
     Root,
     fetch,
-    in_folders,
+    folder_query,
     quoted,
     search,
-    titled,
+    title_query,
 )
 from cottoncandy.backends.gdrive.session import Session
 from cottoncandy.core.threads import ForkSafeLock
@@ -23,15 +23,15 @@ from cottoncandy.exceptions import InvalidNameError
 
 __all__ = ["Folders", "KeyedLocks", "Path", "split_key"]
 
-#: How long a folder's id is believed, in seconds: people move and delete folders in the browser.
-_BELIEVED_S = 60.0
+#: How long the id of a folder is cached, in seconds: users move and delete folders in the browser.
+_CACHE_TTL_S = 60.0
 _MARK = {"key": "cottoncandy", "value": "folder", "visibility": "PUBLIC"}
 
 Path = tuple[str, ...]
 
 
 def split_key(key: str) -> Path:
-    """Return the names that a key is made of.
+    """Split a key into names.
 
     Raises
     ------
@@ -39,11 +39,11 @@ def split_key(key: str) -> Path:
         If it cannot be a path on Drive.
     """
     if not key:
-        raise InvalidNameError("an object needs a name")
+        raise InvalidNameError("an object name must not be empty")
     try:
         key.encode()
     except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from None
+        raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
     parts = tuple(key.split("/"))
     if not all(map(is_name, parts)):
         raise InvalidNameError(
@@ -54,7 +54,7 @@ def split_key(key: str) -> Path:
 
 
 def is_name(title: str) -> bool:
-    """Tell whether a title can be one part of a key."""
+    """Return whether a title can be one part of a key."""
     return (
         title not in ("", ".", "..")
         and "/" not in title
@@ -63,37 +63,37 @@ def is_name(title: str) -> bool:
 
 
 class KeyedLocks:
-    """A lock for each thing that somebody holds one of; forgotten when nobody does."""
+    """Locks by key; a lock exists while a thread holds it or waits for it."""
 
     def __init__(self) -> None:
         self._guard = ForkSafeLock()
         self._held: dict[Hashable, tuple[ForkSafeLock, int]] = {}
 
     @contextmanager
-    def hold(self, *things: Hashable) -> Iterator[None]:
-        """Hold the locks of some things, in an order that everybody keeps."""
+    def hold(self, *keys: Hashable) -> Iterator[None]:
+        """Hold the locks of some keys, acquired in an order common to all threads."""
         with ExitStack() as stack:
-            for thing in sorted(set(things), key=repr):
-                stack.enter_context(self._one(thing))
+            for lock_key in sorted(set(keys), key=repr):
+                stack.enter_context(self._one(lock_key))
             yield
 
     @contextmanager
-    def _one(self, thing: Hashable) -> Iterator[None]:
+    def _one(self, lock_key: Hashable) -> Iterator[None]:
         with self._guard:
-            lock, users = self._held.get(thing, (ForkSafeLock(), 0))
-            self._held[thing] = lock, users + 1
+            lock, users = self._held.get(lock_key, (ForkSafeLock(), 0))
+            self._held[lock_key] = lock, users + 1
         try:
             with lock:
                 yield
         finally:
             with self._guard:
-                lock, users = self._held.pop(thing)
+                lock, users = self._held.pop(lock_key)
                 if users > 1:
-                    self._held[thing] = lock, users - 1
+                    self._held[lock_key] = lock, users - 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CacheEntry:
     ids: tuple[str, ...]
     until: float
 
@@ -101,18 +101,18 @@ class _Known:
 class Folders:
     """The folders below the roots of one backend.
 
-    Drive allows several folders of one name side by side. All of them count when objects are
-    looked for; new objects go to the oldest.
+    Drive allows several folders with one name. Objects are looked for in all of them; new ones are
+    stored in the oldest.
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
-        self._known: dict[tuple[Root, Path], _Known] = {}
+        self._known: dict[tuple[Root, Path], _CacheEntry] = {}
         self._locks = KeyedLocks()
 
     def find(self, root: Root, path: Path) -> tuple[str, ...]:
-        """Return the ids of the folders at a path, the oldest first; none if there are none."""
+        """Return the ids of the folders at a path, the oldest first."""
         if not path:
             return (root.id,)
         known = self._known.get((root, path))
@@ -122,13 +122,13 @@ class Folders:
         return self._look(root, path, parents) if parents else ()
 
     def make(self, root: Root, path: Path) -> str:
-        """Return the id of the folder at a path; it and those above are made if need be."""
+        """Return the id of the folder at a path; it and those above are created if needed."""
         found = self.find(root, path)
         if found:
             return found[0]
         parent = self.make(root, path[:-1])
         with self._locks.hold((root, path)):
-            # Another thread may have been quicker.
+            # Another thread may have created it.
             found = self.find(root, path) or self._look(root, path, (parent,))
             if not found:
                 found = (self._insert(root, path, parent),)
@@ -136,25 +136,24 @@ class Folders:
         return found[0]
 
     def remember(self, root: Root, path: Path, ids: Sequence[str]) -> None:
-        """Note where a path leads to."""
+        """Cache the ids of the folders at a path."""
         if ids:
-            self._known[root, path] = _Known(tuple(ids), self._clock() + _BELIEVED_S)
+            self._known[root, path] = _CacheEntry(tuple(ids), self._clock() + _CACHE_TTL_S)
 
     def forget(self, root: Root, path: Path, *, above: bool = True) -> None:
-        """Forget a path and those below, and those above too: something is not where it was."""
+        """Drop a path from the cache, those below it and, by default, those above it."""
         for known_root, known in list(self._known):
             below = known[: len(path)] == path
             if known_root == root and (below or (above and path[: len(known)] == known)):
                 self._known.pop((known_root, known), None)
 
     def forget_all(self) -> None:
-        """Forget everything."""
+        """Clear the cache."""
         self._known.clear()
 
     def _look(self, root: Root, path: Path, parents: Sequence[str]) -> tuple[str, ...]:
-        query = (
-            f"{in_folders(parents)} and {titled([path[-1]])} and mimeType = {quoted(FOLDER_TYPE)}"
-        )
+        query = f"{folder_query(parents)} and {title_query([path[-1]])}"
+        query += f" and mimeType = {quoted(FOLDER_TYPE)}"
         try:
             found = [
                 folder for folder in search(self._session, root, query) if folder.title == path[-1]
@@ -181,17 +180,17 @@ class Folders:
         try:
             self._session.files("insert", body=body, fields="id")
         except DriveApiError as fault:
-            if fault.status != 409:  # an earlier try got through, only its answer did not
+            if fault.status != 409:  # an earlier attempt succeeded, but its response was lost
                 raise
         return file_id
 
-    # -- tidying up ------------------------------------------------------------------------------
+    # -- removal ---------------------------------------------------------------------------------
 
     def prune(self, root: Root, path: Path) -> None:
-        """Trash the folder at a path, and those above, while they are empty and ours.
+        """Trash the folder at a path, and those above, if they are empty and cottoncandy's.
 
-        Only folders that this library made, and never for good: should somebody put a file into
-        one at this very moment, it is taken out of the trash again.
+        They are never deleted permanently: if another client stores a file in one at this moment,
+        the folder is restored from the trash.
         """
         while path:
             ids = self.find(root, path)
@@ -202,7 +201,7 @@ class Folders:
 
     def _prune_one(self, root: Root, folder: str) -> bool:
         session = self._session
-        query = in_folders([folder])
+        query = folder_query([folder])
         if next(search(session, root, query, fields="id", page_size=1), None) is not None:
             return False
         if (_MARK["key"], _MARK["visibility"]) not in fetch(session, folder).property_names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.gdrive.errors import DriveApiError
-from cottoncandy.backends.gdrive.files import DriveFile, Root, in_folders, search
+from cottoncandy.backends.gdrive.files import DriveFile, Root, folder_query, search
 from cottoncandy.backends.gdrive.folders import Folders, Path, is_name
 from cottoncandy.backends.gdrive.session import Session
 from cottoncandy.exceptions import BucketNotFoundError
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """What has one name in one folder: an object (the newest of several), or folders."""
+    """The files and folders with one name in one folder; the newest file is the object."""
 
     files: list[DriveFile] = field(default_factory=list)
     folders: list[DriveFile] = field(default_factory=list)
@@ -29,8 +29,8 @@ class _Entry:
 class Listing:
     """Lists objects below one root; requests are sent as the result is iterated.
 
-    A folder is read whole, since Drive does not sort as keys are; folders that cannot hold a match
-    are not read.
+    A folder is read completely, because Drive does not sort names by their bytes; folders that
+    cannot contain a match are skipped.
     """
 
     def __init__(
@@ -70,22 +70,11 @@ class Listing:
             if isinstance(entry, DriveFile):
                 if key > self._after:
                     yield entry.info(key.decode(), with_metadata=False)
-            elif key > self._after or self._goes_on_behind(key, name, entry):
+            elif key > self._after or self._has_later_objects(key, name, entry):
                 yield CommonPrefix(key.decode())
 
-    def grouped(self, delimiter: str) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Yield objects and prefixes for any delimiter: all objects are looked at."""
-        last = None
-        for info in self.objects():
-            cut = info.key.find(delimiter, len(self._prefix.decode()))
-            if cut < 0:
-                yield info
-            elif (group := info.key[: cut + len(delimiter)]) != last:
-                last = group
-                yield CommonPrefix(group)
-
-    def _goes_on_behind(self, key: bytes, name: str, folders: Sequence[DriveFile]) -> bool:
-        """Tell whether a folder that ``start_after`` lies in has an object behind it."""
+    def _has_later_objects(self, key: bytes, name: str, folders: Sequence[DriveFile]) -> bool:
+        """Return whether a folder contains an object after ``start_after``, which is below it."""
         if not self._after.startswith(key):
             return False
         path = (*self._path, name)
@@ -106,11 +95,11 @@ class Listing:
     def _read(
         self, path: Path, ids: Sequence[str]
     ) -> list[tuple[str, DriveFile | list[DriveFile]]]:
-        """Return what is in some folders that count as one, in the order of keys."""
+        """Return the entries of folders with one name, in the order of keys."""
         entries: dict[str, _Entry] = {}
         try:
             for file in search(
-                self._session, self._root, in_folders(ids), page_size=self._page_size
+                self._session, self._root, folder_query(ids), page_size=self._page_size
             ):
                 self._sort_in(entries, file, path)
         except DriveApiError as fault:
@@ -119,14 +108,16 @@ class Listing:
             if not path:
                 self._folders.forget_all()
                 raise BucketNotFoundError(
-                    "the folder or shared drive that was the bucket is gone from Google Drive"
+                    "the folder or shared drive of the bucket no longer exists on Google Drive"
                 ) from fault
             self._folders.forget(self._root, path)  # deleted since it was found
             return []
         found: list[tuple[bytes, str, DriveFile | list[DriveFile]]] = []
         for name, entry in entries.items():
             if entry.files:
-                found.append((name.encode(), name, max(entry.files, key=lambda file: file.age)))
+                found.append(
+                    (name.encode(), name, max(entry.files, key=lambda file: file.recency_key))
+                )
             if entry.folders:
                 entry.folders.sort(key=lambda folder: (folder.created, folder.id))
                 self._folders.remember(
@@ -138,11 +129,11 @@ class Listing:
 
     def _sort_in(self, entries: dict[str, _Entry], file: DriveFile, path: Path) -> None:
         if not (file.is_folder or file.is_object):
-            return  # a document of Google's own kinds has no bytes
+            return  # Google's own documents have no bytes
         if not is_name(file.title):
             _log.warning(
-                "Google Drive: the file or folder %r (id %s) in '%s' cannot be a key, and is left "
-                "out; rename it in the browser",
+                "Google Drive: the file or folder %r (id %s) in '%s' cannot be a key and is "
+                "skipped; rename it in the browser",
                 file.title,
                 file.id,
                 "/".join(path),

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
@@ -15,9 +15,9 @@ from cottoncandy.backends.gdrive.files import (
     DriveFile,
     Root,
     fetch,
-    in_folders,
+    folder_query,
     search,
-    titled,
+    title_query,
 )
 from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.backends.gdrive.properties import pack, private
@@ -25,22 +25,23 @@ from cottoncandy.backends.gdrive.session import Session
 from cottoncandy.backends.gdrive.upload import upload
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import ForkSafeLock
-from cottoncandy.exceptions import StoreError
+from cottoncandy.exceptions import ObjectNotFoundError, StoreError
 
-__all__ = ["Objects", "Place", "Writer"]
+__all__ = ["DriveLocation", "Objects"]
 
 _log = logging.getLogger(__name__)
 
-#: How long Drive's search may lag behind what we have written, in seconds, and how many we note.
+#: How long Drive's search may lag after a write, in seconds, and how many writes are recorded.
 _LAG_S = 60.0
-_NOTED = 10_000
+_MAX_RECENT_WRITES = 10_000
+_DEFAULT_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a key is: a path below the root of a bucket."""
+class DriveLocation:
+    """The location of a key: a path below the root of a bucket."""
 
-    bucket: str
+    bucket: str = field(compare=False, repr=False)  # several names may mean one root
     root: Root
     path: Path
 
@@ -59,62 +60,77 @@ class Place:
 
 
 class Objects:
-    """Looks for the files that have a key."""
+    """Finds and changes the files that have a key.
+
+    Errors are Drive's own (:class:`DriveApiError`, :class:`DriveConnectionError`).
+    """
 
     def __init__(
-        self, session: Session, folders: Folders, clock: Callable[[], float] = time.monotonic
+        self,
+        session: Session,
+        folders: Folders,
+        chunk_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._folders = folders
+        self._chunk_bytes = chunk_bytes
         self._clock = clock
         self._written: OrderedDict[tuple[Root, Path], tuple[str, float]] = OrderedDict()
         self._warned: set[tuple[str, ...]] = set()
         self._lock = ForkSafeLock()
 
-    def find(self, place: Place) -> list[DriveFile]:
-        """Return the files that have the key, the one that counts first.
+    def find(self, location: DriveLocation) -> list[DriveFile]:
+        """Return the files that have the key; the first one is the object.
 
-        One request, if the folder is known already.
+        Sends one request if the folder is cached.
         """
-        return self.find_together([place])[place.path]
+        return self.find_together([location])[location.path]
 
-    def find_together(self, places: Sequence[Place]) -> dict[Path, list[DriveFile]]:
-        """Do the same for some keys in one folder, with one request."""
-        found: dict[Path, list[DriveFile]] = {place.path: [] for place in places}
-        for file in self._search(places[0], [place.path[-1] for place in places]):
-            files = found.get((*places[0].folder, file.title))
-            # Drive does not tell names apart that differ in case only.
-            if files is not None and file.is_object:
-                files.append(file)
-        for place in places:
-            files = self._with_written(place, found[place.path])
-            files.sort(key=lambda file: file.age, reverse=True)
-            found[place.path] = files
-            if len(files) > 1:
-                self._warn(place, files)
+    def need(self, location: DriveLocation) -> list[DriveFile]:
+        """Return the files that have the key, or raise ObjectNotFoundError."""
+        found = self.find(location)
+        if not found:
+            raise ObjectNotFoundError(f"there is no {location}")
         return found
 
-    def wrote(self, place: Place, file_id: str) -> None:
-        """Note that a file is at a place, which Drive's search may not know yet."""
+    def find_together(self, locations: Sequence[DriveLocation]) -> dict[Path, list[DriveFile]]:
+        """Do the same for some keys in one folder, with one request."""
+        found: dict[Path, list[DriveFile]] = {location.path: [] for location in locations}
+        for file in self._search(locations[0], [location.path[-1] for location in locations]):
+            files = found.get((*locations[0].folder, file.title))
+            # Drive compares names without regard to case.
+            if files is not None and file.is_object:
+                files.append(file)
+        for location in locations:
+            files = self._with_written(location, found[location.path])
+            files.sort(key=lambda file: file.recency_key, reverse=True)
+            found[location.path] = files
+            if len(files) > 1:
+                self._warn(location, files)
+        return found
+
+    def record_write(self, location: DriveLocation, file_id: str) -> None:
+        """Record that a file is at a location, because Drive's search may not find it yet."""
         with self._lock:
-            self._written.pop((place.root, place.path), None)
-            self._written[place.root, place.path] = file_id, self._clock() + _LAG_S
-            while len(self._written) > _NOTED:
+            self._written.pop((location.root, location.path), None)
+            self._written[location.root, location.path] = file_id, self._clock() + _LAG_S
+            while len(self._written) > _MAX_RECENT_WRITES:
                 self._written.popitem(last=False)
 
-    def removed(self, place: Place) -> None:
-        """Note that nothing is at a place any more."""
+    def record_removal(self, location: DriveLocation) -> None:
+        """Record that no file is at a location any more."""
         with self._lock:
-            self._written.pop((place.root, place.path), None)
+            self._written.pop((location.root, location.path), None)
 
-    def settle(self, place: Place, file: DriveFile) -> DriveFile:
-        """Move a file that was put into a folder which was trashed meanwhile to a good one."""
+    def move_to_live_folder(self, location: DriveLocation, file: DriveFile) -> DriveFile:
+        """Move a file whose folder was trashed during the upload to one that exists."""
         for _ in range(5):
             if not file.trashed:
-                self.wrote(place, file.id)
+                self.record_write(location, file.id)
                 return file
-            self._folders.forget(place.root, place.folder)
-            folder = self._folders.make(place.root, place.folder)
+            self._folders.forget(location.root, location.folder)
+            folder = self._folders.make(location.root, location.folder)
             parents = ",".join(parent for parent in file.parents if parent != folder)
             if not parents:
                 break
@@ -128,30 +144,30 @@ class Objects:
             )
             file = DriveFile.of(moved)
         raise StoreError(
-            f"{place} was stored in a folder that somebody else keeps moving to the trash; it is "
-            f"the file with the id {file.id}"
+            f"{location} was stored in a folder that another client keeps moving to the trash; it "
+            f"is the file with the id {file.id}"
         )
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _search(self, place: Place, titles: Sequence[str]) -> list[DriveFile]:
+    def _search(self, location: DriveLocation, titles: Sequence[str]) -> list[DriveFile]:
         for _ in range(2):
-            folders = self._folders.find(place.root, place.folder)
+            folders = self._folders.find(location.root, location.folder)
             if not folders:
                 return []
-            query = f"{in_folders(folders)} and {titled(titles)}"
+            query = f"{folder_query(folders)} and {title_query(titles)}"
             try:
-                return list(search(self._session, place.root, query, fields=HEAD_FIELDS))
+                return list(search(self._session, location.root, query, fields=HEAD_FIELDS))
             except DriveApiError as fault:
-                if fault.status != 404 or not place.folder:
+                if fault.status != 404 or not location.folder:
                     raise
-                self._folders.forget(place.root, place.folder)  # deleted by somebody else
+                self._folders.forget(location.root, location.folder)  # deleted by another client
         return []
 
-    def _with_written(self, place: Place, found: list[DriveFile]) -> list[DriveFile]:
-        """Add a file that we wrote lately, if the search does not know it yet."""
+    def _with_written(self, location: DriveLocation, found: list[DriveFile]) -> list[DriveFile]:
+        """Add a recently written file, if the search does not find it yet."""
         with self._lock:
-            file_id, until = self._written.get((place.root, place.path), ("", 0.0))
+            file_id, until = self._written.get((location.root, location.path), ("", 0.0))
         if until < self._clock() or any(file.id == file_id for file in found):
             return found
         try:
@@ -159,86 +175,82 @@ class Objects:
         except DriveApiError as fault:
             if fault.status != 404:
                 raise
-            self.removed(place)
+            self.record_removal(location)
             return found
-        folders = self._folders.find(place.root, place.folder)
-        # The alias of My Drive's top is no parent's id.
-        inside = not place.folder or not set(folders).isdisjoint(file.parents)
-        if file.trashed or file.title != place.path[-1] or not inside:
-            self.removed(place)
+        folders = self._folders.find(location.root, location.folder)
+        # The alias of the top of My Drive never occurs as the id of a parent.
+        inside = not location.folder or not set(folders).isdisjoint(file.parents)
+        if file.trashed or file.title != location.path[-1] or not inside:
+            self.record_removal(location)
             return found
         return [*found, file]
 
-    def _warn(self, place: Place, files: list[DriveFile]) -> None:
+    def _warn(self, location: DriveLocation, files: list[DriveFile]) -> None:
         ids = tuple(file.id for file in files)
         with self._lock:
             if ids in self._warned:
                 return
             self._warned.add(ids)
         _log.warning(
-            "%s: %d files have this name. The one modified last counts (id %s); remove or rename "
+            "%s: %d files have this name; the one modified last is used (id %s). Remove or rename "
             "the others in the browser (ids %s)",
-            place,
+            location,
             len(ids),
             ids[0],
             ", ".join(ids[1:]),
         )
 
-
-_DEFAULT_TYPE = "application/octet-stream"
-
-
-class Writer:
-    """Changes files; what each request does can be repeated without harm.
-
-    Errors are Drive's own (:class:`DriveApiError`, :class:`DriveConnectionError`).
-    """
-
-    def __init__(self, session: Session, folders: Folders, chunk_bytes: int) -> None:
-        self._session = session
-        self._folders = folders
-        self._chunk_bytes = chunk_bytes
+    # -- changes; each request is idempotent -------------------------------------------------------
 
     def create(
-        self, place: Place, body: Body, metadata: Mapping[str, str], content_type: str | None
+        self,
+        location: DriveLocation,
+        body: Body,
+        metadata: Mapping[str, str],
+        content_type: str | None,
     ) -> tuple[DriveFile, str]:
         """Store a new file; return it, and the MD5 of what was sent."""
-        folder = self._folders.make(place.root, place.folder)
+        folder = self._folders.make(location.root, location.folder)
         resource = {
             "id": self._session.new_id(),
-            "title": place.path[-1],
+            "title": location.path[-1],
             "mimeType": content_type or _DEFAULT_TYPE,
             "parents": [{"id": folder}],
-            "properties": pack(metadata, key=place.key),
+            "properties": pack(metadata, key=location.key),
         }
         try:
-            return self._upload("insert", place, resource, body)
+            return self._upload("insert", location, resource, body)
         except DriveApiError as fault:
             if fault.status == 404:
-                self._folders.forget(place.root, place.folder)  # the folder was deleted
+                self._folders.forget(location.root, location.folder)  # the folder was deleted
             if fault.status != 409:
                 raise
-            # An earlier try succeeded, but its response was lost.
+            # An earlier attempt succeeded, but its response was lost.
             file = fetch(self._session, str(resource["id"]))
             return file, file.md5 or ""
 
     def replace(
         self,
-        place: Place,
+        location: DriveLocation,
         present: DriveFile,
         body: Body,
         metadata: Mapping[str, str],
         content_type: str | None,
     ) -> tuple[DriveFile, str]:
         """Give a file new content and metadata in one request; return it, and the MD5 sent."""
-        properties = pack(metadata, present.property_names, key=place.key)
+        properties = pack(metadata, present.property_names, key=location.key)
         resource = {"mimeType": content_type or _DEFAULT_TYPE, "properties": properties}
-        file, md5 = self._upload("update", place, resource, body, fileId=present.id)
-        self._clear(place, file)
+        file, md5 = self._upload("update", location, resource, body, fileId=present.id)
+        self._clear(location, file)
         return file, md5
 
     def _upload(
-        self, verb: str, place: Place, resource: dict[str, Any], body: Body, **options: str
+        self,
+        verb: str,
+        location: DriveLocation,
+        resource: dict[str, Any],
+        body: Body,
+        **options: str,
     ) -> tuple[DriveFile, str]:
         def make_request(media: Any) -> Any:
             return getattr(self._session.api, verb)(
@@ -255,11 +267,11 @@ class Writer:
             body,
             content_type=resource["mimeType"],
             chunk_bytes=self._chunk_bytes,
-            what=str(place),
+            what=str(location),
         )
         return DriveFile.of(answer), md5
 
-    def _clear(self, place: Place, file: DriveFile) -> None:
+    def _clear(self, location: DriveLocation, file: DriveFile) -> None:
         """Remove the private properties of a version that cottoncandy 0.4.0 wrote."""
         for key in private(file.property_names):
             try:
@@ -269,8 +281,8 @@ class Writer:
                     )
                 )
             except (DriveApiError, DriveConnectionError) as fault:
-                # The new ones are stored, and win.
-                _log.info("%s keeps an old property: %s", place, fault)
+                # The new ones are stored, and take precedence.
+                _log.info("keeping an old property of %s: %s", location, fault)
 
     def remove(self, file_id: str, permanently: bool) -> None:
         """Delete or trash a file that may no longer exist."""
@@ -280,8 +292,8 @@ class Writer:
             if fault.status != 404:
                 raise
 
-    def rename(self, file: DriveFile, target: Place) -> DriveFile:
-        """Move a file to another place, with its id, sharing and history."""
+    def rename(self, file: DriveFile, target: DriveLocation) -> DriveFile:
+        """Move a file to another location, with its id, sharing and history."""
         folder = self._folders.make(target.root, target.folder)
         if folder == "root":  # an alias, which is not the id that the file has for it
             folder = fetch(self._session, folder, "id").id
@@ -298,7 +310,7 @@ class Writer:
         )
         return DriveFile.of(answer)
 
-    def duplicate(self, file: DriveFile, target: Place) -> DriveFile:
+    def duplicate(self, file: DriveFile, target: DriveLocation) -> DriveFile:
         """Copy a file on the server, with metadata."""
         folder = self._folders.make(target.root, target.folder)
         info = file.info(target.key)

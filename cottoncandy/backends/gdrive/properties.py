@@ -1,15 +1,15 @@
 """Object metadata as Drive's file properties, which hold 124 bytes each.
 
 A name and value that fit become one property of that name, which is also how cottoncandy 0.4.0
-stored them. Whatever does not (long values, empty ones, names that begin with the mark) goes
-together into one JSON text, which is cut into the properties ``~0``, ``~1``, ...; the first one
-begins with the number of pieces, ``3:``. Properties are public, so that people who use another
-OAuth client see them too; private ones (0.4.0's) are read where no public one has the name.
+stored them. All others (long values, empty ones, names that begin with ``~``) are stored together
+in one JSON text, which is split into the properties ``~0``, ``~1``, ...; the first one begins with
+the number of pieces, ``3:``. Properties are public, so that users of another OAuth client see them
+too; a private one (of 0.4.0) is read if no public one has its name.
 
-Drive's documents do not say whether an update of a file keeps the properties that it does not
-name. Where a file has such left-overs, the JSON text also lists the names that count, so that new
-content and new metadata become visible in the same instant whatever Drive does. Public left-overs
-stay: to delete one could hit a property that somebody else has just written.
+Drive's documentation does not specify whether an update of a file keeps the properties that it does
+not name. If a file has such properties, the JSON text also lists the valid names, so that new
+content and new metadata become visible at the same time in either case. Old public properties are
+kept, because deleting one could remove a property that another client has just written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["MAX_METADATA_BYTES", "PropertyName", "pack", "private", "unpack"]
 PROPERTY_BYTES = 124
 #: Public properties of one file (Drive's limit).
 MAX_PROPERTIES = 30
-#: What always fits, names and values in bytes; JSON's escapes need the rest.
+#: A size that always fits, names and values in bytes; JSON's escapes need the rest.
 MAX_METADATA_BYTES = 2048
 
 _MARK = "~"
@@ -39,20 +39,20 @@ Property = dict[str, str]
 def pack(
     metadata: Mapping[str, str], present: Iterable[PropertyName] = (), *, key: str = ""
 ) -> list[Property]:
-    """Return the properties that stand for some metadata.
+    """Encode metadata as properties.
 
     Parameters
     ----------
     metadata : mapping of str to str
     present : iterable of (key, visibility)
-        Properties that the file has already.
+        Existing properties of the file.
     key : str
         The object, for messages.
 
     Raises
     ------
     MetadataError
-        If they need more properties than a file has.
+        If the metadata need more properties than a file can have.
     """
     plain = {name: value for name, value in metadata.items() if _fits(name, value)}
     for kept in (plain, {}):
@@ -60,16 +60,16 @@ def pack(
         if len(packed) <= MAX_PROPERTIES:
             return packed
     raise MetadataError(
-        f"the metadata of object '{key}' need {len(packed)} properties, and a file on Google Drive "
-        f"has {MAX_PROPERTIES}: use fewer or shorter entries"
+        f"the metadata of object '{key}' need {len(packed)} properties, but a file on Google Drive "
+        f"can have {MAX_PROPERTIES}; use fewer or shorter entries"
     )
 
 
 def unpack(properties: Iterable[Mapping[str, Any]], *, key: str = "") -> dict[str, str]:
-    """Return the metadata that some properties stand for, names in lower case."""
+    """Decode properties as metadata, names in lower case."""
     found: dict[str, str] = {}
     ordered = sorted(properties, key=lambda entry: entry.get("visibility") == _PUBLIC)
-    for entry in ordered:  # private ones first: public ones of the same name win
+    for entry in ordered:  # private ones first, so that public ones take precedence
         found[entry["key"]] = entry.get("value", "")
     pieces = {name: value for name, value in found.items() if name.startswith(_MARK)}
     plain = {name: value for name, value in found.items() if name not in pieces}
@@ -83,7 +83,7 @@ def unpack(properties: Iterable[Mapping[str, Any]], *, key: str = "") -> dict[st
 
 
 def private(present: Iterable[PropertyName]) -> list[str]:
-    """Return the keys of private properties, which an older version wrote and we never do."""
+    """Return the keys of private properties, which only an older version wrote."""
     return [key for key, visibility in present if visibility != _PUBLIC]
 
 
@@ -129,7 +129,7 @@ def _joined(pieces: Mapping[str, str], key: str) -> dict[str, Any]:
         pass
     raise MetadataError(
         f"the metadata of object '{key}' are damaged: the properties {_MARK}0 to {_MARK}{count} of "
-        f"the file do not belong together. Upload the object again"
+        f"the file do not belong together; upload the object again"
     )
 
 

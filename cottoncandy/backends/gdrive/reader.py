@@ -19,9 +19,9 @@ __all__ = ["DriveReader"]
 class DriveReader(ObjectReader):
     """One revision of a file.
 
-    Drive keeps old revisions for a while, so all ranges come from the one whose head was read
-    even if the file is replaced meanwhile. Where we may read the file and not its revisions, its
-    state is compared afterwards instead. A body that is read whole has its MD5 checked.
+    Drive keeps old revisions for a while, so all ranges are read from the revision in the header,
+    even if the file is replaced. If the user may not read revisions, the state of the file is
+    compared afterwards instead. The MD5 of a body that is read completely is checked.
     """
 
     max_resumes = 0  # the session retries
@@ -74,7 +74,7 @@ class DriveReader(ObjectReader):
                 return self._request(start, stop)
             except DriveApiError as fault:
                 if self._pinned and fault.status == 403 and not fault.transient:
-                    self._pinned = False  # we may read the file and not its revisions
+                    self._pinned = False  # the user may not read revisions
                     return self._request(start, stop)
                 if fault.status in (404, 416):
                     raise self._changed() from fault
@@ -103,15 +103,15 @@ class DriveReader(ObjectReader):
         return content
 
     def _verify(self, md5: str | None) -> None:
-        """Check what was read: by its MD5 if it was the whole body, else that nothing changed."""
+        """Check the MD5 of a whole body, or else that the file is unchanged."""
         if md5 is not None:
             if md5 == self._file.md5:
                 return
             if self._now_is_other():
                 raise self._changed()
             raise IntegrityError(
-                f"{self._what} arrived damaged: its MD5 is {md5}, and Google Drive has "
-                f"{self._file.md5}; try again"
+                f"{self._what} arrived damaged: expected the MD5 {self._file.md5}, got "
+                f"{md5}; try again"
             )
         if not self._pinned and self._now_is_other():
             raise self._changed()

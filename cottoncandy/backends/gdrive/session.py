@@ -17,7 +17,7 @@ from googleapiclient.http import build_http
 from httplib2.error import HttpLib2Error
 from oauth2client.client import AccessTokenRefreshError
 
-from cottoncandy.backends.gdrive.auth import Login, make_auth
+from cottoncandy.backends.gdrive.auth import LoginConfig, make_auth
 from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
 from cottoncandy.core.threads import ForkSafeLock, after_fork
 from cottoncandy.exceptions import CredentialsError
@@ -35,12 +35,12 @@ class Session:
 
     Parameters
     ----------
-    login : Login
+    login : LoginConfig
     root_url : str, optional
-        Another address than Google's, for a proxy or a test server.
+        Address of a proxy or a test server; Google's by default.
     """
 
-    def __init__(self, login: Login, root_url: str | None = None) -> None:
+    def __init__(self, login: LoginConfig, root_url: str | None = None) -> None:
         self._login = login
         self._root_url = root_url
         self._auth: Any = None
@@ -52,7 +52,7 @@ class Session:
         after_fork(self._reset)
 
     def _reset(self) -> None:
-        """Forget connections and credentials, whose locks a parent's thread may hold."""
+        """Discard connections and credentials, whose locks a thread of the parent may hold."""
         self._idle.clear()
         self._auth = None
 
@@ -95,7 +95,7 @@ class Session:
         Raises
         ------
         DriveApiError, DriveConnectionError
-            Of the last try.
+            Of the last attempt.
         """
         with self.connection() as connection:
             return request.execute(http=connection, num_retries=RETRIES)
@@ -124,7 +124,7 @@ class Session:
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
-        """Lend an authorized connection; errors inside the block become ours."""
+        """Yield an authorized connection; errors in the block are converted."""
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -166,7 +166,7 @@ class Session:
                 if status >= 500 or status == 429:
                     raise ConnectionError("no new access token") from error
                 raise CredentialsError(
-                    f"Google does not renew the login to Google Drive ({error}): it was revoked or "
+                    f"the login to Google Drive cannot be renewed ({error}): it was revoked or "
                     f"has expired (after 7 days while the OAuth consent screen is in testing). "
                     f"Delete {self._login.credentials} and log in again"
                 ) from None

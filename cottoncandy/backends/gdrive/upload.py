@@ -49,7 +49,7 @@ def upload(
 ) -> tuple[dict[str, Any], str]:
     """Send a body; return the file's resource and the MD5 of the bytes sent.
 
-    The file changes when the last byte has arrived, and not at all if that doesn't happen.
+    The file changes only after the last byte has arrived.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def upload(
     Raises
     ------
     DriveApiError, DriveConnectionError
-        Of the last try.
+        Of the last attempt.
     IntegrityError
         If the size of the body is not the one it declares.
     """
@@ -78,7 +78,7 @@ def upload(
         except _UploadLostError:
             if not body.replayable:
                 break
-    raise StoreError(f"Google Drive lost the upload of {what} half-way; upload it again")
+    raise StoreError(f"Google Drive lost the upload of {what} before the end; upload it again")
 
 
 def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:

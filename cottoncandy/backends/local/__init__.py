@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+
+from cottoncandy.exceptions import UnsupportedOperationError
+
+try:
+    importlib.import_module("fcntl")
+except ImportError:
+    raise UnsupportedOperationError(
+        "backend='local' needs Linux or macOS; it cannot lock files on this system"
+    ) from None
+
 from cottoncandy.backends.local.backend import LocalBackend
 
 __all__ = ["LocalBackend"]

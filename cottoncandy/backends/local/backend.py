@@ -26,6 +26,7 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    group_by_delimiter,
 )
 from cottoncandy.backends.local.commit import (
     commit,
@@ -60,7 +61,7 @@ from cottoncandy.exceptions import (
 
 __all__ = ["LocalBackend"]
 
-# Errors of a kernel that cannot copy between two files by itself.
+# Errors of a kernel that cannot copy between two files.
 _NO_KERNEL_COPY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 )
@@ -78,22 +79,22 @@ class LocalBackend(Backend):
     Notes
     -----
     *Atomic.* Bodies and sidecars are written to temporary files in the same directory
-    (``.cottoncandy-*.tmp``) and renamed, in an order that keeps them together for every reader,
-    also if the program is killed at any point. Temporary files that a killed program leaves are
-    never shown, and are removed by the next listing, or by the next writer of the same name.
+    (``.cottoncandy-*.tmp``) and renamed, in an order that keeps them consistent for every
+    reader, even if the program is killed at any point. Temporary files of a killed program are
+    never listed, and are removed by the next listing, or by the next writer of the same name.
 
     *Not synced.* Nothing waits for the disk (no ``fsync``): stored objects survive the end of the
     program, but a power failure within some seconds may undo them.
 
-    *Locks.* Writers hold a lock (``flock``) on the directory for a few renames. It reaches all
-    processes of one machine. Of two machines that replace one object on a network file system at
-    the same moment, one wins, and its metadata may be the other's.
+    *Locks.* Writers hold a lock (``flock``) on the directory for a few renames. It covers all
+    processes of one machine. If two machines replace one object on a network file system at the
+    same moment, one wins, and its metadata may be the other's.
 
     *Links.* Symbolic links inside the root are followed, so data may be elsewhere. An upload to the
     name of a link replaces the link, never the file it points to; removing a tree removes the links
-    to directories in it, and not the files behind them; objects behind a link to a directory cannot
-    be moved. Links to nowhere and pipes are not objects, and neither are files with names that are
-    not UTF-8.
+    to directories in it, not the files in those directories; objects reached through a link to a
+    directory cannot be moved. Dangling links, pipes, and files with names that are not UTF-8 are
+    not objects.
     """
 
     name: ClassVar[str] = "local"
@@ -139,7 +140,7 @@ class LocalBackend(Backend):
             with os_errors("look for", location):
                 return stat.S_ISREG(os.stat(location.path).st_mode)
         except (InvalidNameError, ObjectNotFoundError):
-            return False  # what cannot be stored does not exist
+            return False  # an invalid name
 
     def put(
         self,
@@ -182,7 +183,7 @@ class LocalBackend(Backend):
             start_after.encode(errors="surrogatepass"),
             by_directory=delimiter == "/",
         )
-        return _listed(root, listing, prefix, delimiter)
+        return _translated(group_by_delimiter(listing, prefix, delimiter), root)
 
     def delete(
         self,
@@ -237,11 +238,11 @@ class LocalBackend(Backend):
             if os.path.islink(directory):
                 link = os.path.relpath(directory, here.root)
                 raise UnsupportedOperationError(
-                    f"cannot move {here}: '{link}' is a symbolic link, and files behind it stay "
-                    f"where they are; use cci.cp() and then cci.rm()"
+                    f"cannot move {here}: '{link}' is a symbolic link, and the files in its "
+                    f"target are kept; use cci.cp() and then cci.rm()"
                 )
         if here != there and not os.path.islink(here.path):  # a relative link would break
-            # The temporary file keeps others from removing the directory.
+            # The temporary file keeps other processes from removing the directory.
             with self._open(here), _staged(there, condition):
                 try:
                     return _rename(here, there, condition)
@@ -370,7 +371,7 @@ def _finish(
 def _rename(
     here: LocalLocation, there: LocalLocation, condition: IfAbsent | IfMatch | None
 ) -> PutResult:
-    """Move within a file system; the body's rename is the moment that counts."""
+    """Move within a file system; renaming the body is the atomic step."""
     with os_errors("move", here), locked(here.directory, there.directory):
         with open_version(here) as reader:
             metadata = reader.metadata
@@ -402,26 +403,8 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation
     reader.check()
 
 
-def _listed(
-    root: str, listing: Listing, prefix: str, delimiter: str
+def _translated(
+    found: Iterator[ObjectInfo | CommonPrefix], root: str
 ) -> Iterator[ObjectInfo | CommonPrefix]:
-    found: Iterator[ObjectInfo | CommonPrefix] = iter(listing)
-    if delimiter not in ("", "/"):
-        found = _grouped(found, prefix, delimiter)
     with os_errors("list", root):
         yield from found
-
-
-def _grouped(
-    found: Iterator[ObjectInfo | CommonPrefix], prefix: str, delimiter: str
-) -> Iterator[ObjectInfo | CommonPrefix]:
-    """Group keys by a delimiter other than the file system's."""
-    last = None
-    for entry in found:
-        if isinstance(entry, ObjectInfo):
-            cut = entry.key.find(delimiter, len(prefix))
-            if cut >= 0:
-                entry = CommonPrefix(entry.key[: cut + len(delimiter)])
-        if entry != last:
-            yield entry
-        last = entry

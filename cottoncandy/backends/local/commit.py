@@ -53,7 +53,7 @@ __all__ = [
     "stat_existing",
 ]
 
-# How often other processes may remove a directory, with its last object, before we give up.
+# How often other processes may remove a directory, with its last object, before this one gives up.
 _ATTEMPTS = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # What file systems without hard links answer to link().
@@ -115,7 +115,7 @@ def _make_directory(location: LocalLocation) -> None:
             if is_directory(directory):
                 continue
             if not os.path.lexists(directory) or is_directory(directory):
-                return  # it comes and goes
+                return  # other processes create and remove it
             blocking = os.path.relpath(directory, location.root)
             raise ObjectExistsError(
                 f"cannot store '{location.key}' in local directory '{location.root}', because "
@@ -129,9 +129,9 @@ def remove_leftovers(directory: str, temporary: str) -> None:
     """Remove a temporary file of a killed writer, and the sidecar that it left without a body.
 
     While a writer moves or removes a body that has a sidecar, a temporary file of the body's name
-    is there. So a sidecar alone, which may be the user's own file, is never taken for a leftover.
+    exists. So a sidecar alone, which may be the user's own file, is never treated as a leftover.
     """
-    with suppress(OSError):  # others do the same, or may not
+    with suppress(OSError):  # other processes do the same, or have no permission
         descriptor = open_lockable(directory, _DIRECTORY)
         try:
             # Without waiting, because the caller may hold another directory's lock.
@@ -149,7 +149,7 @@ def remove_leftovers(directory: str, temporary: str) -> None:
 
 
 def _unlink(path: str) -> None:
-    """Remove a file that may be gone, or that cannot be there."""
+    """Remove a file that may not exist."""
     try:
         os.unlink(path)
     except OSError as error:
@@ -241,7 +241,7 @@ def _empty_directories(location: LocalLocation) -> list[str]:
     Raises
     ------
     ObjectExistsError
-        If there is a file in one of them. Empty directories do not count.
+        If one of them contains a file.
     """
     found: list[str] = []
     pending = [location.path]
@@ -259,8 +259,8 @@ def _empty_directories(location: LocalLocation) -> list[str]:
             first = min(blocking, key=lambda path: (is_internal(os.fsencode(path)), path))
             raise ObjectExistsError(
                 f"cannot store '{location.key}' in local directory '{location.root}', because "
-                f"'{os.path.relpath(first, location.root)}' is there and a file cannot be a "
-                f"directory too; choose another name, or delete what is below "
+                f"'{os.path.relpath(first, location.root)}' exists and a file cannot be a "
+                f"directory too; choose another name, or delete everything below "
                 f"'{location.key}/' first"
             )
     return found
@@ -283,7 +283,7 @@ def commit(
     body : str
         Path of the file.
     metadata : mapping of str to str or None
-        None: no sidecar. An empty one gets a sidecar, because 0.4.0 wants to copy it.
+        None: no sidecar. Empty metadata gets a sidecar, because 0.4.0 copies the sidecar too.
     stamp : bool
         Whether the file is new: then it is dated now, later than what it replaces (so that
         fingerprints never repeat), and gets the permissions of that.
@@ -338,7 +338,7 @@ def _commit_over(
     new: Fingerprint,
     old: Fingerprint,
 ) -> None:
-    """Journal, body, sidecar. All that needs room on the disk is written before the first."""
+    """Journal, body, sidecar. Everything that needs space is written before the first rename."""
     try:
         before = read_sidecar(location, old)
     except MetadataError:
@@ -416,7 +416,7 @@ def remove(location: LocalLocation) -> None:
 
 @contextmanager
 def _marked(location: LocalLocation) -> Iterator[None]:
-    """Have a temporary file there while a body goes before its sidecar: see remove_leftovers()."""
+    """Keep a temporary file while a body is removed before its sidecar: see remove_leftovers()."""
     with ExitStack() as marker:
         if os.path.lexists(location.sidecar):
             with suppress(OSError):  # a full disk must not keep objects from being deleted

@@ -38,7 +38,7 @@ class Listing:
     def __iter__(self) -> Iterator[ObjectInfo | CommonPrefix]:
         directory, slash, name = self.prefix.rpartition(b"/")
         parts = directory.split(b"/") if slash else []
-        # What no key contains must not lead out of the root either.
+        # Such parts are not valid in keys, and must not lead out of the root.
         if any(part in (b"", b".", b"..") or b"\0" in part or is_internal(part) for part in parts):
             return
         yield from self._walk(directory + slash, name, [], self.by_directory)
@@ -129,7 +129,7 @@ def _is_directory(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _remove_if_stale(directory: bytes, entry: os.DirEntry[bytes]) -> None:
-    """Remove what a killed writer left."""
+    """Remove the temporary file of a killed writer."""
     with suppress(OSError):
         remove_leftovers(os.fsdecode(directory), os.fsdecode(entry.name))
         if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:

@@ -38,7 +38,7 @@ __all__ = [
 
 SIDECAR_SUFFIX = ".meta.json"
 
-#: What the operating system reports for a name without a usable file.
+#: Errors of the operating system that mean "not found".
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -191,7 +191,7 @@ def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> Cotto
     if error.errno in _DENIED:
         return AccessDeniedError(f"{text}; check the permissions of '{path}'")
     if error.errno in _FULL:
-        return StorageFullError(f"{text}; free some space. What was there before is unchanged")
+        return StorageFullError(f"{text}; free some space. The previous object is unchanged")
     if error.errno in _UNNAMEABLE:
         return InvalidNameError(
             f"{text}; most file systems limit names between slashes to 255 bytes "

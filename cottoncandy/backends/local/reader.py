@@ -24,7 +24,7 @@ _MAX_THREADS = 4
 _PIECE_BYTES = MiB // 4  # stays in the processor's cache
 # O_NONBLOCK: opening a pipe must not wait for a writer.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-# How many versions may come and go while one is opened, before writers are locked out.
+# How often the object may be replaced while it is opened, before writers are locked out.
 _ATTEMPTS = 20
 
 
@@ -37,7 +37,7 @@ def object_info(
 
 
 def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
-    """Open the body, and find the metadata that goes with it.
+    """Open the body, and read the metadata that belongs to it.
 
     The open file keeps its bytes whatever happens to its name, and its inode is not given to
     another file. So if the path still refers to it after the sidecar was read, the two belong
@@ -90,7 +90,7 @@ class LocalReader(ObjectReader):
         self._location = location
         self.descriptor = descriptor
         self.threads = min(threads, _MAX_THREADS)
-        # Closed with the reader, also if the caller only drops it.
+        # Closes the file if the caller drops the reader without closing it.
         self._close = weakref.finalize(self, os.close, descriptor)
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:

@@ -3,7 +3,7 @@
 Body and sidecar are two files, and a rename replaces one. While an object is replaced, its sidecar
 is a *journal*: it has the metadata of the old body, and under :data:`JOURNAL_KEY` those of the new
 one, with the fingerprints of both. A reader compares these with the body that it has opened, so the
-journal is right before and after the body's rename, also if the writer is killed in between.
+journal is valid before and after the body's rename, even if the writer is killed in between.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JOURNAL_KEY = "cc-pending"
 
 
 class Fingerprint(NamedTuple):
-    """What tells one body from another. A rename keeps all of it."""
+    """Inode, size and time of a body, which identify its version. A rename keeps them."""
 
     inode: int
     size: int
@@ -39,7 +39,7 @@ class Fingerprint(NamedTuple):
 
     @property
     def etag(self) -> str:
-        """The fingerprint as one opaque word."""
+        """The fingerprint as an opaque text."""
         return f"{self.inode:x}-{self.mtime_ns:x}-{self.size:x}"
 
     def similarity(self, other: Self) -> int:
