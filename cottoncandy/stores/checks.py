@@ -115,6 +115,8 @@ def checked_metadata(
         if name in exact:
             raise InvalidArgumentError(f"metadata {name!r} is passed twice; nothing was uploaded")
     checked = {**found, **exact}
+    if odd := [name for name in checked if not isinstance(name, str)]:
+        raise MetadataError(f"metadata names must be text, got {odd[0]!r}; nothing was uploaded")
     reserved = sorted(name for name in checked if str(name).lower().startswith("cc-"))
     if reserved:
         raise MetadataError(

@@ -164,7 +164,7 @@ def resolve_keys(
     MissingDependencyError
         If pycryptodome is not installed.
     """
-    method = (encryption or settings.encryption_method).upper()
+    method = str(encryption or settings.encryption_method).upper()
     # Tools that print the local variables of a traceback must not show the key. Functions below
     # whose variables hold it return their errors, so that they are not in the traceback.
     if not isinstance(key, HiddenKey):

@@ -13,6 +13,7 @@ import cottoncandy
 from cottoncandy.exceptions import (
     ConfigurationError,
     CottonCandyError,
+    EncryptionKeyError,
     InvalidArgumentError,
     MetadataError,
 )
@@ -316,3 +317,19 @@ def test_content_type_that_is_no_header_is_rejected(tmp_path: Path, value: Any) 
             str(tmp_path / "file"), "content-type", ExtraArgs={"ContentType": value}
         )
     assert not cci.exists_object("content-type")
+
+
+@pytest.mark.parametrize("upload", ["upload_raw_array", "upload_object"])
+def test_metadata_name_that_is_not_text_is_rejected(upload: str) -> None:
+    cci = cottoncandy.get_interface("b", backend="memory", verbose=False)
+    with pytest.raises(MetadataError, match="names must be text, got 1"):
+        getattr(cci, upload)("odd-metadata", np.zeros(3), metadata={1: "2"})
+    assert not cci.exists_object("odd-metadata")
+
+
+@pytest.mark.parametrize(("encryption", "key"), [(5, "x"), ("RSA", 5), ("RSA", [1])])
+def test_encryption_that_is_not_text_is_a_typed_error(encryption: Any, key: Any) -> None:
+    with pytest.raises(EncryptionKeyError):
+        cottoncandy.get_encrypted_interface(
+            "b", backend="memory", verbose=False, encryption=encryption, encryptionKey=key
+        )
