@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from cottoncandy.backends.base import ConnectionArguments, ObjectInfo, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.connection import Connection
-from cottoncandy.backends.s3.credentials import KeyPair
+from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
-from cottoncandy.backends.s3.options import S3Options
+from cottoncandy.backends.s3.options import KeyPair, S3Options
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 from cottoncandy.options import Settings

@@ -44,7 +44,7 @@ def test_a_redirection(backend: S3Backend, fault_proxy: FaultProxy, status: int)
     for request in requests_by_boto(backend):
         with pytest.raises(StoreUnreachableError, match="endpoint_url") as caught:
             request()
-        assert "sends its visitors on to https://s3.example.org; write" in str(caught.value)
+        assert "redirects to https://s3.example.org; if" in str(caught.value)
         assert fault_proxy.endpoint_url in str(caught.value)
     rule.remove()
     backend.put("plain", Body.of(b"x"))
@@ -59,7 +59,7 @@ def test_https_only(backend: S3Backend, fault_proxy: FaultProxy, body: bytes) ->
         lambda: backend.get("plain"),
         lambda: backend.put("plain", Body.of(b"x")),
     ):
-        with pytest.raises(StoreUnreachableError, match="speaks https only; write https://"):
+        with pytest.raises(StoreUnreachableError, match="only accepts https; change http://"):
             request()
 
 

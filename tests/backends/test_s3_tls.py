@@ -149,7 +149,7 @@ def test_a_certificate_of_another_host(
 ) -> None:
     server = make_proxy(moto, authority.context("elsewhere.example.org")).server
     backend = connect(server, verify=authority.path)
-    refuses(backend, "is for another host .*; write the host", port=server.address[1])
+    refuses(backend, "is for another host .*; set endpoint_url", port=server.address[1])
 
 
 def test_an_expired_certificate(
@@ -168,7 +168,7 @@ def test_https_where_http_is_spoken(connect: Connect, moto: S3Server) -> None:
 
 def test_http_where_https_is_spoken(connect: Connect, tls_proxy: FaultProxy) -> None:
     server = tls_proxy.server.at(tls_proxy.endpoint_url.replace("https://", "http://"))
-    words = r"ended the connection without an answer.*endpoint_url \(port, http or https\)"
+    words = r"closed the connection without a response.*endpoint_url \(port, http or https\)"
     refuses(connect(server), words, port=server.address[1])
 
 
@@ -179,12 +179,12 @@ def test_http_where_https_is_spoken(connect: Connect, tls_proxy: FaultProxy) -> 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, r"^the certificates in '.*ca\.pem' .*can't be read: .*No such file"),
+        (None, r"^the certificates in '.*ca\.pem' .*cannot be read: .*No such file"),
         (b"", r"^there are no certificates in '.*ca\.pem' .*BEGIN CERTIFICATE"),
         (b"-----BEGIN PRIVATE KEY-----\n", r"^there are no certificates in '.*ca\.pem'"),
         (
             b"-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n",
-            r"^there are no certificates in '.*ca\.pem' .*, or broken ones",
+            r"^there are no certificates in '.*ca\.pem' .*, or damaged ones",
         ),
     ],
 )
@@ -208,10 +208,10 @@ def test_a_file_without_certificates(
 
 def test_a_directory_of_certificates(connect: Connect, tmp_path: Path) -> None:
     for request in requests_of(connect(verify=tmp_path)):
-        with pytest.raises(ConfigurationError, match=r"can't be read: .*[Dd]irectory"):
+        with pytest.raises(ConfigurationError, match=r"cannot be read: .*[Dd]irectory"):
             request()
 
 
 def test_verify_takes_nothing_else(connect: Connect) -> None:
-    with pytest.raises(ConfigurationError, match=r"takes True, False or the path .* int"):
+    with pytest.raises(ConfigurationError, match=r"must be True, False or the path .* int"):
         connect(verify=1)

@@ -125,7 +125,7 @@ def test_a_connection_that_is_reset(
     behind.put(key, Body.of(b"old"))
     rule = proxy.on().reset()
     for request in (lambda: backend.get(key), lambda: backend.put(key, Body.of(b"new"))):
-        with pytest.raises(StoreUnreachableError, match=f"{key}.*without an answer"):
+        with pytest.raises(StoreUnreachableError, match=f"{key}.*without a response"):
             request()
     rule.remove()
     assert backend.get(key).read() == b"old"

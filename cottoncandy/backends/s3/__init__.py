@@ -1,6 +1,6 @@
-"""S3 and everything that speaks it: AWS, Ceph, MinIO, Wasabi.
+"""The S3 backend, for AWS and S3-compatible servers: Ceph, MinIO, Wasabi.
 
-Bodies travel through obstore, everything else (and what obstore can't say) through boto3.
+obstore sends requests with bodies. boto3 sends all others, and those that obstore cannot express.
 """
 
 from cottoncandy.backends.s3.backend import S3Backend

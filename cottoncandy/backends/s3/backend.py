@@ -1,4 +1,4 @@
-"""The S3 backend: what is sent for each verb."""
+"""The S3 backend: the requests of each verb."""
 
 from __future__ import annotations
 
@@ -24,17 +24,13 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.s3.buckets import Buckets
-from cottoncandy.backends.s3.connection import Connection
-from cottoncandy.backends.s3.copy import CopyOperations
-from cottoncandy.backends.s3.delete import BulkDelete
-from cottoncandy.backends.s3.errors import S3Location, parse_error, redact
+from cottoncandy.backends.s3.clients import Connection
+from cottoncandy.backends.s3.copying import CopyOperations
+from cottoncandy.backends.s3.deleting import BulkDelete
+from cottoncandy.backends.s3.errors import S3Location, parse_error, redact, translated
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, check_key, encode_metadata_names
 from cottoncandy.backends.s3.listing import scan
-from cottoncandy.backends.s3.names import KeyNormalizationProbe
-from cottoncandy.backends.s3.options import S3Options
-from cottoncandy.backends.s3.reader import S3Reader, window_bytes
-from cottoncandy.backends.s3.transport import BodyTransport, boto_arguments, boto_condition
-from cottoncandy.backends.s3.upload import (
+from cottoncandy.backends.s3.multipart import (
     GATHERED_AHEAD_BYTES,
     MultipartUpload,
     buffer_parts,
@@ -42,8 +38,18 @@ from cottoncandy.backends.s3.upload import (
     gathered_parts,
     part_sizes,
 )
+from cottoncandy.backends.s3.options import S3Options
+from cottoncandy.backends.s3.reader import S3Reader, window_bytes
+from cottoncandy.backends.s3.transport import BodyTransport, boto_arguments, boto_condition
 from cottoncandy.core.buffers import Body, Buffer
-from cottoncandy.exceptions import CottonCandyError, InvalidNameError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketExistsError,
+    CottonCandyError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    StoreError,
+)
 
 __all__ = ["S3Backend"]
 
@@ -56,8 +62,8 @@ class S3Backend(Backend):
     Parameters
     ----------
     options : S3Options
-        What shapes the connection; it travels with a pickle, keys included, because workers need
-        them, and is never shown.
+        The options of the connection. Pickles include them, with the keys, because workers need
+        them; the repr does not.
     bucket_name : str, optional
         Current bucket.
     """
@@ -74,15 +80,9 @@ class S3Backend(Backend):
 
     def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
-        self._connect(Connection(options))
-
-    def _connect(self, connection: Connection) -> None:
-        self._connection = connection
-        self._buckets = Buckets(connection)
-        self._names = KeyNormalizationProbe(connection)
-        self._transport = BodyTransport(connection)
-        self._copies = CopyOperations(connection, self._buckets, self)
-        self._deletions = BulkDelete(connection)
+        self._connection = Connection(options)
+        self._buckets = Buckets(self._connection)
+        self._transport = BodyTransport(self._connection)
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -138,10 +138,10 @@ class S3Backend(Backend):
         location = self._location(key, bucket, writing=True)
         options = self._checked(key, options)
         condition = options.condition
-        self._names.require(location)
+        self._buckets.require_exact_key(location)
         if not self._connection.on_aws:
             options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
-            # Stores that don't know conditions would silently overwrite.
+            # Servers that do not support conditions would silently overwrite.
             self._check_condition(key, condition, bucket)
             if isinstance(condition, IfMatch):
                 options = replace(options, condition=None)
@@ -157,20 +157,20 @@ class S3Backend(Backend):
     def _store(
         self, location: S3Location, body: Body, options: PutOptions, threads: int
     ) -> PutResult:
-        """Store a body with one request if it is small, else by multipart upload."""
+        """Upload a body with one request if it is small, otherwise in parts."""
         settings = self._connection.options.settings
         threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
         if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
             data = body.read()
-            # Its owner may write to it meanwhile: checksum, body and retries are of the same bytes.
-            mine = body.buffer is None or isinstance(body.buffer.obj, bytes)
-            return self._put_whole(location, data if mine else bytes(data), options)
+            # The caller may change it during the upload: checksum, body and retries use a copy.
+            immutable = body.buffer is None or isinstance(body.buffer.obj, bytes)
+            return self._put_whole(location, data if immutable else bytes(data), options)
         if body.buffer is not None:
             sizes = part_sizes(settings, len(body.buffer), gathered=False)
             return self._put_parts(location, buffer_parts(body.buffer, sizes), options, threads)
         sizes = part_sizes(settings, body.max_size, gathered=True)
         parts = gathered_parts(checked_blocks(body, location), sizes)
-        # Two parts or the end must be seen before anything is sent.
+        # Whether there is a second part decides how the first one is sent.
         begun = [part for _, part in zip(range(2), parts, strict=False)]
         if len(begun) < 2:
             return self._put_whole(location, begun[0] if begun else b"", options)
@@ -207,8 +207,7 @@ class S3Backend(Backend):
             )
         except ObjectNotFoundError as exc:
             raise InvalidNameError(
-                f"the server does not understand the name {location.key!r} and refuses the "
-                f"object; choose a plainer one"
+                f"the server rejects the object name {location.key!r}; choose a simpler one"
             ) from exc
 
     def scan(
@@ -220,9 +219,9 @@ class S3Backend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        location = S3Location(self._connection.endpoint, self._bucket(bucket))
+        location = self._buckets.location(self._bucket(bucket))
         if "\x00" in prefix and not self._connection.on_aws:
-            # Ceph fails on such a prefix, and no object can have it: put() refuses NUL.
+            # Ceph fails on such a prefix, and no object has one: put() rejects NUL.
             self._buckets.require(self._bucket(bucket))
             return iter(())
         return scan(
@@ -242,7 +241,9 @@ class S3Backend(Backend):
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        return self._deletions.delete(self._bucket(bucket), keys, threads=threads)
+        location = self._buckets.location(self._bucket(bucket))
+        deletion = BulkDelete(self._connection.client, location, self._buckets)
+        return deletion.delete(keys, threads=threads)
 
     def copy(
         self,
@@ -253,9 +254,11 @@ class S3Backend(Backend):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        origin = self._bucket(source_bucket)
-        target = origin if dest_bucket is None else dest_bucket
-        return self._copies.copy(origin, source, target, dest, overwrite=overwrite)
+        endpoint, bucket = self._connection.endpoint, self._bucket(source_bucket)
+        origin = S3Location(endpoint, bucket, source)
+        target = S3Location(endpoint, bucket if dest_bucket is None else dest_bucket, dest)
+        operations = CopyOperations(self._connection, self._buckets, self)
+        return operations.copy(origin, target, overwrite=overwrite)
 
     def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)
@@ -263,7 +266,7 @@ class S3Backend(Backend):
 
     @contextmanager
     def _known_bucket(self, location: S3Location) -> Iterator[None]:
-        """Raise BucketNotFoundError if it is the bucket that a request did not find."""
+        """Raise BucketNotFoundError if the bucket of a request does not exist."""
         try:
             yield
         except ObjectNotFoundError:
@@ -274,21 +277,59 @@ class S3Backend(Backend):
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        return self._buckets.list()
+        with translated(self._buckets.location()):
+            response = self._connection.client.list_buckets()
+        found = response.get("Buckets", ())
+        return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
 
     def has_bucket(self, bucket: str) -> bool:
         return self._buckets.has(bucket)
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        self._buckets.create(bucket, acl or None)
+        client, location = self._connection.client, self._buckets.location(bucket)
+        prefix = self._connection.options.settings.mandatory_bucket_prefix
+        if prefix and not bucket.startswith(prefix):
+            raise InvalidNameError(
+                f"the name of bucket '{bucket}' must start with '{prefix}' ([basic] "
+                f"mandatory_bucket_prefix in the options file)"
+            )
+        if not bucket:
+            raise InvalidNameError("a bucket name must not be empty")
+        # Ceph and AWS's oldest region report success if the bucket exists and is yours.
+        if self.has_bucket(bucket):
+            raise BucketExistsError(f"{location} already exists; choose another name")
+        request: dict[str, Any] = {"Bucket": bucket}
+        region = client.meta.region_name
+        if self._connection.on_aws and region not in (None, "us-east-1", "aws-global"):
+            request["CreateBucketConfiguration"] = {"LocationConstraint": region}
+
+        def create(acl: str | None) -> None:
+            with translated(location):
+                client.create_bucket(**request, **({} if acl is None else {"ACL": acl}))
+
+        self._buckets.with_acl(bucket, acl or None, create)
 
     def delete_bucket(self, bucket: str) -> None:
-        self._buckets.delete(bucket)
+        with translated(self._buckets.location(bucket)):
+            self._connection.client.delete_bucket(Bucket=bucket)
+        self._buckets.remember(bucket, exists=False)
 
-    # -- what only S3 has ------------------------------------------------------------------------
+    # -- features of S3 --------------------------------------------------------------------------
 
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        return self._copies.owner(self._bucket(bucket), key)
+        location = self._location(key, bucket)
+        try:
+            with translated(location):
+                acl = self._connection.client.get_object_acl(Bucket=location.bucket, Key=key)
+        except (AccessDeniedError, StoreError):
+            # s3cmd records the owner in the metadata.
+            recorded = (self.head(key, bucket=bucket).metadata or {}).get("s3cmd-attrs")
+            if recorded is None:
+                raise
+            fields = (field.partition(":") for field in recorded.split("/"))
+            return {name: value for name, _, value in fields}
+        owner: dict[str, str] = dict(acl.get("Owner", {}))
+        return owner
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         return self._connection.resource.Object(self._bucket(bucket), key)
@@ -298,7 +339,7 @@ class S3Backend(Backend):
 
 
 def _unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyError:
-    """Return the error for a condition that the server found not to be met."""
+    """Return the error for a condition that the server reports as not met."""
     try:
         condition.check("another" if isinstance(condition, IfMatch) else "", str(location))
     except CottonCandyError as error:

@@ -1,65 +1,62 @@
-"""Buckets: listing, making and removing them, and what each is known to refuse."""
+"""What a connection has learned about its buckets: existence, ACLs, odd keys."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+import secrets
+from collections.abc import Callable
+from typing import TypeVar
 
 import botocore.exceptions as boto
 
-from cottoncandy.backends.base import BucketInfo
-from cottoncandy.backends.s3.connection import Connection
-from cottoncandy.backends.s3.errors import S3Location, parse_error, redact, translated
+from cottoncandy.backends.s3.clients import Connection
+from cottoncandy.backends.s3.errors import (
+    ErrorDetails,
+    S3Location,
+    from_details,
+    parse_error,
+    translated,
+)
+from cottoncandy.backends.s3.keys import has_dot_segments
 from cottoncandy.exceptions import (
     AccessDeniedError,
-    BucketExistsError,
     BucketNotFoundError,
     CottonCandyError,
     CredentialsError,
     InvalidNameError,
 )
 
-__all__ = ["Buckets", "refuses_acls"]
+__all__ = ["Buckets", "rejects_acls"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_ACL_REFUSALS = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
+_ACL_CODES = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 
 
-def refuses_acls(exc: BaseException) -> bool:
-    """Tell whether an error (of a library, or ours from it) says that there are no ACLs here."""
-    for error in (exc, exc.__cause__):
-        if error is None:
-            continue
-        failure = parse_error(error)
-        if failure.code in _ACL_REFUSALS:
-            return True
-        if failure.code == "NotImplemented" and "acl" in failure.message.lower():
-            return True
-    return False
+def rejects_acls(exc: BaseException) -> bool:
+    """Return whether an error, or its cause, means that there are no ACLs."""
+    details = parse_error(exc.__cause__ or exc)
+    return details.code in _ACL_CODES or (
+        details.code == "NotImplemented" and "acl" in details.message.lower()
+    )
 
 
 class Buckets:
-    """The buckets of one connection."""
+    """The buckets of one connection; facts are kept for the life of the process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _location(self, bucket: str | None = None) -> S3Location:
+    def location(self, bucket: str | None = None) -> S3Location:
+        """Return a bucket, or the store, for messages."""
         return S3Location(self._connection.endpoint, bucket)
 
-    def list(self) -> Iterator[BucketInfo]:
-        """Yield the user's buckets."""
-        with translated(self._location()):
-            answer = self._connection.client.list_buckets()
-        found = answer.get("Buckets", ())
-        return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
+    # -- existence -------------------------------------------------------------------------------
 
     def has(self, bucket: str) -> bool:
-        """Tell whether a bucket exists; one that may not be read does."""
+        """Return whether a bucket exists, even if access to it is denied."""
         try:
             self._connection.client.head_bucket(Bucket=bucket)
         except boto.ParamValidationError:
@@ -72,75 +69,37 @@ class Buckets:
                 return False
             if status in (400, 403):
                 return self._diagnose_denied_head(bucket)
-            with translated(self._location(bucket)):
+            with translated(self.location(bucket)):
                 raise
         self.remember(bucket)
         return True
 
     def _diagnose_denied_head(self, bucket: str) -> bool:
-        """Ask again where a HEAD was refused: it can't say whether the name or the keys are bad."""
+        """Send another request: a denied HEAD cannot tell a bad name from bad credentials."""
         try:
-            with translated(self._location(bucket)):
+            with translated(self.location(bucket)):
                 self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except (InvalidNameError, BucketNotFoundError):
             return False
         except CredentialsError:
             raise  # it is an AccessDeniedError too
         except AccessDeniedError:
-            pass  # it exists, and may be written to, or have public objects
+            pass  # the bucket exists; writing, or reading public objects, may be allowed
         return True
 
-    def create(self, bucket: str, acl: str | None) -> None:
-        """Make a bucket."""
-        prefix = self._connection.options.settings.mandatory_bucket_prefix
-        if prefix and not bucket.startswith(prefix):
-            raise InvalidNameError(
-                f"the name of bucket '{bucket}' must start with '{prefix}' ([basic] "
-                f"mandatory_bucket_prefix in the options file)"
-            )
-        if not bucket:
-            raise InvalidNameError("a bucket needs a name")
-        # Ceph and AWS's oldest region answer "done" where the bucket is there and yours.
-        if self.has(bucket):
-            raise BucketExistsError(f"{self._location(bucket)} exists already; choose another name")
-        request: dict[str, Any] = {"Bucket": bucket}
-        region = self._connection.client.meta.region_name
-        if self._connection.on_aws and region not in (None, "us-east-1", "aws-global"):
-            request["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with translated(self._location(bucket)):
-            if acl is not None:
-                try:
-                    self._connection.client.create_bucket(**request, ACL=acl)
-                except boto.ClientError as exc:
-                    if not refuses_acls(exc):
-                        raise
-                    self.disable_acls(bucket)
-                else:
-                    return
-            self._connection.client.create_bucket(**request)
-
-    def delete(self, bucket: str) -> None:
-        """Remove an empty bucket."""
-        with translated(self._location(bucket)):
-            self._connection.client.delete_bucket(Bucket=bucket)
-        self._connection.process_cache("known").pop(bucket, None)
-
-    # -- what was learned ------------------------------------------------------------------------
-
-    def remember(self, bucket: str) -> None:
-        """Remember that a bucket exists: a 404 without a body then means the object."""
-        self._connection.process_cache("known")[bucket] = True
+    def remember(self, bucket: str, exists: bool = True) -> None:
+        """Remember whether a bucket exists: a 404 without a body then refers to the object."""
+        self._connection.process_cache("exists")[bucket] = exists
 
     def require(self, bucket: str) -> None:
-        """Raise if there is no such bucket; asks once per process and bucket."""
-        if bucket not in self._connection.process_cache("known") and not self.has(bucket):
-            raise BucketNotFoundError(
-                f"there is no bucket '{bucket}' at {redact(self._connection.endpoint)}; "
-                f"cci.show_buckets() lists yours, and cci.create_bucket() makes one"
-            )
+        """Raise if the bucket does not exist; one request per process and bucket."""
+        if not self._connection.process_cache("exists").get(bucket) and not self.has(bucket):
+            raise from_details(ErrorDetails(code="NoSuchBucket"), self.location(bucket))
+
+    # -- ACLs ------------------------------------------------------------------------------------
 
     def accepts_acls(self, bucket: str) -> bool:
-        """Tell whether the bucket has not refused an ACL yet."""
+        """Return whether the bucket has not rejected an ACL yet."""
         return bucket not in self._connection.process_cache("without acls")
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
@@ -150,20 +109,63 @@ class Buckets:
         try:
             return send(acl)
         except CottonCandyError as exc:
-            if not refuses_acls(exc):
+            if not rejects_acls(exc):
                 raise
         self.disable_acls(bucket)
         return send(None)
 
     def disable_acls(self, bucket: str) -> None:
-        """Remember that a bucket refuses ACLs, and say so once."""
+        """Remember that a bucket rejects ACLs, and warn once."""
         seen = self._connection.process_cache("without acls")
         if seen.setdefault(bucket, False):
             return
         seen[bucket] = True
         logger.warning(
-            "bucket '%s' has ACLs disabled (the default of new AWS buckets); uploads go on without "
-            "them, and the bucket's policy decides who may read. Set [basic] default_acl to "
-            "nothing in the options file to say so yourself",
+            "bucket '%s' has ACLs disabled (the default of new AWS buckets); objects are uploaded "
+            "without them, and the bucket's policy decides who may read. To silence this warning, "
+            "set [basic] default_acl to an empty value in the options file",
             bucket,
         )
+
+    # -- odd keys --------------------------------------------------------------------------------
+
+    def require_exact_key(self, location: S3Location) -> None:
+        """Raise if the server would store an object under another key, ``a/../b`` as ``b``.
+
+        Raises
+        ------
+        InvalidNameError
+            Before anything is sent that could overwrite another object.
+        """
+        key = location.key or ""
+        if "\x00" in key:
+            raise InvalidNameError(f"{location}: servers cut names at a NUL character; remove it")
+        if self._connection.on_aws:
+            return
+        # Keys that become the bucket itself if the server normalizes paths: then a listing comes.
+        probes = {"dots": f"{secrets.token_hex(8)}/.."} if has_dot_segments(key) else {}
+        if "//" in key or key.startswith("/"):
+            probes["slashes"] = "/"
+        found = self._connection.process_cache("normalizes keys")
+        for kind, probe in probes.items():
+            if (location.bucket, kind) not in found:
+                found[location.bucket, kind] = self._returns_listing(location, probe)
+            if found[location.bucket, kind]:
+                raise InvalidNameError(
+                    f"{location}: this server merges slashes or resolves '.' and '..' in names, so "
+                    f"the object would be stored under another one; choose a name without them"
+                )
+
+    def _returns_listing(self, location: S3Location, probe: str) -> bool:
+        try:
+            with translated(location):
+                try:
+                    response = self._connection.client.get_object(Bucket=location.bucket, Key=probe)
+                except boto.ClientError as exc:
+                    if parse_error(exc).status in (404, 403):
+                        return False
+                    raise
+                with response["Body"] as body:
+                    return b"ListBucketResult" in body.read(2048)
+        except InvalidNameError:
+            return True

@@ -1,4 +1,4 @@
-"""The errors of botocore, said once in ours."""
+"""Translate botocore and urllib3 errors into cottoncandy's exceptions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import urllib3.exceptions
 from boto3.exceptions import Boto3Error
 from botocore.parsers import ResponseParserError
 
-from cottoncandy.backends.s3.certificates import why_tls_failed
-from cottoncandy.backends.s3.credentials import NO_CREDENTIALS
-from cottoncandy.backends.s3.redirects import REDIRECT_STATUSES
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -36,6 +33,8 @@ from cottoncandy.exceptions import (
 )
 
 __all__ = [
+    "NO_CREDENTIALS",
+    "REDIRECT_STATUSES",
     "ErrorDetails",
     "S3Location",
     "confirmed",
@@ -52,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """What a request was about, for messages."""
+    """The object, bucket and endpoint of a request, for messages."""
 
     endpoint: str
     bucket: str | None = None
@@ -72,118 +71,89 @@ class S3Location:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
-    """What can be known of a failed request: HTTP status, S3's error code, its message."""
+    """HTTP status, S3 error code and message of a failed request, if known."""
 
     status: int = 0
     code: str = ""
     message: str = ""
 
 
-#: S3's error code -> our class and what to do. ``{location}`` names object, bucket and endpoint.
-CODES: dict[str, tuple[type[CottonCandyError], str]] = {
-    "NoSuchKey": (
-        ObjectNotFoundError,
-        "there is no {location}; look for it with cci.glob or cci.ls",
-    ),
-    "NoSuchVersion": (ObjectNotFoundError, "there is no such version of {location}"),
-    "NoSuchUpload": (
-        StoreError,
-        "{location}: its upload was ended by somebody else, or expired; nothing was changed",
-    ),
-    "NoSuchBucket": (
-        BucketNotFoundError,
-        "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, and "
-        "cci.create_bucket() makes one",
-    ),
-    "InvalidBucketName": (InvalidNameError, "'{bucket}' is no valid name for a bucket: {message}"),
-    "KeyTooLongError": (InvalidNameError, "the name of {location} is too long for the store"),
-    "XMinioInvalidObjectName": (InvalidNameError, "the store refuses the name of {location}"),
-    "InvalidObjectName": (InvalidNameError, "the store refuses the name of {location}"),
-    "InvalidURI": (InvalidNameError, "the store refuses the name of {location}"),
-    "MetadataTooLarge": (MetadataError, "{location}: more metadata than the store takes"),
-    "BucketAlreadyExists": (
-        BucketExistsError,
-        "bucket '{bucket}' exists already, maybe in somebody else's account; choose another name",
-    ),
-    "BucketAlreadyOwnedByYou": (BucketExistsError, "you have a bucket '{bucket}' already"),
-    "BucketNotEmpty": (
-        BucketNotEmptyError,
-        "bucket '{bucket}' holds objects (or versions of deleted ones); delete them first",
-    ),
-    "PreconditionFailed": (ObjectChangedError, "{location} was replaced meanwhile; read it again"),
-    "ConditionalRequestConflict": (
-        ObjectChangedError,
-        "somebody else writes {location} at this moment; try again",
-    ),
-    "InvalidRange": (
-        ObjectChangedError,
-        "{location} is shorter now than it was when it was opened",
-    ),
-    "QuotaExceeded": (
-        StorageFullError,
-        "the quota for {location} is exhausted; nothing was changed",
-    ),
-    "StorageFull": (StorageFullError, "the store is full; {location} was not changed"),
-    "XMinioStorageFull": (StorageFullError, "the store is full; {location} was not changed"),
-    "InsufficientCapacity": (StorageFullError, "the store is full; {location} was not changed"),
-    "EntityTooLarge": (StoreError, "{location} is larger than the store takes in one piece"),
-    "InvalidObjectState": (
-        StoreError,
-        "{location} is archived and can't be read before it is restored (RestoreObject)",
-    ),
-    "RequestTimeout": (StoreTimeoutError, "{location}: the store waited too long for our bytes"),
-    "BadDigest": (
-        IntegrityError,
-        "{location}: the bytes that arrived are not those that were sent",
-    ),
-    "InvalidDigest": (IntegrityError, "{location}: the store can't make sense of the checksum"),
-    "XAmzContentSHA256Mismatch": (
-        IntegrityError,
-        "{location}: the bytes that arrived are not those that were sent",
-    ),
-    "IncompleteBody": (IntegrityError, "{location}: fewer bytes arrived than were announced"),
-    "InvalidAccessKeyId": (
-        CredentialsError,
-        "the store at {endpoint} does not know the access key; check ACCESS_KEY (or [login] "
-        "access_key in the options file) and endpoint_url",
-    ),
-    "SignatureDoesNotMatch": (
-        CredentialsError,
-        "the store at {endpoint} knows the access key, and the secret key does not match it; "
-        "check SECRET_KEY (or [login] secret_key in the options file)",
-    ),
-    "RequestTimeTooSkewed": (
-        CredentialsError,
-        "the clocks of this machine and of {endpoint} differ too much; set yours",
-    ),
-    "AccessDenied": (
-        AccessDeniedError,
-        "access denied to {location}; ask the bucket's owner for the permission, or check whose "
-        "credentials you use",
-    ),
+# Exception -> S3 error codes.
+_CLASSES: dict[type[CottonCandyError], str] = {
+    ObjectNotFoundError: "NoSuchKey NoSuchVersion",
+    BucketNotFoundError: "NoSuchBucket",
+    BucketExistsError: "BucketAlreadyExists BucketAlreadyOwnedByYou",
+    BucketNotEmptyError: "BucketNotEmpty",
+    InvalidNameError: "InvalidBucketName KeyTooLongError XMinioInvalidObjectName InvalidObjectName "
+    "InvalidURI",
+    MetadataError: "MetadataTooLarge",
+    ObjectChangedError: "PreconditionFailed ConditionalRequestConflict InvalidRange",
+    StorageFullError: "QuotaExceeded StorageFull XMinioStorageFull InsufficientCapacity",
+    StoreTimeoutError: "RequestTimeout",
+    StoreError: "NoSuchUpload EntityTooLarge InvalidObjectState ObjectNotInActiveTierError",
+    IntegrityError: "BadDigest XAmzContentSHA256Mismatch InvalidDigest IncompleteBody",
+    AccessDeniedError: "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden",
+    CredentialsError: "InvalidAccessKeyId SignatureDoesNotMatch RequestTimeTooSkewed ExpiredToken "
+    "ExpiredTokenException InvalidToken TokenRefreshRequired InvalidSecurity NotSignedUp "
+    "UnrecognizedClientException InvalidClientTokenId AuthFailure AuthorizationHeaderMalformed "
+    "CredentialsNotSupported InvalidAccessKey",
 }
-_EXPIRED = (
-    CredentialsError,
-    "the credentials for {endpoint} have expired or are not valid there ({code}); get new ones",
-)
-for _code in (
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidToken",
-    "TokenRefreshRequired",
-    "InvalidSecurity",
-    "NotSignedUp",
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-    "AuthFailure",
-    "AuthorizationHeaderMalformed",
-    "CredentialsNotSupported",
-    "InvalidAccessKey",
-):
-    CODES[_code] = _EXPIRED
-CODES["ObjectNotInActiveTierError"] = CODES["InvalidObjectState"]
-for _code in ("AllAccessDisabled", "AccountProblem", "UnauthorizedAccess", "Forbidden"):
-    CODES[_code] = CODES["AccessDenied"]
+# S3 error code -> message; ``{location}`` names object, bucket and endpoint.
+_MESSAGES = {
+    "NoSuchKey": "there is no {location}; look for it with cci.glob or cci.ls",
+    "NoSuchVersion": "there is no such version of {location}",
+    "NoSuchBucket": "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, "
+    "and cci.create_bucket() creates one",
+    "BucketAlreadyExists": "bucket '{bucket}' already exists, possibly in another account; choose "
+    "another name",
+    "BucketAlreadyOwnedByYou": "you already have a bucket '{bucket}'",
+    "BucketNotEmpty": "bucket '{bucket}' contains objects (or versions of deleted ones); delete "
+    "them first",
+    "InvalidBucketName": "invalid bucket name '{bucket}': {message}",
+    "KeyTooLongError": "the name of {location} is too long for the store",
+    "InvalidObjectName": "the store rejects the name of {location}",
+    "MetadataTooLarge": "{location}: more metadata than the store accepts",
+    "PreconditionFailed": "{location} was replaced while it was being read; read it again",
+    "ConditionalRequestConflict": "{location} is being written by another client; try again",
+    "InvalidRange": "{location} is shorter now than it was when it was opened",
+    "QuotaExceeded": "the quota for {location} is exhausted; nothing was changed",
+    "StorageFull": "the store is full; {location} was not changed",
+    "RequestTimeout": "{location}: the store timed out waiting for the body",
+    "NoSuchUpload": "{location}: its upload was aborted by another client, or expired; nothing was "
+    "changed",
+    "EntityTooLarge": "{location} is larger than the store accepts in one request",
+    "InvalidObjectState": "{location} is archived and cannot be read before it is restored "
+    "(RestoreObject)",
+    "BadDigest": "{location}: the data was altered in transit (checksum mismatch)",
+    "InvalidDigest": "{location}: the store cannot read the checksum",
+    "IncompleteBody": "{location}: the server received fewer bytes than Content-Length",
+    "AccessDenied": "access denied to {location}; ask the bucket's owner for the permission, or "
+    "check whose credentials you use",
+    "InvalidAccessKeyId": "the store at {endpoint} does not know the access key; check ACCESS_KEY "
+    "(or [login] access_key in the options file) and endpoint_url",
+    "SignatureDoesNotMatch": "the secret key does not match the access key at {endpoint}; check "
+    "SECRET_KEY (or [login] secret_key in the options file)",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the one at {endpoint}; "
+    "correct it",
+    "ExpiredToken": "the credentials for {endpoint} have expired or are not valid there ({code}); "
+    "get new ones",
+}
+# Codes without a message above have the one of this code of their exception.
+_SHARED = {
+    InvalidNameError: "InvalidObjectName",
+    StorageFullError: "StorageFull",
+    StoreError: "InvalidObjectState",
+    IntegrityError: "BadDigest",
+    AccessDeniedError: "AccessDenied",
+    CredentialsError: "ExpiredToken",
+}
+
+#: S3 error code -> exception and message.
+CODES = {
+    code: (cls, _MESSAGES[code if code in _MESSAGES else _SHARED[cls]])
+    for cls, codes in _CLASSES.items()
+    for code in codes.split()
+}
 
 _STATUS: dict[int, str] = {
     401: "AccessDenied",
@@ -193,25 +163,93 @@ _STATUS: dict[int, str] = {
     416: "InvalidRange",
     507: "StorageFull",
 }
-_UNREACHABLE = (
-    "nobody answers at {endpoint}; check endpoint_url (host, port, http or https), the network, "
-    "and the proxy, if you have one"
-)
+
+#: HTTP statuses that redirect to another address.
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _REDIRECTED = (
-    "{location}: the server sends its visitors on to another address; check endpoint_url (https "
-    "instead of http, or the host's full name)"
+    "{location}: the server redirects to another address; check endpoint_url (https instead of "
+    "http, or the full host name)"
 )
-_TIMED_OUT = (
-    "{location}: no answer within the timeout; try again, or allow more with "
-    "config=botocore.config.Config(read_timeout=…)"
+
+NO_CREDENTIALS = (
+    "there are no credentials for the S3 store: pass ACCESS_KEY and SECRET_KEY, or write them into "
+    "[login] of the options file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or an AWS "
+    "profile); to read public data without any, pass anon=True"
 )
 _HUNG_UP = (
-    "{location}: the server ended the connection without an answer; try again, or check "
+    "{location}: the server closed the connection without a response; try again, or check "
     "endpoint_url (port, http or https)"
 )
 _BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
-_FOREIGN = (
-    "{location}: {problem}, so it is not an S3 server's; check endpoint_url, and any proxy between"
+_FOREIGN = "{location}: {problem}, so it is not an S3 server's; check endpoint_url, and any proxy"
+_UNREACHABLE = (
+    "cannot connect to {endpoint}; check endpoint_url (host, port, http or https), the network, "
+    "and your proxy, if any"
+)
+
+# Errors of botocore -> exception and message; the first match is used.
+_Types = type[BaseException] | tuple[type[BaseException], ...]
+_BOTOCORE: tuple[tuple[_Types, type[CottonCandyError], str], ...] = (
+    ((boto.NoCredentialsError, boto.PartialCredentialsError), CredentialsError, NO_CREDENTIALS),
+    (
+        (
+            boto.CredentialRetrievalError,
+            boto.TokenRetrievalError,
+            boto.RefreshWithMFAUnsupportedError,
+        ),
+        CredentialsError,
+        "boto3 could not get credentials: {reason}",
+    ),
+    (
+        (boto.ConnectTimeoutError, boto.ReadTimeoutError),
+        StoreTimeoutError,
+        "{location}: the request timed out; try again, or raise the limit with "
+        "config=botocore.config.Config(read_timeout=…)",
+    ),
+    ((boto.IncompleteReadError, boto.ResponseStreamingError), IntegrityError, _BROKEN),
+    (
+        (boto.ChecksumError, boto.FlexibleChecksumError),
+        IntegrityError,
+        "{location}: the checksum of the body does not match",
+    ),
+    (boto.ConnectionClosedError, StoreUnreachableError, _HUNG_UP),
+    (
+        (boto.SSLError, boto.ProxyConnectionError),
+        StoreUnreachableError,
+        _UNREACHABLE + " ({reason})",
+    ),
+    ((boto.ConnectionError, boto.HTTPClientError), StoreUnreachableError, _UNREACHABLE),
+    (boto.ParamValidationError, ConfigurationError, "{location}: {reason}"),
+    (Exception, ConfigurationError, "boto3 cannot work with these options: {reason}"),
+)
+
+# Messages of OpenSSL and urllib3 -> explanation; the first match is used.
+_TLS: tuple[tuple[str, str], ...] = (
+    (
+        r"(?i)doesn't match|name mismatch|address mismatch",
+        "the certificate of {endpoint} is for another host ({reason}); set endpoint_url to the "
+        "host name in the certificate",
+    ),
+    (
+        r"has expired|not yet valid",
+        "the certificate of {endpoint} has expired or is not valid yet ({reason}); ask the "
+        "server's operator for a new one, or correct the clock of this machine",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "the certificate of {endpoint} is not trusted here ({reason}); pass "
+        "verify='/path/to/ca.pem', the certificates of the authority that signed it, or set "
+        "AWS_CA_BUNDLE to that path",
+    ),
+    (
+        r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE",
+        "{endpoint} does not speak TLS; write http:// instead of https:// into endpoint_url, or "
+        "the port that https has",
+    ),
+)
+_TLS_REASON = re.compile(
+    r"certificate verify failed: (?P<openssl>.+?)(?= \(_ssl|\)|$)"
+    r"|(?P<urllib3>hostname '.*' doesn't match .*)"
 )
 
 _LOGIN = re.compile(r"://[^/?#\s@]*@")
@@ -222,18 +260,18 @@ _SECRET = re.compile(
 
 
 def parse_error(exc: BaseException) -> ErrorDetails:
-    """Return the status, code and message of an error response; nothing of other errors."""
+    """Return the status, code and message of an error response; empty details for other errors."""
     if not isinstance(exc, boto.ClientError):
         return ErrorDetails()
     error = exc.response.get("Error", {})
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(error.get("Code", ""))
-    # A response without a body (to a HEAD) has the status where the code should be.
+    # If a response has no body (to a HEAD), botocore uses the status as the code.
     return ErrorDetails(status, "" if code.isdigit() else code, str(error.get("Message") or ""))
 
 
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
-    """Return our error for one of botocore's or urllib3's; None for any other."""
+    """Return cottoncandy's error for one of botocore's or urllib3's; None for any other."""
     if isinstance(exc, (boto.BotoCoreError, boto.ClientError, Boto3Error)):
         return _translate_botocore(exc, location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
@@ -244,7 +282,7 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
 
 
 def confirmed(value: T | None, name: str, location: S3Location) -> T:
-    """Return a value that every S3 server puts into its response to a write.
+    """Return a value that every S3 server includes in its response to a write.
 
     Raises
     ------
@@ -258,7 +296,7 @@ def confirmed(value: T | None, name: str, location: S3Location) -> T:
 
 @contextmanager
 def translated(location: S3Location) -> Iterator[None]:
-    """Turn the libraries' errors into ours; others pass."""
+    """Translate botocore and urllib3 errors; others pass."""
     try:
         yield
     except CottonCandyError:
@@ -270,14 +308,14 @@ def translated(location: S3Location) -> Iterator[None]:
         raise error from exc
 
 
-def from_details(failure: ErrorDetails, location: S3Location) -> CottonCandyError:
-    """Return our error for what an answer said."""
-    code = failure.code if failure.code in CODES else ""
-    if not code and failure.status in _STATUS:
-        code = _STATUS[failure.status]
+def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyError:
+    """Return the error for a server's error response."""
+    code = details.code if details.code in CODES else ""
+    if not code and details.status in _STATUS:
+        code = _STATUS[details.status]
         if code == "NoSuchKey" and location.key is None:
             code = "NoSuchBucket"
-    message = redact(failure.message)
+    message = redact(details.message)
     if code:
         cls, template = CODES[code]
         return cls(
@@ -285,60 +323,49 @@ def from_details(failure: ErrorDetails, location: S3Location) -> CottonCandyErro
                 location=location,
                 bucket=location.bucket,
                 endpoint=location.endpoint,
-                message=message or failure.code,
-                code=failure.code,
+                message=message or details.code,
+                code=details.code,
             )
         )
-    if failure.status in REDIRECT_STATUSES and not failure.code:
+    if details.status in REDIRECT_STATUSES and not details.code:
         return StoreUnreachableError(_REDIRECTED.format(location=location))
-    said = " ".join(part for part in (str(failure.status or ""), failure.code, message) if part)
-    advice = "; try again later" if failure.status in (429, 500, 502, 503, 504) else ""
-    return StoreError(f"{location}: the store answered {said or 'with an error'}{advice}")
+    described = " ".join(filter(None, (str(details.status or ""), details.code, message)))
+    advice = "; try again later" if details.status in (429, 500, 502, 503, 504) else ""
+    return StoreError(f"{location}: the store answered {described or 'with an error'}{advice}")
 
 
 def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandyError:
     if isinstance(exc, boto.ClientError):
         return from_details(parse_error(exc), location)
-    if isinstance(exc, (boto.NoCredentialsError, boto.PartialCredentialsError)):
-        return CredentialsError(NO_CREDENTIALS)
-    if isinstance(
-        exc,
-        (
-            boto.CredentialRetrievalError,
-            boto.TokenRetrievalError,
-            boto.RefreshWithMFAUnsupportedError,
-        ),
-    ):
-        return CredentialsError(f"boto3 could not get credentials: {redact(str(exc))}")
-    if isinstance(exc, (boto.ConnectTimeoutError, boto.ReadTimeoutError)):
-        return StoreTimeoutError(_TIMED_OUT.format(location=location))
-    if isinstance(exc, (boto.IncompleteReadError, boto.ResponseStreamingError)):
-        return IntegrityError(_BROKEN.format(location=location))
-    if isinstance(exc, (boto.ChecksumError, boto.FlexibleChecksumError)):
-        return IntegrityError(f"{location}: the checksum of the body does not match")
-    # OpenSSL's message for a connection that is closed without a word.
-    if isinstance(exc, boto.ConnectionClosedError) or "EOF occurred in violation" in str(exc):
-        return StoreUnreachableError(_HUNG_UP.format(location=location))
-    if isinstance(exc, boto.SSLError) and (tls := why_tls_failed(str(exc), location.endpoint)):
-        return StoreUnreachableError(redact(tls))
-    if isinstance(exc, (boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)):
-        reason = "" if type(exc) is boto.EndpointConnectionError else f" ({redact(str(exc))})"
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint) + reason)
-    if isinstance(exc, boto.HTTPClientError) and isinstance(_error_in(exc), Warning):
-        # Whoever turns warnings into errors wants to see this one.
-        return ConfigurationError(f"a warning was turned into an error: {redact(str(exc))}")
+    text = str(exc)
+    fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
-        return StoreUnreachableError(_UNREACHABLE.format(endpoint=location.endpoint))
-    if isinstance(exc, boto.ParamValidationError):
-        if location.key is None and location.bucket is not None:
-            return InvalidNameError(f"'{location.bucket}' is no valid name for a bucket")
-        return ConfigurationError(f"{location}: {redact(str(exc))}")
-    return ConfigurationError(f"boto3 can't work with these options: {redact(str(exc))}")
+        if "EOF occurred in violation" in text:  # OpenSSL, if a connection closes unexpectedly
+            return StoreUnreachableError(_HUNG_UP.format(**fields))
+        if isinstance(exc, boto.SSLError) and (explanation := _explain_tls(text, location)):
+            return StoreUnreachableError(explanation)
+        if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
+            return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
+    if (
+        isinstance(exc, boto.ParamValidationError)
+        and location.key is None
+        and location.bucket is not None
+    ):
+        return InvalidNameError(f"invalid bucket name '{location.bucket}'")
+    found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
+    return found[0](found[1].format(**fields))
 
 
-def _error_in(exc: BaseException) -> object:
-    """Return the error that an error of botocore tells of."""
-    return getattr(exc, "kwargs", {}).get("error")
+def _explain_tls(text: str, location: S3Location) -> str | None:
+    """Return an explanation of a TLS error; None if there is none."""
+    for pattern, template in _TLS:
+        if re.search(pattern, text):
+            found = _TLS_REASON.search(text)
+            reason = found[found.lastgroup or 0] if found else ""
+            return redact(
+                template.format(endpoint=location.endpoint, reason=reason or "no reason was given")
+            )
+    return None
 
 
 def redact(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Keys and metadata: what S3 takes at all, and what obstore can say."""
+"""Keys and metadata: the limits of S3, and of obstore."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = [
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 MAX_KEY_BYTES = 1024
 
-#: The room is from the same guide, "Working with object metadata". Names are what all servers keep:
-#: RFC 9110 (section 5.6.2) allows more, and some servers silently drop those.
+#: The size is from the same guide, "Working with object metadata". All servers keep these names;
+#: RFC 9110 (section 5.6.2) allows more, which some servers silently drop.
 METADATA_LIMITS = MetadataLimits(
     max_bytes=2048,
     names=r"[0-9A-Za-z._-]+",
@@ -37,13 +37,13 @@ METADATA_LIMITS = MetadataLimits(
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-# XML 1.0 can't say these, or a parser changes them (\r).
+# XML 1.0 cannot represent these, or a parser changes them (\r).
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
-# Names that have a "_", joined by commas, which are in no name.
+# The metadata that lists the names with a "_", separated by commas.
 _TRUE_NAMES = "cc-names"
 
-# obstore takes these for headers of the body, whatever their case.
+# obstore sends these as standard headers, in upper or lower case.
 _ATTRIBUTES = frozenset(
     {
         "cache-control",
@@ -57,60 +57,61 @@ _ATTRIBUTES = frozenset(
 
 
 def check_key(key: str, *, writing: bool = False) -> None:
-    """Raise if no S3 store can have such a key."""
+    """Raise if the key is not valid in any S3 store."""
     if not isinstance(key, str):
-        raise InvalidNameError(f"an object name is a str, and a {type(key).__name__} was given")
+        raise InvalidNameError(f"an object name must be a str, got a {type(key).__name__}")
     if not key:
-        raise InvalidNameError("an object needs a name, and an empty one was given")
+        raise InvalidNameError("an object name must not be empty")
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {key!r} is no valid unicode text") from None
+        raise InvalidNameError(f"object name {key!r} is not valid Unicode") from None
     if writing and size > MAX_KEY_BYTES:
         raise InvalidNameError(
-            f"the name '{key[:60]}…' takes {size} bytes of UTF-8, and S3 allows {MAX_KEY_BYTES}; "
+            f"the name '{key[:60]}…' has {size} bytes in UTF-8, and S3 allows {MAX_KEY_BYTES}; "
             f"choose a shorter one"
         )
 
 
 def obstore_accepts_key(key: str) -> bool:
-    """Tell whether obstore addresses exactly this key.
+    """Return whether obstore addresses exactly this key.
 
-    It refuses empty, ``.`` and ``..`` segments and control characters, and *drops* a slash at
-    either end without a word.
+    It rejects empty, ``.`` and ``..`` segments and control characters, and silently *drops* a slash
+    at either end.
     """
     return not (has_empty_segments(key) or _DOT_SEGMENT.search(key) or _CONTROL.search(key))
 
 
 def has_dot_segments(key: str) -> bool:
-    """Tell whether a path normaliser would change the key's ``.`` and ``..`` segments."""
+    """Return whether the key has segments that path normalization resolves."""
     return _DOT_SEGMENT.search(key) is not None
 
 
 def has_empty_segments(key: str) -> bool:
-    """Tell whether a slash stands at either end or beside another one."""
+    """Return whether the key has a slash at either end, or two in a row."""
     return "//" in key or key.startswith("/") or key.endswith("/")
 
 
 def bulk_deletable(key: str) -> bool:
-    """Tell whether the XML of a bulk deletion can name the key."""
+    """Return whether the XML of a bulk deletion can represent the key."""
     return _NOT_XML.search(key) is None
 
 
 def obstore_accepts_metadata(metadata: Mapping[str, str]) -> bool:
-    """Tell whether obstore sends all names as user metadata."""
+    """Return whether obstore sends all names as user metadata."""
     return _ATTRIBUTES.isdisjoint(metadata)
 
 
 def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata that a server may store with ``-`` for ``_``: the true names lie beside.
+    """Return metadata that survives a server which replaces ``_`` by ``-`` in names.
 
-    Ceph reads headers as CGI variables, in which the two are the same.
+    An additional entry lists the original names. Ceph reads headers as CGI variables, in which the
+    two characters are the same.
 
     Raises
     ------
     MetadataError
-        If two names differ in nothing else, or the true names don't fit.
+        If two names differ in nothing else, or the additional entry exceeds the limit.
     """
     odd = [name for name in metadata if "_" in name]
     if not odd:
@@ -118,8 +119,8 @@ def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, st
     dashed = {name.replace("_", "-") for name in metadata}
     if len(dashed) < len(metadata):
         raise MetadataError(
-            f"metadata of '{key}': of {', '.join(sorted(metadata))}, two names differ only in '_' "
-            f"and '-', which are the same to some servers; choose another name"
+            f"metadata of '{key}': two of the names {', '.join(sorted(metadata))} differ only in "
+            f"'_' and '-', which some servers treat as the same; choose another name"
         )
     noted = {**metadata, _TRUE_NAMES: ",".join(odd)}
     METADATA_LIMITS.check_size(noted, key)
@@ -127,7 +128,7 @@ def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, st
 
 
 def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata under the names it was given (see :func:`encode_metadata_names`)."""
+    """Return metadata under its original names (see :func:`encode_metadata_names`)."""
     names = dict(metadata)
     for name in names.pop(_TRUE_NAMES, "").split(","):
         if name not in names and name.replace("_", "-") in names:
@@ -136,7 +137,7 @@ def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def quoted_etag(etag: str | None) -> str | None:
-    """Return an ETag as HTTP has it, in quotes; some answers of some servers leave them out."""
+    """Return an ETag in quotes, as in HTTP headers; some responses omit them."""
     if not etag:
         return None
     return etag if etag.endswith('"') else f'"{etag}"'

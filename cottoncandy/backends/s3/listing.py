@@ -1,4 +1,4 @@
-"""Listings: botocore's requests, signatures and retries around a parser of our own.
+"""Listings: botocore's requests, signatures and retries, with a faster parser.
 
 botocore's parser takes most of the time of a listing: 71 ms for 1,000 keys. The parser here takes
 5 ms, and rejects what is incomplete, so that no key is missing without an error.
@@ -36,9 +36,9 @@ _FIELDS = frozenset(
 _DAMAGED = "the server's listing is damaged"
 _BOOLEANS = {"true": True, "false": False}
 
-# Ceph writes control characters of the prefix and the token as they are, or as references, which
-# XML does not allow. Noncharacters stand for them while the document is parsed. The end of a line
-# ("\r\n") stays.
+# Ceph writes control characters of the prefix and the token unescaped, or as references; XML allows
+# neither. They are replaced by noncharacters while the document is parsed, except in line ends
+# ("\r\n").
 _CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\r(?!\n)")
 _REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,2})|0*([0-9]{1,2}));")

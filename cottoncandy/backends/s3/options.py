@@ -1,11 +1,11 @@
-"""What shapes a connection: arguments and settings resolved into one value that pickles."""
+"""The options of a connection: arguments and settings, resolved into one value that pickles."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -14,15 +14,13 @@ from botocore.config import Config
 from botocore.utils import get_environ_proxies
 
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3.certificates import checked_verify
-from cottoncandy.backends.s3.credentials import KeyPair, find_key_pair
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["S3Options", "obstore_honors", "proxy_for"]
+__all__ = ["KeyPair", "S3Options", "find_key_pair", "obstore_honors", "proxy_for"]
 
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
-# to obstore, or change nothing there.
+# to obstore, or have no effect there.
 _BOTOCORE_ONLY = (
     "auth_scheme_preference",
     "client_cert",
@@ -35,7 +33,7 @@ _BOTOCORE_ONLY = (
     "user_agent_appid",
 )
 _BOTOCORE_ONLY_S3 = ("use_accelerate_endpoint", "use_dualstack_endpoint")
-# Environment variables that obstore obeys and botocore does not know.
+# Environment variables that obstore obeys and botocore ignores.
 _OBSTORE_ONLY = frozenset(
     f"AWS_{name}"
     for name in (
@@ -60,13 +58,23 @@ _OBSTORE_ONLY = frozenset(
 
 _EXTRA = ("anon", "aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
 
-# Where AWS is, as it stands in options files since the first version; boto3 knows better (regions).
+# The address of AWS in options files since the first version; boto3 resolves the region's own.
 _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
+
+
+class KeyPair(NamedTuple):
+    """An access key and its secret."""
+
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return "KeyPair(...)"
 
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """All that shapes a connection. It pickles with the keys in it, and never shows them.
+    """The options of a connection. They pickle, secrets included, but their repr hides these.
 
     Parameters
     ----------
@@ -74,13 +82,13 @@ class S3Options:
         None leaves credentials to boto3's chain.
     endpoint_url : str, optional
         None leaves the endpoint to boto3 (``AWS_ENDPOINT_URL_S3``, profiles, AWS).
-    config : mapping
-        What the user gave to ``botocore.config.Config``, without the signature's version.
+    config : botocore.config.Config
+        The user's, without the signature version.
     signature_version : str, optional
         None is the store's default, version 4.
     unsigned : bool
-        Whether requests go without a signature. A flag, because botocore's mark for it is a
-        singleton that doesn't survive pickling.
+        Whether requests are sent without a signature. A flag, because botocore's ``UNSIGNED`` is a
+        singleton that does not survive pickling.
     """
 
     settings: Settings = field(repr=False)
@@ -91,82 +99,74 @@ class S3Options:
     region_name: str | None = None
     use_ssl: bool = True
     verify: bool | str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    config: Any = field(default_factory=Config, repr=False)  # the stubs lack its attributes
     signature_version: str | None = None
     unsigned: bool = False
 
     @classmethod
     def of(cls, arguments: ConnectionArguments) -> Self:
-        """Resolve what the user passed and what the settings say.
+        """Resolve the user's arguments and the settings.
 
         Raises
         ------
         ConfigurationError
-            On an unknown option, a value of the wrong type, or half a pair of credentials.
+            If an option is unknown, has the wrong type, or is half a pair of credentials.
         """
-        extra = dict(arguments.extra)
+        extra = arguments.extra
         arguments.check_extra("s3", _EXTRA)
         _check_types(arguments)
         settings = arguments.settings
-        config = extra.get("config")
-        if config is not None and not isinstance(config, Config):
-            raise ConfigurationError(
-                f"config= takes a botocore.config.Config, and a {type(config).__name__} was given"
-            )
-        # What the user set, as opposed to botocore's defaults; Config.merge() reads the same.
-        given: dict[str, Any] = dict(getattr(config, "_user_provided_options", {}))
-        signature = given.pop("signature_version", None) or settings.signature_version or None
+        config: Any = extra.get("config") or Config()
+        signature = config.signature_version or settings.signature_version or None
         unsigned = signature is UNSIGNED or bool(extra.get("anon"))
         if extra.get("anon") and (arguments.access_key or arguments.secret_key):
             raise ConfigurationError(
                 "anon=True sends no credentials; omit ACCESS_KEY and SECRET_KEY"
             )
+        verify = extra.get("verify")
         return cls(
             settings=settings.without_secrets(),
-            key_pair=None if unsigned else _key_pair(arguments, extra.get("profile_name")),
+            key_pair=None if unsigned else find_key_pair(arguments),
             session_token=extra.get("aws_session_token"),
             profile_name=extra.get("profile_name"),
             endpoint_url=_endpoint(arguments),
-            region_name=extra.get("region_name") or given.pop("region_name", None),
+            region_name=extra.get("region_name") or config.region_name,
             use_ssl=extra.get("use_ssl", True),
-            verify=checked_verify(extra.get("verify")),
-            config=given,
+            verify=os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify,
+            config=config.merge(Config(signature_version=None)),
             signature_version=None if unsigned else signature,
             unsigned=unsigned,
         )
 
-    def botocore_config(self, *, custom_endpoint: bool, sign_bodies: bool = True) -> Config:
-        """Return the user's Config on top of our defaults.
+    def botocore_config(self, *, custom_endpoint: bool, sign_bodies: bool = True) -> Any:
+        """Return the user's Config on top of cottoncandy's defaults.
 
         Parameters
         ----------
         custom_endpoint : bool
             Whether the store is not Amazon's.
         sign_bodies : bool, default True
-            False where requests have a header with the MD5 of their body, which is signed too.
+            False if requests have a header with the MD5 of their body, which is signed too.
         """
-        options: dict[str, Any] = {
-            "connect_timeout": 5,
-            "read_timeout": 60,
-            # The pauses add up to 3.5 s on average. The standard mode of botocore 1.44 waits for
-            # 0.2 s and gives all threads one quota: a server that restarts would end transfers.
-            "retries": {"mode": "legacy", "total_max_attempts": 4},
-            "max_pool_connections": 32,
-            # Old servers (Ceph 16) refuse the newer checksums. The signature covers bodies instead:
-            # by their SHA-256, or by the MD5 of long ones.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-        }
-        options.update(self.config)
-        s3 = {"payload_signing_enabled": sign_bodies, **(options.get("s3") or {})}
+        s3: Any = {"payload_signing_enabled": sign_bodies, **(self.config.s3 or {})}
         if custom_endpoint:
             s3.setdefault("addressing_style", "path")
-        options["s3"] = s3
-        if self.unsigned:
-            options["signature_version"] = UNSIGNED
-        elif self.signature_version is not None:
-            options["signature_version"] = self.signature_version
-        return Config(**options)
+        signature: dict[str, Any] = {}
+        if self.unsigned or self.signature_version is not None:
+            signature["signature_version"] = UNSIGNED if self.unsigned else self.signature_version
+        defaults = Config(
+            connect_timeout=5,
+            read_timeout=60,
+            # The pauses add up to 3.5 s on average. The standard mode of botocore 1.44 waits for
+            # 0.2 s and gives all threads one quota: a server that restarts would end transfers.
+            retries={"mode": "legacy", "total_max_attempts": 4},
+            max_pool_connections=32,
+            # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead:
+            # by their SHA-256, or by the MD5 of long ones.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return defaults.merge(self.config).merge(Config(s3=s3, **signature))
 
 
 def obstore_honors(config: Any, endpoint: str) -> bool:
@@ -175,7 +175,7 @@ def obstore_honors(config: Any, endpoint: str) -> bool:
     Parameters
     ----------
     config : botocore.config.Config
-        The resolved one of a client: it has the options of profiles and of the environment, too.
+        The resolved one of a client, which includes profiles and the environment.
     endpoint : str
         URL of the store.
     """
@@ -190,7 +190,7 @@ def obstore_honors(config: Any, endpoint: str) -> bool:
         and s3.get("payload_signing_enabled") is not False
         and checksums == ("when_required", "when_required")
         and _OBSTORE_ONLY.isdisjoint(os.environ)
-        # Without a proxy of its own, obstore reads the environment, and differently: ALL_PROXY,
+        # Unless it is given a proxy, obstore reads the environment, and differently: ALL_PROXY,
         # ports in NO_PROXY, ...
         and (proxy_for(config, endpoint) is not None or not others)
     )
@@ -206,7 +206,7 @@ def proxy_for(config: Any, endpoint: str) -> str | None:
 
 
 def _check_types(arguments: ConnectionArguments) -> None:
-    """Raise if text is expected and something else is passed."""
+    """Raise if an option has the wrong type."""
     extra = arguments.extra
     for name, value in (
         ("ACCESS_KEY", arguments.access_key),
@@ -216,31 +216,65 @@ def _check_types(arguments: ConnectionArguments) -> None:
     ):
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a str, got a {type(value).__name__}")
+    for name, types, expected in (
+        ("config", Config, "a botocore.config.Config"),
+        ("verify", (bool, str, os.PathLike), "True, False or the path of a certificate file"),
+    ):
+        value = extra.get(name)
+        if value is not None and not isinstance(value, types):
+            raise ConfigurationError(f"{name} must be {expected}, got a {type(value).__name__}")
 
 
-def _key_pair(arguments: ConnectionArguments, profile_name: str | None) -> KeyPair | None:
-    given = ("the arguments", arguments.access_key, arguments.secret_key)
-    if profile_name is not None and not (arguments.access_key or arguments.secret_key):
-        return None  # a profile that was asked for beats what lies in files
-    settings = arguments.settings
-    stored = ("[login] of the options file", settings.access_key, settings.secret_key)
-    return find_key_pair(given, stored)
+def find_key_pair(arguments: ConnectionArguments) -> KeyPair | None:
+    """Return the first complete pair: arguments, options file, ``~/.passwd-s3fs``, environment.
+
+    None leaves it to boto3's chain: its variables, profiles and roles.
+    """
+    given = _complete("the arguments", arguments.access_key, arguments.secret_key)
+    if given or arguments.extra.get("profile_name") is not None:
+        return given  # an explicit profile takes precedence over files
+    settings, environment = arguments.settings, os.environ
+    return (
+        _complete("[login] of the options file", settings.access_key, settings.secret_key)
+        or _read_passwd_s3fs(Path("~/.passwd-s3fs"))
+        or _complete(
+            "the environment (AWS_ACCESS_KEY, AWS_SECRET_KEY)",
+            environment.get("AWS_ACCESS_KEY"),
+            environment.get("AWS_SECRET_KEY"),
+        )
+    )
 
 
-def _endpoint(arguments: ConnectionArguments) -> str | None:
-    for url in (arguments.endpoint_url, arguments.settings.endpoint_url):
-        if url and url.rstrip("/") != _HISTORICAL_ENDPOINT:
-            if "://" not in url:
-                raise ConfigurationError(
-                    f"endpoint_url={_host(url)!r} has no scheme; write 'https://{_host(url)}' (or "
-                    f"'http://…')"
-                )
-            return url.rstrip("/")
-        if url:
-            return None
+def _complete(origin: str, access_key: str | None, secret_key: str | None) -> KeyPair | None:
+    if access_key and secret_key:
+        return KeyPair(access_key, secret_key)
+    if access_key or secret_key:
+        missing = "secret" if access_key else "access"
+        raise ConfigurationError(f"{origin}: half of the credentials, the {missing} key is missing")
     return None
 
 
-def _host(url: str) -> str:
-    """Return a URL without a scheme, a user name and a password."""
-    return url.rpartition("@")[2]
+def _read_passwd_s3fs(path: Path) -> KeyPair | None:
+    """Read the default line of s3fs's password file: ``ACCESS:SECRET``."""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: there is no home folder
+        return None
+    for line in lines:
+        fields = line.strip().split(":")
+        # Lines of three fields begin with a bucket, and are for it alone.
+        if not line.lstrip().startswith("#") and len(fields) == 2 and all(fields):
+            return KeyPair(*fields)
+    return None
+
+
+def _endpoint(arguments: ConnectionArguments) -> str | None:
+    url = arguments.endpoint_url or arguments.settings.endpoint_url
+    if not url or url.rstrip("/") == _HISTORICAL_ENDPOINT:
+        return None
+    if "://" not in url:
+        host = url.rpartition("@")[2]  # without a user name and a password
+        raise ConfigurationError(
+            f"endpoint_url={host!r} has no scheme; write 'https://{host}' (or 'http://…')"
+        )
+    return url.rstrip("/")

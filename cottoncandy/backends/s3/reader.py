@@ -1,4 +1,4 @@
-"""Reading one version of an object: its header came with the first window of its body."""
+"""A reader of one version of an object, opened with its header and the start of its body."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cottoncandy.exceptions import (
 
 __all__ = ["S3Reader", "window_bytes"]
 
-# Options files of the first versions say 100 MB; the promise of memory wins.
+# Options files of the first versions set 100 MB, which would exceed the memory limit.
 _MAX_WINDOW_BYTES = 8 * MiB
 _MIN_WINDOW_BYTES = MiB
 
 
 def window_bytes(wanted: int) -> int:
-    """Return the size of one range, in bytes, for what the settings say."""
+    """Return the size of one range, in bytes, for the one in the settings."""
     return min(max(wanted, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
 
 
 class S3Reader(ObjectReader):
-    """An object that was opened.
+    """A reader of one object.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class S3Reader(ObjectReader):
     window_bytes : int
         Size of the ranges that are requested ahead, in bytes.
     threads : int
-        Requests under way at once.
+        Maximum number of simultaneous requests.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class S3Reader(ObjectReader):
         self._transport = transport
         self._location = location
         self._closed = False
-        self._held = memoryview(b"")  # a small start, for all reads
+        self._start = memoryview(b"")  # a small start, for all reads
         self._first: list[GetResponse] = []  # a large start, for the first read
         if isinstance(opened, ObjectInfo):
             self.info = opened
@@ -63,17 +63,17 @@ class S3Reader(ObjectReader):
         self.info = opened.info
         self.prefetched = opened.stop
         if opened.stop <= AT_ONCE_BYTES:
-            with suppress(StoreError, IntegrityError):  # it is requested again when it is read
-                self._held = memoryview(b"".join(self._body(opened, 0, opened.stop)))
+            with suppress(StoreError, IntegrityError):  # requested again when it is read
+                self._start = memoryview(b"".join(self._body(opened, 0, opened.stop)))
         else:
             self._first.append(opened)
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         if self._closed:
             raise InvalidArgumentError(f"the reader of {self._location} is closed")
-        if held := self._held[start:stop]:
-            yield held
-            start += len(held)
+        if cached := self._start[start:stop]:
+            yield cached
+            start += len(cached)
         elif not start and (first := self._claim_first()):
             start = min(first.stop, stop)
             yield from self._body(first, 0, start)
@@ -82,7 +82,7 @@ class S3Reader(ObjectReader):
 
     def close(self) -> None:
         self._closed = True
-        self._held = memoryview(b"")
+        self._start = memoryview(b"")
         if first := self._claim_first():
             first.close()
 
@@ -103,21 +103,23 @@ class S3Reader(ObjectReader):
         finally:
             response.close()
         if start < stop:
-            raise IntegrityError(f"{self._location} ended after {start} bytes, expected {stop}")
+            raise IntegrityError(
+                f"{self._location} is truncated: expected {stop} bytes, got {start}"
+            )
 
     def _request(self, start: int, stop: int) -> GetResponse:
-        """Request a range of the version that was opened."""
+        """Request a range of the opened version."""
         response = self._transport.get(self._location, start, stop, self.info.etag or "*")
         try:
             found = response.info
             if (found.etag, found.size) != (self.info.etag, self.info.size):
                 raise ObjectChangedError(
-                    f"{self._location} was replaced while it was read; read it again"
+                    f"{self._location} was replaced while it was being read; read it again"
                 )
             if (response.start, response.stop) != (start, stop):
                 raise IntegrityError(
-                    f"{self._location}: the server answered with bytes {response.start} to "
-                    f"{response.stop}, expected {start} to {stop}"
+                    f"{self._location}: requested bytes {start}-{stop}, but the server returned "
+                    f"{response.start}-{response.stop}"
                 )
         except BaseException:
             response.close()

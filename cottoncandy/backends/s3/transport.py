@@ -1,8 +1,8 @@
 """Requests with bodies: obstore tries once, botocore finishes.
 
-obstore is quick and sends each request a single time. Success, "not found" and "precondition
-failed" are final. Anything else is repeated through botocore, whose retries and errors decide. What
-obstore cannot express goes straight to botocore.
+obstore is fast and sends each request once. Success, "not found" and "precondition failed" are
+final. Anything else is repeated through botocore, whose retries and errors decide. Requests that
+obstore cannot express are sent by botocore only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import obstore
 from obstore.exceptions import PreconditionError
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
-from cottoncandy.backends.s3.connection import Connection
+from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
@@ -45,12 +45,12 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_PIECE_BYTES = MiB // 4  # stays in the processor's cache
+_PIECE_BYTES = MiB // 4  # stays in the CPU cache for the next consumer
 
 #: Bodies up to this size are received whole with the header.
 AT_ONCE_BYTES = MiB
 
-# Beyond this, an upload may take longer than the read timeout allows for a response.
+# Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
 
 _ATTRIBUTES = frozenset(
@@ -74,13 +74,13 @@ class GetResponse:
     Parameters
     ----------
     info : ObjectInfo
-        Of the whole object.
+        The header of the object.
     start, stop : int
-        The range of bytes that the body is; there may be more in ``pieces``.
+        The range of bytes to read from ``pieces``, which may yield more.
     pieces : iterator of buffers
         The body as it arrives.
     close : callable
-        Release a body that is not read to its end.
+        Discard a body that is not read to its end.
     """
 
     info: ObjectInfo
@@ -113,7 +113,7 @@ class BodyTransport:
     ) -> GetResponse:
         """Send a GET for a range of the version with that ETag.
 
-        Without an ETag, the response is the start of the current version, as far as there is.
+        Without an ETag, the response is the start of the current version, which may be shorter.
         """
         return self._send(location, lambda by: by.get(location, start, stop, etag))
 
@@ -122,7 +122,7 @@ class BodyTransport:
         return self._send(location, lambda by: by.head(location))
 
     def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
-        """Store a body with one request; metadata as the server stores it."""
+        """Upload a body with one request."""
         if not self._expressible(options):
             return self._boto.put(location, data, options)
         return self._send(location, lambda by: by.put(location, data, options), final=False)
@@ -134,7 +134,7 @@ class BodyTransport:
         bucket = location.bucket or ""
         if (
             not obstore_accepts_key(location.key or "")
-            # Access points and S3 Express have names of a special kind.
+            # Access points and S3 Express have special bucket names.
             or ":" in bucket
             or bucket.endswith("--x-s3")
             or not self._connection.obstore.usable
@@ -167,7 +167,7 @@ class BodyTransport:
 
 
 class ObstoreTransport:
-    """obstore, whose errors are raised as they are."""
+    """Requests by obstore, whose errors are raised unchanged."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -177,7 +177,7 @@ class ObstoreTransport:
         result = self._get(location, options)
         start, stop = result.range
         if stop - start <= AT_ONCE_BYTES:
-            body = memoryview(result.bytes())  # speaks the buffer protocol; no copy
+            body = memoryview(result.bytes())  # no copy: it has the buffer protocol
             if len(body) != stop - start:
                 raise EOFError
             pieces: Iterator[Buffer] = iter((body,))
@@ -239,7 +239,7 @@ class ObstoreTransport:
 
 
 class BotoTransport:
-    """boto3: every key byte for byte, whatever a ``Config`` can say, with retries."""
+    """Requests by boto3: every key byte for byte, all options of a ``Config``, retries."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -248,7 +248,7 @@ class BotoTransport:
         request = {"Bucket": location.bucket, "Key": location.key}
         if etag is not None:
             request |= {"Range": f"bytes={start}-{stop - 1}", "IfMatch": etag}
-        # Otherwise the body is not read further than needed. An empty object has no range.
+        # Without a range, which an empty object does not have, the rest of the body is not read.
         with translated(location):
             response = self._connection.client.get_object(**request)
         body = response["Body"]
@@ -262,8 +262,8 @@ class BotoTransport:
             if found is None:
                 body.close()
                 raise IntegrityError(
-                    f"{location}: the server (or a proxy before it) did not answer with the "
-                    f"requested range of bytes"
+                    f"{location}: the server (or a proxy before it) did not return the requested "
+                    f"range of bytes"
                 )
             start, size = int(found[1]), int(found[3])
             stop = start + length
@@ -278,7 +278,7 @@ class BotoTransport:
             except boto.ClientError as exc:
                 if parse_error(exc).status not in (400, 401, 403):
                     raise
-                # A response to a HEAD has no body that says why. A denial never means "missing".
+                # A response to HEAD has no body with the reason. Denied never means "not found".
                 try:
                     response = client.get_object(**request)
                 except boto.ClientError as reason:
@@ -307,7 +307,7 @@ class BotoTransport:
 
 
 def boto_arguments(options: PutOptions) -> dict[str, Any]:
-    """Return what PutObject and CreateMultipartUpload specify about an object."""
+    """Return the arguments of PutObject and CreateMultipartUpload."""
     named = {
         "ACL": options.acl,
         "ContentType": options.content_type,
@@ -334,8 +334,8 @@ def body_request(
 ) -> tuple[Any, dict[str, str]]:
     """Return the boto3 client for a request with a body, and the arguments that protect the body.
 
-    The server checks the MD5 that the signature covers. Both sides compute it in less than half the
-    time of the SHA-256 that botocore would sign, and the server does anyway, for the ETag.
+    The server checks the MD5, which the signature covers. It takes less than half the time of the
+    SHA-256 that botocore would sign, and the server computes it anyway, for the ETag.
     """
     if not connection.signs_md5(location.bucket or ""):
         return connection.client, {}
@@ -344,7 +344,7 @@ def body_request(
 
 
 class ViewReader:
-    """A file over a buffer, for boto3: nothing is copied, and it can be told to stop."""
+    """A file over a buffer, for boto3: nothing is copied, and it can be cancelled."""
 
     _BLOCK_BYTES = MiB // 4
 
@@ -404,7 +404,7 @@ def _boto_info(location: S3Location, response: Mapping[str, Any], size: int) -> 
 
 
 def _decode(value: str) -> str:
-    """Return a header's value as the UTF-8 that it was sent as; http.client reads Latin-1."""
+    """Return a header's value as UTF-8; http.client decodes it as Latin-1."""
     try:
         return value if value.isascii() else value.encode("latin-1").decode()
     except UnicodeError:

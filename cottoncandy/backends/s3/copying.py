@@ -1,4 +1,4 @@
-"""Copies within the store, and who may do what with an object."""
+"""Server-side copies, with metadata, content type and ACL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy.backends.base import Backend, IfAbsent, PutResult
-from cottoncandy.backends.s3.buckets import Buckets, refuses_acls
-from cottoncandy.backends.s3.connection import Connection
+from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
+from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
@@ -17,8 +17,7 @@ from cottoncandy.backends.s3.errors import (
     translated,
 )
 from cottoncandy.backends.s3.keys import check_key, quoted_etag
-from cottoncandy.backends.s3.names import KeyNormalizationProbe
-from cottoncandy.backends.s3.upload import MultipartUpload
+from cottoncandy.backends.s3.multipart import MultipartUpload
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -33,16 +32,12 @@ __all__ = ["CopyOperations"]
 
 logger = logging.getLogger(__name__)
 
-# The server moves the bytes, so parts may be large; S3's own limit for one is 5 GiB.
+# The data stays on the server, so parts may be large; S3's limit for one is 5 GiB.
 _COPY_PART_BYTES = 512 * MiB
 
 # A multipart copy creates a new object, so these must be sent again.
 _HEADERS = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
+    *("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType"),
 )
 _KMS_HEADERS = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -50,7 +45,7 @@ _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 _USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 
-# Grants beside the owner's -> what S3 calls them; these go along with the copy itself.
+# Grants in addition to the owner's -> the canned ACL, which is part of the copy request.
 _CANNED = {
     frozenset({(_EVERYBODY, "READ")}): "public-read",
     frozenset({(_EVERYBODY, "READ"), (_EVERYBODY, "WRITE")}): "public-read-write",
@@ -65,35 +60,40 @@ class CopyOperations:
         self._connection = connection
         self._buckets = buckets
         self._backend = backend
-        self._names = KeyNormalizationProbe(connection)
 
-    def copy(
-        self, bucket: str, source: str, dest_bucket: str, dest: str, *, overwrite: bool
-    ) -> PutResult:
-        """Copy metadata, content type and ACL with the bytes, which stay on the server."""
-        check_key(source)
-        check_key(dest, writing=True)
-        origin = S3Location(self._connection.endpoint, bucket, source)
-        target = S3Location(self._connection.endpoint, dest_bucket, dest)
-        self._names.require(target)
+    def copy(self, origin: S3Location, target: S3Location, *, overwrite: bool) -> PutResult:
+        """Copy an object, with metadata, content type and ACL."""
+        check_key(origin.key or "")
+        check_key(target.key or "", writing=True)
+        self._buckets.require_exact_key(target)
         head = self._head(origin)
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
+        bucket = target.bucket or ""
         if not overwrite:
-            self._backend._check_condition(dest, IfAbsent(), dest_bucket)
+            self._backend._check_condition(target.key or "", IfAbsent(), bucket)
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
         whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
-        send = self._copy_whole if whole else self._copy_parts
-        acl = self._acl_of(origin) if self._buckets.accepts_acls(dest_bucket) else None
+        copy = self._copy_whole if whole else self._copy_parts
+        condition = {"IfNoneMatch": "*"} if not overwrite and self._connection.on_aws else {}
+        acl = self._acl_of(origin) if self._buckets.accepts_acls(bucket) else None
         try:
             result = self._buckets.with_acl(
-                dest_bucket,
+                bucket,
                 _canned(acl),
-                lambda chosen: send(origin, target, head, overwrite, chosen),
+                lambda canned: copy(
+                    origin, target, head, {} if canned is None else {"ACL": canned}, condition
+                ),
             )
         except ObjectChangedError as exc:
-            raise self._conflict(origin, target, overwrite) from exc
+            if overwrite:
+                message = f"{origin} was replaced while it was being copied; try again"
+                raise ObjectChangedError(message) from exc
+            raise ObjectExistsError(
+                f"{target} exists (or {origin} was replaced while it was being copied); pass "
+                f"overwrite=True to replace it"
+            ) from exc
         if acl is not None and _canned(acl) is None:
             self._set_acl(target, acl)
         return result
@@ -115,34 +115,30 @@ class CopyOperations:
         origin: S3Location,
         target: S3Location,
         head: Mapping[str, Any],
-        overwrite: bool,
-        acl: str | None,
+        acl: Mapping[str, str],
+        condition: Mapping[str, str],
     ) -> PutResult:
-        request = _storage(head)
-        if "ETag" in head:
-            request["CopySourceIfMatch"] = head["ETag"]
         client = self._connection.client
-        if acl is not None:
-            request["ACL"] = acl
-        if not overwrite and self._connection.on_aws and _takes_condition(client):
-            request["IfNoneMatch"] = "*"
+        if "IfNoneMatch" not in _parameters(client, "CopyObject"):  # an older botocore
+            condition = {}
+        pinned = {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
         with translated(target):
-            answer = client.copy_object(
+            response = client.copy_object(
                 Bucket=target.bucket,
                 Key=target.key,
                 CopySource={"Bucket": origin.bucket, "Key": origin.key},
-                **request,
+                **{**pinned, **_storage(head), **acl, **condition},
             )
-        etag = confirmed(answer.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
-        return PutResult(quoted_etag(etag), answer.get("VersionId"))
+        etag = confirmed(response.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
+        return PutResult(quoted_etag(etag), response.get("VersionId"))
 
     def _copy_parts(
         self,
         origin: S3Location,
         target: S3Location,
         head: Mapping[str, Any],
-        overwrite: bool,
-        acl: str | None,
+        acl: Mapping[str, str],
+        condition: Mapping[str, str],
     ) -> PutResult:
         settings = self._connection.options.settings
         size = head["ContentLength"]
@@ -151,50 +147,40 @@ class CopyOperations:
             -(-size // settings.max_mpu_parts),
             settings.min_mpu_size_bytes,
         )
-        begin = {**_storage(head), **{name: head[name] for name in _HEADERS if head.get(name)}}
-        if acl is not None:
-            begin["ACL"] = acl
+        headers = {name: head[name] for name in _HEADERS if head.get(name)}
+        metadata = {"Metadata": head.get("Metadata", {})}
         upload = MultipartUpload(
-            self._connection, target, {**begin, "Metadata": head.get("Metadata", {})}
+            self._connection, target, {**_storage(head), **headers, **metadata, **acl}
         )
         return upload.copy(
             {"Bucket": origin.bucket or "", "Key": origin.key or ""},
             head.get("ETag"),
             ((start, min(start + part, size)) for start in range(0, size, part)),
             threads=4,
-            complete={} if overwrite or not self._connection.on_aws else {"IfNoneMatch": "*"},
+            complete=condition,
         )
 
-    @staticmethod
-    def _conflict(origin: S3Location, target: S3Location, overwrite: bool) -> CottonCandyError:
-        if not overwrite:
-            return ObjectExistsError(
-                f"{target} exists (or {origin} was replaced meanwhile); pass overwrite=True to "
-                f"replace it"
-            )
-        return ObjectChangedError(f"{origin} was replaced while it was copied; try again")
-
-    # -- permissions -----------------------------------------------------------------------------
-
     def _acl_of(self, location: S3Location) -> Mapping[str, Any] | None:
-        """Return an object's ACL; None where only its owner has a grant, or it can't be read."""
+        """Return an object's ACL; None if it is private, or cannot be read."""
         try:
             with translated(location):
                 acl: Mapping[str, Any] = self._connection.client.get_object_acl(
                     Bucket=location.bucket, Key=location.key
                 )
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
-            # Whoever may only read the source can't know; the copy is private, as S3 makes it.
-            logger.info("the ACL of %s can't be read and is not copied: %s", location, exc)
+            # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
+            logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
             return None
         grants = acl.get("Grants", ())
         if not all("Permission" in grant and "Grantee" in grant for grant in grants):
             logger.warning("the ACL of %s is incomplete and is not copied", location)
             return None
-        return None if _is_private(acl) else acl
+        owner = acl.get("Owner", {}).get("ID")
+        private = all(grant["Grantee"].get("ID") == owner for grant in grants)
+        return None if private else acl
 
     def _set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
-        """Give the copy grants that no canned ACL has: CopyObject makes it private."""
+        """Set grants that no canned ACL has; CopyObject makes the copy private."""
         policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
         try:
             with translated(location):
@@ -202,32 +188,16 @@ class CopyOperations:
                     Bucket=location.bucket, Key=location.key, AccessControlPolicy=policy
                 )
         except CottonCandyError as exc:
-            if refuses_acls(exc):
+            if rejects_acls(exc):
                 self._buckets.disable_acls(location.bucket or "")
                 return
-            logger.warning("%s was copied, and its ACL could not be set: %s", location, exc)
-
-    def owner(self, bucket: str, key: str) -> Mapping[str, str]:
-        """Return who owns an object, by its ACL or by what s3cmd noted in its metadata."""
-        check_key(key)
-        location = S3Location(self._connection.endpoint, bucket, key)
-        try:
-            with translated(location):
-                acl = self._connection.client.get_object_acl(Bucket=bucket, Key=key)
-        except (AccessDeniedError, StoreError):
-            noted = self._backend.head(key, bucket=bucket).metadata or {}
-            if "s3cmd-attrs" not in noted:
-                raise
-            fields = (field.partition(":") for field in noted["s3cmd-attrs"].split("/"))
-            return {name: value for name, _, value in fields}
-        owner: dict[str, str] = dict(acl.get("Owner", {}))
-        return owner
+            logger.warning("%s was copied, but its ACL could not be set: %s", location, exc)
 
 
 def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how an object is stored, as arguments for a request that creates its copy."""
+    """Return the storage class and encryption, as arguments for a request that creates a copy."""
     kept = {"StorageClass": head["StorageClass"]} if head.get("StorageClass") else {}
-    # Other encryption is the server's own, and the bucket's default decides.
+    # Any other encryption is the server's; the default of the target's bucket applies.
     if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):
         kept |= {name: head[name] for name in _KMS_HEADERS if head.get(name)}
     return kept
@@ -237,13 +207,6 @@ def _is_archived(head: Mapping[str, Any]) -> bool:
     """Return whether an object must be restored before it can be read."""
     archived = head.get("ArchiveStatus") or head.get("StorageClass") in _ARCHIVES
     return bool(archived) and 'ongoing-request="false"' not in head.get("Restore", "")
-
-
-def _is_private(acl: Mapping[str, Any]) -> bool:
-    """Tell whether only the owner has a grant."""
-    owner = acl.get("Owner", {}).get("ID")
-    grants = acl.get("Grants", ())
-    return all(grant.get("Grantee", {}).get("ID") == owner for grant in grants)
 
 
 def _canned(acl: Mapping[str, Any] | None) -> str | None:
@@ -259,7 +222,6 @@ def _canned(acl: Mapping[str, Any] | None) -> str | None:
     return _CANNED.get(frozenset(others))
 
 
-def _takes_condition(client: Any) -> bool:
-    """Tell whether this botocore knows CopyObject's If-None-Match."""
-    shape = client.meta.service_model.operation_model("CopyObject").input_shape
-    return "IfNoneMatch" in shape.members
+def _parameters(client: Any, operation: str) -> Any:
+    """Return the parameters of an operation in the installed botocore."""
+    return client.meta.service_model.operation_model(operation).input_shape.members

@@ -1,4 +1,4 @@
-"""Uploads of more than one request: multipart, with bounded memory, whole or not at all."""
+"""Multipart uploads and copies, with bounded memory: complete, or aborted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import botocore.exceptions as boto
 
 from cottoncandy.backends.base import PutResult
-from cottoncandy.backends.s3.connection import Connection
+from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_request
@@ -26,17 +26,18 @@ __all__ = ["MultipartUpload", "buffer_parts", "gathered_parts", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
-# Slices of the caller's buffer cost no memory; gathered parts do (3 under way, one being filled).
+# Slices of the caller's buffer take no memory; gathered parts do (3 being sent, one being filled).
 _SLICED_BYTES = 16 * MiB
 _GATHERED_BYTES = 8 * MiB
 
-# An upload of unknown size gets larger parts after so many, lest it runs out of part numbers.
+# If the size is unknown, increase the part size after this many parts, so as not to run out of part
+# numbers.
 _PARTS_PER_STEP = 1000
 
-#: Bytes of gathered parts under way at once.
+#: Bytes of gathered parts that are being sent at the same time.
 GATHERED_AHEAD_BYTES = 24 * MiB
 
-# After a Ctrl-C: how long to wait for parts under way, which notice it at their next block.
+# How long to wait after Ctrl-C for parts being sent, which stop at their next block.
 _GRACE_S = 2.0
 
 
@@ -46,7 +47,7 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
     Parameters
     ----------
     bound : int, optional
-        Upper bound of the whole. None: unknown; then parts grow on the way.
+        Upper bound of the total size. None if it is unknown: then parts grow.
     gathered : bool
         Whether parts are gathered from pieces, which takes memory.
     """
@@ -73,44 +74,44 @@ def buffer_parts(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]
 def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
     """Yield parts gathered from pieces; only the last may be short.
 
-    A piece that is as large as a part is sliced, others are copied into the part at once, so that
-    no small pieces pile up.
+    A piece that is as large as a part is sliced; others are copied into the part immediately, so
+    that small pieces do not accumulate.
     """
-    want = next(sizes)
+    size = next(sizes)
     part = bytearray()
     for block in blocks:
         view = bytes_view(block)
         while len(view):
-            if not part and len(view) >= want:
-                yield view[:want]
-                view = view[want:]
-                want = next(sizes)
+            if not part and len(view) >= size:
+                yield view[:size]
+                view = view[size:]
+                size = next(sizes)
                 continue
-            take = view[: want - len(part)]
+            take = view[: size - len(part)]
             part += take
             view = view[len(take) :]
-            if len(part) == want:
+            if len(part) == size:
                 yield memoryview(part)
                 part = bytearray()
-                want = next(sizes)
+                size = next(sizes)
     if part:
         yield memoryview(part)
 
 
 def checked_blocks(body: Body, location: S3Location) -> Iterator[Buffer]:
-    """Yield a body's blocks; raise if they are not as many bytes as it said."""
+    """Yield a body's blocks; raise if their total size is not the one that it declared."""
     total = 0
     for block in body:
         total += bytes_view(block).nbytes
         yield block
     if body.size is not None and total != body.size:
         raise IntegrityError(
-            f"{location} was not stored: its body was to have {body.size} bytes and had {total}"
+            f"{location} was not stored: expected a body of {body.size} bytes, got {total}"
         )
 
 
 class MultipartUpload:
-    """One multipart upload, aborted unless it was completed.
+    """One multipart upload, which is aborted unless it is completed.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ class MultipartUpload:
         self._busy = 0
         self._idle = threading.Condition()
         with translated(location):
-            # In the background: if a Ctrl-C falls into this request, its upload is aborted too.
+            # In the background: if Ctrl-C interrupts this request, its upload is aborted too.
             created = in_background(
                 lambda: self._client.create_multipart_upload(**self._target, **begin)
             )
@@ -142,7 +143,7 @@ class MultipartUpload:
     def send(
         self, parts: Iterable[memoryview], *, threads: int, complete: Mapping[str, str]
     ) -> PutResult:
-        """Upload the parts, ``threads`` at once, and complete with these further arguments."""
+        """Upload parts with ``threads`` requests at a time; complete with additional arguments."""
         return self._run(self._send_part, parts, threads, complete)
 
     def copy(
@@ -154,12 +155,12 @@ class MultipartUpload:
         threads: int,
         complete: Mapping[str, str],
     ) -> PutResult:
-        """Have the server copy ranges of another object, and complete."""
+        """Copy ranges of another object on the server, and complete."""
         pinned = {"CopySourceIfMatch": etag} if etag else {}
 
         def copy_part(numbered: tuple[int, tuple[int, int]]) -> dict[str, Any]:
             number, (start, stop) = numbered
-            answer = self._client.upload_part_copy(
+            response = self._client.upload_part_copy(
                 **self._target,
                 UploadId=self._id,
                 PartNumber=number,
@@ -167,7 +168,7 @@ class MultipartUpload:
                 CopySourceRange=f"bytes={start}-{stop - 1}",
                 **pinned,
             )
-            return self._completed(number, answer.get("CopyPartResult", {}))
+            return self._completed(number, response.get("CopyPartResult", {}))
 
         return self._run(copy_part, spans, threads, complete)
 
@@ -194,64 +195,64 @@ class MultipartUpload:
         try:
             numbered = enumerate(parts, 1)
             done = list(map_threads(counted, numbered, threads, max_pending=threads, abandon=True))
-            answer = self._complete(done, complete)
+            response = self._complete(done, complete)
         except BaseException:
             self._abort()
             raise
-        return PutResult(quoted_etag(answer.get("ETag")), answer.get("VersionId"))
+        return PutResult(quoted_etag(response.get("ETag")), response.get("VersionId"))
 
     def _complete(
-        self, done: list[dict[str, Any]], further: Mapping[str, str]
+        self, done: list[dict[str, Any]], arguments: Mapping[str, str]
     ) -> Mapping[str, Any]:
         with translated(self._location):
             try:
-                answer: Mapping[str, Any] = self._client.complete_multipart_upload(
+                response: Mapping[str, Any] = self._client.complete_multipart_upload(
                     **self._target,
                     UploadId=self._id,
                     MultipartUpload={"Parts": done},
-                    **further,
+                    **arguments,
                 )
             except boto.ClientError as exc:
                 if parse_error(exc).code != "NoSuchUpload":
                     raise
-                # Maybe it was completed, the answer got lost, and this is about the second try.
-                answer = self._client.head_object(**self._target)
-                if answer.get("ETag", "").strip('"') != _expected_etag(done):
+                # Maybe the upload was completed, the response was lost, and this is a retry.
+                response = self._client.head_object(**self._target)
+                if response.get("ETag", "").strip('"') != _expected_etag(done):
                     raise
-        confirmed(answer.get("ETag"), "ETag", self._location)
-        return answer
+        confirmed(response.get("ETag"), "ETag", self._location)
+        return response
 
     def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
         number, part = numbered
         client, digest = body_request(self._connection, self._location, part)
-        answer = client.upload_part(
+        response = client.upload_part(
             **self._target,
             **digest,
             UploadId=self._id,
             PartNumber=number,
             Body=ViewReader(part, self._stopped.is_set),
         )
-        return self._completed(number, answer)
+        return self._completed(number, response)
 
-    def _completed(self, number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
-        part = {name: value for name, value in answer.items() if name.startswith("Checksum")}
+    def _completed(self, number: int, response: Mapping[str, Any]) -> dict[str, Any]:
+        part = {name: value for name, value in response.items() if name.startswith("Checksum")}
         part.pop("ChecksumType", None)
-        etag = confirmed(answer.get("ETag"), "ETag", self._location)
+        etag = confirmed(response.get("ETag"), "ETag", self._location)
         return {**part, "PartNumber": number, "ETag": etag}
 
     def _abort(self) -> None:
-        """Give the upload up, without hiding the error that led here."""
+        """Abort the upload, without hiding the error that led here."""
         self._stopped.set()
         with self._idle:
-            # A part that arrives after the abort would be stored, and paid for, for ever.
+            # A part that arrives after the abort would be stored, and billed, indefinitely.
             self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
         try:
             with translated(self._location):
                 self._client.abort_multipart_upload(**self._target, UploadId=self._id)
         except CottonCandyError as exc:
             logger.warning(
-                "the unfinished multipart upload %s of %s could not be aborted, and its parts take "
-                "up room until it is: %s",
+                "the unfinished multipart upload %s of %s could not be aborted; its parts take up "
+                "space until it is: %s",
                 self._id,
                 self._location,
                 exc,
@@ -265,7 +266,7 @@ class MultipartUpload:
 
 
 def _expected_etag(done: list[dict[str, Any]]) -> str | None:
-    """Return the ETag of the whole: the MD5 of the parts' MD5s. None where they are none."""
+    """Return the ETag of the object: the MD5 of the parts' MD5s; None if they are not MD5s."""
     try:
         digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in done)
     except ValueError:

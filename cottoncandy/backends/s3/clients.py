@@ -1,0 +1,514 @@
+"""The boto3 clients and obstore stores of a connection, created when first needed, per process."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import ipaddress
+import logging
+import os
+import re
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions as boto
+import botocore.session
+from botocore.credentials import RefreshableCredentials
+from botocore.loaders import Loader
+from obstore.store import S3Store
+
+from cottoncandy._version import __version__
+from cottoncandy.backends.s3.errors import (
+    NO_CREDENTIALS,
+    REDIRECT_STATUSES,
+    S3Location,
+    redact,
+    translated,
+)
+from cottoncandy.backends.s3.listing import install_parser
+from cottoncandy.backends.s3.options import S3Options, obstore_honors, proxy_for
+from cottoncandy.core.threads import after_fork
+from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUnreachableError
+
+__all__ = ["Connection", "ObstoreStores", "credential_provider"]
+
+T = TypeVar("T")
+
+# How long obstore may use credentials that boto3 refreshes: botocore renews them ten minutes and
+# more before they expire, so these are always valid for longer.
+_CREDENTIAL_LIFETIME = timedelta(minutes=5)
+
+# A part of 16 MiB at 50 kB/s: obstore's read timeout starts when it begins to send.
+_SLOW_UPLOAD_S = 320
+
+# nginx, and programs in Go
+_HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
+
+# The process that first used obstore: its threads do not survive a fork.
+_obstore_process: list[int] = []
+
+
+class Connection:
+    """All connections of one backend. It pickles as its options.
+
+    Parameters
+    ----------
+    options : S3Options
+    """
+
+    def __init__(self, options: S3Options) -> None:
+        self.options = options
+        self._reset()
+        after_fork(self._reset_in_child)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Connection, (self.options,)
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._made: dict[Any, Any] = {}
+
+    def _reset_in_child(self) -> None:
+        """Give a forked child its own clients; freeing the parent's may block, so they leak."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
+        self._reset()
+
+    def cached(self, key: Any, make: Callable[[], T]) -> T:
+        """Return the value for a key, made once per process."""
+        try:
+            made: T = self._made[key]
+        except KeyError:
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = make()
+                made = self._made[key]
+        return made
+
+    def process_cache(self, name: str) -> dict[Any, Any]:
+        """Return the dictionary with that name, which lives as long as the process."""
+        return self.cached(("cache", name), dict)
+
+    # -- the store -------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the store, as boto3 resolves it."""
+        if self.options.endpoint_url is not None:
+            return self.options.endpoint_url
+        url: str = self.client.meta.endpoint_url
+        return url
+
+    @property
+    def cached_endpoint(self) -> str | None:
+        """Address of the store; None if only a client knows it and there is none yet."""
+        return self.endpoint if self.options.endpoint_url or "client" in self._made else None
+
+    @property
+    def on_aws(self) -> bool:
+        """Whether the store is Amazon's."""
+        return _is_aws(self.endpoint)
+
+    @property
+    def region(self) -> str:
+        """The store's region in signatures."""
+        return self.options.region_name or self.session.region_name or "us-east-1"
+
+    def bucket_region(self, bucket: str) -> str:
+        """Return the region of a bucket."""
+        if not self.on_aws:
+            return self.region
+        return self.cached(("region", bucket), lambda: self._request_region(bucket))
+
+    def _request_region(self, bucket: str) -> str:
+        try:
+            response = self.client.head_bucket(Bucket=bucket)
+        except boto.ClientError as exc:
+            response = exc.response  # it has the region too
+        except boto.BotoCoreError:
+            return self.region
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return headers.get("x-amz-bucket-region") or self.region
+
+    def endpoint_in(self, region: str) -> str:
+        """Return the address of AWS in a region."""
+        url: str = self._new_client(custom=False, region_name=region).meta.endpoint_url
+        return url
+
+    # -- boto3 -----------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client."""
+        return self.cached("client", self._make_client)
+
+    @property
+    def body_client(self) -> Any:
+        """The boto3 client for requests that have the MD5 of their body."""
+        return self.cached("body_client", lambda: self._make_client(sign_bodies=False))
+
+    @property
+    def resource(self) -> Any:
+        """The boto3 resource, on the same session."""
+        return self.cached("resource", self._make_resource)
+
+    def signs_md5(self, bucket: str) -> bool:
+        """Return whether bodies in a bucket are protected by their MD5, with ``body_client``."""
+        # S3 Express rejects it. Users who choose botocore's checksums get those.
+        chosen = self.options.config.request_checksum_calculation
+        return chosen != "when_supported" and not bucket.endswith("--x-s3")
+
+    def credentials(self) -> Any:
+        """Return boto3's credentials.
+
+        Raises
+        ------
+        CredentialsError
+            If there are none.
+        """
+        with translated(S3Location("the credentials' source")):
+            found = self.cached("credentials", lambda: self.session.get_credentials())
+        if found is None:
+            raise CredentialsError(NO_CREDENTIALS)
+        return found
+
+    @property
+    def session(self) -> boto3.Session:
+        """The boto3 session: profile, credentials and region."""
+        return self.cached("session", self._make_session)
+
+    def _make_session(self) -> boto3.Session:
+        options = self.options
+        pair = options.key_pair
+        if options.settings.verbose_boto:
+            # Levels only: the messages appear where the program's log does.
+            for name in ("boto3", "botocore"):
+                logging.getLogger(name).setLevel(logging.DEBUG)
+        try:
+            return boto3.Session(
+                botocore_session=self._core,
+                aws_access_key_id=pair.access_key if pair else None,
+                aws_secret_access_key=pair.secret_key if pair else None,
+                aws_session_token=options.session_token,
+                region_name=options.region_name,
+            )
+        except boto.BotoCoreError as exc:
+            raise ConfigurationError(f"boto3 cannot create a session: {exc}") from exc
+
+    @property
+    def _core(self) -> botocore.session.Session:
+        return self.cached("core", self._make_core)
+
+    def _make_core(self) -> botocore.session.Session:
+        core = botocore.session.Session(profile=self.options.profile_name)
+        paths = core.get_config_variable("data_path") or ""
+        found = [Path(os.path.expandvars(part)) for part in paths.split(os.pathsep) if part]
+        loader = _SharedLoader([str(path.expanduser()) for path in found])
+        core.register_component("data_loader", loader)
+        return core
+
+    def _make_client(self, *, sign_bodies: bool = True) -> Any:
+        try:
+            custom = self.options.endpoint_url is not None
+            client = self._new_client(custom=custom, sign_bodies=sign_bodies)
+            if not custom and not _is_aws(client.meta.endpoint_url):
+                # The environment or a profile names another store.
+                client = self._new_client(custom=True, sign_bodies=sign_bodies)
+        except ConfigurationError:
+            raise  # it is a ValueError, too
+        except (boto.BotoCoreError, ValueError) as exc:
+            raise ConfigurationError(f"boto3 cannot create an S3 client: {exc}") from exc
+        install_parser(client)
+        return _prepared(client)
+
+    def _make_resource(self) -> Any:
+        custom = self.options.endpoint_url is not None or not self.on_aws
+        resource = self._new_client(self.session.resource, custom=custom)
+        _prepared(resource.meta.client)
+        return resource
+
+    def _new_client(
+        self,
+        make: Callable[..., Any] | None = None,
+        *,
+        custom: bool,
+        sign_bodies: bool = True,
+        region_name: str | None = None,
+    ) -> Any:
+        options = self.options
+        return (make or self.session.client)(
+            "s3",
+            config=options.botocore_config(custom_endpoint=custom, sign_bodies=sign_bodies),
+            endpoint_url=options.endpoint_url,
+            region_name=region_name or self.region,
+            use_ssl=options.use_ssl,
+            verify=self.verify,
+        )
+
+    # -- certificates ----------------------------------------------------------------------------
+
+    @property
+    def verify(self) -> bool | str:
+        """Whether certificates are checked, or the file of those that are trusted."""
+        return self.cached("verify", self._resolve_verify)
+
+    def _resolve_verify(self) -> bool | str:
+        verify = self.options.verify
+        if verify is None:
+            # As in botocore, except that an empty variable is ignored; there, it means False.
+            verify = (
+                self._core.get_config_variable("ca_bundle")
+                or os.environ.get("REQUESTS_CA_BUNDLE")
+                or True
+            )
+        if isinstance(verify, str):
+            self.certificates(verify)  # a clear error now, instead of a failed connection
+        return verify
+
+    def certificates(self, path: str) -> bytes:
+        """Return the contents of a file of trusted certificates.
+
+        Raises
+        ------
+        ConfigurationError
+            If it cannot be read, or contains no certificates, or damaged ones.
+        """
+        return self.cached(("certificates", path), lambda: _read_certificates(path))
+
+    # -- obstore ---------------------------------------------------------------------------------
+
+    @property
+    def obstore(self) -> ObstoreStores:
+        """The same store through obstore."""
+        return self.cached("obstore", lambda: ObstoreStores(self))
+
+
+class ObstoreStores:
+    """obstore's stores of one connection: one for each bucket, ACL and timeout.
+
+    Parameters
+    ----------
+    connection : Connection
+        boto3 resolves credentials, addresses and options; obstore gets the results.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._options = connection.options
+
+    @property
+    def usable(self) -> bool:
+        """Whether obstore supports the options, and this process."""
+        if self.botocore_only:
+            return False
+        if not _obstore_process:
+            _obstore_process.append(os.getpid())
+        return _obstore_process[0] == os.getpid()
+
+    @property
+    def botocore_only(self) -> bool:
+        """Whether only botocore supports the options."""
+        connection = self._connection
+        return connection.cached(
+            "botocore_only",
+            lambda: not obstore_honors(connection.client.meta.config, connection.endpoint),
+        )
+
+    def store(self, bucket: str, acl: str | None = None, slow_upload: bool = False) -> S3Store:
+        """Return obstore's store for a bucket; uploads through it get the ACL.
+
+        Parameters
+        ----------
+        slow_upload : bool, default False
+            True for large bodies, whose response takes longer to begin.
+        """
+        key = ("store", bucket, acl, slow_upload)
+        return self._connection.cached(key, lambda: self._make_store(bucket, acl, slow_upload))
+
+    def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
+        unsigned = self._options.unsigned
+        # The provider does not refer to the connection: that holds the stores, and the garbage
+        # collector does not see into obstore, so none of them would ever be freed.
+        # It is always set: obstore would pair our keys with the environment's token.
+        provider = None if unsigned else credential_provider(self._connection.credentials())
+        region = self._connection.bucket_region(bucket)
+        endpoint, virtual = self._address(bucket, region)
+        return S3Store(
+            bucket,
+            # This one overrides AWS_ENDPOINT_URL_S3, which obstore reads from the environment.
+            aws_endpoint_url_s3=endpoint,
+            virtual_hosted_style_request=virtual,
+            region=region,
+            skip_signature=unsigned,
+            client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
+            retry_config={"max_retries": 0},
+            credential_provider=provider,  # type: ignore[arg-type]  # the same
+        )
+
+    def _address(self, bucket: str, region: str) -> tuple[str, bool]:
+        """Return the endpoint for obstore, and whether the bucket is part of the host name."""
+        connection = self._connection
+        endpoint, on_aws = connection.endpoint, connection.on_aws
+        resolved = on_aws and self._options.endpoint_url is None  # by boto3, for its region
+        if resolved and region != connection.region:
+            endpoint = connection.endpoint_in(region)
+        # A profile may set it, too.
+        style = (connection.client.meta.config.s3 or {}).get("addressing_style")
+        if style is None:
+            style = "auto" if resolved else "path"
+        # A wildcard certificate (*.s3.amazonaws.com) does not cover bucket names with dots.
+        virtual = style == "virtual" or (style == "auto" and "." not in bucket and on_aws)
+        # As in botocore: an IP address cannot have a subdomain.
+        virtual = virtual and not _is_address(urlsplit(endpoint).hostname or "")
+        if virtual:
+            scheme, _, rest = endpoint.partition("://")
+            endpoint = f"{scheme}://{bucket}.{rest}"
+        return endpoint, virtual
+
+    def _client_options(self, endpoint: str, acl: str | None, slow_upload: bool) -> dict[str, Any]:
+        config = self._options.botocore_config(custom_endpoint=True)
+        read_timeout = float(config.read_timeout) + (_SLOW_UPLOAD_S if slow_upload else 0)
+        agent = config.user_agent or f"cottoncandy/{__version__}"
+        options: dict[str, Any] = {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=float(config.connect_timeout)),
+            "read_timeout": timedelta(seconds=read_timeout),
+            # For the whole request; botocore has no such limit, and large bodies take long.
+            "timeout": timedelta(hours=6),
+            "pool_max_idle_per_host": str(config.max_pool_connections),
+            "user_agent": " ".join(filter(None, (agent, config.user_agent_extra))),
+        }
+        if acl is not None:
+            options["default_headers"] = {"x-amz-acl": acl}
+        if proxy := proxy_for(config, endpoint):
+            options["proxy_url"] = proxy
+        verify = self._connection.verify
+        if verify is False:
+            options["allow_invalid_certificates"] = True
+        elif isinstance(verify, str):
+            options["root_certificate"] = self._connection.certificates(verify)
+        return options
+
+
+def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
+    """Return a function that obstore calls for boto3's credentials, refreshed if they expire."""
+
+    def provide() -> dict[str, Any]:
+        frozen = credentials.get_frozen_credentials()
+        refreshed = isinstance(credentials, RefreshableCredentials)
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + _CREDENTIAL_LIFETIME if refreshed else None,
+        }
+
+    return provide
+
+
+class _SharedLoader(Loader):
+    """A loader of botocore's service descriptions that shares them within the process.
+
+    Otherwise the first client of every session parses them again, which takes 80 ms. Each interface
+    has a session, and a dask worker unpickles many.
+    """
+
+    def load_service_model(
+        self, service_name: str, type_name: str, api_version: str | None = None
+    ) -> Any:
+        load = super().load_service_model
+        return self._shared("model", load, service_name, type_name, api_version)
+
+    def load_data_with_path(self, name: str) -> Any:
+        return self._shared("data", super().load_data_with_path, name)
+
+    def _shared(self, kind: str, load: Callable[..., Any], *names: Any) -> Any:
+        key = (kind, *self.search_paths, *names)
+        if key not in _descriptions():
+            _descriptions()[key] = load(*names)
+        return _descriptions()[key]
+
+
+@functools.cache
+def _descriptions() -> dict[tuple[Any, ...], Any]:
+    return {}
+
+
+def _prepared(client: Any) -> Any:
+    """Return a client with handlers for stores other than Amazon's."""
+    events, endpoint = client.meta.events, client.meta.endpoint_url
+    if client.meta.config.signature_version == "s3":
+        events.register("before-sign.s3", _end_as_signed)
+    if not _is_aws(endpoint):
+        events.register("before-parse.s3", functools.partial(_check_redirect, redact(endpoint)))
+    return client
+
+
+def _end_as_signed(request: Any, **_: Any) -> None:
+    # botocore sends ``/bucket`` and signs ``/bucket/``, which AWS accepts; Ceph does not.
+    url = urlsplit(request.url)
+    if (request.auth_path or "").endswith("/") and not url.path.endswith("/"):
+        request.url = url._replace(path=f"{url.path}/").geturl()
+
+
+def _check_redirect(endpoint: str, response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Raise if a web server redirects requests to https or to another host.
+
+    botocore treats each redirect as one of S3's, which are about regions, and requests the bucket's
+    region, which is redirected too, and so on: https://github.com/boto/boto3/issues/2148.
+    """
+    status, headers = response_dict["status_code"], response_dict["headers"]
+    location = urlsplit(headers.get("location") or "")
+    # S3's redirects have a body of XML, and botocore follows them.
+    by_s3 = "xml" in headers.get("content-type", "") or "x-amz-bucket-region" in headers
+    if status in REDIRECT_STATUSES and location.netloc and not by_s3:
+        raise StoreUnreachableError(
+            f"{endpoint} redirects to {location.scheme}://{location.netloc}; if that is your "
+            f"store, set endpoint_url to it"
+        )
+    body = response_dict["body"]
+    if status == 400 and isinstance(body, bytes) and _HTTPS_REQUIRED.search(body[:1000]):
+        raise StoreUnreachableError(
+            f"{endpoint} only accepts https; change http:// to https:// in endpoint_url"
+        )
+
+
+def _is_aws(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_certificates(path: str) -> bytes:
+    try:
+        found = Path(path).read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as exc:
+        raise _no_certificates(path) from exc
+    except OSError as exc:
+        raise ConfigurationError(
+            f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) cannot be read: {exc}"
+        ) from exc
+    # OpenSSL accepts other kinds as well; rustls only this one.
+    if b"-----BEGIN CERTIFICATE-----" not in found:
+        raise _no_certificates(path)
+    return found
+
+
+def _no_certificates(path: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there are no certificates in {path!r} (verify=, AWS_CA_BUNDLE), or damaged ones; it must "
+        f"be a PEM file, in which each certificate begins with -----BEGIN CERTIFICATE-----"
+    )
