@@ -1,4 +1,4 @@
-"""Encrypted objects opened for reading: the same seam as stored ones, with the plaintext in it."""
+"""Readers that decrypt: the interface of stored objects, with the plaintext."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Buffer, bytes_view, regroup
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption.header import (
+    ENCRYPTION_METADATA,
     HEADER_BYTES,
     MAGIC,
-    MARK,
     TAG_BYTES,
+    EncryptionInfo,
     Header,
-    Mark,
     plaintext_size,
-    plan,
+    segment_range,
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.formats.encryption.legacy import (
@@ -39,19 +39,19 @@ _SCHEMES = {1: "AES", 2: "RSA"}
 
 
 def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = None) -> ObjectReader:
-    """Open an encrypted object, of any format that was ever written.
+    """Open an encrypted object in any format that cottoncandy has written.
 
-    Where the metadata has no mark, the start of the body is read to tell the format, and an empty
-    object is checked at once; otherwise nothing is read before somebody asks for bytes.
+    If the metadata has no ``cc-encryption``, the start of the body is read to detect the format. An
+    empty object is checked immediately; otherwise nothing is read until bytes are requested.
 
     Parameters
     ----------
     inner : ObjectReader
         The stored object; closed with the result.
     keys : KeyScheme
-        Whose keys to use.
+        Source of the object key.
     label : str, optional
-        What messages call the object; default ``object 'NAME'``.
+        Name of the object in messages; default ``object 'NAME'``.
 
     Raises
     ------
@@ -61,13 +61,15 @@ def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = Non
         If the key is of the wrong kind or can only write.
     """
     label = f"object '{inner.info.key}'" if label is None else label
-    text = inner.metadata.get(MARK)
+    text = inner.metadata.get(ENCRYPTION_METADATA)
     if text is not None:
-        return _authenticated(DecryptingReader(inner, keys, Mark.parse(text, label), label))
+        return _authenticated(
+            DecryptingReader(inner, keys, EncryptionInfo.parse(text, label), label)
+        )
     start = inner.read(0, min(HEADER_BYTES, inner.size))
     if start[: len(MAGIC)] == MAGIC:
-        mark = _mark_of(Header.parse(start, label), label)
-        return _authenticated(DecryptingReader(inner, keys, mark, label))
+        encryption = _info_of(Header.parse(start, label), label)
+        return _authenticated(DecryptingReader(inner, keys, encryption, label))
     if not could_be_legacy(inner.size):
         raise DecryptionError(
             f"{label} is not encrypted: open it with get_interface(), or, if it should be "
@@ -79,13 +81,13 @@ def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = Non
 def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
     """Return the header of an encrypted object as that of its plaintext.
 
-    One without a mark is returned as it is: only its body tells what it is.
+    Without ``cc-encryption`` it is returned unchanged: only the body shows what it is.
     """
     metadata = info.metadata or {}
-    if MARK not in metadata:
+    if ENCRYPTION_METADATA not in metadata:
         return info
-    mark = Mark.parse(metadata[MARK], label)
-    size = plaintext_size(info.size, mark.segment_bytes, label)
+    encryption = EncryptionInfo.parse(metadata[ENCRYPTION_METADATA], label)
+    size = plaintext_size(info.size, encryption.segment_bytes, label)
     return replace(info, size=size, metadata=clean_metadata(metadata, keys))
 
 
@@ -94,65 +96,67 @@ def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, st
     return {
         name: value
         for name, value in metadata.items()
-        if name != MARK and not keys.owns_metadata(name)
+        if name != ENCRYPTION_METADATA and not keys.owns_metadata(name)
     }
 
 
 def _authenticated(reader: DecryptingReader) -> DecryptingReader:
-    """Check an empty object at once: nobody asks for the bytes of one."""
+    """Check an empty object immediately, because its bytes are never requested."""
     if not reader.size:
         for _ in reader.stream(0, 0):
             pass
     return reader
 
 
-def _mark_of(header: Header, label: str) -> Mark:
+def _info_of(header: Header, label: str) -> EncryptionInfo:
     scheme = _SCHEMES.get(header.scheme_code)
     if scheme is None:
-        raise DecryptionError(f"{label} has a header that makes no sense: it was altered")
-    return Mark(scheme, header.segment_bytes)
+        raise DecryptionError(f"{label} has a malformed header: it was altered")
+    return EncryptionInfo(scheme, header.segment_bytes)
 
 
 class DecryptingReader(ObjectReader):
     """The plaintext of one object, whose ranges fetch and decrypt only the segments they touch.
 
-    Nothing leaves that was not authenticated. ``info.size`` follows from the stored size; the last
-    segment proves it, so reading anything at the end (or the whole) does.
+    Only authenticated bytes are returned. ``info.size`` follows from the stored size; the last
+    segment proves it, so every read that reaches the end verifies it.
     """
 
     max_resumes = 0  # the stored object's pieces are
 
-    def __init__(self, inner: ObjectReader, keys: KeyScheme, mark: Mark, label: str) -> None:
-        if mark.scheme != keys.name:
+    def __init__(
+        self, inner: ObjectReader, keys: KeyScheme, encryption: EncryptionInfo, label: str
+    ) -> None:
+        if encryption.scheme != keys.name:
             raise EncryptionKeyError(
-                f"{label} is encrypted with encryption='{mark.scheme}', and this interface has a "
-                f"key for '{keys.name}'; open it with "
-                f"get_encrypted_interface(..., encryption='{mark.scheme}')"
+                f"{label} is encrypted with encryption='{encryption.scheme}', and this interface "
+                f"has a key for '{keys.name}'; open it with "
+                f"get_encrypted_interface(..., encryption='{encryption.scheme}')"
             )
         self._inner = inner
         self._keys = keys
-        self._mark = mark
+        self._encryption = encryption
         self._label = label
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
-        size = plaintext_size(inner.size, mark.segment_bytes, label)
+        size = plaintext_size(inner.size, encryption.segment_bytes, label)
         self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
-        # Whole segments of what came with the header.
-        sealed = mark.segment_bytes + TAG_BYTES
+        # Whole segments of the bytes that were returned with the header.
+        sealed = encryption.segment_bytes + TAG_BYTES
         segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
-        self.prefetched = min(segments * mark.segment_bytes, self.size)
+        self.prefetched = min(segments * encryption.segment_bytes, self.size)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         for index, final, sealed, cipher in self._sealed(start, stop):
-            # A buffer of its own: nothing is returned that was not authenticated.
+            # A separate buffer, because only authenticated bytes may be returned.
             opened = cipher.open(
                 index, final, sealed, self._label, memoryview(bytearray(len(sealed)))
             )
-            offset = index * self._mark.segment_bytes
+            offset = index * self._encryption.segment_bytes
             if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
                 yield piece
 
@@ -163,9 +167,9 @@ class DecryptingReader(ObjectReader):
         self, start: int, end: int
     ) -> Iterator[tuple[int, bool, memoryview, SegmentCipher]]:
         """Yield the segments that hold ``[start, end)``: index, finality, bytes, cipher."""
-        wanted = plan(start, end, self.size, self._mark.segment_bytes)
+        wanted = segment_range(start, end, self.size, self._encryption.segment_bytes)
         source: Iterable[Buffer]
-        if self._cipher is None and wanted.first == 0:  # the header comes with the same request
+        if self._cipher is None and wanted.first == 0:  # the same request returns the header
             head, source = _split(self._inner.pieces(0, wanted.stored_stop), HEADER_BYTES)
             cipher = self._unlock(head)
         else:
@@ -173,7 +177,7 @@ class DecryptingReader(ObjectReader):
                 cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
             source = self._inner.pieces(wanted.stored_start, wanted.stored_stop)
         index = wanted.first
-        for sealed in regroup(source, self._mark.segment_bytes + TAG_BYTES):
+        for sealed in regroup(source, self._encryption.segment_bytes + TAG_BYTES):
             yield index, index == wanted.final, sealed, cipher
             index += 1
         if index != wanted.last + 1:
@@ -184,11 +188,11 @@ class DecryptingReader(ObjectReader):
     def _unlock(self, head: bytes) -> SegmentCipher:
         """Check header, key and metadata, once."""
         header = Header.parse(head, self._label)
-        found = _mark_of(header, self._label)
-        if found != self._mark:
+        found = _info_of(header, self._label)
+        if found != self._encryption:
             raise DecryptionError(
-                f"{self._label} was altered: its metadata says '{self._mark}', and its header "
-                f"says '{found}'"
+                f"{self._label} was altered: its metadata says '{self._encryption}', and its "
+                f"header says '{found}'"
             )
         object_key = self._keys.object_key(self._inner.metadata, self._label)
         self._cipher = SegmentCipher.for_reading(
@@ -208,8 +212,8 @@ class _LegacyReader(ObjectReader):
         size = legacy_plaintext_size(self._cipher, inner.size, label)
         self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
         logger.info(
-            "%s is in the encrypted format of cottoncandy 0.2 and older, which cannot tell whether "
-            "somebody altered it; upload it again to protect it",
+            "%s is in the encrypted format of cottoncandy 0.2 and older, which does not detect "
+            "changes; upload it again to protect it",
             label,
         )
 
@@ -229,7 +233,7 @@ class _LegacyReader(ObjectReader):
 
 
 def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:
-    """Return the first ``count`` bytes (fewer where there are no more), and what follows them."""
+    """Return the first ``count`` bytes (fewer if the body is shorter), and what follows them."""
     head = b""
     source = iter(chunks)
     for chunk in source:

@@ -1,4 +1,4 @@
-"""A backend around a backend: what goes in is encrypted, what comes out is decrypted."""
+"""A backend around a backend that encrypts uploads and decrypts downloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cottoncandy.backends.base import (
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import DecryptionError, MetadataError
 from cottoncandy.formats.encryption import (
-    MARK,
+    ENCRYPTION_METADATA,
     SEGMENT_BYTES,
     KeyScheme,
     encrypt_body,
@@ -33,7 +33,7 @@ __all__ = ["EncryptedBackend"]
 
 
 class EncryptedBackend(Backend):
-    """Another backend, whose objects are encrypted before they leave and decrypted on arrival.
+    """Another backend, whose objects are encrypted before upload and decrypted after download.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class EncryptedBackend(Backend):
 
     Notes
     -----
-    Names and most metadata are stored as they are. Copies and moves stay in the store, because
+    Names and most metadata are stored unchanged. Copies and moves stay in the store, because
     bodies are bound to their metadata but not to their names. Sizes are those of the plaintext: in
     listings they follow from the stored sizes, as if every object were encrypted.
     """
@@ -97,7 +97,7 @@ class EncryptedBackend(Backend):
             raise
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        """Return an object's header; of a plain object, and one of 0.2, as it is stored."""
+        """Return an object's header; for plain objects, and those of 0.2, as stored."""
         info = self.inner.head(key, bucket=bucket)
         return encrypted_info(info, self._keys, self._label(key, bucket))
 
@@ -116,7 +116,7 @@ class EncryptedBackend(Backend):
         options = self._checked(key, options)
         metadata = options.metadata or {}
         for name in metadata:
-            if name == MARK or self._keys.owns_metadata(name):
+            if name == ENCRYPTION_METADATA or self._keys.owns_metadata(name):
                 raise MetadataError(
                     f"metadata '{name}' of object '{key}' is reserved: "
                     f"encryption='{self._keys.name}' stores its own under that name; choose another"
@@ -162,7 +162,7 @@ class EncryptedBackend(Backend):
     def move(self, source: str, dest: str, **options: Any) -> PutResult:
         return self.inner.move(source, dest, **options)
 
-    # -- buckets, and what only some stores have -------------------------------------------------
+    # -- buckets, and features of some stores ----------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
         return self.inner.list_buckets()

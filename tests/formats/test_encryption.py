@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import DecryptionError, EncryptionError, InvalidArgumentError
 from cottoncandy.formats.encryption import (
+    ENCRYPTION_METADATA,
     HEADER_BYTES,
-    MARK,
     SEGMENT_BYTES,
     TAG_BYTES,
     AESKeys,
@@ -66,7 +66,7 @@ def test_the_default_segment_holds_256_kib() -> None:
     plaintext = fake_bytes(2 * SEGMENT_BYTES + 5)
     body, metadata = encrypt_body(Body.of(plaintext), {}, AESKeys(FAKE_KEY))
     stored = bytes(body.read())
-    assert metadata == {MARK: "AES-256-GCM; v=1; key=AES; segment=262144"}
+    assert metadata == {ENCRYPTION_METADATA: "AES-256-GCM; v=1; key=AES; segment=262144"}
     assert len(stored) == HEADER_BYTES + len(plaintext) + 3 * TAG_BYTES
     assert StoredObject(stored, metadata).read() == plaintext
 
@@ -148,7 +148,9 @@ def test_closing_closes_the_stored_object() -> None:
 
 def test_objects_without_the_mark_are_known_by_their_first_bytes() -> None:
     stored = StoredObject.of(fake_bytes(100))
-    metadata = {name: value for name, value in stored.metadata.items() if name != MARK}
+    metadata = {
+        name: value for name, value in stored.metadata.items() if name != ENCRYPTION_METADATA
+    }
     assert StoredObject(stored.body, metadata).read() == fake_bytes(100)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cottoncandy.core.buffers import Body, bytes_view
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, IntegrityError
-from cottoncandy.formats.encryption import MARK, AESKeys, RSAKeys, encrypt_body
+from cottoncandy.formats.encryption import ENCRYPTION_METADATA, AESKeys, RSAKeys, encrypt_body
 from cottoncandy.formats.encryption.segments import SegmentCipher
 from cottoncandy.stores.decryption import open_encrypted
 from tests.formats.encrypted_objects import (
@@ -74,7 +74,9 @@ def test_a_flipped_bit_anywhere(stored: StoredObject, bit: int) -> None:
 
 
 def test_a_flipped_bit_in_an_unmarked_object(stored: StoredObject) -> None:
-    metadata = {name: value for name, value in stored.metadata.items() if name != MARK}
+    metadata = {
+        name: value for name, value in stored.metadata.items() if name != ENCRYPTION_METADATA
+    }
     for position in range(len(stored.body)):
         body = bytearray(stored.body)
         body[position] ^= 1
@@ -150,7 +152,10 @@ def test_metadata_values_cannot_move_between_names() -> None:
     swapped = stored.metadata | {"order": "5", "shape": "C"}
     with pytest.raises(DecryptionError, match="metadata"):
         StoredObject(stored.body, swapped).read()
-    joined = {MARK: stored.metadata[MARK], "order": "C\x05\0\0\0shape\x01\0\0\x005"}
+    joined = {
+        ENCRYPTION_METADATA: stored.metadata[ENCRYPTION_METADATA],
+        "order": "C\x05\0\0\0shape\x01\0\0\x005",
+    }
     with pytest.raises(DecryptionError, match="metadata"):
         StoredObject(stored.body, joined).read()
 
@@ -176,13 +181,13 @@ def test_the_body_of_another_object(stored: StoredObject) -> None:
         ("AES-256-GCM; v=1; key=AES; segment=32", "do not exist"),
         ("AES-256-GCM; v=1; key=AES; segment=0", "do not exist"),
         ("AES-256-GCM; v=1; key=AES; segment=128", "was altered|truncated"),
-        ("rot13", "does not understand"),
-        ("", "does not understand"),
+        ("rot13", "does not support"),
+        ("", "does not support"),
     ],
 )
 def test_a_mark_that_was_altered(stored: StoredObject, mark: str, message: str) -> None:
     with pytest.raises(DecryptionError, match=message):
-        StoredObject(stored.body, stored.metadata | {MARK: mark}).read()
+        StoredObject(stored.body, stored.metadata | {ENCRYPTION_METADATA: mark}).read()
 
 
 def test_a_later_version_says_so(stored: StoredObject) -> None:

@@ -24,7 +24,12 @@ from cottoncandy.exceptions import (
     IntegrityError,
     MetadataError,
 )
-from cottoncandy.formats.encryption import HEADER_BYTES, MARK, SEGMENT_BYTES, stored_size
+from cottoncandy.formats.encryption import (
+    ENCRYPTION_METADATA,
+    HEADER_BYTES,
+    SEGMENT_BYTES,
+    stored_size,
+)
 from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
 from tests.harness import StoreHarness
 from tests.interfaces.arrays import assert_same
@@ -80,7 +85,10 @@ def test_the_store_sees_no_plaintext(store: StoreHarness, method: str, tmp_path:
         body, metadata = store.raw_get(name)
         assert body[:9] == b"\x89CCENC\r\n\x01", name
         assert NEEDLE not in body
-        assert metadata[MARK] == f"AES-256-GCM; v=1; key={method}; segment={SEGMENT_BYTES}"
+        assert (
+            metadata[ENCRYPTION_METADATA]
+            == f"AES-256-GCM; v=1; key={method}; segment={SEGMENT_BYTES}"
+        )
         assert ("key" in metadata) == (method == "RSA")
         assert "cc-checksum" not in metadata
     assert cci.download_object("object") == NEEDLE

@@ -1,4 +1,4 @@
-"""Encrypted bodies: AES-256-GCM in segments, and for reading what cottoncandy 0.2 wrote.
+"""Encrypted bodies: AES-256-GCM in segments; for reading, also the layout of cottoncandy 0.2.
 
 No I/O and no key files here: :mod:`cottoncandy.stores.keys` has those. Importing this package needs
 no pycryptodome; using it does.
@@ -7,8 +7,8 @@ no pycryptodome; using it does.
 from __future__ import annotations
 
 from cottoncandy.formats.encryption.header import (
+    ENCRYPTION_METADATA,
     HEADER_BYTES,
-    MARK,
     SEGMENT_BYTES,
     TAG_BYTES,
     plaintext_size,
@@ -18,8 +18,8 @@ from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme, RSAKeys, par
 from cottoncandy.formats.encryption.segments import SegmentCipher, encrypt_body
 
 __all__ = [
+    "ENCRYPTION_METADATA",
     "HEADER_BYTES",
-    "MARK",
     "SEGMENT_BYTES",
     "TAG_BYTES",
     "AESKeys",

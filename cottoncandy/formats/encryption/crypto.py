@@ -1,4 +1,4 @@
-"""The primitives: pycryptodome loaded when first needed, key derivation, and secrets that hide."""
+"""Primitives: pycryptodome, loaded on first use, key derivation, and a wrapper for secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MISSING = 'encrypted objects need pycryptodome; type: pip install "cottoncandy[
 
 
 class Secret:
-    """Bytes that show up in no repr, log or traceback; ask for them with :meth:`reveal`."""
+    """Bytes that are hidden from reprs, logs and tracebacks; :meth:`reveal` returns them."""
 
     __slots__ = ("_value",)
 
@@ -31,7 +31,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
 
-    __hash__ = None  # type: ignore[assignment]  # secrets are no keys of dictionaries
+    __hash__ = None  # type: ignore[assignment]  # not for dictionaries
 
     def reveal(self) -> bytes:
         """Return the bytes."""

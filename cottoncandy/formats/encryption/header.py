@@ -1,4 +1,4 @@
-"""Format version 1 from the outside: header, metadata, and where which plaintext is stored.
+"""Format version 1 without the cipher: header, metadata, and the layout of the segments.
 
 The exact layout is on the page ``docs/encryption-format.md``. Nothing here needs a cipher.
 """
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from cottoncandy.exceptions import DecryptionError
 
 __all__ = [
+    "ENCRYPTION_METADATA",
     "HEADER_BYTES",
     "MAGIC",
-    "MARK",
     "SEGMENT_BYTES",
     "TAG_BYTES",
+    "EncryptionInfo",
     "Header",
-    "Mark",
-    "Plan",
+    "SegmentRange",
     "bound_metadata",
     "plaintext_size",
-    "plan",
+    "segment_range",
     "stored_size",
 ]
 
-#: Metadata name that says "this body is encrypted", and how.
-MARK = "cc-encryption"
+#: Name of the metadata entry of every encrypted object; :class:`EncryptionInfo` is its value.
+ENCRYPTION_METADATA = "cc-encryption"
 
-# The first byte is no ASCII, the line end breaks where text mode meddled (as in PNG's signature).
+# As in PNG's signature: the first byte is not ASCII, and text mode would change the line end.
 MAGIC = b"\x89CCENC\r\n"
 VERSION = 1
 HEADER_BYTES = 96
@@ -44,16 +44,16 @@ _LOG2_RANGE = range(6, 25)
 
 _HEADER = struct.Struct("<8sBBB5x32s16s32s")
 
-# Decoding depends on these. Names of our own are bound as well, whatever they will be.
+# Decoding depends on these. All names that begin with cc- are bound as well.
 _BOUND = frozenset({"compression", "dtype", "gzip", "order", "shape"})
 _OWN_PREFIX = "cc-"
 
-_MARK_PATTERN = re.compile(r"AES-256-GCM; v=(\d+); key=([A-Z]+); segment=(\d{1,8})")
+_INFO_PATTERN = re.compile(r"AES-256-GCM; v=(\d+); key=([A-Z]+); segment=(\d{1,8})")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What the metadata of an encrypted object says of its body.
+class EncryptionInfo:
+    """The parsed value of the ``cc-encryption`` metadata.
 
     Parameters
     ----------
@@ -70,19 +70,19 @@ class Mark:
         return f"AES-256-GCM; v={VERSION}; key={self.scheme}; segment={self.segment_bytes}"
 
     @classmethod
-    def parse(cls, text: str, label: str) -> Mark:
-        """Read it back.
+    def parse(cls, text: str, label: str) -> EncryptionInfo:
+        """Parse the metadata value.
 
         Raises
         ------
         DecryptionError
-            If it makes no sense, or speaks of a later version.
+            If it is malformed, or of a later version.
         """
-        match = _MARK_PATTERN.fullmatch(text)
+        match = _INFO_PATTERN.fullmatch(text)
         if match is None:
             raise DecryptionError(
-                f"{label} has the metadata {MARK}={text[:80]!r}, which this version of "
-                f"cottoncandy does not understand; it was altered, or written by a later version"
+                f"{label} has the metadata {ENCRYPTION_METADATA}={text[:80]!r}, which this version "
+                f"of cottoncandy does not support; it was altered, or written by a later version"
             )
         _check_version(int(match[1]), label)
         segment_bytes = int(match[3])
@@ -93,7 +93,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first bytes of an encrypted body, taken apart; nothing in it is authentic yet."""
+    """The parsed start of an encrypted body, not yet authenticated."""
 
     scheme_code: int
     segment_bytes: int
@@ -115,12 +115,12 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes, label: str) -> Header:
-        """Take a header apart.
+        """Parse the start of a body.
 
         Raises
         ------
         DecryptionError
-            If it is none, incomplete, of a later version or makes no sense.
+            If it is not a header, incomplete, of a later version or malformed.
         """
         if data[: len(MAGIC)] != MAGIC:
             raise DecryptionError(
@@ -135,28 +135,29 @@ class Header:
         _, version, scheme, log2, salt, check, mac = _HEADER.unpack(data[:HEADER_BYTES])
         _check_version(version, label)
         if log2 not in _LOG2_RANGE or any(data[11:16]):
-            raise DecryptionError(f"{label} has a header that makes no sense: it was altered")
+            raise DecryptionError(f"{label} has a malformed header: it was altered")
         return cls(scheme, 1 << log2, salt, check, mac)
 
 
 def _check_version(version: int, label: str) -> None:
     if version != VERSION:
         raise DecryptionError(
-            f"{label} is encrypted in version {version} of the format, and this cottoncandy knows "
-            f"version {VERSION}: upgrade with pip install -U cottoncandy, unless it was altered"
+            f"{label} is encrypted in version {version} of the format, and this cottoncandy "
+            f"supports version {VERSION}: upgrade with pip install -U cottoncandy, unless it was "
+            f"altered"
         )
 
 
 def bound_metadata(metadata: Mapping[str, str]) -> bytes:
     """Return the canonical bytes of the metadata that a body is bound to.
 
-    An empty value counts as a missing one, because some stores drop it.
+    An empty value is treated as a missing one, because some stores drop it.
     """
     lowered = {name.lower(): value for name, value in metadata.items()}
     output = bytearray()
     for name in sorted(lowered):
         value = lowered[name]
-        bound = name in _BOUND or (name.startswith(_OWN_PREFIX) and name != MARK)
+        bound = name in _BOUND or (name.startswith(_OWN_PREFIX) and name != ENCRYPTION_METADATA)
         if bound and value:
             for text in (name.encode(), value.encode()):
                 output += len(text).to_bytes(4, "little") + text
@@ -188,8 +189,8 @@ def plaintext_size(stored: int, segment_bytes: int, label: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Which segments hold a range of the plaintext, and where they are stored (half-open)."""
+class SegmentRange:
+    """The segments that contain a range of the plaintext, and their stored range (half-open)."""
 
     first: int
     last: int
@@ -198,13 +199,13 @@ class Plan:
     stored_stop: int
 
 
-def plan(start: int, stop: int, size: int, segment_bytes: int) -> Plan:
-    """Plan the reading of plaintext bytes ``[start, stop)`` of ``size``; never an empty plan."""
+def segment_range(start: int, stop: int, size: int, segment_bytes: int) -> SegmentRange:
+    """Return the segments for plaintext bytes ``[start, stop)`` of ``size``: at least one."""
     final = max(-(-size // segment_bytes), 1) - 1
     first = min(start // segment_bytes, final)
     last = max(min((stop - 1) // segment_bytes, final), first)
     sealed = segment_bytes + TAG_BYTES
-    return Plan(
+    return SegmentRange(
         first,
         last,
         final,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption.crypto import Secret, oaep_cipher, rsa_module
-from cottoncandy.formats.encryption.header import MARK, SEGMENT_BYTES, Mark
+from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA, SEGMENT_BYTES, EncryptionInfo
 
 __all__ = ["AESKeys", "KeyScheme", "RSAKeys", "parse_aes_key"]
 
@@ -26,16 +26,16 @@ _OWN_NAMES = re.compile("key|keychunks|keychunk[0-9]+")
 
 
 class KeyScheme(ABC):
-    """Where the keys of objects come from."""
+    """Source of the keys of objects."""
 
-    #: As users and the metadata say it.
+    #: Name in arguments and metadata.
     name: ClassVar[str]
-    #: As the header says it.
+    #: Number in the header.
     code: ClassVar[int]
 
     @abstractmethod
     def new_object_key(self) -> tuple[Secret, dict[str, str]]:
-        """Return the key for a new object, and the metadata from which it is found again."""
+        """Return the key for a new object, and the metadata to recover it from."""
 
     @abstractmethod
     def object_key(self, metadata: Mapping[str, str], label: str) -> Secret:
@@ -48,20 +48,20 @@ class KeyScheme(ABC):
     @property
     def metadata_bytes(self) -> int:
         """Size of the metadata that encryption adds to an object."""
-        return len(MARK) + len(str(Mark(self.name, SEGMENT_BYTES)))
+        return len(ENCRYPTION_METADATA) + len(str(EncryptionInfo(self.name, SEGMENT_BYTES)))
 
     def owns_metadata(self, name: str) -> bool:
-        """Tell whether metadata of that name (in lower case) is the scheme's, not the user's."""
+        """Return whether metadata of that name (in lower case) is the scheme's, not the user's."""
         return False
 
 
 class AESKeys(KeyScheme):
-    """One key, shared by all who read and write.
+    """One key, shared by all readers and writers.
 
     Parameters
     ----------
     key : bytes
-        32 bytes; 16 or 24 can read what cottoncandy 0.2 or older wrote, and nothing else.
+        32 bytes; 16 or 24 can only read objects of cottoncandy 0.2 or older.
     """
 
     name: ClassVar[str] = "AES"
@@ -99,11 +99,11 @@ class RSAKeys(KeyScheme):
     Parameters
     ----------
     pem : bytes
-        A private or a public RSA key in PEM (or DER). Writing takes 2048 bits at least.
+        A private or public RSA key in PEM (or DER). Writing requires at least 2048 bits.
     passphrase : str, optional
-        What a private key is locked with.
+        Decrypts a private key.
     source : str, default "the RSA key"
-        What messages call the key.
+        Name of the key in messages.
     """
 
     name: ClassVar[str] = "RSA"
@@ -126,7 +126,7 @@ class RSAKeys(KeyScheme):
                 if locked and passphrase is None
                 else "the passphrase is wrong, or the file is damaged"
                 if locked
-                else "it is no RSA key in PEM format"
+                else "it is not an RSA key in PEM format"
             )
             raise EncryptionKeyError(f"{source} cannot be used: {reason}")
         self._key = key
@@ -135,7 +135,7 @@ class RSAKeys(KeyScheme):
     def __repr__(self) -> str:
         return f"<RSA {'private' if self._key.has_private() else 'public'} key>"
 
-    # pycryptodome's keys refuse to pickle; workers that read need ours to.
+    # pycryptodome's keys cannot be pickled, and worker processes need them to read.
     def __getstate__(self) -> dict[str, Any]:
         names = "nedpq" if self.can_read else "ne"
         numbers = " ".join(str(int(getattr(self._key, name))) for name in names)
@@ -149,15 +149,16 @@ class RSAKeys(KeyScheme):
 
     @property
     def can_read(self) -> bool:
-        """Whether the private half is here."""
+        """Whether this includes the private key."""
         return bool(self._key.has_private())
 
     def new_object_key(self) -> tuple[Secret, dict[str, str]]:
         bits = self._key.size_in_bits()
         if bits < _MIN_WRITING_BITS:
             raise EncryptionKeyError(
-                f"{self._source} has {bits} bits, and writing takes {_MIN_WRITING_BITS} at least: "
-                f"make a new pair with cottoncandy.stores.keys.generate_key_pair(path)"
+                f"{self._source} has {bits} bits, and writing requires at least "
+                f"{_MIN_WRITING_BITS}: create a new pair with "
+                f"cottoncandy.stores.keys.generate_key_pair(path)"
             )
         fresh = Secret(os.urandom(KEY_BYTES))
         wrapped = oaep_cipher(self._key, "SHA256").encrypt(fresh.reveal())
@@ -200,7 +201,7 @@ class RSAKeys(KeyScheme):
 
 
 def parse_aes_key(text: str | bytes) -> AESKeys:
-    """Make sense of an AES key: raw bytes, or base64.
+    """Parse an AES key: raw bytes, or base64.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def _joined(metadata: Mapping[str, str], label: str) -> str:
     value = lowered.get(_WRAPPED)
     if value is None:
         raise DecryptionError(
-            f"{label} has no key of its own (metadata '{_WRAPPED}'): it is not encrypted, or not "
+            f"{label} has no wrapped key (metadata '{_WRAPPED}'): it is not encrypted, or not "
             f"with encryption='RSA', or lost its metadata; get_interface() opens plain objects"
         )
     if value != "in chunks":

@@ -1,7 +1,7 @@
-"""The layout of cottoncandy 0.2 and older, for reading: AES-CBC, with nothing to authenticate it.
+"""The layout of cottoncandy 0.2 and older, for reading: AES-CBC without authentication.
 
 ``IV (16 bytes)``, then AES-CBC of: plaintext, 1 to 16 spaces, plaintext length (uint64,
-little-endian). CBC decrypts from any block on, so ranges need no more than the block before them.
+little-endian). CBC can start at any block, so a range needs only the block before it in addition.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PIECE_BYTES = 256 * 1024
 
 
 def could_be_legacy(stored: int) -> bool:
-    """Tell whether a body of that size can be one: IV and at least one block."""
+    """Return whether a body of that size can be one: IV and at least one block."""
     return stored >= 2 * BLOCK and stored % BLOCK == 0
 
 
 class LegacyCipher:
-    """Reads one object.
+    """Decrypts ranges of one object.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class LegacyCipher:
         for piece in regroup(self._fetch(first * BLOCK, (last + 1) * BLOCK), _PIECE_BYTES):
             data = held + piece if held else piece
             if cipher is None:
-                if len(data) < BLOCK:  # only where the body ends early, which the reader reports
+                if len(data) < BLOCK:  # the body ends early, which the reader reports
                     return
                 cipher = aes.new(self._key.reveal(), aes.MODE_CBC, iv=bytes(data[:BLOCK]))
                 data = data[BLOCK:]
@@ -60,12 +60,12 @@ class LegacyCipher:
 
 
 def legacy_plaintext_size(cipher: LegacyCipher, stored: int, label: str) -> int:
-    """Return the plaintext length that the end of the body states, if all of the end fits it.
+    """Return the plaintext length from the end of the body, after checking the padding.
 
     Raises
     ------
     DecryptionError
-        If it does not: the key is another one, or this is no encrypted object.
+        If they disagree: the key is wrong, or the object is not encrypted.
     """
     blocks = stored // BLOCK - 1
     tail = b"".join(cipher.blocks(max(blocks - 2, 0), blocks))

@@ -1,10 +1,10 @@
 """AES-256-GCM in segments: seal a stream, open any part of it.
 
-The construction is STREAM [1]_, as in Tink's streaming AEAD [2]_: each segment is authenticated by
-itself, under a nonce that holds its index and whether it is the last. Segments can therefore be
+The construction is STREAM [1]_, as in Tink's streaming AEAD [2]_: each segment is authenticated
+separately, under a nonce that holds its index and whether it is the last. Segments can therefore be
 neither altered, swapped, repeated nor dropped, and the stream can be neither cut nor extended.
-Each object (each *attempt* to write one) has keys of its own, derived from the master key with a
-random salt of 32 bytes [3]_, so that nonces of different objects never meet [4]_.
+Each object (each *attempt* to write one) has its own keys, derived from the master key with a
+random salt of 32 bytes [3]_, so that nonces of different objects never collide [4]_.
 
 References
 ----------
@@ -28,11 +28,11 @@ from cottoncandy.core.buffers import Body, Buffer, regroup
 from cottoncandy.exceptions import DecryptionError, EncryptionError
 from cottoncandy.formats.encryption.crypto import Secret, aes_module, hkdf_sha256
 from cottoncandy.formats.encryption.header import (
-    MARK,
+    ENCRYPTION_METADATA,
     SEGMENT_BYTES,
     TAG_BYTES,
+    EncryptionInfo,
     Header,
-    Mark,
     bound_metadata,
     stored_size,
 )
@@ -79,7 +79,7 @@ class SegmentCipher:
     def for_writing(
         cls, scheme_code: int, object_key: Secret, metadata: Mapping[str, str], segment_bytes: int
     ) -> SegmentCipher:
-        """Make the cipher of a new object; its ``header`` is complete."""
+        """Return the cipher of a new object, with a complete ``header``."""
         header = Header(scheme_code, segment_bytes, os.urandom(_SALT_BYTES))
         cipher = cls(header, object_key)
         header = replace(header, key_check=cipher.key_check)
@@ -90,12 +90,12 @@ class SegmentCipher:
     def for_reading(
         cls, header: Header, object_key: Secret, metadata: Mapping[str, str], label: str
     ) -> SegmentCipher:
-        """Make the cipher of a stored object, once key, header and metadata prove to be its own.
+        """Return the cipher of a stored object, after checking key, header and metadata.
 
         Raises
         ------
         DecryptionError
-            If they do not.
+            If they do not belong to the object.
         """
         cipher = cls(header, object_key)
         if not hmac.compare_digest(cipher.key_check, header.key_check):
@@ -115,7 +115,7 @@ class SegmentCipher:
         return hmac.digest(self._mac_key.reveal(), message, hashlib.sha256)
 
     def seal(self, index: int, final: bool, plaintext: Buffer) -> memoryview:
-        """Return one segment encrypted, with its tag behind it."""
+        """Return one encrypted segment, followed by its tag."""
         if index >= _MAX_SEGMENTS:
             raise EncryptionError(
                 f"an encrypted object has at most 2**32 segments of {self.header.segment_bytes} "
@@ -132,12 +132,12 @@ class SegmentCipher:
     def open(
         self, index: int, final: bool, sealed: memoryview, label: str, into: memoryview
     ) -> memoryview:
-        """Decrypt one segment into ``into``, and return the filled part of it if it is authentic.
+        """Decrypt one segment into ``into``, and return the filled part.
 
         Raises
         ------
         DecryptionError
-            If it is not; ``into`` is then blank.
+            If it is not authentic; ``into`` is then zeroed.
         """
         size = len(sealed) - TAG_BYTES
         output = into[: max(size, 0)]
@@ -184,20 +184,20 @@ def encrypt_body(
     Parameters
     ----------
     body : Body
-        The plaintext. It is read as the result is: some segments are in memory at a time.
+        The plaintext. It is read as the result is consumed, a few segments at a time.
     metadata : mapping of str to str
-        What will be stored beside it, but for a checksum of the plaintext. What decoding depends
-        on is bound to the body.
+        User and format metadata; a checksum of the plaintext is removed. Entries that decoding
+        depends on are bound to the body.
     keys : KeyScheme
-        Whose key to use.
+        Source of the object key.
     segment_bytes : int, default 256 KiB
         Plaintext bytes in a segment, a power of two from 64 bytes to 16 MiB.
 
     Returns
     -------
     body : Body
-        The bytes to store. Where it is replayed, each replay has a salt, and so keys and nonces, of
-        its own: pieces of two replays do not fit together.
+        The bytes to store. Each replay has its own salt, and so its own keys and nonces: pieces of
+        two replays cannot be mixed.
     metadata : dict of str to str
         The metadata to store.
 
@@ -207,7 +207,11 @@ def encrypt_body(
         If the keys can only read.
     """
     object_key, wrapped = keys.new_object_key()
-    stored = {**metadata, MARK: str(Mark(keys.name, segment_bytes)), **wrapped}
+    stored = {
+        **metadata,
+        ENCRYPTION_METADATA: str(EncryptionInfo(keys.name, segment_bytes)),
+        **wrapped,
+    }
     stored.pop(_CHECKSUM, None)
 
     def blocks() -> Iterator[Buffer]:
