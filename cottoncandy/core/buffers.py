@@ -193,8 +193,8 @@ def _checked(blocks: Iterator[Any]) -> Iterator[Buffer]:
             yield bytes_view(block)
         except TypeError:
             raise InvalidArgumentError(
-                f"a body made of pieces needs bytes-like pieces, and one is a "
-                f"{type(block).__name__}"
+                f"the body of an object must be bytes, a binary file or an iterable of bytes; this "
+                f"iterable contains a {type(block).__name__}"
             ) from None
 
 

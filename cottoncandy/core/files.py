@@ -6,7 +6,7 @@ and removes it if it is not locked.
 """
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH101, PTH105, PTH108, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH101, PTH105, PTH108, PTH111, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib
@@ -31,6 +31,7 @@ except ImportError:  # Windows; files that a killed process leaves stay there
 __all__ = [
     "TemporaryFile",
     "atomic_write",
+    "expand_home",
     "is_temporary",
     "is_temporary_of",
     "lock",
@@ -258,6 +259,17 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 # -- whole files ---------------------------------------------------------------------------------
+
+
+def expand_home(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Replace the ``~`` that begins a text such as ``~/data``.
+
+    A ``Path`` is returned unchanged, as :func:`open` uses it: it may be a file that a directory
+    contains.
+    """
+    if isinstance(path, str) and (path == "~" or path.startswith("~/")):
+        return os.path.expanduser(path)
+    return path
 
 
 @contextlib.contextmanager

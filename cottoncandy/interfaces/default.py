@@ -9,6 +9,7 @@ from typing import Any
 
 from cottoncandy.config.defaults import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
 from cottoncandy.config.options import Settings
+from cottoncandy.core.files import expand_home
 from cottoncandy.core.names import pathjoin
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
@@ -126,7 +127,7 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
         the ETag if it is an MD5, otherwise by reading the object.
         """
         extra_args(ExtraArgs)
-        root = Path(disk_path)
+        root = Path(expand_home(disk_path))
         default = "" if root.as_posix() == "." else root.as_posix()
         target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
         upload_directory(
@@ -236,7 +237,7 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         download_directory(
             self._store,
             directory,
-            Path(disk_name),
+            Path(expand_home(disk_name)),
             lambda path, key, count: self.download_to_file(key, path, count),
             threads=threads,
             skip_existing=skip_existing,

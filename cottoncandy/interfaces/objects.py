@@ -12,7 +12,7 @@ from typing import Any
 from cottoncandy.arrays.manifests import read_json
 from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import atomic_write
+from cottoncandy.core.files import atomic_write, expand_home
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -262,10 +262,22 @@ class ObjectMethods(ObjectAccess):
         -------
         response : dict
             As :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If the object cannot be pickled (a lambda, an open file); nothing is sent.
         """
+        try:
+            data = pickle.dumps(data_object)
+        except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as exc:
+            raise UnsupportedDtypeError(
+                f"cannot pickle a value of type {type(data_object).__name__}: {exc}; nothing was "
+                f"uploaded"
+            ) from exc
         return self._store.put(
             object_name,
-            Body.of(pickle.dumps(data_object)),
+            Body.of(data),
             metadata=checked_metadata(metadata, self.upload_pickle),
             acl=acl,
             threads=threads,
@@ -354,7 +366,7 @@ class FileMethods(ObjectAccess):
         Parameters
         ----------
         flname : str or path-like
-            Path of the file to upload.
+            Path of the file to upload. A str may begin with ``~/``.
         object_name : str, optional
             Name of the uploaded object. If None, the full file name is the object name.
         ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
@@ -377,8 +389,9 @@ class FileMethods(ObjectAccess):
         The file is read in pieces as it is sent, so memory use does not depend on its size.
         """
         extra = extra_args(ExtraArgs)
-        name = os.fspath(flname) if object_name is None else object_name
-        with Path(flname).open("rb") as file:
+        path = expand_home(flname)
+        name = os.fspath(path) if object_name is None else object_name
+        with Path(path).open("rb") as file:
             return self._store.put(
                 name,
                 Body.of(file),
@@ -400,8 +413,8 @@ class FileMethods(ObjectAccess):
         ----------
         object_name : str
         file_name : str or path-like
-            Path where the data will be on disk. An existing file is replaced only when the
-            download is complete.
+            Path where the data will be on disk. A str may begin with ``~/``. An existing file is
+            replaced only when the download is complete.
         threads : int, default ``[basic] threads`` of the options
             How many ranges of a large object are transferred at once.
 
@@ -419,7 +432,8 @@ class FileMethods(ObjectAccess):
         Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
         directory. The next download to the same file removes one that a killed process left.
         """
-        with self._store.open(object_name, threads) as reader, atomic_write(file_name) as file:
+        path = expand_home(file_name)
+        with self._store.open(object_name, threads) as reader, atomic_write(path) as file:
             for chunk in self._store.chunks(reader):
                 file.write(chunk)
 

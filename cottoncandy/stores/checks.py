@@ -66,12 +66,17 @@ def check_canned_acl(acl: Any) -> str:
     )
 
 
-#: Names of parameters in other libraries, and what to use here.
+#: Names of parameters of other methods and libraries, and what to use here.
 _OTHER_NAMES = {
+    "bucket": "get_interface or set_bucket, which choose the bucket",
+    "bucketname": "get_interface or set_bucket, which choose the bucket",
     "chunks": "buffersize= of upload_dask_array, or a Dask array",
     "chunksize": "buffersize= of upload_dask_array, or a Dask array",
+    "compress": "compression=",
     "compressor": "compression=",
+    "contenttype": "ExtraArgs={'ContentType': ...} of upload_from_file",
     "extraargs": "acl= and metadata=, or upload_from_file",
+    "overwrite": "exists_object, to ask before an upload, which always replaces the object",
 }
 
 

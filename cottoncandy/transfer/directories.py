@@ -102,6 +102,7 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
     Sockets, pipes, devices and unfinished downloads are skipped.
     """
     files: list[_File] = []
+    left_out = 0
     pending = [(root, "", frozenset([_identity(root.stat())]))]
     while pending:
         directory, relative, above = pending.pop()
@@ -125,13 +126,21 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
                 files.append(_File(path, relative + path.name, status.st_size))
             elif not stat.S_ISDIR(status.st_mode):
                 _logger.info("skipping %s: neither a file nor a directory", path)
-            elif recursive:
+            elif not recursive:
+                left_out += 1
+            else:
                 identity = _identity(status)
                 if identity in above:
                     _logger.warning("skipping %s: it links back to a parent directory", path)
                 else:
                     deeper.append((path, f"{relative}{path.name}{SEPARATOR}", above | {identity}))
         pending.extend(reversed(deeper))
+    if left_out:
+        _logger.warning(
+            "%d directories in '%s' are not uploaded; pass recursive=True to upload them too",
+            left_out,
+            root,
+        )
     return files
 
 

@@ -231,11 +231,15 @@ SPELLINGS = [
     ("upload_object", b"", {"ACL": "private"}, "acl="),
     ("upload_object", b"", {"thread": 2}, "threads="),
     ("upload_object", b"", {"n_threads": 2}, "threads="),
+    ("upload_object", b"", {"overwrite": False}, "exists_object"),
+    ("upload_object", b"", {"content_type": "text/plain"}, "ExtraArgs="),
+    ("upload_object", b"", {"bucket_name": "other"}, "get_interface or set_bucket"),
     ("upload_json", {}, {"Acl": "private"}, "acl="),
     ("upload_pickle", 1, {"acls": "private"}, "acl="),
     ("upload_npy_array", ARRAY, {"ACL": "private"}, "acl="),
     ("upload_raw_array", ARRAY, {"compresion": "gzip"}, "compression="),
     ("upload_raw_array", ARRAY, {"Compression": False}, "compression="),
+    ("upload_raw_array", ARRAY, {"compress": False}, "compression="),
     ("upload_raw_array", ARRAY, {"chunks": (1, 2)}, "buffersize= of upload_dask_array"),
     ("upload_dask_array", ARRAY, {"chunks": (1, 2)}, "buffersize= of upload_dask_array"),
     ("upload_dask_array", ARRAY, {"buffer_size": 8}, "buffersize="),
@@ -257,7 +261,7 @@ def test_misspelled_parameter_is_not_stored(
 
 
 @pytest.mark.parametrize(
-    ("method", "value"), [(method, value) for method, value, _, _ in SPELLINGS[:7]], ids=str
+    ("method", "value"), [(method, value) for method, value, _, _ in SPELLINGS[:10]], ids=str
 )
 def test_names_in_the_metadata_argument_are_stored(cci: Any, method: str, value: Any) -> None:
     getattr(cci, method)("a", value, metadata={"ACL": "x", "Acq": 3}, acq2="y")

@@ -73,9 +73,41 @@ def test_there_and_back(
     assert contents(tmp_path / "again") == FILES
 
 
-def test_without_recursive_only_the_files_of_the_top(memory: MemoryHarness, tree: Path) -> None:
+def test_without_recursive_only_the_files_of_the_top(
+    memory: MemoryHarness, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     memory.interface().upload_from_directory(tree, "t")
     assert memory.raw_keys() == ["t/.hidden", "t/empty", "t/image.dat"]
+    assert "2 directories in" in caplog.text
+    assert "pass recursive=True" in caplog.text
+    caplog.clear()
+    memory.interface().upload_from_directory(tree, "t", recursive=True)
+    assert not caplog.text
+
+
+def test_home_directory_is_expanded_in_text_only(
+    memory: MemoryHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    for directory in (home / "data", here / "~"):
+        directory.mkdir(parents=True)
+        (directory / "a").write_text(directory.parent.name)
+    (home / "data" / "b").write_text("b")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    cci = memory.interface()
+    cci.upload_from_file("~/data/b", "b")
+    cci.upload_from_directory("~/data", "d")
+    cci.upload_from_directory(".", "here", recursive=True)  # the directory "~" is one of these
+    cci.upload_from_file(Path("~/a"), "literal")
+    assert cci.download_object("b") == b"b"
+    assert cci.download_object("d/a") == b"home"
+    assert cci.download_object("here/~/a") == cci.download_object("literal") == b"here"
+    cci.download_to_file("b", "~/copy")
+    cci.download_directory("d", "~/tree")
+    assert (home / "copy").read_bytes() == b"b"
+    assert (home / "tree" / "a").read_bytes() == b"home"
+    assert sorted(path.name for path in (here / "~").iterdir()) == ["a"]
 
 
 def test_default_name(memory: MemoryHarness, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,17 @@ def test_pickle(cci: Any) -> None:
     assert cci.download_pickle("object") == value
 
 
+def test_unpicklable_value_is_rejected(cci: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match="cannot pickle a value of type function: .*"):
+        cci.upload_pickle("object", lambda: 1)
+    assert not cci.exists_object("object")
+
+
+def test_iterable_of_text_is_rejected(cci: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="must be bytes, .*contains a str"):
+        cci.upload_object("object", ["text"])  # as a DataFrame, which iterates over its columns
+
+
 def test_a_cut_pickle(cci: Any) -> None:
     cci.upload_object("object", pickle.dumps(list(range(100)))[:50])
     with pytest.raises(IntegrityError, match="object"):
