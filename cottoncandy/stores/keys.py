@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from cottoncandy.config.location import options_path
 from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import parse_file
-from cottoncandy.core.files import write_private
+from cottoncandy.core.files import expand_home, write_private
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
 from cottoncandy.formats.encryption.crypto import aes_module, rsa_module
@@ -115,7 +115,7 @@ def generate_key_pair(
     """
     if bits < _MIN_BITS:
         raise EncryptionKeyError(f"bits must be at least {_MIN_BITS}, got {bits}")
-    private = Path(path)
+    private = Path(expand_home(path))
     public = private.with_name(f"{private.stem}.pub{private.suffix}")
     for target in (private, public):
         if os.path.lexists(target):
@@ -187,7 +187,7 @@ def _aes_keys(key: Any) -> AESKeys | CottonCandyError:
     if not key:
         return EncryptionKeyError(
             "encryption='AES' requires a key: pass encryptionKey (32 bytes, or base64; "
-            "cottoncandy.stores.keys.generate_key() creates one), or set 'key = auto' under "
+            "cottoncandy.encryption.generate_key() creates one), or set 'key = auto' under "
             "[encryption] in the options file to have one created and stored there"
         )
     if isinstance(key, bytearray | memoryview):
@@ -214,7 +214,7 @@ def _rsa_keys(key: Any, passphrase: str | None) -> RSAKeys | CottonCandyError:
     if not key or (isinstance(key, str) and key.strip().lower() == _AUTO):
         return EncryptionKeyError(
             "encryption='RSA' requires a key pair: pass encryptionKey, the path of a PEM file; "
-            "cottoncandy.stores.keys.generate_key_pair(path) creates one"
+            "cottoncandy.encryption.generate_key_pair(path) creates one"
         )
     shown = "the RSA key"
     try:
@@ -295,7 +295,7 @@ def _check_change(path: Path, before: str, after: str, key: str) -> None:
     if old != new:
         raise ConfigurationError(
             f"options file '{path}': could not add a key under [encryption]; add it yourself "
-            f"(cottoncandy.stores.keys.generate_key() creates one)"
+            f"(cottoncandy.encryption.generate_key() creates one)"
         )
 
 

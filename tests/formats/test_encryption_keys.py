@@ -292,6 +292,17 @@ def test_a_new_pair_works_and_is_private(tmp_path: Path, passphrase: str | None)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["lab.pem", "lab.pub.pem"]
 
 
+def test_messages_name_the_public_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method, function in (("AES", "generate_key()"), ("RSA", "generate_key_pair(path)")):
+        with pytest.raises(EncryptionKeyError) as caught:
+            resolve(method, None)
+        assert f"cottoncandy.encryption.{function}" in str(caught.value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert generate_key_pair("~/lab.pem", bits=2048)[0] == str(tmp_path / "lab.pem")
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command line is not here")
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, "clé 日本"])
 def test_openssl_opens_a_new_pair(tmp_path: Path, passphrase: str) -> None:
