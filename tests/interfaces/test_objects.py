@@ -181,13 +181,13 @@ def test_pickle(cci: Any) -> None:
 
 
 def test_unpicklable_value_is_rejected(cci: Any) -> None:
-    with pytest.raises(UnsupportedDtypeError, match="cannot pickle a value of type function: .*"):
+    with pytest.raises(UnsupportedDtypeError, match="cannot pickle a value of type function"):
         cci.upload_pickle("object", lambda: 1)
     assert not cci.exists_object("object")
 
 
 def test_iterable_of_text_is_rejected(cci: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="must be bytes, .*contains a str"):
+    with pytest.raises(InvalidArgumentError, match="iterable contains a str"):
         cci.upload_object("object", ["text"])  # as a DataFrame, which iterates over its columns
 
 
