@@ -1,4 +1,7 @@
-"""Nested dictionaries of arrays, as branches of objects."""
+"""Nested dictionaries of arrays, as branches of objects.
+
+``Store.bulk_threads`` decides how many objects are transferred at once.
+"""
 
 from __future__ import annotations
 

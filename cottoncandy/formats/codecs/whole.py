@@ -103,8 +103,8 @@ class NumcodecsCodec(Codec):
             import numcodecs  # type: ignore[import-untyped]  # ships no stubs
         except ImportError as exc:
             raise MissingDependencyError(
-                f"the codec '{name}' is none of {known}; if it is one of numcodecs, "
-                f'install that: pip install "cottoncandy[numcodecs]"'
+                f"unknown codec '{name}'; built in are {known}. Others require numcodecs: "
+                f'pip install "cottoncandy[numcodecs]"'
             ) from exc
         built_in = {built_in.lower() for built_in in BUILT_IN}
         available = sorted(set(numcodecs.registry.codec_registry) - _UNFIT - built_in)

@@ -1,5 +1,7 @@
 """AES-256-GCM in segments: seal a stream, open any part of it.
 
+The size of a segment belongs to the header: ``SEGMENT_BYTES`` in ``header.py``.
+
 The construction is STREAM [1]_, as in Tink's streaming AEAD [2]_: each segment is authenticated
 separately, under a nonce that holds its index and whether it is the last. Segments can therefore be
 neither altered, swapped, repeated nor dropped, and the stream can be neither cut nor extended.
