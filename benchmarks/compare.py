@@ -1,4 +1,4 @@
-"""cottoncandy beside its predecessor 0.4.0, on one server, in one run.
+"""cottoncandy and its predecessor 0.4.0, on one server, in one run.
 
     python benchmarks/compare.py                      # starts a Ceph node on loopback
     python benchmarks/compare.py --endpoint-url http://localhost:9000 --access-key … --secret-key …

@@ -45,7 +45,7 @@ def upload_default(cci: Any, job: dict[str, Any]) -> dict[str, float]:
 
 
 def upload_uncompressed(cci: Any, job: dict[str, Any]) -> dict[str, float]:
-    """Upload an array as it lies in memory."""
+    """Upload an array without compression."""
     array = bold_like(job["nbytes"])
     return timed(lambda: cci.upload_raw_array(job["name"], array, compression=False))
 

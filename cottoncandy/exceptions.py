@@ -1,4 +1,4 @@
-"""The errors of cottoncandy: one base class, and the builtin that fits beside it.
+"""cottoncandy's exceptions: one base class, each combined with the matching builtin.
 
 ::
 
@@ -83,11 +83,11 @@ class BucketNotFoundError(CottonCandyError, FileNotFoundError):
 
 
 class ObjectExistsError(CottonCandyError, FileExistsError):
-    """The destination exists (or is a prefix of others) and overwriting was not asked for."""
+    """The destination exists (or is a prefix of others) and ``overwrite`` is not set."""
 
 
 class BucketExistsError(CottonCandyError, FileExistsError):
-    """A bucket of that name exists already, here or in somebody else's account."""
+    """The bucket exists, in this account or another."""
 
 
 class BucketNotEmptyError(CottonCandyError, OSError):
@@ -95,7 +95,7 @@ class BucketNotEmptyError(CottonCandyError, OSError):
 
 
 class AccessDeniedError(CottonCandyError, PermissionError):
-    """The store knows who asks and refuses; ask the bucket's owner for the permission."""
+    """The store denied access to these credentials; ask the bucket's owner for permission."""
 
 
 class CredentialsError(AccessDeniedError):
@@ -107,7 +107,7 @@ class StoreError(CottonCandyError, OSError):
 
 
 class StoreUnreachableError(StoreError, ConnectionError):
-    """Nobody answers at the endpoint; check its address, the port and the network."""
+    """The endpoint cannot be reached; check its address, the port and the network."""
 
 
 class StoreTimeoutError(StoreError, TimeoutError):
@@ -115,7 +115,7 @@ class StoreTimeoutError(StoreError, TimeoutError):
 
 
 class StorageFullError(StoreError):
-    """The disk or the quota is exhausted; what was there before is unchanged."""
+    """The disk or the quota is exhausted; existing objects are unchanged."""
 
 
 class PartialFailureError(StoreError):
@@ -127,41 +127,41 @@ class IntegrityError(CottonCandyError, ValueError):
 
 
 class ObjectChangedError(IntegrityError):
-    """Somebody replaced the object while it was read; read it again."""
+    """The object was replaced while it was being read; read it again."""
 
 
 class MetadataError(CottonCandyError, ValueError):
-    """Object metadata is missing, makes no sense, or cannot be stored by the backend."""
+    """Object metadata is missing, is invalid, or cannot be stored by the backend."""
 
 
 class InvalidNameError(CottonCandyError, ValueError):
-    """The name cannot be stored as it is by this backend."""
+    """The backend cannot store exactly this name."""
 
 
 class InvalidArgumentError(CottonCandyError, ValueError):
-    """An argument has a value that the call cannot work with."""
+    """An argument has an invalid value."""
 
 
 class SelectionError(InvalidArgumentError, IndexError):
     """The selection lies outside the array, or is of a kind that byte ranges cannot serve."""
 
 
-# MemoryError first: it makes its objects in a way of its own, and who unpickles by calling __new__
+# MemoryError first: it creates its objects differently, and unpickling that calls __new__
 # (tblib, which dask.distributed uses) finds the wrong one otherwise.
 class InsufficientMemoryError(MemoryError, CottonCandyError):
     """The array does not fit into memory; read a part of it with ``selection=``."""
 
 
 class UnsupportedDtypeError(CottonCandyError, TypeError):
-    """The value has no bytes of its own: object arrays, masked arrays, variable-width strings."""
+    """The value has no fixed-size elements, such as object arrays and masked arrays."""
 
 
 class UnsupportedOperationError(CottonCandyError, io.UnsupportedOperation):
-    """The backend has no such notion; the message says what to use instead."""
+    """The backend does not support this operation; the message names an alternative."""
 
 
 class ConfigurationError(CottonCandyError, ValueError):
-    """An option, in the options file, the environment or an argument, makes no sense."""
+    """An option, in the options file, the environment or an argument, is invalid."""
 
 
 class MissingDependencyError(CottonCandyError, ImportError):

@@ -2,7 +2,7 @@
 
 Nothing is frozen when cottoncandy is imported: :meth:`Settings.load` resolves the options whenever
 an interface is built. For programs written for 0.4.0 there are also ``config`` (the options as
-text, a :class:`configparser.ConfigParser` merged anew at each access), ``userdir`` (the folder of
+text, a :class:`configparser.ConfigParser` merged at each access), ``userdir`` (the folder of
 the user's options) and ``usercfg`` (the path of the options file).
 """
 
@@ -16,7 +16,7 @@ from cottoncandy.config.options import Settings, get_config
 
 __all__ = ["Settings", "config", "get_config", "usercfg", "userdir"]
 
-# Resolved when they are asked for, by __getattr__.
+# Resolved on access, by __getattr__.
 config: configparser.ConfigParser
 usercfg: str
 userdir: str

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
-# An options file of its own: building the pages creates none in the home of whoever does it.
+# A separate options file, so that building the pages creates none in the user's home.
 os.environ["COTTONCANDY_OPTIONS"] = str(_ROOT / "defaults.cfg")
 
 from cottoncandy._version import __version__  # noqa: E402 - after the two lines above
@@ -33,13 +33,13 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist", "smartquotes"]
 myst_heading_anchors = 3
 
-autodoc_typehints = "none"  # the docstrings say it in words
+autodoc_typehints = "none"  # the docstrings describe the types
 autodoc_member_order = "bysource"
 autosummary_generate = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
-# A reference to something of ours that is not there is an error; others' pages are not looked up.
+# An unresolved reference within the project is an error; other projects are not looked up.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(botocore|boto3|dask|numpy|np|scipy|obstore|posixpath|json|pickle|io|glob)\b.*"),

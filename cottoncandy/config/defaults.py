@@ -23,13 +23,13 @@ __all__ = [
 
 
 class DefaultStr(str):
-    """Text that nobody gave: the options decide."""
+    """Text of a default: the options override it."""
 
     __slots__ = ()
 
 
 class DefaultInt(int):
-    """A number that nobody gave: the options decide."""
+    """A number of a default: the options override it."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ __all__ = ["Key", "RawOption", "nearest", "parse_file", "read_sources", "variabl
 
 logger = logging.getLogger(__name__)
 
-#: Section and name of an option, the latter in lower case, as configparser has it.
+#: Section and name of an option, the latter in lower case, as in configparser.
 Key = tuple[str, str]
 
 # 0.4.0 wrote these transfer sizes into every options file. If all four are there, nobody chose

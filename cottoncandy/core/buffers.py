@@ -30,7 +30,7 @@ def bytes_view(data: object) -> memoryview:
 def regroup(buffers: Iterable[Buffer], block_bytes: int) -> Iterator[memoryview]:
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
-    A block that lies inside one buffer is a view on it; others are joined copies.
+    A block within one buffer is a view on it; others are joined copies.
     """
     pending: list[memoryview] = []
     held = 0
@@ -66,11 +66,11 @@ class Body:
     blocks : callable
         Takes nothing, returns an iterator of buffers.
     size : int, optional
-        Size in bytes; None where only the end tells (compression, pipes).
+        Size in bytes; None if it is known only at the end (compression, pipes).
     max_size : int, optional
         Upper bound of the size in bytes, where ``size`` is not known but bounded.
     buffer : memoryview, optional
-        All the bytes, where they lie side by side in memory; backends may slice it.
+        All the bytes, if they are contiguous in memory; backends may slice it.
     replayable : bool, default True
         Whether ``blocks`` may be called more than once.
     """
@@ -100,7 +100,7 @@ class Body:
         return self._blocks()
 
     def read(self) -> Buffer:
-        """Return all the bytes at once; a copy unless they lie side by side already.
+        """Return all the bytes at once; a copy unless they are contiguous.
 
         Raises
         ------
@@ -202,7 +202,7 @@ _BLOCK_BYTES = 16 * MiB
 
 
 def crc32(blocks: Iterable[memoryview], threads: int = 1) -> int:
-    """Return the CRC-32 of blocks, one after the other; long ones are shared among threads."""
+    """Return the CRC-32 of consecutive blocks; long ones are shared among threads."""
     checksum = 0
     for block in blocks:
         if len(block) <= _BLOCK_BYTES:

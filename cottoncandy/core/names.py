@@ -164,7 +164,7 @@ def pathjoin(a: str, *p: str) -> str:
 
 
 def has_magic(pattern: str) -> bool:
-    """Tell whether a string has glob magic: ``*``, ``?`` or ``[``.
+    """Return whether a string has glob magic: ``*``, ``?`` or ``[``.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def shorten(name: str, max_length: int = 160) -> str:
     ----------
     name : str
     max_length : int, default 160
-        Names of so many characters are shown whole.
+        Longest name that is shown whole, in characters.
 
     Examples
     --------

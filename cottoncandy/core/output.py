@@ -74,7 +74,7 @@ class Progress:
     Parameters
     ----------
     total : int, optional
-        Units of work; None where it is not known.
+        Units of work; None if unknown.
     unit : str
         ``"B"`` for bytes, else the noun of what is counted.
     label : str
@@ -137,7 +137,7 @@ def _is_interactive() -> bool:
 
 
 def _renew_lock() -> None:
-    """Give tqdm in a forked child a lock of its own; the parent's may be held for ever."""
+    """Give tqdm a new lock in a forked child; the parent's may be held forever."""
     if (tqdm := sys.modules.get("tqdm.auto")) is not None:
         tqdm.tqdm.set_lock(threading.RLock())
 

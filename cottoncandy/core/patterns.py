@@ -89,7 +89,7 @@ class NamePattern:
     prefix : str
         What every matching name starts with: the least that must be listed.
     matches : callable
-        Tells whether a name matches.
+        Returns whether a name matches.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -130,7 +130,7 @@ class Segment:
     any_depth : bool
         Whether this is ``**``: any number of levels.
     matches : callable
-        Tells whether the name at this level matches.
+        Returns whether the name at this level matches.
     """
 
     prefix: str
@@ -140,7 +140,7 @@ class Segment:
 
     @classmethod
     def parse(cls, text: str) -> Segment:
-        """Make sense of what is between two slashes."""
+        """Parse the text between two slashes."""
         prefix, literal = split_literal(text)
         matches = prefix.__eq__ if literal else _compile(text)
         return cls(prefix, literal, text == ANY_DEPTH, matches)
@@ -167,7 +167,7 @@ class PathPattern:
         self.magic = not all(segment.literal for segment in self.segments)
 
     def matches(self, parts: Sequence[str], skip: int = 0) -> bool:
-        """Tell whether a path matches the segments from ``skip`` on.
+        """Return whether a path matches the segments starting at ``skip``.
 
         At its end ``**`` stands for one level at least: a directory is not what is below it.
         """

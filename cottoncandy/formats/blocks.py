@@ -60,7 +60,7 @@ class BlockSelection:
     kept_shape : tuple of int
         The same without the new axes.
     reversed_axes : tuple of bool
-        Per kept axis, whether the user asked for falling order.
+        Per kept axis, whether the selection is in descending order.
     cuts : tuple of tuple of _DimProjection
         Per dimension of the array.
     """

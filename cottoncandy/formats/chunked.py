@@ -243,7 +243,7 @@ def own_parts(obj: Any, *, object_name: str) -> set[str]:
 
 
 def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_bytes: int) -> Chunks:
-    """Cut an array into blocks of at most so many bytes.
+    """Return chunks of at most ``chunk_bytes`` each.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Data types as text: ``dtype.str``, and a key of ours for what that loses.
+"""Data types as text: ``dtype.str``, and an additional key for what that loses.
 
 ``dtype.str`` is all that readers of version 0.4.0 understand. It forgets the fields of a
 structured dtype (``|V16``) and the name of an extension dtype (``<V2`` for bfloat16). Those are
@@ -46,7 +46,7 @@ _MAX_LITERAL = 64 * 1024  # characters; far above what a store takes as metadata
 
 
 def check(dtype: np.dtype[Any]) -> None:
-    """Refuse a dtype whose elements are not bytes of their own.
+    """Reject a dtype whose elements are not bytes.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def from_metadata(metadata: Mapping[str, str], *, object_name: str) -> np.dtype[
     Raises
     ------
     MetadataError
-        If there is none, or it makes no sense.
+        If it is missing or invalid.
     MissingDependencyError
         If it is that of a library which is not installed.
     """
@@ -280,7 +280,7 @@ def _extension(name: str) -> np.dtype[Any]:
 
 
 def metadata_error(object_name: str, key: str, value: str, expected: str) -> MetadataError:
-    """Return the error for a metadata value that makes no sense."""
+    """Return the error for an invalid metadata value."""
     return MetadataError(
         f"object '{object_name}': metadata '{key}' is {_abbreviate(value)}, and {expected} was "
         f"expected"

@@ -142,7 +142,7 @@ def encode_array(
     array : ndarray
         Of any dtype that has bytes, any shape, any strides.
     compression : str or None
-        Name of a codec; None stores the bytes as they are.
+        Name of a codec; None stores the bytes uncompressed.
     threads : int, default 1
         How many threads may compress, or compute the checksum of a large array.
 
@@ -150,7 +150,7 @@ def encode_array(
     -------
     metadata : dict of str to str
     body : Body
-        Replayable. Of known size where nothing is compressed.
+        Replayable. Its size is known unless it is compressed.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def encode_array(
 
 @dataclass(frozen=True, slots=True)
 class RawArrayHeader:
-    """What the metadata of a raw array says, checked.
+    """The description of a raw array in its metadata, checked.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class RawArrayHeader:
     compression : str or None
         Name of the codec.
     checksum : int or None
-        CRC-32 of the uncompressed bytes, where the object has one.
+        CRC-32 of the uncompressed bytes, if the object has one.
     body_size : int
         Size of the stored body, in bytes.
     """
@@ -249,7 +249,7 @@ class RawArrayHeader:
     def from_metadata(
         cls, metadata: Mapping[str, str], body_size: int, *, object_name: str
     ) -> RawArrayHeader:
-        """Make sense of the metadata of an object.
+        """Parse the metadata of an object.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class RawArrayHeader:
         Raises
         ------
         MetadataError
-            If a key is missing or makes no sense; the object may not be a raw array.
+            If a key is missing or invalid; the object may not be a raw array.
         IntegrityError
             If the body cannot hold that array.
         MissingDependencyError
@@ -400,7 +400,7 @@ class _MetadataReader:
             return None
         algorithm, _, digits = value.strip().lower().partition(":")
         if algorithm != "crc32":
-            return None  # of a newer version: what we cannot compute, we cannot compare
+            return None  # unknown algorithm from a newer version; skip the check
         if not re.fullmatch("[0-9a-f]{8}", digits):
             raise self._error("cc-checksum", value, "'crc32:' and eight hexadecimal digits")
         return int(digits, 16)

@@ -38,7 +38,7 @@ __all__ = [
     "select",
 ]
 
-#: Two runs with at most so many bytes between them are one read.
+#: Two runs with at most this many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
 
 #: A longer read is split, so that the buffers under way stay small. Only one element that is
@@ -200,7 +200,7 @@ class SelectionPlan:
 
 
 class _Reads(Sequence[tuple[int, int]]):
-    """Byte ranges, computed when asked for: there may be very many."""
+    """Byte ranges, computed on access, because there may be very many."""
 
     def __init__(self, owner: SelectionPlan, count: int) -> None:
         self._owner = owner

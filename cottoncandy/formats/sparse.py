@@ -50,7 +50,7 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     Raises
     ------
     UnsupportedDtypeError
-        If it is no sparse matrix, or its elements are Python objects.
+        If it is not a sparse matrix, or its elements are Python objects.
     InvalidArgumentError
         If its indices do not fit its shape.
 
@@ -63,7 +63,7 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     """
     from scipy import sparse
 
-    is_sparse: bool = sparse.issparse(matrix)  # a plain bool, lest the stubs narrow the type
+    is_sparse: bool = sparse.issparse(matrix)  # a plain bool; the stubs would narrow the type
     if not is_sparse:
         raise UnsupportedDtypeError(
             f"a sparse matrix of scipy is needed, and a {type(matrix).__name__} was given: "
@@ -128,7 +128,7 @@ def from_parts(
     Raises
     ------
     MetadataError
-        If the manifest makes no sense, or a part is missing.
+        If the manifest is invalid, or a part is missing.
     IntegrityError
         If the parts do not fit each other or the shape.
     """
@@ -157,7 +157,7 @@ def parts_of(manifest: Any, *, object_name: str = "") -> tuple[str, ...]:
     Raises
     ------
     MetadataError
-        If the manifest makes no sense.
+        If the manifest is invalid.
     """
     kind, shape, _ = _check_manifest(manifest, object_name)
     return _part_names(kind, shape)

@@ -36,7 +36,7 @@ def check_int(value: Any, name: str, minimum: int) -> int:
     Raises
     ------
     InvalidArgumentError
-        If it is no whole number, or less than ``minimum``.
+        If it is not an integer of at least ``minimum``.
     """
     try:
         number = operator.index(value)

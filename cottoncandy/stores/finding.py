@@ -1,6 +1,6 @@
 """Finding objects in a store: everything below a name, one directory, patterns.
 
-The only place that knows which keys a directory consists of.
+The only definition of the keys that a directory consists of.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Store:
     def fill(
         self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False
     ) -> int:
-        """Read the bytes from ``start`` on into a buffer; return their CRC-32 if requested."""
+        """Read the bytes from ``start`` into a buffer; return their CRC-32 if requested."""
         with self._bar(f"downloading {reader.info.key}", len(out)) as bar:
             progress = bar.update if bar.shown else None
             return reader.read_into(out, start, checksum=checksum, progress=progress)
@@ -148,13 +148,13 @@ class Store:
         return check_int(threads, "threads", 1)
 
     def bulk_threads(self, threads: int) -> int:
-        """Return how many small objects travel at once; more than 4 where nobody chose."""
+        """Return the number of small objects to transfer at once; more than 4 by default."""
         chosen = self.threads(threads)
         return max(chosen, _BULK_THREADS) if isinstance(threads, DefaultInt) else chosen
 
 
 def _counted(body: Body, bar: Progress) -> Body:
-    """Return a body that moves the bar as it is sent; the same one where no bar shows."""
+    """Return a body that updates the bar as it is sent; the same one if there is no bar."""
     if not bar.shown:
         return body
 

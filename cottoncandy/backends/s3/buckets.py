@@ -1,4 +1,4 @@
-"""What a connection has learned about its buckets: existence, ACLs, odd keys."""
+"""Cached facts about the buckets of a connection: existence, ACLs, odd keys."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class StreamCodec(Codec):
                 data = b""
         except (IntegrityError, MemoryError):
             raise
-        except Exception as exc:  # each library has error types of its own
+        except Exception as exc:  # each library has its own error types
             raise IntegrityError(
                 f"the {self.name} stream is corrupt after {output.position} decoded bytes: {exc}"
             ) from exc

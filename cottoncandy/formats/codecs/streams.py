@@ -14,7 +14,7 @@ __all__ = ["Bz2Codec", "LzmaCodec", "ZstdCodec"]
 # As on zstd's command line. A stream that needs more to be decoded is rejected.
 _MAX_WINDOW_BYTES = 128 * MiB
 
-# Measured on five kinds of scientific data: 160-420 MB/s a core; level 3, the library's default,
+# Measured on five kinds of scientific data: 160-420 MB/s per core; level 3, the library's default,
 # takes 1.3 to 5 times as long for bodies that are 0 to 4 % smaller.
 _ZSTD_LEVEL = 1
 

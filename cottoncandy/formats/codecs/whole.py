@@ -141,7 +141,7 @@ class NumcodecsCodec(Codec):
             view = memoryview(decoded).cast("B")
         except MemoryError:
             raise
-        except Exception as exc:  # each codec has errors of its own
+        except Exception as exc:  # each codec has its own errors
             raise IntegrityError(f"the {self.name} body is corrupt: {exc}") from exc
         _check_decoded(self.name, len(view), len(out))
         if decoded is not out:
