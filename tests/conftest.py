@@ -153,13 +153,13 @@ def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     patch.setenv("APPDATA", str(home / "AppData" / "Roaming"))
     patch.setenv("LOCALAPPDATA", str(home / "AppData" / "Local"))
-    # Nobody asks a cloud's metadata service who this machine is.
+    # Do not query a cloud's metadata service.
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a home of its own and no credentials; return that home."""
+    """Give the test a new home and no credentials; return that home."""
     home = tmp_path / "home"
     home.mkdir()
     _isolate(monkeypatch, home)

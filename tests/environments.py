@@ -1,4 +1,4 @@
-"""Virtual environments that tests build once, for programs that can't live beside cottoncandy.
+"""Virtual environments that tests build once, for programs with conflicting requirements.
 
 Moto's server wants a newer cryptography than pydrive2 (an optional extra) allows, and the
 predecessor's requirements contradict ours, so both run in environments of their own, in a cache:

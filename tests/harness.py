@@ -41,7 +41,7 @@ _COUNTER = itertools.count()
 
 
 class Stored(NamedTuple):
-    """An object as the store itself has it."""
+    """An object in a store."""
 
     body: bytes
     metadata: dict[str, str]
@@ -98,7 +98,7 @@ class StoreHarness(ABC):
 
     @property
     def secret(self) -> str:
-        """What no description may contain."""
+        """Secrets that no description may contain."""
         return str(self.connection().get("SECRET_KEY", "no such secret"))
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the tests of S3 share."""
+"""Helpers shared by the tests of S3."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class S3Tests:
 
     @pytest.fixture(autouse=True)
     def _no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Go on at once where a connection broke off."""
+        """Resume at once after a broken connection."""
         monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
 
     @pytest.fixture

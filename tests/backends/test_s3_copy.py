@@ -14,7 +14,7 @@ from tests.backends._s3 import SMALL, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
-# Small bodies count as large, so they are copied in parts.
+# Small bodies are treated as large, so they are copied in parts.
 PARTS = Settings(max_put_size_bytes=5 * MiB, min_mpu_size_bytes=5 * MiB)
 
 
@@ -71,7 +71,7 @@ def test_copy_of_a_restored_object_is_archived_again(moto: S3Server, moto_bucket
 def test_refusal_of_an_archived_source_names_the_archive(
     fault_proxy: FaultProxy, moto_bucket: str
 ) -> None:
-    """The server says so only when it is asked to copy."""
+    """The server reports it only when it copies."""
     backend: S3Backend = backend_at(fault_proxy.server, moto_bucket)
     fault_proxy.server.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x")
     fault_proxy.on("PUT", "/b").answer(403, "ObjectNotInActiveTierError")

@@ -1,4 +1,4 @@
-"""Every error of botocore has one of ours, and none of them contains a secret."""
+"""Every error of botocore is translated, and none contains a secret."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Fields(dict[str, Any]):
 
 
 def make(cls: type[Exception]) -> Exception:
-    """Make an error of botocore with whatever its message wants."""
+    """Return an error of botocore with the fields that its message requires."""
     exc = cls.__new__(cls)
     fmt = getattr(cls, "fmt", "an error")
     Exception.__init__(exc, fmt.format_map(_Fields()))

@@ -1,4 +1,4 @@
-"""Bodies that change on their way to S3: the server notices, and nothing is stored."""
+"""Bodies that change in transit to S3: the server notices, and nothing is stored."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_key_count_may_leave_out_the_prefixes() -> None:
 
 
 class _Pages:
-    """A client that answers with these pages, one after the other, the last one for ever."""
+    """A client that returns these pages in turn, and the last one forever."""
 
     def __init__(self, *pages: bytes) -> None:
         self.pages = list(pages)

@@ -1,4 +1,4 @@
-"""Bodies from S3: ranges by threads, and faults on the way."""
+"""Bodies from S3: ranges by threads, and network faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestFaults(S3Tests):
     def test_truncated_body(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy, size: int, odd: bool
     ) -> None:
-        """By either client: a key that obstore can't say goes through boto3."""
+        """By either client: a key that obstore cannot express goes through boto3."""
         key = "odd//name" if odd else "name"
         behind.put(key, Body.of(pattern(size)))
         fault_proxy.on("GET", "name", skip=0 if size == 10_000 else 1).truncate(500)

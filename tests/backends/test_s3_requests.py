@@ -192,7 +192,7 @@ class TestCopies(S3Tests):
 class TestConditions(S3Tests):
     @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
     def test_no_overwriting_by_boto3(self, store: Any) -> None:
-        """A key that obstore can't say."""
+        """A key that obstore cannot express."""
         key = "odd//name"
         backend = backend_at(store.server, store.bucket)
         backend.put(key, Body.of(b"first"), PutOptions(condition=IfAbsent()))

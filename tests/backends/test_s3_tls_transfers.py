@@ -168,7 +168,7 @@ def test_an_upload_that_breaks_off(
 def test_an_error_ends_the_other_range(
     proxy: FaultProxy, behind: S3Backend, patient: S3Backend
 ) -> None:
-    """It hangs for ever, and nobody waits for it."""
+    """It hangs forever, and no thread waits for it."""
     behind.put("name", Body.of(DATA))
     reader = patient.get("name", threads=2)
     hanging = proxy.on("GET", "name", times=1).hang(at=2 * MiB)

@@ -1,4 +1,4 @@
-"""What both cottoncandies store and read: values that either interpreter can build by itself.
+"""What both cottoncandies store and read: values that both interpreters can build.
 
 Imported by the tests and, as a plain module, by the driver that cottoncandy 0.4.0's interpreter
 runs. So it needs numpy (and scipy, dask where a case asks) and nothing of this repository.

@@ -31,7 +31,7 @@ class Pickler(pickle.Pickler):
     """Sends arrays in numpy's own format: pickled ones may lose their byte order."""
 
     def reducer_override(self, value):
-        """Say how to rebuild an array; leave the rest to pickle."""
+        """Return how to rebuild an array; leave the rest to pickle."""
         if type(value) is not numpy.ndarray:
             return NotImplemented
         body = io.BytesIO()

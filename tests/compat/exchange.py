@@ -28,7 +28,7 @@ _DRIVER = Path(__file__).with_name("driver_040.py")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of storing or reading: a value, or the text of an error."""
+    """Outcome of storing or reading: a value, or the text of an error."""
 
     status: Literal["value", "error"]
     value: Any
@@ -223,7 +223,7 @@ class Driver:
                 self._process.stdin.flush()
 
     def results(self) -> dict[str | tuple[str, str], Outcome]:
-        """Return what came of the tasks, when all are done."""
+        """Return the outcomes of the tasks, when all are done."""
         if self._process.returncode:
             tail = self._log.read_text()[-4000:]
             raise RuntimeError(f"0.4.0 ended with {self._process.returncode}:\n{tail}")

@@ -30,7 +30,7 @@ _DATES = [name for name in DTYPES if "time" in name]
 
 @dataclass(frozen=True)
 class KnownDifference:
-    """Something that 0.4.0 gets wrong with objects of its own.
+    """A fault of 0.4.0 with its own objects.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the tests of options share."""
+"""Helpers shared by the tests of options."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ large_array = Zstd
 
 
 def options_text() -> str:
-    """Return the sections of ``defaults.cfg``, as the declarations have them."""
+    """Return the sections of ``defaults.cfg`` that the declarations describe."""
     descriptions = {
         name: " ".join(text.split())
         for name, text in re.findall(
@@ -86,7 +86,7 @@ def options_text() -> str:
 
 
 def default_text(option: dataclasses.Field[Any]) -> str:
-    """Return an option's default as a file has it."""
+    """Return an option's default as text in a file."""
     value = option.default
     if value is None:
         return "auto" if option.name == "progress" else ""

@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_nothing_behind(
 HOMES = {
     "a file where the folder should be": "open(home + '/.config', 'w').close()",
     "a folder that refuses new files": "os.mkdir = os.open = refuse",
-    "a home that is no folder": "os.environ['HOME'] = home + '/no/such/home'; os.mkdir = refuse",
+    "a home that is not a folder": "os.environ['HOME'] = home + '/no/such/home'; os.mkdir = refuse",
     "no home at all": "os.environ.pop('HOME'); pathlib.Path.home = homeless",
 }
 

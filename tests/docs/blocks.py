@@ -10,7 +10,7 @@ __all__ = ["PAGES", "ROOT", "Block", "blocks_of"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Every page that may hold code. What is built is nobody's page.
+#: Every page that may contain code, except for built pages.
 PAGES = sorted(
     path
     for path in [ROOT / "README.md", *ROOT.glob("examples/*.md"), *ROOT.glob("docs/**/*.md")]

@@ -1,4 +1,4 @@
-"""A place of its own for each page and docstring."""
+"""A separate place for each page and docstring."""
 
 from __future__ import annotations
 

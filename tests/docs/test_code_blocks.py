@@ -20,7 +20,7 @@ REASONS = {
     "needs the network",
     "shell",
 }
-#: Languages that are no programs. Blocks without a language and ``text`` are output or data.
+#: Languages that are not programs. Blocks without a language and ``text`` are output or data.
 PROSE = {"", "text", "console"}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -1,4 +1,4 @@
-"""The notebooks run as they are, and hold what they showed when they ran."""
+"""The notebooks run unchanged, and contain the output of a run."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_neuroimaging(execute: Any) -> None:
 @pytest.mark.slow
 def test_public_data_without_a_network(execute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket is out of reach: the notebook says so, and goes on."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # no server listens there
     notebook = execute(ROOT / "examples" / "public_data.ipynb")
     assert "There is no way to the public bucket from here" in said(notebook)
     assert "a stand-in, made up" in said(notebook)

@@ -23,7 +23,7 @@ MODULES = [
 ]
 #: In no `__all__`: what methods return, or take in a backend.
 BESIDE = {"cottoncandy.stores.files.CloudStream", "cottoncandy.core.buffers.Body"}
-#: Pages of their own, or one word.
+#: Separate pages, or one word.
 NOT_OBJECTS = {
     "__version__",
     "browser",

@@ -1,4 +1,4 @@
-"""What the page on troubleshooting quotes is what the code says."""
+"""The messages quoted on the troubleshooting page exist in the code."""
 
 from __future__ import annotations
 

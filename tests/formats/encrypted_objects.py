@@ -46,7 +46,7 @@ class StoredReader(ObjectReader):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An encrypted object as a store has it."""
+    """An encrypted object in a store."""
 
     body: bytes
     metadata: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Data types as text: equal dtypes come back, and what readers of version 0.4.0 see."""
+"""Data types as text: equal dtypes are restored, and version 0.4.0 reads them."""
 
 from __future__ import annotations
 

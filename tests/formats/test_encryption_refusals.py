@@ -1,4 +1,4 @@
-"""What was altered, cut, swapped or encrypted with another key is refused: no plaintext leaves."""
+"""Altered, cut or swapped bodies and wrong keys are rejected: no plaintext leaves."""
 
 from __future__ import annotations
 

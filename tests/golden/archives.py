@@ -30,7 +30,7 @@ VECTORS = HERE.parent / "vectors"
 AES_KEY = bytes(range(32))  # fake, and never used for anything else
 RSA_KEY = VECTORS / "fake_rsa.pem"
 
-#: What the names of all objects begin with.
+#: Prefix of the names of all objects.
 PREFIX = "golden"
 
 _CODECS = ("False", "gzip", "LZ4", "Zlib", "BZ2", "Zstd", "Blosc", "LZMA")

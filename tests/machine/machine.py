@@ -78,7 +78,7 @@ class Stored(NamedTuple):
 
 @dataclass
 class Operation:
-    """What a step does, and what it should change.
+    """A step and the change that it should make.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""S3 servers and a fault proxy for the tests: real programs on loopback, started when asked for."""
+"""S3 servers and a fault proxy for the tests: real programs on loopback, started on demand."""
 
 from tests.servers.base import S3Server, ServerError
 

@@ -76,7 +76,7 @@ class Connection:
             raise Broken from error
 
     def is_stale(self) -> bool:
-        """Tell whether the peer has hung up, or speaks out of turn, between two requests."""
+        """Return whether the peer has closed the connection, or sends too early, between two requests."""
         if self._pending:
             return True
         # Not select(): with TLS, what is readable may be no data.
@@ -99,7 +99,7 @@ class Connection:
         self._socket.close()
 
     def shut_down(self) -> None:
-        """Wake whoever waits on the socket, in whichever thread."""
+        """Wake the threads that wait on the socket."""
         # That of the class below: TLS's own would take the ground from under who reads.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -154,7 +154,7 @@ class Head:
         return "close" in connection or (is_old and "keep-alive" not in connection)
 
     def body_ends_with_connection(self, method: str) -> bool:
-        """Tell whether only the end of the connection ends this response's body."""
+        """Return whether only the end of the connection ends this response's body."""
         if method == "HEAD" or self.status in (204, 304):
             return False
         return not self.is_chunked and self.header("content-length") is None

@@ -77,7 +77,7 @@ class S3Server:
         }
 
     def client(self, **config: Any) -> S3Client:
-        """Return a plain boto3 client, to look behind the library's back.
+        """Return a plain boto3 client, to inspect the store without the library.
 
         ``config`` goes to botocore's ``Config``. Without it, all get the same client: making one
         takes longer than most tests.
@@ -111,7 +111,7 @@ class S3Server:
             )
 
     def make_bucket(self, prefix: str = "test") -> str:
-        """Make a bucket with a name of its own, and return the name."""
+        """Create a bucket with a unique name, and return the name."""
         name = f"{prefix}-{os.getpid()}-{next(_COUNTER)}"
         self.client().create_bucket(Bucket=name)
         return name
@@ -264,7 +264,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) 
 
 
 def listens(address: tuple[str, int]) -> bool:
-    """Tell whether somebody takes connections there."""
+    """Return whether a server accepts connections there."""
     try:
         socket.create_connection(address, timeout=1).close()
     except OSError:

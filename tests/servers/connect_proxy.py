@@ -1,4 +1,4 @@
-"""A web proxy as institutions have them: it opens tunnels (CONNECT) and sees no content."""
+"""A web proxy like those of institutions: it opens tunnels (CONNECT) and sees no content."""
 
 from __future__ import annotations
 

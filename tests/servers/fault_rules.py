@@ -1,4 +1,4 @@
-"""What the fault proxy can be told to do, and what it records."""
+"""The faults that the proxy can be told to cause, and its records."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Request:
 
     @property
     def range(self) -> tuple[int, int] | None:
-        """The half-open range that was asked for, where it has both ends."""
+        """The half-open range requested, if it has both ends."""
         unit, _, ends = self.headers.get("range", "").partition("=")
         first, _, last = ends.partition("-")
         return (int(first), int(last) + 1) if unit == "bytes" and first and last else None
@@ -100,7 +100,7 @@ class Matcher:
 
 @dataclass
 class Plan:
-    """What is to be done with one request, gathered from all rules that take it."""
+    """The treatment of one request, gathered from all rules that match it."""
 
     rules: list[Rule] = field(default_factory=list)
     answer: tuple[str, Mapping[str, str], bytes] | None = None
@@ -138,7 +138,7 @@ class Rule:
         self._removed = False
 
     def takes(self, request: Request) -> bool:
-        """Tell whether the rule applies to the request, and count that."""
+        """Return whether the rule applies to the request, and count that."""
         if self._removed or self._left == 0 or not self._matcher.matches(request):
             return False
         if self._skip:
@@ -154,7 +154,7 @@ class Rule:
         self._change(plan, self)
 
     def release(self) -> None:
-        """Let the requests go on that hang because of this rule."""
+        """Release the requests that hang because of this rule."""
         self.released.set()
 
     def remove(self) -> None:
@@ -207,7 +207,7 @@ class RuleBuilder:
         return self.answer(400, "AccessControlListNotSupported", "The bucket does not allow ACLs")
 
     def truncate(self, after: int, *, reset: bool = False) -> Rule:
-        """End the connection after so many bytes of the response's body.
+        """End the connection after this many bytes of the response's body.
 
         In an orderly way, or (``reset``) with "connection reset by peer".
         """
