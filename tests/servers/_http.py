@@ -76,7 +76,7 @@ class Connection:
             raise Broken from error
 
     def is_stale(self) -> bool:
-        """Return whether the peer has closed the connection, or sends too early, between two requests."""
+        """Return whether the peer has closed the connection, or sends between two requests."""
         if self._pending:
             return True
         # Not select(): with TLS, what is readable may be no data.
