@@ -234,7 +234,7 @@ class Backend(ABC):
         Parameters
         ----------
         options : PutOptions, optional
-            Implementations begin with :meth:`_checked`, which validates them before anything is
+            Implementations begin with ``_checked``, which validates them before anything is
             sent.
 
         Raises
