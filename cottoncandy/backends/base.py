@@ -49,7 +49,6 @@ __all__ = [
     "ObjectReader",
     "PutOptions",
     "PutResult",
-    "group_by_delimiter",
 ]
 
 
