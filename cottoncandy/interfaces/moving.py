@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from cottoncandy.backends.base import PutResult
 from cottoncandy.config.defaults import DEFAULT_THREADS
 from cottoncandy.core.names import prefix_of
-from cottoncandy.core.output import Progress, echo
+from cottoncandy.core.output import echo
 from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectNotFoundError,
@@ -17,8 +16,9 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
-from cottoncandy.transfer.engine import Action, complete, perform
+from cottoncandy.transfer.engine import complete, report
 from cottoncandy.transfer.engine import delete as delete_all
+from cottoncandy.transfer.move import remove_tree, transfer_tree
 from cottoncandy.transfer.plan import Route, plan_tree
 
 __all__ = ["MovingMethods", "RemovingMethods"]
@@ -97,10 +97,9 @@ class MovingMethods(ObjectMethods):
         ['backup/sub01/image', 'backup/sub02/image']
         """
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
-        transfer = self._store.backend.copy
         if recursive:
-            return self._transfer_tree(transfer, route, overwrite, threads, "copied")
-        return self._transfer_object(transfer, route, overwrite)
+            return self._transfer_tree(route, overwrite, threads, moving=False)
+        return self._transfer_object(self._store.backend.copy, route, overwrite)
 
     def mv(
         self,
@@ -157,7 +156,8 @@ class MovingMethods(ObjectMethods):
         Notes
         -----
         An object is deleted only when its copy is complete, so no failure loses it. A directory is
-        moved object by object. If that is interrupted (an error that concerns all of them, Ctrl-C,
+        moved object by object; a chunked or sparse array stays at its old name until all of it is
+        at the new one. If that is interrupted (an error that concerns all of them, Ctrl-C,
         a killed program), the same call with ``overwrite=True`` moves the rest.
 
         Examples
@@ -170,10 +170,9 @@ class MovingMethods(ObjectMethods):
         ['archive/data/sub01/anatomy']
         """
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
-        transfer = self._store.backend.move
         if recursive:
-            return self._transfer_tree(transfer, route, overwrite, threads, "moved")
-        return self._transfer_object(transfer, route, overwrite)
+            return self._transfer_tree(route, overwrite, threads, moving=True)
+        return self._transfer_object(self._store.backend.move, route, overwrite)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -195,7 +194,13 @@ class MovingMethods(ObjectMethods):
                 route.check_not_same(overwrite)
                 result = PutResult(info.etag)
             else:
-                result = self._copy(transfer, route, route.source, route.dest, overwrite)
+                result = transfer(
+                    route.source,
+                    route.dest,
+                    source_bucket=route.source_bucket,
+                    dest_bucket=route.dest_bucket,
+                    overwrite=overwrite,
+                )
         except (ObjectNotFoundError, InvalidNameError) as exc:
             if not self._store.has_below(route.source, route.source_bucket):
                 raise
@@ -206,32 +211,15 @@ class MovingMethods(ObjectMethods):
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
 
-    def _copy(
-        self, transfer: _Transfer, route: Route, key: str, target: str, overwrite: bool
-    ) -> PutResult:
-        return transfer(
-            key,
-            target,
-            source_bucket=route.source_bucket,
-            dest_bucket=route.dest_bucket,
-            overwrite=overwrite,
-        )
-
     def _transfer_tree(
-        self,
-        transfer: _Transfer,
-        route: Route,
-        overwrite: bool,
-        threads: int,
-        done: str,
+        self, route: Route, overwrite: bool, threads: int, *, moving: bool
     ) -> list[str]:
         workers = self._store.bulk_threads(threads)  # invalid ones raise before any request
         targets = plan_tree(self._store, route, overwrite=overwrite)
-        actions = (
-            Action(key, partial(self._copy, transfer, route, key, target, overwrite))
-            for key, target in targets.items()
-            if not (route.in_place and key == target)
-        )
+        pairs = {
+            key: target for key, target in targets.items() if not (route.in_place and key == target)
+        }
+        done = "moved" if moving else "copied"
 
         def describe(failed: int, total: int) -> str:
             return (
@@ -240,15 +228,10 @@ class MovingMethods(ObjectMethods):
                 f"to finish it, make the same call again, with overwrite=True"
             )
 
-        perform(
-            self._store,
-            actions,
-            len(targets),
-            threads=workers,
-            unit="objects",
-            label=done,
-            describe=describe,
+        outcomes = transfer_tree(
+            self._store.backend, route, pairs, overwrite=overwrite, moving=moving, threads=workers
         )
+        report(self._store, outcomes, len(pairs), unit="objects", label=done, describe=describe)
         return sorted(targets.values())
 
 
@@ -336,8 +319,7 @@ class RemovingMethods(ObjectMethods):
 
         echo(f"deleting {len(keys)} objects...")
         backend.remove_links(prefix_of(key))
-        with Progress(
-            len(keys), unit="objects", label="deleting", show=self.settings.progress
-        ) as bar:
-            outcomes = delete_all(backend, keys, threads=workers, permanently=delete, progress=bar)
-            return complete(outcomes, describe)
+        outcomes = remove_tree(backend, keys, threads=workers, permanently=delete)
+        return report(
+            self._store, outcomes, len(keys), unit="objects", label="deleting", describe=describe
+        )

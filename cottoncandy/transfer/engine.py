@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 from cottoncandy.backends.base import Backend
@@ -20,7 +20,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.store import Store
 
-__all__ = ["Action", "Outcome", "complete", "delete", "perform", "run"]
+__all__ = ["Action", "Outcome", "complete", "delete", "perform", "report", "run"]
 
 #: Errors that concern the other actions too: the run ends immediately.
 _FATAL = (
@@ -56,10 +56,10 @@ class Outcome(NamedTuple):
 
 
 #: What :func:`run` and :func:`delete` yield.
-Outcomes = Generator[Outcome, None, None]
+Outcomes = Iterator[Outcome]
 
 
-def run(actions: Iterable[Action], *, threads: int, progress: Progress | None = None) -> Outcomes:
+def run(actions: Iterable[Action], *, threads: int) -> Outcomes:
     """Run actions, up to ``threads`` at once; yield each outcome as soon as it is there.
 
     Actions are taken lazily, twice the threads ahead. A slow action does not delay others. Errors
@@ -76,20 +76,15 @@ def run(actions: Iterable[Action], *, threads: int, progress: Progress | None = 
             return Outcome(action.name, exc)
         return Outcome(action.name)
 
-    return _counted(map_threads(attempt, actions, threads, ordered=False), progress)
+    return map_threads(attempt, actions, threads, ordered=False)
 
 
 def delete(
-    backend: Backend,
-    keys: Iterable[str],
-    *,
-    threads: int,
-    permanently: bool = True,
-    progress: Progress | None = None,
+    backend: Backend, keys: Iterable[str], *, threads: int, permanently: bool = True
 ) -> Outcomes:
     """Delete objects with the store's bulk requests; yield the outcome of each."""
     results = backend.delete(keys, threads=threads, permanently=permanently)
-    return _counted((Outcome(*result) for result in results), progress)
+    return (Outcome(*result) for result in results)
 
 
 def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | None = None) -> int:
@@ -141,13 +136,26 @@ def perform(
     label: str,
     describe: Callable[[int, int], str] | None = None,
 ) -> int:
-    """Run actions with a progress bar of ``total`` steps: :func:`run`, then :func:`complete`."""
+    """Run actions with a progress bar of ``total`` steps: :func:`run`, then :func:`report`."""
+    outcomes = run(actions, threads=threads)
+    return report(store, outcomes, total, unit=unit, label=label, describe=describe)
+
+
+def report(
+    store: Store,
+    outcomes: Outcomes,
+    total: int,
+    *,
+    unit: str,
+    label: str,
+    describe: Callable[[int, int], str] | None = None,
+) -> int:
+    """Show a progress bar of ``total`` steps while outcomes arrive: :func:`complete`."""
+
+    def counted() -> Outcomes:
+        for outcome in outcomes:
+            yield outcome
+            bar.update(1)
+
     with Progress(total, unit=unit, label=label, show=store.settings.progress) as bar:
-        return complete(run(actions, threads=threads, progress=bar), describe)
-
-
-def _counted(outcomes: Iterable[Outcome], progress: Progress | None) -> Outcomes:
-    for outcome in outcomes:
-        if progress is not None:
-            progress.update(1)
-        yield outcome
+        return complete(counted(), describe)
