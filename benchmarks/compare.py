@@ -4,8 +4,8 @@
     python benchmarks/compare.py --endpoint-url http://localhost:9000 --access-key … --secret-key …
     python benchmarks/compare.py --only download,glob --rounds 5
 
-Both libraries do the same work through the same calls, each in a process of its own, in turn, so
-that a machine whose speed drifts drifts for both. What counts is the ratio of each pair; times are
+Both libraries do the same work through the same calls, each in a separate process, in turn, so
+that a machine whose speed drifts drifts for both. Compare the ratio of each pair; times are
 shown for orientation. 0.4.0 runs in an environment of its own, which the first run builds.
 """
 

@@ -4,7 +4,7 @@
     python benchmarks/encryption.py --mib 1024
 
 Throughput is that of the format alone, in memory, by one thread: bytes per second of this process's
-processor time, beside that of pycryptodome's AES-GCM over the same segments, which is the most
+processor time, next to that of pycryptodome's AES-GCM over the same segments, which is the most
 that can be had. Memory is the rise of the peak in a process of its own that moves an array to a
 local directory or back, beyond the array.
 """
@@ -96,7 +96,7 @@ def throughput(nbytes: int) -> None:
         ("encrypt an upload", encrypt),
         ("decrypt a download", decrypt),
     ):
-        print(f"{label:34} {rate(operation, nbytes):6.0f} MB/s a core")
+        print(f"{label:34} {rate(operation, nbytes):6.0f} MB/s per core")
     if scratch != data:
         raise SystemExit("what was decrypted is not what was encrypted")
 

@@ -2,7 +2,7 @@
 
     python benchmarks/listing_memory.py --keys 1000000
 
-The keys themselves lie in the backend. Measured with tracemalloc: the peak while the listing is
+The backend holds the keys. Measured with tracemalloc: the peak while the listing is
 walked one entry at a time, and what ``glob`` holds when it returns all names as a list.
 """
 

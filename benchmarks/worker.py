@@ -1,4 +1,4 @@
-"""One timed task with whichever cottoncandy the interpreter has: 0.4.0 and this one alike.
+"""One timed task with the interpreter's cottoncandy, which is 0.4.0 or this version.
 
 Run by ``compare.py``: reads a JSON job from standard input, prints a JSON result as the last line
 of standard output. Only the operation is timed, not imports, connecting or making the data.
@@ -83,7 +83,7 @@ def cloud2dict(cci: Any, job: dict[str, Any]) -> dict[str, float]:
     found: dict[str, Any] = {}
     result = timed(lambda: found.update(cci.cloud2dict(job["name"], verbose=False)))
     if len(found) != job["count"]:
-        raise SystemExit(f"{len(found)} arrays came back, of {job['count']}")
+        raise SystemExit(f"{len(found)} arrays were downloaded, of {job['count']}")
     return result
 
 
@@ -124,7 +124,7 @@ def main() -> None:
         import cottoncandy
 
         cci = cottoncandy.get_interface(verbose=False, **job["connection"])
-        # What is loaded when first needed is loaded now; connections are open, also those that only
+        # Lazy imports are loaded now; connections are open, also those that only
         # large arrays take.
         for size in (10, 2 * 2**20):
             cci.upload_raw_array("warm-up", np.zeros(size), compression=False)

@@ -83,7 +83,7 @@ def nested_dictionary(cci: DefaultInterface, place: str) -> None:
 
 
 def listing(cci: DefaultInterface, place: str) -> None:
-    """Look at what is there."""
+    """List the names, and search them."""
     names = cci.glob(cc.utils.pathjoin(place, "*"))
     print(f"glob:   {len(names)} objects below {place}/")
     for child in cci.lsdir(place):
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             force_bucket_creation=True,
             backend=backend,
         )
-        place = f"quickstart-{uuid.uuid4().hex[:8]}"  # what is in the bucket already stays as it is
+        place = f"quickstart-{uuid.uuid4().hex[:8]}"  # leaves existing objects alone
         try:
             numpy_arrays(cci, place)
             dask_array(cci, place)

@@ -42,8 +42,8 @@ _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 #: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
 _SERVERS = {"moto", "ceph", "gdrive", "python_040"}
 
-# At the desk the same few examples each time, so that a run is quick and tells of one's own change;
-# .ci/run looks further, with --hypothesis-profile=thorough. A busy machine is no failure.
+# By default the same few examples each time, so that a run is quick and reproducible;
+# .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
 settings.register_profile("desk", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
 settings.load_profile("desk")

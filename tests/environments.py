@@ -1,7 +1,7 @@
 """Virtual environments that tests build once, for programs with conflicting requirements.
 
-Moto's server wants a newer cryptography than pydrive2 (an optional extra) allows, and the
-predecessor's requirements contradict ours, so both run in environments of their own, in a cache:
+Moto's server requires a newer cryptography than pydrive2 (an optional extra) allows, and the
+predecessor's requirements contradict ours, so each runs in a separate environment, in a cache:
 ``$COTTONCANDY_TEST_CACHE``, else the user's cache directory. Delete it to start afresh.
 """
 
@@ -36,7 +36,7 @@ ORIGINAL_ENVIRONMENT = {
 
 _MARK = "complete"
 
-# What pip says when it cannot reach the index, as opposed to: the index lacks what was asked for.
+# pip's messages when it cannot reach the index, as opposed to: the index lacks the package.
 _OFFLINE_SIGNS = (
     "Failed to establish a new connection",
     "Temporary failure in name resolution",

@@ -315,7 +315,7 @@ class CephHarness(S3Harness):
 
 
 def _drive(request: pytest.FixtureRequest) -> StoreHarness:
-    # The fixture comes first: it says so where the client library is missing.
+    # The fixture comes first: it skips the test if the client library is missing.
     server = request.getfixturevalue("drive_server")
     from tests.servers.drive.harness import DriveHarness
 

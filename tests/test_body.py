@@ -1,4 +1,4 @@
-"""What an upload sends, made of what users pass."""
+"""The body of an upload, made of the buffers, files and iterables that users pass."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Libraries that nobody pays for who does not use them.
+#: Libraries that are imported only when they are used.
 HEAVY = (
     "boto3",
     "botocore",
@@ -156,7 +156,7 @@ def test_public_names_exist_and_are_sorted(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)
 def test_no_public_class_or_function_is_left_out(name: str) -> None:
-    """What is defined in a public module and has a public name is in ``__all__``."""
+    """Public names defined in a public module are in its ``__all__``."""
     module = importlib.import_module(name)
     defined = {
         public
@@ -423,8 +423,8 @@ def environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     (python,) = [*folder.glob("bin/python"), *folder.glob("Scripts/python.exe")]
     (packages,) = [*folder.glob("lib/python*/site-packages"), *folder.glob("Lib/site-packages")]
-    # Paths of a .pth file come last, so that what is installed there goes first. The checkout is
-    # not among them: it is no place for libraries.
+    # Paths of a .pth file come last, so that libraries installed there take precedence. The
+    # checkout is not among them: it is not a place for libraries.
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (packages / "libraries.pth").write_text("\n".join(sorted(libraries)))
     return python

@@ -63,7 +63,7 @@ def test_escaped_names_match_themselves_only(name: str) -> None:
 def test_name_patterns_match_as_fnmatch_does(pattern: str, name: str) -> None:
     prefix, literal = split_literal(pattern)
     expected = fnmatch.fnmatchcase(name, pattern)
-    if literal:  # an object, or what is below it
+    if literal:  # an object, or its contents
         expected = expected or not prefix or name.startswith(prefix.removesuffix("/") + "/")
     assert bool(NamePattern(pattern).matches(name)) == expected
 

@@ -1,4 +1,4 @@
-"""Rules on the source itself, each born of a mistake that somebody made before."""
+"""Rules on the source itself, each the result of an earlier mistake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cottoncandy"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 600
 
-#: Who may talk to the user, and how: what the documents show goes through one helper, and an
+#: Modules that may print or prompt: documented output goes through one helper, and an
 #: authorisation without a web browser is typed in.
 TALKS = {("core/output.py", "print"), ("backends/gdrive/auth.py", "input")}
 
@@ -41,7 +41,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def strings(node: ast.AST) -> Iterator[str]:
-    """Yield the texts in an operand: of a constant, a tuple, a list or a set."""
+    """Yield the texts in an operand, which is a constant, a tuple, a list or a set."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.Tuple | ast.List | ast.Set):

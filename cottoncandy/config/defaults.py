@@ -1,7 +1,7 @@
 """Documented defaults that the options may change; the options' own are in ``options.py``.
 
 A signature shows what the documentation says (``acl='authenticated-read'``, ``threads=4``), yet an
-argument that nobody gave must follow the user's options. These values are the documented text or
+omitted argument must follow the user's options. These values are the documented text or
 number, and know that they are a default.
 """
 

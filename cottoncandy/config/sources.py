@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 #: Section and name of an option, the latter in lower case, as in configparser.
 Key = tuple[str, str]
 
-# 0.4.0 wrote these transfer sizes into every options file. If all four are there, nobody chose
-# them, and the present defaults apply.
+# 0.4.0 wrote these transfer sizes into every options file. If all four are there, the user did not
+# choose them, and the present defaults apply.
 _HISTORICAL_SIZES = {
     ("upload_settings", "mpu_use_threshold"): "200",
     ("upload_settings", "mpu_chunksize"): "100",

@@ -142,7 +142,7 @@ class Body:
             return data
         if isinstance(data, str):
             raise InvalidArgumentError(
-                "the body of an object is bytes, and a str was given: pass data.encode() instead"
+                "the body of an object must be bytes, not str: pass data.encode() instead"
             )
         if hasattr(data, "read"):
             return cls._of_file(data)

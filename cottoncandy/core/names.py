@@ -95,7 +95,7 @@ def check_text(name: str) -> str:
 
 
 def spellings(name: str) -> tuple[Key, ...]:
-    """Return the keys that a name can refer to, for listings: as it is, then cleaned."""
+    """Return the keys that a name can refer to, for listings: unchanged, then cleaned."""
     cleaned = Key(clean_object_name(check_text(name)))
     as_it_is = isinstance(name, Key) or cleaned == name or name == SEPARATOR
     return (Key(name) if name != SEPARATOR else cleaned,) if as_it_is else (Key(name), cleaned)
@@ -174,7 +174,7 @@ def has_magic(pattern: str) -> bool:
 
 
 def shorten(name: str, max_length: int = 160) -> str:
-    """Return a name for a message: of a long one, its beginning, its end and its length.
+    """Return a name for a message; a long one is reduced to its beginning, its end and its length.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def _compile(pattern: str) -> Callable[[str], object]:
 class NamePattern:
     """A pattern that is held against whole names: ``*`` crosses ``/``.
 
-    One without magic stands for the object of that name and all that is below it.
+    One without magic matches the object of that name and everything below it.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class PathPattern:
     def matches(self, parts: Sequence[str], skip: int = 0) -> bool:
         """Return whether a path matches the segments starting at ``skip``.
 
-        At its end ``**`` stands for one level at least: a directory is not what is below it.
+        A final ``**`` matches one level or more: a directory does not match itself.
         """
         segments = self.segments[skip:]
         if segments and segments[-1].any_depth and not parts:
@@ -197,8 +197,8 @@ class PathPattern:
 def directory_name(prefix: str) -> str:
     """Return how a directory is shown: without the slash at its end.
 
-    One without a name of its own (``a//``, ``/``: other programs make such keys) keeps its slash;
-    else it would look like its parent.
+    One with an empty last component (``a//``, ``/``: other programs make them) keeps its slash;
+    otherwise it would look like its parent.
     """
     shown = prefix.removesuffix(SEPARATOR)
     return prefix if not shown or shown.endswith(SEPARATOR) else shown

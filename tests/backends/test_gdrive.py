@@ -87,7 +87,7 @@ class TestNames(DriveTests):
         assert "'a/b'" in caplog.text
         with pytest.raises(ObjectNotFoundError):
             backend.head("doc")
-        backend.put("doc", Body.of(b"bytes"))  # beside it
+        backend.put("doc", Body.of(b"bytes"))  # next to it
         assert read(backend, "doc") == b"bytes"
 
     def test_an_object_and_a_folder_of_one_name(self, backend: GDriveBackend) -> None:

@@ -63,7 +63,7 @@ def test_copy_of_a_restored_object_is_archived_again(moto: S3Server, moto_bucket
     client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", StorageClass="GLACIER")
     client.restore_object(Bucket=moto_bucket, Key="a", RestoreRequest={"Days": 1})
     while 'ongoing-request="true"' in head_of(moto, moto_bucket, "a").get("Restore", ""):
-        pass  # moto's clock of restorations goes on with each request
+        pass  # moto's clock of restorations advances with each request
     backend_at(moto, moto_bucket).copy("a", "b")
     assert head_of(moto, moto_bucket, "b")["StorageClass"] == "GLACIER"
 

@@ -164,7 +164,7 @@ def test_wrong_credentials(
 
 @pytest.mark.parametrize("key", ["name", "odd//name"])
 def test_expired_credentials(fault_proxy: FaultProxy, moto_bucket: str, key: str) -> None:
-    """AWS says so with status 400, and to a HEAD without a body."""
+    """AWS reports it with status 400, and to a HEAD without a body."""
     server = fault_proxy.server
     backend = S3Backend.connect(
         ConnectionArguments(

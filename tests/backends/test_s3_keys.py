@@ -1,4 +1,4 @@
-"""Names and metadata on S3: exactly those, or refused in words; and listings of any of them."""
+"""Names and metadata on S3: stored exactly, or rejected; and listings of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cottoncandy.options import Settings
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
-# Beside each of them, the store holds what a careless client would make of it.
+# Next to each of them, the store holds the key that a careless client would make of it.
 ODD = [
     "a//b",
     "./a",
@@ -214,7 +214,7 @@ def test_metadata_round_trip(store: Any) -> None:
 
 @pytest.mark.parametrize("server", ["moto", "ceph"])
 def test_underscores_come_back(server: str, request: pytest.FixtureRequest) -> None:
-    """Ceph stores them as dashes; the true names lie beside."""
+    """Ceph stores them as dashes; the true names are stored next to them."""
     place = request.getfixturevalue(server)
     bucket = request.getfixturevalue(f"{server}_bucket")
     backend = connect(place, bucket)

@@ -1,4 +1,4 @@
-"""The rule of a bucket that removes unfinished uploads, as the guide on files has it."""
+"""The bucket rule of the guide on files, which removes unfinished uploads."""
 
 from __future__ import annotations
 

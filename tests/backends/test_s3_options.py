@@ -208,7 +208,7 @@ def test_historical_default_endpoint_is_none(url: str, monkeypatch: pytest.Monke
 def test_endpoint_of_the_argument_beats_the_environment(
     moto: S3Server, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both clients go where the argument says; obstore reads the environment by itself."""
+    """Both clients use the argument; obstore alone reads the environment."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
@@ -352,7 +352,7 @@ def test_s3_option_reaches_both_clients_or_is_left_to_botocore(
 
 # The same for environment variables, by their values.
 VARIABLES: dict[str, tuple[str, bool]] = {
-    "AWS_ALLOW_HTTP": ("false", True),  # as the endpoint's scheme has it
+    "AWS_ALLOW_HTTP": ("false", True),  # the endpoint's scheme decides
     "AWS_ALLOW_INVALID_CERTIFICATES": ("true", False),
     "AWS_BUCKET": ("another", True),  # the bucket is passed
     "AWS_CHECKSUM_ALGORITHM": ("sha256", False),

@@ -59,7 +59,7 @@ def check(backend: S3Backend) -> None:
 
 
 def all_came_through(tunnel: TunnelProxy, tls_proxy: FaultProxy) -> bool:
-    """Tell whether nobody reached the server otherwise, and somebody did."""
+    """Return whether requests reached the server through the tunnel, and no others did."""
     host, port = tls_proxy.server.address
     return tunnel.targets == [f"{host}:{port}"] * tls_proxy.connections != []
 
@@ -104,7 +104,7 @@ def test_one_for_http_is_none_for_https(
     monkeypatch: pytest.MonkeyPatch,
     proxies: dict[str, str],
 ) -> None:
-    """What the Config says counts, and not the environment."""
+    """The Config takes precedence over the environment."""
     monkeypatch.setenv("HTTPS_PROXY", tunnel.url)
     check(connect(proxies))
     assert tunnel.targets == []

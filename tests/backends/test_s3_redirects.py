@@ -1,4 +1,4 @@
-"""Web servers before a store that want to be visited by https, or under another name."""
+"""Web servers in front of a store that redirect to https, or to another name."""
 
 from __future__ import annotations
 

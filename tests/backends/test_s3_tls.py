@@ -28,7 +28,7 @@ Connect = Callable[..., S3Backend]
 
 @pytest.fixture
 def connect(tls_proxy: FaultProxy, moto_bucket: str) -> Connect:
-    """Connect to moto over TLS; all else has to be said."""
+    """Connect to moto over TLS; everything else must be passed."""
 
     def connect(server: S3Server = tls_proxy.server, **extra: Any) -> S3Backend:
         return backend_at(server, moto_bucket, config=QUICK, **extra)

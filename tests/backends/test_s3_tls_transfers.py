@@ -65,7 +65,7 @@ def reader(backend: S3Backend, behind: S3Backend) -> S3Reader:
 
 
 def after(nbytes: int, call: Callable[[], object]) -> Callable[[int], None]:
-    """Return a progress callback that calls something once so many bytes have arrived."""
+    """Return a progress callback that calls something once that many bytes have arrived."""
 
     def progress(count: int) -> None:
         nonlocal nbytes
@@ -177,7 +177,7 @@ def test_an_error_ends_the_other_range(
     proxy.on("GET", "name", skip=2).answer(403, "AccessDenied")
     out = memoryview(bytearray(SIZE))
     with pytest.raises(PermissionError, match="name"):
-        # The other one goes on, and fails, when all that comes before the hanging byte is there.
+        # The other one continues, and fails, when everything before the hanging byte has arrived.
         reader.read_into(out, progress=after(2 * MiB, other.release))
     held = bytes(out)
     hanging.release()

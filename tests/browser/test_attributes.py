@@ -28,7 +28,7 @@ def test_clashes() -> None:
     names = ["a-b", "a_b", "x.y", "x_DOT_y", "p-q_r", "p_q-r", "class", "keys", "__init__", "a b"]
     attributes = AttributeNames.of(names, {"keys"})
     assert attributes.names == {
-        "a_b": "a_b",  # the name that is an attribute as it is
+        "a_b": "a_b",  # a name that is an attribute unchanged
         "x_DOT_y": "x_DOT_y",
         "class_": "class",
         "keys_": "keys",

@@ -177,7 +177,7 @@ def lay_out(dtype: Any, layout: str) -> np.ndarray:
 def _raw() -> Iterator[Case]:
     for number, (dtype_name, dtype) in enumerate(DTYPES.items()):
         for place, layout in enumerate(LAYOUTS):
-            # In the quick run: every dtype with every codec, and with every layout.
+            # By default: every dtype with every codec, and with every layout.
             chosen = _MAIN_CODECS[(number + place) % len(_MAIN_CODECS)]
             for codec in CODECS:
                 if not (layout == "C" or codec in _MAIN_CODECS or dtype_name in _THOROUGH_DTYPES):
@@ -194,7 +194,7 @@ def _raw() -> Iterator[Case]:
                     quick=small or layout == "C" or codec == chosen,
                     small=small,
                 )
-    # What nobody says anything about, and large enough for several blocks of any codec.
+    # All defaults, and large enough for several blocks of any codec.
     yield Case("raw/default", "raw_array", lambda: lay_out("<f8", "C"))
     for codec in CODECS:
         yield Case(

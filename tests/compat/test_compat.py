@@ -71,13 +71,13 @@ QUIRKS = (
         cannot_write=True,
     ),
     KnownDifference(
-        "it labels arrays that are read-only as Fortran, but stores their bytes in C order; from "
-        "the object nobody can tell, so we read what it reads",
+        "it labels arrays that are read-only as Fortran, but stores their bytes in C order; "
+        "the object does not show which, so we read what it reads",
         _patterns(("*",), ("read-only",), _UNCOMPRESSED_OR_GZIP),
         we_read=lambda expected, theirs: theirs,
     ),
     KnownDifference(
-        "it does not know scipy's sparse arrays, and stores them as csr matrices",
+        "it does not support scipy's sparse arrays, and stores them as csr matrices",
         tuple(f"sparse-arrays/{kind}" for kind in ("csc", "bsr", "coo", "dia")),
         we_read=lambda expected, theirs: scipy.sparse.csr_matrix(expected),
     ),
@@ -117,7 +117,7 @@ def _over_stores_and_groups(*stores: str) -> pytest.MarkDecorator:
 
 
 def _local(request: pytest.FixtureRequest) -> StoreHarness:
-    """Return a directory: in memory where the system has one, since files come in thousands."""
+    """Return a directory: in memory if the system has one, since there are thousands of files."""
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK):
         return LocalHarness(Path(tempfile.mkdtemp(prefix="cottoncandy-compat-", dir=memory)))
@@ -149,9 +149,9 @@ def exchange(
     exchanges: dict[str, Exchange | Exception],
     python_040: Path,
 ) -> Exchange:
-    """Both versions' objects on one store: more cases on the quick one than on the others.
+    """Both versions' objects on one store: more cases on the fast store than on the others.
 
-    Made once for each store; pytest would make a parametrised fixture anew for every group.
+    Made once for each store; pytest would build a parametrised fixture again for every group.
     """
     store: str = request.param
     if store not in exchanges:
@@ -257,7 +257,7 @@ def test_older_objects(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", STORES, indirect=True)
 def test_metadata_is_stored_alike(exchange: Exchange) -> None:
-    """Both describe an array in the same words; ours may say more."""
+    """Both store the same metadata of an array; ours may add entries."""
     theirs = exchange.rig.raw_get("old/raw/metadata").metadata
     ours = exchange.rig.raw_get("new/raw/metadata").metadata
     assert theirs == {

@@ -30,9 +30,9 @@ class Block:
     language: str
     code: str
     line: int
-    #: Why it is not run, where ``<!-- not run: reason -->`` stands on a line above it.
+    #: Why it is not run, if a line above it is ``<!-- not run: reason -->``.
     not_run: str | None = None
-    #: One line that stands in for it, where ``<!-- run instead: code -->`` does.
+    #: One line that replaces it, if a line above it is ``<!-- run instead: code -->``.
     instead: str | None = None
 
     @property

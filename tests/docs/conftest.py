@@ -19,7 +19,7 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from cottoncandy.backends import memory
 
     monkeypatch.setattr(memory, "_BUCKETS", {})
-    # What is documented is what a terminal shows: no progress bars for those who redirect it.
+    # The documents show the output of a terminal without progress bars, as when it is redirected.
     monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "False")
     # Pages may use the examples, and add a backend to the registry.
     monkeypatch.syspath_prepend(ROOT / "examples")

@@ -38,10 +38,10 @@ CHECKS = {
 
 #: Where a check does not hold, and why: by the beginning of a dotted name.
 EXEMPT = {
-    # The verbs of the seam share their arguments, which the class and the module explain once.
+    # The verbs of the interface share their arguments, which the class and the module explain once.
     "cottoncandy.backends.base.": {"PR01", "GL08"},
     "cottoncandy.backends.reader.": {"PR01", "PR02", "YD01"},
-    # What BasicInterface takes is written there, and the others say so.
+    # BasicInterface documents the parameters; the others refer to it.
     "cottoncandy.interfaces.ArrayInterface": {"PR01"},
     "cottoncandy.interfaces.DefaultInterface": {"PR01"},
     "cottoncandy.interfaces.EncryptedInterface": {"PR03", "PR04"},

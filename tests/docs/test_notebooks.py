@@ -19,7 +19,7 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-# Of the client's libraries, on some versions of Python; ours are in the notebook's own process.
+# The client's libraries warn on some versions of Python; ours run in the notebook's process.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*:RuntimeWarning"),
@@ -49,7 +49,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a notebook in a new process, in an empty directory."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "default")
-    monkeypatch.setenv("COTTONCANDY_OPTIONS", str(ROOT / "defaults.cfg"))  # no word of welcome
+    monkeypatch.setenv("COTTONCANDY_OPTIONS", str(ROOT / "defaults.cfg"))  # no welcome text
     monkeypatch.setenv("COTTONCANDY_BASIC_PROGRESS", "False")  # seen only where it is slow
 
     def run(path: Path) -> Any:
@@ -102,7 +102,7 @@ def test_neuroimaging(execute: Any) -> None:
 
 @pytest.mark.slow
 def test_public_data_without_a_network(execute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bucket is out of reach: the notebook says so, and goes on."""
+    """The bucket cannot be reached: the notebook prints that, and continues."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # no server listens there
     notebook = execute(ROOT / "examples" / "public_data.ipynb")
     assert "There is no way to the public bucket from here" in said(notebook)

@@ -64,7 +64,7 @@ def test_public_names_are_there(module_name: str) -> None:
     names, modules = documented()
     module = importlib.import_module(module_name)
     if module_name in modules:
-        return  # all of them, by themselves
+        return  # all of them, automatically
     expected = {f"{module_name}.{name}" for name in module.__all__ if name not in NOT_OBJECTS}
     if module_name == "cottoncandy.backends":
         expected -= {f"{module_name}.base"}

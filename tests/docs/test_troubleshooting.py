@@ -25,7 +25,7 @@ def messages() -> set[str]:
 
 
 def comparable(text: str) -> str:
-    """Return a text in which filled-in values are alike, quoted (``!r``) or not."""
+    """Return a text in which filled-in values are equal, quoted (``!r``) or not."""
     return re.sub("['\"]?…['\"]?", "…", " ".join(text.split()))
 
 

@@ -55,7 +55,7 @@ class CodecConformance:
             for chunk in (1000, 10**9):
                 assert decode_ours(self.name, cut(body, chunk), size) == data
 
-    # Hypothesis warns of one method in several classes: each has a database entry of its own.
+    # Hypothesis warns of one method in several classes: each has its own database entry.
     @settings(suppress_health_check=[HealthCheck.differing_executors])
     @given(
         data=st.binary(max_size=3000),

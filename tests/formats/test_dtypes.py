@@ -17,7 +17,7 @@ from cottoncandy.formats import dtypes
 def back(dtype):
     metadata = dtypes.to_metadata(dtype)
     assert all(value.isascii() and " " not in value for value in metadata.values())
-    # What a reader of version 0.4.0 does:
+    # As a reader of version 0.4.0:
     assert np.dtype(metadata["dtype"]).itemsize == dtype.itemsize
     return dtypes.from_metadata(metadata, object_name="o")
 

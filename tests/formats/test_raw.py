@@ -1,4 +1,4 @@
-"""Raw arrays: bytes, dtype, shape and order go out and come back; damage is told."""
+"""Raw arrays: bytes, dtype, shape and order are restored; damage raises."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_blocks_are_copies_so_retries_send_the_same_bytes():
 
 @pytest.mark.parametrize("compression", [None, "gzip", "Zstd"])
 def test_strided_arrays_are_copied_in_pieces(compression):
-    # 64 MiB with every second element: 32 MiB travel.
+    # 64 MiB with every second element: 32 MiB are sent.
     array = np.zeros((8, 1024, 1024))[:, :, ::2]
     tracemalloc.start()
     try:

@@ -22,7 +22,7 @@ def header_of(array, order="C"):
 
 
 def read(array, order, selection):
-    """Run a plan as an interface would; return the result and the bytes that travelled."""
+    """Run a plan as an interface would; return the result and the number of bytes read."""
     body = array.tobytes(order)
     the_plan = plan(header_of(array, order), selection)
     out = the_plan.new_array()

@@ -1,4 +1,4 @@
-"""Sparse matrices come back as they were: container, dtypes, order of indices, explicit zeros."""
+"""Sparse matrices round-trip: container, dtypes, order of indices, explicit zeros."""
 
 from __future__ import annotations
 

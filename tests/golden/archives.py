@@ -1,7 +1,7 @@
 """Golden files: objects as past versions stored them, one archive per writer.
 
-Each archive is a bucket of the local backend. The objects are the cases of
-:mod:`tests.compat.cases`, under the same names, and so are the values that they must read as.
+Each archive is a bucket of the local backend. The objects, their names and the values
+that they must read as are the cases of :mod:`tests.compat.cases`.
 Archives are never made again, because they hold what is in users' buckets; a change of the format
 adds one. ``python -m tests.golden.archives WRITER`` makes a missing one.
 """
@@ -52,7 +52,7 @@ def _by_any(name: str, case: Case) -> bool:
 
 
 def _by_040(name: str, case: Case) -> bool:
-    """Return whether 0.4.0 stores the case as it is (see ``QUIRKS`` in the compat tests)."""
+    """Return whether 0.4.0 stores the case unchanged (see ``QUIRKS`` in the compat tests)."""
     no_dates = "time" in name and name.endswith(_NO_DATES_IN_040) and name.startswith("raw/")
     return case.by_040 and _by_any(name, case) and not (no_dates or name.startswith("sparse-arr"))
 

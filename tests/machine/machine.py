@@ -1,7 +1,7 @@
 """The interface as a state machine, next to a dictionary of what must be in the bucket.
 
 Each step runs one operation on one of two interfaces, often with a fault at one of its requests.
-Then every object is looked at by a backend of its own, without faults:
+Then every object is read through a separate backend without faults:
 
 * an operation that returned has done all of its work, and nothing else;
 * one that raised has left each object old or new;
@@ -66,7 +66,7 @@ _NO_FAULT: Fault = None, 1
 
 
 class Stored(NamedTuple):
-    """An object as it is in the bucket, and its value, if it is not a part of one."""
+    """A stored object, and its value, if it is not a part of one."""
 
     body: bytes
     metadata: Mapping[str, str]
@@ -418,7 +418,7 @@ class InterfaceMachine(RuleBasedStateMachine):
     # -- one step --------------------------------------------------------------------------------
 
     def run(self, operation: Operation, who: int, fault: Fault) -> str:
-        """Run an operation, compare the bucket with the model; return what became of it."""
+        """Run an operation, compare the bucket with the model; return the outcome."""
         before = dict(self.model)
         areas = {root: self.area(root) for root in self.roots.keys() | operation.roots.keys()}
         outcome, error = self.attempt(operation.call, who, fault)
@@ -555,7 +555,7 @@ class InterfaceMachine(RuleBasedStateMachine):
         return keys[place] if place < len(keys) else "no/such"
 
     def observe(self) -> dict[str, Stored]:
-        """Return what is in the bucket, by a backend that no fault reaches."""
+        """Return the contents of the bucket, read by a backend without faults."""
         found = {}
         for entry in self.observer.scan():
             with self.observer.get(entry.key) as reader:  # type: ignore[union-attr]  # an object
@@ -569,7 +569,7 @@ class InterfaceMachine(RuleBasedStateMachine):
         return {f"{root}/{name}" for name in names}
 
     def is_blocked(self, key: str) -> bool:
-        """Return whether the store cannot hold the key next to the objects that are there."""
+        """Return whether the store cannot hold the key next to the existing objects."""
         return not self.observer.capabilities.object_and_prefix and any(
             is_below(other, key) or is_below(key, other) for other in self.model
         )

@@ -1,7 +1,7 @@
 """The whole interface as a state machine; see :mod:`tests.machine.machine`.
 
-The quick run tries a few histories, the same each time. To look for longer, set the time for each
-store and, to go on where another run ended, the first seed::
+The default test run tries a few histories, the same each time. To look for longer, set the time for
+each store and, to continue where another run ended, the first seed::
 
     COTTONCANDY_MACHINE_SECONDS=3600 COTTONCANDY_MACHINE_SEED=1000 \
         pytest tests/machine -k "memory or local" -s

@@ -79,7 +79,7 @@ class Connection:
         """Return whether the peer has closed the connection, or sends between two requests."""
         if self._pending:
             return True
-        # Not select(): with TLS, what is readable may be no data.
+        # Not select(): with TLS, a readable socket may hold no data.
         self._socket.settimeout(0)
         try:
             self._socket.recv(1)
@@ -161,7 +161,7 @@ class Head:
 
 
 def read_head(connection: Connection) -> Head | None:
-    """Read a head; None where the peer has ended the connection before one."""
+    """Read a head; None if the peer has closed the connection."""
     first = connection.read_line()
     while first in (b"\r\n", b"\n"):
         first = connection.read_line()

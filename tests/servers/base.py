@@ -60,7 +60,7 @@ class S3Server:
         return replace(self, endpoint_url=endpoint_url)
 
     def interface_arguments(self) -> dict[str, Any]:
-        """Return what a factory of cottoncandy wants to know of this server."""
+        """Return the arguments with which a factory of cottoncandy connects to this server."""
         return {
             "ACCESS_KEY": self.access_key,
             "SECRET_KEY": self.secret_key,
@@ -68,7 +68,7 @@ class S3Server:
         }
 
     def environment(self) -> dict[str, str]:
-        """Return the variables with which botocore finds this server by itself."""
+        """Return the environment variables with which botocore finds this server."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -124,7 +124,7 @@ class S3Server:
             client.delete_bucket(Bucket=name)
 
     def borrow_bucket(self) -> str:
-        """Return an empty bucket, which somebody may have used before: making one is slow."""
+        """Return an empty bucket, maybe used by an earlier test: creating one is slow."""
         with _SHARED.lock:
             idle = _SHARED.idle.setdefault(self, [])
             if idle:
@@ -132,7 +132,7 @@ class S3Server:
         return self.make_bucket()
 
     def return_bucket(self, name: str) -> None:
-        """Empty a borrowed bucket for whoever comes next; one with other settings is removed."""
+        """Empty a borrowed bucket for the next test; one with other settings is removed."""
         if name in _SHARED.changed:
             self.remove_bucket(name)
             return
@@ -164,7 +164,7 @@ class S3Server:
 
 
 class _Shared:
-    """What the tests of one process share: clients, and buckets that nobody uses now."""
+    """Shared by the tests of one process: clients, and buckets that are free."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -273,7 +273,7 @@ def listens(address: tuple[str, int]) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that is free now. Somebody may take it: start again then."""
+    """Return a port that is free now. Another process may take it: start again then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -105,7 +105,7 @@ def _memory(program: str) -> dict[str, str]:
 
 
 def why_no_ceph() -> str | None:
-    """Return why Ceph can't run here, or None where it can."""
+    """Return why Ceph can't run here, or None if it can."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return (
@@ -129,7 +129,7 @@ class CephServer:
 
     def __init__(self) -> None:
         self._processes: list[ManagedProcess] = []
-        # Its ports can't be reserved: somebody may take one before the daemon does.
+        # Its ports can't be reserved: another process may take one before the daemon does.
         for attempts_left in reversed(range(_ATTEMPTS)):
             self.directory = Path(tempfile.mkdtemp(prefix="cottoncandy-ceph-"))
             try:

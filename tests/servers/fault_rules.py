@@ -34,7 +34,7 @@ _REASONS = {
 
 @dataclass
 class Request:
-    """One request as it came; the last three fields grow while it is served.
+    """One request as received; the last three fields grow while it is served.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class RuleBuilder:
         return self._made(change)
 
     def ignore_range(self) -> Rule:
-        """Be a server that knows no ranges: all of the object, and status 200."""
+        """Act as a server without ranges: the whole object, and status 200."""
         return self.drop_request_header("Range")
 
     def drop_request_header(self, *names: str) -> Rule:

@@ -24,7 +24,7 @@ class MotoServer:
 
     def __init__(self, directory: Path) -> None:
         self.log = directory / "moto.log"
-        # Port 0: the system chooses, so nobody can be quicker; the server logs what it got.
+        # Port 0: the system chooses, so no other process can take it; the server logs the number.
         command = [MOTO.python(), "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
         self._process = ManagedProcess(command, self.log)
         try:

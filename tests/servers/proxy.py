@@ -136,7 +136,7 @@ class FaultProxy:
             self._requests.clear()
 
     def remove_rules(self) -> None:
-        """Break nothing from now on; requests that hang go on."""
+        """Break nothing from now on; requests that hang continue."""
         with self._lock:
             rules, self._rules = self._rules, []
         for rule in rules:
@@ -226,7 +226,7 @@ class FaultProxy:
 
 
 class _Exchange:
-    """One request and its response on their way through."""
+    """One request and its response in transit."""
 
     def __init__(self, client: Connection, upstream: Connection, head: Head) -> None:
         self._client = client
@@ -331,7 +331,7 @@ class _Exchange:
     def _answer(self, status: str, headers: Mapping[str, str], body: bytes) -> None:
         """Answer in the server's place."""
         if self._head.header("expect") is not None:
-            # The body was announced and not asked for: the connection can't go on.
+            # The body was announced but not requested: the connection can't be reused.
             self.client_reusable = False
         else:
             for _, payload in body_pieces(self._client, self._head, is_request=True):

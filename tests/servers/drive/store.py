@@ -184,7 +184,7 @@ class Store:
         parents = parents or list(file.parents)
         for parent in filter(None, remove.split(",")):
             if self.resolve(parent) not in parents:
-                raise invalid(f"{parent} is no parent")
+                raise invalid(f"{parent} is not a parent")
             parents.remove(self.resolve(parent))
         parents += [self.find(parent).id for parent in filter(None, add.split(","))]
         if len(parents) != (0 if file.id in (self.root_id, file.drive_id) else 1):
