@@ -82,7 +82,13 @@ class SQLiteBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         return SQLiteReader(*self._find(key, bucket))
 

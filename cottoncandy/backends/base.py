@@ -192,6 +192,7 @@ class Backend(ABC):
         bucket: str | None = None,
         threads: int = 4,
         prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         """Open an object with one request.
 
@@ -203,6 +204,9 @@ class Backend(ABC):
             Maximum number of concurrent requests of the reader.
         prefetch : bool, default True
             False if little or nothing of the body will be read: then only the header is requested.
+        tail : int, default 0
+            If not 0, the first request returns up to this many bytes of the body's end instead of
+            its start, if the store can do that.
 
         Raises
         ------

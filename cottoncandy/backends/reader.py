@@ -111,6 +111,9 @@ class ObjectReader(ABC):
     #: Size of the start of the body that the first request returned with the header.
     prefetched: int = 0
 
+    #: The end of the body, if the first request returned it with the header.
+    prefetched_tail: memoryview = memoryview(b"")
+
     #: How often an interrupted range is resumed. 0 for stores without connections, and if the
     #: client library retries.
     max_resumes: int = 5
@@ -140,6 +143,11 @@ class ObjectReader(ABC):
         An interrupted stream is resumed at its position with a new request, a limited number of
         times, with pauses.
         """
+        tail, tail_start = self.prefetched_tail, self.size - len(self.prefetched_tail)
+        if len(tail) and stop > tail_start:
+            yield from self.pieces(start, tail_start)
+            yield tail[max(start - tail_start, 0) : stop - tail_start]
+            return
         position, breaks = start, 0
         while position < stop:
             begun = position
@@ -250,6 +258,13 @@ class ObjectReader(ABC):
         with buffer.getbuffer() as view:
             self.read_into(view, start)
         return buffer.getvalue()
+
+    def tail(self, count: int) -> bytes:
+        """Return the last ``count`` bytes of the body; the whole body if it is shorter.
+
+        No request is sent for bytes that ``get(key, tail=count)`` returned with the header.
+        """
+        return self.read(max(self.size - count, 0))
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing
         """Release the reader's resources. Reading after this raises an error."""

@@ -26,6 +26,7 @@ from cottoncandy.formats.encryption import (
     KeyScheme,
     encrypt_body,
     plaintext_size,
+    stored_size,
 )
 from cottoncandy.stores.decryption import encrypted_info, open_encrypted
 
@@ -87,9 +88,17 @@ class EncryptedBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
-        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
+        # The segments that contain the tail, wherever they begin.
+        tail = tail and stored_size(tail + SEGMENT_BYTES)
+        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
         try:
             return open_encrypted(reader, self._keys, self._label(key, bucket))
         except BaseException:

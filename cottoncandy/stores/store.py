@@ -56,10 +56,12 @@ class Store:
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def open(self, name: str, threads: int = 4, *, prefetch: bool = True) -> ObjectReader:
+    def open(
+        self, name: str, threads: int = 4, *, prefetch: bool = True, tail: int = 0
+    ) -> ObjectReader:
         """Open an object for reading: its header has arrived, its body follows on demand."""
         key = self.key(name)
-        reader = self.backend.get(key, threads=self.threads(threads), prefetch=prefetch)
+        reader = self.backend.get(key, threads=self.threads(threads), prefetch=prefetch, tail=tail)
         if _ENCRYPTION_METADATA in reader.metadata:
             reader.close()
             raise EncryptionError(

@@ -163,6 +163,32 @@ class ReadingConformance:
             assert b"".join(pieces) == body
             assert reader.read() == body
 
+    @pytest.mark.parametrize("size", [0, 10, 100, 101, 700_000])
+    def test_the_tail_arrives_with_the_header(
+        self, backend: Backend, harness: StoreHarness, size: int
+    ) -> None:
+        body = pattern(size)
+        harness.raw_put("name", body, {"dtype": "<f8"})
+        with backend.get("name", tail=100) as reader:
+            assert reader.metadata == {"dtype": "<f8"}
+            assert reader.size == size
+            for count in (0, 1, 100, 101, size + 1):
+                assert reader.tail(count) == body[max(size - count, 0) :]
+            for start in (0, size // 2, max(size - 50, 0)):
+                assert reader.read(start) == body[start:]
+                stop = size - (size - start) // 9
+                assert reader.read(start, stop) == body[start:stop]
+            assert b"".join(reader.chunks()) == body
+
+    @pytest.mark.parametrize("size", [1000, 700_000])
+    def test_replaced_after_the_tail(self, backend: Backend, size: int) -> None:
+        old, new = BIG[:size], BIG[7 : size + 7]
+        backend.put("name", Body.of(old))
+        with backend.get("name", tail=100) as reader:
+            backend.put("name", Body.of(new))
+            with contextlib.suppress(ObjectChangedError):
+                assert reader.read() == old
+
     def test_closing_twice(self, backend: Backend, harness: StoreHarness) -> None:
         harness.raw_put("name", b"x")
         reader = backend.get("name")

@@ -95,11 +95,14 @@ class WrappedBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         with ExitStack() as opened:
             with self._call("get", key):
                 reader = opened.enter_context(
-                    self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
+                    self.inner.get(
+                        key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail
+                    )
                 )
             opened.pop_all()
             return _WrappedReader(self, reader)
@@ -238,6 +241,8 @@ class _WrappedReader(ObjectReader):
         self.info = inner.info
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.prefetched, self.max_resumes = inner.prefetched, inner.max_resumes
+        self.prefetched_tail = inner.prefetched_tail
+        backend._received(len(self.prefetched_tail))
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         with self._backend._call("read", self.info.key):

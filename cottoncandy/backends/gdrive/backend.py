@@ -111,6 +111,7 @@ class GDriveBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         with self._about(key, bucket) as location:
             file = self._objects.need(location)[0]

@@ -126,7 +126,13 @@ class LocalBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         return self._open(self._location(key, bucket), threads)
 

@@ -110,13 +110,14 @@ class S3Backend(Backend):
         bucket: str | None = None,
         threads: int = 4,
         prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
         location = self._location(key, bucket)
         window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
         with self._known_bucket(location):
             opened = (
-                self._transport.get(location, 0, window)
-                if prefetch
+                self._transport.get(location, -tail, 0 if tail else window)
+                if prefetch or tail
                 else self._transport.head(location)
             )
         return S3Reader(self._transport, location, opened, window_bytes=window, threads=threads)

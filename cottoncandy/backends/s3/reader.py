@@ -61,10 +61,14 @@ class S3Reader(ObjectReader):
             self.info = opened
             return
         self.info = opened.info
-        self.prefetched = opened.stop
-        if opened.stop <= AT_ONCE_BYTES:
+        self.prefetched = 0 if opened.start else opened.stop
+        if opened.start or opened.stop <= AT_ONCE_BYTES:
             with suppress(StoreError, IntegrityError):  # requested again when it is read
-                self._start = memoryview(b"".join(self._body(opened, 0, opened.stop)))
+                body = memoryview(b"".join(self._body(opened, opened.start, opened.stop)))
+                if opened.start:
+                    self.prefetched_tail = body
+                else:
+                    self._start = body
         else:
             self._first.append(opened)
 
@@ -82,7 +86,7 @@ class S3Reader(ObjectReader):
 
     def close(self) -> None:
         self._closed = True
-        self._start = memoryview(b"")
+        self._start = self.prefetched_tail = memoryview(b"")
         if first := self._claim_first():
             first.close()
 

@@ -113,7 +113,8 @@ class BodyTransport:
     ) -> GetResponse:
         """Send a GET for a range of the version with that ETag.
 
-        Without an ETag, the response is the start of the current version, which may be shorter.
+        Without an ETag, the response is the start of the current version, which may be shorter, or
+        its last ``-start`` bytes.
         """
         return self._send(location, lambda by: by.get(location, start, stop, etag))
 
@@ -173,7 +174,8 @@ class ObstoreTransport:
         self._connection = connection
 
     def get(self, location: S3Location, start: int, stop: int, etag: str | None) -> GetResponse:
-        options = {"range": (start, stop), **({} if etag is None else {"if_match": etag})}
+        span = {"suffix": -start} if start < 0 else (start, stop)
+        options = {"range": span, **({} if etag is None else {"if_match": etag})}
         result = self._get(location, options)
         start, stop = result.range
         if stop - start <= AT_ONCE_BYTES:
@@ -248,17 +250,27 @@ class BotoTransport:
         request = {"Bucket": location.bucket, "Key": location.key}
         if etag is not None:
             request |= {"Range": f"bytes={start}-{stop - 1}", "IfMatch": etag}
+        elif start < 0:
+            request["Range"] = f"bytes={start}"
         # Without a range, which an empty object does not have, the rest of the body is not read.
         with translated(location):
-            response = self._connection.client.get_object(**request)
+            try:
+                response = self._connection.client.get_object(**request)
+            except boto.ClientError as exc:
+                if start >= 0 or parse_error(exc).status != 416:
+                    raise
+                del request["Range"]
+                response = self._connection.client.get_object(**request)
         body = response["Body"]
         try:
             size = length = _length(location, response)
         except CottonCandyError:
             body.close()
             raise
-        if etag is not None:
-            found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
+        found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
+        if start < 0 and found is None:
+            start, stop = 0, size  # the whole body, which may be empty
+        elif "Range" in request:
             if found is None:
                 body.close()
                 raise IntegrityError(
