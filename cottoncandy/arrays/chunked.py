@@ -109,17 +109,7 @@ class ChunkedArray:
         return len(self.shape)
 
     def __getitem__(self, selection: Any) -> Array:
-        entries = selection if isinstance(selection, tuple) else (selection,)
-        # Dask fuses a list of indices with the slices around it.
-        if not any(isinstance(entry, (list, np.ndarray)) for entry in entries):
-            return self.read(selection, self.threads)
-        basic = [entry if isinstance(entry, (int, slice)) else slice(None) for entry in entries]
-        fancy = [
-            slice(None) if isinstance(entry, slice) else entry
-            for entry in entries
-            if not isinstance(entry, int)
-        ]
-        return self.read(tuple(basic), self.threads)[tuple(fancy)]
+        return self.read(selection, self.threads)
 
     def read(self, selection: Any, threads: int) -> Array:
         """Download a part of the array.

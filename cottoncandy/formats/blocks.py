@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy.exceptions import SelectionError
-from cottoncandy.formats.selection import expand
+import numpy as np
+
+from cottoncandy.formats.selection import resolve
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,8 +26,8 @@ class ChunkProjection:
     ----------
     index : tuple of int
         Number of the block, per dimension.
-    chunk_selection : tuple of int or slice
-        What to select in the block; its slices rise.
+    chunk_selection : tuple of int, slice or ndarray
+        What to select in the block, in ascending order.
     out_selection : tuple of slice
         Where that goes in :meth:`BlockSelection.ascending_view`.
     shape : tuple of int
@@ -35,7 +35,7 @@ class ChunkProjection:
     """
 
     index: tuple[int, ...]
-    chunk_selection: tuple[int | slice, ...]
+    chunk_selection: tuple[int | slice | npt.NDArray[np.int64], ...]
     out_selection: tuple[slice, ...]
     shape: tuple[int, ...]
 
@@ -45,7 +45,7 @@ class _DimProjection:
     """One dimension of a projection; ``out_selection`` is None for an integer index."""
 
     block: int
-    chunk_selection: int | slice
+    chunk_selection: int | slice | npt.NDArray[np.int64]
     out_selection: slice | None
 
 
@@ -105,8 +105,8 @@ def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockS
     ----------
     chunks : tuple of tuple of int
         Per dimension the lengths of the blocks.
-    selection : int, slice, Ellipsis, numpy.newaxis or a tuple of them
-        Basic indexing as numpy defines it, with negative numbers and steps.
+    selection : index
+        As :func:`~cottoncandy.formats.selection.resolve` accepts it.
 
     Returns
     -------
@@ -127,48 +127,38 @@ def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockS
     kept: list[int] = []
     falling: list[bool] = []
     cuts: list[tuple[_DimProjection, ...]] = []
-    for entry in expand(selection, len(chunks)):
+    for entry in resolve(selection, tuple(map(sum, chunks))):
         if entry is None:
             shape.append(1)
             continue
-        number = len(cuts)
-        starts = [0, *itertools.accumulate(chunks[number])]
-        if not isinstance(entry, slice):
-            cuts.append((_cut_index(operator.index(entry), number, starts),))
+        starts = [0, *itertools.accumulate(chunks[len(cuts)])]
+        if isinstance(entry, int):
+            block = bisect_right(starts, entry) - 1
+            cuts.append((_DimProjection(block, entry - starts[block], None),))
             continue
-        positions = _positions(entry, number, starts[-1])
-        falling.append(positions.step < 0)
-        rising = positions[::-1] if positions.step < 0 else positions
-        cuts.append(tuple(_cut_positions(rising, starts)))
-        kept.append(len(positions))
-        shape.append(len(positions))
+        falls = isinstance(entry, range) and entry.step < 0
+        falling.append(falls)
+        cuts.append(tuple(_cut_positions(entry[::-1] if falls else entry, starts)))
+        kept.append(len(entry))
+        shape.append(len(entry))
     return BlockSelection(tuple(shape), tuple(kept), tuple(falling), tuple(cuts))
 
 
-def _positions(entry: slice, number: int, length: int) -> range:
-    try:
-        return range(*entry.indices(length))
-    except (TypeError, ValueError) as exc:
-        raise SelectionError(f"the slice {entry!r} of axis {number}: {exc}") from exc
-
-
-def _cut_index(index: int, number: int, starts: list[int]) -> _DimProjection:
-    length = starts[-1]
-    if not -length <= index < length:
-        raise SelectionError(f"index {index} is out of bounds for axis {number} with size {length}")
-    block = bisect_right(starts, index % length) - 1
-    return _DimProjection(block, index % length - starts[block], None)
-
-
-def _cut_positions(positions: range, starts: list[int]) -> Iterator[_DimProjection]:
+def _cut_positions(
+    positions: range | npt.NDArray[np.int64], starts: list[int]
+) -> Iterator[_DimProjection]:
     """Cut rising positions where blocks begin; a block between two of them has no part."""
     first = 0
     while first < len(positions):
         block = bisect_right(starts, positions[first]) - 1
-        start, stop = starts[block], starts[block + 1]
-        last = min((stop - 1 - positions.start) // positions.step, len(positions) - 1)
-        chunk_selection = slice(
-            positions[first] - start, positions[last] - start + 1, positions.step
-        )
-        yield _DimProjection(block, chunk_selection, slice(first, last + 1))
-        first = last + 1
+        start, end = starts[block], starts[block + 1]
+        chunk_selection: slice | npt.NDArray[np.int64]
+        if isinstance(positions, range):
+            stop = min((end - 1 - positions.start) // positions.step + 1, len(positions))
+            last = positions[stop - 1]
+            chunk_selection = slice(positions[first] - start, last - start + 1, positions.step)
+        else:
+            stop = int(np.searchsorted(positions, end))
+            chunk_selection = positions[first:stop] - start
+        yield _DimProjection(block, chunk_selection, slice(first, stop))
+        first = stop

@@ -4,7 +4,8 @@ The axes are taken in the order in which they lie in the object, slowest first. 
 per axis, evenly spaced positions. What it needs is therefore a regular pattern: runs of bytes at
 equal distances, and such groups again at equal distances, axis by axis. Runs whose gap is small
 are read as one, because a request costs more than the bytes of the gap; the pattern of the reads
-then is regular as well, and numpy copies each of them into place as one strided array.
+then is regular as well, and numpy copies each of them into place as one strided array. One axis may
+have a list of positions instead: reads are then cut where its gaps are large.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
@@ -32,11 +33,15 @@ __all__ = [
     "MAX_GAP_BYTES",
     "MAX_READS",
     "MAX_READ_BYTES",
+    "Positions",
     "SelectionPlan",
-    "expand",
     "plan",
+    "resolve",
     "select",
 ]
+
+#: What a selection takes of one axis: one position, evenly spaced ones, or an ascending list.
+Positions: TypeAlias = "int | range | npt.NDArray[np.int64]"
 
 #: Two runs with at most this many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
@@ -51,7 +56,7 @@ MAX_READS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Evenly spaced positions along one axis, in rising order."""
+    """Positions along one axis, in rising order: evenly spaced, or listed."""
 
     start: int
     step: int
@@ -59,11 +64,38 @@ class _Axis:
     stride: int  # bytes from one index to the next
     kept: bool  # False where an integer selected: the result lacks the axis
     reverse: bool  # the user asked for falling order
+    listed: npt.NDArray[np.int64] | None = None  # from the start
+
+    @classmethod
+    def of(cls, positions: Positions, stride: int) -> _Axis:
+        if isinstance(positions, int):
+            return cls(positions, 1, 1, stride, kept=False, reverse=False)
+        if isinstance(positions, np.ndarray):
+            start = int(positions[0])
+            listed = positions - start
+            return cls(start, 1, len(listed), stride, kept=True, reverse=False, listed=listed)
+        reverse = positions.step < 0
+        rising = positions[::-1] if reverse else positions
+        start = rising[0] if rising else 0
+        return cls(start, rising.step, len(rising), stride, kept=True, reverse=reverse)
 
     @property
     def pitch(self) -> int:
-        """Bytes from one position to the next."""
+        """Bytes from one position to the next; from one index to the next if they are listed."""
         return self.step * self.stride
+
+    @property
+    def longest_pitch(self) -> int:
+        """Bytes from one position to the next, where that is most."""
+        return self.pitch if self.listed is None else int(np.diff(self.listed).max()) * self.stride
+
+    def index(self, number: int) -> int:
+        """Return the number of pitches from the first position to another."""
+        return number if self.listed is None else int(self.listed[number])
+
+    def offset(self, number: int) -> int:
+        """Return the bytes from the first position to another."""
+        return self.index(number) * self.pitch
 
 
 class SelectionPlan:
@@ -100,11 +132,12 @@ class SelectionPlan:
         # extents[i]: bytes from the first to the last element, the axes before i being fixed
         extents = [dtype.itemsize]
         for axis in reversed(axes):
-            extents.insert(0, extents[0] + max(axis.count - 1, 0) * axis.pitch)
+            extents.insert(0, extents[0] + (axis.offset(axis.count - 1) if axis.count else 0))
         self._extents = extents
         self._offset = sum(axis.start * axis.stride for axis in axes)
         empty = math.prod(shape) * dtype.itemsize == 0
-        self._split, self._step = _choose_split(axes, extents)
+        self._split = _choose_split(axes, extents)
+        self._cuts = _cuts(axes, extents, self._split)
         self.reads: Sequence[tuple[int, int]] = _Reads(self, 0 if empty else self._count_reads())
         self.contiguous: tuple[int, int] | None = None
         if empty:
@@ -143,15 +176,23 @@ class SelectionPlan:
         start, stop = self.reads[index]
         if len(buffer) != stop - start:
             raise ValueError(f"read {index} has {stop - start} bytes, and {len(buffer)} were given")
-        fixed, first, count = self._locate(index)
+        fixed, first, stop = self._locate(index)
         inner = self._axes[self._split :]
-        counts = [axis.count for axis in inner]
-        if inner:
-            counts[0] = count
+        spans = [(0, axis.count) for axis in inner]
+        spans[:1] = [(first, stop)] if inner else []
         source: npt.NDArray[Any] = np.ndarray(
-            counts, self.dtype, buffer=buffer, strides=[axis.pitch for axis in inner]
+            [
+                axis.index(last - 1) - axis.index(begin) + 1
+                for axis, (begin, last) in zip(inner, spans, strict=True)
+            ],
+            self.dtype,
+            buffer=buffer,
+            strides=[axis.pitch for axis in inner],
         )
-        cut = slice(first, first + count) if inner else Ellipsis
+        for number, (axis, (begin, last)) in enumerate(zip(inner, spans, strict=True)):
+            if axis.listed is not None:
+                source = source.take(axis.listed[begin:last] - axis.listed[begin], axis=number)
+        cut = slice(first, stop) if inner else Ellipsis
         self._rising_view(out)[(*fixed, cut)] = source
 
     def _rising_view(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -166,37 +207,35 @@ class SelectionPlan:
         return view[(*keys, ...)]  # without the dots, no keys would give a scalar
 
     def _count_reads(self) -> int:
-        outer = math.prod(axis.count for axis in self._axes[: self._split])
-        return outer * self._reads_per_group()
-
-    def _reads_per_group(self) -> int:
-        if self._split == len(self._axes):
-            return 1
-        return -(-self._axes[self._split].count // self._step)
+        return math.prod(axis.count for axis in self._axes[: self._split]) * len(self._cuts)
 
     def _locate(self, index: int) -> tuple[tuple[int, ...], int, int]:
-        """Return the positions on the outer axes, and first and count on the axis that is split."""
-        group, part = divmod(index, self._reads_per_group())
+        """Return the positions on the outer axes, and the span on the axis that is cut."""
+        group, part = divmod(index, len(self._cuts))
         fixed: list[int] = []
         for axis in reversed(self._axes[: self._split]):
             group, position = divmod(group, axis.count)
             fixed.insert(0, position)
-        if self._split == len(self._axes):
-            return tuple(fixed), 0, 1
-        first = part * self._step
-        return tuple(fixed), first, min(self._step, self._axes[self._split].count - first)
+        first = self._cuts[part]
+        if part + 1 < len(self._cuts):
+            return tuple(fixed), first, self._cuts[part + 1]
+        return tuple(fixed), first, self._axes[self._split].count if self._inner else 1
+
+    @property
+    def _inner(self) -> bool:
+        return self._split < len(self._axes)
 
     def _range(self, index: int) -> tuple[int, int]:
-        fixed, first, count = self._locate(index)
+        fixed, first, stop = self._locate(index)
         start = self._offset + sum(
-            position * axis.pitch
+            axis.offset(position)
             for position, axis in zip(fixed, self._axes[: self._split], strict=True)
         )
-        if self._split == len(self._axes):
+        if not self._inner:
             return start, start + self.dtype.itemsize
         axis = self._axes[self._split]
-        start += first * axis.pitch
-        return start, start + (count - 1) * axis.pitch + self._extents[self._split + 1]
+        end = start + axis.offset(stop - 1) + self._extents[self._split + 1]
+        return start + axis.offset(first), end
 
 
 class _Reads(Sequence[tuple[int, int]]):
@@ -232,8 +271,8 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
     ----------
     header : RawArrayHeader
         Of an uncompressed array.
-    selection : int, slice, Ellipsis, numpy.newaxis or a tuple of them
-        Basic indexing as numpy defines it, with negative numbers and steps.
+    selection : index
+        As :func:`resolve` accepts it.
 
     Returns
     -------
@@ -242,8 +281,8 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
     Raises
     ------
     SelectionError
-        If the selection lies outside the array, is of another kind (masks, lists of indices,
-        field names), or takes more than ``MAX_READS`` reads.
+        If the selection lies outside the array, is of another kind, or takes more than
+        ``MAX_READS`` reads.
     UnsupportedOperationError
         If the array is compressed: then all of it has to be downloaded.
 
@@ -264,17 +303,15 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
             f"only an uncompressed array can be read in parts, and this one is compressed by "
             f"{header.compression}: download all of it and index that"
         )
-    entries = expand(selection, len(header.shape))
     strides = _strides(header.shape, header.dtype.itemsize, header.order)
     axes: list[_Axis] = []
     kept_shape: list[int] = []
     shape: list[int] = []
-    for entry in entries:
+    for entry in resolve(selection, header.shape):
         if entry is None:
             shape.append(1)
             continue
-        number = len(axes)
-        axis = _resolve(entry, number, header.shape[number], strides[number])
+        axis = _Axis.of(entry, strides[len(axes)])
         axes.append(axis)
         if axis.kept:
             kept_shape.append(axis.count)
@@ -301,68 +338,139 @@ def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
     SelectionError
         If the selection lies outside the array, or is of another kind.
     """
-    entries = expand(selection, array.ndim)
-    try:
-        return np.array(array[(*entries, ...)])
-    except (IndexError, TypeError, ValueError) as exc:
-        raise SelectionError(str(exc)) from exc
+    entries = resolve(selection, array.shape)
+    basic: list[Any] = [
+        slice(None) if isinstance(entry, np.ndarray) else entry for entry in entries
+    ]
+    for number, entry in enumerate(basic):
+        if isinstance(entry, range):
+            basic[number] = slice(entry.start, entry.stop if entry.stop >= 0 else None, entry.step)
+    result = array[(*basic, ...)]
+    kept = [entry for entry in entries if not isinstance(entry, int)]
+    for number, entry in enumerate(kept):
+        if isinstance(entry, np.ndarray):  # on its own: next to an integer, NumPy moves the axis
+            return result.take(entry, axis=number)
+    return np.array(result)
 
 
-def expand(selection: Any, dimensions: int) -> list[Any]:
-    """Return one entry per axis (an int or a slice), with None where a new axis goes."""
+def resolve(selection: Any, shape: tuple[int, ...]) -> list[Positions | None]:
+    """Return what a selection takes of each axis, with None where a new axis goes.
+
+    Parameters
+    ----------
+    selection : index
+        Basic indexing as NumPy defines it: integers, slices, ``...`` and ``np.newaxis``, with
+        negative numbers and steps. In addition, as in h5py, an ascending list of integers or a
+        boolean mask along one axis, which stays in its place.
+    shape : tuple of int
+
+    Raises
+    ------
+    SelectionError
+        If the selection lies outside the array, is of another kind, or if a list is not ascending
+        or has duplicates.
+
+    Examples
+    --------
+    >>> resolve(np.s_[-1, ::2], (4, 6, 2))
+    [3, range(0, 6, 2), range(0, 2)]
+    """
     entries = list(selection) if isinstance(selection, tuple) else [selection]
-    for entry in entries:
-        _check_entry(entry)
     ellipses = [place for place, entry in enumerate(entries) if entry is Ellipsis]
     if len(ellipses) > 1:
         raise SelectionError("an index can only have a single ellipsis ('...')")
     given = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
-    if given > dimensions:
+    if given > len(shape):
         raise SelectionError(
-            f"too many indices for array: array is {dimensions}-dimensional, but {given} were "
+            f"too many indices for array: array is {len(shape)}-dimensional, but {given} were "
             f"indexed"
         )
-    fill = [slice(None)] * (dimensions - given)
     place = ellipses[0] if ellipses else len(entries)
-    return [*entries[:place], *fill, *entries[place + len(ellipses) :]]
-
-
-def _check_entry(entry: Any) -> None:
-    if entry is None or entry is Ellipsis or isinstance(entry, slice):
-        return
-    # numpy takes True and False as masks, though they are integers to Python.
-    if not isinstance(entry, (bool, np.bool_)):
-        try:
-            operator.index(entry)
-        except TypeError:
-            pass
+    entries[place : place + len(ellipses)] = [slice(None)] * (len(shape) - given)
+    resolved: list[Positions | None] = []
+    lists = number = 0
+    for entry in entries:
+        if entry is None:
+            resolved.append(None)
+            continue
+        single = _index(entry)
+        if single is not None:
+            resolved.append(_in_bounds(single, number, shape[number]))
+        elif isinstance(entry, slice):
+            resolved.append(_sliced(entry, number, shape[number]))
         else:
-            return
-    raise SelectionError(
-        f"a {type(entry).__name__} cannot select byte ranges: only integers, slices, '...' and "
-        f"None can; download the array and index that"
-    )
+            resolved.append(_listed(entry, number, shape[number]))
+            lists += 1
+        number += 1
+    if lists > 1:
+        raise SelectionError(
+            "only one axis can have a list or a mask; download the array and index that"
+        )
+    return resolved
 
 
-def _resolve(entry: Any, number: int, length: int, stride: int) -> _Axis:
-    """Return the positions that one entry selects on the axis of that number."""
-    if not isinstance(entry, slice):
-        index = operator.index(entry)
-        if not -length <= index < length:
-            raise SelectionError(
-                f"index {index} is out of bounds for axis {number} with size {length}"
-            )
-        return _Axis(index % length, 1, 1, stride, kept=False, reverse=False)
+def _index(entry: Any) -> int | None:
+    # numpy takes True and False as masks, though they are integers to Python.
+    if isinstance(entry, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(entry)
+    except TypeError:
+        return None
+
+
+def _in_bounds(index: int, number: int, length: int) -> int:
+    if not -length <= index < length:
+        raise SelectionError(f"index {index} is out of bounds for axis {number} with size {length}")
+    return index % length
+
+
+def _sliced(entry: slice, number: int, length: int) -> range:
     try:
         positions = range(*entry.indices(length))
     except (TypeError, ValueError) as exc:
         raise SelectionError(f"the slice {entry!r} of axis {number}: {exc}") from exc
-    reverse = len(positions) > 1 and positions.step < 0
-    if reverse:
-        positions = positions[::-1]
-    start = positions[0] if positions else 0
-    step = positions.step if len(positions) > 1 else 1
-    return _Axis(start, step, len(positions), stride, kept=True, reverse=reverse)
+    if len(positions) > 1:
+        return positions
+    return range(positions.start, positions.start + 1) if positions else range(0)
+
+
+def _listed(entry: Any, number: int, length: int) -> Positions:
+    """Return the positions in a list, or those that a mask marks."""
+    known = isinstance(entry, (list, tuple, range)) or hasattr(entry, "__array__")
+    try:
+        values = np.asarray(entry) if known else np.empty((), object)
+    except ValueError:
+        values = np.empty((), object)
+    mask = values.dtype == bool
+    if values.ndim != 1 or not (mask or values.dtype.kind in "iu" or not values.size):
+        raise SelectionError(
+            f"a {type(entry).__name__} cannot select byte ranges: only integers, slices, '...', "
+            f"None, and along one axis an ascending list of integers or a mask can; download the "
+            f"array and index that"
+        )
+    if mask:
+        if len(values) != length:
+            raise SelectionError(
+                f"boolean index did not match indexed array along axis {number}; size of axis is "
+                f"{length} but size of corresponding boolean axis is {len(values)}"
+            )
+        values = np.flatnonzero(values)
+    if not values.size:
+        return range(0)
+    for extreme in (int(values.min()), int(values.max())):
+        _in_bounds(extreme, number, length)
+    positions = values.astype(np.int64)
+    positions[positions < 0] += length
+    steps = np.diff(positions)
+    if np.any(steps <= 0):
+        raise SelectionError(
+            f"the list of axis {number} must be in ascending order, without duplicates: use "
+            f"np.unique, then index the result"
+        )
+    if np.all(steps == steps[:1]):
+        return range(int(positions[0]), int(positions[-1]) + 1, int(steps[0]) if len(steps) else 1)
+    return positions
 
 
 def _strides(shape: tuple[int, ...], itemsize: int, order: Literal["C", "F"]) -> list[int]:
@@ -371,21 +479,37 @@ def _strides(shape: tuple[int, ...], itemsize: int, order: Literal["C", "F"]) ->
     return strides if order == "F" else strides[::-1]
 
 
-def _choose_split(axes: list[_Axis], extents: list[int]) -> tuple[int, int]:
-    """Return the axis along which reads are cut, and how many positions of it one read covers.
+def _choose_split(axes: list[_Axis], extents: list[int]) -> int:
+    """Return the axis along which reads are cut.
 
     The axes before it are fixed in each read; those behind it lie inside the read whole.
     """
     split = len(axes)
     while split and (
-        axes[split - 1].count <= 1 or axes[split - 1].pitch - extents[split] <= MAX_GAP_BYTES
+        axes[split - 1].count <= 1
+        or axes[split - 1].longest_pitch - extents[split] <= MAX_GAP_BYTES
     ):
         split -= 1
+    if split and axes[split - 1].listed is not None:
+        split -= 1  # some of its gaps are large, and others may not be
     while split < len(axes) and extents[split + 1] > MAX_READ_BYTES:
         split += 1
+    return split
+
+
+def _cuts(axes: list[_Axis], extents: list[int], split: int) -> Sequence[int]:
+    """Return the first position of each read along the axis that is cut."""
     if split == len(axes):
-        return split, 1
-    axis = axes[split]
-    if axis.pitch == 0:
-        return split, max(axis.count, 1)
-    return split, 1 + max(MAX_READ_BYTES - extents[split + 1], 0) // axis.pitch
+        return range(1)
+    axis, extent = axes[split], extents[split + 1]
+    steps = max(MAX_READ_BYTES - extent, 0) // max(axis.pitch, 1)
+    if axis.listed is None:
+        return range(0, max(axis.count, 1), 1 + steps if axis.pitch else max(axis.count, 1))
+    large = np.flatnonzero(np.diff(axis.listed) * axis.stride - extent > MAX_GAP_BYTES) + 1
+    cuts = []
+    for first, stop in itertools.pairwise([0, *large.tolist(), axis.count]):
+        while first < stop:
+            cuts.append(first)
+            end = int(np.searchsorted(axis.listed, axis.listed[first] + steps, side="right"))
+            first = min(end, stop)
+    return cuts

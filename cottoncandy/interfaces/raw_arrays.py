@@ -137,9 +137,10 @@ class RawArrayMethods(ObjectMethods):
         threads : int, default ``[basic] threads`` of the options
             How many ranges of a large array are transferred at once.
         selection : index, optional
-            Part of the array, as in NumPy's basic indexing: ``np.s_[10:20, ..., ::2]``. If the
-            array is stored uncompressed, only the byte ranges of the selection are downloaded
-            (including gaps of up to 64 KiB); otherwise the whole array is.
+            Part of the array, as in NumPy's basic indexing: ``np.s_[10:20, ..., ::2]``. One axis
+            may have an ascending list of integers or a boolean mask, as in h5py. If the array is
+            stored uncompressed, only the byte ranges of the selection are downloaded (including
+            gaps of up to 64 KiB); otherwise the whole array is.
 
         Returns
         -------
@@ -155,7 +156,7 @@ class RawArrayMethods(ObjectMethods):
         IntegrityError
             If the body does not match its metadata, or the checksum of the upload.
         SelectionError
-            If the selection does not fit the array, or is a mask or a list of indices.
+            If the selection does not fit the array, or is of another kind.
 
         Notes
         -----

@@ -167,11 +167,77 @@ def test_messages_are_those_of_numpy():
 
 @pytest.mark.parametrize(
     "selection",
-    [[0, 1], np.array([0, 1]), True, np.True_, np.ones((3, 5), bool), "field", 1.0, ([0], 1)],
+    [True, np.True_, np.ones((3, 5), bool), "field", 1.0, [0.5], ["a"], [[0], [1]], ([0], [1])],
 )
 def test_other_kinds_say_what_to_do(selection):
     with pytest.raises(SelectionError, match="download the array and index that"):
         plan(header_of(np.zeros((3, 5))), selection)
+
+
+def listed(array, entries, axis):
+    """Return what h5py selects with a list on one axis: the axis stays in its place."""
+    others = [slice(None) if number == axis else entry for number, entry in enumerate(entries)]
+    kept = sum(1 for entry in entries[:axis] if isinstance(entry, slice))
+    return np.asarray(array[tuple(others)]).take(entries[axis], axis=kept)
+
+
+@given(
+    data=st.data(),
+    shape=hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9),
+    order=st.sampled_from("CF"),
+    gap=st.sampled_from([0, 1, 9, 64, 10**6]),
+    longest=st.sampled_from([1, 16, 50, 10**6]),
+)
+def test_a_list_is_what_h5py_selects(data, shape, order, gap, longest):
+    array = np.arange(math.prod(shape), dtype="<i2").reshape(shape)
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    entries = [
+        data.draw(st.one_of(st.integers(-length, length - 1), st.slices(length)))
+        for length in shape
+    ]
+    chosen = data.draw(st.sets(st.integers(0, shape[axis] - 1)))
+    entries[axis] = sorted(chosen)
+    expected = listed(array, entries, axis)
+    negative = [index - shape[axis] for index in sorted(chosen)]
+    mask = np.isin(np.arange(shape[axis]), sorted(chosen))
+    for form in (sorted(chosen), np.array(sorted(chosen), "u1"), negative, mask, mask.tolist()):
+        selection = (*entries[:axis], form, *entries[axis + 1 :])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "MAX_GAP_BYTES", gap)
+            patch.setattr(module, "MAX_READ_BYTES", longest)
+            out, travelled = read(array, order, selection)
+            ranges = list(plan(header_of(array, order), selection).reads)
+        for result in (out, module.select(array, selection)):
+            assert result.shape == expected.shape
+            assert result.dtype == array.dtype
+            assert result.tobytes() == expected.tobytes()
+        assert all(stop - start <= max(longest, 2) for start, stop in ranges)
+        if gap == 0:
+            assert travelled == expected.nbytes
+
+
+def test_rows_of_a_list_are_read_with_their_small_gaps_only():
+    array = np.zeros((4000, 8192), "u1")
+    plans = plan(header_of(array), [1, 2, 4, 100, 3000, 3010])
+    assert list(plans.reads) == [
+        (first * 8192, (last + 1) * 8192) for first, last in [(1, 4), (100, 100), (3000, 3000),
+                                                              (3010, 3010)]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("selection", [[2, 1], [0, 0], [-1, 0], np.s_[:, [4, 1]]])
+def test_unsorted_lists_say_what_to_do(selection):
+    with pytest.raises(SelectionError, match=r"ascending order.*np\.unique"):
+        plan(header_of(np.zeros((3, 5))), selection)
+
+
+@pytest.mark.parametrize(
+    "selection", [[3], [-4, 0], np.array([2**63], "u8"), [True, False], np.s_[:, [True] * 6]]
+)
+def test_lists_and_masks_that_do_not_fit_are_index_errors(selection):
+    with pytest.raises(SelectionError) as raised:
+        plan(header_of(np.zeros((3, 5))), selection)
+    assert isinstance(raised.value, IndexError)
 
 
 @pytest.mark.parametrize("selection", [np.s_[::0], np.s_["a":], np.s_[1.5:]])

@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     MetadataError,
     ObjectExistsError,
+    SelectionError,
     UnsupportedDtypeError,
 )
 from cottoncandy.formats.chunked import Manifest
@@ -315,9 +316,12 @@ def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
     array = sample("<i4", (12, 5))
     cci.upload_dask_array("array", array, axis=None, buffersize=60)
     handle = ChunkedArray.open(cci._store, Key("array"))
-    assert_equal(handle[2, [3, 1]], array[2, [3, 1]])
-    assert_equal(handle[[3, 1], 1:4], array[[3, 1], 1:4])
+    assert_equal(handle[2, [1, 3, 4]], array[2, [1, 3, 4]])
+    assert_equal(handle[[1, 3, 4], 1:4], array[[1, 3, 4], 1:4])
+    assert_equal(handle[1, :, None][[0, 3, 4]], array[1, :, None][[0, 3, 4]])
     assert_equal(handle[np.array([0, 11])], array[[0, 11]])
+    with pytest.raises(SelectionError, match="ascending"):
+        handle[[3, 1]]
 
 
 def test_copies_of_one_pickled_array_share_their_connections(cci: Any) -> None:
