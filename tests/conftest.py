@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _servers(item: pytest.Item) -> set[str]:
     """Return the servers that a test asks for: as a fixture, or by the name of a store."""
     named = set(getattr(item, "fixturenames", ()))
-    named.add(getattr(getattr(item, "cls", None), "rig_name", ""))
+    named.add(getattr(getattr(item, "cls", None), "store_name", ""))
     if callspec := getattr(item, "callspec", None):
         named.update(value for value in callspec.params.values() if isinstance(value, str))
     return {name for name in named if name in _SERVERS or name.endswith("server")}
@@ -277,9 +277,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[StoreHarness]:
     Where the promise depends on the store: ``@on_every_store``, or
     ``@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)``.
     """
-    rig = HARNESSES[request.param](request)
-    yield rig
-    rig.close()
+    harness = HARNESSES[request.param](request)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture(params=["plain"])

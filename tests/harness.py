@@ -54,7 +54,7 @@ class StoreHarness(ABC):
     directions.
     """
 
-    #: Name of the rig, which is the test's parameter.
+    #: Name of the harness, which is the test's parameter.
     name: ClassVar[str]
 
     #: Name of the backend, as the factories take it.
@@ -322,7 +322,7 @@ def _drive(request: pytest.FixtureRequest) -> StoreHarness:
     return DriveHarness(server, request.getfixturevalue("tmp_path") / "drive")
 
 
-#: Name of a rig -> how to build it for the test that asks. Servers start when first needed.
+#: Name of a harness -> how to build it for the test that asks. Servers start when first needed.
 HARNESSES: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
     "local": lambda request: LocalHarness(request.getfixturevalue("tmp_path") / "stores"),
     "memory": lambda request: MemoryHarness(),

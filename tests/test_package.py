@@ -353,13 +353,13 @@ def test_the_quickstart_runs_on_s3_and_leaves_nothing(
 def test_the_drive_example_runs_and_leaves_nothing(
     request: pytest.FixtureRequest, drive_server: DriveServer
 ) -> None:
-    rig = HARNESSES["gdrive"](request)
+    harness = HARNESSES["gdrive"](request)
     command = [sys.executable, "-W", "error"]
     # The login's library on Python 3.12 and later.
     command += ["-W", "ignore:datetime.datetime.utc:DeprecationWarning"]
     command += [str(ROOT / "examples" / "gdrive.py"), "--endpoint-url", drive_server.url]
-    command += ["--secrets", str(rig.secrets), "--credentials", str(rig.credentials)]
-    for bucket in ([], ["--bucket", rig.bucket]):
+    command += ["--secrets", str(harness.secrets), "--credentials", str(harness.credentials)]
+    for bucket in ([], ["--bucket", harness.bucket]):
         result = subprocess.run(
             [*command, *bucket],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -374,10 +374,10 @@ def test_the_drive_example_runs_and_leaves_nothing(
             "deleting 12 objects...", "gdrive",
         ]  # fmt: skip
         assert lines[-1] == "gdrive: ok"
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
         titles = [file.title for file in drive_server.store.files.values() if not file.trashed]
         assert not [title for title in titles if title.startswith("cottoncandy-example")]
-    rig.close()
+    harness.close()
 
 
 # -- the wheel -----------------------------------------------------------------------------------

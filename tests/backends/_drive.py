@@ -28,7 +28,7 @@ class DriveTests:
             yield running
 
     @pytest.fixture
-    def rig(self, server: DriveServer, tmp_path: Path) -> DriveHarness:
+    def harness(self, server: DriveServer, tmp_path: Path) -> DriveHarness:
         return DriveHarness(server, tmp_path)
 
     @pytest.fixture
@@ -41,12 +41,12 @@ class DriveTests:
         return waits
 
     @pytest.fixture
-    def backend(self, rig: DriveHarness, waits: list[float]) -> GDriveBackend:
-        return make(rig)
+    def backend(self, harness: DriveHarness, waits: list[float]) -> GDriveBackend:
+        return make(harness)
 
 
-def make(rig: DriveHarness, bucket: str | None = None, **extra: Any) -> GDriveBackend:
-    made = rig.backend(bucket, **extra)
+def make(harness: DriveHarness, bucket: str | None = None, **extra: Any) -> GDriveBackend:
+    made = harness.backend(bucket, **extra)
     assert isinstance(made, GDriveBackend)
     # Small chunks make small tests.
     config = replace(made._config, upload_chunk_bytes=CHUNK, download_chunk_bytes=CHUNK)

@@ -13,9 +13,9 @@ __all__ = ["BackendConformance"]
 
 
 class BackendConformance(testing.BackendConformance):
-    """Subclass it and set ``rig_name``."""
+    """Subclass it and set ``store_name``."""
 
-    rig_name: str
+    store_name: str
 
     def make_harness(self, request: pytest.FixtureRequest) -> Any:
-        return HARNESSES[self.rig_name](request)
+        return HARNESSES[self.store_name](request)

@@ -22,28 +22,28 @@ from tests.harness import MemoryHarness, Stored, StoreHarness
 
 
 class TestMemory(BackendConformance):
-    rig_name = "memory"
+    store_name = "memory"
 
 
 class TestLocal(BackendConformance):
-    rig_name = "local"
+    store_name = "local"
 
 
 class TestMoto(BackendConformance):
-    rig_name = "moto"
+    store_name = "moto"
     examples = 20
     histories = 2
 
 
 class TestCeph(BackendConformance):
-    rig_name = "ceph"
+    store_name = "ceph"
     examples = 40
     histories = 3
     crowd = 1005
 
 
 class TestCounting(BackendConformance):
-    rig_name = "memory"
+    store_name = "memory"
     examples = 10
     histories = 3
 
@@ -54,7 +54,7 @@ class TestCounting(BackendConformance):
 class TestFaulty(BackendConformance):
     """A faulty backend before it is set to fail."""
 
-    rig_name = "local"
+    store_name = "local"
     examples = 10
     histories = 3
 
@@ -63,7 +63,7 @@ class TestFaulty(BackendConformance):
 
 
 class EncryptedHarness(StoreHarness):
-    """A rig whose raw methods encrypt and decrypt, with the format's functions alone."""
+    """A harness whose raw methods encrypt and decrypt, with the format's functions alone."""
 
     name = "encrypted"
 
@@ -116,11 +116,11 @@ class EncryptedConformance(BackendConformance):
 
 
 class TestEncryptedMemory(EncryptedConformance):
-    rig_name = "memory"
+    store_name = "memory"
 
 
 class TestEncryptedLocal(EncryptedConformance):
-    rig_name = "local"
+    store_name = "local"
 
 
 def test_subclasses_override_no_test() -> None:
@@ -134,7 +134,7 @@ def test_subclasses_override_no_test() -> None:
                 name for name in dir(testing.BackendConformance) if not name.startswith("__")
             }
             replaced = inherited & {*vars(cls)}
-            hooks = {"crowd", "examples", "histories", "keys", "make_harness", "rig_name", "wrap"}
+            hooks = {"crowd", "examples", "histories", "keys", "make_harness", "store_name", "wrap"}
             assert replaced <= hooks, cls
             names.append(cls.__name__)
     assert len(names) >= 6

@@ -73,12 +73,12 @@ class TestNames(DriveTests):
     def test_files_that_are_no_objects_are_left_out(
         self,
         server: DriveServer,
-        rig: DriveHarness,
+        harness: DriveHarness,
         backend: GDriveBackend,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        rig.raw_put("name", b"x")
-        parent = [{"id": rig.raw_file("name").parents[0]}]
+        harness.raw_put("name", b"x")
+        parent = [{"id": harness.raw_file("name").parents[0]}]
         native = "application/vnd.google-apps.document"
         server.store.insert({"title": "doc", "mimeType": native, "parents": parent}, None, None)
         server.store.insert({"title": "a/b", "parents": parent}, b"", None)
@@ -99,14 +99,14 @@ class TestNames(DriveTests):
 
 
 class TestProperties(DriveTests):
-    def test_plain_where_they_fit(self, rig: DriveHarness, backend: GDriveBackend) -> None:
+    def test_plain_where_they_fit(self, harness: DriveHarness, backend: GDriveBackend) -> None:
         backend.put("name", Body.of(b""), PutOptions({"dtype": "<f8", "Shape": "1,2"}))
-        assert rig.raw_file("name").properties == {
+        assert harness.raw_file("name").properties == {
             ("dtype", "PUBLIC"): "<f8",
             ("shape", "PUBLIC"): "1,2",
         }
 
-    def test_long_ones_are_split(self, rig: DriveHarness, backend: GDriveBackend) -> None:
+    def test_long_ones_are_split(self, harness: DriveHarness, backend: GDriveBackend) -> None:
         metadata = {
             "key": "k" * 344,
             "ü" * 30: "日本" * 60,
@@ -116,7 +116,7 @@ class TestProperties(DriveTests):
         }
         backend.put("name", Body.of(b""), PutOptions(metadata))
         assert backend.head("name").metadata == metadata
-        stored = rig.raw_file("name").properties
+        stored = harness.raw_file("name").properties
         assert stored["short", "PUBLIC"] == "s"
         assert max(len((k + v).encode()) for (k, _), v in stored.items()) <= PROPERTY_BYTES
         backend.copy("name", "copy")
@@ -125,11 +125,11 @@ class TestProperties(DriveTests):
 
     @pytest.mark.parametrize("replaces", [False, True])
     def test_left_overs_do_not_count(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend, replaces: bool
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend, replaces: bool
     ) -> None:
         """Whether an update keeps the other properties is not documented; both must work."""
         server.store.replace_properties = replaces
-        rig.raw_put("name", b"0", {"gzip": "True", "dtype": "<f4"})
+        harness.raw_put("name", b"0", {"gzip": "True", "dtype": "<f4"})
         for metadata in (
             {"a": "x" * 300, "b": "1"},
             {"dtype": "<f8"},
@@ -141,13 +141,13 @@ class TestProperties(DriveTests):
             assert backend.head("name").metadata == metadata
             backend.copy("name", "copy")
             assert backend.head("copy").metadata == metadata
-        assert all(mode == "PUBLIC" for _, mode in rig.raw_file("name").properties)
+        assert all(mode == "PUBLIC" for _, mode in harness.raw_file("name").properties)
 
     def test_the_key_in_chunks_of_older_versions(
-        self, rig: DriveHarness, backend: GDriveBackend
+        self, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         chunks = {"key": "in chunks", "keyChunks": "2", "keyChunk0": "abc", "keyChunk1": "def"}
-        rig.raw_put("old", b"x", chunks)
+        harness.raw_put("old", b"x", chunks)
         found = backend.head("old").metadata
         assert found == {name.lower(): value for name, value in chunks.items()}
 
@@ -191,35 +191,35 @@ class TestProperties(DriveTests):
 
 class TestBuckets(DriveTests):
     def test_the_top_of_my_drive_is_the_default(
-        self, server: DriveServer, rig: DriveHarness, waits: list[float]
+        self, server: DriveServer, harness: DriveHarness, waits: list[float]
     ) -> None:
-        backend = make(rig, "")
+        backend = make(harness, "")
         assert backend.bucket_name == "My Drive"
         backend.put("top", Body.of(b"x"))
-        backend.put(f"{rig.bucket}/inner", Body.of(b"y"))
+        backend.put(f"{harness.bucket}/inner", Body.of(b"y"))
         assert server.file_at("top")["fileSize"] == "1"
-        assert rig.raw_keys() == ["inner"]
-        assert keys(backend) == [f"{rig.bucket}/inner", "top"]
-        backend.move("top", f"{rig.bucket}/top")
-        backend.move(f"{rig.bucket}/top", "top again")
-        assert keys(backend) == [f"{rig.bucket}/inner", "top again"]
+        assert harness.raw_keys() == ["inner"]
+        assert keys(backend) == [f"{harness.bucket}/inner", "top"]
+        backend.move("top", f"{harness.bucket}/top")
+        backend.move(f"{harness.bucket}/top", "top again")
+        assert keys(backend) == [f"{harness.bucket}/inner", "top again"]
 
     @pytest.mark.parametrize("by", ["id", "name"])
     def test_shared_drives(
-        self, server: DriveServer, rig: DriveHarness, waits: list[float], by: str
+        self, server: DriveServer, harness: DriveHarness, waits: list[float], by: str
     ) -> None:
         drive_id = server.store.add_drive("The lab's drive")
-        backend = make(rig, drive_id if by == "id" else "The lab's drive")
+        backend = make(harness, drive_id if by == "id" else "The lab's drive")
         backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}))
         assert server.store.find(drive_id).id == drive_id
         assert {f.drive_id for f in server.store.files.values() if f.title == "name"} == {drive_id}
         assert read(backend, "a/name") == b"x"
         backend.put("a/name", Body.of(b"xy"))
-        backend.copy("a/name", "mine", dest_bucket=rig.bucket)
-        backend.move("a/name", "mine too", dest_bucket=rig.bucket)
-        assert rig.raw_keys() == ["mine", "mine too"]
+        backend.copy("a/name", "mine", dest_bucket=harness.bucket)
+        backend.move("a/name", "mine too", dest_bucket=harness.bucket)
+        assert harness.raw_keys() == ["mine", "mine too"]
         assert keys(backend) == []
-        backend.move("mine", "back", source_bucket=rig.bucket, dest_bucket=backend.bucket_name)
+        backend.move("mine", "back", source_bucket=harness.bucket, dest_bucket=backend.bucket_name)
         assert keys(backend) == ["back"]
         with pytest.raises(UnsupportedOperationError, match="shared drive"):
             backend.owner("back")
@@ -229,28 +229,30 @@ class TestBuckets(DriveTests):
             backend.delete_bucket("The lab's drive")
 
     def test_many_shared_drives(
-        self, server: DriveServer, rig: DriveHarness, waits: list[float]
+        self, server: DriveServer, harness: DriveHarness, waits: list[float]
     ) -> None:
         for number in range(5):
             server.store.add_drive(f"drive {number}")
         server.store.add_drive("drive 4")
         server.api.page_limit = 2
-        backend = make(rig)
+        backend = make(harness)
         assert backend.has_bucket("drive 3")
         with pytest.raises(BucketNotFoundError, match="2 shared drives"):
             backend.has_bucket("drive 4")
 
-    def test_another_root(self, server: DriveServer, rig: DriveHarness, waits: list[float]) -> None:
-        rig.raw_put("lab/data/name", b"x")
-        folder = rig.raw_file("lab/data/name").parents[0]
-        for root in (folder, f"/{rig.bucket}/lab/data"):
-            backend = make(rig, "My Drive", root=root)
+    def test_another_root(
+        self, server: DriveServer, harness: DriveHarness, waits: list[float]
+    ) -> None:
+        harness.raw_put("lab/data/name", b"x")
+        folder = harness.raw_file("lab/data/name").parents[0]
+        for root in (folder, f"/{harness.bucket}/lab/data"):
+            backend = make(harness, "My Drive", root=root)
             assert keys(backend) == ["name"]
         backend.put("second", Body.of(b""))
-        assert rig.raw_keys() == ["lab/data/name", "lab/data/second"]
-        for root in ("/no/such", "noSuchId", rig.raw_file("lab/data/name").id):
+        assert harness.raw_keys() == ["lab/data/name", "lab/data/second"]
+        for root in ("/no/such", "noSuchId", harness.raw_file("lab/data/name").id):
             with pytest.raises(ConfigurationError):
-                keys(make(rig, "My Drive", root=root))
+                keys(make(harness, "My Drive", root=root))
 
     @pytest.mark.parametrize(
         "extra",
@@ -262,29 +264,29 @@ class TestBuckets(DriveTests):
             {"http_timeout": "1"},
         ],
     )
-    def test_options_that_make_no_sense(self, rig: DriveHarness, extra: dict[str, Any]) -> None:
+    def test_options_that_make_no_sense(self, harness: DriveHarness, extra: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(extra))):
-            rig.backend(**extra)
+            harness.backend(**extra)
 
 
 class TestTrash(DriveTests):
-    def test_trashed_and_brought_back(self, rig: DriveHarness, backend: GDriveBackend) -> None:
+    def test_trashed_and_brought_back(self, harness: DriveHarness, backend: GDriveBackend) -> None:
         assert backend.capabilities.trash
         backend.put("f/name", Body.of(b"x"), PutOptions({"a": "b"}))
-        file = rig.raw_file("f/name")
+        file = harness.raw_file("f/name")
         list(backend.delete(["f/name"], permanently=False))
         assert not backend.exists("f/name")
         assert file.explicitly_trashed
         file.explicitly_trashed = False
-        rig.server.store.files[file.parents[0]].explicitly_trashed = False
+        harness.server.store.files[file.parents[0]].explicitly_trashed = False
         assert read(backend, "f/name") == b"x"
 
     def test_what_is_copied_over_goes_to_the_trash(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a", Body.of(b"a"))
         backend.put("b", Body.of(b"b"))
-        replaced = rig.raw_file("b")
+        replaced = harness.raw_file("b")
         backend.copy("a", "b")
         assert read(backend, "b") == b"a"
         assert replaced.explicitly_trashed
@@ -292,11 +294,11 @@ class TestTrash(DriveTests):
 
 
 class TestFiles(DriveTests):
-    def test_moving_keeps_the_file(self, rig: DriveHarness, backend: GDriveBackend) -> None:
+    def test_moving_keeps_the_file(self, harness: DriveHarness, backend: GDriveBackend) -> None:
         backend.put("a/name", Body.of(b"x"), PutOptions({"a": "b"}, content_type="text/plain"))
-        before = rig.raw_file("a/name").id
+        before = harness.raw_file("a/name").id
         backend.move("a/name", "b/c/other")
-        assert rig.raw_file("b/c/other").id == before
+        assert harness.raw_file("b/c/other").id == before
         info = backend.head("b/c/other")
         assert (info.content_type, info.metadata) == ("text/plain", {"a": "b"})
         assert [entry.key for entry in backend.scan()] == ["b/c/other"]  # type: ignore[union-attr]

@@ -325,8 +325,8 @@ def test_a_renewed_login_that_cannot_be_saved(
 
 
 def test_no_secrets_in_sight(server: DriveServer, tmp_path: Path) -> None:
-    rig = DriveHarness(server, tmp_path)
-    backend = rig.backend()
+    harness = DriveHarness(server, tmp_path)
+    backend = harness.backend()
     backend.exists("name")
     tokens = server.tokens
     seen = repr(backend) + backend.describe() + repr(vars(backend)) + repr(pickle.dumps(backend))

@@ -26,10 +26,10 @@ class TestDuplicateNames(DriveTests):
     """Two files of one name in one folder."""
 
     @pytest.fixture
-    def twins(self, server: DriveServer, rig: DriveHarness) -> list[str]:
+    def twins(self, server: DriveServer, harness: DriveHarness) -> list[str]:
         """Return the ids, the older first."""
-        rig.raw_put("f/name", b"old", {"age": "old"})
-        old = rig.raw_file("f/name")
+        harness.raw_put("f/name", b"old", {"age": "old"})
+        old = harness.raw_file("f/name")
         body = {"title": "name", "parents": [{"id": old.parents[0]}]}
         return [old.id, server.store.insert(body, b"newer", None).id]
 
@@ -67,10 +67,10 @@ class TestDuplicateNames(DriveTests):
         assert server.store.files[twins[0]].explicitly_trashed
 
     def test_two_folders_of_one_name_are_one(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
-        rig.raw_put("f/one", b"1")
-        top = server.store.files[rig.raw_file("f/one").parents[0]].parents[0]
+        harness.raw_put("f/one", b"1")
+        top = server.store.files[harness.raw_file("f/one").parents[0]].parents[0]
         twin = server.store.insert(
             {"title": "f", "mimeType": FOLDER, "parents": [{"id": top}]}, None, None
         )
@@ -99,39 +99,39 @@ class TestOtherPeople(DriveTests):
     """Concurrent changes in the browser."""
 
     def test_a_folder_was_deleted(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a/b/name", Body.of(b"1"))
-        server.store.delete(server.store.files[rig.raw_file("a/b/name").parents[0]])
+        server.store.delete(server.store.files[harness.raw_file("a/b/name").parents[0]])
         assert not backend.exists("a/b/name")
         assert keys(backend) == []
         backend.put("a/b/name", Body.of(b"2"))
         assert read(backend, "a/b/name") == b"2"
 
     def test_a_folder_was_trashed(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("a/b/name", Body.of(b"1"))
-        server.store.files[rig.raw_file("a/b/name").parents[0]].explicitly_trashed = True
+        server.store.files[harness.raw_file("a/b/name").parents[0]].explicitly_trashed = True
         assert not backend.exists("a/b/name")
         backend.put("a/b/name", Body.of(b"2"))  # into the trashed folder first, then out of it
-        assert rig.raw_get("a/b/name").body == b"2"
+        assert harness.raw_get("a/b/name").body == b"2"
         assert keys(backend) == ["a/b/name"]
 
     def test_the_bucket_was_deleted(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("name", Body.of(b"1"))
-        server.store.delete(server.store.files[rig.raw_file("name").parents[0]])
+        server.store.delete(server.store.files[harness.raw_file("name").parents[0]])
         with pytest.raises(BucketNotFoundError):
             keys(backend)
-        with pytest.raises(BucketNotFoundError, match=rig.bucket):
+        with pytest.raises(BucketNotFoundError, match=harness.bucket):
             keys(backend)
 
     def test_folders_of_other_people_stay(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
-        rig.raw_put("theirs/name", b"")
+        harness.raw_put("theirs/name", b"")
         backend.put("ours/name", Body.of(b""))
         backend.put("ours/deep/er/name", Body.of(b""))
         list(backend.delete(["theirs/name", "ours/name", "ours/deep/er/name"]))
@@ -140,7 +140,7 @@ class TestOtherPeople(DriveTests):
             for f in server.store.files.values()
             if f.is_folder and not server.store.is_trashed(f)
         }
-        assert left == {"My Drive", rig.bucket, "theirs"}
+        assert left == {"My Drive", harness.bucket, "theirs"}
 
     def test_search_that_lags_behind(self, server: DriveServer, backend: GDriveBackend) -> None:
         server.store.lag = True
@@ -154,11 +154,11 @@ class TestOtherPeople(DriveTests):
 
     @pytest.mark.parametrize("seen", [True, False])
     def test_replaced_while_read(
-        self, rig: DriveHarness, server: DriveServer, backend: GDriveBackend, seen: bool
+        self, harness: DriveHarness, server: DriveServer, backend: GDriveBackend, seen: bool
     ) -> None:
         """With the right to see revisions the old one is read; without, it's an error."""
         backend.put("name", Body.of(b"12345"))
-        rig.raw_file("name").can_read_revisions = seen
+        harness.raw_file("name").can_read_revisions = seen
         readers = [backend.get("name") for _ in range(3)]
         backend.put("name", Body.of(b"67890"))
         out = bytearray(5)

@@ -6,6 +6,6 @@ from tests.backends.conformance import BackendConformance
 
 
 class TestGDrive(BackendConformance):
-    rig_name = "gdrive"
+    store_name = "gdrive"
     examples = 40
     histories = 4

@@ -25,8 +25,8 @@ from tests.servers.drive.harness import DriveHarness
 
 
 class TestRequests(DriveTests):
-    def test_connecting_sends_nothing(self, server: DriveServer, rig: DriveHarness) -> None:
-        rig.backend()
+    def test_connecting_sends_nothing(self, server: DriveServer, harness: DriveHarness) -> None:
+        harness.backend()
         assert server.operations() == []
 
     def test_small_objects_take_two_requests(
@@ -63,15 +63,15 @@ class TestRequests(DriveTests):
             assert read(backend, "big") == body
 
     def test_many_are_looked_up_at_once(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         names = [f"f{n % 2}/{'long ' * 20}it's {n}" for n in range(60)]
         for name in names:
-            rig.raw_put(name, b"")
+            harness.raw_put(name, b"")
         keys(backend)
         server.forget()
         assert all(error is None for _, error in backend.delete(names))
-        assert rig.raw_keys() == []
+        assert harness.raw_keys() == []
         assert server.operations().count("files.delete") == 60
         # Two queries for each folder, one that tells that the folder is empty, and its mark.
         assert server.operations().count("files.list") == 6
@@ -88,21 +88,21 @@ class TestRequests(DriveTests):
             assert read(backend, "name") == body
 
     def test_folders_are_listed_in_pages(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         names = [f"f/{n:03}" for n in range(25)]
         for name in names:
-            rig.raw_put(name, b"")
+            harness.raw_put(name, b"")
         server.api.page_limit = 7
         assert keys(backend) == names
         pages = [r for r in server.requests if "pageToken" in r.params]
         assert len(pages) == 3
 
     def test_only_folders_that_can_match_are_read(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         for key in ("a/1", "ab/2", "b/3", "c/d/4"):
-            rig.raw_put(key, b"")
+            harness.raw_put(key, b"")
         server.forget()
         assert keys(backend, "c/d/") == ["c/d/4"]
         # The bucket, among shared drives and by name; c; d; its contents.
@@ -206,11 +206,11 @@ class TestBrokenAnswers(DriveTests):
             read(backend, "name")
 
     def test_damaged_media(
-        self, server: DriveServer, rig: DriveHarness, backend: GDriveBackend
+        self, server: DriveServer, harness: DriveHarness, backend: GDriveBackend
     ) -> None:
         backend.put("name", Body.of(b"12345"))
         reader = backend.get("name")
-        file = rig.raw_file("name")
+        file = harness.raw_file("name")
         file.revisions[file.head] = b"1x345"
         with pytest.raises(ObjectChangedError):
             reader.read()  # as Drive does
@@ -277,10 +277,10 @@ class TestBrokenAnswers(DriveTests):
         assert type(deletion.error) is expected
         assert read(backend, "name") == b"x"
 
-    def test_nobody_there(self, rig: DriveHarness, waits: list[float]) -> None:
+    def test_nobody_there(self, harness: DriveHarness, waits: list[float]) -> None:
         with DriveServer() as gone:
             pass
-        backend = make(DriveHarness(gone, rig.directory), "bucket")
+        backend = make(DriveHarness(gone, harness.directory), "bucket")
         with pytest.raises(StoreUnreachableError, match="network"):
             backend.head("name")
         assert len(waits) == 6

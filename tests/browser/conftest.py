@@ -14,9 +14,9 @@ from tests.harness import MemoryHarness, StoreHarness
 
 @pytest.fixture
 def memory() -> Iterator[MemoryHarness]:
-    rig = MemoryHarness()
-    yield rig
-    rig.close()
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture

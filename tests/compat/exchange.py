@@ -100,14 +100,14 @@ LEGACY = _legacy()
 
 
 class Exchange:
-    """Everything that both versions store in a rig's bucket, and what 0.4.0 makes of it.
+    """Everything that both versions store in a harness's bucket, and what 0.4.0 makes of it.
 
     ``old/NAME`` is by 0.4.0, ``new/NAME`` by us, ``legacy/NAME`` by hand. One run of 0.4.0 does
     all its part, because it takes seconds to import; it writes while we do.
 
     Parameters
     ----------
-    rig : StoreHarness
+    harness : StoreHarness
         The store.
     python : Path
         The interpreter of 0.4.0.
@@ -121,15 +121,15 @@ class Exchange:
 
     def __init__(
         self,
-        rig: StoreHarness,
+        harness: StoreHarness,
         python: Path,
         directory: Path,
         names: Sequence[str],
         reads_itself: bool,
     ) -> None:
-        self.rig = rig
+        self.harness = harness
         self.names = list(names)
-        self.ours = rig.interface()
+        self.ours = harness.interface()
         self._failed: dict[str, Outcome] = {}
         old = [name for name in self.names if CASES[name].by_040]
         with Driver(python, directory) as driver:
@@ -170,13 +170,13 @@ class Exchange:
             except Exception as error:  # whichever test needs the case reports it
                 self._failed[name] = _failure(error)
         for name, legacy in LEGACY.items():
-            self.rig.raw_put(f"legacy/{name}", legacy.body, legacy.metadata)
+            self.harness.raw_put(f"legacy/{name}", legacy.body, legacy.metadata)
 
     def _interface_of_040(self) -> dict[str, Any]:
         return {
-            "bucket_name": self.rig.bucket,
-            "backend": self.rig.backend_name,
-            **self.rig.connection(),
+            "bucket_name": self.harness.bucket,
+            "backend": self.harness.backend_name,
+            **self.harness.connection(),
         }
 
 

@@ -125,7 +125,7 @@ def _local(request: pytest.FixtureRequest) -> StoreHarness:
     return LocalHarness(factory.mktemp("compat-store"))
 
 
-_RIGS: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
+_HARNESSES: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
     "local": _local,
     THOROUGH: _local,
     "moto": lambda request: MotoHarness(request.getfixturevalue("moto")),
@@ -140,7 +140,7 @@ def exchanges() -> Iterator[dict[str, Exchange | Exception]]:
     yield made
     for exchange in made.values():
         if isinstance(exchange, Exchange):
-            exchange.rig.close()
+            exchange.harness.close()
 
 
 @pytest.fixture
@@ -156,13 +156,17 @@ def exchange(
     store: str = request.param
     if store not in exchanges:
         factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
-        rig = _RIGS[store](request)
+        harness = _HARNESSES[store](request)
         try:
             exchanges[store] = Exchange(
-                rig, python_040, factory.mktemp("compat"), _names_for(store), rig.name == "local"
+                harness,
+                python_040,
+                factory.mktemp("compat"),
+                _names_for(store),
+                harness.name == "local",
             )
         except Exception as error:
-            rig.close()
+            harness.close()
             exchanges[store] = error
     found = exchanges[store]
     if isinstance(found, Exception):
@@ -211,7 +215,7 @@ def test_we_read_what_040_wrote(exchange: Exchange, group: str) -> None:
             continue
         expected = case.expected()
         if quirk is not None and quirk.we_read is not None:
-            is_ours = exchange.rig.name != "local"
+            is_ours = exchange.harness.name != "local"
             theirs = None if is_ours else exchange.they_read(f"old/{name}").value
             expected = quirk.we_read(expected, theirs)
         wrong[name] = exchange.we_read(f"old/{name}", case.kind).differs_from(expected)
@@ -258,8 +262,8 @@ def test_older_objects(exchange: Exchange) -> None:
 @pytest.mark.parametrize("exchange", STORES, indirect=True)
 def test_metadata_is_stored_alike(exchange: Exchange) -> None:
     """Both store the same metadata of an array; ours may add entries."""
-    theirs = exchange.rig.raw_get("old/raw/metadata").metadata
-    ours = exchange.rig.raw_get("new/raw/metadata").metadata
+    theirs = exchange.harness.raw_get("old/raw/metadata").metadata
+    ours = exchange.harness.raw_get("new/raw/metadata").metadata
     assert theirs == {
         "dtype": "<f8",
         "shape": "5,7",

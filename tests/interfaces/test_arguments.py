@@ -82,9 +82,9 @@ def cci(memory: MemoryHarness) -> Any:
 
 @pytest.fixture
 def memory() -> Any:
-    rig = MemoryHarness()
-    yield rig
-    rig.close()
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
 
 
 def _label(value: Any) -> str:
@@ -136,9 +136,9 @@ def test_other_arguments(cci: Any) -> None:
 
 @pytest.fixture
 def s3(moto: S3Server) -> Any:
-    rig = S3Harness(moto)
-    yield rig
-    rig.close()
+    harness = S3Harness(moto)
+    yield harness
+    harness.close()
 
 
 @pytest.mark.parametrize("acl", ["bogus", "public_read", 3, "PRIVATE"])

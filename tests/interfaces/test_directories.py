@@ -48,9 +48,9 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[MemoryHarness]:
-    rig = MemoryHarness()
-    yield rig
-    rig.close()
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
 
 
 def contents(root: Path) -> dict[str, bytes]:

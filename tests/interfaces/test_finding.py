@@ -45,11 +45,11 @@ def fs(store: StoreHarness) -> Any:
 
 @pytest.fixture
 def odd() -> Any:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in [*KEYS, *ODD_KEYS]:
-        rig.raw_put(key, b"")
-    yield rig.interface()
-    rig.close()
+        harness.raw_put(key, b"")
+    yield harness.interface()
+    harness.close()
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,16 @@ def test_glob_options(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_glob_unquotes_only_when_told_to() -> None:
-    rig = MemoryHarness()
-    rig.raw_put("a%20b", b"")
-    cci = rig.interface()
+    harness = MemoryHarness()
+    harness.raw_put("a%20b", b"")
+    cci = harness.interface()
     assert cci.glob("a*") == ["a%20b"]
     assert cci.glob("a *") == []
     assert cci.glob("a *", do_unquote=True) == ["a b"]
-    rig.raw_put("%62", b"")
+    harness.raw_put("%62", b"")
     assert cci.glob("*") == ["%62", "a%20b"]
     assert cci.glob("*", do_unquote=True) == ["a b", "b"]
-    rig.close()
+    harness.close()
 
 
 def test_search_prints(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,16 +168,16 @@ def test_ls_prints_and_limits(fs: Any, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_nothing_is_cut_at_the_documented_limits() -> None:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for number in range(1500):
-        rig.raw_put(f"many/{number:04}/x", b"")
-    cci = rig.interface()
+        harness.raw_put(f"many/{number:04}/x", b"")
+    cci = harness.interface()
     for verb in (cci.ls, cci.lsdir):
         assert inspect.signature(verb).parameters["limit"].default == 1000
         assert len(verb("many")) == 1500
     assert len(cci.ls("many/*/x")) == 1500
     assert len(cci.glob("many/*")) == 1500
-    rig.close()
+    harness.close()
 
 
 def test_requests(odd: Any) -> None:
@@ -202,9 +202,9 @@ def test_requests(odd: Any) -> None:
 
 
 def test_a_limit_ends_the_listing() -> None:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for number in range(500):
-        rig.raw_put(f"{number:03}", b"")
+        harness.raw_put(f"{number:03}", b"")
     seen = 0
 
     class ScanCounter(WrappedBackend):
@@ -214,13 +214,13 @@ def test_a_limit_ends_the_listing() -> None:
                 seen += 1
                 yield entry
 
-    cci = rig.interface()
+    cci = harness.interface()
     cci.backend_interface = ScanCounter(cci.backend_interface)
     for verb, pattern in ((cci.glob, "*"), (cci.ls, "*"), (cci.lsdir, "/")):
         seen = 0
         assert verb(pattern, limit=3) == ["000", "001", "002"]
         assert seen == 3
-    rig.close()
+    harness.close()
 
 
 def test_odd_names_are_shown_as_they_are(odd: Any) -> None:
@@ -259,11 +259,11 @@ def nodes(keys: list[str]) -> dict[tuple[str, ...], str]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES, st.lists(PARTS, min_size=1, max_size=4))
 def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) -> None:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in keys:
-        rig.raw_put(key, b"")
-    found = rig.interface().ls("/".join(segments))
-    rig.close()
+        harness.raw_put(key, b"")
+    found = harness.interface().ls("/".join(segments))
+    harness.close()
     matching = {name for path, name in nodes(keys).items() if plain_match(segments, list(path))}
     if not all(split_literal(segment)[1] for segment in segments):  # else: its contents
         assert found == sorted(matching)
@@ -271,11 +271,11 @@ def test_ls_agrees_with_a_plain_matcher(keys: list[str], segments: list[str]) ->
 
 @given(TREES, st.lists(PARTS, min_size=1, max_size=4).map("/".join))
 def test_glob_agrees_with_fnmatch(keys: list[str], pattern: str) -> None:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in keys:
-        rig.raw_put(key, b"")
-    found = rig.interface().glob(pattern)
-    rig.close()
+        harness.raw_put(key, b"")
+    found = harness.interface().glob(pattern)
+    harness.close()
     literal, whole = split_literal(pattern)
     if whole:
         assert found == sorted(k for k in keys if k == literal or k.startswith(literal + "/"))

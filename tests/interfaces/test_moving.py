@@ -28,15 +28,15 @@ def fs(store: StoreHarness) -> Any:
 
 @pytest.fixture
 def memory() -> Any:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in ("data/exp", "data/exp/a", "data/exp/b", "data/experiment2/a"):
-        rig.raw_put(key, key.encode())
-    yield rig
-    rig.close()
+        harness.raw_put(key, key.encode())
+    yield harness
+    harness.close()
 
 
-def everything(rig: StoreHarness, bucket: str | None = None) -> dict[str, bytes]:
-    return {key: rig.raw_get(key, bucket).body for key in rig.raw_keys(bucket=bucket)}
+def everything(harness: StoreHarness, bucket: str | None = None) -> dict[str, bytes]:
+    return {key: harness.raw_get(key, bucket).body for key in harness.raw_keys(bucket=bucket)}
 
 
 def test_cp(fs: Any, store: StoreHarness) -> None:
@@ -143,18 +143,18 @@ def test_into_its_own_subtree(fs: Any, store: StoreHarness, verb: str, overwrite
 
 
 def test_over_its_own_objects() -> None:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in ("a/b/x", "a/b/b/x"):
-        rig.raw_put(key, key.encode())
-    before = everything(rig)
+        harness.raw_put(key, key.encode())
+    before = everything(harness)
     # a/b/x goes to a/x, and a/b/b/x to a/b/x, which may not have moved yet.
     with pytest.raises(InvalidArgumentError, match="a/b/x"):
-        rig.interface().mv("a/b", "a", overwrite=True, recursive=True)
-    assert everything(rig) == before
-    rig.raw_delete("a/b/b/x")
-    assert rig.interface().mv("a/b", "a", recursive=True) == ["a/x"]
-    assert everything(rig) == {"a/x": b"a/b/x"}
-    rig.close()
+        harness.interface().mv("a/b", "a", overwrite=True, recursive=True)
+    assert everything(harness) == before
+    harness.raw_delete("a/b/b/x")
+    assert harness.interface().mv("a/b", "a", recursive=True) == ["a/x"]
+    assert everything(harness) == {"a/x": b"a/b/x"}
+    harness.close()
 
 
 def test_missing_sources(fs: Any, store: StoreHarness) -> None:

@@ -15,9 +15,9 @@ from tests.harness import MemoryHarness
 
 @pytest.fixture
 def memory() -> Iterator[MemoryHarness]:
-    rig = MemoryHarness()
-    yield rig
-    rig.close()
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture

@@ -31,11 +31,11 @@ def fs(store: StoreHarness) -> Any:
 
 @pytest.fixture
 def memory() -> Iterator[MemoryHarness]:
-    rig = MemoryHarness()
+    harness = MemoryHarness()
     for key in [*KEYS, "data/exp", "a//b", "a/c", "m/"]:
-        rig.raw_put(key, b"")
-    yield rig
-    rig.close()
+        harness.raw_put(key, b"")
+    yield harness
+    harness.close()
 
 
 def test_an_object(fs: Any, store: StoreHarness, capsys: pytest.CaptureFixture[str]) -> None:

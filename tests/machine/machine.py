@@ -107,11 +107,11 @@ class Operation:
 class InterfaceMachine(RuleBasedStateMachine):
     """Two interfaces on one bucket."""
 
-    def __init__(self, rig: StoreHarness, factory: Callable[..., Any]) -> None:
+    def __init__(self, harness: StoreHarness, factory: Callable[..., Any]) -> None:
         super().__init__()
-        self.rig, self.factory = rig, factory
+        self.harness, self.factory = harness, factory
         self.scratch = Path(tempfile.mkdtemp(prefix="cottoncandy-machine-"))
-        self.observer = rig.backend()
+        self.observer = harness.backend()
         self.clean = self.interface()
         self.ccis = [self.faulty(), self.faulty()]
         self.model: dict[str, Stored] = {}
@@ -123,14 +123,14 @@ class InterfaceMachine(RuleBasedStateMachine):
         for stream, _ in self.streams:
             stream.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        self.rig.close()
+        self.harness.close()
 
     def interface(self) -> Any:
         return self.factory(
-            self.rig.bucket,
-            backend=self.rig.backend_name,
+            self.harness.bucket,
+            backend=self.harness.backend_name,
             verbose=False,
-            **self.rig.connection(),
+            **self.harness.connection(),
         )
 
     def faulty(self) -> Any:
@@ -502,7 +502,7 @@ class InterfaceMachine(RuleBasedStateMachine):
         """Return "done", "raised" (without a fault), "broken" (by one) or "killed"."""
         cci = self.ccis[who]
         kind, at = fault
-        if kind is not None and kind.startswith("killed") and self.rig.name == "local":
+        if kind is not None and kind.startswith("killed") and self.harness.name == "local":
             return self.attempt_in_child(call, cci, at)
         faulty = cci.backend_interface
         faulty.fail(kind, _REQUESTS[at - 1])
@@ -528,7 +528,7 @@ class InterfaceMachine(RuleBasedStateMachine):
             code = 3
             try:
                 signal.alarm(60)
-                sys.addaudithook(_Killer(at, str(self.rig.bucket), str(self.scratch)))
+                sys.addaudithook(_Killer(at, str(self.harness.bucket), str(self.scratch)))
                 call(cci)
                 code = 0
             except CottonCandyError:
@@ -576,9 +576,9 @@ class InterfaceMachine(RuleBasedStateMachine):
 
     def check_files(self, outcome: str) -> None:
         """Check that a local directory holds the objects, and nothing else."""
-        if self.rig.name != "local":
+        if self.harness.name != "local":
             return
-        root = Path(self.rig.bucket)
+        root = Path(self.harness.bucket)
         known = {*self.model, *(f"{key}.meta.json" for key in self.model)}
         others = {
             path.relative_to(root).as_posix()

@@ -92,9 +92,9 @@ def test_first_error_is_raised_as_it_is_and_running_actions_are_awaited() -> Non
 
 
 def test_deletions_have_outcomes() -> None:
-    rig = MemoryHarness()
-    rig.raw_put("a", b"")
-    outcomes = list(delete(rig.backend(), ["a", "missing"], threads=2))
+    harness = MemoryHarness()
+    harness.raw_put("a", b"")
+    outcomes = list(delete(harness.backend(), ["a", "missing"], threads=2))
     assert outcomes == [Outcome("a"), Outcome("missing")]
-    assert rig.raw_keys() == []
-    rig.close()
+    assert harness.raw_keys() == []
+    harness.close()

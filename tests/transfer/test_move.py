@@ -20,9 +20,9 @@ VERBS = ["cp", "mv", "rm"]
 
 @pytest.fixture
 def memory() -> Iterator[MemoryHarness]:
-    rig = MemoryHarness()
-    yield rig
-    rig.close()
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
 
 
 def populated(memory: MemoryHarness) -> Any:

@@ -1,4 +1,4 @@
-"""The Drive server as a rig: buckets are folders at the top of My Drive."""
+"""The Drive server as a harness: buckets are folders at the top of My Drive."""
 
 from __future__ import annotations
 
