@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cottoncandy.backends import backend_class
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import Backend, ConnectionArguments
 from cottoncandy.config.options import Settings
-from cottoncandy.exceptions import InvalidNameError
+from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
 from cottoncandy.formats.encryption import KeyScheme
 from cottoncandy.stores.encrypted import EncryptedBackend
 from cottoncandy.stores.store import Store
+from cottoncandy.stores.urls import StoreURL, is_url, mask, parse_url
+from cottoncandy.stores.wrapping import ReadOnlyBackend
 
-__all__ = ["check_bucket_name", "connect"]
+__all__ = ["DEFAULT_BACKEND", "backend_name", "check_bucket_name", "connect", "connect_url"]
+
+#: Backend of the factories, which a URL overrides.
+DEFAULT_BACKEND = "s3"
 
 
 def connect(
     backend: str,
     bucket: Any,
-    access_key: Any,
-    secret_key: Any,
-    endpoint_url: Any,
+    access_key: Any = None,
+    secret_key: Any = None,
+    endpoint_url: Any = None,
     *,
-    settings: Settings,
-    extra: Mapping[str, Any],
+    settings: Settings | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
     keys: KeyScheme | None = None,
 ) -> Store:
     """Return the store that a user's arguments describe.
@@ -35,11 +41,12 @@ def connect(
     backend : str
         Name in the registry.
     bucket, access_key, secret_key, endpoint_url
-        As the user passed them; None, False and an empty text mean "not given".
-    settings : Settings
+        As the user passed them; None, False and an empty text mean "not given". The bucket may be
+        a URL, which then names the backend.
+    settings : Settings, optional
         The options, secrets included; the store keeps those without.
     extra : mapping
-        Options of the backend.
+        Options of the backend, and ``read_only``.
     keys : KeyScheme, optional
         Encrypt with these.
 
@@ -47,22 +54,110 @@ def connect(
     ------
     ConfigurationError, InvalidArgumentError, InvalidNameError, MissingDependencyError
     """
-    store = backend_class(backend)
-    name = _none_if_unset(bucket)
+    if is_url(bucket):
+        url = parse_url(bucket)
+        if url.path:
+            raise InvalidArgumentError(
+                f"the URL {mask(bucket)!r} has a path after the bucket, and an interface is for a "
+                f"whole bucket: remove the path and use {url.path!r} as a name, or open one array "
+                f"with cc.array(URL)"
+            )
+        if backend not in (DEFAULT_BACKEND, url.backend):
+            raise InvalidArgumentError(
+                f"{mask(bucket)!r} is a URL of backend {url.backend!r}, but backend={backend!r} "
+                f"was passed; omit it"
+            )
+    else:
+        url = StoreURL(backend, bucket)
+    return _connect(url, access_key, secret_key, endpoint_url, settings, extra, keys)
+
+
+def connect_url(
+    url: str,
+    access_key: Any = None,
+    secret_key: Any = None,
+    endpoint_url: Any = None,
+    *,
+    settings: Settings | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    keys: KeyScheme | None = None,
+    directory: bool = False,
+) -> tuple[Store, str]:
+    """Return the store of a URL, and the key or prefix after its bucket.
+
+    Parameters
+    ----------
+    url : str
+    access_key, secret_key, endpoint_url, settings, extra, keys
+        As in :func:`connect`.
+    directory : bool, default False
+        Whether the whole path of a ``file`` or ``http`` URL is the bucket. Otherwise, its last part
+        is the key.
+
+    Raises
+    ------
+    ConfigurationError, InvalidArgumentError, InvalidNameError, MissingDependencyError
+
+    Examples
+    --------
+    >>> store, key = connect_url("memory://bucket/path/name")
+    >>> store.bucket, key
+    ('bucket', 'path/name')
+    """
+    parsed = parse_url(url)
+    parsed = parsed if directory else parsed.split()
+    store = _connect(parsed, access_key, secret_key, endpoint_url, settings, extra, keys)
+    return store, parsed.path
+
+
+def _connect(
+    url: StoreURL,
+    access_key: Any,
+    secret_key: Any,
+    endpoint_url: Any,
+    settings: Settings | None,
+    extra: Mapping[str, Any],
+    keys: KeyScheme | None,
+) -> Store:
+    settings = Settings.load() if settings is None else settings
+    extra = dict(extra)
+    read_only = extra.pop("read_only", False)
+    if not isinstance(read_only, bool):
+        raise ConfigurationError(f"read_only must be True or False, got {read_only!r}")
+    if url.query:
+        extra["query"] = url.query
+    store = backend_class(url.backend)
+    name = _none_if_unset(url.bucket)
     if name is None and store.uses_default_bucket:
         name = settings.default_bucket
-    connected = store.connect(
+    connected: Backend = store.connect(
         ConnectionArguments(
             bucket_name=None if name is None else check_bucket_name(name),
-            access_key=_none_if_unset(access_key),
-            secret_key=_none_if_unset(secret_key),
-            endpoint_url=_none_if_unset(endpoint_url),
+            access_key=_one("ACCESS_KEY", access_key, url.user),
+            secret_key=_one("SECRET_KEY", secret_key, url.password),
+            endpoint_url=_one("endpoint_url", endpoint_url, url.endpoint_url),
             settings=settings,
             extra=extra,
         )
     )
-    wrapped = connected if keys is None else EncryptedBackend(connected, keys)
-    return Store(wrapped, settings.without_secrets())
+    if read_only:
+        connected = ReadOnlyBackend(connected)
+    if keys is not None:
+        connected = EncryptedBackend(connected, keys)
+    return Store(connected, settings.without_secrets())
+
+
+def _one(name: str, argument: Any, in_url: str | None) -> Any:
+    """Return what is passed as an argument or in the URL."""
+    passed = _none_if_unset(argument)
+    if passed is not None and in_url is not None and passed != in_url:
+        raise InvalidArgumentError(f"the URL contains another {name} than the argument; omit one")
+    return passed if in_url is None else in_url
+
+
+def backend_name(backend: str, bucket: Any) -> str:
+    """Return the name of the backend: a bucket that is a URL names it."""
+    return parse_url(bucket).backend if is_url(bucket) else backend
 
 
 def check_bucket_name(name: Any) -> str:
