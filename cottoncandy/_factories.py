@@ -34,6 +34,9 @@ def get_interface(
         Bucket to use; it can be changed with ``cci.set_bucket``. Default: ``[basic]
         default_bucket`` of the options. On the local backend, a directory. On Google Drive, a
         shared drive or a folder at the top; default ``"My Drive"``, whatever the options are.
+        A URL names the backend, too: ``s3://bucket``, ``s3://https://host/bucket``,
+        ``gdrive://folder``, ``file:///directory``, ``memory://name``, or one with an alias from
+        ``aliases.json``.
     ACCESS_KEY, SECRET_KEY : str, optional
         Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
         environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
@@ -52,6 +55,8 @@ def get_interface(
         Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
         ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
     **kwargs
+        ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
+        bucket is created.
         Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
         retries, proxies, signature version, addressing style; ``anon=True`` reads public data
         without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl``
@@ -72,7 +77,7 @@ def get_interface(
     ConfigurationError
         If an options file is invalid, or an option is unknown.
     InvalidArgumentError
-        If the backend does not exist.
+        If the backend does not exist, or a URL is invalid or has a path after the bucket.
     MissingDependencyError
         If the backend needs a library that is not installed; the message has the pip command.
 

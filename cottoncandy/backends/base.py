@@ -84,7 +84,7 @@ class DeleteResult(NamedTuple):
 
 _FACTORY_PARAMETERS = (
     *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
-    *("verbose", "backend", "encryption", "encryptionKey", "passphrase"),
+    *("verbose", "backend", "read_only", "encryption", "encryptionKey", "passphrase"),
 )
 
 
@@ -156,6 +156,10 @@ class Backend(ABC):
 
     #: Whether interfaces create a bucket that does not exist unless the user forbids it.
     creates_buckets: ClassVar[bool] = False
+
+    #: Whether interfaces look up their bucket when they are created. False if a bucket can be read
+    #: although it cannot be found, such as a directory of a web server without an index page.
+    checks_buckets: ClassVar[bool] = True
 
     #: Bucket that is used if none is passed. It never changes: see :meth:`with_bucket`.
     bucket_name: str | None = None

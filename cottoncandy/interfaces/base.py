@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.encryption import KeyScheme
 from cottoncandy.stores.checks import check_int
-from cottoncandy.stores.connect import check_bucket_name, connect
+from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
@@ -32,6 +32,8 @@ __all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "print_objects"]
 
 #: Public methods that give the interface another bucket.
 _REBINDING = frozenset({"create_bucket", "rm_bucket", "set_bucket"})
+#: Other public methods that store or delete; so do those whose names begin with ``upload_``.
+_WRITING = frozenset({"cp", "dict2cloud", "mv", "rm"})
 
 
 class InterfaceObject:
@@ -54,7 +56,8 @@ class ObjectAccess(InterfaceObject):
             return  # a user's methods may set attributes
         for name, value in list(vars(cls).items()):
             if inspect.isfunction(value) and not name.startswith("_") and name not in _REBINDING:
-                setattr(cls, name, _in_one_bucket(value))
+                writing = name in _WRITING or name.startswith("upload_")
+                setattr(cls, name, _in_one_bucket(value, writing))
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class ObjectAccess(InterfaceObject):
         # mix two versions of it.
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
         keys: KeyScheme | None = kwargs.pop("_keys", None)
-        self.backend = backend
+        self.backend = backend_name(backend, bucket_name)
         self.verbose = verbose
         self._store = connect(
             backend,
@@ -123,35 +126,39 @@ class ObjectAccess(InterfaceObject):
     def _check_bucket(self, create: bool | None) -> None:
         """Raise if the bucket is missing, or create it; None means as the options say."""
         bucket = self.bucket_name
-        if bucket is None or self._store.backend.has_bucket(bucket):
+        backend = self._store.backend
+        if bucket is None or not backend.checks_buckets or backend.has_bucket(bucket):
             return
         if create is None:
-            create = self.settings.force_bucket_creation or self._store.backend.creates_buckets
-        if not create:
+            create = self.settings.force_bucket_creation or backend.creates_buckets
+        if not (create and backend.capabilities.writable):
             raise BucketNotFoundError(
-                f"there is no bucket '{bucket}' ({self._store.backend.describe()}); check its "
+                f"there is no bucket '{bucket}' ({backend.describe()}); check its "
                 f"name, or pass force_bucket_creation=True to create it"
             )
         try:
-            self._store.backend.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
+            backend.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
         except BucketExistsError:
             # Another process created it after the check above.
-            if not self._store.backend.has_bucket(bucket):
+            if not backend.has_bucket(bucket):
                 raise
 
     def _greet(self) -> None:
         echo(self._store.backend.status_message())
 
 
-def _in_one_bucket(method: Callable[..., Any]) -> Callable[..., Any]:
+def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., Any]:
     """Return a method that runs on a snapshot of its interface.
 
     A running call stays in its bucket, whatever other threads do to the interface. Objects that it
-    opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers.
+    opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers. A writing method
+    raises on a read-only store, before any request.
     """
 
     @functools.wraps(method)
     def run(self: ObjectAccess, *args: Any, **kwargs: Any) -> Any:
+        if writing:
+            self._store.require_writable()
         snapshot = object.__new__(type(self))
         snapshot.__dict__.update(self.__dict__)
         return method(snapshot, *args, **kwargs)
@@ -208,6 +215,7 @@ class BucketMethods(ObjectAccess):
         InvalidNameError
             If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
         """
+        self._store.require_writable()
         self._store.backend.create_bucket(check_bucket_name(bucket_name), acl=self._store.acl(acl))
         self._store = self._store.in_bucket(bucket_name)
 
@@ -225,6 +233,7 @@ class BucketMethods(ObjectAccess):
         BucketNotFoundError
             If there is no such bucket.
         """
+        self._store.require_writable()
         self._store.backend.delete_bucket(check_bucket_name(bucket_name))
         if self.bucket_name == bucket_name:
             self._store = self._store.in_bucket(None)

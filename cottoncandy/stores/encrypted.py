@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar, NoReturn, Self
+from typing import ClassVar
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
-    BucketInfo,
     CommonPrefix,
-    ConnectionArguments,
-    DeleteResult,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -29,11 +26,12 @@ from cottoncandy.formats.encryption import (
     stored_size,
 )
 from cottoncandy.stores.decryption import encrypted_info, open_encrypted
+from cottoncandy.stores.wrapping import WrappedBackend
 
 __all__ = ["EncryptedBackend"]
 
 
-class EncryptedBackend(Backend):
+class EncryptedBackend(WrappedBackend):
     """Another backend, whose objects are encrypted before upload and decrypted after download.
 
     Parameters
@@ -52,38 +50,14 @@ class EncryptedBackend(Backend):
     name: ClassVar[str] = "encrypted"
 
     def __init__(self, inner: Backend, keys: KeyScheme) -> None:
-        self.inner = inner
         self._keys = keys
         limits = inner.capabilities.metadata
         if limits.max_bytes is not None:
             limits = replace(limits, max_bytes=limits.max_bytes - keys.metadata_bytes)
-        self.creates_buckets = inner.creates_buckets  # type: ignore[misc]  # that of its store
-        self.name = inner.name  # type: ignore[misc]  # for messages: where the objects are
-        self.capabilities = replace(  # type: ignore[misc]  # an instance has those of its store
-            inner.capabilities, stored_checksum=None, metadata=limits
-        )
-
-    @classmethod
-    def connect(cls, arguments: ConnectionArguments) -> NoReturn:
-        """Raise: a connected backend is wrapped, by :func:`cottoncandy.stores.connect.connect`."""
-        raise TypeError("wrap a connected backend")
+        super().__init__(inner, stored_checksum=None, metadata=limits)
 
     def __repr__(self) -> str:
         return f"<EncryptedBackend {self._keys.name} {self.inner.describe()}>"
-
-    @property
-    def bucket_name(self) -> str | None:  # type: ignore[override]  # fixed; see with_bucket()
-        """The bucket of the stored objects."""
-        return self.inner.bucket_name
-
-    def with_bucket(self, bucket: str | None) -> Self:
-        return type(self)(self.inner.with_bucket(bucket), self._keys)
-
-    def status_message(self) -> str:
-        return self.inner.status_message()
-
-    def describe(self) -> str:
-        return self.inner.describe()
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -109,9 +83,6 @@ class EncryptedBackend(Backend):
         """Return an object's header; for plain objects, and those of 0.2, as stored."""
         info = self.inner.head(key, bucket=bucket)
         return encrypted_info(info, self._keys, self._label(key, bucket))
-
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        return self.inner.exists(key, bucket=bucket)
 
     def put(
         self,
@@ -143,7 +114,7 @@ class EncryptedBackend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        found = self.inner.scan(
+        found = super().scan(
             prefix,
             bucket=bucket,
             delimiter=delimiter,
@@ -151,48 +122,6 @@ class EncryptedBackend(Backend):
             page_size=page_size,
         )
         return map(_listed, found)
-
-    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
-        self.inner.remove_links(prefix, bucket=bucket)
-
-    def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        bucket: str | None = None,
-        threads: int = 4,
-        permanently: bool = True,
-    ) -> Iterator[DeleteResult]:
-        return self.inner.delete(keys, bucket=bucket, threads=threads, permanently=permanently)
-
-    def copy(self, source: str, dest: str, **options: Any) -> PutResult:
-        return self.inner.copy(source, dest, **options)
-
-    def move(self, source: str, dest: str, **options: Any) -> PutResult:
-        return self.inner.move(source, dest, **options)
-
-    # -- buckets, and features of some stores ----------------------------------------------------
-
-    def list_buckets(self) -> Iterator[BucketInfo]:
-        return self.inner.list_buckets()
-
-    def has_bucket(self, bucket: str) -> bool:
-        return self.inner.has_bucket(bucket)
-
-    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        self.inner.create_bucket(bucket, acl=acl)
-
-    def delete_bucket(self, bucket: str) -> None:
-        self.inner.delete_bucket(bucket)
-
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        return self.inner.owner(key, bucket=bucket)
-
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
-        return self.inner.native_object(key, bucket=bucket)
-
-    def native_bucket(self, bucket: str | None = None) -> Any:
-        return self.inner.native_bucket(bucket)
 
     def _label(self, key: str, bucket: str | None) -> str:
         return f"object '{key}' in bucket '{self._bucket(bucket)}'"

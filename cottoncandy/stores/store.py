@@ -14,6 +14,7 @@ from cottoncandy.core.names import Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import EncryptionError, InvalidNameError
 from cottoncandy.stores.checks import check_canned_acl, check_int
+from cottoncandy.stores.wrapping import read_only_error
 
 __all__ = ["Store"]
 
@@ -54,6 +55,11 @@ class Store:
         """Return a store on another bucket of the same backend."""
         return replace(self, backend=self.backend.with_bucket(bucket))
 
+    def require_writable(self) -> None:
+        """Raise UnsupportedOperationError if nothing can be stored or deleted."""
+        if not self.backend.capabilities.writable:
+            raise read_only_error(self.backend)
+
     # -- objects ---------------------------------------------------------------------------------
 
     def open(
@@ -81,6 +87,7 @@ class Store:
         threads: int = 4,
     ) -> dict[str, Any]:
         """Store an object; return what the documents call the response."""
+        self.require_writable()
         key = self.key(name)
         options = PutOptions(metadata, self.acl(acl), content_type)
         with self._bar(f"uploading {key}", body.max_size) as bar:

@@ -1,0 +1,176 @@
+"""``read_only=True``: nothing is stored or deleted, whichever method is called."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import cottoncandy
+from cottoncandy.backends.base import Backend
+from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    ConfigurationError,
+    CottonCandyError,
+    UnsupportedOperationError,
+)
+from cottoncandy.interfaces import DefaultInterface
+from cottoncandy.stores.wrapping import ReadOnlyBackend
+from tests.backends.wrappers import CountingBackend
+
+WRITES = {"put", "delete", "copy", "move", "create_bucket", "delete_bucket"}
+
+
+def arguments(method: Any, directory: Path) -> dict[str, Any]:
+    """Return values for the required parameters of a method."""
+    values = {
+        "a": "a",
+        "arr": np.arange(3.0),
+        "array": np.arange(3.0),
+        "array_dict": {"a": np.arange(3.0)},
+        "body": b"body",
+        "bucket_name": "read-only-other",
+        "cloud_path": "cloud",
+        "ddict": {"a": 1},
+        "dest_name": "elsewhere",
+        "directory": "tree",
+        "disk_name": directory / "downloads",
+        "disk_path": directory,
+        "file_name": directory / "file",
+        "flname": directory / "file",
+        "data_object": {"a": 1},
+        "dict_object": {"a": 1},
+        "obj": {"a": 1},
+        "object_name": "name",
+        "object_root": "tree",
+        "pattern": "*",
+        "source_name": "name",
+    }
+    if "sparse" in method.__name__:
+        values["arr"] = scipy.sparse.eye(3, format="csr")
+    required = [
+        name
+        for name, parameter in inspect.signature(method).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return {name: values[name] for name in required}
+
+
+def interface(read_only: bool) -> tuple[Any, CountingBackend]:
+    """Return an interface on a bucket with some objects, and what counts its requests."""
+    cci = cottoncandy.get_interface("memory://read-only", verbose=False)
+    cci.upload_raw_array("name", np.arange(3))
+    cci.upload_json("tree/a", {})
+    counting = CountingBackend(MemoryBackend("read-only"))
+    cci.backend_interface = ReadOnlyBackend(counting) if read_only else counting
+    return cci, counting
+
+
+@pytest.fixture(autouse=True)
+def no_buckets_remain() -> Iterator[None]:
+    yield
+    backend = MemoryBackend()
+    for bucket in ("read-only", "read-only-other"):
+        if backend.has_bucket(bucket):
+            list(
+                backend.delete([entry.key for entry in backend.scan(bucket=bucket)], bucket=bucket)
+            )
+            backend.delete_bucket(bucket)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name
+        for name, _ in inspect.getmembers(DefaultInterface, inspect.isfunction)
+        if not name.startswith("_")
+    ),
+)
+def test_writing_methods_raise_before_any_request(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"body")
+
+    def call(read_only: bool) -> tuple[Exception | None, set[str]]:
+        cci, counting = interface(read_only)
+        method = getattr(cci, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                method(**arguments(method, tmp_path))
+        except CottonCandyError as error:
+            return error, set(counting.verbs)
+        return None, set(counting.verbs)
+
+    _, sent = call(read_only=False)
+    error, sent_read_only = call(read_only=True)
+    if WRITES & sent:
+        assert isinstance(error, UnsupportedOperationError), (
+            "add it to _WRITING in interfaces/base.py"
+        )
+        assert "read-only" in str(error)
+        assert not sent_read_only
+    else:
+        assert not WRITES & sent_read_only
+        assert sent == sent_read_only
+
+
+def test_writing_verbs_of_the_backend_raise() -> None:
+    backend = interface(read_only=True)[0].backend_interface
+    calls = {
+        "put": lambda: backend.put("a", Body.of(b"x")),
+        "delete": lambda: backend.delete(["name"]),
+        "copy": lambda: backend.copy("name", "a"),
+        "move": lambda: backend.move("name", "a"),
+        "remove_links": lambda: backend.remove_links(""),
+        "create_bucket": lambda: backend.create_bucket("read-only-other"),
+        "delete_bucket": lambda: backend.delete_bucket("read-only"),
+    }
+    for call in calls.values():
+        with pytest.raises(UnsupportedOperationError, match="read-only"):
+            call()
+    reading = {
+        *("get", "head", "exists", "scan", "list_buckets", "has_bucket", "owner", "connect"),
+        *("native_object", "native_bucket", "with_bucket", "status_message", "describe"),
+    }
+    verbs = {name for name, _ in inspect.getmembers(Backend, callable) if not name.startswith("_")}
+    assert verbs == {*calls, *reading}, "is the new verb one that writes?"
+
+
+def test_read_only_survives_pickling_copies_and_buckets() -> None:
+    interface(read_only=False)
+    for factory, options in (
+        (cottoncandy.get_interface, {}),
+        (cottoncandy.get_encrypted_interface, {"encryption": "AES", "encryptionKey": bytes(32)}),
+    ):
+        cci: Any = factory("memory://read-only", read_only=True, verbose=False, **options)
+        for each in (cci, copy.copy(cci), pickle.loads(pickle.dumps(cci))):
+            each.set_bucket("read-only")
+            with pytest.raises(UnsupportedOperationError, match="read-only"):
+                each.upload_object("a", b"x")
+            assert each.exists_object("name")
+            assert not each.backend_interface.capabilities.writable
+
+
+def test_read_only_overrides_bucket_creation(tmp_path: Path) -> None:
+    for bucket in ("memory://read-only-other", f"file://{tmp_path}/other"):
+        with pytest.raises(BucketNotFoundError):
+            cottoncandy.get_interface(
+                bucket, read_only=True, force_bucket_creation=True, verbose=False
+            )
+    assert not MemoryBackend().has_bucket("read-only-other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_read_only_must_be_a_flag() -> None:
+    with pytest.raises(ConfigurationError, match="read_only"):
+        cottoncandy.get_interface("memory://read-only", read_only="yes", verbose=False)
