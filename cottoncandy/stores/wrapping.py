@@ -73,9 +73,15 @@ class WrappedBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self, key: str, *, bucket: str | None = None, threads: int = 4, prefetch: bool = True
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+        tail: int = 0,
     ) -> ObjectReader:
-        return self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch)
+        return self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         return self.inner.head(key, bucket=bucket)
