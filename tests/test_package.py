@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Libraries that are imported only when they are used.
 HEAVY = (
+    "zarr",
     "boto3",
     "botocore",
     "dask",
@@ -193,7 +194,7 @@ def test_every_module_that_is_no_private_one_is_listed() -> None:
         for path in (ROOT / "cottoncandy").glob("[a-z]*")
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    rooms = ("arrays", "backends", "config", "core", "formats", "stores", "transfer")
+    rooms = ("arrays", "backends", "bridges", "config", "core", "formats", "stores", "transfer")
     inner = {f"cottoncandy.{room}" for room in rooms}
     assert public - inner == set(PUBLIC_MODULES) - {"cottoncandy"}
 

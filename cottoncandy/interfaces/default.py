@@ -14,6 +14,7 @@ from cottoncandy.core.names import pathjoin
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces.base import BucketMethods
+from cottoncandy.interfaces.bridges import BridgeMethods
 from cottoncandy.interfaces.chunked_arrays import DaskArrayMethods
 from cottoncandy.interfaces.dictionaries import DictionaryMethods
 from cottoncandy.interfaces.finding import FindingMethods
@@ -244,7 +245,7 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         )
 
 
-class DefaultInterface(FileSystemInterface, ArrayInterface):
+class DefaultInterface(FileSystemInterface, ArrayInterface, BridgeMethods):
     """Default cottoncandy interface to the cloud.
 
     This includes numpy.array and file-system-like concepts for easy data I/O and bucket/object

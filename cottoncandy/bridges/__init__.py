@@ -1,0 +1,1 @@
+"""cottoncandy's stores, as other libraries expect them: zarr and fsspec."""

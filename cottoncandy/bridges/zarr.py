@@ -1,0 +1,314 @@
+"""A bucket as a zarr store: chunks are plain objects, encrypted or not, on every backend.
+
+The objects are those that zarr's own stores read and write: the value of ``key`` is the object
+``prefix/key``. See https://zarr.readthedocs.io/en/stable/user-guide/storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo, PutOptions
+from cottoncandy.config.defaults import DEFAULT_ACL
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.names import Key, clean_object_name, pathjoin, prefix_of
+from cottoncandy.core.threads import after_fork, map_threads
+from cottoncandy.exceptions import (
+    MissingDependencyError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
+
+try:
+    from zarr.abc import store as zarr_store
+    from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+except ImportError as exc:
+    raise MissingDependencyError("this needs zarr 3: pip install 'cottoncandy[zarr]'") from exc
+
+if TYPE_CHECKING:
+    from cottoncandy.backends.base import ObjectReader
+
+__all__ = ["CottonCandyStore"]
+
+R = TypeVar("R")
+
+_THREADS = 16  # zarr limits its own requests to 10 at once (the option async.concurrency)
+_PAGE = 1000  # keys that are fetched from a listing between two turns of the event loop
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "cottoncandy-zarr")
+
+
+after_fork(_pool.cache_clear)  # the parent's threads do not exist in a child
+
+
+class CottonCandyStore(zarr_store.Store):
+    """A zarr 3 store in a bucket, below a prefix.
+
+    It takes everything from its interface: backend, credentials, ACL, encryption.
+
+    Parameters
+    ----------
+    cci : BasicInterface
+        The interface on the bucket. Changing its bucket later does not affect the store.
+    prefix : str, default ''
+        Name below which the keys are stored; ``''`` is the whole bucket.
+    read_only : bool, default False
+        Whether to reject writing and deleting.
+
+    Raises
+    ------
+    MissingDependencyError
+        If zarr is not installed.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import zarr
+    >>> cci = cc.get_interface("my_bucket", backend="memory", verbose=False)
+    >>> store = CottonCandyStore(cci, "volumes/a")
+    >>> volume = zarr.create_array(store, shape=(4, 6), chunks=(2, 6), dtype="f4")
+    >>> volume[:2] = 1
+    >>> float(zarr.open_array(store, mode="r")[1, 5])
+    1.0
+    >>> cci.glob("volumes/*/c/*/*")
+    ['volumes/a/c/0/0']
+
+    Notes
+    -----
+    A missing key reads as missing; every other error (a denied request, a damaged object, an
+    unreachable server) is raised, so it never turns into fill values.
+    """
+
+    def __init__(self, cci: Any, prefix: str = "", *, read_only: bool = False) -> None:
+        self.cci = cci
+        self.prefix = clean_object_name(prefix).rstrip("/")
+        self._store = cci._store
+        super().__init__(read_only=read_only or not self._backend.capabilities.writable)
+
+    @property
+    def _backend(self) -> Any:
+        return self._store.backend
+
+    def with_read_only(self, read_only: bool = False) -> CottonCandyStore:
+        return type(self)(self.cci, self.prefix, read_only=read_only)
+
+    def __str__(self) -> str:
+        return f"cottoncandy://{pathjoin(self._store.bucket or '', self.prefix)}"
+
+    def __repr__(self) -> str:
+        return f"<CottonCandyStore '{self.prefix}' in {self._store.describe()}>"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, CottonCandyStore)
+            and (self.prefix, self.read_only) == (other.prefix, other.read_only)
+            and _state(self._backend) == _state(other._backend)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable: open or not
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype,
+        byte_range: zarr_store.ByteRequest | None = None,
+    ) -> Buffer | None:
+        return await _in_thread(
+            lambda: self.get_sync(key, prototype=prototype, byte_range=byte_range)
+        )
+
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: zarr_store.ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Return the value of a key, or a part of it; None if the key does not exist."""
+        found = self._read(key, [byte_range], prototype or default_buffer_prototype())
+        return found[0]
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, zarr_store.ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        ranges = list(key_ranges)
+        places = defaultdict(list)
+        for place, (key, _) in enumerate(ranges):
+            places[key].append(place)
+
+        async def read(key: str) -> list[Buffer | None]:
+            wanted = [ranges[place][1] for place in places[key]]
+            return await _in_thread(lambda: self._read(key, wanted, prototype))
+
+        result: list[Buffer | None] = [None] * len(ranges)
+        for key, values in zip(places, await asyncio.gather(*map(read, places)), strict=True):
+            for place, value in zip(places[key], values, strict=True):
+                result[place] = value
+        return result
+
+    def _read(
+        self,
+        key: str,
+        ranges: list[zarr_store.ByteRequest | None],
+        prototype: BufferPrototype,
+    ) -> list[Buffer | None]:
+        """Return parts of one version of an object, or as many times None."""
+        for wanted in ranges:
+            if wanted is not None and not isinstance(wanted, _REQUESTS):
+                raise ValueError(f"Unexpected byte_range, got {wanted}.")  # as zarr's stores do
+        try:
+            reader = self._store.open(self._key(key), prefetch=None in ranges)
+        except ObjectNotFoundError:
+            return [None] * len(ranges)
+        with reader:
+            parts = map_threads(lambda wanted: _part(reader, wanted), ranges, reader.threads)
+            return [prototype.buffer.from_bytes(part) for part in parts]
+
+    async def exists(self, key: str) -> bool:
+        return await _in_thread(lambda: self._backend.exists(self._key(key)))
+
+    async def getsize(self, key: str) -> int:
+        info: ObjectInfo = await _in_thread(lambda: self._backend.head(self._key(key)))
+        return info.size
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        return sum([entry.size async for entry in self._scan(prefix)])
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await _in_thread(lambda: self.set_sync(key, value))
+
+    def set_sync(self, key: str, value: Buffer, *, if_absent: bool = False) -> None:
+        """Store the value of a key, in one step: readers see the old one or the new one."""
+        self._check_writable()
+        if not isinstance(value, Buffer):
+            raise TypeError(f"value must be a zarr Buffer, got {type(value).__name__}")
+        options = PutOptions(
+            acl=self._store.acl(DEFAULT_ACL), condition=IfAbsent() if if_absent else None
+        )
+        self._backend.put(self._key(key), Body.of(memoryview(value.as_buffer_like())), options)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        with suppress(ObjectExistsError):
+            await _in_thread(lambda: self.set_sync(key, value, if_absent=True))
+
+    async def delete(self, key: str) -> None:
+        await _in_thread(lambda: self.delete_sync(key))
+
+    def delete_sync(self, key: str) -> None:
+        """Delete a key, if it exists."""
+        self._check_writable()
+        self._delete([self._key(key)])
+
+    async def delete_dir(self, prefix: str) -> None:
+        self._check_writable()
+        below = prefix_of(self._key(prefix))
+        await _in_thread(lambda: self._delete(entry.key for entry in self._backend.scan(below)))
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        for _, error in self._backend.delete(keys):
+            if error is not None:
+                raise error
+
+    # -- listing ---------------------------------------------------------------------------------
+
+    async def list(self) -> AsyncIterator[str]:
+        async for entry in self._scan(""):
+            yield entry.key[len(self._root) :]
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        async for entry in self._scan(prefix):
+            yield entry.key[len(self._root) :]
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        directory = prefix_of(self._key(prefix.rstrip("/")))
+        found = self._backend.scan(directory, delimiter="/")
+        async for entry in _in_turns(found):
+            path = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
+            if name := path[len(directory) :].rstrip("/"):
+                yield name
+
+    async def _scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        """Yield the objects whose key in the store starts with a prefix."""
+        async for entry in _in_turns(self._backend.scan(self._root + prefix)):
+            yield entry
+
+    @property
+    def supports_writes(self) -> bool:
+        """Whether the store can be written to; see also ``read_only``."""
+        return bool(self._backend.capabilities.writable)
+
+    @property
+    def supports_deletes(self) -> bool:
+        """Whether keys can be deleted; see also ``read_only``."""
+        return self.supports_writes
+
+    @property
+    def supports_listing(self) -> bool:
+        """Always True."""
+        return True
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    @property
+    def _root(self) -> str:
+        return prefix_of(self.prefix)
+
+    def _key(self, key: str) -> Key:
+        return Key((self._root + key).rstrip("/"))
+
+
+_REQUESTS = (
+    zarr_store.RangeByteRequest,
+    zarr_store.OffsetByteRequest,
+    zarr_store.SuffixByteRequest,
+)
+
+
+def _part(reader: ObjectReader, wanted: zarr_store.ByteRequest | None) -> bytes:
+    start, stop = 0, reader.size
+    if isinstance(wanted, zarr_store.RangeByteRequest):
+        start, stop = wanted.start, min(wanted.end, reader.size)
+    elif isinstance(wanted, zarr_store.OffsetByteRequest):
+        start = wanted.offset
+    elif isinstance(wanted, zarr_store.SuffixByteRequest):
+        start = max(reader.size - wanted.suffix, 0)
+    return reader.read(start, stop)
+
+
+async def _in_thread(function: Callable[[], R]) -> R:
+    return await asyncio.get_running_loop().run_in_executor(_pool(), function)
+
+
+async def _in_turns(entries: Iterator[R]) -> AsyncIterator[R]:
+    """Iterate over a listing without blocking the event loop."""
+    from itertools import islice
+
+    while page := await _in_thread(lambda: list(islice(entries, _PAGE))):
+        for entry in page:
+            yield entry
+
+
+def _state(value: Any) -> Any:
+    """Return the settings that an object is pickled as, to be compared."""
+    if isinstance(value, Mapping):
+        return {name: _state(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_state(each) for each in value]
+    if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
+        return value
+    return _state(value.__reduce_ex__(4)[:3])

@@ -1,0 +1,174 @@
+"""The zarr store, judged by zarr's own tests, on every store, plain and encrypted."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cottoncandy.exceptions import AccessDeniedError, DecryptionError
+from tests.harness import HARNESSES
+
+zarr = pytest.importorskip("zarr", minversion="3.1")
+
+from zarr.abc.store import RangeByteRequest  # noqa: E402
+from zarr.core.buffer import cpu, default_buffer_prototype  # noqa: E402
+from zarr.storage import LocalStore  # noqa: E402
+from zarr.testing.store import StoreTests  # noqa: E402
+
+from cottoncandy.bridges.zarr import CottonCandyStore  # noqa: E402
+
+PREFIX = "below/this"
+
+
+@pytest.fixture(params=["memory"])
+def place(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A fresh bucket on a store; the name ``store`` belongs to zarr's tests."""
+    harness = HARNESSES[request.param](request)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def cci(place: Any, factory: Any) -> Any:
+    return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
+
+
+@pytest.mark.parametrize(
+    ("place", "encryption"),
+    [
+        ("memory", "plain"),
+        ("memory", "AES"),
+        ("local", "plain"),
+        ("local", "RSA"),
+        ("moto", "plain"),
+        ("moto", "AES"),
+        pytest.param("ceph", "plain", marks=pytest.mark.slow),
+        pytest.param("gdrive", "plain", marks=pytest.mark.slow),
+        pytest.param("gdrive", "AES", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
+class TestConformance(StoreTests[CottonCandyStore, cpu.Buffer]):
+    store_cls = CottonCandyStore
+    buffer_cls = cpu.Buffer
+
+    @pytest.fixture
+    def store_kwargs(self, cci: Any) -> dict[str, Any]:
+        return {"cci": cci, "prefix": PREFIX}
+
+    async def get(self, store: CottonCandyStore, key: str) -> cpu.Buffer:
+        return self.buffer_cls.from_bytes(store.cci.download_object(f"{PREFIX}/{key}"))
+
+    async def set(self, store: CottonCandyStore, key: str, value: cpu.Buffer) -> None:
+        store.cci.upload_object(f"{PREFIX}/{key}", value.to_bytes())
+
+    def test_store_repr(self, store: CottonCandyStore) -> None:
+        assert repr(store).startswith(f"<CottonCandyStore '{PREFIX}' in ")
+        assert str(store).startswith("cottoncandy://")
+
+    def test_store_supports_writes(self, store: CottonCandyStore) -> None:
+        assert store.supports_writes
+
+    def test_store_supports_listing(self, store: CottonCandyStore) -> None:
+        assert store.supports_listing
+
+
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_sharded_arrays_read_parts_of_shards(cci: Any) -> None:
+    expected = np.arange(64 * 64, dtype="<i4").reshape(64, 64)
+    array = zarr.create_array(
+        CottonCandyStore(cci, "a"), shape=(64, 64), shards=(32, 32), chunks=(8, 8), dtype="<i4"
+    )
+    array[:] = expected
+    array[8:16, 8:16] = 0
+    expected[8:16, 8:16] = 0
+    reopened = zarr.open_array(cci.zarr_store("a"), mode="r")
+    np.testing.assert_array_equal(reopened[:], expected)
+    np.testing.assert_array_equal(reopened[3:20, 30:40], expected[3:20, 30:40])
+
+
+def test_zarrs_own_store_reads_the_objects_and_the_reverse(tmp_path: Any) -> None:
+    import cottoncandy as cc
+
+    (tmp_path / "bucket").mkdir()
+    cci = cc.get_interface(str(tmp_path / "bucket"), backend="local", verbose=False)
+    values = np.random.default_rng(0).standard_normal((10, 7))
+    zarr.save_array(CottonCandyStore(cci, "ours"), values)
+    theirs = zarr.open_array(LocalStore(tmp_path / "bucket" / "ours"), mode="r")
+    np.testing.assert_array_equal(theirs[:], values)
+    zarr.save_array(LocalStore(tmp_path / "bucket" / "theirs"), values)
+    np.testing.assert_array_equal(zarr.open_array(cci.zarr_store("theirs"), mode="r")[:], values)
+
+
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+def test_a_denied_chunk_raises_and_is_not_missing(
+    cci: Any, place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CottonCandyStore(cci)
+    array = zarr.create_array(store, shape=(4,), chunks=(2,), dtype="u1", fill_value=9)
+    array[:] = 1
+
+    def denied(*arguments: Any, **options: Any) -> None:
+        raise AccessDeniedError("denied")
+
+    monkeypatch.setattr(type(cci._store.backend), "get", denied)
+    with pytest.raises(AccessDeniedError):
+        array[:]
+
+
+@pytest.mark.parametrize("encryption", ["AES"], indirect=True)
+def test_a_damaged_chunk_raises(cci: Any, place: Any) -> None:
+    array = zarr.create_array(CottonCandyStore(cci), shape=(4,), chunks=(4,), dtype="u1")
+    array[:] = 1
+    stored = place.raw_get("c/0")
+    place.raw_put("c/0", stored.body[:-1] + b"\0", stored.metadata)
+    with pytest.raises(DecryptionError):
+        array[:]
+
+
+def test_stores_compare_and_pickle_by_settings(cci: Any) -> None:
+    store = CottonCandyStore(cci, "a")
+    assert pickle.loads(pickle.dumps(store)) == store == cci.zarr_store("/a/")
+    assert store != CottonCandyStore(cci, "b")
+    assert store != CottonCandyStore(cci, "a", read_only=True)
+    with pytest.raises(TypeError):
+        hash(store)
+
+
+def test_a_store_stays_in_its_bucket(cci: Any, place: Any) -> None:
+    store = CottonCandyStore(cci)
+    cci.set_bucket(place.fresh_bucket())
+    zarr.save_array(store, np.arange(3))
+    assert cci.glob("*") == []
+
+
+def test_listings_are_below_the_prefix_only(cci: Any) -> None:
+    cci.upload_object("ab/x", b"1")
+    cci.upload_object("a/x", b"22")
+    store = CottonCandyStore(cci, "a")
+
+    async def collect() -> list[str]:
+        return [key async for key in store.list()] + [str(await store.getsize_prefix(""))]
+
+    assert zarr.core.sync.sync(collect()) == ["x", "2"]
+
+
+def test_ranges_beyond_the_end_are_cut(cci: Any) -> None:
+    cci.upload_object("a", b"0123")
+    store = CottonCandyStore(cci)
+    found = store.get_sync("a", byte_range=RangeByteRequest(2, 100))
+    assert found is not None
+    assert found.to_bytes() == b"23"
+    many = store.get_partial_values(
+        default_buffer_prototype(), [("a", RangeByteRequest(0, 1)), ("b", None), ("a", None)]
+    )
+    values = zarr.core.sync.sync(many)
+    assert [None if value is None else value.to_bytes() for value in values] == [
+        b"0",
+        None,
+        b"0123",
+    ]
