@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from cottoncandy.arrays.manifests import MANIFEST, own_parts, read_json
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, MetadataError, ObjectNotFoundError
@@ -29,10 +28,7 @@ UPLOAD_ID = "cc-upload-id"
 # A chunk of at most this size is downloaded in full, with one request.
 _MAX_WHOLE_BYTES = 64 * 1024
 
-# Dask sends the array with each task. Copies that arrive in a process share the first one's
-# connections.
-_MAX_SHARED = 32
-_shared: dict[str, ChunkedArray] = {}
+_UNKNOWN: Any = object()
 
 
 class ChunkedArray:
@@ -43,27 +39,19 @@ class ChunkedArray:
     manifest : Manifest
     info : ObjectInfo
         Of the manifest.
-    metadata : mapping of str to str
-        Of the manifest.
-    token : str
-        Identifies the store, the name and the version of the array.
     """
 
-    def __init__(self, store: Store, root: Key, reader: ObjectReader, threads: int = 4) -> None:
-        from dask.base import tokenize
+    kind = "chunked"
 
+    def __init__(self, store: Store, root: Key, manifest: Any, info: ObjectInfo) -> None:
         self.store = store
         self.root = root
-        self.manifest = _manifest(read_json(reader), root)
-        self.info = reader.info
-        self.metadata = dict(reader.metadata)
-        self.threads = threads
-        self._identity = uuid4().hex
-        version = (self.info.etag, str(self.info.modified), self.metadata.get(UPLOAD_ID))
-        self.token: str = tokenize(store.describe(), root, version)
+        self.manifest = _manifest(manifest, root)
+        self.info = info
+        self._codec: str | None = _UNKNOWN
 
     @classmethod
-    def open(cls, store: Store, root: Key, threads: int = 4) -> ChunkedArray:
+    def open(cls, store: Store, root: Key) -> ChunkedArray:
         """Download the manifest.
 
         Raises
@@ -75,7 +63,7 @@ class ChunkedArray:
         """
         try:
             with store.open(pathjoin(root, MANIFEST)) as reader:
-                return cls(store, root, reader, threads)
+                return cls(store, root, read_json(reader), reader.info)
         except ObjectNotFoundError as exc:
             if not store.backend.exists(root):
                 raise
@@ -83,15 +71,6 @@ class ChunkedArray:
                 f"'{root}' in bucket '{store.bucket}' is not a chunked array: use "
                 f"download_raw_array"
             ) from exc
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _shared_copy, (self.__dict__,)
-
-    def __dask_tokenize__(self) -> str:
-        return self.token
-
-    def __repr__(self) -> str:
-        return f"<chunked array '{self.root}' in {self.store.describe()}>"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,12 +83,17 @@ class ChunkedArray:
         return self.manifest.dtype
 
     @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of the chunks along each axis, as in Dask."""
+        return self.manifest.chunks
 
-    def __getitem__(self, selection: Any) -> Array:
-        return self.read(selection, self.threads)
+    @property
+    def compression(self) -> str | None:
+        """Codec of the first chunk, whose header is downloaded; None if it is uncompressed."""
+        if self._codec is _UNKNOWN:
+            with self._open((0,) * len(self.shape), 1, prefetch=False) as reader:
+                self._codec = array_header(reader).compression
+        return self._codec
 
     def read(self, selection: Any, threads: int) -> Array:
         """Download a part of the array.
@@ -146,11 +130,6 @@ class ChunkedArray:
         for _ in map_threads(fetch, selected, threads):
             pass
         return result
-
-    def header(self) -> RawArrayHeader:
-        """Download the metadata of the first chunk."""
-        with self._open((0,) * self.ndim, 1, prefetch=False) as reader:
-            return array_header(reader)
 
     def _load(self, piece: ChunkProjection, threads: int) -> Array:
         shape = self.manifest.chunk_shape(piece.index)
@@ -200,16 +179,6 @@ def _manifest(obj: Any, root: str) -> chunked.Manifest:
         if method == "download_sparse_array":
             raise MetadataError(f"'{root}' is a sparse array: use {method}") from exc
         raise
-
-
-def _shared_copy(state: dict[str, Any]) -> ChunkedArray:
-    """Return the copy of a pickled array that this process has, or create it."""
-    array = ChunkedArray.__new__(ChunkedArray)
-    array.__dict__.update(state)
-    array = _shared.setdefault(array._identity, array)
-    for old in list(_shared)[:-_MAX_SHARED]:
-        _shared.pop(old, None)
-    return array
 
 
 def _candidate_keys(root: Key, part: str) -> tuple[Key, ...]:

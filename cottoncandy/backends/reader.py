@@ -114,6 +114,10 @@ class ObjectReader(ABC):
     #: The end of the body, if the first request returned it with the header.
     prefetched_tail: memoryview = memoryview(b"")
 
+    #: Whether the reader holds nothing open, and its reads fail once the object is replaced. Others
+    #: keep a file open, or return the version that was opened.
+    pinned: bool = False
+
     #: How often an interrupted range is resumed. 0 for stores without connections, and if the
     #: client library retries.
     max_resumes: int = 5

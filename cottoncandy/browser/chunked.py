@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["S3ChunkedDataset"]
 
-_UNKNOWN: Any = object()
-
 
 class S3ChunkedDataset(S3Dataset):
     """An array that ``upload_dask_array`` cut into chunks, as one array.
@@ -63,7 +61,6 @@ class S3ChunkedDataset(S3Dataset):
         super()._place(key, interface, info)
         self._opened: ChunkedArray | None = None
         self._level: DirectoryListing | None = None
-        self._codec: str | None = _UNKNOWN
 
     # -- properties ------------------------------------------------------------------------------
 
@@ -85,14 +82,12 @@ class S3ChunkedDataset(S3Dataset):
     @property
     def compression(self) -> str | None:
         """Name of the codec that the first chunk is compressed with; None if it is not."""
-        if self._codec is _UNKNOWN:
-            self._codec = self._array().header().compression
-        return self._codec
+        return self._array().compression
 
     @property
     def attrs(self) -> Mapping[str, str]:
         """The metadata of the manifest, names in lower case."""
-        return dict(self._array().metadata)
+        return dict(self._array().info.metadata or {})
 
     @property
     def info(self) -> ObjectInfo:
@@ -130,7 +125,6 @@ class S3ChunkedDataset(S3Dataset):
         super().refresh()
         self._opened = None
         self._level = None
-        self._codec = _UNKNOWN
 
     # -- inside ----------------------------------------------------------------------------------
 

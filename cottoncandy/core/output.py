@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from cottoncandy.core.threads import after_fork
 
-__all__ = ["Progress", "bytes2human", "echo", "printable"]
+__all__ = ["Progress", "bytes2human", "echo", "html_table", "printable"]
 
 # Control characters, surrogates, and the marks that reverse the direction of text: they can hide
 # what a name says, or act on the terminal.
@@ -37,6 +39,23 @@ def printable(text: str) -> str:
     a\x0ab
     """
     return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def html_table(title: str, rows: Mapping[str, str], more: str = "") -> str:
+    """Return a table for notebooks; texts are escaped, except those of ``more``."""
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{_escaped(name)}</th>"
+        f"<td style='text-align:left'>{_escaped(value)}</td></tr>"
+        for name, value in rows.items()
+    )
+    return (
+        f"<div style='font:13px/1.5 system-ui,sans-serif'><b>{_escaped(title)}</b>"
+        f"<table>{cells}</table>{more}</div>"
+    )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def bytes2human(nbytes: float) -> str:

@@ -26,6 +26,7 @@ from cottoncandy.formats.codecs import BUILT_IN, get_codec
 from cottoncandy.formats.codecs.base import OutputBuffer
 
 __all__ = [
+    "FORMAT_METADATA",
     "RawArrayHeader",
     "as_array",
     "bytes_of",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+
+#: Metadata that describe the array. ``gzip`` is the old name of ``compression``.
+FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 
 _BLOCK_BYTES = 8 * MiB
 _MAX_DIMENSIONS = 64  # of numpy 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.interfaces.base import InterfaceObject
 from cottoncandy.interfaces.default import (
     ArrayInterface,
@@ -14,6 +15,7 @@ from cottoncandy.interfaces.default import (
 __all__ = [
     "ArrayInterface",
     "BasicInterface",
+    "CloudArray",
     "DefaultInterface",
     "EncryptedInterface",
     "FileSystemInterface",

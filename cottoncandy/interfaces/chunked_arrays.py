@@ -12,6 +12,7 @@ from uuid import uuid4
 import numpy as np
 
 from cottoncandy.arrays.chunked import UPLOAD_ID, ChunkedArray
+from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.arrays.manifests import MANIFEST, replacing
 from cottoncandy.arrays.raw import Array
 from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
@@ -179,11 +180,13 @@ class DaskArrayMethods(RawArrayMethods):
         import dask.array as da
 
         root = self._store.key(object_name, tree=True)
-        array = ChunkedArray.open(self._store, root, self._store.threads(threads))
+        threads = self._store.threads(threads)
+        version = ChunkedArray.open(self._store, root)
+        array = CloudArray(self._store, root, version, threads)
         lazy: da.Array = da.from_array(
             array,
-            chunks=array.manifest.chunks,
-            name=f"{dask_name}-{array.token}",
+            chunks=version.chunks,
+            name=f"{dask_name}-{array.__dask_tokenize__()}",
             inline_array=True,
             meta=np.empty((0,) * array.ndim, array.dtype),
         )

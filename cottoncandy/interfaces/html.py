@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import html
 
-from cottoncandy.core.output import printable
+from cottoncandy.core.output import html_table
 from cottoncandy.stores.store import Store
 
 __all__ = ["interface_html"]
 
-_STYLE = "font:13px/1.5 system-ui,sans-serif"
 _CAPABILITIES = {
     "acls": "ACLs",
     "owners": "owners",
@@ -35,17 +34,5 @@ def interface_html(title: str, store: Store) -> str:
     }
     if declared.acls:
         rows["Default ACL"] = store.settings.default_acl or "the server's"
-    cells = "".join(
-        f"<tr><th style='text-align:left'>{name}</th>"
-        f"<td style='text-align:left'>{_escape(value)}</td></tr>"
-        for name, value in rows.items()
-    )
-    steps = "".join(f"<div><code>{_escape(step)}</code></div>" for step in _FIRST_STEPS)
-    return (
-        f"<div style='{_STYLE}'><b>{_escape(title)}</b><table>{cells}</table>"
-        f"To begin, with <code>cci</code> for this interface:{steps}</div>"
-    )
-
-
-def _escape(text: str) -> str:
-    return html.escape(printable(text))
+    steps = "".join(f"<div><code>{html.escape(step)}</code></div>" for step in _FIRST_STEPS)
+    return html_table(title, rows, f"To begin, with <code>cci</code> for this interface:{steps}")

@@ -140,6 +140,7 @@ class DecryptingReader(ObjectReader):
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
+        self.pinned = inner.pinned
         size = plaintext_size(inner.size, encryption.segment_bytes, label)
         self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
         # Whole segments of the bytes that were returned with the header.

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.core.names import Key
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -315,7 +314,7 @@ def test_indexing_of_dask(cci: Any, select: Any) -> None:
 def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
     array = sample("<i4", (12, 5))
     cci.upload_dask_array("array", array, axis=None, buffersize=60)
-    handle = ChunkedArray.open(cci._store, Key("array"))
+    handle = cci.array("array")
     assert_equal(handle[2, [1, 3, 4]], array[2, [1, 3, 4]])
     assert_equal(handle[[1, 3, 4], 1:4], array[[1, 3, 4], 1:4])
     assert_equal(handle[1, :, None][[0, 3, 4]], array[1, :, None][[0, 3, 4]])
@@ -326,11 +325,9 @@ def test_lists_of_indices_reach_the_handle(cci: Any) -> None:
 
 def test_copies_of_one_pickled_array_share_their_connections(cci: Any) -> None:
     cci.upload_dask_array("array", np.zeros(4))
-    data = pickle.dumps(ChunkedArray.open(cci._store, Key("array")))
+    data = pickle.dumps(cci.array("array"))
     assert pickle.loads(data) is pickle.loads(data)
-    assert pickle.loads(data) is not pickle.loads(
-        pickle.dumps(ChunkedArray.open(cci._store, Key("array")))
-    )
+    assert pickle.loads(data) is not pickle.loads(pickle.dumps(cci.array("array")))
 
 
 @pytest.mark.parametrize(

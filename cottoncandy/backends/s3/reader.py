@@ -41,6 +41,8 @@ class S3Reader(ObjectReader):
         Maximum number of simultaneous requests.
     """
 
+    pinned = True
+
     def __init__(
         self,
         transport: BodyTransport,

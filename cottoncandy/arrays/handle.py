@@ -1,0 +1,285 @@
+"""The array handle: one lazy, array-like object for raw, chunked and sparse arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+import numpy as np
+
+from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.manifests import MANIFEST, read_json
+from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.backends.base import ObjectReader
+from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.output import bytes2human, html_table
+from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
+from cottoncandy.formats import selection as selections
+from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader
+from cottoncandy.stores.store import Store
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["CloudArray", "open_array", "user_metadata"]
+
+# Dask sends the handle with each task. Copies that arrive in a process share the first one's
+# connections.
+_MAX_SHARED = 32
+_shared: dict[str, CloudArray] = {}
+
+
+class RawArray:
+    """One version of a raw array; all reads return that version or raise."""
+
+    kind = "raw"
+
+    def __init__(self, store: Store, reader: ObjectReader) -> None:
+        self.store = store
+        self.key = Key(reader.info.key)
+        self.info = reader.info
+        self.header: RawArrayHeader = array_header(reader)
+        self._reader = reader if reader.pinned else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reader": None}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.header.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.header.dtype
+
+    @property
+    def chunks(self) -> None:
+        return None
+
+    @property
+    def compression(self) -> str | None:
+        return self.header.compression
+
+    def read(self, selection: Any, threads: int) -> Array:
+        whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
+        reader = self._open(threads)
+        try:
+            if not whole and self.header.compression is None:
+                return read_selection(self.store, reader, self.header, selection, threads)
+            array = read_array(self.store, reader, self.header)
+        finally:
+            if reader is not self._reader:
+                reader.close()
+        return array if whole else selections.select(array, selection)
+
+    def _open(self, threads: int) -> ObjectReader:
+        """Return a reader of this version; it is kept if it can read no other one."""
+        if self._reader is not None:
+            return self._reader
+        try:
+            reader = self.store.open(self.key, threads, prefetch=False)
+        except ObjectNotFoundError as exc:
+            raise ObjectChangedError(
+                f"the array '{self.key}' in bucket '{self.store.bucket}' was deleted since it was "
+                f"opened"
+            ) from exc
+        if reader.info.etag != self.info.etag:
+            reader.close()
+            raise ObjectChangedError(
+                f"the array '{self.key}' in bucket '{self.store.bucket}' was replaced since it was "
+                f"opened; open it again"
+            )
+        if reader.pinned:
+            self._reader = reader
+        return reader
+
+
+#: One version of an array, whose description was downloaded.
+ArrayVersion: TypeAlias = RawArray | ChunkedArray
+
+
+class CloudArray:
+    """An array in a store, as one lazy, array-like object: :meth:`DefaultInterface.array` opens it.
+
+    Its shape and dtype are known, and slices download what they need. ``numpy.asarray(array)``
+    downloads all of it, and ``dask.array.from_array(array)`` none.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the bucket.
+    kind : {'raw', 'chunked', 'sparse'}
+
+    Notes
+    -----
+    Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
+    boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
+    name of a structured array selects that field of all of it.
+
+    All reads return the version that was opened. If a raw array was replaced, they raise
+    :class:`~cottoncandy.exceptions.ObjectChangedError`.
+
+    A sparse array is downloaded whole, and ``array[selection]`` is what SciPy makes of it: usually
+    a sparse array or matrix. ``numpy.asarray(array)`` is dense.
+
+    A pickled handle contains the settings of its connection, and no data.
+    """
+
+    def __init__(self, store: Store, name: Key, version: ArrayVersion, threads: int) -> None:
+        self.name: str = name
+        self.kind = version.kind
+        self._store = store
+        self._version = version
+        self._threads = threads
+        self._identity = uuid4().hex
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared_copy, (self.__dict__,)
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self._version.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return self._version.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements, with the zeros of a sparse array."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, in bytes, of what ``numpy.asarray`` returns."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...] | None:
+        """Lengths of the chunks along each axis, as in Dask; None if it has none."""
+        return self._version.chunks
+
+    @property
+    def compression(self) -> str | None:
+        """Name of the codec, of the first chunk if there are several; None if uncompressed."""
+        return self._version.compression
+
+    @property
+    def attrs(self) -> Mapping[str, str]:
+        """The user's metadata, names in lower case."""
+        return MappingProxyType(user_metadata(self._version.info.metadata))
+
+    def __repr__(self) -> str:
+        return f"<cottoncandy-array {self.name!r} {self._summary()}, {self._store.describe()}>"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "Shape": str(self.shape),
+            "dtype": str(self.dtype),
+            "Size": bytes2human(self.nbytes),
+            "Kind": self.kind,
+            "Store": self._store.describe(),
+        }
+        if self.chunks is not None:
+            count = math.prod(map(len, self.chunks))
+            rows["Chunks"] = f"{count:,} of {tuple(max(lengths) for lengths in self.chunks)}"
+        return html_table(self.name, {**rows, **self.attrs})
+
+    def _summary(self) -> str:
+        return f"{self.dtype}{list(self.shape)} {self.kind}"
+
+    def __dask_tokenize__(self) -> str:
+        info = self._version.info
+        version = (info.etag, str(info.modified), sorted((info.metadata or {}).items()))
+        identity = repr((self._store.describe(), self.name, self.kind, version))
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+    # -- the data --------------------------------------------------------------------------------
+
+    def __getitem__(self, selection: Any) -> Any:
+        """Download a part of the array."""
+        if isinstance(selection, str):
+            return self._version.read(..., self._threads)[selection]
+        return self._version.read(selection, self._threads)
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array cannot be downloaded without making a copy of it")
+        array: Array = self[...]
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(f"'{self.name}' is a 0-d array: it has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self[...])
+
+
+def _shared_copy(state: dict[str, Any]) -> CloudArray:
+    """Return the copy of a pickled handle that this process has, or create it."""
+    array = CloudArray.__new__(CloudArray)
+    array.__dict__.update(state)
+    array = _shared.setdefault(array._identity, array)
+    for old in list(_shared)[:-_MAX_SHARED]:
+        _shared.pop(old, None)
+    return array
+
+
+def user_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the metadata that do not describe the format."""
+    return {
+        name: value
+        for name, value in (metadata or {}).items()
+        if name not in FORMAT_METADATA and not name.startswith("cc-")
+    }
+
+
+def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
+    """Open an array: with one request if it is raw, with two if it is chunked or sparse.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If nothing has that name.
+    MetadataError
+        If the object of that name is not an array.
+    IntegrityError
+        If a manifest is malformed.
+    """
+    error: ObjectNotFoundError | MetadataError
+    version: ArrayVersion
+    try:
+        reader = store.open(name, threads, prefetch=False)
+        try:
+            version = RawArray(store, reader)
+        except BaseException:
+            reader.close()
+            raise
+        if version._reader is None:
+            reader.close()
+        return CloudArray(store, name, version, threads)
+    except (ObjectNotFoundError, MetadataError) as exc:
+        error = exc
+    try:
+        with store.open(pathjoin(name, MANIFEST)) as reader:
+            manifest = read_json(reader)
+    except ObjectNotFoundError:
+        raise error from None
+    return CloudArray(store, name, ChunkedArray(store, name, manifest, reader.info), threads)

@@ -1,0 +1,231 @@
+"""The array handle behaves like the array, and downloads what it must."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cottoncandy.exceptions import (
+    InvalidNameError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    SelectionError,
+)
+from tests.backends.wrappers import CountingBackend
+from tests.interfaces.arrays import DTYPES, LAYOUTS, sample
+
+#: Uploads of one array in each way that a handle opens.
+UPLOADS = {
+    "raw": lambda cci, name, array: cci.upload_raw_array(name, array, compression=False),
+    "gzip": lambda cci, name, array: cci.upload_raw_array(name, array, compression="gzip"),
+    "chunked": lambda cci, name, array: cci.upload_dask_array(name, array, None, 100),
+}
+
+
+@pytest.fixture(params=UPLOADS)
+def upload(request: pytest.FixtureRequest, cci: Any) -> Any:
+    """Upload an array as ``name``, and open it."""
+
+    def store(array: Any, name: str = "lab/array") -> Any:
+        UPLOADS[request.param](cci, name, array)
+        return cci.array(name)
+
+    return store
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    expected = np.asarray(expected)
+    assert type(found) is np.ndarray
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_the_array(upload: Any, name: str) -> None:
+    array = LAYOUTS[name]
+    arr = upload(array)
+    assert (arr.shape, arr.dtype, arr.ndim) == (array.shape, array.dtype, array.ndim)
+    assert (arr.size, arr.nbytes) == (array.size, array.nbytes)
+    for found in (np.asarray(arr), arr[...], arr[()], np.array(arr)):
+        assert_equal(found, array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_is_sliced(upload: Any, dtype: str) -> None:
+    array = sample(dtype)
+    arr = upload(array)
+    assert_equal(arr[1:, ::2], array[1:, ::2])
+    assert_equal(arr[0, 0], np.array(array[0, 0], array.dtype))
+
+
+ARRAY = np.arange(7 * 5 * 6, dtype="<i2").reshape(7, 5, 6)
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_a_selection_is_what_numpy_selects(upload: Any, data: st.DataObject) -> None:
+    arr = upload(ARRAY)
+    selection = data.draw(hnp.basic_indices(ARRAY.shape, allow_newaxis=True, allow_ellipsis=True))
+    assert_equal(arr[selection], np.array(ARRAY[selection], ARRAY.dtype))
+
+
+def test_lists_and_masks_keep_their_axis_in_its_place(upload: Any) -> None:
+    arr = upload(ARRAY)
+    assert_equal(arr[[0, 1, 6]], ARRAY[[0, 1, 6]])
+    assert_equal(arr[2, :, [0, 1, 5]], ARRAY[2][:, [0, 1, 5]])
+    assert_equal(arr[[1, 4], 3], ARRAY[[1, 4]][:, 3])
+    assert_equal(arr[:, ARRAY[0, :, 0] > 6], ARRAY[:, ARRAY[0, :, 0] > 6])
+    assert_equal(arr[..., []], ARRAY[..., []])
+    with pytest.raises(SelectionError, match="ascending"):
+        arr[[2, 1]]
+    with pytest.raises(SelectionError, match="one axis"):
+        arr[[0, 1], [0, 1]]
+    with pytest.raises(IndexError, match="out of bounds"):
+        arr[7]
+
+
+def test_habits_of_numpy_and_h5py(upload: Any) -> None:
+    arr = upload(ARRAY)
+    assert len(arr) == 7
+    assert [row.shape for row in arr] == [(5, 6)] * 7
+    assert_equal(np.asarray(arr, "f8"), ARRAY.astype("f8"))
+    assert float(arr[1, 2, 3]) == ARRAY[1, 2, 3]
+    assert np.add(arr, 1).sum() == (ARRAY + 1).sum()
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(arr, copy=False)
+    scalar = upload(np.array(2.5), "scalar")
+    assert float(scalar[()]) == 2.5
+    with pytest.raises(TypeError, match="0-d"):
+        len(scalar)
+    with pytest.raises(TypeError):
+        iter(scalar)
+
+
+def test_fields_are_read_by_name(upload: Any) -> None:
+    array = LAYOUTS["structured"]
+    assert_equal(upload(array)["n"], np.array(array["n"]))
+
+
+def test_repr_says_what_and_where(upload: Any) -> None:
+    arr = upload(ARRAY)
+    assert "'lab/array' int16[7, 5, 6]" in repr(arr)
+    assert "memory" in repr(arr)
+    html = arr._repr_html_()
+    assert "int16" in html
+    assert "(7, 5, 6)" in html
+
+
+def test_html_escapes_names(cci: Any) -> None:
+    cci.upload_raw_array("<script>", np.arange(3), note="<b>")
+    html = cci.array("<script>")._repr_html_()
+    assert "<script>" not in html
+    assert "<b>&lt;" not in html.replace("<b>&lt;script", "")
+
+
+def test_metadata_of_the_user_are_attributes(cci: Any) -> None:
+    cci.upload_raw_array("raw", ARRAY, subject="sub01")
+    cci.upload_dask_array("chunked", ARRAY, subject="sub01")
+    for name in ("raw", "chunked"):
+        assert dict(cci.array(name).attrs) == {"subject": "sub01"}
+
+
+def test_dask_reads_along_chunks(cci: Any) -> None:
+    cci.upload_dask_array("array", ARRAY, axis=0, buffersize=3 * 60)
+    arr = cci.array("array")
+    assert arr.chunks == ((3, 3, 1), (5,), (6,))
+    lazy = da.from_array(arr, chunks=arr.chunks)
+    assert lazy.chunks == arr.chunks
+    assert_equal((lazy[1:5, ::2] + 1).compute(), ARRAY[1:5, ::2] + 1)
+    automatic = da.from_array(arr)
+    assert_equal(automatic.compute(), ARRAY)
+    with dask.config.set({"array.chunk-size": "200B"}):
+        edges = np.cumsum(da.from_array(arr).chunks[0])
+        assert set(edges) <= {3, 6, 7}
+
+
+def test_tokens_differ_between_versions(upload: Any) -> None:
+    first = upload(ARRAY)
+    again = upload(ARRAY, "other")
+    assert first.__dask_tokenize__() != again.__dask_tokenize__()
+    token = da.from_array(first).name
+    assert da.from_array(first).name == token
+    assert da.from_array(upload(ARRAY + 1)).name != token
+
+
+def test_a_pickled_handle_has_no_data_and_reads(upload: Any) -> None:
+    arr = upload(ARRAY)
+    data = pickle.dumps(arr)
+    assert len(data) < 4000
+    copy = pickle.loads(data)
+    assert_equal(copy[1:3], ARRAY[1:3])
+    assert copy.__dask_tokenize__() == arr.__dask_tokenize__()
+    assert pickle.loads(data) is copy  # tasks of one process share its connections
+
+
+@pytest.mark.parametrize("compression", [False, "gzip"])
+def test_a_replaced_raw_array_raises(cci: Any, compression: Any) -> None:
+    cci.upload_raw_array("array", ARRAY, compression=compression)
+    arr = cci.array("array")
+    copy = pickle.dumps(arr)
+    cci.upload_raw_array("array", ARRAY + 1, compression=compression)
+    for handle in (arr, pickle.loads(copy)):
+        assert handle.shape == ARRAY.shape
+        for read in (lambda h: h[1], np.asarray):
+            with pytest.raises(ObjectChangedError, match="replaced"):
+                read(handle)
+    cci.rm("array")
+    with pytest.raises(ObjectChangedError, match="deleted"):
+        arr[0]
+
+
+def test_a_handle_stays_in_its_bucket(cci: Any) -> None:
+    cci.upload_raw_array("array", ARRAY)
+    arr = cci.array("array")
+    home = cci.bucket_name
+    cci.create_bucket(home + "-two")
+    try:
+        assert_equal(arr[0], ARRAY[0])
+    finally:
+        cci.rm_bucket(home + "-two")
+        cci.set_bucket(home)
+
+
+def test_a_raw_array_wins_over_chunks(cci: Any) -> None:
+    cci.upload_dask_array("array", ARRAY)
+    cci.upload_raw_array("array", ARRAY[0])
+    assert cci.array("array").kind == "raw"
+    cci.upload_object("array", b"notes")
+    assert cci.array("array").kind == "chunked"
+
+
+def test_names_without_an_array(cci: Any) -> None:
+    cci.upload_object("notes", b"text")
+    cci.upload_json("branch/metadata.json", {"author": "me"})
+    for name in ("missing", "branch/missing"):
+        with pytest.raises(ObjectNotFoundError, match="missing"):
+            cci.array(name)
+    for name in ("notes", "branch"):
+        with pytest.raises(MetadataError):
+            cci.array(name)
+    with pytest.raises(InvalidNameError):
+        cci.array(3)
+
+
+def test_opening_takes_one_request_and_two_for_chunks(cci: Any) -> None:
+    cci.upload_raw_array("raw", ARRAY)
+    cci.upload_dask_array("chunked", ARRAY)
+    cci.backend_interface = backend = CountingBackend(cci.backend_interface)
+    # The manifest arrives with its header.
+    for name, verbs in (("raw", {"get": 1}), ("chunked", {"get": 2, "read": 1})):
+        with backend.expect(**verbs):
+            arr = cci.array(name)
+            _ = arr.shape, arr.dtype, arr.nbytes, arr.chunks, repr(arr), arr.attrs
