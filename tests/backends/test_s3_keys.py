@@ -19,7 +19,7 @@ from cottoncandy.backends.base import ConnectionArguments, ObjectInfo, PutOption
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
-from cottoncandy.backends.s3.options import KeyPair, S3Options
+from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 from cottoncandy.options import Settings
@@ -311,7 +311,7 @@ def test_forked_child(moto: S3Server, moto_bucket: str) -> None:
 @pytest.mark.parametrize("status", [200, 301, 403])
 def test_region_of_an_aws_bucket(status: int) -> None:
     """Asked once; refusals name the region too."""
-    connection = Connection(S3Options(Settings(), KeyPair("FAKE-ACCESS", "FAKE-SECRET")))
+    connection = Connection(S3Options(Settings(), "FAKE-ACCESS", "FAKE-SECRET"))
     calls = []
 
     def answer(**_: Any) -> Any:
@@ -327,9 +327,7 @@ def test_region_of_an_aws_bucket(status: int) -> None:
     assert connection.on_aws
     assert [connection.bucket_region("b") for _ in range(3)] == ["eu-west-3"] * 3
     assert len(calls) <= 2  # botocore asks once more where it was redirected
-    assert (
-        connection.obstore._address("b", "eu-west-3")[0] == "https://b.s3.eu-west-3.amazonaws.com"
-    )
+    assert connection._address("b", "eu-west-3")[0] == "https://b.s3.eu-west-3.amazonaws.com"
 
 
 def test_native_objects(moto: S3Server, moto_bucket: str) -> None:

@@ -51,7 +51,7 @@ def connect(
 
 
 def keys_of(backend: S3Backend) -> tuple[str, str, str | None]:
-    found = backend._connection.credentials().get_frozen_credentials()
+    found = backend._connection.credentials.get_frozen_credentials()
     return found.access_key, found.secret_key, found.token
 
 
@@ -66,7 +66,7 @@ def test_no_bucket_before_an_address(host: str) -> None:
     backend = connect(
         endpoint_url=f"http://{host}", config=Config(s3={"addressing_style": "virtual"})
     )
-    assert backend._connection.obstore._address("bucket", "r") == (f"http://{host}", False)
+    assert backend._connection._address("bucket", "r") == (f"http://{host}", False)
 
 
 def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_token_of_the_environment_is_not_paired_with_given_keys(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "FAKE-TOKEN-OF-SOMEBODY-ELSE")
     backend = connect()
     assert keys_of(backend) == (ACCESS, SECRET, None)
-    assert credential_provider(backend._connection.credentials())()["token"] is None
+    assert credential_provider(backend._connection.credentials)()["token"] is None
     assert keys_of(connect(aws_session_token=TOKEN)) == (ACCESS, SECRET, TOKEN)
 
 
@@ -233,14 +233,14 @@ def test_endpoint_of_the_environment(
 def test_addressing_style() -> None:
     style = Config(s3={"addressing_style": "virtual"})
     backend = connect(endpoint_url="http://s3.example:9", config=style)
-    assert backend._connection.obstore._address("b", "us-east-1") == ("http://b.s3.example:9", True)
-    assert connect()._connection.obstore._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
+    assert backend._connection._address("b", "us-east-1") == ("http://b.s3.example:9", True)
+    assert connect()._connection._address("b", "us-east-1") == ("http://127.0.0.1:9", False)
     on_aws = connect(endpoint_url=None, region_name="eu-central-1")._connection
-    assert on_aws.obstore._address("b", "eu-central-1") == (
+    assert on_aws._address("b", "eu-central-1") == (
         "https://b.s3.eu-central-1.amazonaws.com",
         True,
     )
-    assert on_aws.obstore._address("b.c", "us-west-2") == (
+    assert on_aws._address("b.c", "us-west-2") == (
         "https://s3.us-west-2.amazonaws.com",
         False,
     )
@@ -256,7 +256,7 @@ def test_config_reaches_both_clients() -> None:
         proxies={"http": "http://127.0.0.1:3128", "https": "http://127.0.0.1:3128"},
     )
     connection = connect(config=config, verify=False)._connection
-    options = connection.obstore._client_options("http://127.0.0.1:9", "public-read", False)
+    options = connection._client_options("http://127.0.0.1:9", "public-read", False)
     assert options["connect_timeout"] == timedelta(seconds=1.5)
     assert options["read_timeout"] == timedelta(seconds=7)
     assert options["proxy_url"] == "http://127.0.0.1:3128"
@@ -268,7 +268,7 @@ def test_config_reaches_both_clients() -> None:
     theirs = connection.client.meta.config
     assert (theirs.read_timeout, theirs.connect_timeout) == (7, 1.5)
     assert theirs.max_pool_connections == 3
-    assert not connection.obstore.botocore_only
+    assert not connection.botocore_only
 
 
 # Every documented option of Config, with a value that is not its default -> whether obstore sends
@@ -323,9 +323,9 @@ def test_config_option_reaches_both_clients_or_is_left_to_botocore(name: str) ->
     value, by_obstore = CONFIG_OPTIONS[name]
     # FIPS and dual-stack are for Amazon's own endpoints.
     connection = connect(endpoint_url=None, config=Config(**{name: value}))._connection
-    assert connection.obstore.botocore_only is not by_obstore
+    assert connection.botocore_only is not by_obstore
     if by_obstore:
-        connection.obstore.store("b")  # obstore accepts what it is given
+        connection.obstore("b")  # obstore accepts what it is given
     if name == "region_name":
         assert connection.region == "eu-west-3"
         assert connection.client.meta.region_name == "eu-west-3"
@@ -347,7 +347,7 @@ def test_s3_option_reaches_both_clients_or_is_left_to_botocore(
     options: dict[str, Any], by_obstore: bool
 ) -> None:
     connection = connect(endpoint_url=None, config=Config(s3=options))._connection
-    assert connection.obstore.botocore_only is not by_obstore
+    assert connection.botocore_only is not by_obstore
 
 
 # The same for environment variables, by their values.
@@ -392,9 +392,9 @@ def test_variable_reaches_both_clients_or_is_left_to_botocore(
     value, by_obstore = VARIABLES[name]
     monkeypatch.setenv(name, value)
     connection = connect(endpoint_url=None)._connection
-    assert connection.obstore.botocore_only is not by_obstore
+    assert connection.botocore_only is not by_obstore
     if by_obstore:
-        connection.obstore.store("b")
+        connection.obstore("b")
 
 
 @pytest.mark.parametrize("exempt", ["*", "127.0.0.1:9", "127.0.0.1", "example.org,127.0.0.1:9"])
@@ -403,11 +403,11 @@ def test_exemption_from_the_proxy_is_left_to_botocore(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", exempt)
-    assert connect()._connection.obstore.botocore_only
+    assert connect()._connection.botocore_only
     monkeypatch.setenv("NO_PROXY", "127.0.0.1:10")
     connection = connect()._connection
-    assert not connection.obstore.botocore_only
-    options = connection.obstore._client_options("http://127.0.0.1:9", None, False)
+    assert not connection.botocore_only
+    options = connection._client_options("http://127.0.0.1:9", None, False)
     assert options["proxy_url"] == "http://127.0.0.1:1"
 
 
@@ -417,7 +417,7 @@ def test_style_of_a_profile_reaches_both_clients(
     path = isolated_environment / "config"
     path.write_text("[default]\ns3 =\n    addressing_style = path\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
-    native = connect(endpoint_url=None, region_name="eu-west-3")._connection.obstore
+    native = connect(endpoint_url=None, region_name="eu-west-3")._connection
     assert native._address("b", "eu-west-3") == ("https://s3.eu-west-3.amazonaws.com", False)
 
 
@@ -499,8 +499,6 @@ def test_nothing_shows_secrets() -> None:
     shown = [
         repr(backend),
         repr(options),
-        repr(options.key_pair),
-        str(options.key_pair),
         backend.describe(),
         backend.status_message(),
         repr(backend._connection),
@@ -574,7 +572,7 @@ def test_refreshed_credentials_reach_obstore(
 ) -> None:
     backend = connect()
     calls = refreshable(backend)
-    provide = credential_provider(backend._connection.credentials())
+    provide = credential_provider(backend._connection.credentials)
     first, second = provide(), provide()
     assert len(calls) == 3
     assert first["access_key_id"] != second["access_key_id"]

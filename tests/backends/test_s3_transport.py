@@ -16,7 +16,7 @@ from botocore.config import Config
 
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.transport import BotoTransport
+from cottoncandy.backends.s3.transport import Transport
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -168,13 +168,13 @@ class TestFallback(S3Tests):
     ) -> None:
         """An instrument writes to the array while it is uploaded."""
         array = bytearray(BODY)
-        repeat = BotoTransport.put
+        repeat = Transport._boto_put
 
-        def changed(self: BotoTransport, *arguments: Any) -> Any:
+        def changed(self: Transport, *arguments: Any) -> Any:
             array[:] = bytes(len(array))
             return repeat(self, *arguments)
 
-        monkeypatch.setattr(BotoTransport, "put", changed)
+        monkeypatch.setattr(Transport, "_boto_put", changed)
         fault_proxy.on("PUT", times=1).answer(503)
         backend.put("name", Body.of(array))
         assert behind.get("name").read() == BODY

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar
+
+import botocore.exceptions as boto
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
@@ -26,22 +28,28 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.copying import CopyOperations
-from cottoncandy.backends.s3.deleting import BulkDelete
-from cottoncandy.backends.s3.errors import S3Location, parse_error, redact, translated
-from cottoncandy.backends.s3.keys import METADATA_LIMITS, check_key, encode_metadata_names
-from cottoncandy.backends.s3.listing import scan
-from cottoncandy.backends.s3.multipart import (
-    GATHERED_AHEAD_BYTES,
-    MultipartUpload,
-    buffer_parts,
-    checked_blocks,
-    gathered_parts,
-    part_sizes,
+from cottoncandy.backends.s3.errors import (
+    ErrorDetails,
+    S3Location,
+    confirmed,
+    from_details,
+    parse_error,
+    redact,
+    translated,
 )
+from cottoncandy.backends.s3.keys import (
+    METADATA_LIMITS,
+    bulk_deletable,
+    check_key,
+    encode_metadata_names,
+)
+from cottoncandy.backends.s3.listing import scan
+from cottoncandy.backends.s3.multipart import GATHERED_AHEAD_BYTES, MultipartUpload, body_parts
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.reader import S3Reader, window_bytes
-from cottoncandy.backends.s3.transport import BodyTransport, boto_arguments, boto_condition
-from cottoncandy.core.buffers import Body, Buffer
+from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_condition
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -54,6 +62,9 @@ from cottoncandy.exceptions import (
 __all__ = ["S3Backend"]
 
 T = TypeVar("T")
+
+# Maximum number of keys in one bulk deletion.
+_MAX_DELETED = 1000
 
 
 class S3Backend(Backend):
@@ -82,7 +93,7 @@ class S3Backend(Backend):
         self.bucket_name = bucket_name
         self._connection = Connection(options)
         self._buckets = Buckets(self._connection)
-        self._transport = BodyTransport(self._connection)
+        self._transport = Transport(self._connection)
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -152,7 +163,7 @@ class S3Backend(Backend):
             if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
                 raise _unmet(condition, location) from exc
             raise
-        self._buckets.remember(location.bucket or "")
+        self._buckets.remember(location.bucket)
         return result
 
     def _store(
@@ -162,41 +173,28 @@ class S3Backend(Backend):
         settings = self._connection.options.settings
         threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
         if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
-            data = body.read()
-            # The caller may change it during the upload: checksum, body and retries use a copy.
-            immutable = body.buffer is None or isinstance(body.buffer.obj, bytes)
-            return self._put_whole(location, data if immutable else bytes(data), options)
-        if body.buffer is not None:
-            sizes = part_sizes(settings, len(body.buffer), gathered=False)
-            return self._put_parts(location, buffer_parts(body.buffer, sizes), options, threads)
-        sizes = part_sizes(settings, body.max_size, gathered=True)
-        parts = gathered_parts(checked_blocks(body, location), sizes)
+            parts = iter((memoryview(body.read()),))
+        else:
+            parts = body_parts(body, location, settings)
         # Whether there is a second part decides how the first one is sent.
-        begun = [part for _, part in zip(range(2), parts, strict=False)]
+        begun = list(islice(parts, 2))
         if len(begun) < 2:
-            return self._put_whole(location, begun[0] if begun else b"", options)
-        threads = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
-        return self._put_parts(location, chain(_drain(begun), parts), options, threads)
-
-    def _put_whole(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
-        return self._create(
-            location, options, lambda chosen: self._transport.put(location, data, chosen)
-        )
-
-    def _put_parts(
-        self,
-        location: S3Location,
-        parts: Iterator[memoryview],
-        options: PutOptions,
-        threads: int,
-    ) -> PutResult:
+            data = begun[0] if begun else memoryview(b"")
+            # The caller may change it during the upload: checksum, body and retries use a copy.
+            whole = data if isinstance(data.obj, bytes) else bytes(data)
+            return self._create(
+                location, options, lambda chosen: self._transport.put(location, whole, chosen)
+            )
+        if body.buffer is None:
+            threads = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
         upload = self._create(
             location,
             options,
             lambda chosen: MultipartUpload(self._connection, location, boto_arguments(chosen)),
         )
         complete = boto_condition(options) if self._connection.on_aws else {}
-        return upload.send(parts, threads=threads, complete=complete)
+        parts = chain((begun.pop(0) for _ in range(2)), parts)  # without keeping the first two
+        return upload.run(upload.upload_part, parts, threads=threads, complete=complete)
 
     def _create(
         self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]
@@ -204,7 +202,7 @@ class S3Backend(Backend):
         """Send a request that creates an object, with the ACL unless the bucket rejects ACLs."""
         try:
             return self._buckets.with_acl(
-                location.bucket or "", options.acl, lambda acl: send(replace(options, acl=acl))
+                location.bucket, options.acl, lambda acl: send(replace(options, acl=acl))
             )
         except ObjectNotFoundError as exc:
             raise InvalidNameError(
@@ -220,10 +218,10 @@ class S3Backend(Backend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        location = self._buckets.location(self._bucket(bucket))
+        location = self._connection.location(self._bucket(bucket))
         if "\x00" in prefix and not self._connection.on_aws:
             # Ceph fails on such a prefix, and no object has one: put() rejects NUL.
-            self._buckets.require(self._bucket(bucket))
+            self._buckets.require(location.bucket)
             return iter(())
         return scan(
             self._connection.client,
@@ -242,9 +240,74 @@ class S3Backend(Backend):
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        location = self._buckets.location(self._bucket(bucket))
-        deletion = BulkDelete(self._connection.client, location, self._buckets)
-        return deletion.delete(keys, threads=threads)
+        location = self._connection.location(self._bucket(bucket))
+        remaining = iter(keys)
+        batches = iter(lambda: list(islice(remaining, _MAX_DELETED)), [])
+        for batch in map_threads(
+            lambda batch: self._delete_batch(location, batch),
+            batches,
+            threads,
+            max_pending=threads,
+            abandon=True,
+        ):
+            yield from batch
+
+    def _delete_batch(self, location: S3Location, keys: list[str]) -> list[DeleteResult]:
+        errors: dict[str, CottonCandyError | None] = {}
+        bulk = []
+        for key in dict.fromkeys(keys):
+            try:
+                check_key(key)
+            except InvalidNameError as exc:
+                errors[key] = exc
+                continue
+            if len(keys) == 1 or not bulk_deletable(key):
+                errors[key] = self._delete_one(replace(location, key=key))
+            else:
+                bulk.append(key)
+        if bulk:
+            errors.update(self._delete_bulk(location, bulk))
+        return [DeleteResult(key, errors.get(key)) for key in keys]
+
+    def _delete_one(self, location: S3Location) -> CottonCandyError | None:
+        """Delete with a separate request, in which the key is part of the URL."""
+        try:
+            self._buckets.require_exact_key(location)
+            with translated(location):
+                response = self._connection.client.delete_object(**location.request)
+            status = response["ResponseMetadata"]["HTTPStatusCode"]
+            confirmed(status == 204, "status 204", location)
+        except ObjectNotFoundError:
+            return None
+        except InvalidNameError as exc:
+            return exc
+        return None
+
+    def _delete_bulk(
+        self, location: S3Location, keys: list[str]
+    ) -> dict[str, CottonCandyError | None]:
+        with translated(location):
+            try:
+                response = self._connection.client.delete_objects(
+                    Bucket=location.bucket, Delete={"Objects": [{"Key": key} for key in keys]}
+                )
+            except boto.ClientError as exc:
+                details = parse_error(exc)
+                if details.code != "NotImplemented" and details.status != 501:
+                    raise
+                # Google's S3 API has no bulk deletion.
+                return {key: self._delete_one(replace(location, key=key)) for key in keys}
+        errors = response.get("Errors", ())
+        done = len(response.get("Deleted", ())) + len(errors)
+        confirmed(done == len(keys), f"{len(keys)} keys", location)
+        return {
+            each["Key"]: from_details(
+                ErrorDetails(0, each.get("Code", ""), each.get("Message", "")),
+                replace(location, key=each["Key"]),
+            )
+            for each in errors
+            if each.get("Code") != "NoSuchKey"
+        }
 
     def copy(
         self,
@@ -255,15 +318,19 @@ class S3Backend(Backend):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        endpoint, bucket = self._connection.endpoint, self._bucket(source_bucket)
-        origin = S3Location(endpoint, bucket, source)
-        target = S3Location(endpoint, bucket if dest_bucket is None else dest_bucket, dest)
-        operations = CopyOperations(self._connection, self._buckets, self)
-        return operations.copy(origin, target, overwrite=overwrite)
+        origin = self._location(source, source_bucket)
+        bucket = origin.bucket if dest_bucket is None else dest_bucket
+        target = self._location(dest, bucket, writing=True)
+        self._buckets.require_exact_key(target)
+        if not overwrite:
+            self._check_condition(dest, IfAbsent(), bucket)
+        operations = CopyOperations(self._connection, self._buckets)
+        with self._known_bucket(origin):
+            return operations.copy(origin, target, absent=not overwrite)
 
     def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)
-        return S3Location(self._connection.endpoint, self._bucket(bucket), key)
+        return self._connection.location(self._bucket(bucket), key)
 
     @contextmanager
     def _known_bucket(self, location: S3Location) -> Iterator[None]:
@@ -271,14 +338,14 @@ class S3Backend(Backend):
         try:
             yield
         except ObjectNotFoundError:
-            self._buckets.require(location.bucket or "")
+            self._buckets.require(location.bucket)
             raise
-        self._buckets.remember(location.bucket or "")
+        self._buckets.remember(location.bucket)
 
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        with translated(self._buckets.location()):
+        with translated(self._connection.location()):
             response = self._connection.client.list_buckets()
         found = response.get("Buckets", ())
         return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
@@ -287,7 +354,7 @@ class S3Backend(Backend):
         return self._buckets.has(bucket)
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        client, location = self._connection.client, self._buckets.location(bucket)
+        client, location = self._connection.client, self._connection.location(bucket)
         prefix = self._connection.options.settings.mandatory_bucket_prefix
         if prefix and not bucket.startswith(prefix):
             raise InvalidNameError(
@@ -311,7 +378,7 @@ class S3Backend(Backend):
         self._buckets.with_acl(bucket, acl or None, create)
 
     def delete_bucket(self, bucket: str) -> None:
-        with translated(self._buckets.location(bucket)):
+        with translated(self._connection.location(bucket)):
             self._connection.client.delete_bucket(Bucket=bucket)
         self._buckets.remember(bucket, exists=False)
 
@@ -321,7 +388,7 @@ class S3Backend(Backend):
         location = self._location(key, bucket)
         try:
             with translated(location):
-                acl = self._connection.client.get_object_acl(Bucket=location.bucket, Key=key)
+                acl = self._connection.client.get_object_acl(**location.request)
         except (AccessDeniedError, StoreError):
             # s3cmd records the owner in the metadata.
             recorded = (self.head(key, bucket=bucket).metadata or {}).get("s3cmd-attrs")
@@ -346,9 +413,3 @@ def _unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyEr
     except CottonCandyError as error:
         return error
     raise AssertionError
-
-
-def _drain(parts: list[memoryview]) -> Iterator[memoryview]:
-    """Yield the parts without keeping them."""
-    while parts:
-        yield parts.pop(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import botocore.exceptions as boto
 
@@ -49,9 +49,8 @@ class Buckets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def location(self, bucket: str | None = None) -> S3Location:
-        """Return a bucket, or the store, for messages."""
-        return S3Location(self._connection.endpoint, bucket)
+    def _facts(self, name: str) -> dict[Any, bool]:
+        return self._connection.cached(("buckets", name), dict)
 
     # -- existence -------------------------------------------------------------------------------
 
@@ -69,7 +68,7 @@ class Buckets:
                 return False
             if status in (400, 403):
                 return self._diagnose_denied_head(bucket)
-            with translated(self.location(bucket)):
+            with translated(self._connection.location(bucket)):
                 raise
         self.remember(bucket)
         return True
@@ -77,7 +76,7 @@ class Buckets:
     def _diagnose_denied_head(self, bucket: str) -> bool:
         """Send another request: a denied HEAD cannot tell a bad name from bad credentials."""
         try:
-            with translated(self.location(bucket)):
+            with translated(self._connection.location(bucket)):
                 self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except (InvalidNameError, BucketNotFoundError):
             return False
@@ -89,18 +88,18 @@ class Buckets:
 
     def remember(self, bucket: str, exists: bool = True) -> None:
         """Remember whether a bucket exists: a 404 without a body then refers to the object."""
-        self._connection.process_cache("exists")[bucket] = exists
+        self._facts("exists")[bucket] = exists
 
     def require(self, bucket: str) -> None:
         """Raise if the bucket does not exist; one request per process and bucket."""
-        if not self._connection.process_cache("exists").get(bucket) and not self.has(bucket):
-            raise from_details(ErrorDetails(code="NoSuchBucket"), self.location(bucket))
+        if not self._facts("exists").get(bucket) and not self.has(bucket):
+            raise from_details(ErrorDetails(code="NoSuchBucket"), self._connection.location(bucket))
 
     # -- ACLs ------------------------------------------------------------------------------------
 
     def accepts_acls(self, bucket: str) -> bool:
         """Return whether the bucket has not rejected an ACL yet."""
-        return bucket not in self._connection.process_cache("without acls")
+        return bucket not in self._facts("without acls")
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL, or without it if the bucket rejects ACLs."""
@@ -116,10 +115,9 @@ class Buckets:
 
     def disable_acls(self, bucket: str) -> None:
         """Remember that a bucket rejects ACLs, and warn once."""
-        seen = self._connection.process_cache("without acls")
-        if seen.setdefault(bucket, False):
+        if not self.accepts_acls(bucket):
             return
-        seen[bucket] = True
+        self._facts("without acls")[bucket] = True
         logger.warning(
             "bucket '%s' has ACLs disabled (the default of new AWS buckets); objects are uploaded "
             "without them, and the bucket's policy decides who may read. To silence this warning, "
@@ -137,7 +135,7 @@ class Buckets:
         InvalidNameError
             Before anything is sent that could overwrite another object.
         """
-        key = location.key or ""
+        key = location.key
         if "\x00" in key:
             raise InvalidNameError(f"{location}: servers cut names at a NUL character; remove it")
         if self._connection.on_aws:
@@ -146,7 +144,7 @@ class Buckets:
         probes = {"dots": f"{secrets.token_hex(8)}/.."} if has_dot_segments(key) else {}
         if "//" in key or key.startswith("/"):
             probes["slashes"] = "/"
-        found = self._connection.process_cache("normalizes keys")
+        found = self._facts("normalizes keys")
         for kind, probe in probes.items():
             if (location.bucket, kind) not in found:
                 found[location.bucket, kind] = self._returns_listing(location, probe)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -36,7 +36,7 @@ from cottoncandy.backends.s3.options import S3Options, obstore_honors, proxy_for
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUnreachableError
 
-__all__ = ["Connection", "ObstoreStores", "credential_provider"]
+__all__ = ["Connection", "credential_provider"]
 
 T = TypeVar("T")
 
@@ -54,8 +54,20 @@ _HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS 
 _obstore_process: list[int] = []
 
 
+class _Once(Generic[T]):
+    """A property of a connection whose value is made when first needed, once per process."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+
+    def __get__(self, connection: Connection, _: type) -> T:
+        return connection.cached(self._make.__name__, lambda: self._make(connection))
+
+
 class Connection:
-    """All connections of one backend. It pickles as its options.
+    """All connections of one backend: boto3's clients, and obstore's stores.
+
+    boto3 resolves credentials, addresses and options; obstore gets the results.
 
     Parameters
     ----------
@@ -66,9 +78,6 @@ class Connection:
         self.options = options
         self._reset()
         after_fork(self._reset_in_child)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Connection, (self.options,)
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
@@ -90,10 +99,6 @@ class Connection:
                 made = self._made[key]
         return made
 
-    def process_cache(self, name: str) -> dict[Any, Any]:
-        """Return the dictionary with that name, which lives as long as the process."""
-        return self.cached(("cache", name), dict)
-
     # -- the store -------------------------------------------------------------------------------
 
     @property
@@ -108,6 +113,10 @@ class Connection:
     def cached_endpoint(self) -> str | None:
         """Address of the store; None if only a client knows it and there is none yet."""
         return self.endpoint if self.options.endpoint_url or "client" in self._made else None
+
+    def location(self, bucket: str = "", key: str = "") -> S3Location:
+        """Return an object, a bucket or the store."""
+        return S3Location(self.endpoint, bucket, key)
 
     @property
     def on_aws(self) -> bool:
@@ -135,90 +144,15 @@ class Connection:
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or self.region
 
-    def endpoint_in(self, region: str) -> str:
-        """Return the address of AWS in a region."""
-        url: str = self._new_client(custom=False, region_name=region).meta.endpoint_url
-        return url
-
     # -- boto3 -----------------------------------------------------------------------------------
 
-    @property
+    @_Once
     def client(self) -> Any:
-        """The boto3 client."""
-        return self.cached("client", self._make_client)
-
-    @property
-    def body_client(self) -> Any:
-        """The boto3 client for requests that have the MD5 of their body."""
-        return self.cached("body_client", lambda: self._make_client(sign_bodies=False))
-
-    @property
-    def resource(self) -> Any:
-        """The boto3 resource, on the same session."""
-        return self.cached("resource", self._make_resource)
-
-    def signs_md5(self, bucket: str) -> bool:
-        """Return whether bodies in a bucket are protected by their MD5, with ``body_client``."""
-        # S3 Express rejects it. Users who choose botocore's checksums get those.
-        chosen = self.options.config.request_checksum_calculation
-        return chosen != "when_supported" and not bucket.endswith("--x-s3")
-
-    def credentials(self) -> Any:
-        """Return boto3's credentials.
-
-        Raises
-        ------
-        CredentialsError
-            If there are none.
-        """
-        with translated(S3Location("the credentials' source")):
-            found = self.cached("credentials", lambda: self.session.get_credentials())
-        if found is None:
-            raise CredentialsError(NO_CREDENTIALS)
-        return found
-
-    @property
-    def session(self) -> boto3.Session:
-        """The boto3 session: profile, credentials and region."""
-        return self.cached("session", self._make_session)
-
-    def _make_session(self) -> boto3.Session:
-        options = self.options
-        pair = options.key_pair
-        if options.settings.verbose_boto:
-            # Levels only: the messages appear where the program's log does.
-            for name in ("boto3", "botocore"):
-                logging.getLogger(name).setLevel(logging.DEBUG)
+        """Create the boto3 client."""
         try:
-            return boto3.Session(
-                botocore_session=self._core,
-                aws_access_key_id=pair.access_key if pair else None,
-                aws_secret_access_key=pair.secret_key if pair else None,
-                aws_session_token=options.session_token,
-                region_name=options.region_name,
-            )
-        except boto.BotoCoreError as exc:
-            raise ConfigurationError(f"boto3 cannot create a session: {exc}") from exc
-
-    @property
-    def _core(self) -> botocore.session.Session:
-        return self.cached("core", self._make_core)
-
-    def _make_core(self) -> botocore.session.Session:
-        core = botocore.session.Session(profile=self.options.profile_name)
-        paths = core.get_config_variable("data_path") or ""
-        found = [Path(os.path.expandvars(part)) for part in paths.split(os.pathsep) if part]
-        loader = _SharedLoader([str(path.expanduser()) for path in found])
-        core.register_component("data_loader", loader)
-        return core
-
-    def _make_client(self, *, sign_bodies: bool = True) -> Any:
-        try:
-            custom = self.options.endpoint_url is not None
-            client = self._new_client(custom=custom, sign_bodies=sign_bodies)
-            if not custom and not _is_aws(client.meta.endpoint_url):
-                # The environment or a profile names another store.
-                client = self._new_client(custom=True, sign_bodies=sign_bodies)
+            client = self._new_client()
+            if self.options.endpoint_url is None and not _is_aws(client.meta.endpoint_url):
+                client = self._new_client(custom=True)  # the environment or a profile names it
         except ConfigurationError:
             raise  # it is a ValueError, too
         except (boto.BotoCoreError, ValueError) as exc:
@@ -226,9 +160,10 @@ class Connection:
         install_parser(client)
         return _prepared(client)
 
-    def _make_resource(self) -> Any:
-        custom = self.options.endpoint_url is not None or not self.on_aws
-        resource = self._new_client(self.session.resource, custom=custom)
+    @_Once
+    def resource(self) -> Any:
+        """Create the boto3 resource, on the same session."""
+        resource = self._new_client(self.session.resource, custom=not self.on_aws)
         _prepared(resource.meta.client)
         return resource
 
@@ -236,28 +171,68 @@ class Connection:
         self,
         make: Callable[..., Any] | None = None,
         *,
-        custom: bool,
-        sign_bodies: bool = True,
-        region_name: str | None = None,
+        custom: bool = False,
+        region: str | None = None,
     ) -> Any:
         options = self.options
+        custom = custom or options.endpoint_url is not None
         return (make or self.session.client)(
             "s3",
-            config=options.botocore_config(custom_endpoint=custom, sign_bodies=sign_bodies),
+            config=options.botocore_config(custom_endpoint=custom),
             endpoint_url=options.endpoint_url,
-            region_name=region_name or self.region,
+            region_name=region or self.region,
             use_ssl=options.use_ssl,
             verify=self.verify,
         )
 
-    # -- certificates ----------------------------------------------------------------------------
+    @_Once
+    def credentials(self) -> Any:
+        """Find boto3's credentials.
 
-    @property
+        Raises
+        ------
+        CredentialsError
+            If there are none.
+        """
+        with translated(S3Location("the credentials' source")):
+            found = self.session.get_credentials()
+        if found is None:
+            raise CredentialsError(NO_CREDENTIALS)
+        return found
+
+    @_Once
+    def session(self) -> boto3.Session:
+        """Create the boto3 session: profile, credentials and region."""
+        options = self.options
+        if options.settings.verbose_boto:
+            # Levels only: the messages appear where the program's log does.
+            for name in ("boto3", "botocore"):
+                logging.getLogger(name).setLevel(logging.DEBUG)
+        try:
+            return boto3.Session(
+                botocore_session=self._core,
+                aws_access_key_id=options.access_key,
+                aws_secret_access_key=options.secret_key,
+                aws_session_token=options.session_token,
+                region_name=options.region_name,
+            )
+        except boto.BotoCoreError as exc:
+            raise ConfigurationError(f"boto3 cannot create a session: {exc}") from exc
+
+    @_Once
+    def _core(self) -> botocore.session.Session:
+        core = botocore.session.Session(profile=self.options.profile_name)
+        paths = core.get_config_variable("data_path") or ""
+        loader = _loader(paths)
+        loader.search_paths[:] = dict.fromkeys(
+            loader.search_paths
+        )  # each session of boto3 adds one
+        core.register_component("data_loader", loader)
+        return core
+
+    @_Once
     def verify(self) -> bool | str:
-        """Whether certificates are checked, or the file of those that are trusted."""
-        return self.cached("verify", self._resolve_verify)
-
-    def _resolve_verify(self) -> bool | str:
+        """Return whether certificates are checked, or the file of those that are trusted."""
         verify = self.options.verify
         if verify is None:
             # As in botocore, except that an empty variable is ignored; there, it means False.
@@ -267,42 +242,18 @@ class Connection:
                 or True
             )
         if isinstance(verify, str):
-            self.certificates(verify)  # a clear error now, instead of a failed connection
+            _read_certificates(verify)  # a clear error now, instead of a failed connection
         return verify
-
-    def certificates(self, path: str) -> bytes:
-        """Return the contents of a file of trusted certificates.
-
-        Raises
-        ------
-        ConfigurationError
-            If it cannot be read, or contains no certificates, or damaged ones.
-        """
-        return self.cached(("certificates", path), lambda: _read_certificates(path))
 
     # -- obstore ---------------------------------------------------------------------------------
 
-    @property
-    def obstore(self) -> ObstoreStores:
-        """The same store through obstore."""
-        return self.cached("obstore", lambda: ObstoreStores(self))
-
-
-class ObstoreStores:
-    """obstore's stores of one connection: one for each bucket, ACL and timeout.
-
-    Parameters
-    ----------
-    connection : Connection
-        boto3 resolves credentials, addresses and options; obstore gets the results.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._options = connection.options
+    @_Once
+    def botocore_only(self) -> bool:
+        """Return whether only botocore supports the options."""
+        return not obstore_honors(self.client.meta.config, self.endpoint)
 
     @property
-    def usable(self) -> bool:
+    def obstore_usable(self) -> bool:
         """Whether obstore supports the options, and this process."""
         if self.botocore_only:
             return False
@@ -310,16 +261,7 @@ class ObstoreStores:
             _obstore_process.append(os.getpid())
         return _obstore_process[0] == os.getpid()
 
-    @property
-    def botocore_only(self) -> bool:
-        """Whether only botocore supports the options."""
-        connection = self._connection
-        return connection.cached(
-            "botocore_only",
-            lambda: not obstore_honors(connection.client.meta.config, connection.endpoint),
-        )
-
-    def store(self, bucket: str, acl: str | None = None, slow_upload: bool = False) -> S3Store:
+    def obstore(self, bucket: str, acl: str | None = None, slow_upload: bool = False) -> S3Store:
         """Return obstore's store for a bucket; uploads through it get the ACL.
 
         Parameters
@@ -328,15 +270,11 @@ class ObstoreStores:
             True for large bodies, whose response takes longer to begin.
         """
         key = ("store", bucket, acl, slow_upload)
-        return self._connection.cached(key, lambda: self._make_store(bucket, acl, slow_upload))
+        return self.cached(key, lambda: self._make_store(bucket, acl, slow_upload))
 
     def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
-        unsigned = self._options.unsigned
-        # The provider does not refer to the connection: that holds the stores, and the garbage
-        # collector does not see into obstore, so none of them would ever be freed.
-        # It is always set: obstore would pair our keys with the environment's token.
-        provider = None if unsigned else credential_provider(self._connection.credentials())
-        region = self._connection.bucket_region(bucket)
+        unsigned = self.options.unsigned
+        region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
         return S3Store(
             bucket,
@@ -347,18 +285,20 @@ class ObstoreStores:
             skip_signature=unsigned,
             client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
             retry_config={"max_retries": 0},
-            credential_provider=provider,  # type: ignore[arg-type]  # the same
+            # The provider does not refer to the connection: that holds the stores, and the garbage
+            # collector does not see into obstore, so none of them would ever be freed.
+            # It is always set: obstore would pair our keys with the environment's token.
+            credential_provider=None if unsigned else credential_provider(self.credentials),  # type: ignore[arg-type]  # the same
         )
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:
         """Return the endpoint for obstore, and whether the bucket is part of the host name."""
-        connection = self._connection
-        endpoint, on_aws = connection.endpoint, connection.on_aws
-        resolved = on_aws and self._options.endpoint_url is None  # by boto3, for its region
-        if resolved and region != connection.region:
-            endpoint = connection.endpoint_in(region)
+        endpoint, on_aws = self.endpoint, self.on_aws
+        resolved = on_aws and self.options.endpoint_url is None  # by boto3, for its region
+        if resolved and region != self.region:
+            endpoint = self._new_client(region=region).meta.endpoint_url
         # A profile may set it, too.
-        style = (connection.client.meta.config.s3 or {}).get("addressing_style")
+        style = (self.client.meta.config.s3 or {}).get("addressing_style")
         if style is None:
             style = "auto" if resolved else "path"
         # A wildcard certificate (*.s3.amazonaws.com) does not cover bucket names with dots.
@@ -371,7 +311,7 @@ class ObstoreStores:
         return endpoint, virtual
 
     def _client_options(self, endpoint: str, acl: str | None, slow_upload: bool) -> dict[str, Any]:
-        config = self._options.botocore_config(custom_endpoint=True)
+        config = self.options.botocore_config(custom_endpoint=True)
         read_timeout = float(config.read_timeout) + (_SLOW_UPLOAD_S if slow_upload else 0)
         agent = config.user_agent or f"cottoncandy/{__version__}"
         options: dict[str, Any] = {
@@ -387,11 +327,10 @@ class ObstoreStores:
             options["default_headers"] = {"x-amz-acl": acl}
         if proxy := proxy_for(config, endpoint):
             options["proxy_url"] = proxy
-        verify = self._connection.verify
-        if verify is False:
+        if self.verify is False:
             options["allow_invalid_certificates"] = True
-        elif isinstance(verify, str):
-            options["root_certificate"] = self._connection.certificates(verify)
+        elif isinstance(self.verify, str):
+            options["root_certificate"] = _read_certificates(self.verify)
         return options
 
 
@@ -411,32 +350,15 @@ def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
     return provide
 
 
-class _SharedLoader(Loader):
-    """A loader of botocore's service descriptions that shares them within the process.
+@functools.cache
+def _loader(search_paths: str) -> Loader:
+    """Return the loader of botocore's service descriptions, which keeps what it has parsed.
 
     Otherwise the first client of every session parses them again, which takes 80 ms. Each interface
     has a session, and a dask worker unpickles many.
     """
-
-    def load_service_model(
-        self, service_name: str, type_name: str, api_version: str | None = None
-    ) -> Any:
-        load = super().load_service_model
-        return self._shared("model", load, service_name, type_name, api_version)
-
-    def load_data_with_path(self, name: str) -> Any:
-        return self._shared("data", super().load_data_with_path, name)
-
-    def _shared(self, kind: str, load: Callable[..., Any], *names: Any) -> Any:
-        key = (kind, *self.search_paths, *names)
-        if key not in _descriptions():
-            _descriptions()[key] = load(*names)
-        return _descriptions()[key]
-
-
-@functools.cache
-def _descriptions() -> dict[tuple[Any, ...], Any]:
-    return {}
+    found = [Path(os.path.expandvars(part)) for part in search_paths.split(os.pathsep) if part]
+    return Loader([str(path.expanduser()) for path in found])
 
 
 def _prepared(client: Any) -> Any:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from cottoncandy.backends.base import Backend, IfAbsent, PutResult
+from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
@@ -16,7 +16,7 @@ from cottoncandy.backends.s3.errors import (
     from_details,
     translated,
 )
-from cottoncandy.backends.s3.keys import check_key, quoted_etag
+from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.multipart import MultipartUpload
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 # The data stays on the server, so parts may be large; S3's limit for one is 5 GiB.
 _COPY_PART_BYTES = 512 * MiB
 
-# A multipart copy creates a new object, so these must be sent again.
 _HEADERS = (
     *("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType"),
+    "Metadata",
 )
 _KMS_HEADERS = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -56,38 +56,34 @@ _CANNED = {
 class CopyOperations:
     """Server-side copies of one connection."""
 
-    def __init__(self, connection: Connection, buckets: Buckets, backend: Backend) -> None:
+    def __init__(self, connection: Connection, buckets: Buckets) -> None:
         self._connection = connection
         self._buckets = buckets
-        self._backend = backend
 
-    def copy(self, origin: S3Location, target: S3Location, *, overwrite: bool) -> PutResult:
-        """Copy an object, with metadata, content type and ACL."""
-        check_key(origin.key or "")
-        check_key(target.key or "", writing=True)
-        self._buckets.require_exact_key(target)
-        head = self._head(origin)
+    def copy(self, origin: S3Location, target: S3Location, *, absent: bool) -> PutResult:
+        """Copy an object, with metadata, content type and ACL.
+
+        Parameters
+        ----------
+        absent : bool
+            Whether the copy must not replace an object, as far as the server can tell.
+        """
+        with translated(origin):
+            head = self._connection.client.head_object(**origin.request)
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
-        bucket = target.bucket or ""
-        if not overwrite:
-            self._backend._check_condition(target.key or "", IfAbsent(), bucket)
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
-        whole = head["ContentLength"] <= self._connection.options.settings.max_put_size_bytes
-        copy = self._copy_whole if whole else self._copy_parts
-        condition = {"IfNoneMatch": "*"} if not overwrite and self._connection.on_aws else {}
-        acl = self._acl_of(origin) if self._buckets.accepts_acls(bucket) else None
+        acl = self._acl_of(origin) if self._buckets.accepts_acls(target.bucket) else None
+        condition = {"IfNoneMatch": "*"} if absent and self._connection.on_aws else {}
         try:
             result = self._buckets.with_acl(
-                bucket,
+                target.bucket,
                 _canned(acl),
-                lambda canned: copy(
-                    origin, target, head, {} if canned is None else {"ACL": canned}, condition
-                ),
+                lambda canned: self._copy(origin, target, head, canned, condition),
             )
         except ObjectChangedError as exc:
-            if overwrite:
+            if not absent:
                 message = f"{origin} was replaced while it was being copied; try again"
                 raise ObjectChangedError(message) from exc
             raise ObjectExistsError(
@@ -98,75 +94,50 @@ class CopyOperations:
             self._set_acl(target, acl)
         return result
 
-    def _head(self, location: S3Location) -> Mapping[str, Any]:
-        client = self._connection.client
-        try:
-            with translated(location):
-                head: Mapping[str, Any] = client.head_object(
-                    Bucket=location.bucket, Key=location.key
-                )
-        except ObjectNotFoundError:
-            self._buckets.require(location.bucket or "")
-            raise
-        return head
-
-    def _copy_whole(
+    def _copy(
         self,
         origin: S3Location,
         target: S3Location,
         head: Mapping[str, Any],
-        acl: Mapping[str, str],
+        acl: str | None,
         condition: Mapping[str, str],
     ) -> PutResult:
-        client = self._connection.client
-        if "IfNoneMatch" not in _parameters(client, "CopyObject"):  # an older botocore
-            condition = {}
-        pinned = {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
-        with translated(target):
-            response = client.copy_object(
-                Bucket=target.bucket,
-                Key=target.key,
-                CopySource={"Bucket": origin.bucket, "Key": origin.key},
-                **{**pinned, **_storage(head), **acl, **condition},
-            )
-        etag = confirmed(response.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
-        return PutResult(quoted_etag(etag), response.get("VersionId"))
-
-    def _copy_parts(
-        self,
-        origin: S3Location,
-        target: S3Location,
-        head: Mapping[str, Any],
-        acl: Mapping[str, str],
-        condition: Mapping[str, str],
-    ) -> PutResult:
-        settings = self._connection.options.settings
+        """Copy with one request, or in parts if the object is too large for one."""
+        client, settings = self._connection.client, self._connection.options.settings
+        source: dict[str, Any] = {"CopySource": origin.request}
+        source |= {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
+        kept = {**_storage(head), **({} if acl is None else {"ACL": acl})}
         size = head["ContentLength"]
-        part = max(
+        if size <= settings.max_put_size_bytes:
+            if "IfNoneMatch" not in _parameters(client, "CopyObject"):  # an older botocore
+                condition = {}
+            with translated(target):
+                response = client.copy_object(**target.request, **source, **kept, **condition)
+            etag = confirmed(response.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
+            return PutResult(quoted_etag(etag), response.get("VersionId"))
+
+        def copy_part(start: int, **part: Any) -> Mapping[str, Any]:
+            stop = min(start + part_bytes, size)
+            span = {"CopySourceRange": f"bytes={start}-{stop - 1}"}
+            response = client.upload_part_copy(**part, **source, **span)
+            result: Mapping[str, Any] = response.get("CopyPartResult", {})
+            return result
+
+        part_bytes = max(
             min(_COPY_PART_BYTES, settings.max_put_size_bytes),
             -(-size // settings.max_mpu_parts),
             settings.min_mpu_size_bytes,
         )
-        headers = {name: head[name] for name in _HEADERS if head.get(name)}
-        metadata = {"Metadata": head.get("Metadata", {})}
-        upload = MultipartUpload(
-            self._connection, target, {**_storage(head), **headers, **metadata, **acl}
-        )
-        return upload.copy(
-            {"Bucket": origin.bucket or "", "Key": origin.key or ""},
-            head.get("ETag"),
-            ((start, min(start + part, size)) for start in range(0, size, part)),
-            threads=4,
-            complete=condition,
-        )
+        # A multipart copy creates a new object.
+        kept |= {name: head[name] for name in _HEADERS if head.get(name)}
+        upload = MultipartUpload(self._connection, target, kept)
+        return upload.run(copy_part, range(0, size, part_bytes), threads=4, complete=condition)
 
     def _acl_of(self, location: S3Location) -> Mapping[str, Any] | None:
         """Return an object's ACL; None if it is private, or cannot be read."""
         try:
             with translated(location):
-                acl: Mapping[str, Any] = self._connection.client.get_object_acl(
-                    Bucket=location.bucket, Key=location.key
-                )
+                acl: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
             # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
             logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
@@ -185,13 +156,13 @@ class CopyOperations:
         try:
             with translated(location):
                 self._connection.client.put_object_acl(
-                    Bucket=location.bucket, Key=location.key, AccessControlPolicy=policy
+                    **location.request, AccessControlPolicy=policy
                 )
         except CottonCandyError as exc:
             if rejects_acls(exc):
-                self._buckets.disable_acls(location.bucket or "")
-                return
-            logger.warning("%s was copied, but its ACL could not be set: %s", location, exc)
+                self._buckets.disable_acls(location.bucket)
+            else:
+                logger.warning("%s was copied, but its ACL could not be set: %s", location, exc)
 
 
 def _storage(head: Mapping[str, Any]) -> dict[str, Any]:

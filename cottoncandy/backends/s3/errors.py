@@ -51,22 +51,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """The object, bucket and endpoint of a request, for messages."""
+    """The object, bucket and endpoint of a request; key and bucket are empty if there are none."""
 
     endpoint: str
-    bucket: str | None = None
-    key: str | None = None
+    bucket: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", redact(self.endpoint))
 
     def __str__(self) -> str:
-        parts = []
-        if self.key is not None:
-            parts.append(f"object '{self.key}'")
-        if self.bucket is not None:
-            parts.append(f"bucket '{self.bucket}'")
+        parts = [f"object '{self.key}'"] if self.key else []
+        parts += [f"bucket '{self.bucket}'"] if self.bucket else []
         return f"{' in '.join(parts) or 'the store'} at {self.endpoint}"
+
+    @property
+    def request(self) -> dict[str, str]:
+        """The arguments with which boto3 addresses the object."""
+        return {"Bucket": self.bucket, "Key": self.key}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,80 +80,80 @@ class ErrorDetails:
     message: str = ""
 
 
-# Exception -> S3 error codes.
-_CLASSES: dict[type[CottonCandyError], str] = {
-    ObjectNotFoundError: "NoSuchKey NoSuchVersion",
-    BucketNotFoundError: "NoSuchBucket",
-    BucketExistsError: "BucketAlreadyExists BucketAlreadyOwnedByYou",
-    BucketNotEmptyError: "BucketNotEmpty",
-    InvalidNameError: "InvalidBucketName KeyTooLongError XMinioInvalidObjectName InvalidObjectName "
-    "InvalidURI",
-    MetadataError: "MetadataTooLarge",
-    ObjectChangedError: "PreconditionFailed ConditionalRequestConflict InvalidRange",
-    StorageFullError: "QuotaExceeded StorageFull XMinioStorageFull InsufficientCapacity",
-    StoreTimeoutError: "RequestTimeout",
-    StoreError: "NoSuchUpload EntityTooLarge InvalidObjectState ObjectNotInActiveTierError",
-    IntegrityError: "BadDigest XAmzContentSHA256Mismatch InvalidDigest IncompleteBody",
-    AccessDeniedError: "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden",
-    CredentialsError: "InvalidAccessKeyId SignatureDoesNotMatch RequestTimeTooSkewed ExpiredToken "
-    "ExpiredTokenException InvalidToken TokenRefreshRequired InvalidSecurity NotSignedUp "
-    "UnrecognizedClientException InvalidClientTokenId AuthFailure AuthorizationHeaderMalformed "
-    "CredentialsNotSupported InvalidAccessKey",
-}
-# S3 error code -> message; ``{location}`` names object, bucket and endpoint.
-_MESSAGES = {
-    "NoSuchKey": "there is no {location}; look for it with cci.glob or cci.ls",
-    "NoSuchVersion": "there is no such version of {location}",
-    "NoSuchBucket": "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists yours, "
-    "and cci.create_bucket() creates one",
-    "BucketAlreadyExists": "bucket '{bucket}' already exists, possibly in another account; choose "
-    "another name",
-    "BucketAlreadyOwnedByYou": "you already have a bucket '{bucket}'",
-    "BucketNotEmpty": "bucket '{bucket}' contains objects (or versions of deleted ones); delete "
-    "them first",
-    "InvalidBucketName": "invalid bucket name '{bucket}': {message}",
-    "KeyTooLongError": "the name of {location} is too long for the store",
-    "InvalidObjectName": "the store rejects the name of {location}",
-    "MetadataTooLarge": "{location}: more metadata than the store accepts",
-    "PreconditionFailed": "{location} was replaced while it was being read; read it again",
-    "ConditionalRequestConflict": "{location} is being written by another client; try again",
-    "InvalidRange": "{location} is shorter now than it was when it was opened",
-    "QuotaExceeded": "the quota for {location} is exhausted; nothing was changed",
-    "StorageFull": "the store is full; {location} was not changed",
-    "RequestTimeout": "{location}: the store timed out waiting for the body",
-    "NoSuchUpload": "{location}: its upload was aborted by another client, or expired; nothing was "
-    "changed",
-    "EntityTooLarge": "{location} is larger than the store accepts in one request",
-    "InvalidObjectState": "{location} is archived and cannot be read before it is restored "
-    "(RestoreObject)",
-    "BadDigest": "{location}: the data was altered in transit (checksum mismatch)",
-    "InvalidDigest": "{location}: the store cannot read the checksum",
-    "IncompleteBody": "{location}: the server received fewer bytes than Content-Length",
-    "AccessDenied": "access denied to {location}; ask the bucket's owner for the permission, or "
-    "check whose credentials you use",
-    "InvalidAccessKeyId": "the store at {endpoint} does not know the access key; check ACCESS_KEY "
-    "(or [login] access_key in the options file) and endpoint_url",
-    "SignatureDoesNotMatch": "the secret key does not match the access key at {endpoint}; check "
-    "SECRET_KEY (or [login] secret_key in the options file)",
-    "RequestTimeTooSkewed": "this machine's clock differs too much from the one at {endpoint}; "
-    "correct it",
-    "ExpiredToken": "the credentials for {endpoint} have expired or are not valid there ({code}); "
-    "get new ones",
-}
-# Codes without a message above have the one of this code of their exception.
-_SHARED = {
-    InvalidNameError: "InvalidObjectName",
-    StorageFullError: "StorageFull",
-    StoreError: "InvalidObjectState",
-    IntegrityError: "BadDigest",
-    AccessDeniedError: "AccessDenied",
-    CredentialsError: "ExpiredToken",
+# Exception -> S3 error codes -> message; ``{location}`` names object, bucket and endpoint.
+_ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
+    ObjectNotFoundError: {
+        "NoSuchKey": "there is no {location}; look for it with cci.glob or cci.ls",
+        "NoSuchVersion": "there is no such version of {location}",
+    },
+    BucketNotFoundError: {
+        "NoSuchBucket": "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists "
+        "yours, and cci.create_bucket() creates one",
+    },
+    BucketExistsError: {
+        "BucketAlreadyExists": "bucket '{bucket}' already exists, possibly in another account; "
+        "choose another name",
+        "BucketAlreadyOwnedByYou": "you already have a bucket '{bucket}'",
+    },
+    BucketNotEmptyError: {
+        "BucketNotEmpty": "bucket '{bucket}' contains objects (or versions of deleted ones); "
+        "delete them first",
+    },
+    InvalidNameError: {
+        "InvalidBucketName": "invalid bucket name '{bucket}': {message}",
+        "KeyTooLongError": "the name of {location} is too long for the store",
+        "InvalidObjectName XMinioInvalidObjectName InvalidURI": "the store rejects the name of "
+        "{location}",
+    },
+    MetadataError: {"MetadataTooLarge": "{location}: more metadata than the store accepts"},
+    ObjectChangedError: {
+        "PreconditionFailed": "{location} was replaced while it was being read; read it again",
+        "ConditionalRequestConflict": "{location} is being written by another client; try again",
+        "InvalidRange": "{location} is shorter now than it was when it was opened",
+    },
+    StorageFullError: {
+        "QuotaExceeded": "the quota for {location} is exhausted; nothing was changed",
+        "StorageFull XMinioStorageFull InsufficientCapacity": "the store is full; {location} was "
+        "not changed",
+    },
+    StoreTimeoutError: {"RequestTimeout": "{location}: the store timed out waiting for the body"},
+    StoreError: {
+        "NoSuchUpload": "{location}: its upload was aborted by another client, or expired; "
+        "nothing was changed",
+        "EntityTooLarge": "{location} is larger than the store accepts in one request",
+        "InvalidObjectState ObjectNotInActiveTierError": "{location} is archived and cannot be "
+        "read before it is restored (RestoreObject)",
+    },
+    IntegrityError: {
+        "BadDigest XAmzContentSHA256Mismatch": "{location}: the data was altered in transit "
+        "(checksum mismatch)",
+        "InvalidDigest": "{location}: the store cannot read the checksum",
+        "IncompleteBody": "{location}: the server received fewer bytes than Content-Length",
+    },
+    AccessDeniedError: {
+        "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden": "access "
+        "denied to {location}; ask the bucket's owner for the permission, or check whose "
+        "credentials you use",
+    },
+    CredentialsError: {
+        "InvalidAccessKeyId": "the store at {endpoint} does not know the access key; check "
+        "ACCESS_KEY (or [login] access_key in the options file) and endpoint_url",
+        "SignatureDoesNotMatch": "the secret key does not match the access key at {endpoint}; "
+        "check SECRET_KEY (or [login] secret_key in the options file)",
+        "RequestTimeTooSkewed": "this machine's clock differs too much from the one at "
+        "{endpoint}; correct it",
+        "ExpiredToken ExpiredTokenException InvalidToken TokenRefreshRequired InvalidSecurity "
+        "NotSignedUp UnrecognizedClientException InvalidClientTokenId AuthFailure "
+        "AuthorizationHeaderMalformed CredentialsNotSupported InvalidAccessKey": "the "
+        "credentials for {endpoint} have expired or are not valid there ({code}); get new ones",
+    },
 }
 
 #: S3 error code -> exception and message.
 CODES = {
-    code: (cls, _MESSAGES[code if code in _MESSAGES else _SHARED[cls]])
-    for cls, codes in _CLASSES.items()
+    code: (cls, message)
+    for cls, messages in _ERRORS.items()
+    for codes, message in messages.items()
     for code in codes.split()
 }
 
@@ -313,7 +315,7 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
     code = details.code if details.code in CODES else ""
     if not code and details.status in _STATUS:
         code = _STATUS[details.status]
-        if code == "NoSuchKey" and location.key is None:
+        if code == "NoSuchKey" and not location.key:
             code = "NoSuchBucket"
     message = redact(details.message)
     if code:
@@ -346,11 +348,7 @@ def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandy
             return StoreUnreachableError(explanation)
         if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
             return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
-    if (
-        isinstance(exc, boto.ParamValidationError)
-        and location.key is None
-        and location.bucket is not None
-    ):
+    if isinstance(exc, boto.ParamValidationError) and location.bucket and not location.key:
         return InvalidNameError(f"invalid bucket name '{location.bucket}'")
     found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
     return found[0](found[1].format(**fields))

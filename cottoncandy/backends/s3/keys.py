@@ -16,9 +16,7 @@ __all__ = [
     "decode_metadata_names",
     "encode_metadata_names",
     "has_dot_segments",
-    "has_empty_segments",
     "obstore_accepts_key",
-    "obstore_accepts_metadata",
     "quoted_etag",
 ]
 
@@ -42,18 +40,6 @@ _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
 # The metadata that lists the names with a "_", separated by commas.
 _TRUE_NAMES = "cc-names"
-
-# obstore sends these as standard headers, in upper or lower case.
-_ATTRIBUTES = frozenset(
-    {
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "storage-class",
-    }
-)
 
 
 def check_key(key: str, *, writing: bool = False) -> None:
@@ -79,7 +65,7 @@ def obstore_accepts_key(key: str) -> bool:
     It rejects empty, ``.`` and ``..`` segments and control characters, and silently *drops* a slash
     at either end.
     """
-    return not (has_empty_segments(key) or _DOT_SEGMENT.search(key) or _CONTROL.search(key))
+    return "//" not in f"/{key}/" and not _DOT_SEGMENT.search(key) and not _CONTROL.search(key)
 
 
 def has_dot_segments(key: str) -> bool:
@@ -87,19 +73,9 @@ def has_dot_segments(key: str) -> bool:
     return _DOT_SEGMENT.search(key) is not None
 
 
-def has_empty_segments(key: str) -> bool:
-    """Return whether the key has a slash at either end, or two in a row."""
-    return "//" in key or key.startswith("/") or key.endswith("/")
-
-
 def bulk_deletable(key: str) -> bool:
     """Return whether the XML of a bulk deletion can represent the key."""
     return _NOT_XML.search(key) is None
-
-
-def obstore_accepts_metadata(metadata: Mapping[str, str]) -> bool:
-    """Return whether obstore sends all names as user metadata."""
-    return _ATTRIBUTES.isdisjoint(metadata)
 
 
 def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:

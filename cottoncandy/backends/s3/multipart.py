@@ -16,13 +16,13 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.keys import quoted_etag
-from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_request
+from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
-__all__ = ["MultipartUpload", "buffer_parts", "gathered_parts", "part_sizes"]
+__all__ = ["MultipartUpload", "body_parts", "gathered_parts", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +62,17 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
         yield from itertools.repeat(min(size << growth, 4096 * MiB), step)
 
 
-def buffer_parts(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]:
-    """Yield slices of a buffer."""
-    position = 0
-    while position < len(view):
-        part = view[position : position + next(sizes)]
+def body_parts(body: Body, location: S3Location, settings: Settings) -> Iterator[memoryview]:
+    """Yield the parts of a body; raise if its total size is not the one that it declared."""
+    total = 0
+    sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
+    for part in gathered_parts(body, sizes):
+        total += len(part)
         yield part
-        position += len(part)
+    if body.size is not None and total != body.size:
+        raise IntegrityError(
+            f"{location} was not stored: expected a body of {body.size} bytes, got {total}"
+        )
 
 
 def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
@@ -77,37 +81,21 @@ def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[m
     A piece that is as large as a part is sliced; others are copied into the part immediately, so
     that small pieces do not accumulate.
     """
-    size = next(sizes)
-    part = bytearray()
+    size, part = next(sizes), bytearray()
     for block in blocks:
         view = bytes_view(block)
         while len(view):
-            if not part and len(view) >= size:
-                yield view[:size]
-                view = view[size:]
-                size = next(sizes)
-                continue
-            take = view[: size - len(part)]
-            part += take
-            view = view[len(take) :]
-            if len(part) == size:
-                yield memoryview(part)
-                part = bytearray()
-                size = next(sizes)
+            missing = size - len(part)
+            take, view = view[:missing], view[missing:]
+            if len(take) < size:
+                part += take
+                if len(part) < size:
+                    break
+                take, part = memoryview(part), bytearray()
+            yield take
+            size = next(sizes)
     if part:
         yield memoryview(part)
-
-
-def checked_blocks(body: Body, location: S3Location) -> Iterator[Buffer]:
-    """Yield a body's blocks; raise if their total size is not the one that it declared."""
-    total = 0
-    for block in body:
-        total += bytes_view(block).nbytes
-        yield block
-    if body.size is not None and total != body.size:
-        raise IntegrityError(
-            f"{location} was not stored: expected a body of {body.size} bytes, got {total}"
-        )
 
 
 class MultipartUpload:
@@ -125,76 +113,71 @@ class MultipartUpload:
         self._connection = connection
         self._client = connection.client
         self._location = location
-        self._target = {"Bucket": location.bucket, "Key": location.key}
         self._stopped = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
         with translated(location):
             # In the background: if Ctrl-C interrupts this request, its upload is aborted too.
             created = in_background(
-                lambda: self._client.create_multipart_upload(**self._target, **begin)
+                lambda: self._client.create_multipart_upload(**location.request, **begin)
             )
             try:
-                self._id: str = confirmed(created.result().get("UploadId"), "UploadId", location)
+                upload_id = confirmed(created.result().get("UploadId"), "UploadId", location)
             except KeyboardInterrupt:
                 created.add_done_callback(self._abort_created)
                 raise
+        self._target = {**location.request, "UploadId": upload_id}
 
-    def send(
-        self, parts: Iterable[memoryview], *, threads: int, complete: Mapping[str, str]
-    ) -> PutResult:
-        """Upload parts with ``threads`` requests at a time; complete with additional arguments."""
-        return self._run(self._send_part, parts, threads, complete)
+    def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
+        """Upload one part; return the response."""
+        response: Mapping[str, Any] = self._client.upload_part(
+            **target,
+            **body_digest(self._connection, part),
+            Body=ViewReader(part, self._stopped.is_set),
+        )
+        return response
 
-    def copy(
+    def run(
         self,
-        source: Mapping[str, str],
-        etag: str | None,
-        spans: Iterable[tuple[int, int]],
+        send: Callable[..., Mapping[str, Any]],
+        parts: Iterable[Any],
         *,
         threads: int,
         complete: Mapping[str, str],
     ) -> PutResult:
-        """Copy ranges of another object on the server, and complete."""
-        pinned = {"CopySourceIfMatch": etag} if etag else {}
+        """Send all parts and complete the upload; on any error, abort it.
 
-        def copy_part(numbered: tuple[int, tuple[int, int]]) -> dict[str, Any]:
-            number, (start, stop) = numbered
-            response = self._client.upload_part_copy(
-                **self._target,
-                UploadId=self._id,
-                PartNumber=number,
-                CopySource=dict(source),
-                CopySourceRange=f"bytes={start}-{stop - 1}",
-                **pinned,
-            )
-            return self._completed(number, response.get("CopyPartResult", {}))
+        Parameters
+        ----------
+        send : callable
+            Takes a part and the keywords that address it, sends it, and returns the response.
+        threads : int
+            Number of parts that are sent at a time.
+        complete : mapping
+            Additional arguments of CompleteMultipartUpload.
+        """
 
-        return self._run(copy_part, spans, threads, complete)
-
-    def _run(
-        self,
-        send: Callable[[tuple[int, Any]], dict[str, Any]],
-        parts: Iterable[Any],
-        threads: int,
-        complete: Mapping[str, str],
-    ) -> PutResult:
-        def counted(numbered: tuple[int, Any]) -> dict[str, Any]:
+        def send_one(numbered: tuple[int, Any]) -> dict[str, Any]:
+            number, part = numbered
             with self._idle:
                 if self._stopped.is_set():
                     raise CancelledUploadError
                 self._busy += 1
             try:
                 with translated(self._location):
-                    return send(numbered)
+                    response = send(part, **self._target, PartNumber=number)
             finally:
                 with self._idle:
                     self._busy -= 1
                     self._idle.notify_all()
+            etag = confirmed(response.get("ETag"), "ETag", self._location)
+            sums = {n: v for n, v in response.items() if n.startswith("Checksum")}
+            sums.pop("ChecksumType", None)
+            return {**sums, "PartNumber": number, "ETag": etag}
 
         try:
             numbered = enumerate(parts, 1)
-            done = list(map_threads(counted, numbered, threads, max_pending=threads, abandon=True))
+            done = list(map_threads(send_one, numbered, threads, max_pending=threads, abandon=True))
             response = self._complete(done, complete)
         except BaseException:
             self._abort()
@@ -207,39 +190,18 @@ class MultipartUpload:
         with translated(self._location):
             try:
                 response: Mapping[str, Any] = self._client.complete_multipart_upload(
-                    **self._target,
-                    UploadId=self._id,
-                    MultipartUpload={"Parts": done},
-                    **arguments,
+                    **self._target, MultipartUpload={"Parts": done}, **arguments
                 )
             except boto.ClientError as exc:
                 if parse_error(exc).code != "NoSuchUpload":
                     raise
                 # Maybe the upload was completed, the response was lost, and this is a retry.
-                response = self._client.head_object(**self._target)
+                response = self._client.head_object(**self._location.request)
                 if response.get("ETag", "").strip('"') != _expected_etag(done):
                     raise
         # Ceph sends the element, but may leave it empty.
         confirmed("ETag" in response or None, "ETag", self._location)
         return response
-
-    def _send_part(self, numbered: tuple[int, memoryview]) -> dict[str, Any]:
-        number, part = numbered
-        client, digest = body_request(self._connection, self._location, part)
-        response = client.upload_part(
-            **self._target,
-            **digest,
-            UploadId=self._id,
-            PartNumber=number,
-            Body=ViewReader(part, self._stopped.is_set),
-        )
-        return self._completed(number, response)
-
-    def _completed(self, number: int, response: Mapping[str, Any]) -> dict[str, Any]:
-        part = {name: value for name, value in response.items() if name.startswith("Checksum")}
-        part.pop("ChecksumType", None)
-        etag = confirmed(response.get("ETag"), "ETag", self._location)
-        return {**part, "PartNumber": number, "ETag": etag}
 
     def _abort(self) -> None:
         """Abort the upload, without hiding the error that led here."""
@@ -249,19 +211,20 @@ class MultipartUpload:
             self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
         try:
             with translated(self._location):
-                self._client.abort_multipart_upload(**self._target, UploadId=self._id)
+                self._client.abort_multipart_upload(**self._target)
         except CottonCandyError as exc:
             logger.warning(
                 "the unfinished multipart upload %s of %s could not be aborted; its parts take up "
                 "space until it is: %s",
-                self._id,
+                self._target["UploadId"],
                 self._location,
                 exc,
             )
 
     def _abort_created(self, created: Any) -> None:
         if created.exception() is None:
-            self._id = created.result()["UploadId"]
+            upload_id = created.result()["UploadId"]
+            self._target = {**self._location.request, "UploadId": upload_id}
             with contextlib.suppress(CottonCandyError):
                 self._abort()
 

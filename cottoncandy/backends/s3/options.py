@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -17,7 +17,7 @@ from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["KeyPair", "S3Options", "find_key_pair", "obstore_honors", "proxy_for"]
+__all__ = ["S3Options", "obstore_honors", "proxy_for"]
 
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
 # to obstore, or have no effect there.
@@ -62,23 +62,13 @@ _EXTRA = ("anon", "aws_session_token", "config", "profile_name", "region_name", 
 _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
 
 
-class KeyPair(NamedTuple):
-    """An access key and its secret."""
-
-    access_key: str
-    secret_key: str
-
-    def __repr__(self) -> str:
-        return "KeyPair(...)"
-
-
 @dataclass(frozen=True, slots=True)
 class S3Options:
     """The options of a connection. They pickle, secrets included, but their repr hides these.
 
     Parameters
     ----------
-    key_pair : KeyPair, optional
+    access_key, secret_key : str, optional
         None leaves credentials to boto3's chain.
     endpoint_url : str, optional
         None leaves the endpoint to boto3 (``AWS_ENDPOINT_URL_S3``, profiles, AWS).
@@ -92,7 +82,8 @@ class S3Options:
     """
 
     settings: Settings = field(repr=False)
-    key_pair: KeyPair | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     profile_name: str | None = None
     endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
@@ -124,9 +115,11 @@ class S3Options:
                 "anon=True sends no credentials; omit ACCESS_KEY and SECRET_KEY"
             )
         verify = extra.get("verify")
+        access_key, secret_key = (None, None) if unsigned else _find_keys(arguments)
         return cls(
             settings=settings.without_secrets(),
-            key_pair=None if unsigned else find_key_pair(arguments),
+            access_key=access_key,
+            secret_key=secret_key,
             session_token=extra.get("aws_session_token"),
             profile_name=extra.get("profile_name"),
             endpoint_url=_endpoint(arguments),
@@ -138,17 +131,15 @@ class S3Options:
             unsigned=unsigned,
         )
 
-    def botocore_config(self, *, custom_endpoint: bool, sign_bodies: bool = True) -> Any:
+    def botocore_config(self, *, custom_endpoint: bool) -> Any:
         """Return the user's Config on top of cottoncandy's defaults.
 
         Parameters
         ----------
         custom_endpoint : bool
             Whether the store is not Amazon's.
-        sign_bodies : bool, default True
-            False if requests have a header with the MD5 of their body, which is signed too.
         """
-        s3: Any = {"payload_signing_enabled": sign_bodies, **(self.config.s3 or {})}
+        s3: Any = {"payload_signing_enabled": True, **(self.config.s3 or {})}
         if custom_endpoint:
             s3.setdefault("addressing_style", "path")
         signature: dict[str, Any] = {}
@@ -161,8 +152,8 @@ class S3Options:
             # 0.2 s and gives all threads one quota: a server that restarts would end transfers.
             retries={"mode": "legacy", "total_max_attempts": 4},
             max_pool_connections=32,
-            # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead:
-            # by their SHA-256, or by the MD5 of long ones.
+            # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead,
+            # by their SHA-256.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -225,47 +216,51 @@ def _check_types(arguments: ConnectionArguments) -> None:
             raise ConfigurationError(f"{name} must be {expected}, got a {type(value).__name__}")
 
 
-def find_key_pair(arguments: ConnectionArguments) -> KeyPair | None:
+def _find_keys(arguments: ConnectionArguments) -> tuple[str, str] | tuple[None, None]:
     """Return the first complete pair: arguments, options file, ``~/.passwd-s3fs``, environment.
 
     None leaves it to boto3's chain: its variables, profiles and roles.
+
+    Raises
+    ------
+    ConfigurationError
+        If a place has one of the two keys.
     """
-    given = _complete("the arguments", arguments.access_key, arguments.secret_key)
-    if given or arguments.extra.get("profile_name") is not None:
-        return given  # an explicit profile takes precedence over files
     settings, environment = arguments.settings, os.environ
-    return (
-        _complete("[login] of the options file", settings.access_key, settings.secret_key)
-        or _read_passwd_s3fs(Path("~/.passwd-s3fs"))
-        or _complete(
-            "the environment (AWS_ACCESS_KEY, AWS_SECRET_KEY)",
+    origins = {
+        "the arguments": (arguments.access_key, arguments.secret_key),
+        "[login] of the options file": (settings.access_key, settings.secret_key),
+        "~/.passwd-s3fs": _read_passwd_s3fs(),
+        "the environment (AWS_ACCESS_KEY, AWS_SECRET_KEY)": (
             environment.get("AWS_ACCESS_KEY"),
             environment.get("AWS_SECRET_KEY"),
-        )
-    )
+        ),
+    }
+    for origin, (access_key, secret_key) in origins.items():
+        if access_key and secret_key:
+            return access_key, secret_key
+        if access_key or secret_key:
+            missing = "secret" if access_key else "access"
+            raise ConfigurationError(
+                f"{origin}: half of the credentials, the {missing} key is missing"
+            )
+        if arguments.extra.get("profile_name") is not None:
+            break  # an explicit profile takes precedence over files
+    return None, None
 
 
-def _complete(origin: str, access_key: str | None, secret_key: str | None) -> KeyPair | None:
-    if access_key and secret_key:
-        return KeyPair(access_key, secret_key)
-    if access_key or secret_key:
-        missing = "secret" if access_key else "access"
-        raise ConfigurationError(f"{origin}: half of the credentials, the {missing} key is missing")
-    return None
-
-
-def _read_passwd_s3fs(path: Path) -> KeyPair | None:
+def _read_passwd_s3fs() -> tuple[str, str] | tuple[None, None]:
     """Read the default line of s3fs's password file: ``ACCESS:SECRET``."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = Path("~/.passwd-s3fs").expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: there is no home folder
-        return None
+        return None, None
     for line in lines:
         fields = line.strip().split(":")
         # Lines of three fields begin with a bucket, and are for it alone.
         if not line.lstrip().startswith("#") and len(fields) == 2 and all(fields):
-            return KeyPair(*fields)
-    return None
+            return fields[0], fields[1]
+    return None, None
 
 
 def _endpoint(arguments: ConnectionArguments) -> str | None:

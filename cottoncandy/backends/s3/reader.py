@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.s3.errors import S3Location
-from cottoncandy.backends.s3.transport import AT_ONCE_BYTES, BodyTransport, GetResponse
+from cottoncandy.backends.s3.transport import AT_ONCE_BYTES, GetResponse, Transport
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
 from cottoncandy.exceptions import (
     IntegrityError,
@@ -45,7 +45,7 @@ class S3Reader(ObjectReader):
 
     def __init__(
         self,
-        transport: BodyTransport,
+        transport: Transport,
         location: S3Location,
         opened: GetResponse | ObjectInfo,
         *,
@@ -57,8 +57,9 @@ class S3Reader(ObjectReader):
         self._transport = transport
         self._location = location
         self._closed = False
-        self._start = memoryview(b"")  # a small start, for all reads
-        self._first: list[GetResponse] = []  # a large start, for the first read
+        # A small start of the body serves all reads, a large one the first read that begins there.
+        self._start = memoryview(b"")
+        self._opened: dict[int, GetResponse] = {}
         if isinstance(opened, ObjectInfo):
             self.info = opened
             return
@@ -72,31 +73,25 @@ class S3Reader(ObjectReader):
                 else:
                     self._start = body
         else:
-            self._first.append(opened)
+            self._opened[0] = opened
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         if self._closed:
             raise InvalidArgumentError(f"the reader of {self._location} is closed")
-        if cached := self._start[start:stop]:
-            yield cached
-            start += len(cached)
-        elif not start and (first := self._claim_first()):
-            start = min(first.stop, stop)
-            yield from self._body(first, 0, start)
+        if start < len(self._start):
+            yield self._start[start:stop]
+            start = len(self._start)
+        elif first := self._opened.pop(start, None):  # by one thread only
+            yield from self._body(first, start, min(first.stop, stop))
+            start = first.stop
         if start < stop:
             yield from self._body(self._request(start, stop), start, stop)
 
     def close(self) -> None:
         self._closed = True
         self._start = self.prefetched_tail = memoryview(b"")
-        if first := self._claim_first():
+        if first := self._opened.pop(0, None):
             first.close()
-
-    def _claim_first(self) -> GetResponse | None:
-        try:
-            return self._first.pop()
-        except IndexError:
-            return None
 
     def _body(self, response: GetResponse, start: int, stop: int) -> Iterator[Buffer]:
         """Yield the body of a response from ``start`` up to ``stop``."""

@@ -13,13 +13,20 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import botocore.exceptions as boto
 import obstore
 from obstore.exceptions import PreconditionError
 
-from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
+from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
+    IfAbsent,
+    IfMatch,
+    ObjectInfo,
+    PutOptions,
+    PutResult,
+)
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -29,17 +36,12 @@ from cottoncandy.backends.s3.errors import (
     parse_error,
     translated,
 )
-from cottoncandy.backends.s3.keys import (
-    decode_metadata_names,
-    obstore_accepts_key,
-    obstore_accepts_metadata,
-    quoted_etag,
-)
+from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key, quoted_etag
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
-__all__ = ["BodyTransport", "GetResponse", "ViewReader", "boto_arguments", "boto_condition"]
+__all__ = ["GetResponse", "Transport", "ViewReader", "boto_arguments", "boto_condition"]
 
 T = TypeVar("T")
 
@@ -53,16 +55,14 @@ AT_ONCE_BYTES = MiB
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
 
-_ATTRIBUTES = frozenset(
-    {
-        "Cache-Control",
-        "Content-Disposition",
-        "Content-Encoding",
-        "Content-Language",
-        "Content-Type",
-        "Storage-Class",
-    }
-)
+# Headers that obstore and boto3 do not treat as user metadata: obstore's name -> boto3's.
+_HEADERS = {
+    name: name.replace("-", "")
+    for name in (
+        *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language"),
+        *("Content-Type", "Storage-Class"),
+    )
+}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -90,23 +90,11 @@ class GetResponse:
     close: Callable[[], None] = lambda: None
 
 
-class _Transport(Protocol):
-    """One library's way to send a request."""
-
-    def get(self, location: S3Location, start: int, stop: int, etag: str | None) -> GetResponse: ...
-
-    def head(self, location: S3Location) -> ObjectInfo: ...
-
-    def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult: ...
-
-
-class BodyTransport:
+class Transport:
     """All requests with bodies, and headers, of one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._obstore = ObstoreTransport(connection)
-        self._boto = BotoTransport(connection)
 
     def get(
         self, location: S3Location, start: int, stop: int, etag: str | None = None
@@ -116,37 +104,33 @@ class BodyTransport:
         Without an ETag, the response is the start of the current version, which may be shorter, or
         its last ``-start`` bytes.
         """
-        return self._send(location, lambda by: by.get(location, start, stop, etag))
+        return self._send(self._obstore_get, self._boto_get, location, start, stop, etag)
 
     def head(self, location: S3Location) -> ObjectInfo:
         """Return the header of an object, with its metadata."""
-        return self._send(location, lambda by: by.head(location))
+        return self._send(self._obstore_head, self._boto_head, location)
 
     def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         """Upload a body with one request."""
-        if not self._expressible(options):
-            return self._boto.put(location, data, options)
-        return self._send(location, lambda by: by.put(location, data, options), final=False)
+        return self._send(self._obstore_put, self._boto_put, location, data, options)
 
     def _send(
-        self, location: S3Location, send: Callable[[_Transport], T], *, final: bool = True
+        self,
+        by_obstore: Callable[..., T],
+        by_boto: Callable[..., T],
+        location: S3Location,
+        *arguments: Any,
     ) -> T:
         """Send a request, a second time through botocore unless the first response is final."""
-        bucket = location.bucket or ""
-        if (
-            not obstore_accepts_key(location.key or "")
-            # Access points and S3 Express have special bucket names.
-            or ":" in bucket
-            or bucket.endswith("--x-s3")
-            or not self._connection.obstore.usable
-        ):
-            return send(self._boto)
+        options = arguments[-1] if arguments and isinstance(arguments[-1], PutOptions) else None
+        if not self._obstore_can_express(location, options or DEFAULT_OPTIONS):
+            return by_boto(location, *arguments)
         try:
-            return interruptible(lambda: send(self._obstore))
+            return interruptible(lambda: by_obstore(location, *arguments))
         except CottonCandyError:
             raise  # nothing was sent: there are no credentials, or the options are invalid
         except FileNotFoundError as exc:
-            if final:
+            if options is None:  # for a PUT, botocore returns what is missing
                 raise from_details(ErrorDetails(404), location) from exc
         except PreconditionError as exc:
             raise from_details(ErrorDetails(412), location) from exc
@@ -154,100 +138,68 @@ class BodyTransport:
             raise
         except BaseException as exc:  # noqa: BLE001 - PanicException is not an Exception
             logger.debug("%s: repeating a request after %s", location, type(exc).__name__)
-        return send(self._boto)
+        return by_boto(location, *arguments)
 
-    def _expressible(self, options: PutOptions) -> bool:
+    def _obstore_can_express(self, location: S3Location, options: PutOptions) -> bool:
         content_type = options.content_type
         return (
-            options.condition is None
+            obstore_accepts_key(location.key)
+            # Access points and S3 Express have special bucket names.
+            and ":" not in location.bucket
+            and not location.bucket.endswith("--x-s3")
+            and self._connection.obstore_usable
+            and options.condition is None
             and not options.headers
-            and not self._connection.options.unsigned  # its bodies would have no checksum
             and (content_type is None or _HEADER_VALUE.fullmatch(content_type) is not None)
-            and obstore_accepts_metadata(options.metadata or {})
+            and {name.lower() for name in _HEADERS}.isdisjoint(options.metadata or ())
+            # Without a signature, a body would have no checksum.
+            and (options is DEFAULT_OPTIONS or not self._connection.options.unsigned)
         )
 
+    # -- obstore, whose errors are raised unchanged ----------------------------------------------
 
-class ObstoreTransport:
-    """Requests by obstore, whose errors are raised unchanged."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def get(self, location: S3Location, start: int, stop: int, etag: str | None) -> GetResponse:
+    def _obstore_get(
+        self, location: S3Location, start: int, stop: int, etag: str | None
+    ) -> GetResponse:
         span = {"suffix": -start} if start < 0 else (start, stop)
-        options = {"range": span, **({} if etag is None else {"if_match": etag})}
-        result = self._get(location, options)
+        pinned = {} if etag is None else {"if_match": etag}
+        info, result = self._obstore_open(location, {"range": span, **pinned})
         start, stop = result.range
         if stop - start <= AT_ONCE_BYTES:
             body = memoryview(result.bytes())  # no copy: it has the buffer protocol
             if len(body) != stop - start:
                 raise EOFError
-            pieces: Iterator[Buffer] = iter((body,))
-        else:
-            pieces = self._pieces(location, result)
-        return GetResponse(self._info(location, result), start, stop, pieces)
+            return GetResponse(info, start, stop, iter((body,)))
+        return GetResponse(info, start, stop, _obstore_pieces(location, result))
 
-    def head(self, location: S3Location) -> ObjectInfo:
-        return self._info(location, self._get(location, {"head": True}))
+    def _obstore_head(self, location: S3Location) -> ObjectInfo:
+        return self._obstore_open(location, {"head": True})[0]
 
-    def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
+    def _obstore_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         attributes = dict(options.metadata or {})
         if options.content_type is not None:
             attributes["Content-Type"] = options.content_type
         slow = len(data) > _SLOW_UPLOAD_BYTES
-        result = obstore.put(
-            self._connection.obstore.store(location.bucket or "", options.acl, slow),
-            location.key or "",
-            data,
-            attributes=attributes,
-            use_multipart=False,
-        )
+        store = self._connection.obstore(location.bucket, options.acl, slow)
+        result = obstore.put(store, location.key, data, attributes=attributes, use_multipart=False)
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
-    def _get(self, location: S3Location, options: Mapping[str, Any]) -> Any:
-        store = self._connection.obstore.store(location.bucket or "")
-        return obstore.get(store, location.key or "", options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
+    def _obstore_open(
+        self, location: S3Location, options: Mapping[str, Any]
+    ) -> tuple[ObjectInfo, Any]:
+        store = self._connection.obstore(location.bucket)
+        result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
+        meta, attributes = result.meta, dict(result.attributes)
+        header = {ours: attributes.pop(name, None) for name, ours in _HEADERS.items()}
+        header |= {"LastModified": meta["last_modified"], "ETag": meta["e_tag"]}
+        return _info(location, header | {"Metadata": attributes}, meta["size"]), result
 
-    @staticmethod
-    def _pieces(location: S3Location, result: Any) -> Iterator[Buffer]:
-        stream = result.stream(_PIECE_BYTES)
-        while True:
-            try:
-                piece = interruptible(lambda: next(stream, None))
-            except Exception as exc:
-                raise IntegrityError(
-                    f"{location}: the connection ended before the whole body had arrived; try again"
-                ) from exc
-            if piece is None:
-                return
-            yield piece
+    # -- boto3: every key byte for byte, all options of a ``Config``, retries --------------------
 
-    @staticmethod
-    def _info(location: S3Location, result: Any) -> ObjectInfo:
-        meta, attributes = result.meta, result.attributes
-        return ObjectInfo(
-            location.key or "",
-            meta["size"],
-            meta["last_modified"],
-            quoted_etag(confirmed(meta["e_tag"], "ETag", location)),
-            decode_metadata_names(
-                {n.lower(): v for n, v in attributes.items() if n not in _ATTRIBUTES}
-            ),
-            attributes.get("Content-Type"),
-            attributes.get("Content-Encoding"),
-            attributes.get("Cache-Control"),
-            attributes.get("Storage-Class"),
-        )
-
-
-class BotoTransport:
-    """Requests by boto3: every key byte for byte, all options of a ``Config``, retries."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def get(self, location: S3Location, start: int, stop: int, etag: str | None) -> GetResponse:
-        request = {"Bucket": location.bucket, "Key": location.key}
+    def _boto_get(
+        self, location: S3Location, start: int, stop: int, etag: str | None
+    ) -> GetResponse:
+        request = location.request
         if etag is not None:
             request |= {"Range": f"bytes={start}-{stop - 1}", "IfMatch": etag}
         elif start < 0:
@@ -264,58 +216,69 @@ class BotoTransport:
         body = response["Body"]
         try:
             size = length = _length(location, response)
+            found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
+            if start < 0 and found is None:
+                start, stop = 0, size  # the whole body, which may be empty
+            elif "Range" in request:
+                if found is None:
+                    raise IntegrityError(
+                        f"{location}: the server (or a proxy before it) did not return the "
+                        f"requested range of bytes"
+                    )
+                start, size = int(found[1]), int(found[3])
+                stop = start + length
+            info = _info(location, response, size, _decode)
         except CottonCandyError:
             body.close()
             raise
-        found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
-        if start < 0 and found is None:
-            start, stop = 0, size  # the whole body, which may be empty
-        elif "Range" in request:
-            if found is None:
-                body.close()
-                raise IntegrityError(
-                    f"{location}: the server (or a proxy before it) did not return the requested "
-                    f"range of bytes"
-                )
-            start, size = int(found[1]), int(found[3])
-            stop = start + length
-        info, pieces = _boto_info(location, response, size), self._pieces(location, body)
-        return GetResponse(info, start, min(stop, size), pieces, body.close)
+        return GetResponse(info, start, min(stop, size), _boto_pieces(location, body), body.close)
 
-    def head(self, location: S3Location) -> ObjectInfo:
-        client, request = self._connection.client, {"Bucket": location.bucket, "Key": location.key}
+    def _boto_head(self, location: S3Location) -> ObjectInfo:
+        client = self._connection.client
         with translated(location):
             try:
-                response = client.head_object(**request)
+                response = client.head_object(**location.request)
             except boto.ClientError as exc:
                 if parse_error(exc).status not in (400, 401, 403):
                     raise
                 # A response to HEAD has no body with the reason. Denied never means "not found".
                 try:
-                    response = client.get_object(**request)
+                    response = client.get_object(**location.request)
                 except boto.ClientError as reason:
                     raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
                 response["Body"].close()
-        return _boto_info(location, response, _length(location, response))
+        return _info(location, response, _length(location, response), _decode)
 
-    def put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
+    def _boto_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         with translated(location):
-            client, digest = body_request(self._connection, location, data)
-            response = client.put_object(
+            response = self._connection.client.put_object(
+                **location.request,
                 **boto_arguments(options),
                 **boto_condition(options),
-                **digest,
-                Bucket=location.bucket,
-                Key=location.key,
+                **body_digest(self._connection, data),
                 Body=ViewReader(memoryview(data)),
             )
         etag = confirmed(response.get("ETag"), "ETag", location)
         return PutResult(quoted_etag(etag), response.get("VersionId"))
 
-    @staticmethod
-    def _pieces(location: S3Location, body: Any) -> Iterator[Buffer]:
-        with translated(location):
-            yield from body.iter_chunks(_PIECE_BYTES)
+
+def _obstore_pieces(location: S3Location, result: Any) -> Iterator[Buffer]:
+    stream = result.stream(_PIECE_BYTES)
+    while True:
+        try:
+            piece = interruptible(lambda: next(stream, None))
+        except Exception as exc:
+            raise IntegrityError(
+                f"{location}: the connection ended before the whole body had arrived; try again"
+            ) from exc
+        if piece is None:
+            return
+        yield piece
+
+
+def _boto_pieces(location: S3Location, body: Any) -> Iterator[Buffer]:
+    with translated(location):
+        yield from body.iter_chunks(_PIECE_BYTES)
 
 
 def boto_arguments(options: PutOptions) -> dict[str, Any]:
@@ -341,18 +304,14 @@ def boto_condition(options: PutOptions) -> dict[str, str]:
     return {}
 
 
-def body_request(
-    connection: Connection, location: S3Location, data: Buffer
-) -> tuple[Any, dict[str, str]]:
-    """Return the boto3 client for a request with a body, and the arguments that protect the body.
-
-    The server checks the MD5, which the signature covers. It takes less than half the time of the
-    SHA-256 that botocore would sign, and the server computes it anyway, for the ETag.
-    """
-    if not connection.signs_md5(location.bucket or ""):
-        return connection.client, {}
+def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
+    """Return the MD5 of a body as an argument, unless the signature or botocore protects it."""
+    config = connection.client.meta.config
+    signed = config.signature_version in ("s3v4", "v4") and config.s3["payload_signing_enabled"]
+    if signed or config.request_checksum_calculation == "when_supported":
+        return {}
     digest = hashlib.md5(data, usedforsecurity=False).digest()
-    return connection.body_client, {"ContentMD5": base64.b64encode(digest).decode()}
+    return {"ContentMD5": base64.b64encode(digest).decode()}
 
 
 class ViewReader:
@@ -394,24 +353,29 @@ class CancelledUploadError(Exception):
 
 
 def _length(location: S3Location, response: Mapping[str, Any]) -> int:
-    """Return the length of the body, after a look whether an S3 server sent it."""
-    confirmed(response.get("ETag"), "ETag", location)
+    """Return the length of the body, which every S3 server sends."""
     length: int | None = response.get("ContentLength")
     return confirmed(None if length is None else (length,), "Content-Length", location)[0]
 
 
-def _boto_info(location: S3Location, response: Mapping[str, Any], size: int) -> ObjectInfo:
-    metadata = {n.lower(): _decode(v) for n, v in response.get("Metadata", {}).items()}
+def _info(
+    location: S3Location,
+    header: Mapping[str, Any],
+    size: int,
+    decode: Callable[[str], str] = str,
+) -> ObjectInfo:
+    """Return the header of an object, from the fields of a response, in boto3's names."""
+    metadata = {name.lower(): decode(value) for name, value in header.get("Metadata", {}).items()}
     return ObjectInfo(
-        location.key or "",
+        location.key,
         size,
-        response.get("LastModified"),
-        quoted_etag(response.get("ETag")),
+        header.get("LastModified"),
+        quoted_etag(confirmed(header.get("ETag"), "ETag", location)),
         decode_metadata_names(metadata),
-        response.get("ContentType"),
-        response.get("ContentEncoding"),
-        response.get("CacheControl"),
-        response.get("StorageClass"),
+        header.get("ContentType"),
+        header.get("ContentEncoding"),
+        header.get("CacheControl"),
+        header.get("StorageClass"),
     )
 
 
