@@ -292,66 +292,48 @@ def commit(
     if stamp:
         _stamp(body, old)
     new = Fingerprint.of(os.stat(body))
-    if old is None:
-        _commit_new(location, body, metadata, new, overwrite=condition is None)
-    elif metadata is None and not os.path.lexists(location.sidecar):
-        _replace(body, location)
-    else:
-        _commit_over(location, body, metadata, new, Fingerprint.of(old))
+    with ExitStack() as stack:
+
+        def write(content: bytes) -> TemporaryFile:
+            file = stack.enter_context(TemporaryFile(location.sidecar))
+            file.write(content)
+            return file
+
+        # Everything that needs space is written before the first rename.
+        sidecar = None if metadata is None else write(encode(metadata))
+        if old is not None:  # journal, body, sidecar
+            if sidecar is not None or os.path.lexists(location.sidecar):
+                replaced = Fingerprint.of(old)
+                try:
+                    before = read_sidecar(location, replaced)
+                except MetadataError:
+                    before = {}
+                write(encode_journal(before, replaced, metadata or {}, new)).replace()
+            _replace(body, location)
+            _replace_sidecar(sidecar, location)
+            return new
+        if is_directory(location.path):
+            for directory in reversed(_empty_directories(location)):
+                os.rmdir(directory)
+        try:  # sidecar first: without a body, it is not an object
+            _replace_sidecar(sidecar, location)
+            if condition is None:
+                _replace(body, location)
+            else:
+                _link(body, location)
+        except BaseException:
+            found = stat_or_none(location.path)
+            if found is None or found.st_ino != new.inode:
+                _unlink(location.sidecar)
+            raise
     return new
 
 
-def _commit_new(
-    location: LocalLocation,
-    body: str,
-    metadata: Mapping[str, str] | None,
-    new: Fingerprint,
-    *,
-    overwrite: bool,
-) -> None:
-    """Sidecar first: without a body, it is not an object."""
-    if is_directory(location.path):
-        for directory in reversed(_empty_directories(location)):
-            os.rmdir(directory)
-    try:
-        if metadata is None:
-            _unlink(location.sidecar)
-        else:
-            with TemporaryFile(location.sidecar) as sidecar:
-                sidecar.write(encode(metadata))
-                sidecar.replace()
-        if overwrite:
-            _replace(body, location)
-        else:
-            _link(body, location)
-    except BaseException:
-        found = stat_or_none(location.path)
-        if found is None or found.st_ino != new.inode:
-            _unlink(location.sidecar)
-        raise
-
-
-def _commit_over(
-    location: LocalLocation,
-    body: str,
-    metadata: Mapping[str, str] | None,
-    new: Fingerprint,
-    old: Fingerprint,
-) -> None:
-    """Journal, body, sidecar. Everything that needs space is written before the first rename."""
-    try:
-        before = read_sidecar(location, old)
-    except MetadataError:
-        before = {}
-    with TemporaryFile(location.sidecar) as journal, TemporaryFile(location.sidecar) as after:
-        journal.write(encode_journal(before, old, metadata or {}, new))
-        after.write(encode(metadata or {}))
-        journal.replace()
-        _replace(body, location)
-        if metadata is None:
-            _unlink(location.sidecar)
-        else:
-            after.replace()
+def _replace_sidecar(sidecar: TemporaryFile | None, location: LocalLocation) -> None:
+    if sidecar is None:
+        _unlink(location.sidecar)
+    else:
+        sidecar.replace()
 
 
 def _stamp(body: str, old: os.stat_result | None) -> None:
