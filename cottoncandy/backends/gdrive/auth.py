@@ -1,4 +1,4 @@
-"""LoginConfig and settings: stored credentials, service accounts, options."""
+"""Settings and login: stored credentials, service accounts, options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import webbrowser
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from cottoncandy.config.location import user_directory
 from cottoncandy.core.files import write_private
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
-__all__ = ["Config", "LoginConfig", "make_auth"]
+__all__ = ["Config", "make_auth"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +33,12 @@ _PORTS = [8080, 8090, 8100, 8110]
 _HELP = "docs/gdrive.md describes the set-up step by step"
 
 
+_OPTIONS = ("auth_method", "http_timeout", "root")
+
+
 @dataclass(frozen=True)
-class LoginConfig:
-    """Paths of the credentials, and how to log in if there are none.
+class Config:
+    """Settings of one backend, as which it is pickled; they contain no secrets.
 
     Parameters
     ----------
@@ -48,15 +50,64 @@ class LoginConfig:
         How to log in. None: in the browser, if there is one.
     timeout_s : float
         Timeout of connections, in seconds.
+    endpoint_url : str, optional
+        Address of a proxy or a test server; Google's by default.
+    root : str
+        Id or path of the folder that ``My Drive`` means.
     """
 
-    secrets: Path
-    credentials: Path
-    method: str | None = None
-    timeout_s: float = 60.0
+    secrets: Path = field(repr=False)
+    credentials: Path = field(repr=False)
+    method: str | None
+    timeout_s: float
+    endpoint_url: str | None
+    root: str
+    upload_chunk_bytes: int
+    download_chunk_bytes: int
+
+    @classmethod
+    def of(cls, arguments: ConnectionArguments) -> Config:
+        """Validate and resolve the arguments passed to the factory.
+
+        Raises
+        ------
+        ConfigurationError
+            If an option is unknown or invalid.
+        """
+        extra, settings = arguments.extra, arguments.settings
+        arguments.check_extra("gdrive", _OPTIONS)
+        method = extra.get("auth_method")
+        if method is not None and method not in METHODS:
+            raise ConfigurationError(
+                f"auth_method must be one of {', '.join(map(repr, METHODS))}, got {method!r}"
+            )
+        timeout = extra.get("http_timeout", 60.0)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+            raise ConfigurationError(f"http_timeout must be a number of seconds, got {timeout!r}")
+        root = extra.get("root", "root")
+        if not isinstance(root, str) or not root:
+            raise ConfigurationError(
+                f"root must be the id of a folder, or a path that begins with '/', got {root!r}"
+            )
+        return cls(
+            _in_config_folder(arguments.access_key or settings.gdrive_secrets),
+            _in_config_folder(arguments.secret_key or settings.gdrive_credentials),
+            method,
+            float(timeout),
+            arguments.endpoint_url,
+            root,
+            settings.mpu_chunksize_bytes,
+            settings.mpd_chunksize_bytes,
+        )
 
 
-def make_auth(login: LoginConfig) -> Any:
+def _in_config_folder(name: str) -> Path:
+    """Return the path of a file; a relative one is in the folder of the options file."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else user_directory() / path
+
+
+def make_auth(login: Config) -> Any:
     """Return pydrive2's ``GoogleAuth`` with credentials in it.
 
     Nothing is sent, unless the user has to log in.
@@ -88,7 +139,7 @@ class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has n
             http.close()
 
 
-def _auth(login: LoginConfig, **settings: Any) -> Any:
+def _auth(login: Config, **settings: Any) -> Any:
     defaults = {
         "client_config_backend": "file",
         "client_config_file": str(login.secrets),
@@ -100,7 +151,7 @@ def _auth(login: LoginConfig, **settings: Any) -> Any:
     return _QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
 
 
-def _stored(login: LoginConfig) -> Any:
+def _stored(login: Config) -> Any:
     auth = _auth(login)
     storage = _FileStorage(login.credentials)
     credentials = storage.get()
@@ -112,7 +163,7 @@ def _stored(login: LoginConfig) -> Any:
     return auth
 
 
-def _kind_of(login: LoginConfig) -> str:
+def _kind_of(login: Config) -> str:
     """Return "service" or "user", the kind of account that the secrets belong to."""
     try:
         content = json.loads(login.secrets.read_text("utf-8"))
@@ -138,7 +189,7 @@ def _kind_of(login: LoginConfig) -> str:
     )
 
 
-def _service(login: LoginConfig) -> Any:
+def _service(login: Config) -> Any:
     config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
     auth = _auth(login, client_config_backend="service", service_config=config)
     try:
@@ -159,7 +210,7 @@ def _key_errors() -> type[Exception]:
     return error
 
 
-def _require_interactive(login: LoginConfig) -> None:
+def _require_interactive(login: Config) -> None:
     if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
         raise CredentialsError(
             f"not logged in to Google Drive, and there is no terminal to prompt in; "
@@ -182,7 +233,7 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _ask(login: LoginConfig) -> Any:
+def _ask(login: Config) -> Any:
     auth = _auth(login)
     method = login.method or ("local" if _has_browser() else "console")
     try:
@@ -268,70 +319,3 @@ def _write_private(path: Path, text: str) -> None:
         raise ConfigurationError(
             f"the credentials for Google Drive cannot be saved as {path}: {exc.strerror}"
         ) from exc
-
-
-_OPTIONS = ("auth_method", "http_timeout", "root")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one backend, as which it is pickled; they contain no secrets."""
-
-    login: LoginConfig = field(repr=False)
-    endpoint_url: str | None
-    root: str
-    upload_chunk_bytes: int
-    download_chunk_bytes: int
-
-    @classmethod
-    def of(cls, arguments: ConnectionArguments) -> Config:
-        """Validate and resolve the arguments passed to the factory.
-
-        Raises
-        ------
-        ConfigurationError
-            If an option is unknown or invalid.
-        """
-        extra = arguments.extra
-        arguments.check_extra("gdrive", _OPTIONS)
-        settings = arguments.settings
-        login = LoginConfig(
-            _in_config_folder(arguments.access_key or settings.gdrive_secrets),
-            _in_config_folder(arguments.secret_key or settings.gdrive_credentials),
-            _method(extra),
-            _timeout(extra),
-        )
-        root = extra.get("root", "root")
-        if not isinstance(root, str) or not root:
-            raise ConfigurationError(
-                f"root must be the id of a folder, or a path that begins with '/', got {root!r}"
-            )
-        return cls(
-            login,
-            arguments.endpoint_url,
-            root,
-            settings.mpu_chunksize_bytes,
-            settings.mpd_chunksize_bytes,
-        )
-
-
-def _in_config_folder(name: str) -> Path:
-    """Return the path of a file; a relative one is in the folder of the options file."""
-    path = Path(name).expanduser()
-    return path if path.is_absolute() else user_directory() / path
-
-
-def _method(extra: Mapping[str, Any]) -> str | None:
-    method = extra.get("auth_method")
-    if method is not None and method not in METHODS:
-        raise ConfigurationError(
-            f"auth_method must be one of {', '.join(map(repr, METHODS))}, got {method!r}"
-        )
-    return method
-
-
-def _timeout(extra: Mapping[str, Any]) -> float:
-    timeout = extra.get("http_timeout", 60.0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-        raise ConfigurationError(f"http_timeout must be a number of seconds, got {timeout!r}")
-    return float(timeout)

@@ -27,15 +27,20 @@ from cottoncandy.backends.base import (
     group_by_delimiter,
 )
 from cottoncandy.backends.gdrive.auth import Config
-from cottoncandy.backends.gdrive.buckets import MY_DRIVE, Buckets
-from cottoncandy.backends.gdrive.errors import translating
 from cottoncandy.backends.gdrive.files import DriveFile
-from cottoncandy.backends.gdrive.folders import Folders, KeyedLocks, Path, split_key
+from cottoncandy.backends.gdrive.folders import (
+    MY_DRIVE,
+    Buckets,
+    Folders,
+    KeyedLocks,
+    Path,
+    split_key,
+)
 from cottoncandy.backends.gdrive.listing import Listing
 from cottoncandy.backends.gdrive.objects import DriveLocation, Objects
 from cottoncandy.backends.gdrive.properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive.reader import DriveReader
-from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.gdrive.session import Session, translating
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -83,7 +88,7 @@ class GDriveBackend(Backend):
     def __init__(self, config: Config, bucket_name: str | None = MY_DRIVE) -> None:
         self.bucket_name = bucket_name
         self._config = config
-        self._session = Session(config.login, config.endpoint_url)
+        self._session = Session(config)
         self._folders = Folders(self._session)
         self._objects = Objects(self._session, self._folders, config.upload_chunk_bytes)
         self._buckets = Buckets(self._session, self._folders, config.root)
@@ -180,11 +185,8 @@ class GDriveBackend(Backend):
             start_after=start_after,
             page_size=page_size,
         )
-        found: Iterator[ObjectInfo | CommonPrefix] = listing.objects()
-        if delimiter:
-            by_folder = delimiter == "/"
-            found = listing.level() if by_folder else group_by_delimiter(found, prefix, delimiter)
-        return _translated(found, what)
+        found = listing.entries(by_folder=delimiter == "/")
+        return _translated(group_by_delimiter(found, prefix, delimiter), what)
 
     def delete(
         self,

@@ -1,13 +1,15 @@
-"""Folders by path: finding, creating and caching them."""
+"""Folders by path and buckets by name: finding, creating and caching them."""
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
 
-from cottoncandy.backends.gdrive.errors import DriveApiError
+from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.gdrive.files import (
     FOLDER_TYPE,
     Root,
@@ -17,13 +19,23 @@ from cottoncandy.backends.gdrive.files import (
     search,
     title_query,
 )
-from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.core.threads import ForkSafeLock
-from cottoncandy.exceptions import InvalidNameError
+from cottoncandy.exceptions import (
+    BucketExistsError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
+    ConfigurationError,
+    InvalidNameError,
+)
 
-__all__ = ["Folders", "KeyedLocks", "Path", "split_key"]
+__all__ = ["MY_DRIVE", "Buckets", "Folders", "KeyedLocks", "Path", "is_name", "split_key"]
+
+#: The default bucket, as in 0.4.0: keys are paths from the top of My Drive.
+MY_DRIVE = "My Drive"
 
 #: How long the id of a folder is cached, in seconds: users move and delete folders in the browser.
+#: Also how long a name refers to one before shared drives are listed again.
 _CACHE_TTL_S = 60.0
 _MARK = {"key": "cottoncandy", "value": "folder", "visibility": "PUBLIC"}
 
@@ -67,35 +79,17 @@ class KeyedLocks:
 
     def __init__(self) -> None:
         self._guard = ForkSafeLock()
-        self._held: dict[Hashable, tuple[ForkSafeLock, int]] = {}
+        self._locks: WeakValueDictionary[Hashable, ForkSafeLock] = WeakValueDictionary()
 
     @contextmanager
     def hold(self, *keys: Hashable) -> Iterator[None]:
         """Hold the locks of some keys, acquired in an order common to all threads."""
         with ExitStack() as stack:
-            for lock_key in sorted(set(keys), key=repr):
-                stack.enter_context(self._one(lock_key))
+            for key in sorted(set(keys), key=repr):
+                with self._guard:
+                    lock = self._locks.setdefault(key, ForkSafeLock())
+                stack.enter_context(lock)
             yield
-
-    @contextmanager
-    def _one(self, lock_key: Hashable) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._held.get(lock_key, (ForkSafeLock(), 0))
-            self._held[lock_key] = lock, users + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._held.pop(lock_key)
-                if users > 1:
-                    self._held[lock_key] = lock, users - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _CacheEntry:
-    ids: tuple[str, ...]
-    until: float
 
 
 class Folders:
@@ -108,16 +102,16 @@ class Folders:
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
-        self._known: dict[tuple[Root, Path], _CacheEntry] = {}
+        self._known: dict[tuple[Root, Path], tuple[tuple[str, ...], float]] = {}
         self._locks = KeyedLocks()
 
     def find(self, root: Root, path: Path) -> tuple[str, ...]:
         """Return the ids of the folders at a path, the oldest first."""
         if not path:
             return (root.id,)
-        known = self._known.get((root, path))
-        if known is not None and known.until > self._clock():
-            return known.ids
+        ids, until = self._known.get((root, path), ((), 0.0))
+        if ids and until > self._clock():
+            return ids
         parents = self.find(root, path[:-1])
         return self._look(root, path, parents) if parents else ()
 
@@ -138,7 +132,7 @@ class Folders:
     def remember(self, root: Root, path: Path, ids: Sequence[str]) -> None:
         """Cache the ids of the folders at a path."""
         if ids:
-            self._known[root, path] = _CacheEntry(tuple(ids), self._clock() + _CACHE_TTL_S)
+            self._known[root, path] = tuple(ids), self._clock() + _CACHE_TTL_S
 
     def forget(self, root: Root, path: Path, *, above: bool = True) -> None:
         """Drop a path from the cache, those below it and, by default, those above it."""
@@ -158,7 +152,7 @@ class Folders:
             found = [
                 folder for folder in search(self._session, root, query) if folder.title == path[-1]
             ]
-        except DriveApiError as fault:
+        except DriveError as fault:
             if fault.status != 404 or len(path) == 1:
                 raise
             self.forget(root, path[:-1])  # a folder above is gone
@@ -169,19 +163,14 @@ class Folders:
         return ids
 
     def _insert(self, root: Root, path: Path, parent: str) -> str:
-        file_id = self._session.new_id()
         body = {
-            "id": file_id,
+            "id": self._session.new_id(),
             "title": path[-1],
             "mimeType": FOLDER_TYPE,
             "parents": [{"id": parent}],
             "properties": [_MARK],
         }
-        try:
-            self._session.files("insert", body=body, fields="id")
-        except DriveApiError as fault:
-            if fault.status != 409:  # an earlier attempt succeeded, but its response was lost
-                raise
+        file_id: str = self._session.create("insert", body, fields="id")["id"]
         return file_id
 
     # -- removal ---------------------------------------------------------------------------------
@@ -212,3 +201,143 @@ class Folders:
             session.files("untrash", fileId=folder, fields="id")
             return False
         return True
+
+
+class Buckets:
+    """Finds the folder of a bucket.
+
+    A name means, in this order: "My Drive" (or the folder given as ``root``); the id of a shared
+    drive; the name of one; a folder at the top of My Drive.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        folders: Folders,
+        root: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._session = session
+        self._folders = folders
+        self._top_option = root
+        self._top: Root | None = None
+        self._drives: dict[str, Root] = {}
+        self._no_drives: dict[str, float] = {}  # time until which no shared drive has that name
+        self._lock = ForkSafeLock()
+
+    def root(self, name: str) -> Root:
+        """Return the root of a bucket.
+
+        Raises
+        ------
+        BucketNotFoundError
+        """
+        found = self.find(name)
+        if found is None:
+            raise BucketNotFoundError(
+                f"there is no bucket '{name}' on Google Drive: no shared drive has that id or "
+                f"name, and no folder at the top of My Drive. cci.show_buckets() lists yours; "
+                f"bucket_name='{MY_DRIVE}' is the top itself"
+            )
+        return found
+
+    def find(self, name: str) -> Root | None:
+        """Return the root of a bucket, or None."""
+        if name == MY_DRIVE:
+            return self._find_top()
+        drive = self._drives.get(name)
+        known_folder = self._no_drives.get(name, 0.0) > self._clock()
+        if drive is None and not known_folder:
+            drive = self._find_drive(name)
+        if drive is not None or not is_name(name):
+            return drive
+        top = self._find_top()
+        ids = self._folders.find(top, (name,))
+        if not ids:
+            return None
+        if not known_folder:
+            self._no_drives[name] = self._clock() + _CACHE_TTL_S
+        return Root(ids[0], top.drive_id)
+
+    def all(self) -> Iterator[BucketInfo]:
+        """Yield all buckets."""
+        top = self._find_top()
+        yield BucketInfo(MY_DRIVE)
+        query = f"{folder_query([top.id])} and mimeType = {quoted(FOLDER_TYPE)}"
+        for folder in search(self._session, top, query):
+            yield BucketInfo(folder.title, _date(folder.created))
+        for drive in self._list_drives():
+            yield BucketInfo(drive["name"], _date(drive.get("createdDate", "")))
+
+    def create(self, name: str) -> None:
+        """Create a folder at the top of My Drive."""
+        if not name or not is_name(name):
+            raise InvalidNameError(f"{name!r} cannot be the name of a folder on Google Drive")
+        if self.find(name) is not None:
+            raise BucketExistsError(f"bucket '{name}' already exists on Google Drive")
+        self._folders.make(self._find_top(), (name,))
+
+    def delete(self, name: str) -> None:
+        """Trash an empty folder at the top of My Drive."""
+        root = self.root(name)
+        if name == MY_DRIVE or root.id == root.drive_id:
+            raise InvalidNameError(
+                f"'{name}' is not a folder that can be removed; remove shared drives in the browser"
+            )
+        query = folder_query([root.id])
+        if next(search(self._session, root, query, page_size=1), None) is not None:
+            raise BucketNotEmptyError(f"bucket '{name}' contains files; delete them first")
+        self._session.files("trash", fileId=root.id, fields="id")
+        self._folders.forget_all()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _find_top(self) -> Root:
+        with self._lock:
+            if self._top is None:
+                self._top = self._resolve_top(self._top_option)
+            return self._top
+
+    def _resolve_top(self, option: str) -> Root:
+        if option == "root":
+            return Root("root")
+        if option.startswith("/"):
+            ids = self._folders.find(Root("root"), split_key(option.strip("/")))
+            if not ids:
+                raise ConfigurationError(f"there is no folder {option!r} in My Drive (option root)")
+            return Root(ids[0])
+        try:
+            found = self._session.files("get", fileId=option, fields="id,driveId,mimeType")
+        except DriveError as fault:
+            if fault.status != 404:
+                raise
+            raise ConfigurationError(
+                f"there is no folder with the id {option!r}, or you may not see it (option root); "
+                f"a path begins with '/'"
+            ) from fault
+        if found["mimeType"] != FOLDER_TYPE:
+            raise ConfigurationError(f"{option!r} is the id of a file, not of a folder")
+        return Root(found["id"], found.get("driveId"))
+
+    def _find_drive(self, name: str) -> Root | None:
+        drives = list(self._list_drives())
+        ids = [drive["id"] for drive in drives if drive["id"] == name]
+        ids = ids or [drive["id"] for drive in drives if drive["name"] == name]
+        if len(ids) > 1:
+            raise BucketNotFoundError(
+                f"{len(ids)} shared drives are called '{name}'; use the id of one as bucket name: "
+                f"{', '.join(ids)}"
+            )
+        if not ids:
+            return None
+        self._drives[name] = Root(ids[0], ids[0])
+        return self._drives[name]
+
+    def _list_drives(self) -> Iterator[dict[str, Any]]:
+        fields = "nextPageToken,items(id,name,createdDate)"
+        return self._session.pages(self._session.drives, maxResults=100, fields=fields)
+
+
+def _date(text: str) -> datetime.datetime | None:
+    return datetime.datetime.fromisoformat(text) if text else None

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.gdrive.errors import DriveApiError
 from cottoncandy.backends.gdrive.files import DriveFile, Root, folder_query, search
 from cottoncandy.backends.gdrive.folders import Folders, Path, is_name
-from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.exceptions import BucketNotFoundError
 
 __all__ = ["Listing"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Entry:
-    """The files and folders with one name in one folder; the newest file is the object."""
-
-    files: list[DriveFile] = field(default_factory=list)
-    folders: list[DriveFile] = field(default_factory=list)
 
 
 class Listing:
@@ -51,58 +41,53 @@ class Listing:
         self._page_size = page_size
         self._path = tuple(prefix.split("/")[:-1])
 
-    def objects(self) -> Iterator[ObjectInfo]:
-        """Yield all objects that match."""
+    def entries(self, *, by_folder: bool) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Yield the objects that match; if ``by_folder``, folders as prefixes, in one folder."""
         if all(map(is_name, self._path)):
             ids = self._folders.find(self._root, self._path)
             if ids:
-                yield from self._walk(self._path, ids)
+                yield from self._walk(self._path, ids, by_folder)
 
-    def level(self) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Yield the objects of one folder, and its folders as prefixes."""
-        if not all(map(is_name, self._path)):
-            return
-        ids = self._folders.find(self._root, self._path)
-        for name, entry in self._read(self._path, ids) if ids else ():
-            key = _key(self._path, name) + (b"" if isinstance(entry, DriveFile) else b"/")
-            if not key.startswith(self._prefix):
-                continue
+    def _walk(
+        self, path: Path, ids: Sequence[str], by_folder: bool = False
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        for key, entry in self._read(path, ids):
+            matches, later = key.startswith(self._prefix), key > self._after
             if isinstance(entry, DriveFile):
-                if key > self._after:
-                    yield entry.info(key.decode(), with_metadata=False)
-            elif key > self._after or self._has_later_objects(key, name, entry):
-                yield CommonPrefix(key.decode())
-
-    def _has_later_objects(self, key: bytes, name: str, folders: Sequence[DriveFile]) -> bool:
-        """Return whether a folder contains an object after ``start_after``, which is below it."""
-        if not self._after.startswith(key):
-            return False
-        path = (*self._path, name)
-        return next(self._walk(path, [folder.id for folder in folders]), None) is not None
-
-    def _walk(self, path: Path, ids: Sequence[str]) -> Iterator[ObjectInfo]:
-        for name, entry in self._read(path, ids):
-            key = _key(path, name)
-            if isinstance(entry, DriveFile):
-                if key.startswith(self._prefix) and key > self._after:
+                if matches and later:
                     yield entry.info(key.decode(), with_metadata=False)
                 continue
-            key += b"/"
-            matches = key.startswith(self._prefix) or self._prefix.startswith(key)
-            if matches and (key > self._after or self._after.startswith(key)):
-                yield from self._walk((*path, name), [folder.id for folder in entry])
+            if not later and not self._after.startswith(key):
+                continue
+            below = self._walk(_path(key), [folder.id for folder in entry])
+            if by_folder:
+                # A folder that start_after is in may have no later objects.
+                if matches and (later or next(below, None) is not None):
+                    yield CommonPrefix(key.decode())
+            elif matches or self._prefix.startswith(key):
+                yield from below
 
     def _read(
         self, path: Path, ids: Sequence[str]
-    ) -> list[tuple[str, DriveFile | list[DriveFile]]]:
-        """Return the entries of folders with one name, in the order of keys."""
-        entries: dict[str, _Entry] = {}
+    ) -> list[tuple[bytes, DriveFile | list[DriveFile]]]:
+        """Return the entries of folders with one name, in the order of keys.
+
+        An entry is the newest of the files with one name, or the folders with one name, whose key
+        ends with a slash.
+        """
+        files: dict[bytes, DriveFile] = {}
+        folders: dict[bytes, list[DriveFile]] = {}
+        query = folder_query(ids)
         try:
-            for file in search(
-                self._session, self._root, folder_query(ids), page_size=self._page_size
-            ):
-                self._sort_in(entries, file, path)
-        except DriveApiError as fault:
+            for file in search(self._session, self._root, query, page_size=self._page_size):
+                if not self._is_entry(file, path):
+                    continue
+                key = "/".join((*path, file.title)).encode()
+                if file.is_folder:
+                    folders.setdefault(key + b"/", []).append(file)
+                else:
+                    files[key] = max(files.get(key, file), file, key=lambda f: f.recency_key)
+        except DriveError as fault:
             if fault.status != 404:
                 raise
             if not path:
@@ -112,24 +97,15 @@ class Listing:
                 ) from fault
             self._folders.forget(self._root, path)  # deleted since it was found
             return []
-        found: list[tuple[bytes, str, DriveFile | list[DriveFile]]] = []
-        for name, entry in entries.items():
-            if entry.files:
-                found.append(
-                    (name.encode(), name, max(entry.files, key=lambda file: file.recency_key))
-                )
-            if entry.folders:
-                entry.folders.sort(key=lambda folder: (folder.created, folder.id))
-                self._folders.remember(
-                    self._root, (*path, name), [folder.id for folder in entry.folders]
-                )
-                found.append((name.encode() + b"/", name, entry.folders))
-        found.sort(key=lambda item: item[0])
-        return [(name, entry) for _, name, entry in found]
+        for key, same in folders.items():
+            same.sort(key=lambda folder: (folder.created, folder.id))
+            self._folders.remember(self._root, _path(key), [folder.id for folder in same])
+        found: list[tuple[bytes, DriveFile | list[DriveFile]]] = [*files.items(), *folders.items()]
+        return sorted(found, key=lambda item: item[0])
 
-    def _sort_in(self, entries: dict[str, _Entry], file: DriveFile, path: Path) -> None:
+    def _is_entry(self, file: DriveFile, path: Path) -> bool:
         if not (file.is_folder or file.is_object):
-            return  # Google's own documents have no bytes
+            return False  # Google's own documents have no bytes
         if not is_name(file.title):
             _log.warning(
                 "Google Drive: the file or folder %r (id %s) in '%s' cannot be a key and is "
@@ -138,10 +114,10 @@ class Listing:
                 file.id,
                 "/".join(path),
             )
-            return
-        entry = entries.setdefault(file.title, _Entry())
-        (entry.folders if file.is_folder else entry.files).append(file)
+            return False
+        return True
 
 
-def _key(path: Path, name: str) -> bytes:
-    return "/".join((*path, name)).encode()
+def _path(key: bytes) -> Path:
+    """Return the path of a folder's key, which ends with a slash."""
+    return tuple(key[:-1].decode().split("/"))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
 from cottoncandy.backends.gdrive.files import (
     HEAD_FIELDS,
     DriveFile,
@@ -21,7 +20,7 @@ from cottoncandy.backends.gdrive.files import (
 )
 from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.backends.gdrive.properties import pack, private
-from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.backends.gdrive.upload import upload
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import ForkSafeLock
@@ -62,7 +61,7 @@ class DriveLocation:
 class Objects:
     """Finds and changes the files that have a key.
 
-    Errors are Drive's own (:class:`DriveApiError`, :class:`DriveConnectionError`).
+    Errors are Drive's own (:class:`DriveError`).
     """
 
     def __init__(
@@ -158,7 +157,7 @@ class Objects:
             query = f"{folder_query(folders)} and {title_query(titles)}"
             try:
                 return list(search(self._session, location.root, query, fields=HEAD_FIELDS))
-            except DriveApiError as fault:
+            except DriveError as fault:
                 if fault.status != 404 or not location.folder:
                     raise
                 self._folders.forget(location.root, location.folder)  # deleted by another client
@@ -172,7 +171,7 @@ class Objects:
             return found
         try:
             file = fetch(self._session, file_id)
-        except DriveApiError as fault:
+        except DriveError as fault:
             if fault.status != 404:
                 raise
             self.record_removal(location)
@@ -220,7 +219,7 @@ class Objects:
         }
         try:
             return self._upload("insert", location, resource, body)
-        except DriveApiError as fault:
+        except DriveError as fault:
             if fault.status == 404:
                 self._folders.forget(location.root, location.folder)  # the folder was deleted
             if fault.status != 409:
@@ -280,7 +279,7 @@ class Objects:
                         fileId=file.id, propertyKey=key, visibility="PRIVATE"
                     )
                 )
-            except (DriveApiError, DriveConnectionError) as fault:
+            except DriveError as fault:
                 # The new ones are stored, and take precedence.
                 _log.info("keeping an old property of %s: %s", location, fault)
 
@@ -288,7 +287,7 @@ class Objects:
         """Delete or trash a file that may no longer exist."""
         try:
             self._session.files("delete" if permanently else "trash", fileId=file_id)
-        except DriveApiError as fault:
+        except DriveError as fault:
             if fault.status != 404:
                 raise
 
@@ -321,12 +320,7 @@ class Objects:
             "mimeType": file.mime_type,
             "properties": pack(info.metadata or {}, file.property_names, key=target.key),
         }
-        try:
-            answer = self._session.files("copy", fileId=file.id, body=body, fields=HEAD_FIELDS)
-            copied = DriveFile.of(answer)
-        except DriveApiError as fault:
-            if fault.status != 409:
-                raise
-            copied = fetch(self._session, str(body["id"]))
+        answer = self._session.create("copy", body, fileId=file.id, fields=HEAD_FIELDS)
+        copied = DriveFile.of(answer)
         self._clear(target, copied)
         return copied

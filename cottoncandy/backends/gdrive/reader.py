@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.backends.gdrive.errors import DriveApiError, translating
 from cottoncandy.backends.gdrive.files import FILE_FIELDS, DriveFile, fetch
-from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.gdrive.session import DriveError, Session, translating
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
@@ -72,7 +71,7 @@ class DriveReader(ObjectReader):
         with translating(self._what):
             try:
                 return self._request(start, stop)
-            except DriveApiError as fault:
+            except DriveError as fault:
                 if self._pinned and fault.status == 403 and not fault.transient:
                     self._pinned = False  # the user may not read revisions
                     return self._request(start, stop)

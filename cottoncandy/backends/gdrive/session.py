@@ -1,9 +1,10 @@
-"""The connection to Drive: authorized HTTP, and requests that the client library retries."""
+"""The connection to Drive: authorized HTTP, requests that the client library retries, errors."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,32 +18,83 @@ from googleapiclient.http import build_http
 from httplib2.error import HttpLib2Error
 from oauth2client.client import AccessTokenRefreshError
 
-from cottoncandy.backends.gdrive.auth import LoginConfig, make_auth
-from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
+from cottoncandy.backends.gdrive.auth import Config, make_auth
 from cottoncandy.core.threads import ForkSafeLock, after_fork
-from cottoncandy.exceptions import CredentialsError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    CottonCandyError,
+    CredentialsError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
 
-__all__ = ["RETRIES", "Session"]
+__all__ = ["RETRIES", "DriveError", "Session", "translated", "translating"]
 
 #: Retries of one request by the client library, after random pauses of up to 2, 4, ..., 64 s.
 RETRIES = 6
 
 _IDS_PER_REQUEST = 100
 
+_RATE = {"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"}
+_FULL = {
+    "quotaExceeded",
+    "storageQuotaExceeded",
+    "teamDriveFileLimitExceeded",
+    "numChildrenInNonRootLimitExceeded",
+    "teamDriveHierarchyTooDeep",
+}
+_TRANSIENT_STATUS = {0, 408, 429, 500, 502, 503, 504}
 
-class Session:
-    """Sends requests to Drive; shared by all threads.
+
+class DriveError(Exception):
+    """An error response of Drive, or a missing or incomplete one.
 
     Parameters
     ----------
-    login : LoginConfig
-    root_url : str, optional
-        Address of a proxy or a test server; Google's by default.
+    status : int
+        The HTTP status; 0 if there is no whole response. ``__cause__`` is then the error of the
+        HTTP library.
+    reason, message : str
+        Drive's own.
     """
 
-    def __init__(self, login: LoginConfig, root_url: str | None = None) -> None:
-        self._login = login
-        self._root_url = root_url
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(status, reason, message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @classmethod
+    def of(cls, status: int, content: bytes) -> DriveError:
+        """Parse the body of an error response, which may be malformed."""
+        reason, message = "", ""
+        try:
+            error: Any = json.loads(content)["error"]
+            message = str(error.get("message", ""))
+            reason = str(error["errors"][0].get("reason", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            pass  # the page of a proxy, or an empty body
+        return cls(status, reason, message)
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in _TRANSIENT_STATUS or (self.status == 403 and self.reason in _RATE)
+
+    def __str__(self) -> str:
+        return f"{self.status or ''} {self.reason}: {self.message}".lstrip()
+
+
+class Session:
+    """Sends requests to Drive; shared by all threads."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
         self._auth: Any = None
         self._ids: list[str] = []
         self._lock = ForkSafeLock()
@@ -61,16 +113,17 @@ class Session:
         """pydrive2's ``GoogleAuth`` with credentials; loading it may ask the user to log in."""
         with self._lock:
             if self._auth is None:
-                self._auth = make_auth(self._login)
+                self._auth = make_auth(self._config)
             return self._auth
 
     @cached_property
     def service(self) -> Any:
         """The API's methods, built from the description that the client library ships."""
         document = json.loads(get_static_doc("drive", "v2"))
-        if self._root_url is not None:
+        address = self._config.endpoint_url
+        if address is not None:
             # Uploads use rootUrl, everything else baseUrl; no option sets the former.
-            document["rootUrl"] = self._root_url.rstrip("/") + "/"
+            document["rootUrl"] = address.rstrip("/") + "/"
             document["baseUrl"] = document["rootUrl"] + document["servicePath"]
             document.pop("mtlsRootUrl", None)
         return build_from_document(document, http=self._connect())
@@ -94,7 +147,7 @@ class Session:
 
         Raises
         ------
-        DriveApiError, DriveConnectionError
+        DriveError
             Of the last attempt.
         """
         with self.connection() as connection:
@@ -122,6 +175,16 @@ class Session:
                 self._ids = list(self.call(request)["ids"])
             return self._ids.pop()
 
+    def create(self, verb: str, body: dict[str, Any], **arguments: Any) -> Any:
+        """Send a request that creates the file with the id in ``body``, exactly once."""
+        try:
+            return self.files(verb, body=body, **arguments)
+        except DriveError as fault:
+            if fault.status != 409:
+                raise
+        # An earlier attempt succeeded, but its response was lost.
+        return self.files("get", fileId=body["id"], fields=arguments["fields"])
+
     @contextmanager
     def connection(self) -> Iterator[Any]:
         """Yield an authorized connection; errors in the block are converted."""
@@ -133,12 +196,12 @@ class Session:
             yield connection
         except HttpError as error:
             self._idle.append(connection)
-            raise DriveApiError.of(int(error.resp.status), error.content) from None
+            raise DriveError.of(int(error.resp.status), error.content) from None
         except (HttpLib2Error, OSError) as error:
             connection.close()
             if isinstance(error, CredentialsError):  # an OSError too
                 raise
-            raise DriveConnectionError(error) from error
+            raise DriveError(0, type(error).__name__, str(error)) from error
         except BaseException:
             connection.close()
             raise
@@ -146,7 +209,7 @@ class Session:
 
     def _connect(self) -> Any:
         connection = build_http()
-        connection.timeout = self._login.timeout_s
+        connection.timeout = self._config.timeout_s
         credentials = self.auth.credentials
         if credentials.store is not None:
             # A copy for each connection: when its token is rejected, it takes a newer one from the
@@ -168,7 +231,7 @@ class Session:
                 raise CredentialsError(
                     f"the login to Google Drive cannot be renewed ({error}): it was revoked or "
                     f"has expired (after 7 days while the OAuth consent screen is in testing). "
-                    f"Delete {self._login.credentials} and log in again"
+                    f"Delete {self._config.credentials} and log in again"
                 ) from None
 
         connection.request = request
@@ -178,3 +241,70 @@ class Session:
 def _close_all(connections: list[Any]) -> None:
     while connections:
         connections.pop().close()
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Turn Drive's errors inside the block into this library's; ``what`` names the object."""
+    try:
+        yield
+    except DriveError as fault:
+        raise translated(fault, what) from fault
+
+
+def translated(fault: DriveError, what: str) -> CottonCandyError:
+    """Return this library's error for one of Drive's or of the connection.
+
+    Parameters
+    ----------
+    fault : DriveError
+    what : str
+        The object and its location, for the message: ``object 'a/b' in 'My Drive'``.
+    """
+    error = fault.__cause__
+    if error is None:
+        return _translated_answer(fault, what)
+    if isinstance(error, TimeoutError):
+        return StoreTimeoutError(
+            f"the request to Google Drive for {what} timed out; pass a larger http_timeout"
+        )
+    if isinstance(error, ssl.SSLError):
+        return StoreUnreachableError(f"no secure connection to Google Drive for {what}: {error}")
+    if isinstance(error.__cause__, http.client.IncompleteRead):
+        return IntegrityError(f"the connection to Google Drive ended during {what}; try again")
+    return StoreUnreachableError(
+        f"Google Drive cannot be reached for {what} ({fault}); check the network"
+    )
+
+
+def _translated_answer(fault: DriveError, what: str) -> CottonCandyError:
+    detail = fault.message or fault.reason or f"HTTP status {fault.status}"
+    if fault.status == 404:
+        return ObjectNotFoundError(f"there is no {what}, or you may not see it")
+    if fault.status == 401:
+        return CredentialsError(
+            f"Google Drive does not accept the credentials ({detail}); delete the credentials file "
+            f"and log in again"
+        )
+    if fault.status == 412:
+        return ObjectChangedError(f"{what} was changed by another client; try again")
+    if fault.reason in _FULL:
+        return StorageFullError(f"no room on Google Drive for {what}: {detail}")
+    if fault.reason == "accessNotConfigured":
+        return AccessDeniedError(
+            f"the Google Drive API is not enabled in the project of your client secrets: enable it "
+            f"in the Google Cloud console ({detail})"
+        )
+    if fault.reason in {"insufficientPermissions", "insufficientScopes"}:
+        return CredentialsError(
+            f"the stored credentials do not cover {what} ({detail}); delete the credentials file "
+            f"and log in again"
+        )
+    if fault.transient:
+        return StoreError(f"Google Drive is unavailable ({detail}); try {what} later")
+    if fault.status == 403:
+        return AccessDeniedError(f"Google Drive denies access to {what}: {detail}")
+    return StoreError(f"Google Drive returned status {fault.status} for {what}: {detail}")

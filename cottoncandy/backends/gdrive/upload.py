@@ -19,8 +19,7 @@ from typing import Any
 
 from googleapiclient.http import MediaInMemoryUpload, MediaUpload
 
-from cottoncandy.backends.gdrive.errors import DriveApiError, DriveConnectionError
-from cottoncandy.backends.gdrive.session import RETRIES, Session
+from cottoncandy.backends.gdrive.session import RETRIES, DriveError, Session
 from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.exceptions import IntegrityError, StoreError
 
@@ -61,7 +60,7 @@ def upload(
 
     Raises
     ------
-    DriveApiError, DriveConnectionError
+    DriveError
         Of the last attempt.
     IntegrityError
         If the size of the body is not the one it declares.
@@ -92,12 +91,11 @@ def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
                 with session.connection() as connection:
                     # After an error, this first asks Drive how much has arrived.
                     _, resource = request.next_chunk(http=connection, num_retries=RETRIES)
-            except (DriveApiError, DriveConnectionError) as error:
-                status = getattr(error, "status", None)
-                if status in _LOST and request.resumable_uri is not None:
+            except DriveError as error:
+                if error.status in _LOST and request.resumable_uri is not None:
                     raise _UploadLostError from error
                 # The library may have sent a chunk twice; ask once what Drive has.
-                limit = RETRIES if error.transient else int(status not in _DENIED)
+                limit = RETRIES if error.transient else int(error.status not in _DENIED)
                 if failures >= limit:
                     raise
                 failures += 1
@@ -109,7 +107,7 @@ def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
     except BaseException:
         if request.resumable_uri is not None:
             # Otherwise, Drive keeps what has arrived for a week.
-            with contextlib.suppress(DriveConnectionError), session.connection() as connection:
+            with contextlib.suppress(DriveError), session.connection() as connection:
                 connection.request(
                     request.resumable_uri, method="DELETE", headers={"content-length": "0"}
                 )
