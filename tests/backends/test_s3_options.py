@@ -18,7 +18,7 @@ from botocore.config import Config
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.clients import credential_provider
+from cottoncandy.backends.s3.clients import Connection, credential_provider
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -48,6 +48,12 @@ def connect(
             "bucket", access_key, secret_key, endpoint_url, settings or Settings(), extra
         )
     )
+
+
+@pytest.fixture
+def _no_request_to_amazon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a bucket's region as the connection's, instead of asking Amazon."""
+    monkeypatch.setattr(Connection, "_request_region", lambda self, bucket: self.region)
 
 
 def keys_of(backend: S3Backend) -> tuple[str, str, str | None]:
@@ -316,6 +322,7 @@ def test_every_config_option_is_decided() -> None:
     assert set(Config.OPTION_DEFAULTS) <= set(CONFIG_OPTIONS)
 
 
+@pytest.mark.usefixtures("_no_request_to_amazon")
 @pytest.mark.parametrize(
     "name", [name for name in CONFIG_OPTIONS if name in Config.OPTION_DEFAULTS]
 )
@@ -385,6 +392,7 @@ VARIABLES: dict[str, tuple[str, bool]] = {
 }
 
 
+@pytest.mark.usefixtures("_no_request_to_amazon")
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variable_reaches_both_clients_or_is_left_to_botocore(
     name: str, monkeypatch: pytest.MonkeyPatch
