@@ -1,7 +1,8 @@
 """Fixtures for all tests: isolation from the developer's account, servers, stores.
 
-Servers start once per session, when the first test asks. Where one is missing, its tests are
-skipped with the reason; with ``COTTONCANDY_REQUIRE_SERVERS=1`` (set by ``.ci/run``) they fail.
+Servers start once per test run, when the first test asks; the workers of pytest-xdist share them.
+If one is missing, its tests are skipped with the reason; with ``COTTONCANDY_REQUIRE_SERVERS=1``
+(set by ``.ci/run``) they fail.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import base64
 import functools
 import gc
 import importlib.util
-import os
 import shutil
 import signal
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -24,23 +23,26 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from hypothesis import settings
 
+# isort: split - cottoncandy, which the others import, looks into the home
 from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
 from tests.harness import HARNESSES, StoreHarness
+from tests.isolation import HOME, PATCH, isolate
 from tests.servers import S3Server
 from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import FaultProxy
+from tests.servers.shared import SharedServer
 from tests.servers.tls import Authority
 
 if TYPE_CHECKING:
     from tests.servers.drive import DriveServer
 
-_CEPH = pytest.StashKey["_Starting"]()
+_CEPH = pytest.StashKey["_Ceph"]()
 _RSA_KEY = Path(__file__).parent / "vectors" / "fake_rsa.pem"
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 #: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
-_SERVERS = {"moto", "ceph", "gdrive", "python_040"}
+_SERVERS = {"moto", "ceph", "ceph_users", "gdrive", "python_040"}
 
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
@@ -48,25 +50,27 @@ settings.register_profile("desk", max_examples=50, derandomize=True, deadline=No
 settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
 settings.load_profile("desk")
 
-_PRIVATE_PREFIXES = ("AWS_", "BOTO", "COTTONCANDY_", "GOOGLE_", "GCS_", "GDRIVE_")
-_PRIVATE_NAMES = (
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-)
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Isolate the process before anything imports cottoncandy, which looks into the home."""
+    """Leave out the slow tests, and prepare the process."""
     # A shell's background job ignores Ctrl-C, and the tests that press it would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    home = Path(tempfile.mkdtemp(prefix="cottoncandy-home-"))
-    patch = pytest.MonkeyPatch()
-    _isolate(patch, home)
-    config.add_cleanup(patch.undo)
+    if hasattr(config, "workerinput"):
+        # The process that distributes the tests is isolated, and so is what workers inherit.
+        ORIGINAL_ENVIRONMENT.clear()
+        ORIGINAL_ENVIRONMENT.update(config.workerinput["environment"])
+    config.add_cleanup(PATCH.undo)
     if "slow" not in config.option.markexpr:
         asked = f"({config.option.markexpr}) and " if config.option.markexpr else ""
         config.option.markexpr = f"{asked}not slow"
-    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    config.add_cleanup(lambda: shutil.rmtree(HOME, ignore_errors=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist about the test run."""
+    node.workerinput["environment"] = ORIGINAL_ENVIRONMENT
+    node.workerinput["directory"] = str(HOME)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
@@ -88,30 +92,30 @@ def _servers(item: pytest.Item) -> set[str]:
 
 
 def _wants_ceph(item: pytest.Item) -> bool:
-    return not _servers(item).isdisjoint({"ceph", "ceph_server"})
+    return not _servers(item).isdisjoint({"ceph", "ceph_users"})
 
 
-class _Starting:
+class _Ceph:
     """A Ceph node that starts while other tests run: for a dozen seconds it only waits."""
 
-    def __init__(self) -> None:
-        self._started: Future[CephServer] = Future()
+    def __init__(self, config: pytest.Config) -> None:
+        self._started: Future[tuple[S3Server, ...]] = Future()
         self._stop = threading.Event()
         # Its daemons end with the thread that started them, so that one waits until the end.
-        self._thread = threading.Thread(target=self._run, name="Ceph", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=[config], name="Ceph", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, config: pytest.Config) -> None:
         try:
-            server = CephServer()
+            server = _shared(config, "ceph", CephServer)
         except BaseException as error:
             self._started.set_exception(error)
             return
-        self._started.set_result(server)
+        self._started.set_result(server.users)
         self._stop.wait()
         server.stop()
 
-    def server(self) -> CephServer:
+    def users(self) -> tuple[S3Server, ...]:
         return self._started.result()
 
     def stop(self) -> None:
@@ -119,16 +123,22 @@ class _Starting:
         self._thread.join()
 
 
+def _shared(config: pytest.Config, name: str, start: Callable[[], Any]) -> SharedServer:
+    """Return a server that all workers of pytest-xdist share."""
+    worker = getattr(config, "workerinput", None)
+    return SharedServer(start, Path(worker["directory"] if worker else HOME) / name)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop Ceph, if it was started."""
-    if starting := session.stash.get(_CEPH, None):
-        starting.stop()
+    if ceph := session.stash.get(_CEPH, None):
+        ceph.stop()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to start what takes long; keep thousands of tests out of the garbage collections."""
     if any(_wants_ceph(item) for item in session.items) and why_no_ceph() is None:
-        session.stash[_CEPH] = _Starting()
+        session.stash[_CEPH] = _Ceph(session.config)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # clients of boto3 are made of many small objects
@@ -141,69 +151,50 @@ def _unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """Move into another home, without credentials."""
-    for name in list(os.environ):
-        if name.upper().startswith(_PRIVATE_PREFIXES) or name.upper() in _PRIVATE_NAMES:
-            patch.delenv(name)
-    patch.setenv("HOME", str(home))
-    patch.setenv("USERPROFILE", str(home))
-    patch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
-    patch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
-    patch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
-    patch.setenv("APPDATA", str(home / "AppData" / "Roaming"))
-    patch.setenv("LOCALAPPDATA", str(home / "AppData" / "Local"))
-    # Do not query a cloud's metadata service.
-    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test a new home and no credentials; return that home."""
     home = tmp_path / "home"
     home.mkdir()
-    _isolate(monkeypatch, home)
+    isolate(monkeypatch, home)
     return home
 
 
 @pytest.fixture(scope="session")
-def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
-    """Moto's server itself; most tests want its value, ``moto``."""
+def moto(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
+    """S3 by moto: quick, everywhere, any credentials."""
+    directory = tmp_path_factory.mktemp("moto")
     try:
-        server = MotoServer(tmp_path_factory.mktemp("moto"))
+        server = _shared(pytestconfig, "moto", lambda: MotoServer(directory))
     except EnvironmentUnavailableError as error:
         _unavailable(f"moto's server can't be installed: {error}")
-    yield server
+    yield server.users[0]
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def moto(moto_server: MotoServer) -> S3Server:
-    """S3 by moto: quick, everywhere, any credentials."""
-    return moto_server.server
-
-
-@pytest.fixture(scope="session")
-def ceph_server(request: pytest.FixtureRequest) -> CephServer:
-    """One Ceph node; most tests want its value, ``ceph``."""
+def ceph_users(request: pytest.FixtureRequest) -> tuple[S3Server, ...]:
+    """One Ceph node, entered by each of its users; most tests want ``ceph``."""
     reason = why_no_ceph()
     if reason is not None:
         _unavailable(reason)
     if _CEPH not in request.session.stash:  # a fixture asked that no test names
-        request.session.stash[_CEPH] = _Starting()
-    return request.session.stash[_CEPH].server()
+        request.session.stash[_CEPH] = _Ceph(request.config)
+    return request.session.stash[_CEPH].users()
 
 
 @pytest.fixture(scope="session")
-def ceph(ceph_server: CephServer) -> S3Server:
+def ceph(ceph_users: tuple[S3Server, ...]) -> S3Server:
     """S3 by Ceph's gateway: strict about signatures, users and ACLs."""
-    return ceph_server.server
+    return ceph_users[0]
 
 
 @pytest.fixture(scope="session")
-def ceph_other_user(ceph_server: CephServer) -> S3Server:
+def ceph_other_user(ceph_users: tuple[S3Server, ...]) -> S3Server:
     """The same gateway, entered by a user who owns nothing that ``ceph`` has made."""
-    return ceph_server.other_user
+    return ceph_users[1]
 
 
 @pytest.fixture(scope="session")

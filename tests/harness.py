@@ -13,19 +13,19 @@ import itertools
 import json
 import os
 import shutil
-from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pytest
 
+import cottoncandy
+from cottoncandy import testing
+from cottoncandy.backends import backend_class, memory
+from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectInfo
+from cottoncandy.testing import Stored
 from tests.servers import S3Server
-
-# Cottoncandy is imported where it is used: not before the process is isolated from the home.
-if TYPE_CHECKING:
-    from cottoncandy.backends.base import Backend
 
 __all__ = [
     "HARNESSES",
@@ -40,19 +40,8 @@ __all__ = [
 _COUNTER = itertools.count()
 
 
-class Stored(NamedTuple):
-    """An object in a store."""
-
-    body: bytes
-    metadata: dict[str, str]
-
-
-class StoreHarness(ABC):
-    """One store with a fresh bucket.
-
-    The ``raw_…`` methods bypass the library, so that one mistake in it can't hide in both
-    directions.
-    """
+class StoreHarness(testing.StoreHarness):
+    """The harness of the conformance tests, which also builds interfaces on its store."""
 
     #: Name of the harness, which is the test's parameter.
     name: ClassVar[str]
@@ -67,8 +56,6 @@ class StoreHarness(ABC):
     #: Builds the interfaces; another one may be put in its place (``get_encrypted_interface``).
     @property
     def factory(self) -> Callable[..., Any]:
-        import cottoncandy
-
         return cottoncandy.get_interface
 
     def interface(self, bucket: str | None = None, **options: Any) -> Any:
@@ -78,9 +65,6 @@ class StoreHarness(ABC):
 
     def backend(self, bucket: str | None = None, **extra: Any) -> Backend:
         """Return a bare backend on the bucket; ``extra`` are its own options."""
-        from cottoncandy.backends import backend_class
-        from cottoncandy.backends.base import ConnectionArguments
-
         connection = self.connection()
         return backend_class(self.backend_name).connect(
             ConnectionArguments(
@@ -101,36 +85,6 @@ class StoreHarness(ABC):
         """Secrets that no description may contain."""
         return str(self.connection().get("SECRET_KEY", "no such secret"))
 
-    @abstractmethod
-    def fresh_bucket(self) -> str:
-        """Make one more empty bucket."""
-
-    @abstractmethod
-    def raw_put(
-        self,
-        key: str,
-        body: bytes,
-        metadata: Mapping[str, str] | None = None,
-        bucket: str | None = None,
-    ) -> None:
-        """Store an object."""
-
-    @abstractmethod
-    def raw_get(self, key: str, bucket: str | None = None) -> Stored:
-        """Return an object as it is stored; a missing one is a KeyError."""
-
-    @abstractmethod
-    def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
-        """Return the keys that start with a prefix, sorted by their UTF-8 bytes."""
-
-    @abstractmethod
-    def raw_delete(self, key: str, bucket: str | None = None) -> None:
-        """Delete an object."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Remove the buckets."""
-
 
 class MemoryHarness(StoreHarness):
     name = backend_name = "memory"
@@ -140,8 +94,6 @@ class MemoryHarness(StoreHarness):
         super().__init__()
 
     def fresh_bucket(self) -> str:
-        from cottoncandy.backends import memory
-
         name = f"memory-{next(_COUNTER)}"
         memory._BUCKETS[name] = memory._Bucket(datetime.datetime.now(datetime.UTC))
         self._names.append(name)
@@ -154,9 +106,6 @@ class MemoryHarness(StoreHarness):
         metadata: Mapping[str, str] | None = None,
         bucket: str | None = None,
     ) -> None:
-        from cottoncandy.backends import memory
-        from cottoncandy.backends.base import ObjectInfo
-
         held = self._held(bucket)
         if key.encode() not in held.objects:
             insort(held.order, key.encode())
@@ -183,14 +132,10 @@ class MemoryHarness(StoreHarness):
             del held.order[bisect_left(held.order, key.encode())]
 
     def close(self) -> None:
-        from cottoncandy.backends import memory
-
         for name in self._names:
             memory._BUCKETS.pop(name, None)
 
     def _held(self, bucket: str | None) -> Any:
-        from cottoncandy.backends import memory
-
         return memory._BUCKETS[self.bucket if bucket is None else bucket]
 
 

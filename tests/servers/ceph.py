@@ -120,12 +120,11 @@ def why_no_ceph() -> str | None:
 class CephServer:
     """A Ceph node in a temporary directory, ready when the constructor returns (about 13 s).
 
-    ``server`` is the S3 gateway with the main user's keys; ``other_user`` the same with another
-    user's, who may not read what is the main one's.
+    ``users`` are the S3 gateway with the main user's keys, and with those of another user, who may
+    not read what is the main one's.
     """
 
-    server: S3Server
-    other_user: S3Server
+    users: tuple[S3Server, ...]
 
     def __init__(self) -> None:
         self._processes: list[ManagedProcess] = []
@@ -176,10 +175,9 @@ class CephServer:
         self._daemon("radosgw", "-n", "client.rgw")
         self._wait_for_port(rgw_port)
         with ThreadPoolExecutor() as pool:
-            main, other = pool.map(self._create_user, ("MAIN", "OTHER"))
-        endpoint_url = f"http://127.0.0.1:{rgw_port}"
-        self.server = S3Server(endpoint_url, *main)
-        self.other_user = S3Server(endpoint_url, *other)
+            keys = pool.map(self._create_user, ("MAIN", "OTHER"))
+            endpoint_url = f"http://127.0.0.1:{rgw_port}"
+            self.users = tuple(S3Server(endpoint_url, *pair) for pair in keys)
 
     def _create_user(self, name: str) -> tuple[str, str]:
         keys = f"FAKECEPHACCESSKEY{name}", f"FAKE-CEPH-SECRET-KEY-{name}"
@@ -241,7 +239,7 @@ def _main() -> int:
         signal.signal(number, signal.default_int_handler)
     ceph = CephServer()
     try:
-        for name, value in ceph.server.environment().items():
+        for name, value in ceph.users[0].environment().items():
             print(f"export {name}={value}")
         sys.stdout.flush()
         signal.pause()

@@ -33,8 +33,8 @@ class MotoServer:
             self.stop()
             raise ServerError(f"{error}\n{self._process.log_tail()}") from error
         port = int(self._port_line())
-        self.server = S3Server(
-            f"http://127.0.0.1:{port}", "FAKEMOTOACCESSKEY", "FAKE-MOTO-SECRET-KEY"
+        self.users = (
+            S3Server(f"http://127.0.0.1:{port}", "FAKEMOTOACCESSKEY", "FAKE-MOTO-SECRET-KEY"),
         )
 
     def stop(self) -> None:

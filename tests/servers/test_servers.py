@@ -19,7 +19,6 @@ from botocore.exceptions import HTTPClientError as BotocoreHTTPError
 from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers._http import Connection, body_pieces, read_head
-from tests.servers.ceph import CephServer
 from tests.servers.proxy import FaultProxy
 
 BODY = bytes(range(256)) * 8
@@ -223,10 +222,10 @@ def test_change_headers(fault_proxy: FaultProxy, stored: Any) -> None:
     assert "ETag" not in client.head_object(Bucket=bucket, Key="x")
 
 
-def test_ceph_checks_who_asks(ceph_server: CephServer, ceph_bucket: str) -> None:
-    with closing(ceph_server.server.client()) as client:
+def test_ceph_checks_who_asks(ceph: S3Server, ceph_other_user: S3Server, ceph_bucket: str) -> None:
+    with closing(ceph.client()) as client:
         client.put_object(Bucket=ceph_bucket, Key="x", Body=BODY)
-    with closing(ceph_server.other_user.client()) as client, pytest.raises(ClientError) as caught:
+    with closing(ceph_other_user.client()) as client, pytest.raises(ClientError) as caught:
         client.get_object(Bucket=ceph_bucket, Key="x")
     assert caught.value.response["Error"]["Code"] == "AccessDenied"
 
