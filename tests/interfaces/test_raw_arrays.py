@@ -398,7 +398,7 @@ class Labelled:
         ([1, 2], None),
         (2**63, None),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_given_as_arrays(cci: Any, value: Any, advice: str | None) -> None:
     for upload in (cci.upload_raw_array, cci.upload_npy_array, cci.upload_dask_array):
