@@ -1,19 +1,36 @@
-"""Reading an object like an open file."""
+"""Objects as file objects."""
 
 from __future__ import annotations
 
 import csv
+import gc
+import gzip
 import io
+import random
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cottoncandy
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.exceptions import IntegrityError, StoreUnreachableError
+from cottoncandy.core.buffers import MiB
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    ObjectExistsError,
+    StoreUnreachableError,
+)
 from cottoncandy.stores.files import CloudStream
+from tests.harness import StoreHarness
 
 BODY = bytes(range(256)) * 100
 
@@ -25,6 +42,8 @@ class FragileReader(ObjectReader):
         self.info = ObjectInfo("key", len(BODY))
         self.limit = limit
         self.error = error
+
+    max_resumes = 0
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
         yield from self.chunks(start, stop)
@@ -39,7 +58,9 @@ class FragileReader(ObjectReader):
 
 @pytest.fixture
 def cci() -> Any:
-    return cottoncandy.get_interface("streams", backend="memory", verbose=False)
+    interface = cottoncandy.get_interface("streams", backend="memory", verbose=False)
+    interface.rm("", recursive=True)
+    return interface
 
 
 @pytest.mark.parametrize("size", [100, 1000, 5000, -1])
@@ -98,3 +119,241 @@ def test_pandas_reads_a_stream(cci: Any) -> None:
     cci.upload_object("table.csv", "name,ä\none,1\n".encode())
     table = pandas.read_csv(cci.download_stream("table.csv"))
     assert table.to_dict("list") == {"name": ["one"], "ä": [1]}
+
+
+# -- open(): reading -----------------------------------------------------------------------------
+
+
+class CountingReader(ObjectReader):
+    """Serves a body from memory and keeps the ranges that were requested."""
+
+    max_resumes = 0
+
+    def __init__(self, body: bytes) -> None:
+        self.info = ObjectInfo("key", len(body))
+        self.body = body
+        self.requests: list[tuple[int, int]] = []
+
+    def stream(self, start: int, stop: int) -> Iterator[bytes]:
+        self.requests.append((start, stop))
+        yield self.body[start:stop]
+
+
+def test_small_steps_are_served_from_one_block() -> None:
+    body = random.Random(0).randbytes(MiB)
+    reader = CountingReader(body)
+    stream = CloudStream(reader, block_size=MiB)
+    assert b"".join(iter(lambda: stream.read(1024), b"")) == body
+    assert reader.requests == [(0, MiB)]
+
+
+def test_read_ahead_doubles_with_sequential_reads() -> None:
+    body = random.Random(0).randbytes(40 * MiB)
+    reader = CountingReader(body)
+    stream = CloudStream(reader)
+    assert b"".join(iter(lambda: stream.read(10_000), b"")) == body
+    sizes = [stop - start for start, stop in reader.requests]
+    assert sizes[:4] == [64 * 1024, 128 * 1024, 256 * 1024, 512 * 1024]
+    assert len(sizes) < 25
+    assert sum(sizes) == len(body)
+
+
+def test_random_reads_download_their_blocks_only() -> None:
+    body = random.Random(0).randbytes(20 * MiB)
+    reader = CountingReader(body)
+    stream = CloudStream(reader)
+    positions = [19 * MiB, 3 * MiB + 5, 11 * MiB, 3 * MiB + 700, 11 * MiB + 9]
+    for position in positions:
+        stream.seek(position)
+        assert stream.read(100) == body[position : position + 100]
+    assert len(reader.requests) == 3
+    assert sum(stop - start for start, stop in reader.requests) == 3 * 64 * 1024
+
+
+def test_large_reads_go_straight_into_the_buffer() -> None:
+    body = random.Random(0).randbytes(9 * MiB)
+    reader = CountingReader(body)
+    out = bytearray(8 * MiB)
+    stream = CloudStream(reader)
+    assert stream.seek(100) == 100
+    assert stream.readinto(out) == len(out)
+    assert out == body[100 : 100 + len(out)]
+    assert stream.read() == body[100 + len(out) :]
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(-1, 3000)), max_size=20),
+    st.integers(1, 700),
+)
+def test_reads_equal_those_of_a_bytes_file(steps: list[tuple[int, int]], block_size: int) -> None:
+    body = random.Random(1).randbytes(4321)
+    ours, theirs = CloudStream(CountingReader(body), block_size), io.BytesIO(body)
+    for position, count in steps:
+        assert ours.seek(position) == theirs.seek(position)
+        assert ours.read(count) == theirs.read(count)
+        assert ours.readline() == theirs.readline()
+        assert ours.tell() == theirs.tell()
+
+
+@pytest.mark.parametrize("store", ["memory", "local"], indirect=True)
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_replaced_object_never_mixes(store: StoreHarness, factory: Any) -> None:
+    cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
+    old, new = b"a" * MiB, b"b" * MiB
+    cci.upload_object("object", old)
+    with cci.open("object") as file:
+        assert file.read(10) == old[:10]
+        cci.upload_object("object", new)
+        file.seek(MiB // 2)
+        with suppress(ObjectChangedError):
+            assert file.read() == old[MiB // 2 :]
+
+
+def test_reader_is_closed_once_and_for_all(cci: Any) -> None:
+    cci.upload_object("object", b"0123")
+    file = cci.open("object")
+    with pytest.raises(ValueError, match="before the start"):
+        file.seek(-5)
+    file.close()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.seek(0)
+
+
+# -- open(): writing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 10, 8 * MiB, 20 * MiB + 7])
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_written_file_appears_whole_at_close(store: StoreHarness, factory: Any, size: int) -> None:
+    cci = factory(store.bucket, verbose=False, backend="memory")
+    body = random.Random(2).randbytes(size)
+    with cci.open("object", "wb", metadata={"who": "me"}) as file:
+        for start in range(0, size, MiB):
+            assert file.write(body[start : start + MiB]) == len(body[start : start + MiB])
+        assert file.tell() == size
+        assert not cci.exists_object("object")
+    with cci.open("object") as file:
+        assert file.read() == body
+        assert file.metadata["who"] == "me"
+
+
+def layers(file: Any, kind: str) -> Any:
+    """Return what a program writes to, above a file of ours."""
+    if kind == "gzip":
+        return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=0)
+    return io.TextIOWrapper(file, "utf-8") if kind == "text" else file
+
+
+@pytest.mark.parametrize("size", [100, 20 * MiB])
+@pytest.mark.parametrize("kind", ["bytes", "gzip", "text", "own text"])
+def test_exception_while_writing_keeps_the_old_object(cci: Any, kind: str, size: int) -> None:
+    cci.upload_object("object", b"old")
+    data = "x" * size if "text" in kind else random.Random(3).randbytes(size)
+    opened = cci.open("object", "w" if kind == "own text" else "wb")
+    with (  # noqa: PT012
+        pytest.raises(KeyError),
+        nullcontext() if kind in ("own text", "text") else opened,
+        layers(opened, kind) as file,
+    ):
+        file.write(data)
+        raise KeyError("in the block")
+    assert opened.closed
+    assert cci.download_object("object") == b"old"
+
+
+def test_close_in_a_finally_clause_after_an_exception_stores_nothing(cci: Any) -> None:
+    file = cci.open("object", "wb")
+    with pytest.raises(KeyError):  # noqa: PT012
+        try:
+            file.write(b"half")
+            raise KeyError
+        finally:
+            file.close()
+    assert not cci.exists_object("object")
+    try:
+        raise KeyError
+    except KeyError:
+        with cci.open("object", "wb") as file:  # opened and closed while handling another one
+            file.write(b"whole")
+    assert cci.download_object("object") == b"whole"
+
+
+@pytest.mark.parametrize("size", [100, 20 * MiB])
+@pytest.mark.parametrize("kind", ["bytes", "gzip", "text", "own text"])
+def test_collected_file_stores_nothing(cci: Any, kind: str, size: int) -> None:
+    file = layers(cci.open("object", "w" if kind == "own text" else "wb"), kind)
+    file.write("x" * size if "text" in kind else random.Random(3).randbytes(size))
+    del file
+    gc.collect()
+    assert not cci.exists_object("object")
+
+
+def test_file_that_is_open_at_exit_stores_nothing(tmp_path: Path) -> None:
+    program = """if True:
+        import sys, cottoncandy
+        cci = cottoncandy.get_interface(sys.argv[1], backend="local", verbose=False)
+        cci.upload_object("large", b"old")
+        binary, text = cci.open("binary", "wb"), cci.open("text", "w")
+        large = cci.open("large", "wb")
+        binary.write(b"half"); text.write("half"); large.write(b"x" * 2**25)
+        """
+    bucket = str(tmp_path / "bucket")
+    subprocess.run([sys.executable, "-c", program, bucket], check=True, timeout=60)
+    cci = cottoncandy.get_interface(bucket, backend="local", verbose=False)
+    assert cci.glob("*") == ["large"]
+    assert cci.download_object("large") == b"old"
+
+
+def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:
+    with cci.open("text", "x") as file:
+        file.write("µV\n")
+    assert cci.download_object("text") == "µV\n".encode()
+    with cci.open("text", "r") as file:
+        assert list(file) == ["µV\n"]
+    for mode in ("x", "xb"):
+        with pytest.raises(FileExistsError):
+            cci.open("text", mode)
+    with cci.open("late", "xb") as file:
+        cci.upload_object("late", b"first")
+        file.write(b"second")
+        with pytest.raises(ObjectExistsError):
+            file.close()
+    assert cci.download_object("late") == b"first"
+
+
+@pytest.mark.parametrize("mode", ["ab", "a", "rb+", "r+", "rw", "w+b", "", "U", None, 3, "bt"])
+def test_other_modes_are_explained(cci: Any, mode: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="written whole"):
+        cci.open("object", mode)
+
+
+def test_wrong_options_of_open_raise(cci: Any) -> None:
+    for options in ({"encodin": "x"}, {"encoding": "utf-8"}, {"block_size": 0}):
+        with pytest.raises(InvalidArgumentError):
+            cci.open("object", **options)
+    with pytest.raises(FileNotFoundError):
+        cci.open("missing", "r")
+    with pytest.raises(TypeError):
+        cci.open("object", "wb").write("text")
+
+
+def test_failed_upload_raises_and_keeps_the_old_object(
+    cci: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci.upload_object("object", b"old")
+
+    def broken(self: Any, key: str, body: Any, *arguments: Any, **options: Any) -> Any:
+        next(iter(body))
+        raise StoreUnreachableError("gone")
+
+    monkeypatch.setattr(type(cci._store.backend), "put", broken)
+    file = cci.open("object", "wb")
+    with pytest.raises(StoreUnreachableError):  # noqa: PT012
+        for _ in range(10):
+            file.write(bytes(8 * MiB))
+    with pytest.raises(StoreUnreachableError):
+        file.close()
+    assert file.closed
+    assert cci.download_object("object") == b"old"

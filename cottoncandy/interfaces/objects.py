@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -22,9 +23,12 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import checked_metadata
-from cottoncandy.stores.files import CloudStream
+from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 
 __all__ = ["FileMethods", "ObjectMethods"]
+
+
+_OPEN_OPTIONS = ("errors", "newline", "metadata", "acl", "content_type", "threads")
 
 
 class ObjectMethods(ObjectAccess):
@@ -145,6 +149,67 @@ class ObjectMethods(ObjectAccess):
         (b'it', {'author': 'me'})
         """
         return CloudStream(self._store.open(object_name, threads))
+
+    def open(
+        self,
+        name: str,
+        mode: str = "rb",
+        *,
+        block_size: int | None = None,
+        encoding: str | None = None,
+        **options: Any,
+    ) -> CloudStream | CloudWriter | io.TextIOWrapper:
+        r"""Open an object as a file.
+
+        Parameters
+        ----------
+        name : str
+            Name of the object.
+        mode : {'rb', 'r', 'wb', 'w', 'xb', 'x'}, default 'rb'
+            Read, write, or create an object that must not exist; bytes (``b``) or text.
+        block_size : int, optional
+            Size of the smallest download, in bytes. Default: 64 KiB.
+        encoding : str, optional
+            Encoding of text. Default: UTF-8.
+        **options
+            Text: ``errors`` and ``newline``, as in the builtin ``open``. Writing: ``metadata``
+            (dict), ``acl`` and ``content_type``. Both: ``threads``.
+
+        Returns
+        -------
+        file : CloudStream, CloudWriter or io.TextIOWrapper
+            A reader can seek on every store, and downloads only what is read. A written object
+            appears whole when the file is closed, and not at all after an exception in the
+            ``with`` block, or if the file is never closed.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the object does not exist and the mode is for reading.
+        ObjectExistsError
+            If it exists and the mode is ``'xb'`` or ``'x'``.
+        InvalidArgumentError
+            If the mode is another one: an object cannot be appended to or changed in place.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> with cci.open('notes/table.csv', 'w') as file:
+        ...     n = file.write('name,age\nsub01,31\n')
+        >>> with cci.open('notes/table.csv') as file:
+        ...     n = file.seek(-3, 2)
+        ...     file.read()
+        b'31\n'
+        """
+        unknown = options.keys() - _OPEN_OPTIONS
+        if unknown:
+            raise InvalidArgumentError(
+                f"open() has no option {min(unknown)!r}; it accepts {', '.join(_OPEN_OPTIONS)}"
+            )
+        return open_file(
+            self._store, name, mode, block_size=block_size, encoding=encoding, **options
+        )
 
     def download_object(self, object_name: str, threads: int = DEFAULT_THREADS) -> bytes:
         """Download the raw bytes of an object.

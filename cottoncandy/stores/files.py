@@ -1,32 +1,55 @@
-"""File-like reading of one object, for ``download_stream``."""
+"""Objects as file objects: readers that fetch what is read, writers that appear whole on close."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from queue import Empty, Full, Queue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from cottoncandy.core.buffers import Buffer, bytes_view
-from cottoncandy.exceptions import IntegrityError
+from cottoncandy.backends.base import IfAbsent
+from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
+from cottoncandy.core.threads import in_background
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+from cottoncandy.stores.checks import check_int
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectReader
+    from cottoncandy.stores.store import Store
 
-__all__ = ["CloudStream"]
+__all__ = ["CloudStream", "CloudWriter", "open_file"]
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 64 * 1024
+_CACHE_BYTES = 32 * MiB
+_STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
+_DIRECT_BYTES = MiB  # reads of this size go straight into the caller's buffer
+_WRITE_BYTES = 8 * MiB  # a smaller file is stored with one request, on close
+_GRACE_S = 5.0
 
 
 class CloudStream(io.BufferedReader):
     """A binary file object that downloads as it is read.
 
-    It works wherever Python expects an open binary file, as in ``pandas.read_csv(stream)``. Only
-    the bytes you read are downloaded, plus a small read-ahead. Use it in a ``with`` statement, or
-    call ``close()``, if you do not read it to its end.
+    It works wherever Python expects an open binary file, as in ``pandas.read_csv(stream)`` or
+    ``h5py.File(stream)``. Only the blocks that are read are downloaded. Sequential reads are
+    requested ahead: the first one by one block, each later one by twice as many. Use it in a
+    ``with`` statement, or call ``close()``.
 
     Parameters
     ----------
     reader : ObjectReader
         The opened object.
+    block_size : int, optional
+        Size of the smallest download, in bytes. Default: 64 KiB.
 
     Attributes
     ----------
@@ -35,12 +58,14 @@ class CloudStream(io.BufferedReader):
 
     Notes
     -----
-    After a failed read, every further read raises the same error until you ``seek()``, because the
-    position is unknown.
+    It reads one version of the object: if the object is replaced, reading raises
+    ``ObjectChangedError``, or continues with the old version on stores that keep it. At most 64 MiB
+    are held in memory. After a failed read, every further read raises the same error until you
+    ``seek()``, because the position is unknown.
     """
 
-    def __init__(self, reader: ObjectReader) -> None:
-        super().__init__(_RawStream(reader))
+    def __init__(self, reader: ObjectReader, block_size: int | None = None) -> None:
+        super().__init__(_RawStream(reader, block_size or _BLOCK_BYTES))
         self.metadata = dict(reader.metadata)
         self._reader = reader
 
@@ -54,18 +79,28 @@ class CloudStream(io.BufferedReader):
         """Size of the object in bytes."""
         return self._reader.size
 
+    @property
+    def name(self) -> str:
+        """Name of the object."""
+        return self._reader.info.key
+
     def __repr__(self) -> str:
         return f"<CloudStream '{self._reader.info.key}' ({self.size} bytes)>"
 
 
 class _RawStream(io.RawIOBase):
-    """Unbuffered reads at a position, from the chunks of an object reader."""
+    """Unbuffered reads at a position: from cached blocks, from a stream, or straight into place."""
 
-    def __init__(self, reader: ObjectReader) -> None:
+    def __init__(self, reader: ObjectReader, block_bytes: int) -> None:
         self._reader = reader
+        self._block_bytes = block_bytes
         self._position = 0
+        self._blocks: OrderedDict[int, memoryview] = OrderedDict()
+        self._next = -1  # the block after the last download
+        self._ahead = 1  # number of blocks of the last download
         self._chunks: Iterator[Buffer] | None = None
-        self._rest = memoryview(b"")
+        self._chunk = memoryview(b"")
+        self._chunk_at = 0
         self._error: BaseException | None = None
 
     def readable(self) -> bool:
@@ -75,43 +110,51 @@ class _RawStream(io.RawIOBase):
         return True
 
     def tell(self) -> int:
+        self._checkClosed()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._checkClosed()
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
+        if whence not in base:
+            raise InvalidArgumentError(f"whence must be 0, 1 or 2, got {whence!r}")
         target = base[whence] + offset
         if target < 0:
-            raise ValueError(f"cannot seek to {target}, which is before the start of the object")
+            raise InvalidArgumentError(
+                f"cannot seek to {target}, which is before the start of the object"
+            )
         self._error = None
-        if target != self._position:
-            self._drop()
-            self._position = target
+        self._position = target
         return target
 
     def readinto(self, buffer: object) -> int:
-        out = bytes_view(buffer)
+        self._checkClosed()
+        out = bytes_view(buffer)[: max(self._reader.size - self._position, 0)]
         with self._sticky():
-            if not len(out) or self._position >= self._reader.size:
+            if not len(out):
                 return 0
-            if not len(self._rest):
-                self._rest = self._next_chunk()
-        count = min(len(out), len(self._rest))
-        out[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
+            if len(out) >= _DIRECT_BYTES and not self._is_cached(self._position):
+                self._reader.read_into(out, self._position)
+                count = len(out)
+            else:
+                found = self._bytes_at(self._position)
+                count = min(len(out), len(found))
+                out[:count] = found[:count]
         self._position += count
         return count
 
     def readall(self) -> bytes:
+        self._checkClosed()
         with self._sticky():
-            self._drop()
             start = self._position
-            data = bytes(self._reader.read(start)) if start < self._reader.size else b""
+            data = self._reader.read(start) if start < self._reader.size else b""
         self._position += len(data)
         return data
 
     def close(self) -> None:
         if not self.closed:
             self._drop()
+            self._blocks.clear()
             self._reader.close()
         super().close()
 
@@ -127,20 +170,264 @@ class _RawStream(io.RawIOBase):
             self._error = error
             raise
 
-    def _next_chunk(self) -> memoryview:
-        if self._chunks is None:
-            self._chunks = iter(self._reader.chunks(self._position))
-        for chunk in self._chunks:
-            if len(view := bytes_view(chunk)):
-                return view
-        raise IntegrityError(
-            f"object '{self._reader.info.key}' ended after {self._position} bytes, "
-            f"expected {self._reader.size}"
-        )
+    def _is_cached(self, position: int) -> bool:
+        if position // self._block_bytes in self._blocks:
+            return True
+        return self._chunks is not None and 0 <= position - self._chunk_at <= len(self._chunk)
+
+    def _bytes_at(self, position: int) -> memoryview:
+        """Return some bytes that begin at a position before the end."""
+        number, offset = divmod(position, self._block_bytes)
+        if (block := self._blocks.get(number)) is not None:
+            self._blocks.move_to_end(number)
+            return block[offset:]
+        if self._chunks is not None and 0 <= position - self._chunk_at <= len(self._chunk):
+            return self._from_stream(position)
+        self._ahead = 2 * self._ahead if number == self._next else 1
+        start = number * self._block_bytes
+        stop = start + self._ahead * self._block_bytes
+        if not start:
+            stop = max(stop, self._reader.prefetched)
+        if stop - start >= _STREAM_BYTES and start:
+            self._drop()
+            self._chunks, self._chunk_at = iter(self._reader.chunks(position)), position
+            return self._from_stream(position)
+        self._download(start, min(stop, self._reader.size))
+        return self._blocks[number][offset:]
+
+    def _download(self, start: int, stop: int) -> None:
+        """Download whole blocks into the cache with one request."""
+        data = memoryview(self._reader.read(start, stop))
+        size = self._block_bytes
+        for offset in range(0, len(data), size):
+            self._blocks[(start + offset) // size] = memoryview(bytes(data[offset : offset + size]))
+        self._next = -(-stop // size)
+        self._ahead = self._next - start // size
+        while len(self._blocks) * size > max(_CACHE_BYTES, len(data) + size):
+            self._blocks.popitem(last=False)
+
+    def _from_stream(self, position: int) -> memoryview:
+        while position - self._chunk_at >= len(self._chunk):
+            self._chunk_at += len(self._chunk)
+            chunk = next(self._chunks, None)  # type: ignore[arg-type]  # the caller checked
+            if chunk is None:
+                raise IntegrityError(
+                    f"object '{self._reader.info.key}' ended after {position} bytes, "
+                    f"expected {self._reader.size}"
+                )
+            self._chunk = bytes_view(chunk)
+        return self._chunk[position - self._chunk_at :]
 
     def _drop(self) -> None:
         close = getattr(self._chunks, "close", None)
         if close is not None:
             close()
         self._chunks = None
-        self._rest = memoryview(b"")
+        self._chunk = memoryview(b"")
+
+
+class _DiscardedError(Exception):
+    """Ends an upload whose file was not closed cleanly."""
+
+
+class CloudWriter(io.BufferedIOBase):
+    """A binary file object that uploads as it is written.
+
+    The object appears, whole, when the file is closed. It does not appear at all after an exception
+    in the ``with`` block, if the file is deleted without being closed, or at the end of the
+    program; an object that it would have replaced stays.
+
+    Parameters
+    ----------
+    put : callable
+        Stores a :class:`~cottoncandy.core.buffers.Body`.
+    name : str
+        Name of the object.
+
+    Notes
+    -----
+    Up to 8 MiB are stored with one request, on ``close()``. More are sent while they are written. A
+    ``close()`` while an exception that was raised after the file was opened is being handled
+    (``finally: file.close()``) discards the file, too.
+    """
+
+    def __init__(self, put: Callable[[Body], Any], name: str) -> None:
+        self.name = name
+        self._put = put
+        self._pending = bytearray()
+        self._written = 0
+        self._queue: Queue[bytes | BaseException | None] = Queue(2)
+        self._upload: Future[Any] | None = None
+        self._discarded = False
+        self._handled = sys.exception()
+
+    def __repr__(self) -> str:
+        return f"<CloudWriter '{self.name}' ({self._written} bytes written)>"
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        self._checkClosed()
+        return self._written
+
+    def write(self, data: Any) -> int:
+        self._checkClosed()
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'; open with mode 'w'")
+        view = bytes_view(data)
+        if not self._discarded:
+            self._pending += view
+            while len(self._pending) >= _WRITE_BYTES:
+                block = bytes(self._pending[:_WRITE_BYTES])
+                del self._pending[:_WRITE_BYTES]
+                self._send(block)
+            self._written += len(view)
+        return len(view)
+
+    def discard(self) -> None:
+        """Store nothing, and forget what was written."""
+        self._discarded = True
+        self._pending.clear()
+        if self._upload is None:
+            return
+        while not self._upload.done():
+            with suppress(Full):
+                self._queue.put_nowait(_DiscardedError())
+                break
+            with suppress(Empty):
+                self._queue.get_nowait()
+        wait([self._upload], _GRACE_S)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        handled = sys.exception()
+        try:
+            if not self._discarded and handled is not None and handled is not self._handled:
+                logger.warning("'%s' was not stored, because an exception was raised", self.name)
+                self._discarded = True
+            if self._discarded:
+                self.discard()
+            elif self._upload is None:
+                self._put(Body.of(bytes(self._pending)))
+            else:
+                self._send(bytes(self._pending))
+                self._send(None)
+                self._upload.result()
+        except BaseException:
+            self.discard()
+            raise
+        finally:
+            super().close()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is not None:
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:  # that of IOBase calls close()
+        if not self.closed:
+            self._dealloc_warn(self)
+            with suppress(Exception):
+                self.close()
+
+    def _dealloc_warn(self, source: object) -> None:
+        """Discard the file; called by a text or buffer layer that is deleted without a close."""
+        logger.warning("'%s' was not stored, because the file was not closed", self.name)
+        self.discard()
+
+    def _send(self, block: bytes | None) -> None:
+        if self._upload is None:
+            body = Body(self._blocks, replayable=False)
+            self._upload = in_background(self._put, body)
+        while not self._upload.done():
+            with suppress(Full):
+                self._queue.put(block, timeout=1)  # then look whether the upload has failed
+                return
+        self._upload.result()
+
+    def _blocks(self) -> Iterator[Buffer]:
+        while (block := self._queue.get()) is not None:
+            if isinstance(block, BaseException):
+                raise block
+            yield block
+
+
+class _TextWriter(io.TextIOWrapper):
+    """A text layer whose file is discarded after an exception and when it is deleted."""
+
+    buffer: CloudWriter
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is not None:
+            self.buffer.discard()
+        self.close()
+
+
+_MODES = "'rb', 'r', 'wb', 'w', 'xb' or 'x'"
+
+
+def open_file(
+    store: Store,
+    name: str,
+    mode: str = "rb",
+    *,
+    block_size: int | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    acl: str = DEFAULT_ACL,
+    content_type: str | None = None,
+    threads: int = DEFAULT_THREADS,
+) -> CloudStream | CloudWriter | io.TextIOWrapper:
+    """Open an object as a file; see :meth:`cottoncandy.interfaces.ObjectMethods.open`."""
+    kind = mode.replace("t", "", 1) if isinstance(mode, str) and "b" not in mode else mode
+    text = kind in ("r", "w", "x")
+    if not text and kind not in ("rb", "wb", "xb"):
+        raise InvalidArgumentError(
+            f"mode must be {_MODES}, got {mode!r}: an object is written whole and replaced whole, "
+            f"so it cannot be appended to or changed in place"
+        )
+    if not text and (encoding, errors, newline) != (None, None, None):
+        raise InvalidArgumentError(
+            f"encoding, errors and newline are for text: use mode {kind[0]!r} or omit them"
+        )
+    size = None if block_size is None else check_int(block_size, "block_size", 1)
+    binary: CloudStream | CloudWriter
+    if kind.startswith("r"):
+        binary = CloudStream(store.open(name, threads, prefetch=False), size)
+    else:
+        store.require_writable()
+        key = store.key(name)
+        condition = IfAbsent() if kind.startswith("x") else None
+        if condition and store.has_object(key):
+            condition.check("", f"object '{key}' in bucket '{store.bucket}'")
+
+        def put(body: Body) -> None:
+            store.put(
+                key,
+                body,
+                metadata=metadata,
+                acl=acl,
+                content_type=content_type,
+                condition=condition,
+                threads=threads,
+            )
+
+        binary = CloudWriter(put, key)
+    if not text:
+        return binary
+    layer = _TextWriter if isinstance(binary, CloudWriter) else io.TextIOWrapper
+    return layer(binary, encoding or "utf-8", errors, newline)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from cottoncandy.backends.base import Backend, ObjectReader, PutOptions
+from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, ObjectReader, PutOptions
 from cottoncandy.config.defaults import DefaultInt, DefaultStr
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
@@ -84,12 +84,13 @@ class Store:
         metadata: Mapping[str, Any] | None = None,
         acl: str | None = None,
         content_type: str | None = None,
+        condition: IfAbsent | IfMatch | None = None,
         threads: int = 4,
     ) -> dict[str, Any]:
         """Store an object; return what the documents call the response."""
         self.require_writable()
         key = self.key(name)
-        options = PutOptions(metadata, self.acl(acl), content_type)
+        options = PutOptions(metadata, self.acl(acl), content_type, condition=condition)
         with self._bar(f"uploading {key}", body.max_size) as bar:
             result = self.backend.put(
                 key, _counted(body, bar), options, threads=self.threads(threads)

@@ -22,7 +22,11 @@ MODULES = [
     "cottoncandy.utils",
 ]
 #: In no `__all__`: what methods return, or take in a backend.
-BESIDE = {"cottoncandy.stores.files.CloudStream", "cottoncandy.core.buffers.Body"}
+BESIDE = {
+    "cottoncandy.stores.files.CloudStream",
+    "cottoncandy.stores.files.CloudWriter",
+    "cottoncandy.core.buffers.Body",
+}
 #: Separate pages, or one word.
 NOT_OBJECTS = {
     "__version__",
