@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def get_encrypted_interface(
     verbose: bool = True,
     backend: str = "s3",
     encryption: str | None = None,
-    encryptionKey: KeyLike | None = None,
-    passphrase: str | None = None,
+    encryptionKey: KeyLike | Sequence[KeyLike] | None = None,
+    passphrase: str | Sequence[str | None] | None = None,
     **kwargs: Any,
 ) -> EncryptedInterface:
     """Return an interface to the cloud that encrypts everything it stores.
@@ -161,12 +161,14 @@ def get_encrypted_interface(
         ``"AES"``: one key for all objects. ``"RSA"``: a fresh key for each object, wrapped with a
         public key; reading takes the private one. Default: ``[encryption] method`` of the
         options, which is AES as shipped.
-    encryptionKey : str, bytes or path-like, optional
+    encryptionKey : str, bytes, path-like or list of these, optional
         AES: the key (32 bytes, or base64 of them), or ``"auto"``, which creates one at first use
         and keeps it in the options file. RSA: path of a PEM file. Default: ``[encryption] key`` of
-        the options. Keep a copy somewhere else: without it, the data is lost.
-    passphrase : str, optional
-        Unlocks an RSA private key.
+        the options. Keep a copy somewhere else: without it, the data is lost. Of several keys in a
+        list, the first writes, and an object is read with the one that fits; see
+        :meth:`~cottoncandy.interfaces.EncryptedInterface.rotate_keys`.
+    passphrase : str or list of str, optional
+        Unlocks RSA private keys. A list has one for each key, or None.
     {backend}
     {**kwargs}
 
@@ -190,7 +192,8 @@ def get_encrypted_interface(
     # Tools that print the local variables of a traceback must not show the key.
     if encryptionKey is not None:
         kwargs["encryptionKey"] = HiddenKey(encryptionKey)
-        del encryptionKey
+    kwargs["passphrase"] = HiddenKey(passphrase)
+    del encryptionKey, passphrase
     _reject_url(kwargs)
     return EncryptedInterface(
         bucket_name,
@@ -201,7 +204,6 @@ def get_encrypted_interface(
         verbose=verbose,
         backend=backend,
         encryption=encryption,
-        passphrase=passphrase,
         **kwargs,
     )
 

@@ -91,6 +91,8 @@ class PutOptions:
         Headers of the object. Rejected unless listed in ``Capabilities.headers``.
     condition : IfAbsent or IfMatch, optional
         What must be true of the existing object; otherwise nothing is stored.
+    keep_acl : bool, default False
+        Whether to give the object the ACL of the one that it replaces, instead of ``acl``.
     """
 
     metadata: Mapping[str, str] | None = None
@@ -100,6 +102,7 @@ class PutOptions:
     cache_control: str | None = None
     storage_class: str | None = None
     condition: IfAbsent | IfMatch | None = None
+    keep_acl: bool = False
 
     def __post_init__(self) -> None:
         for name in ("acl", "content_type", "content_encoding", "cache_control", "storage_class"):

@@ -89,6 +89,11 @@ class _Kind(NamedTuple):
 
 _TEXT = _Kind(_text, "text in one line", allow_empty=True)
 _OPTIONAL = _Kind(lambda text: _text(text) or None, "text in one line", allow_empty=True)
+_KEYS = _Kind(
+    lambda text: tuple(filter(None, map(str.strip, _text(text).split(",")))),
+    "keys in one line, separated by commas",
+    allow_empty=True,
+)
 _FLAG = _Kind(to_boolean, "True or False")
 _COUNT = _Kind(_count, "a whole number above 0")
 _SIZE = _Kind(_megabytes, "a size in MB above 0")
@@ -167,6 +172,8 @@ class Settings:
         AES: the key in base64, or auto, which creates one at first use and stores it in the
         options file. RSA: path of a PEM file. Back up the key elsewhere: without it, the data
         is lost.
+    encryption_old_keys : tuple of str
+        Earlier keys, separated by commas. They read what was written with them.
     do_compression : bool
         Whether arrays are compressed if the caller does not specify it (True, False).
     small_array : str
@@ -207,6 +214,7 @@ class Settings:
     # [encryption]
     encryption_method: str = _option("AES", "encryption", _METHOD)
     encryption_key: str | None = _option(None, "encryption", _OPTIONAL, secret=True)
+    encryption_old_keys: tuple[str, ...] = _option((), "encryption", _KEYS, secret=True)
     # [compression]
     do_compression: bool = _option(True, "compression", _FLAG)
     small_array: str = _option("gzip", "compression", _NAME)
@@ -214,7 +222,9 @@ class Settings:
 
     def without_secrets(self) -> Self:
         """Return the settings without keys: what may be kept, pickled and passed on."""
-        return replace(self, access_key=None, secret_key=None, encryption_key=None)
+        return replace(
+            self, access_key=None, secret_key=None, encryption_key=None, encryption_old_keys=()
+        )
 
     @classmethod
     def load(cls) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from cottoncandy.interfaces.dictionaries import DictionaryMethods
 from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
-from cottoncandy.stores.keys import KeyLike, resolve_keys
+from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.transfer.directories import download_directory, upload_directory
+from cottoncandy.transfer.rotation import rotate_keys
 
 __all__ = [
     "ArrayInterface",
@@ -267,12 +268,13 @@ class EncryptedInterface(DefaultInterface):
     encryption : {'AES', 'RSA'}, optional
         ``'AES'``: one key for all objects. ``'RSA'``: a fresh key for each object, wrapped with a
         public key; reading takes the private one. Default: ``[encryption] method`` of the options.
-    encryptionKey : str, bytes or path-like, optional
+    encryptionKey : str, bytes, path-like or list of these, optional
         AES: 32 bytes, or base64 of them, or ``'auto'``: created at first use and kept in the
-        options file. RSA: path of a PEM file, private or public, or its content. Default:
-        ``[encryption] key`` of the options.
-    passphrase : str, optional
-        Unlocks an RSA private key.
+        options file. RSA: path of a PEM file, private or public, or its content. The first of a
+        list writes, and an object is read with the one that fits. Default: ``[encryption] key``
+        and ``old_keys`` of the options.
+    passphrase : str or list of str, optional
+        Unlocks RSA private keys. A list has one for each key, or None.
 
     Raises
     ------
@@ -297,8 +299,8 @@ class EncryptedInterface(DefaultInterface):
         verbose: bool = True,
         backend: str = "s3",
         encryption: str | None = None,
-        encryptionKey: KeyLike | None = None,  # noqa: N803 - the documented name
-        passphrase: str | None = None,
+        encryptionKey: KeyLike | Sequence[KeyLike] | HiddenKey | None = None,  # noqa: N803 - the documented name
+        passphrase: str | Sequence[str | None] | HiddenKey | None = None,
         **kwargs: Any,
     ) -> None:
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
@@ -321,3 +323,58 @@ class EncryptedInterface(DefaultInterface):
     def encryption(self) -> str:
         """Name of the key scheme: ``'AES'`` or ``'RSA'``."""
         return self._encryption
+
+    def rotate_keys(self, prefix: str = "", threads: int = DEFAULT_THREADS) -> list[str]:
+        """Store objects that are under an old key under the first one.
+
+        Parameters
+        ----------
+        prefix : str, default ''
+            Name of an object, of an array or of a directory: the object of that name and everything
+            below it. ``'a'`` does not include ``'a-b'``. The default is the whole bucket.
+        threads : int, default ``[basic] threads`` of the options, at least 16
+            Number of objects that are processed at once.
+
+        Returns
+        -------
+        rewritten : list of str
+            Names of the objects that were stored again, sorted. Objects that are under the first
+            key already are skipped, so an interrupted call can be repeated.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is nothing of that name.
+        EncryptionKeyError
+            If the first key cannot write.
+        PartialFailureError
+            If some objects could not be rewritten, because their key was not given, because they
+            are not encrypted, or because they were altered. They are unchanged; the message names
+            them and has the number of those that were rewritten.
+
+        Notes
+        -----
+        Each object is replaced in one step, and only the version that was read. Metadata, content
+        type and ACL are kept. With AES, the body is decrypted and encrypted again; with RSA, only
+        the wrapped key changes. An object of cottoncandy 0.2 or older is stored in the current
+        format, which detects changes. In a versioned bucket, older versions stay under the old key.
+
+        One request is sent for each object that is under the first key already.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> from cottoncandy.encryption import generate_key
+        >>> old, new = generate_key(), generate_key()
+        >>> options = {"backend": "memory", "verbose": False}
+        >>> cci = cc.get_encrypted_interface("my_bucket", encryptionKey=old, **options)
+        >>> response = cci.upload_object("secret", b"it works")
+        >>> cci = cc.get_encrypted_interface("my_bucket", encryptionKey=[new, old], **options)
+        >>> cci.download_object("secret")
+        b'it works'
+        >>> cci.rotate_keys("secret")
+        ['secret']
+        >>> cci.rotate_keys("secret")
+        []
+        """
+        return rotate_keys(self._store, prefix, threads)

@@ -31,14 +31,23 @@ from cottoncandy.formats.encryption.legacy import (
 )
 from cottoncandy.formats.encryption.segments import SegmentCipher
 
-__all__ = ["DecryptingReader", "clean_metadata", "encrypted_info", "open_encrypted"]
+__all__ = [
+    "DecryptingReader",
+    "LegacyReader",
+    "SegmentReader",
+    "clean_metadata",
+    "encrypted_info",
+    "open_encrypted",
+]
 
 logger = logging.getLogger(__name__)
 
 _SCHEMES = {1: "AES", 2: "RSA"}
 
 
-def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = None) -> ObjectReader:
+def open_encrypted(
+    inner: ObjectReader, keys: KeyScheme, label: str | None = None
+) -> DecryptingReader:
     """Open an encrypted object in any format that cottoncandy has written.
 
     If the metadata has no ``cc-encryption``, the start of the body is read to detect the format. An
@@ -63,19 +72,16 @@ def open_encrypted(inner: ObjectReader, keys: KeyScheme, label: str | None = Non
     label = f"object '{inner.info.key}'" if label is None else label
     text = inner.metadata.get(ENCRYPTION_METADATA)
     if text is not None:
-        return _authenticated(
-            DecryptingReader(inner, keys, EncryptionInfo.parse(text, label), label)
-        )
+        return SegmentReader(inner, keys, EncryptionInfo.parse(text, label), label)
     start = inner.read(0, min(HEADER_BYTES, inner.size))
     if start[: len(MAGIC)] == MAGIC:
-        encryption = _info_of(Header.parse(start, label), label)
-        return _authenticated(DecryptingReader(inner, keys, encryption, label))
+        return SegmentReader(inner, keys, _info_of(Header.parse(start, label), label), label)
     if not could_be_legacy(inner.size):
         raise DecryptionError(
             f"{label} is not encrypted: open it with get_interface(), or, if it should be "
             f"encrypted, upload it again"
         )
-    return _LegacyReader(inner, keys, label)
+    return LegacyReader(inner, keys, label)
 
 
 def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
@@ -100,94 +106,94 @@ def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, st
     }
 
 
-def _authenticated(reader: DecryptingReader) -> DecryptingReader:
-    """Check an empty object immediately, because its bytes are never requested."""
-    if not reader.size:
-        for _ in reader.stream(0, 0):
-            pass
-    return reader
-
-
-def _info_of(header: Header, label: str) -> EncryptionInfo:
-    scheme = _SCHEMES.get(header.scheme_code)
-    if scheme is None:
-        raise DecryptionError(f"{label} has a malformed header: it was altered")
-    return EncryptionInfo(scheme, header.segment_bytes)
-
-
 class DecryptingReader(ObjectReader):
-    """The plaintext of one object, whose ranges fetch and decrypt only the segments they touch.
+    """The plaintext of one object.
+
+    Parameters
+    ----------
+    inner : ObjectReader
+        The stored object; closed with this reader.
+    keys : KeyScheme
+        Of the same scheme as the object.
+    size : int
+        Size of the plaintext, in bytes.
+    """
+
+    max_resumes = 0  # the stored object's pieces are
+
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, size: int) -> None:
+        self._inner = inner
+        self.threads, self.window_bytes = inner.threads, inner.window_bytes
+        self.pinned = inner.pinned
+        self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class SegmentReader(DecryptingReader):
+    """An object of format version 1: ranges fetch and decrypt only the segments they touch.
 
     Only authenticated bytes are returned. ``info.size`` follows from the stored size; the last
     segment proves it, so every read that reaches the end verifies it.
     """
-
-    max_resumes = 0  # the stored object's pieces are
 
     def __init__(
         self, inner: ObjectReader, keys: KeyScheme, encryption: EncryptionInfo, label: str
     ) -> None:
         if encryption.scheme != keys.name:
             raise EncryptionKeyError(
-                f"{label} is encrypted with encryption='{encryption.scheme}', and this interface "
+                f"{label} is encrypted with encryption='{encryption.scheme}', but this interface "
                 f"has a key for '{keys.name}'; open it with "
                 f"get_encrypted_interface(..., encryption='{encryption.scheme}')"
             )
-        self._inner = inner
+        super().__init__(inner, keys, plaintext_size(inner.size, encryption.segment_bytes, label))
         self._keys = keys
         self._encryption = encryption
         self._label = label
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
-        self.threads, self.window_bytes = inner.threads, inner.window_bytes
-        self.pinned = inner.pinned
-        size = plaintext_size(inner.size, encryption.segment_bytes, label)
-        self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
         # Whole segments of the bytes that were returned with the header.
         sealed = encryption.segment_bytes + TAG_BYTES
         segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
         self.prefetched = min(segments * encryption.segment_bytes, self.size)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
+        if not self.size:  # the bytes of an empty object are never requested
+            for _ in self.stream(0, 0):
+                pass
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
-        for index, final, sealed, cipher in self._sealed(start, stop):
-            # A separate buffer, because only authenticated bytes may be returned.
-            opened = cipher.open(
-                index, final, sealed, self._label, memoryview(bytearray(len(sealed)))
-            )
-            offset = index * self._encryption.segment_bytes
-            if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
-                yield piece
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def _sealed(
-        self, start: int, end: int
-    ) -> Iterator[tuple[int, bool, memoryview, SegmentCipher]]:
-        """Yield the segments that hold ``[start, end)``: index, finality, bytes, cipher."""
-        wanted = segment_range(start, end, self.size, self._encryption.segment_bytes)
+        step = self._encryption.segment_bytes
+        wanted = segment_range(start, stop, self.size, step)
         source: Iterable[Buffer]
         if self._cipher is None and wanted.first == 0:  # the same request returns the header
             head, source = _split(self._inner.pieces(0, wanted.stored_stop), HEADER_BYTES)
             cipher = self._unlock(head)
         else:
-            with self._unlocking:  # several threads may read ranges: one fetches the header
-                cipher = self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
+            cipher = self.unlock()
             source = self._inner.pieces(wanted.stored_start, wanted.stored_stop)
         index = wanted.first
-        for sealed in regroup(source, self._encryption.segment_bytes + TAG_BYTES):
-            yield index, index == wanted.final, sealed, cipher
+        for sealed in regroup(source, step + TAG_BYTES):
+            # A separate buffer, because only authenticated bytes may be returned.
+            into = memoryview(bytearray(len(sealed)))
+            opened = cipher.open(index, index == wanted.final, sealed, self._label, into)
+            offset = index * step
             index += 1
+            if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
+                yield piece
         if index != wanted.last + 1:
             raise DecryptionError(
                 f"{self._label} is truncated: it ended before segment {index} of {wanted.final + 1}"
             )
 
+    def unlock(self) -> SegmentCipher:
+        """Check header, key and metadata, once; return the cipher."""
+        with self._unlocking:  # several threads may read ranges: one fetches the header
+            return self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
+
     def _unlock(self, head: bytes) -> SegmentCipher:
-        """Check header, key and metadata, once."""
         header = Header.parse(head, self._label)
         found = _info_of(header, self._label)
         if found != self._encryption:
@@ -195,31 +201,35 @@ class DecryptingReader(ObjectReader):
                 f"{self._label} was altered: its metadata says '{self._encryption}', and its "
                 f"header says '{found}'"
             )
-        object_key = self._keys.object_key(self._inner.metadata, self._label)
         self._cipher = SegmentCipher.for_reading(
-            header, object_key, self._inner.metadata, self._label
+            header, self._keys, self._encryption.key_id, self._inner.metadata, self._label
         )
         return self._cipher
 
 
-class _LegacyReader(ObjectReader):
-    max_resumes = 0
+class LegacyReader(DecryptingReader):
+    """An object of cottoncandy 0.2 or older, which is not authenticated."""
 
     def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
-        self._inner = inner
-        self._label = label
-        self._cipher = LegacyCipher(keys.legacy_key(inner.metadata, label), inner.pieces)
-        self.threads, self.window_bytes = inner.threads, inner.window_bytes
-        size = legacy_plaintext_size(self._cipher, inner.size, label)
-        self.info = replace(inner.info, size=size, metadata=clean_metadata(inner.metadata, keys))
+        for key in keys.candidates(label, legacy=True):
+            object_key = key.legacy_key(inner.metadata, label)
+            if object_key is None:
+                continue
+            self._cipher = LegacyCipher(object_key, inner.pieces)
+            size = legacy_plaintext_size(self._cipher, inner.size)
+            if size is not None:
+                break
+        else:
+            raise DecryptionError(
+                f"{label} is not encrypted, or with another key, or was altered; open it with "
+                f"get_interface() if it was uploaded without encryption"
+            )
+        super().__init__(inner, keys, size)
         logger.info(
             "%s is in the encrypted format of cottoncandy 0.2 and older, which does not detect "
-            "changes; upload it again to protect it",
+            "changes; upload it again, or call rotate_keys(), to protect it",
             label,
         )
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         first = start // BLOCK
@@ -229,8 +239,12 @@ class _LegacyReader(ObjectReader):
             position += len(piece)
             yield view
 
-    def close(self) -> None:
-        self._inner.close()
+
+def _info_of(header: Header, label: str) -> EncryptionInfo:
+    scheme = _SCHEMES.get(header.scheme_code)
+    if scheme is None:
+        raise DecryptionError(f"{label} has a malformed header: it was altered")
+    return EncryptionInfo(scheme, header.segment_bytes)
 
 
 def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:

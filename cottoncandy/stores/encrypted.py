@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from typing import ClassVar
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
     CommonPrefix,
+    IfMatch,
     ObjectInfo,
     ObjectReader,
     PutOptions,
     PutResult,
 )
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import DecryptionError, MetadataError
+from cottoncandy.exceptions import (
+    DecryptionError,
+    EncryptionKeyError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
 from cottoncandy.formats.encryption import (
     ENCRYPTION_METADATA,
     SEGMENT_BYTES,
+    EncryptionInfo,
     KeyScheme,
     encrypt_body,
     plaintext_size,
     stored_size,
 )
-from cottoncandy.stores.decryption import encrypted_info, open_encrypted
-from cottoncandy.stores.wrapping import WrappedBackend
+from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
+from cottoncandy.stores.wrapping import WrappedBackend, read_only_error
 
 __all__ = ["EncryptedBackend"]
+
+_MAX_ROTATIONS = 5
 
 
 class EncryptedBackend(WrappedBackend):
@@ -104,6 +115,72 @@ class EncryptedBackend(WrappedBackend):
         sealed, stored = encrypt_body(body, metadata, self._keys)
         options = replace(options, metadata=stored)
         return self.inner.put(key, sealed, options, bucket=bucket, threads=threads)
+
+    def check_writes(self) -> None:
+        """Raise an error if nothing can be stored, or if the first key only reads."""
+        if not self.capabilities.writable:
+            raise read_only_error(self)
+        self._keys.new_object_key()
+
+    def rotate(self, key: str, *, threads: int = 4) -> bool:
+        """Store an object under the first key; return whether it was under another.
+
+        Only the version that was read is replaced. Metadata, headers and ACL are kept. With RSA,
+        the body is not decrypted: the first key wraps the object's own. An object of cottoncandy
+        0.2 is stored in the current format, even if it is under the first key.
+
+        Raises
+        ------
+        DecryptionError
+            If no key opens the object, or it was altered.
+        ObjectChangedError
+            If it was replaced again and again.
+        """
+        for attempt in count(1):
+            try:
+                with self.inner.get(key, threads=threads, prefetch=False) as reader:
+                    return self._rotate(key, reader, threads)
+            except ObjectNotFoundError:
+                break  # deleted since it was listed
+            except EncryptionKeyError as exc:  # it concerns this object only
+                raise DecryptionError(str(exc)) from exc
+            except ObjectChangedError:
+                if attempt == _MAX_ROTATIONS:
+                    raise
+        return False
+
+    def _rotate(self, key: str, reader: ObjectReader, threads: int) -> bool:
+        label, info = self._label(key, None), reader.info
+        text = reader.metadata.get(ENCRYPTION_METADATA)
+        key_id = None if text is None else EncryptionInfo.parse(text, label).key_id
+        if key_id == self._keys.id:
+            return False
+        if key.endswith("/") and not reader.size:  # a directory, as consoles create them
+            return False
+        opened = open_encrypted(reader, self._keys, label)
+        wrapped = None
+        if isinstance(opened, SegmentReader) and (self._keys.wraps or key_id is None):
+            cipher = opened.unlock()
+            if cipher.source is self._keys:
+                return False
+            wrapped = self._keys.wrapped(cipher.object_key)
+        if wrapped is None:
+            plaintext = Body(opened.chunks, size=opened.size)
+            body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)
+        else:
+            body = Body(reader.chunks, size=reader.size)
+            mark = str(self._keys.info(cipher.header.segment_bytes))
+            metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
+        headers = {name: getattr(info, name) for name in self.capabilities.headers}
+        options = PutOptions(
+            metadata=metadata,
+            keep_acl=True,
+            content_type=info.content_type,
+            condition=None if info.etag is None else IfMatch(info.etag),
+            **headers,
+        )
+        self.inner.put(key, body, options, threads=threads)
+        return True
 
     def scan(
         self,

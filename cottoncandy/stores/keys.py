@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from cottoncandy.config.sources import parse_file
 from cottoncandy.core.files import expand_home, write_private
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
-from cottoncandy.formats.encryption.crypto import aes_module, rsa_module
+from cottoncandy.formats.encryption.crypto import crypto_module
 
 __all__ = ["HiddenKey", "KeyLike", "generate_key", "generate_key_pair", "resolve_keys"]
 
@@ -28,17 +28,17 @@ KeyLike: TypeAlias = str | bytes | os.PathLike[str]
 
 
 class HiddenKey:
-    """A key as the user passed it. Its repr does not contain it.
-
-    Parameters
-    ----------
-    value : str, bytes, path-like or None
-    """
+    """A key, several, or a passphrase, as the user passed them. Its repr does not contain them."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: KeyLike | None) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
+
+    def each(self) -> list[HiddenKey]:
+        """Return the members of a list or tuple; any other value is the only one."""
+        several = isinstance(self.value, list | tuple)
+        return [HiddenKey(value) for value in (self.value if several else [self.value])]
 
 
 _AUTO = "auto"
@@ -120,7 +120,7 @@ def generate_key_pair(
     for target in (private, public):
         if os.path.lexists(target):
             raise _exists(target)
-    key = rsa_module().generate(bits)
+    key = crypto_module("PublicKey.RSA").generate(bits)
     locked: dict[str, Any] = {}
     if passphrase is not None:
         locked = {
@@ -140,8 +140,8 @@ def generate_key_pair(
 
 def resolve_keys(
     encryption: str | None,
-    key: KeyLike | HiddenKey | None,
-    passphrase: str | None,
+    key: KeyLike | Sequence[KeyLike] | HiddenKey | None,
+    passphrase: str | Sequence[str | None] | HiddenKey | None,
     settings: Settings,
 ) -> KeyScheme:
     """Find the keys of an interface: from its arguments, else from the options.
@@ -150,40 +150,54 @@ def resolve_keys(
     ----------
     encryption : {'AES', 'RSA'}, optional
         Default: ``[encryption] method`` of the options.
-    key : str, bytes or path-like, optional
+    key : str, bytes, path-like or list of these, optional
         AES: bytes, base64, or ``'auto'``, which creates a key at first use and stores it in the
-        options file. RSA: path of a PEM file, or its content. Default: ``[encryption] key``.
-    passphrase : str, optional
-        Decrypts an RSA private key.
+        options file. RSA: path of a PEM file, or its content. The first of a list writes; all of
+        them read. Default: ``[encryption] key`` and ``old_keys``.
+    passphrase : str or list of str, optional
+        Decrypts RSA private keys. A list has one for each key, or None.
     settings : Settings
 
     Raises
     ------
     EncryptionKeyError
-        If the key is missing, of the wrong length or of the wrong kind.
+        If a key is missing, of the wrong length or of the wrong kind.
     MissingDependencyError
         If pycryptodome is not installed.
     """
     method = str(encryption or settings.encryption_method).upper()
-    # Tools that print the local variables of a traceback must not show the key. Functions below
-    # whose variables hold it return their errors, so that they are not in the traceback.
+    # Tools that print the local variables of a traceback must not show keys. Functions below whose
+    # variables hold one return their errors, so that they are not in the traceback.
     if not isinstance(key, HiddenKey):
-        key = HiddenKey(settings.encryption_key if key is None else key)
-    found: KeyScheme | CottonCandyError
-    if method == "AES":
-        aes_module()
-        found = _aes_keys(key.value)
-    elif method == "RSA":
-        found = _rsa_keys(key.value, passphrase)
-    else:
+        from_options = (settings.encryption_key, *settings.encryption_old_keys)
+        key = HiddenKey(from_options if key is None else key)
+        del from_options
+    if not isinstance(passphrase, HiddenKey):
+        passphrase = HiddenKey(passphrase)
+    if method not in ("AES", "RSA"):
         raise EncryptionKeyError(f"encryption must be 'AES' or 'RSA', got {encryption!r}")
-    if isinstance(found, Exception):
-        del passphrase
-        raise found
-    return found
+    keys, secrets = key.each() or [HiddenKey(None)], passphrase.each()
+    if len(secrets) == 1:
+        secrets *= len(keys)
+    if len(secrets) != len(keys):
+        raise EncryptionKeyError(
+            f"passphrase must be a str, or a list with one for each of the {len(keys)} keys, got "
+            f"{len(secrets)}"
+        )
+    if method == "AES":
+        crypto_module("Cipher.AES")
+    found: list[KeyScheme] = []
+    for each, secret in zip(keys, secrets, strict=True):
+        one = _aes_key(each.value) if method == "AES" else _rsa_key(each.value, secret.value)
+        if isinstance(one, Exception):
+            raise one
+        found.append(one)
+    first, *old = found
+    first.old = tuple(old)
+    return first
 
 
-def _aes_keys(key: Any) -> AESKeys | CottonCandyError:
+def _aes_key(key: Any) -> AESKeys | CottonCandyError:
     if not key:
         return EncryptionKeyError(
             "encryption='AES' requires a key: pass encryptionKey (32 bytes, or base64; "
@@ -210,12 +224,14 @@ def _aes_keys(key: Any) -> AESKeys | CottonCandyError:
         return _detached(exc)
 
 
-def _rsa_keys(key: Any, passphrase: str | None) -> RSAKeys | CottonCandyError:
+def _rsa_key(key: Any, passphrase: Any) -> RSAKeys | CottonCandyError:
     if not key or (isinstance(key, str) and key.strip().lower() == _AUTO):
         return EncryptionKeyError(
             "encryption='RSA' requires a key pair: pass encryptionKey, the path of a PEM file; "
             "cottoncandy.encryption.generate_key_pair(path) creates one"
         )
+    if not isinstance(passphrase, str | None):
+        return EncryptionKeyError(f"a passphrase must be a str, got a {type(passphrase).__name__}")
     shown = "the RSA key"
     try:
         if isinstance(key, bytes | bytearray | memoryview):

@@ -51,6 +51,7 @@ VALUES = [
     ("gdrive", "credentials", "c.txt", "gdrive_credentials", "c.txt"),
     ("encryption", "method", "rsa", "encryption_method", "RSA"),
     ("encryption", "key", "RkFLRQ==", "encryption_key", "RkFLRQ=="),
+    ("encryption", "old_keys", "QQ==, ./b.pem,", "encryption_old_keys", ("QQ==", "./b.pem")),
     ("compression", "do_compression", "no", "do_compression", False),
     ("compression", "small_array", "LZ4", "small_array", "LZ4"),
     ("compression", "large_array", "Zlib", "large_array", "Zlib"),

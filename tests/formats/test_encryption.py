@@ -66,7 +66,8 @@ def test_the_default_segment_holds_256_kib() -> None:
     plaintext = fake_bytes(2 * SEGMENT_BYTES + 5)
     body, metadata = encrypt_body(Body.of(plaintext), {}, AESKeys(FAKE_KEY))
     stored = bytes(body.read())
-    assert metadata == {ENCRYPTION_METADATA: "AES-256-GCM; v=1; key=AES; segment=262144"}
+    mark = f"AES-256-GCM; v=1; key=AES; segment=262144; id={reference.aes_key_id(FAKE_KEY)}"
+    assert metadata == {ENCRYPTION_METADATA: mark}
     assert len(stored) == HEADER_BYTES + len(plaintext) + 3 * TAG_BYTES
     assert StoredObject(stored, metadata).read() == plaintext
 
@@ -208,7 +209,9 @@ def vectors(name: str) -> list[dict[str, Any]]:
 
 
 def vector_id(vector: dict[str, Any]) -> str:
-    size = len(base64.b64decode(vector["plaintext"]))
+    size = f"{len(base64.b64decode(vector['plaintext']))}"
+    if "; id=" in vector["metadata"].get(ENCRYPTION_METADATA, ""):
+        size += "-id"
     if vector["scheme"] == "AES":
         return f"AES{8 * len(base64.b64decode(vector['key']))}-{size}"
     return f"RSA-{size}"
@@ -218,7 +221,7 @@ def vector_keys(vector: dict[str, Any]) -> KeyScheme:
     return AESKeys(base64.b64decode(vector["key"])) if vector["scheme"] == "AES" else rsa_keys()
 
 
-@pytest.mark.parametrize("vector", vectors("v1"), ids=vector_id)
+@pytest.mark.parametrize("vector", vectors("v1") + vectors("v1-id"), ids=vector_id)
 def test_version_1_vectors(vector: dict[str, Any]) -> None:
     stored = StoredObject(base64.b64decode(vector["body"]), vector["metadata"])
     reader = stored.open(vector_keys(vector))

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from Crypto.PublicKey import RSA
 
 import cottoncandy
 from cottoncandy.config.location import options_path
 from cottoncandy.exceptions import (
     CottonCandyError,
+    DecryptionError,
     EncryptionKeyError,
     MissingDependencyError,
 )
@@ -66,16 +68,16 @@ def test_forms_of_an_aes_key(key: Any) -> None:
 @pytest.mark.parametrize("size", [16, 24])
 def test_short_keys_read_old_objects_and_do_not_write(size: int) -> None:
     keys = resolve("AES", FAKE_KEY[:size])
-    with pytest.raises(EncryptionKeyError, match=f"32 bytes, and the given one has {size}"):
+    with pytest.raises(EncryptionKeyError, match=f"key of {size} bytes, which only reads"):
         StoredObject.of(b"secret", keys=keys)
 
 
 @pytest.mark.parametrize("size", [1, 15, 17, 31, 33, 64])
 def test_wrong_lengths(size: int) -> None:
     key = bytes(size)
-    with pytest.raises(EncryptionKeyError, match=r"an AES key has 32 bytes|something else"):
+    with pytest.raises(EncryptionKeyError, match=r"an AES key has 32 bytes|got something else"):
         resolve("AES", key)
-    with pytest.raises(EncryptionKeyError, match=rf"an AES key has 32 bytes.* {size} were given"):
+    with pytest.raises(EncryptionKeyError, match=rf"an AES key has 32 bytes.* got {size};"):
         resolve("AES", base64.b64encode(key).decode())
 
 
@@ -85,8 +87,8 @@ def test_wrong_lengths(size: int) -> None:
         (None, "requires a key"),
         ("", "requires a key"),
         (b"", "requires a key"),
-        ("not base64 at all!", "something else was given"),
-        ("kéy", "something else was given"),
+        ("not base64 at all!", "got something else"),
+        ("kéy", "got something else"),
         (PRIVATE.read_text(), "encryption='RSA'"),
         (PRIVATE.read_bytes(), "encryption='RSA'"),
         (str(PRIVATE), "the path of a key file"),
@@ -105,6 +107,52 @@ def test_the_options_hold_method_and_key() -> None:
     assert stored.read() == b"secret"
     options_file(f"[encryption]\nmethod = RSA\nkey = {PRIVATE}\n")
     assert resolve(None, None).name == "RSA"
+
+
+def test_the_options_hold_old_keys() -> None:
+    other = base64.b64encode(bytes(32)).decode()
+    options_file(f"[encryption]\nkey = {other}\nold_keys = {generate_key()}, {FAKE_BASE64}\n")
+    stored = StoredObject.of(b"secret", keys=AESKeys(FAKE_KEY))
+    assert stored.read(resolve(None, None)) == b"secret"
+    assert StoredObject.of(b"new", keys=resolve(None, None)).read(AESKeys(bytes(32))) == b"new"
+    with pytest.raises(DecryptionError):
+        stored.read(resolve(None, other))  # an argument replaces all keys of the options
+    assert FAKE_BASE64 not in repr(Settings.load())
+    assert Settings.load().without_secrets().encryption_old_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "message"),
+    [
+        ("AES", [], "requires a key"),
+        ("RSA", (), "requires a key pair"),
+        ("AES", [FAKE_KEY, None], "requires a key"),
+        ("AES", [FAKE_KEY, b"short"], "got something else"),
+        ("AES", [FAKE_KEY, [FAKE_KEY]], "got a list"),
+        ("AES", {FAKE_BASE64}, "got a set"),
+        ("AES", [FAKE_KEY, PRIVATE.read_bytes()], "encryption='RSA'"),
+        ("RSA", [PRIVATE, FAKE_BASE64], "is an AES key"),
+        ("RSA", [PRIVATE, LOCKED], "needs its passphrase"),
+    ],
+)
+def test_each_key_of_a_list_is_checked(method: str, key: Any, message: str) -> None:
+    with pytest.raises(EncryptionKeyError, match=message):
+        resolve(method, key)
+
+
+def test_passphrases_of_several_keys() -> None:
+    stored = StoredObject.of(b"secret", keys=resolve("RSA", str(PUBLIC)))
+    new = RSA.generate(2048).export_key("PEM", "other", 8)
+    for key, passphrase in (
+        ([new, LOCKED], ["other", PASSPHRASE]),
+        ([PRIVATE, LOCKED], PASSPHRASE),
+        ([PUBLIC, LOCKED], (None, PASSPHRASE)),
+    ):
+        assert stored.read(resolve("RSA", key, passphrase)) == b"secret"  # type: ignore[arg-type]
+    with pytest.raises(EncryptionKeyError, match="one for each of the 2 keys, got 3"):
+        resolve("RSA", [new, LOCKED], ["a", "b", "c"])  # type: ignore[arg-type]
+    with pytest.raises(EncryptionKeyError, match="passphrase must be a str, got a bytes"):
+        resolve("RSA", LOCKED, b"bytes")  # type: ignore[arg-type]
 
 
 def test_an_unknown_method() -> None:
@@ -255,8 +303,6 @@ def test_what_is_no_rsa_key(key: Any, passphrase: str | None, message: str) -> N
 
 
 def test_passphrases_in_latin_1_open_older_keys() -> None:
-    from Crypto.PublicKey import RSA
-
     pem = RSA.generate(2048).export_key("PEM", "clé".encode("latin-1"), 8)
     assert resolve("RSA", pem, "clé").can_read
     with pytest.raises(EncryptionKeyError, match="passphrase is wrong"):
@@ -264,8 +310,6 @@ def test_passphrases_in_latin_1_open_older_keys() -> None:
 
 
 def test_short_rsa_keys_do_not_write() -> None:
-    from Crypto.PublicKey import RSA
-
     keys = RSAKeys(RSA.generate(1024).export_key())
     with pytest.raises(EncryptionKeyError, match="1024 bits"):
         StoredObject.of(b"secret", keys=keys)
@@ -338,21 +382,33 @@ def test_a_pair_too_short_is_refused(tmp_path: Path) -> None:
         ("AES", "fake+secret.pem"),
         ("RSA", FAKE_BASE64),
         ("RSA", "fake+secret/that=is=nothing"),
+        ("AES", ["ZmFrZSBzZWNyZXQgb2YgMzIgYnl0ZXMsIHJlYWxseSE=", "fake+secret/of=no=use"]),
+        ("RSA", [PRIVATE.read_text(), "fake+secret/of=no=use"]),
         ("RSA", f"-----BEGIN PRIVATE KEY-----\n{FAKE_BASE64}\n-----END PRIVATE KEY-----"),
     ],
 )
-def test_errors_do_not_tell_keys(method: str, key: str | bytes) -> None:
+def test_errors_do_not_tell_keys(method: str, key: str | bytes | list[str]) -> None:
     """Neither messages nor the local variables of the functions in the traceback."""
     with pytest.raises(CottonCandyError) as caught:
         cottoncandy.get_encrypted_interface(
-            "b", backend="memory", verbose=False, encryption=method, encryptionKey=key
+            "b",
+            backend="memory",
+            verbose=False,
+            encryption=method,
+            encryptionKey=key,
+            passphrase="fake passphrase",
         )
     error: BaseException = caught.value
     assert error.__context__ is None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]  # without this one
     text = repr([frame.f_locals for frame in frames]) + "".join(traceback.format_exception(error))
-    for piece in key.decode().splitlines() if isinstance(key, bytes) else key.splitlines():
-        if not piece.startswith("-----"):
+    secret = (
+        key.decode()
+        if isinstance(key, bytes)
+        else "\n".join([key] if isinstance(key, str) else key)
+    )
+    for piece in [*secret.splitlines(), "fake passphrase"]:
+        if piece and not piece.startswith("-----"):
             assert piece not in text
 
 

@@ -6,6 +6,7 @@ Run it in this directory: ``python make_vectors.py``. All keys are fakes for the
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import struct
 import subprocess
@@ -99,7 +100,16 @@ def legacy_vectors() -> list[dict[str, object]]:
     return vectors
 
 
-def v1_vectors() -> list[dict[str, object]]:
+def key_id(scheme: str, key: bytes) -> str:
+    if scheme == "AES":
+        return reference.aes_key_id(key)
+    public = openssl(
+        "pkey", "-pubin", "-in", str(HERE / "fake_rsa.pub.pem"), "-pubout", "-outform", "DER"
+    )
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+def v1_vectors(*, with_id: bool) -> list[dict[str, object]]:
     vectors: list[dict[str, object]] = []
     array = {"dtype": "<f8", "shape": "3,5", "order": "C", "compression": "False"}
     cases = [
@@ -114,6 +124,8 @@ def v1_vectors() -> list[dict[str, object]]:
         key, plaintext = fake_bytes(32, size), fake_bytes(size, 5)
         stored = dict(plain_metadata)
         stored["cc-encryption"] = f"AES-256-GCM; v=1; key={scheme}; segment={2**log2}"
+        if with_id:
+            stored["cc-encryption"] += f"; id={key_id(scheme, key)}"
         if scheme == "RSA":
             stored["key"] = wrapped_key(key, "sha256")
         body = reference.encrypt(
@@ -139,5 +151,10 @@ def v1_vectors() -> list[dict[str, object]]:
 
 if __name__ == "__main__":
     key_files()
-    for name, vectors in (("legacy", legacy_vectors()), ("v1", v1_vectors())):
+    made = {
+        "legacy": legacy_vectors(),
+        "v1": v1_vectors(with_id=False),  # the names of keys are optional
+        "v1-id": v1_vectors(with_id=True),
+    }
+    for name, vectors in made.items():
         (HERE / f"{name}.json").write_text(json.dumps(vectors, indent=1) + "\n")

@@ -10,7 +10,7 @@ import hmac
 import struct
 from collections.abc import Iterator, Mapping
 
-__all__ = ["decrypt", "encrypt", "oaep_decrypt"]
+__all__ = ["aes_key_id", "decrypt", "encrypt", "oaep_decrypt"]
 
 
 # -- AES [FIPS 197], encryption of one block ------------------------------------------------------
@@ -123,6 +123,12 @@ def _mac(mac_key: bytes, header: bytes, metadata: Mapping[str, str]) -> bytes:
             for text in (name.encode(), metadata[name].encode()):
                 message += struct.pack("<I", len(text)) + text
     return hmac.new(mac_key, message, hashlib.sha256).digest()
+
+
+def aes_key_id(key: bytes) -> str:
+    """Return what ``cc-encryption`` says of an AES key."""
+    extracted = hmac.new(bytes(32), key, hashlib.sha256).digest()
+    return hmac.new(extracted, b"cottoncandy key id\x01", hashlib.sha256).hexdigest()[:16]
 
 
 def _segments(size: int, step: int) -> Iterator[tuple[int, int, bool]]:

@@ -27,7 +27,7 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
-from cottoncandy.backends.s3.copying import CopyOperations
+from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
@@ -157,12 +157,18 @@ class S3Backend(Backend):
             self._check_condition(key, condition, bucket)
             if isinstance(condition, IfMatch):
                 options = replace(options, condition=None)
+        acl = None
+        if options.keep_acl:
+            acl = self._copying.acl_of(location, location.bucket)
+            options = replace(options, acl=canned_acl(acl))
         try:
             result = self._store(location, body, options, max(threads, 1))
         except CottonCandyError as exc:
             if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
                 raise _unmet(condition, location) from exc
             raise
+        if acl is not None and options.acl is None:  # no canned ACL has these grants
+            self._copying.set_acl(location, acl)
         self._buckets.remember(location.bucket)
         return result
 
@@ -324,9 +330,12 @@ class S3Backend(Backend):
         self._buckets.require_exact_key(target)
         if not overwrite:
             self._check_condition(dest, IfAbsent(), bucket)
-        operations = CopyOperations(self._connection, self._buckets)
         with self._known_bucket(origin):
-            return operations.copy(origin, target, absent=not overwrite)
+            return self._copying.copy(origin, target, absent=not overwrite)
+
+    @property
+    def _copying(self) -> CopyOperations:
+        return CopyOperations(self._connection, self._buckets)
 
     def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)

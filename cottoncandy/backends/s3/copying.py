@@ -28,7 +28,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 
-__all__ = ["CopyOperations"]
+__all__ = ["CopyOperations", "canned_acl"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ class CopyOperations:
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
         if origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
-        acl = self._acl_of(origin) if self._buckets.accepts_acls(target.bucket) else None
+        acl = self.acl_of(origin, target.bucket)
         condition = {"IfNoneMatch": "*"} if absent and self._connection.on_aws else {}
         try:
             result = self._buckets.with_acl(
                 target.bucket,
-                _canned(acl),
+                canned_acl(acl),
                 lambda canned: self._copy(origin, target, head, canned, condition),
             )
         except ObjectChangedError as exc:
@@ -90,8 +90,8 @@ class CopyOperations:
                 f"{target} exists (or {origin} was replaced while it was being copied); pass "
                 f"overwrite=True to replace it"
             ) from exc
-        if acl is not None and _canned(acl) is None:
-            self._set_acl(target, acl)
+        if acl is not None and canned_acl(acl) is None:
+            self.set_acl(target, acl)
         return result
 
     def _copy(
@@ -133,8 +133,10 @@ class CopyOperations:
         upload = MultipartUpload(self._connection, target, kept)
         return upload.run(copy_part, range(0, size, part_bytes), threads=4, complete=condition)
 
-    def _acl_of(self, location: S3Location) -> Mapping[str, Any] | None:
-        """Return an object's ACL; None if it is private, or cannot be read."""
+    def acl_of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
+        """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
+        if not self._buckets.accepts_acls(bucket):
+            return None
         try:
             with translated(location):
                 acl: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
@@ -150,7 +152,7 @@ class CopyOperations:
         private = all(grant["Grantee"].get("ID") == owner for grant in grants)
         return None if private else acl
 
-    def _set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
+    def set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
         """Set grants that no canned ACL has; CopyObject makes the copy private."""
         policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
         try:
@@ -162,7 +164,7 @@ class CopyOperations:
             if rejects_acls(exc):
                 self._buckets.disable_acls(location.bucket)
             else:
-                logger.warning("%s was copied, but its ACL could not be set: %s", location, exc)
+                logger.warning("%s was stored, but its ACL could not be set: %s", location, exc)
 
 
 def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _is_archived(head: Mapping[str, Any]) -> bool:
     return bool(archived) and 'ongoing-request="false"' not in head.get("Restore", "")
 
 
-def _canned(acl: Mapping[str, Any] | None) -> str | None:
+def canned_acl(acl: Mapping[str, Any] | None) -> str | None:
     """Return the name of a canned ACL with the same grants."""
     if acl is None:
         return None

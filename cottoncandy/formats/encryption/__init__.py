@@ -11,6 +11,7 @@ from cottoncandy.formats.encryption.header import (
     HEADER_BYTES,
     SEGMENT_BYTES,
     TAG_BYTES,
+    EncryptionInfo,
     plaintext_size,
     stored_size,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "SEGMENT_BYTES",
     "TAG_BYTES",
     "AESKeys",
+    "EncryptionInfo",
     "KeyScheme",
     "RSAKeys",
     "SegmentCipher",

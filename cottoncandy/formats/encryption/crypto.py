@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from types import ModuleType
 from typing import Any
 
 from cottoncandy.exceptions import MissingDependencyError
 
-__all__ = ["Secret", "aes_module", "hkdf_sha256", "oaep_cipher", "rsa_module"]
+__all__ = ["Secret", "crypto_module", "hkdf_sha256"]
 
 _MISSING = 'encrypted objects need pycryptodome; type: pip install "cottoncandy[encryption]"'
 
@@ -38,32 +37,12 @@ class Secret:
         return self._value
 
 
-def aes_module() -> ModuleType:
-    """Return pycryptodome's AES module."""
+def crypto_module(name: str) -> Any:
+    """Return one of pycryptodome's modules, such as ``"Cipher.AES"``."""
     try:
-        from Crypto.Cipher import AES
+        return __import__(f"Crypto.{name}", fromlist=["*"])
     except ImportError as exc:
         raise MissingDependencyError(_MISSING) from exc
-    return AES
-
-
-def rsa_module() -> ModuleType:
-    """Return pycryptodome's RSA module."""
-    try:
-        from Crypto.PublicKey import RSA
-    except ImportError as exc:
-        raise MissingDependencyError(_MISSING) from exc
-    return RSA
-
-
-def oaep_cipher(key: Any, hash_name: str) -> Any:
-    """Return RSAES-OAEP [RFC 8017, section 7.1] over ``"SHA256"`` or ``"SHA1"``, MGF1 alike."""
-    try:
-        from Crypto.Cipher import PKCS1_OAEP
-        from Crypto.Hash import SHA1, SHA256
-    except ImportError as exc:
-        raise MissingDependencyError(_MISSING) from exc
-    return PKCS1_OAEP.new(key, hashAlgo=SHA1 if hash_name == "SHA1" else SHA256)
 
 
 def hkdf_sha256(secret: Secret, salt: bytes, info: bytes, length: int) -> bytes:

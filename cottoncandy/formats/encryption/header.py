@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cottoncandy.exceptions import DecryptionError
 
@@ -36,9 +36,10 @@ VERSION = 1
 HEADER_BYTES = 96
 TAG_BYTES = 16
 
-#: Plaintext bytes in a segment. Setting up GCM in pycryptodome takes some 90 us whatever the size:
-#: 64 KiB segments run at 450 MB/s, 256 KiB at 850, 1 MiB at 1100. A read of a few bytes fetches and
-#: decrypts one segment, which speaks for small ones.
+#: Plaintext bytes in a segment of version 1. The version fixes it, so that the size of a plaintext
+#: follows from the stored size, in listings too. Setting up GCM in pycryptodome takes about 90 us
+#: whatever the size: 64 KiB segments run at 450 MB/s, 256 KiB at 850, 1 MiB at 1100. A read of a
+#: few bytes fetches and decrypts a whole segment, which is a reason for small ones.
 SEGMENT_BYTES = 256 * 1024
 _LOG2_RANGE = range(6, 25)
 
@@ -48,7 +49,9 @@ _HEADER = struct.Struct("<8sBBB5x32s16s32s")
 _BOUND = frozenset({"compression", "dtype", "gzip", "order", "shape"})
 _OWN_PREFIX = "cc-"
 
-_INFO_PATTERN = re.compile(r"AES-256-GCM; v=(\d+); key=([A-Z]+); segment=(\d{1,8})")
+_INFO_PATTERN = re.compile(
+    r"AES-256-GCM; v=(\d+); key=([A-Z]+); segment=(\d{1,8})(?:; id=([0-9a-f]{16}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,18 @@ class EncryptionInfo:
         Name of the key scheme, ``"AES"`` or ``"RSA"``.
     segment_bytes : int
         Plaintext bytes in each segment but the last.
+    key_id : str, optional
+        The key that opens the object. It is not compared: the body does not contain it, so that
+        another key can wrap the object's own without a change of the body.
     """
 
     scheme: str
     segment_bytes: int
+    key_id: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return f"AES-256-GCM; v={VERSION}; key={self.scheme}; segment={self.segment_bytes}"
+        text = f"AES-256-GCM; v={VERSION}; key={self.scheme}; segment={self.segment_bytes}"
+        return text if self.key_id is None else f"{text}; id={self.key_id}"
 
     @classmethod
     def parse(cls, text: str, label: str) -> EncryptionInfo:
@@ -88,7 +96,7 @@ class EncryptionInfo:
         segment_bytes = int(match[3])
         if segment_bytes.bit_count() != 1 or segment_bytes.bit_length() - 1 not in _LOG2_RANGE:
             raise DecryptionError(f"{label}: segments of {segment_bytes} bytes do not exist")
-        return cls(match[2], segment_bytes)
+        return cls(match[2], segment_bytes, match[4])
 
 
 @dataclass(frozen=True, slots=True)

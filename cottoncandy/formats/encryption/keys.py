@@ -1,18 +1,22 @@
-"""Keys: one AES key for all objects, or an RSA pair that wraps a fresh key for each."""
+"""Keys: one AES key for all objects, or an RSA pair that wraps a fresh key for each.
+
+Parses keys and derives those of objects. Files and options are read by
+:mod:`cottoncandy.stores.keys`.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
+import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
-from cottoncandy.formats.encryption.crypto import Secret, oaep_cipher, rsa_module
+from cottoncandy.formats.encryption.crypto import Secret, crypto_module, hkdf_sha256
 from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA, SEGMENT_BYTES, EncryptionInfo
 
 __all__ = ["AESKeys", "KeyScheme", "RSAKeys", "parse_aes_key"]
@@ -20,35 +24,101 @@ __all__ = ["AESKeys", "KeyScheme", "RSAKeys", "parse_aes_key"]
 KEY_BYTES = 32
 _LEGACY_KEY_BYTES = (16, 24, 32)
 _MIN_WRITING_BITS = 2048
+_KEY_ID_BYTES = 8
+_KEY_ID_INFO = b"cottoncandy key id"
 _WRAPPED = "key"
 # Google Drive's properties are short: cottoncandy 0.2 split the value over several of them.
 _OWN_NAMES = re.compile("key|keychunks|keychunk[0-9]+")
+_CREATE_KEY = "create a key with cottoncandy.encryption.generate_key()"
 
 
 class KeyScheme(ABC):
-    """Source of the keys of objects."""
+    """A key from which objects get theirs, and older keys that only read."""
 
     #: Name in arguments and metadata.
     name: ClassVar[str]
     #: Number in the header.
     code: ClassVar[int]
+    #: Description of the key, for messages.
+    label: ClassVar[str]
+    #: Whether each object has a key, which this one wraps.
+    wraps: ClassVar[bool]
+
+    #: Keys of the same scheme that read what was written before this one.
+    old: tuple[Self, ...] = ()
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """Fingerprint of the key, 16 hexadecimal digits; stored with each object."""
 
     @abstractmethod
     def new_object_key(self) -> tuple[Secret, dict[str, str]]:
         """Return the key for a new object, and the metadata to recover it from."""
 
     @abstractmethod
-    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret:
-        """Return the key of a stored object."""
+    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
+        """Return the key of a stored object; None if it belongs to another key."""
 
     @abstractmethod
-    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret:
+    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
         """Return the key of an object that cottoncandy 0.2 or older wrote."""
+
+    def wrapped(self, object_key: Secret) -> dict[str, str] | None:
+        """Return an object's key as metadata; None if objects have no separate keys."""
+        return None
+
+    @abstractmethod
+    def obstacle(self, *, legacy: bool) -> str | None:
+        """Return why the key cannot read, as the end of a sentence; None if it can."""
+
+    @property
+    def description(self) -> str:
+        """The keys, for messages."""
+        return f"any of these {len(self.old) + 1} keys" if self.old else f"this {self.label}"
+
+    def candidates(
+        self, label: str, key_id: str | None = None, *, legacy: bool = False
+    ) -> list[Self]:
+        """Return the keys that may open an object.
+
+        Parameters
+        ----------
+        label : str
+            The object, for messages.
+        key_id : str, optional
+            The key that its metadata names. None: every key may fit.
+        legacy : bool, default False
+            Whether cottoncandy 0.2 or older wrote it.
+
+        Raises
+        ------
+        DecryptionError
+            If the metadata name another key.
+        EncryptionKeyError
+            If the key is of a kind that cannot read.
+        """
+        keys = [self, *self.old]
+        able = [key for key in keys if key.obstacle(legacy=legacy) is None]
+        named = [key for key in keys if key_id in (None, key.id)]
+        if found := [key for key in able if key in named]:
+            return found
+        if named or not able:
+            reason = (named or keys)[0].obstacle(legacy=legacy)
+            raise EncryptionKeyError(f"{label} cannot be read with {reason}")
+        raise DecryptionError(
+            f"{label} cannot be decrypted with {self.description}: it was encrypted with another "
+            f"one, whose id is {key_id}; pass that one as encryptionKey"
+        )
 
     @property
     def metadata_bytes(self) -> int:
         """Size of the metadata that encryption adds to an object."""
-        return len(ENCRYPTION_METADATA) + len(str(EncryptionInfo(self.name, SEGMENT_BYTES)))
+        return len(ENCRYPTION_METADATA) + len(str(self.info(SEGMENT_BYTES)))
+
+    def info(self, segment_bytes: int) -> EncryptionInfo:
+        """Return what the metadata of a new object say."""
+        return EncryptionInfo(self.name, segment_bytes, self.id)
 
     def owns_metadata(self, name: str) -> bool:
         """Return whether metadata of that name (in lower case) is the scheme's, not the user's."""
@@ -66,6 +136,8 @@ class AESKeys(KeyScheme):
 
     name: ClassVar[str] = "AES"
     code: ClassVar[int] = 1
+    label: ClassVar[str] = "key"
+    wraps: ClassVar[bool] = False
 
     def __init__(self, key: bytes) -> None:
         if len(key) not in _LEGACY_KEY_BYTES:
@@ -75,22 +147,27 @@ class AESKeys(KeyScheme):
     def __repr__(self) -> str:
         return "<AES key>"
 
+    @property
+    def id(self) -> str:
+        return hkdf_sha256(self._key, b"", _KEY_ID_INFO, _KEY_ID_BYTES).hex()
+
     def new_object_key(self) -> tuple[Secret, dict[str, str]]:
-        return self._full_length("writing"), {}
+        if reason := self.obstacle(legacy=False):
+            raise EncryptionKeyError(f"objects cannot be encrypted with {reason}")
+        return self._key, {}
 
     def object_key(self, metadata: Mapping[str, str], label: str) -> Secret:
-        return self._full_length(f"reading {label}")
-
-    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret:
         return self._key
 
-    def _full_length(self, purpose: str) -> Secret:
-        if len(self._key) != KEY_BYTES:
-            raise EncryptionKeyError(
-                f"{purpose} needs a key of {KEY_BYTES} bytes, and the given one has "
-                f"{len(self._key)}: such a key only reads what cottoncandy 0.2 or older wrote"
-            )
-        return self._key
+    legacy_key = object_key
+
+    def obstacle(self, *, legacy: bool) -> str | None:
+        if legacy or len(self._key) == KEY_BYTES:
+            return None
+        return (
+            f"a key of {len(self._key)} bytes, which only reads what cottoncandy 0.2 or older "
+            f"wrote; pass one of {KEY_BYTES} bytes"
+        )
 
 
 class RSAKeys(KeyScheme):
@@ -108,6 +185,8 @@ class RSAKeys(KeyScheme):
 
     name: ClassVar[str] = "RSA"
     code: ClassVar[int] = 2
+    label: ClassVar[str] = "private key"
+    wraps: ClassVar[bool] = True
 
     def __init__(
         self, pem: bytes, passphrase: str | None = None, *, source: str = "the RSA key"
@@ -117,7 +196,7 @@ class RSAKeys(KeyScheme):
         for encoding in ("utf-8", "latin-1"):
             with contextlib.suppress(ValueError, IndexError, TypeError):
                 secret = None if passphrase is None else passphrase.encode(encoding)
-                key = rsa_module().import_key(pem, secret)
+                key = crypto_module("PublicKey.RSA").import_key(pem, secret)
                 break
         if key is None:
             locked = b"ENCRYPTED" in pem
@@ -133,19 +212,24 @@ class RSAKeys(KeyScheme):
         self._source = source
 
     def __repr__(self) -> str:
-        return f"<RSA {'private' if self._key.has_private() else 'public'} key>"
+        return f"<RSA {'private' if self.can_read else 'public'} key>"
 
     # pycryptodome's keys cannot be pickled, and worker processes need them to read.
     def __getstate__(self) -> dict[str, Any]:
         names = "nedpq" if self.can_read else "ne"
         numbers = " ".join(str(int(getattr(self._key, name))) for name in names)
-        return {"numbers": Secret(numbers.encode()), "source": self._source}
+        return {**vars(self), "_key": Secret(numbers.encode())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        numbers = [int(number) for number in state["numbers"].reveal().split()]
+        numbers = [int(number) for number in state["_key"].reveal().split()]
         # The numbers were checked when the key was read, which takes 0.2 s.
-        self._key = rsa_module().construct(numbers, consistency_check=False)
-        self._source = state["source"]
+        key = crypto_module("PublicKey.RSA").construct(numbers, consistency_check=False)
+        self.__dict__.update(state, _key=key)
+
+    @property
+    def id(self) -> str:
+        public: bytes = self._key.public_key().export_key("DER")
+        return hashlib.sha256(public).digest()[:_KEY_ID_BYTES].hex()
 
     @property
     def can_read(self) -> bool:
@@ -153,22 +237,30 @@ class RSAKeys(KeyScheme):
         return bool(self._key.has_private())
 
     def new_object_key(self) -> tuple[Secret, dict[str, str]]:
+        fresh = Secret(os.urandom(KEY_BYTES))
+        return fresh, self.wrapped(fresh)
+
+    def wrapped(self, object_key: Secret) -> dict[str, str]:
         bits = self._key.size_in_bits()
         if bits < _MIN_WRITING_BITS:
             raise EncryptionKeyError(
                 f"{self._source} has {bits} bits, and writing requires at least "
                 f"{_MIN_WRITING_BITS}: create a new pair with "
-                f"cottoncandy.stores.keys.generate_key_pair(path)"
+                f"cottoncandy.encryption.generate_key_pair(path)"
             )
-        fresh = Secret(os.urandom(KEY_BYTES))
-        wrapped = oaep_cipher(self._key, "SHA256").encrypt(fresh.reveal())
-        return fresh, {_WRAPPED: base64.b64encode(wrapped).decode("ascii")}
+        wrapped = self._oaep("SHA256").encrypt(object_key.reveal())
+        return {_WRAPPED: base64.b64encode(wrapped).decode("ascii")}
 
-    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret:
+    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
         return self._unwrap(metadata, label, "SHA256", (KEY_BYTES,))
 
-    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret:
+    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
         return self._unwrap(metadata, label, "SHA1", _LEGACY_KEY_BYTES)
+
+    def obstacle(self, *, legacy: bool) -> str | None:
+        if self.can_read:
+            return None
+        return "a public key, which only writes: pass the path of the private key as encryptionKey"
 
     @property
     def metadata_bytes(self) -> int:
@@ -178,26 +270,21 @@ class RSAKeys(KeyScheme):
     def owns_metadata(self, name: str) -> bool:
         return _OWN_NAMES.fullmatch(name) is not None
 
+    def _oaep(self, hash_name: str) -> Any:
+        """Return RSAES-OAEP [RFC 8017, section 7.1] over SHA256 or SHA1, MGF1 alike."""
+        algorithm = crypto_module(f"Hash.{hash_name}")
+        return crypto_module("Cipher.PKCS1_OAEP").new(self._key, hashAlgo=algorithm)
+
     def _unwrap(
         self, metadata: Mapping[str, str], label: str, hash_name: str, lengths: tuple[int, ...]
-    ) -> Secret:
-        if not self.can_read:
-            raise EncryptionKeyError(
-                f"{label} cannot be read with a public key, which only writes: pass the path of "
-                f"the private key as encryptionKey"
-            )
+    ) -> Secret | None:
         text = _joined(metadata, label)
         try:
             wrapped = base64.b64decode(text, validate=True)
-            key = Secret(oaep_cipher(self._key, hash_name).decrypt(wrapped))
+            key = Secret(self._oaep(hash_name).decrypt(wrapped))
         except (ValueError, TypeError):  # binascii.Error is a ValueError
-            key = Secret(b"")
-        if len(key) not in lengths:
-            raise DecryptionError(
-                f"{label} cannot be decrypted with this private key: it was encrypted for another "
-                f"one, or its metadata '{_WRAPPED}' was altered"
-            )
-        return key
+            return None
+        return key if len(key) in lengths else None
 
 
 def parse_aes_key(text: str | bytes) -> AESKeys:
@@ -213,25 +300,23 @@ def parse_aes_key(text: str | bytes) -> AESKeys:
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
     if b"-----BEGIN" in data:
         raise EncryptionKeyError(
-            "encryption='AES' takes a key of 32 bytes (bytes or base64), and a PEM key was given: "
-            "pass encryption='RSA' to use it"
+            "encryption='AES' requires a key of 32 bytes (bytes or base64), got a PEM key; pass "
+            "encryption='RSA' to use it"
         )
     try:
         key = base64.b64decode(data.strip(), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise EncryptionKeyError(
-            "encryption='AES' takes a key of 32 bytes, as bytes or in base64 (44 characters), and "
-            "something else was given; cottoncandy.stores.keys.generate_key() makes one"
+            f"encryption='AES' requires a key of 32 bytes, as bytes or in base64 (44 characters), "
+            f"got something else; {_CREATE_KEY}"
         ) from None
-    if len(key) not in _LEGACY_KEY_BYTES:
-        raise EncryptionKeyError(_wrong_length(len(key)))
     return AESKeys(key)
 
 
 def _wrong_length(found: int) -> str:
     return (
-        f"an AES key has 32 bytes (16 or 24 to read what cottoncandy 0.2 or older wrote), and "
-        f"{found} were given; cottoncandy.stores.keys.generate_key() makes one"
+        f"an AES key has 32 bytes (16 or 24 to read what cottoncandy 0.2 or older wrote), got "
+        f"{found}; {_CREATE_KEY}"
     )
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from cottoncandy.core.buffers import Buffer, regroup
-from cottoncandy.exceptions import DecryptionError
-from cottoncandy.formats.encryption.crypto import Secret, aes_module
+from cottoncandy.formats.encryption.crypto import Secret, crypto_module
 
 __all__ = ["LegacyCipher", "could_be_legacy", "legacy_plaintext_size"]
 
@@ -43,7 +42,7 @@ class LegacyCipher:
         """Yield the decrypted blocks ``[first, last)``, in pieces."""
         if first >= last:
             return
-        aes = aes_module()
+        aes = crypto_module("Cipher.AES")
         cipher = None
         held = b""
         for piece in regroup(self._fetch(first * BLOCK, (last + 1) * BLOCK), _PIECE_BYTES):
@@ -59,22 +58,15 @@ class LegacyCipher:
                 yield cipher.decrypt(bytes(data[:whole]))
 
 
-def legacy_plaintext_size(cipher: LegacyCipher, stored: int, label: str) -> int:
-    """Return the plaintext length from the end of the body, after checking the padding.
+def legacy_plaintext_size(cipher: LegacyCipher, stored: int) -> int | None:
+    """Return the plaintext length at the end of the body; None if the padding contradicts it.
 
-    Raises
-    ------
-    DecryptionError
-        If they disagree: the key is wrong, or the object is not encrypted.
+    Then the key is another one, or the object is not encrypted.
     """
     blocks = stored // BLOCK - 1
     tail = b"".join(cipher.blocks(max(blocks - 2, 0), blocks))
     size = int.from_bytes(tail[-_LENGTH_BYTES:], "little")
     padding = BLOCK - (size + _LENGTH_BYTES) % BLOCK
     spaces = tail[:-_LENGTH_BYTES][-padding:]
-    if size + padding + _LENGTH_BYTES != blocks * BLOCK or spaces.strip(b" "):
-        raise DecryptionError(
-            f"{label} is not encrypted, or with another key, or was altered; open it with "
-            f"get_interface() if it was uploaded without encryption"
-        )
-    return size
+    fits = size + padding + _LENGTH_BYTES == blocks * BLOCK and not spaces.strip(b" ")
+    return size if fits else None

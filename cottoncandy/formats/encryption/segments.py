@@ -28,12 +28,11 @@ from typing import Any, NoReturn
 
 from cottoncandy.core.buffers import Body, Buffer, regroup
 from cottoncandy.exceptions import DecryptionError, EncryptionError
-from cottoncandy.formats.encryption.crypto import Secret, aes_module, hkdf_sha256
+from cottoncandy.formats.encryption.crypto import Secret, crypto_module, hkdf_sha256
 from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
     SEGMENT_BYTES,
     TAG_BYTES,
-    EncryptionInfo,
     Header,
     bound_metadata,
     stored_size,
@@ -61,10 +60,14 @@ class SegmentCipher:
         32 bytes: the master key, or what the object's own key unwraps to.
     """
 
-    __slots__ = ("_key", "_mac_key", "_nonce_prefix", "header", "key_check")
+    __slots__ = ("_key", "_mac_key", "_nonce_prefix", "header", "key_check", "object_key", "source")
+
+    #: The key that opened the object.
+    source: KeyScheme
 
     def __init__(self, header: Header, object_key: Secret) -> None:
         self.header = header
+        self.object_key = object_key
         derived = hkdf_sha256(object_key, header.salt, _INFO + header.pack()[:16], 87)
         self._key = Secret(derived[:32])
         self._mac_key = Secret(derived[32:64])
@@ -90,7 +93,12 @@ class SegmentCipher:
 
     @classmethod
     def for_reading(
-        cls, header: Header, object_key: Secret, metadata: Mapping[str, str], label: str
+        cls,
+        header: Header,
+        keys: KeyScheme,
+        key_id: str | None,
+        metadata: Mapping[str, str],
+        label: str,
     ) -> SegmentCipher:
         """Return the cipher of a stored object, after checking key, header and metadata.
 
@@ -98,18 +106,27 @@ class SegmentCipher:
         ------
         DecryptionError
             If they do not belong to the object.
+        EncryptionKeyError
+            If the key is of a kind that cannot read.
         """
-        cipher = cls(header, object_key)
-        if not hmac.compare_digest(cipher.key_check, header.key_check):
+        for source in keys.candidates(label, key_id):
+            object_key = source.object_key(metadata, label)
+            if object_key is None:
+                continue
+            cipher = cls(header, object_key)
+            if hmac.compare_digest(cipher.key_check, header.key_check):
+                break
+        else:
             raise DecryptionError(
-                f"{label} cannot be decrypted with this key: it was encrypted with another one, "
-                f"or its header was altered"
+                f"{label} cannot be decrypted with {keys.description}: it was encrypted with "
+                f"another one, or was altered"
             )
         if not hmac.compare_digest(cipher._mac(header, metadata), header.mac):
             raise DecryptionError(
                 f"{label} does not belong to its metadata (dtype, shape, order, compression, ...): "
                 f"one of the two was altered or taken from another object"
             )
+        cipher.source = source
         return cipher
 
     def _mac(self, header: Header, metadata: Mapping[str, str]) -> bytes:
@@ -169,7 +186,7 @@ class SegmentCipher:
         yield self.seal(index, True, held)
 
     def _gcm(self, index: int, final: bool) -> Any:
-        aes = aes_module()
+        aes = crypto_module("Cipher.AES")
         nonce = self._nonce_prefix + index.to_bytes(4, "big") + bytes([final])
         return aes.new(self._key.reveal(), aes.MODE_GCM, nonce=nonce, mac_len=TAG_BYTES)
 
@@ -193,7 +210,7 @@ def encrypt_body(
     keys : KeyScheme
         Source of the object key.
     segment_bytes : int, default 256 KiB
-        Plaintext bytes in a segment, a power of two from 64 bytes to 16 MiB.
+        Plaintext bytes in a segment, a power of two. Only tests change it.
 
     Returns
     -------
@@ -211,7 +228,7 @@ def encrypt_body(
     object_key, wrapped = keys.new_object_key()
     stored = {
         **metadata,
-        ENCRYPTION_METADATA: str(EncryptionInfo(keys.name, segment_bytes)),
+        ENCRYPTION_METADATA: str(keys.info(segment_bytes)),
         **wrapped,
     }
     stored.pop(_CHECKSUM, None)
