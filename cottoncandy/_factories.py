@@ -35,8 +35,8 @@ def get_interface(
         default_bucket`` of the options. On the local backend, a directory. On Google Drive, a
         shared drive or a folder at the top; default ``"My Drive"``, whatever the options are.
         A URL names the backend, too: ``s3://bucket``, ``s3://https://host/bucket``,
-        ``gdrive://folder``, ``file:///directory``, ``memory://name``, or one with an alias from
-        ``aliases.json``.
+        ``gdrive://folder``, ``file:///directory``, ``memory://name``, ``https://host/directory``,
+        or one with an alias from ``aliases.json``.
     ACCESS_KEY, SECRET_KEY : str, optional
         Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
         environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
@@ -53,14 +53,15 @@ def get_interface(
         Whether to print where the interface is connected to.
     backend : str, default "s3"
         Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
-        ``"memory"`` (gone with the process; for tests) or ``"gdrive"`` (Google Drive).
+        ``"memory"`` (gone with the process; for tests), ``"gdrive"`` (Google Drive) or ``"http"``
+        (a web server, read-only).
     **kwargs
         ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
         bucket is created.
         Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
         retries, proxies, signature version, addressing style; ``anon=True`` reads public data
         without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl``
-        and ``verify`` are passed to boto3.
+        and ``verify`` are passed to boto3. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.
 
     Returns
     -------

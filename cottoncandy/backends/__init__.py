@@ -14,6 +14,7 @@ BACKENDS: dict[str, str] = {
     "s3": "cottoncandy.backends.s3:S3Backend",
     "gdrive": "cottoncandy.backends.gdrive:GDriveBackend",
     "local": "cottoncandy.backends.local:LocalBackend",
+    "http": "cottoncandy.backends.http:HTTPBackend",
     "memory": "cottoncandy.backends.memory:MemoryBackend",
 }
 

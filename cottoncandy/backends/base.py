@@ -13,7 +13,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from cottoncandy.backends.options import (
     DEFAULT_OPTIONS,
@@ -411,6 +411,13 @@ class Backend(ABC):
             acl=(options.acl or None) if can.acls else None,
         )
 
+    def read_only_error(self) -> UnsupportedOperationError:
+        """Return the error for a verb that writes, on a store that is not writable."""
+        return UnsupportedOperationError(
+            f"{self.describe()} is read-only, and nothing was changed; to write, create the "
+            f"interface without read_only=True, on a store that can be written"
+        )
+
     def _check_condition(
         self, key: str, condition: IfAbsent | IfMatch | None, bucket: str | None
     ) -> None:
@@ -431,3 +438,12 @@ class Backend(ABC):
                 "default_bucket in the options file"
             )
         return chosen
+
+
+class ReadOnlyVerbs(Backend):
+    """The verbs that write, of a backend that only reads."""
+
+    def _reject(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise self.read_only_error()
+
+    put = delete = copy = move = remove_links = create_bucket = delete_bucket = _reject

@@ -14,7 +14,6 @@ from cottoncandy.core.names import Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import EncryptionError, InvalidNameError
 from cottoncandy.stores.checks import check_canned_acl, check_int
-from cottoncandy.stores.wrapping import read_only_error
 
 __all__ = ["Store"]
 
@@ -58,7 +57,7 @@ class Store:
     def require_writable(self) -> None:
         """Raise UnsupportedOperationError if nothing can be stored or deleted."""
         if not self.backend.capabilities.writable:
-            raise read_only_error(self.backend)
+            raise self.backend.read_only_error()
 
     # -- objects ---------------------------------------------------------------------------------
 

@@ -18,11 +18,11 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    ReadOnlyVerbs,
 )
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import UnsupportedOperationError
 
-__all__ = ["ReadOnlyBackend", "WrappedBackend", "read_only_error"]
+__all__ = ["ReadOnlyBackend", "WrappedBackend"]
 
 
 class WrappedBackend(Backend):
@@ -160,7 +160,7 @@ class WrappedBackend(Backend):
         return self.inner.native_bucket(bucket)
 
 
-class ReadOnlyBackend(WrappedBackend):
+class ReadOnlyBackend(ReadOnlyVerbs, WrappedBackend):
     """Another backend, of which only the verbs that change nothing are passed on.
 
     Parameters
@@ -171,16 +171,3 @@ class ReadOnlyBackend(WrappedBackend):
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner, writable=False)
         self.creates_buckets = False  # type: ignore[misc]  # an instance differs from its class
-
-    def _reject(self, *arguments: Any, **options: Any) -> NoReturn:
-        raise read_only_error(self)
-
-    put = delete = copy = move = remove_links = create_bucket = delete_bucket = _reject
-
-
-def read_only_error(backend: Backend) -> UnsupportedOperationError:
-    """Return the error for a writing verb on a backend that is not writable."""
-    return UnsupportedOperationError(
-        f"{backend.describe()} is read-only, and nothing was changed; to write, create the "
-        f"interface without read_only=True, on a store that can be written"
-    )

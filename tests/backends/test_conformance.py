@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cottoncandy import testing
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader, PutResult
+from cottoncandy.backends.http import HTTPBackend
+from cottoncandy.backends.http.client import HTTPOptions
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import BucketNotFoundError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body
 from cottoncandy.stores.decryption import open_encrypted
 from cottoncandy.stores.encrypted import EncryptedBackend
+from cottoncandy.stores.wrapping import WrappedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed
 from tests.harness import MemoryHarness, Stored, StoreHarness
+from tests.servers.web import serving
 
 
 class TestMemory(BackendConformance):
@@ -60,6 +66,61 @@ class TestFaulty(BackendConformance):
 
     def wrap(self, backend: Backend) -> Backend:
         return FaultyBackend(backend)
+
+
+class ServedBackend(WrappedBackend):
+    """Writes a local directory, and reads it through a web server."""
+
+    def __init__(self, inner: Backend, root: str, url: str) -> None:
+        super().__init__(inner)
+        self.root, self.url = root, url
+        self.web = HTTPBackend(HTTPOptions(), url)
+
+    def at(self, bucket: str | None) -> str:
+        """Return the URL of a bucket."""
+        path = self.inner._bucket(bucket)
+        if not self.inner.has_bucket(path):  # a web server tells no missing bucket from others
+            raise BucketNotFoundError(f"there is no directory {path}")
+        return self.url + path.removeprefix(self.root)
+
+    def get(self, key: str, *, bucket: str | None = None, **options: Any) -> ObjectReader:
+        return self.web.get(key, bucket=self.at(bucket), **options)
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        return self.web.head(key, bucket=self.at(bucket))
+
+    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        return self.web.exists(key, bucket=self.at(bucket))
+
+    def scan(self, prefix: str = "", *, bucket: str | None = None, **options: Any) -> Any:
+        return self.web.scan(prefix, bucket=self.at(bucket), **options)
+
+    def put(self, *arguments: Any, **options: Any) -> PutResult:
+        return PutResult(f'"{self.inner.put(*arguments, **options).etag}"')
+
+    def copy(self, source: str, dest: str, **options: Any) -> PutResult:
+        return PutResult(f'"{self.inner.copy(source, dest, **options).etag}"')
+
+    def move(self, source: str, dest: str, **options: Any) -> PutResult:
+        return PutResult(f'"{self.inner.move(source, dest, **options).etag}"')
+
+
+class TestHTTP(BackendConformance):
+    """A web server over a local directory: what is read, listed and found is what was stored."""
+
+    store_name = "local"
+    examples = 10
+    histories = 2
+
+    @pytest.fixture(autouse=True)
+    def server(self, tmp_path: Path) -> Iterator[None]:
+        root = tmp_path / "stores"
+        with serving(root) as server:
+            self.root, self.url = str(root), server.url
+            yield
+
+    def wrap(self, backend: Backend) -> Backend:
+        return ServedBackend(backend, self.root, self.url)
 
 
 class EncryptedHarness(StoreHarness):

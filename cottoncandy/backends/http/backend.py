@@ -1,0 +1,380 @@
+"""The HTTP backend: a bucket is a directory of a web server."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+from urllib.parse import quote, unquote, urlsplit
+
+import urllib3
+
+from cottoncandy.backends.base import (
+    Backend,
+    BucketInfo,
+    Capabilities,
+    CommonPrefix,
+    ConnectionArguments,
+    ObjectInfo,
+    ObjectReader,
+    ReadOnlyVerbs,
+    group_by_delimiter,
+)
+from cottoncandy.backends.http.client import HTTPOptions, WebClient, body_errors, status_error
+from cottoncandy.backends.http.listing import Listing
+from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
+from cottoncandy.core.buffers import Buffer, MiB
+from cottoncandy.core.names import shorten
+from cottoncandy.exceptions import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidNameError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
+
+__all__ = ["HTTPBackend"]
+
+logger = logging.getLogger(__name__)
+
+_PIECE_BYTES = MiB // 4  # stays in the processor's cache
+_FIRST_BYTES = 8 * MiB  # of the body that arrive with the header
+_SIDECAR_SUFFIX = ".meta.json"
+_MAX_SIDECAR_BYTES = 4 * MiB
+_ATTEMPTS = 10  # to find body and metadata of one version
+# A sidecar that is older was not written while body and metadata were requested.
+_RECENT = datetime.timedelta(seconds=60)
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_METADATA_PREFIXES = ("x-amz-meta-", "x-goog-meta-")
+_SAFE = "/!$&'()*+,;=:@~"  # characters that need no escape in a path
+
+
+class HTTPBackend(ReadOnlyVerbs, Backend):
+    """Files of a web server, read-only.
+
+    Parameters
+    ----------
+    options : HTTPOptions
+        Pickles include them, with passwords, because workers need them; the repr does not.
+    bucket_name : str, optional
+        URL of a directory.
+
+    Notes
+    -----
+    *Metadata.* Servers of object stores send it as headers. Other servers are asked for
+    ``NAME.meta.json``, as the local backend writes it, with a second request; listings hide these
+    files.
+
+    *Listings* are read from index pages (Apache, nginx, Python's ``http.server``), one request per
+    directory, and a HEAD request per file unless the page shows exact sizes, or from the XML of
+    Amazon's and Google's stores. A server may allow reading and have no index.
+
+    *Versions.* A body that is replaced while it is read is detected by its ETag, or by its date and
+    size if the server sends none.
+    """
+
+    name: ClassVar[str] = "http"
+    checks_buckets: ClassVar[bool] = False
+    uses_default_bucket: ClassVar[bool] = False
+    capabilities: ClassVar[Capabilities] = Capabilities(writable=False, any_key=False)
+
+    def __init__(self, options: HTTPOptions, bucket_name: str | None = None) -> None:
+        self.bucket_name = bucket_name
+        self._client = WebClient(options)
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        bucket, endpoint = arguments.bucket_name, arguments.endpoint_url
+        if bucket is not None and endpoint is not None and "://" not in bucket:
+            bucket = f"{endpoint.rstrip('/')}/{quote(bucket.strip('/'), safe=_SAFE)}"
+        url = _checked_url(bucket or endpoint or "")
+        return cls(HTTPOptions.of(arguments, url), url)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._client.options, self.bucket_name)
+
+    def __repr__(self) -> str:
+        return f"<HTTPBackend {self.describe()}>"
+
+    def status_message(self) -> str:
+        return f"HTTP backend instantiated at {self.bucket_name}."
+
+    def describe(self) -> str:
+        return f"web server {self.bucket_name}"
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool = True,
+        tail: int = 0,
+    ) -> ObjectReader:
+        url = self._url(key, bucket)
+        for _ in range(_ATTEMPTS):
+            opened, sequential = self._open(url, key, prefetch, tail)
+            info = self._with_metadata(url, opened)
+            if info is not None:
+                opened = info if isinstance(opened, ObjectInfo) else replace(opened, info=info)
+                return RangeReader(
+                    lambda start, stop: self._get_range(url, key, start, stop)[0],
+                    f"object '{key}' at {url}",
+                    opened,
+                    threads=threads,
+                    sequential=sequential,
+                )
+            if isinstance(opened, GetResponse):
+                opened.close()
+        raise ObjectChangedError(f"{url} is replaced faster than it can be opened; try again")
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        with self.get(key, bucket=bucket, prefetch=False) as reader:
+            return reader.info
+
+    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        try:
+            self._head(self._url(key, bucket), key)
+        except (ObjectNotFoundError, InvalidNameError):
+            return False
+        return True
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        base = self._bucket(bucket)
+        listing = Listing(self._client, base, lambda key: self._head(self._url(key, base), key))
+        found = listing.entries(prefix, start_after, by_directory=delimiter == "/")
+        visible = (
+            entry
+            for entry in found
+            if isinstance(entry, CommonPrefix) or not entry.key.endswith(_SIDECAR_SUFFIX)
+        )
+        return group_by_delimiter(visible, prefix, delimiter)
+
+    # -- buckets ---------------------------------------------------------------------------------
+
+    def list_buckets(self) -> Iterator[BucketInfo]:
+        """Yield the current directory; a server does not list its others."""
+        if self.bucket_name is not None and self.has_bucket(self.bucket_name):
+            yield BucketInfo(self.bucket_name)
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Return whether a directory has an index page, or exists without one being shown."""
+        return Listing(self._client, _checked_url(bucket)).exists()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _bucket(self, bucket: str | None) -> str:
+        return _checked_url(super()._bucket(bucket))
+
+    def _url(self, key: str, bucket: str | None) -> str:
+        try:
+            encoded = quote(key, safe=_SAFE)
+        except UnicodeEncodeError:
+            raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
+        if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+            raise InvalidNameError(
+                f"{shorten(key)!r} cannot be requested from a web server: a name has no NUL, and "
+                f"its parts between slashes are not empty, '.' or '..'"
+            )
+        return f"{self._bucket(bucket)}/{encoded}"
+
+    def _open(
+        self, url: str, key: str, prefetch: bool, tail: int
+    ) -> tuple[GetResponse | ObjectInfo, bool]:
+        """Request the header and, if wanted, a part of the body; whether ranges are ignored."""
+        if not prefetch and not tail:
+            return self._head(url, key), False
+        return self._get_range(url, key, -tail, 0 if tail else _FIRST_BYTES, first=True)
+
+    def _head(self, url: str, key: str) -> ObjectInfo:
+        response = self._client.request("HEAD", url)
+        response.drain_conn()
+        if response.status in (403, 405, 501) or "Content-Length" not in response.headers:
+            if response.status == 404:
+                raise status_error(404, f"object '{key}' at {url}")
+            # Presigned URLs are for GET only, and some servers do not support HEAD.
+            opened = self._get_range(url, key, 0, 1, first=True)[0]
+            opened.close()
+            return opened.info
+        _check(response, url, key)
+        return _info(key, response, int(response.headers["Content-Length"]))
+
+    def _get_range(
+        self, url: str, key: str, start: int, stop: int, *, first: bool = False
+    ) -> tuple[GetResponse, bool]:
+        """Request a range, or with a negative start the end of the body."""
+        label = f"object '{key}' at {url}"
+        span = f"bytes={start}" if start < 0 else f"bytes={start}-{stop - 1}"
+        response = self._client.request("GET", url, {"Range": span})
+        if first and response.status == 416:  # it is empty
+            response.drain_conn()
+            response = self._client.request("GET", url)
+        if stored_encoding(response):
+            response.close()
+            response = self._client.request("GET", url, {"Range": span, "Accept-Encoding": "gzip"})
+        _check(response, url, key)
+        pieces = _pieces(response, label)
+        if response.status == 206:
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if found is None:
+                response.close()
+                raise IntegrityError(f"{label}: the server sent an unreadable Content-Range")
+            begin, end, size = int(found[1]), int(found[2]) + 1, int(found[3])
+            info = _info(key, response, size)
+            return GetResponse(info, begin, end, pieces, response.close), False
+        length = response.headers.get("Content-Length")
+        if length is None or not length.isdecimal():
+            body = b"".join(pieces)  # only its end says how long it is
+            pieces, length = iter([body]), str(len(body))
+        size = int(length)
+        info, start = _info(key, response, size), max(start, 0) if not first else 0
+        if start:
+            pieces = _skipped(pieces, start)
+        return GetResponse(info, start, size, pieces, response.close), size > AT_ONCE_BYTES
+
+    # -- metadata --------------------------------------------------------------------------------
+
+    def _with_metadata(self, url: str, opened: GetResponse | ObjectInfo) -> ObjectInfo | None:
+        """Return the header with the metadata; None if another version took its place."""
+        info = opened if isinstance(opened, ObjectInfo) else opened.info
+        if info.metadata is not None:
+            return info
+        response = self._client.request("GET", url + _SIDECAR_SUFFIX)
+        try:
+            if response.status == 403:
+                logger.warning("%s%s: access is denied, metadata is missing", url, _SIDECAR_SUFFIX)
+            if response.status in (403, 404, 410):
+                return replace(info, metadata={})
+            if response.status != 200:
+                raise status_error(response.status, url + _SIDECAR_SUFFIX)
+            with body_errors(url + _SIDECAR_SUFFIX):
+                content = response.read(_MAX_SIDECAR_BYTES + 1)
+        finally:
+            response.drain_conn()
+        metadata = _parse_sidecar(content, info, url)
+        written, now = (_date(response.headers.get(name)) for name in ("Last-Modified", "Date"))
+        if written is None or now is None or now - written < _RECENT:
+            current = self._head(url, info.key)
+            if (current.etag, current.size) != (info.etag, info.size):
+                return None
+        return replace(info, metadata=metadata)
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"the http backend needs the URL of a directory, such as https://host/directory, got "
+            f"{shorten(url.rpartition('@')[2])!r}"
+        )
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{quote(unquote(parts.path.rstrip('/')), safe=_SAFE)}"
+
+
+def stored_encoding(response: urllib3.BaseHTTPResponse) -> bool:
+    """Return whether Google's store decompressed the body on the way."""
+    stored = response.headers.get("x-goog-stored-content-encoding", "identity")
+    return stored == "gzip" and response.headers.get("Content-Encoding") != stored
+
+
+def _check(response: urllib3.BaseHTTPResponse, url: str, key: str) -> None:
+    """Raise if a response is not the object."""
+    # A server redirects the name of a directory to its index page.
+    final = urlsplit(response.url or "").path
+    if response.status in (200, 206) and final != urlsplit(url).path + "/":
+        return
+    response.close()
+    status = 404 if response.status in (200, 206) else response.status
+    raise status_error(status, f"object '{key}' at {url}")
+
+
+def _info(key: str, response: urllib3.BaseHTTPResponse, size: int) -> ObjectInfo:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    metadata: dict[str, str] | None = None
+    if any(name.startswith(("x-amz-", "x-goog-")) for name in headers):
+        metadata = {
+            name.removeprefix(prefix): _decoded(value)
+            for prefix in _METADATA_PREFIXES
+            for name, value in headers.items()
+            if name.startswith(prefix)
+        }
+        if "cc-names" in metadata:  # Ceph stores "_" as "-"
+            from cottoncandy.backends.s3.keys import decode_metadata_names
+
+            metadata = decode_metadata_names(metadata)
+    date = headers.get("last-modified")
+    return ObjectInfo(
+        key,
+        size,
+        _date(date),
+        headers.get("etag") or (f"{date} {size}" if date else None),
+        metadata,
+        headers.get("content-type"),
+        headers.get("content-encoding"),
+        headers.get("cache-control"),
+        headers.get("x-amz-storage-class") or headers.get("x-goog-storage-class"),
+    )
+
+
+def _date(text: str | None) -> datetime.datetime | None:
+    try:
+        return email.utils.parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+
+
+def _decoded(value: str) -> str:
+    """Return a header's value as UTF-8; http.client decodes it as Latin-1."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+def _pieces(response: urllib3.BaseHTTPResponse, label: str) -> Iterator[Buffer]:
+    with body_errors(label):
+        yield from response.stream(_PIECE_BYTES, decode_content=False)
+    response.release_conn()
+
+
+def _skipped(pieces: Iterator[Buffer], count: int) -> Iterator[Buffer]:
+    for piece in pieces:
+        if count < len(piece):
+            yield memoryview(piece)[count:]
+        count = max(count - len(piece), 0)
+
+
+def _parse_sidecar(content: bytes, info: ObjectInfo, url: str) -> Mapping[str, str]:
+    """Return the metadata in a file that the local backend wrote."""
+    try:
+        if len(content) > _MAX_SIDECAR_BYTES:
+            raise ValueError("it is too long")
+        found = json.loads(content)
+        pending = found.pop("cc-pending", None)
+        if pending is not None and info.modified is not None:
+            _, size, mtime_ns = pending["body"]
+            if (size, mtime_ns // 10**9) == (info.size, int(info.modified.timestamp())):
+                found = pending["metadata"]
+        return {name.lower(): str(value) for name, value in found.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MetadataError(
+            f"the metadata of {url} cannot be read: {url}{_SIDECAR_SUFFIX} is not a JSON object of "
+            f"text ({error})"
+        ) from error

@@ -1,0 +1,251 @@
+"""Listings of web servers: index pages, and the XML of object stores."""
+
+from __future__ import annotations
+
+import datetime
+import html
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, unquote, urljoin, urlsplit
+from xml.etree import ElementTree
+
+import urllib3
+
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.http.client import WebClient, body_errors, status_error
+from cottoncandy.core.files import is_temporary
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    IntegrityError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+
+__all__ = ["Listing"]
+
+_THREADS = 16  # HEAD requests at once: latency counts, not bandwidth
+_MAX_DEPTH = 500  # a symbolic link may lead back to a parent directory
+
+_INDEX = re.compile(r"<(?:title|h1)[^>]*>\s*(?:Index of|Directory listing for)", re.IGNORECASE)
+_LINK = re.compile(r"<a\s[^>]*?href\s*=\s*[\"']?([^\"'>\s]+)[^>]*>.*?</a>([^<\n]*)", re.I | re.S)
+# nginx: "02-Jan-2026 03:04      12345"; others round, as in "12K".
+_NGINX = re.compile(r"\s*(\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d)\s+(\d+)\s*")
+
+
+class Listing:
+    """The listing of one directory of a web server.
+
+    Parameters
+    ----------
+    client : WebClient
+    base : str
+        URL of the directory, without a slash at the end.
+    head : callable, optional
+        Returns the header of a key; for pages without exact sizes.
+    """
+
+    def __init__(
+        self,
+        client: WebClient,
+        base: str,
+        head: Callable[[str], ObjectInfo] | None = None,
+    ) -> None:
+        self._client = client
+        self._base = base
+        self._head = head
+        self._status = 200  # of the last response that was not an index page
+
+    def exists(self) -> bool:
+        """Return whether the directory exists, even if it may not be listed."""
+        response = self._client.request("GET", self._base + "/")
+        response.close()
+        return response.status not in (404, 410) or self._find_store() is not None
+
+    def entries(
+        self, prefix: str, start_after: str, *, by_directory: bool
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Yield what begins with a prefix, sorted; directories too, if ``by_directory``."""
+        parents = prefix.split("/")[:-1]
+        if not {"", ".", ".."}.isdisjoint(parents) or "\0" in prefix:
+            return
+        root = "".join(f"{parent}/" for parent in parents)
+        page = self._page(root)
+        if page is None and (not root or self._page("") is None):
+            store = self._find_store()
+            if store is None:
+                raise self._no_index
+            yield from self._xml_entries(*store, prefix, start_after, by_directory)
+        elif page is not None:
+            names = self._walk(
+                root, page, prefix, start_after.encode(errors="replace"), by_directory
+            )
+            for found in map_threads(self._resolve, names, _THREADS):
+                if found is not None:
+                    yield found
+
+    # -- index pages -----------------------------------------------------------------------------
+
+    def _walk(
+        self,
+        directory: str,
+        page: str | None,
+        prefix: str,
+        start_after: bytes,
+        by_directory: bool,
+    ) -> Iterator[ObjectInfo | CommonPrefix | str]:
+        """Yield keys in order: as a str, if the page does not show their sizes."""
+        links = _links(page, f"{self._base}/{quote(directory)}") if page else {}
+        for name in sorted(links, key=str.encode):
+            key = directory + name
+            encoded = key.encode()
+            if not name.endswith("/"):
+                if key.startswith(prefix) and encoded > start_after:
+                    info = links[name]
+                    yield key if info is None else ObjectInfo(key, info[1], info[0])
+            elif not (key.startswith(prefix) or prefix.startswith(key)):
+                continue
+            elif by_directory and key.startswith(prefix) and key != prefix:
+                if encoded > start_after:
+                    yield CommonPrefix(key)
+            elif key.count("/") <= _MAX_DEPTH and (
+                encoded > start_after or start_after.startswith(encoded)
+            ):
+                below = self._page(key)
+                yield from self._walk(key, below, prefix, start_after, by_directory)
+
+    def _resolve(self, found: ObjectInfo | CommonPrefix | str) -> ObjectInfo | CommonPrefix | None:
+        if not isinstance(found, str) or self._head is None:
+            return None if isinstance(found, str) else found
+        try:
+            info = self._head(found)
+        except ObjectNotFoundError:
+            return None  # deleted meanwhile, or a dangling link
+        return ObjectInfo(found, info.size, info.modified, info.etag)
+
+    def _page(self, directory: str) -> str | None:
+        """Return the index page of a directory; None if the server has none.
+
+        Raises
+        ------
+        BucketNotFoundError, AccessDeniedError, StoreError
+        """
+        url = f"{self._base}/{quote(directory)}"
+        response = self._client.request("GET", url)
+        text = _text(response, url)
+        if response.status == 200 and _INDEX.search(text):
+            return text
+        self._status = response.status
+        if response.status in (404, 410):
+            return None
+        if response.status in (200, 400, 401, 403) and not directory:
+            return None  # perhaps it is an object store
+        raise self._no_index
+
+    @property
+    def _no_index(self) -> Exception:
+        if self._status in (404, 410):
+            return BucketNotFoundError(f"there is no directory {self._base}, or it has no index")
+        if self._status != 200:
+            return status_error(self._status, f"the listing of {self._base}")
+        return UnsupportedOperationError(
+            f"{self._base} has no index page that can be read, so its files cannot be listed; read "
+            f"them by their names"
+        )
+
+    # -- object stores ---------------------------------------------------------------------------
+
+    def _find_store(self) -> tuple[str, str] | None:
+        """Return the URL of the bucket, and the prefix in it, if an object store lists its XML."""
+        parts = urlsplit(self._base)
+        host, path = f"{parts.scheme}://{parts.netloc}", unquote(parts.path).strip("/")
+        bucket, _, rest = path.partition("/")
+        candidates = [(f"{host}/", path)]
+        if bucket:
+            candidates.insert(0, (f"{host}/{quote(bucket)}", rest))
+        for url, inside in candidates:
+            query = f"prefix={quote(inside, safe='')}&max-keys=1"
+            response = self._client.request("GET", url, query=query)
+            text = _text(response, url)
+            if response.status == 200 and "ListBucketResult" in text:
+                return url, f"{inside}/" if inside else ""
+        return None
+
+    def _xml_entries(
+        self, url: str, root: str, prefix: str, start_after: str, by_directory: bool
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        marker = root + start_after if start_after else ""
+        while True:
+            options = {"prefix": root + prefix, "marker": marker}
+            if by_directory:
+                options["delimiter"] = "/"
+            query = "&".join(f"{name}={quote(text, safe='')}" for name, text in options.items())
+            response = self._client.request("GET", url, query=query)
+            text = _text(response, url)
+            if response.status != 200:
+                raise status_error(response.status, url)
+            page, last, truncated = _parse_xml(text, url)
+            for entry in page:
+                if isinstance(entry, CommonPrefix):
+                    yield CommonPrefix(entry.prefix[len(root) :])
+                else:
+                    yield ObjectInfo(entry.key[len(root) :], entry.size, entry.modified, entry.etag)
+            if not truncated or not last:
+                return
+            marker = last
+
+
+def _text(response: urllib3.BaseHTTPResponse, url: str) -> str:
+    with body_errors(url):
+        return response.read(decode_content=True).decode(errors="replace")
+
+
+def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | None]:
+    """Return the names that an index page links to; those of directories end with a slash."""
+    base = urlsplit(url).path
+    found: dict[str, tuple[datetime.datetime, int] | None] = {}
+    for link, after in _LINK.findall(page):
+        target = urlsplit(urljoin(url, html.unescape(link)))
+        if target.query or target.netloc != urlsplit(url).netloc:
+            continue  # a link that sorts the page
+        path = unquote(target.path)
+        name = path.removeprefix(unquote(base))
+        part = name.removesuffix("/")
+        if name == path or part in ("", ".", "..") or "/" in part or is_temporary(part):
+            continue
+        shown = _NGINX.fullmatch(after)
+        exact = None
+        if shown is not None:
+            moment = datetime.datetime.strptime(shown[1], "%d-%b-%Y %H:%M")
+            exact = moment.replace(tzinfo=datetime.UTC), int(shown[2])
+        found[name] = exact
+    return found
+
+
+def _parse_xml(text: str, url: str) -> tuple[list[ObjectInfo | CommonPrefix], str, bool]:
+    """Return the entries of a page in order, its last name, and whether there is another page."""
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - expat limits entities
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
+        entries: list[ObjectInfo | CommonPrefix] = [
+            ObjectInfo(
+                item.findtext("Key", ""),
+                int(item.findtext("Size", "")),
+                datetime.datetime.fromisoformat(item.findtext("LastModified", "")),
+                item.findtext("ETag"),
+            )
+            for item in root.findall("Contents")
+        ]
+        prefixes = [item.findtext("Prefix", "") for item in root.findall("CommonPrefixes")]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise IntegrityError(f"{url}: the listing cannot be read: {error}") from error
+    names = [entry.key for entry in entries if isinstance(entry, ObjectInfo)] + prefixes
+    entries += [CommonPrefix(prefix) for prefix in prefixes]
+    entries.sort(key=lambda entry: _name(entry).encode())
+    last = root.findtext("NextMarker") or max(names, key=str.encode, default="")
+    return entries, last, root.findtext("IsTruncated") == "true"
+
+
+def _name(entry: ObjectInfo | CommonPrefix) -> str:
+    return entry.key if isinstance(entry, ObjectInfo) else entry.prefix

@@ -1,0 +1,167 @@
+"""A reader for stores with requests for ranges, opened with the start or the end of the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cottoncandy.backends.reader import ObjectInfo, ObjectReader
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectChangedError,
+    StoreError,
+)
+
+__all__ = ["AT_ONCE_BYTES", "GetResponse", "RangeReader"]
+
+#: Bodies up to this size are received whole with the header.
+AT_ONCE_BYTES = MiB
+
+
+@dataclass(frozen=True, slots=True)
+class GetResponse:
+    """A response to a GET whose header has arrived.
+
+    Parameters
+    ----------
+    info : ObjectInfo
+        The header of the object.
+    start, stop : int
+        The range of bytes to read from ``pieces``, which may yield more.
+    pieces : iterator of buffers
+        The body as it arrives.
+    close : callable
+        Discard a body that is not read to its end.
+    """
+
+    info: ObjectInfo
+    start: int
+    stop: int
+    pieces: Iterator[Buffer]
+    close: Callable[[], None] = lambda: None
+
+
+class RangeReader(ObjectReader):
+    """A reader of one version of an object.
+
+    Parameters
+    ----------
+    request : callable
+        Called with the start and the end of a range, from any thread; sends one request.
+    label : str
+        The object and its place, for messages.
+    opened : GetResponse or ObjectInfo
+        The response with the header and a part of the body, or the header only.
+    threads : int
+        Maximum number of simultaneous requests.
+    sequential : bool, default False
+        Whether the server sends whole bodies only. The body is then read with one request, as long
+        as it is read in order.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[int, int], GetResponse],
+        label: str,
+        opened: GetResponse | ObjectInfo,
+        *,
+        threads: int,
+        sequential: bool = False,
+    ) -> None:
+        self.threads = 1 if sequential else max(threads, 1)
+        self._send = request
+        self._label = label
+        self._sequential = sequential
+        self._closed = False
+        # A small start of the body serves all reads, a large one the first read that begins there.
+        self._start = memoryview(b"")
+        self._opened: dict[int, GetResponse] = {}
+        if isinstance(opened, ObjectInfo):
+            self.info = opened
+            return
+        self.info = opened.info
+        if opened.start == 0 and opened.stop > AT_ONCE_BYTES:
+            self.prefetched = 0 if sequential else opened.stop
+            self._opened[0] = opened
+            return
+        with suppress(StoreError, IntegrityError):  # requested again when it is read
+            body = memoryview(b"".join(self._body(opened, opened.start, opened.stop)))
+            if opened.start:
+                self.prefetched_tail = body
+            else:
+                self._start, self.prefetched = body, opened.stop
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        if self._closed:
+            raise InvalidArgumentError(f"the reader of {self._label} is closed")
+        if start < len(self._start):
+            yield self._start[start:stop]
+            start = len(self._start)
+        elif opened := self._opened.pop(start, None):  # by one thread only
+            yield from self._body(opened, start, min(opened.stop, stop))
+            start = opened.stop
+        if start < stop:
+            yield from self._body(self._request(start, stop), start, stop)
+
+    def close(self) -> None:
+        self._closed = True
+        self._start = self.prefetched_tail = memoryview(b"")
+        while self._opened:
+            self._opened.popitem()[1].close()
+
+    def _body(self, response: GetResponse, start: int, stop: int) -> Iterator[Buffer]:
+        """Yield the body of a response from ``start`` up to ``stop``."""
+        keep = False
+        try:
+            for piece in response.pieces:
+                view = bytes_view(piece)
+                yield view[: stop - start]
+                start += len(view)
+                if start >= stop:
+                    keep = self._sequential and stop < response.stop and not self._closed
+                    if keep:
+                        rest = view[len(view) - (start - stop) :]
+                        self._keep(response, stop, rest)
+                    return
+        finally:
+            if not keep:
+                response.close()
+        if start < stop:
+            raise IntegrityError(f"{self._label} is truncated: expected {stop} bytes, got {start}")
+
+    def _keep(self, response: GetResponse, position: int, rest: memoryview) -> None:
+        """Keep the rest of a whole body for the read that begins there."""
+
+        def pieces() -> Iterator[Buffer]:
+            if len(rest):
+                yield rest
+            yield from response.pieces
+
+        for other in list(self._opened):
+            if found := self._opened.pop(other, None):
+                found.close()
+        self._opened[position] = GetResponse(
+            response.info, position, response.stop, pieces(), response.close
+        )
+
+    def _request(self, start: int, stop: int) -> GetResponse:
+        """Request a range of the opened version."""
+        response = self._send(start, stop)
+        try:
+            found = response.info
+            if (found.etag, found.size) != (self.info.etag, self.info.size):
+                raise ObjectChangedError(
+                    f"{self._label} was replaced while it was being read; read it again"
+                )
+            if response.start != start or response.stop < stop:
+                raise IntegrityError(
+                    f"{self._label}: requested bytes {start}-{stop}, but the server returned "
+                    f"{response.start}-{response.stop}"
+                )
+        except BaseException:
+            response.close()
+            raise
+        return response
