@@ -35,7 +35,7 @@ from cottoncandy.formats.encryption import (
     stored_size,
 )
 from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
-from cottoncandy.stores.wrapping import WrappedBackend, read_only_error
+from cottoncandy.stores.wrapping import WrappedBackend
 
 __all__ = ["EncryptedBackend"]
 
@@ -119,7 +119,7 @@ class EncryptedBackend(WrappedBackend):
     def check_writes(self) -> None:
         """Raise an error if nothing can be stored, or if the first key only reads."""
         if not self.capabilities.writable:
-            raise read_only_error(self)
+            raise self.read_only_error()
         self._keys.new_object_key()
 
     def rotate(self, key: str, *, threads: int = 4) -> bool:
