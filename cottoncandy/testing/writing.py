@@ -199,7 +199,7 @@ class WritingConformance:
     def test_a_big_body_in_pieces(
         self, backend: Backend, harness: StoreHarness, piece: int
     ) -> None:
-        pieces = (BIG[start : start + piece] for start in range(0, len(BIG), piece))
+        pieces = (memoryview(BIG)[start : start + piece] for start in range(0, len(BIG), piece))
         backend.put("big", Body.of(pieces))
         assert harness.raw_get("big").body == BIG
 
