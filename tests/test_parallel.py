@@ -251,7 +251,7 @@ def test_children_forked_in_the_middle_of_everything_work(store: str, tmp_path: 
     for thread in threads:
         thread.start()
     try:
-        children = [fork(lambda n=n: work(f"child{n}")) for n in range(20)]  # type: ignore[misc]  # its default
+        children = [fork(lambda n=n: work(f"child{n}")) for n in range(8)]  # type: ignore[misc]  # its default
         codes = [exit_code(child) for child in children]
     finally:
         over.set()

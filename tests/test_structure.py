@@ -6,7 +6,7 @@ import ast
 import functools
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,11 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), path)
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(tree(path)))
+
+
 def strings(node: ast.AST) -> Iterator[str]:
     """Yield the texts in an operand, which is a constant, a tuple, a list or a set."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -49,9 +54,9 @@ def strings(node: ast.AST) -> Iterator[str]:
             yield from strings(element)
 
 
-def comparisons_with_a_backend(module: ast.Module) -> Iterator[int]:
+def comparisons_with_a_backend(nodes: Iterable[ast.AST]) -> Iterator[int]:
     """Yield the lines where something is compared with, or matched to, a backend's name."""
-    for node in ast.walk(module):
+    for node in nodes:
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
         elif isinstance(node, ast.MatchValue):
@@ -72,7 +77,7 @@ def comparisons_with_a_backend(module: ast.Module) -> Iterator[int]:
     ],
 )
 def test_the_rule_on_names_sees_comparisons(code: str) -> None:
-    assert list(comparisons_with_a_backend(ast.parse(code)))
+    assert list(comparisons_with_a_backend(ast.walk(ast.parse(code))))
 
 
 def test_nothing_above_the_backends_compares_their_names() -> None:
@@ -80,7 +85,7 @@ def test_nothing_above_the_backends_compares_their_names() -> None:
         f"{relative(path)}:{line}"
         for path in SOURCES
         if not relative(path).startswith("backends/")
-        for line in comparisons_with_a_backend(tree(path))
+        for line in comparisons_with_a_backend(nodes(path))
     ]
     assert found == []
 
@@ -107,6 +112,9 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 MODULES = {module_name(path): path for path in SOURCES}
 
 
+_FOR_TYPES = ast.dump(ast.parse("TYPE_CHECKING", mode="eval").body)
+
+
 @functools.cache
 def imported_modules(path: Path) -> set[str]:
     """Return the package's modules that a module imports, in functions too, but not for types."""
@@ -114,7 +122,7 @@ def imported_modules(path: Path) -> set[str]:
 
     def visit(node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            if isinstance(child, ast.If) and ast.dump(child.test) == _FOR_TYPES:
                 continue
             if isinstance(child, ast.Import):
                 found.update(alias.name for alias in child.names)
@@ -160,7 +168,7 @@ def test_no_assert_no_bare_except_no_print() -> None:
     for path in SOURCES:
         if floor(module_name(path)) == "testing":
             continue  # tests
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             where = f"{relative(path)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Assert):
                 found.append(f"{where}: assert on what a user gave vanishes under -O")
@@ -180,7 +188,7 @@ def test_broad_handlers_raise_again() -> None:
     found = [
         f"{relative(path)}:{node.lineno}"
         for path in SOURCES
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if floor(module_name(path)) != "testing"
         and isinstance(node, ast.ExceptHandler)
         and isinstance(node.type, ast.Name)

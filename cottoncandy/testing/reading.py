@@ -199,9 +199,7 @@ class ReadingConformance:
         reader.close()
         reader.close()
 
-    @pytest.mark.parametrize(
-        ("size", "prefetch"), [(1000, True), (1000, False), (21 * MiB, True)]
-    )
+    @pytest.mark.parametrize(("size", "prefetch"), [(1000, True), (1000, False), (21 * MiB, True)])
     def test_replaced_while_open(self, backend: Backend, size: int, prefetch: bool) -> None:
         old, new = BIG[:size], BIG[7 : size + 7]
         backend.put("name", Body.of(old), PutOptions({"which": "old"}))

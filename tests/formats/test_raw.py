@@ -202,7 +202,7 @@ def test_padding_is_stored_as_zeros(dtype, compression, select):
 
 @pytest.mark.parametrize("compression", ALL)
 @pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("size", [10, 3 * 2**20])
+@pytest.mark.parametrize("size", [10, 3 * 2**17])
 def test_array_that_changes_during_upload_raises(compression, step, size):
     array = np.zeros(size, "<f8")[::step]
     metadata, body = encode_array(array, compression)

@@ -15,7 +15,7 @@ import pytest
 from cottoncandy.core import output as _progress
 from cottoncandy.stores import store
 
-ARRAY = np.arange(3_000_000, dtype="<i4").reshape(3, -1)
+ARRAY = np.arange(600_000, dtype="<i4").reshape(3, -1)
 
 
 @pytest.fixture
