@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -111,7 +111,7 @@ class CottonCandyStore(zarr_store.Store):
         return (
             isinstance(other, CottonCandyStore)
             and (self.prefix, self.read_only) == (other.prefix, other.read_only)
-            and _state(self._backend) == _state(other._backend)
+            and self._store.same_settings(other._store)
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable: open or not
@@ -301,14 +301,3 @@ async def _in_turns(entries: Iterator[R]) -> AsyncIterator[R]:
     while page := await _in_thread(lambda: list(islice(entries, _PAGE))):
         for entry in page:
             yield entry
-
-
-def _state(value: Any) -> Any:
-    """Return the settings that an object is pickled as, to be compared."""
-    if isinstance(value, Mapping):
-        return {name: _state(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_state(each) for each in value]
-    if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
-        return value
-    return _state(value.__reduce_ex__(4)[:3])

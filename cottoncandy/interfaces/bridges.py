@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cottoncandy.interfaces.base import ObjectAccess
 
 if TYPE_CHECKING:
+    from cottoncandy.bridges.fsspec import CottonCandyFileSystem
     from cottoncandy.bridges.zarr import CottonCandyStore
 
 __all__ = ["BridgeMethods"]
@@ -14,6 +15,34 @@ __all__ = ["BridgeMethods"]
 
 class BridgeMethods(ObjectAccess):
     """Stores and file systems of other libraries, in the current bucket."""
+
+    def filesystem(self, prefix: str = "") -> CottonCandyFileSystem:
+        r"""Return an fsspec file system on the current bucket.
+
+        Parameters
+        ----------
+        prefix : str, default ''
+            Directory that its paths are relative to.
+
+        Returns
+        -------
+        fs : cottoncandy.bridges.fsspec.CottonCandyFileSystem
+            For pandas, Dask, pyarrow and others. It pickles with the credentials of the interface.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> import pandas
+        >>> cci = cc.get_interface("my_bucket", backend="memory", verbose=False)
+        >>> fs = cci.filesystem("tables")
+        >>> fs.pipe("ages.csv", b"name,age\nsub01,31\n")
+        >>> with fs.open("ages.csv") as file:
+        ...     int(pandas.read_csv(file).age.sum())
+        31
+        """
+        from cottoncandy.bridges.fsspec import CottonCandyFileSystem
+
+        return CottonCandyFileSystem.of_store(self._store, prefix)
 
     def zarr_store(self, prefix: str = "", *, read_only: bool = False) -> CottonCandyStore:
         """Return a zarr 3 store in the current bucket.

@@ -59,6 +59,10 @@ class Store:
         if not self.backend.capabilities.writable:
             raise self.backend.read_only_error()
 
+    def same_settings(self, other: Store) -> bool:
+        """Return whether another store has the same backend, bucket, credentials and keys."""
+        return bool(_state(self.backend) == _state(other.backend))
+
     # -- objects ---------------------------------------------------------------------------------
 
     def open(
@@ -176,3 +180,14 @@ def _counted(body: Body, bar: Progress) -> Body:
                 bar.update(len(piece))
 
     return Body(blocks, size=body.size, max_size=body.max_size, replayable=body.replayable)
+
+
+def _state(value: Any) -> Any:
+    """Return the settings that an object is pickled as, to be compared."""
+    if isinstance(value, Mapping):
+        return {name: _state(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_state(each) for each in value]
+    if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
+        return value
+    return _state(value.__reduce_ex__(4)[:3])

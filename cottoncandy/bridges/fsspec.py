@@ -1,0 +1,435 @@
+"""Buckets as an fsspec file system, for pandas, Dask, pyarrow, xarray and others.
+
+See https://filesystem-spec.readthedocs.io/en/latest/api.html for what the methods promise.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import functools
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
+from cottoncandy.config.options import Settings
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.files import atomic_write
+from cottoncandy.core.names import Key, prefix_of
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+from cottoncandy.stores.connect import connect
+from cottoncandy.stores.files import open_file
+from cottoncandy.stores.keys import resolve_keys
+from cottoncandy.stores.store import Store
+
+__all__ = ["CottonCandyFileSystem"]
+
+_THREADS = 16
+
+
+class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A bucket as a file system, with the protocol ``cottoncandy://``.
+
+    Parameters
+    ----------
+    bucket_name : str, optional
+        The bucket, or a URL, as for :func:`cottoncandy.get_interface`. Paths are names in it.
+    ACCESS_KEY, SECRET_KEY, endpoint_url, backend, **options
+        As for :func:`cottoncandy.get_interface`.
+    encryption, encryptionKey, passphrase
+        As for :func:`cottoncandy.get_encrypted_interface`; encrypts if one of them is passed.
+    prefix : str, default ''
+        Directory that paths are relative to.
+
+    Notes
+    -----
+    Constructing sends no request. Nothing is cached: what another process has just stored is
+    listed. Directories exist while there are objects below them. A file appears whole when it is
+    closed; after an exception, not at all.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> fs = CottonCandyFileSystem("my_bucket", backend="memory")
+    >>> with fs.open("notes/today.txt", "w") as file:
+    ...     n = file.write("it works")
+    >>> fs.ls("notes", detail=False), fs.cat("notes/today.txt")
+    (['notes/today.txt'], b'it works')
+    """
+
+    protocol = "cottoncandy"
+    root_marker = ""
+
+    def __init__(
+        self,
+        bucket_name: str | None = None,
+        ACCESS_KEY: str | None = None,  # noqa: N803 - the documented name
+        SECRET_KEY: str | None = None,  # noqa: N803 - the documented name
+        endpoint_url: str | None = None,
+        backend: str = "s3",
+        *,
+        encryption: str | None = None,
+        encryptionKey: Any = None,  # noqa: N803 - the documented name
+        passphrase: str | None = None,
+        prefix: str = "",
+        **options: Any,
+    ) -> None:
+        ours = {name: options.pop(name) for name in _FSSPEC_OPTIONS & options.keys()}
+        super().__init__(**ours)
+        options.pop("verbose", None)
+        self._create: bool | None = options.pop("force_bucket_creation", None)
+        settings = Settings.load()
+        encrypted = encryption is not None or encryptionKey is not None
+        keys = resolve_keys(encryption, encryptionKey, passphrase, settings) if encrypted else None
+        self._connected = connect(
+            backend,
+            bucket_name,
+            ACCESS_KEY,
+            SECRET_KEY,
+            endpoint_url,
+            settings=settings,
+            extra=options,
+            keys=keys,
+        )
+        self.prefix = prefix.strip("/")
+
+    @classmethod
+    def of_store(cls, store: Store, prefix: str = "") -> CottonCandyFileSystem:
+        """Return a file system on an open store."""
+        made: CottonCandyFileSystem = cls("unused", backend="memory", skip_instance_cache=True)
+        made._connected, made._create = store, False
+        made.prefix = prefix.strip("/")
+        made.__class__ = _OfStore
+        return made
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The store; on first access, a missing bucket is created where interfaces do so."""
+        backend, bucket = self._connected.backend, self._connected.bucket
+        create = backend.creates_buckets if self._create is None else self._create
+        if create and bucket and backend.capabilities.writable and not backend.has_bucket(bucket):
+            backend.create_bucket(bucket)
+        return self._connected
+
+    def __repr__(self) -> str:
+        return f"<CottonCandyFileSystem '{self.prefix}' in {self._connected.describe()}>"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, CottonCandyFileSystem)
+            and self.prefix == other.prefix
+            and self._connected.same_settings(other._connected)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.prefix, self._connected.bucket))
+
+    # -- paths -----------------------------------------------------------------------------------
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        return os.fspath(path).removeprefix("cottoncandy://").strip("/")
+
+    def _key(self, path: str) -> Key:
+        return Key(prefix_of(self.prefix) + self._strip_protocol(path))
+
+    def _below(self, path: str) -> str:
+        return prefix_of(self._key(path).rstrip("/"))
+
+    def _path(self, key: str) -> str:
+        return key[len(prefix_of(self.prefix)) :]
+
+    # -- listings --------------------------------------------------------------------------------
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Do nothing: there is no cache."""
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """Return name, size (of the plain bytes), type, modification time and ETag."""
+        path = self._strip_protocol(path)
+        if path:
+            try:
+                return self._entry(self.store.backend.head(self._key(path)))
+            except ObjectNotFoundError:
+                pass
+        if not path or self.store.has_below(self._below(path)):
+            return _directory(path)
+        raise ObjectNotFoundError(f"there is no object '{path}' and nothing below it")
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """List a directory with one delimited listing."""
+        path = self._strip_protocol(path)
+        below = self._below(path)
+        found = [
+            _directory(self._path(entry.prefix).rstrip("/"))
+            if isinstance(entry, CommonPrefix)
+            else self._entry(entry)
+            for entry in self.store.backend.scan(below, delimiter="/")
+            if isinstance(entry, CommonPrefix) or entry.key != below  # the directory's own marker
+        ]
+        if not found and path:
+            entry = self.info(path)
+            found = [entry] if entry["type"] == "file" else []
+        return found if detail else sorted({entry["name"] for entry in found})
+
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """List everything below a path with one flat listing."""
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        path = self._strip_protocol(path)
+        entries: dict[str, dict[str, Any]] = {}
+        below = self._below(path)
+        for info in self._objects(below):
+            parts = info.key[len(below) :].split("/")
+            if withdirs:
+                for depth in range(1, min(len(parts), (maxdepth or len(parts)) + 1)):
+                    name = self._path(below + "/".join(parts[:depth]))
+                    entries.setdefault(name, _directory(name))
+            if info.key != below and (maxdepth is None or len(parts) <= maxdepth):
+                entries[self._path(info.key)] = self._entry(info)
+        if not entries:
+            if path and self.isfile(path):
+                entries[path] = self.info(path)
+        elif withdirs and path:
+            entries[path] = _directory(path)
+        names = sorted(entries)
+        return {name: entries[name] for name in names} if detail else names
+
+    def _objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        for entry in self.store.backend.scan(prefix):
+            if isinstance(entry, ObjectInfo):
+                yield entry
+
+    def _entry(self, info: ObjectInfo) -> dict[str, Any]:
+        return {
+            "name": self._path(info.key),
+            "size": info.size,
+            "type": "file",
+            "modified": info.modified,
+            "ETag": info.etag,
+        }
+
+    def created(self, path: str) -> datetime.datetime:
+        """Return when an object was stored: objects are replaced, not changed."""
+        return self.modified(path)
+
+    def modified(self, path: str) -> datetime.datetime:
+        """Return when an object was stored, with a time zone."""
+        found = self.info(path)
+        if found["type"] != "file" or found["modified"] is None:
+            raise UnsupportedOperationError(f"there is no modification time of '{path}'")
+        moment: datetime.datetime = found["modified"]
+        return moment
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        """Return an object, or the bytes from ``start`` to ``end`` (negative: from its end)."""
+        whole = start is None and end is None
+        with self.store.open(self._key(path), prefetch=whole) as reader:
+            first, stop, _ = slice(start, end).indices(reader.size)
+            return reader.read(first, max(first, stop))
+
+    def cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Return byte ranges of several objects, fetched in parallel."""
+        if not isinstance(paths, list):
+            raise TypeError(f"paths must be a list, got {type(paths).__name__}")
+        starts = starts if isinstance(starts, list) else [starts] * len(paths)
+        ends = ends if isinstance(ends, list) else [ends] * len(paths)
+        if not len(starts) == len(ends) == len(paths):
+            raise ValueError("paths, starts and ends must have the same length")
+
+        def fetch(job: tuple[str, int | None, int | None]) -> Any:
+            try:
+                return self.cat_file(*job)
+            except CottonCandyError as error:
+                if on_error == "return":
+                    return error
+                raise
+
+        jobs = zip(paths, starts, ends, strict=True)
+        return list(map_threads(fetch, jobs, min(_THREADS, len(paths))))
+
+    def get(self, rpath: Any, lpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Copy objects to the disk, several at once."""
+        self._at_once("get", "get_file", rpath, lpath, recursive, kwargs)
+
+    def get_file(
+        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        """Copy an object to the disk; the file is replaced when the download is complete."""
+        if hasattr(lpath, "write"):
+            with self.store.open(self._key(rpath)) as reader:
+                for chunk in self.store.chunks(reader):
+                    lpath.write(chunk)
+            return
+        try:
+            reader = self.store.open(self._key(rpath))
+        except ObjectNotFoundError:
+            if not self.isdir(rpath):
+                raise
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+            return
+        Path(lpath).parent.mkdir(parents=True, exist_ok=True)
+        callback.set_size(reader.size)
+        with reader, atomic_write(lpath) as file:
+            for chunk in self.store.chunks(reader):
+                file.write(chunk)
+                callback.relative_update(len(chunk))
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Store bytes; ``mode='create'`` raises FileExistsError if the object exists."""
+        condition = IfAbsent() if mode == "create" else None
+        self.store.put(self._key(path), Body.of(value), condition=condition)
+
+    def put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Store files, several at once."""
+        self._at_once("put", "put_file", lpath, rpath, recursive, kwargs)
+
+    def put_file(
+        self,
+        lpath: str,
+        rpath: str,
+        callback: Any = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> None:
+        """Store a file."""
+        if Path(lpath).is_dir():
+            return  # directories exist with their objects
+        with Path(lpath).open("rb") as file:
+            self.pipe_file(rpath, file, mode)
+            callback.absolute_update(file.tell())
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Copy an object, on the server."""
+        try:
+            self.store.backend.copy(self._key(path1), self._key(path2))
+        except ObjectNotFoundError:
+            if not self.isdir(path1):
+                raise
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete objects, many per request."""
+        paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        if not recursive:
+            for each in paths:
+                if not self.store.has_object(self._key(each)) and self.isdir(each):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), each)
+        self._delete(map(self._key, paths))
+
+    def rm_file(self, path: str) -> None:
+        """Delete an object."""
+        self._delete([self._key(path)])
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        for _, error in self.store.backend.delete(keys):
+            if error is not None:
+                raise error
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        """Do nothing: directories exist while there are objects below them."""
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Do nothing: directories exist while there are objects below them."""
+
+    def rmdir(self, path: str) -> None:
+        """Raise if there are objects below a directory; otherwise it does not exist."""
+        if self.store.has_below(self._below(path)):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Store an empty object; ``truncate=False`` leaves an existing one alone."""
+        if truncate or not self.store.has_object(self._key(path)):
+            self.pipe_file(path, b"")
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        **kwargs: Any,
+    ) -> io.IOBase:
+        if not autocommit:
+            raise UnsupportedOperationError(
+                "cottoncandy has no transactions; each file appears whole when it is closed"
+            )
+        size = block_size if isinstance(block_size, int) else None
+        return open_file(self.store, self._key(path), mode, block_size=size, **kwargs)
+
+    def _at_once(
+        self,
+        method: str,
+        single: str,
+        sources: Any,
+        targets: Any,
+        recursive: bool,
+        options: dict[str, Any],
+    ) -> None:
+        """Let fsspec pair sources and targets, then transfer them in parallel."""
+        callback = options.pop("callback", DEFAULT_CALLBACK)
+        jobs: list[tuple[str, str, dict[str, Any]]] = []
+
+        def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
+            jobs.append((source, target, kwargs))
+
+        pairing = object.__new__(type(self))
+        pairing.__dict__.update(self.__dict__, **{single: collect})
+        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
+        callback.set_size(len(jobs))
+        transfer: Callable[..., None] = getattr(self, single)
+
+        def run(job: tuple[str, str, dict[str, Any]]) -> None:
+            transfer(job[0], job[1], **job[2])
+
+        for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
+            callback.relative_update(1)
+
+
+class _OfStore(CottonCandyFileSystem):
+    """One made by :meth:`CottonCandyFileSystem.of_store`, which pickles as its store."""
+
+    def __reduce__(self) -> Any:
+        return CottonCandyFileSystem.of_store, (self._connected, self.prefix)
+
+
+#: Options that fsspec itself takes.
+_FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous"}
+
+
+def _directory(path: str) -> dict[str, Any]:
+    return {"name": path, "size": 0, "type": "directory", "modified": None}
