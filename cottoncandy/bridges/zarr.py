@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo, PutOptions
-from cottoncandy.config.defaults import DEFAULT_ACL
+from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import after_fork, map_threads

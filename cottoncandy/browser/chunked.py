@@ -11,7 +11,7 @@ from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.datasets import S3Dataset, array_repr
 from cottoncandy.browser.html import Row
 from cottoncandy.browser.listings import DirectoryListing, first_entries
-from cottoncandy.config.defaults import DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.formats.blocks import select_blocks
 

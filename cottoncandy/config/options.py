@@ -9,12 +9,24 @@ import configparser
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from cottoncandy.config.sources import Key, RawOption, read_sources
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["Settings", "declared_options", "get_config", "to_boolean"]
+__all__ = [
+    "DEFAULT_ACL",
+    "DEFAULT_DASK_CHUNK",
+    "DEFAULT_EXTRA_ARGS",
+    "DEFAULT_THREADS",
+    "DefaultInt",
+    "DefaultStr",
+    "Settings",
+    "declared_options",
+    "get_config",
+    "to_boolean",
+]
 
 _MB = 2**20
 
@@ -295,3 +307,27 @@ def get_config() -> configparser.ConfigParser:
             config.add_section(section)
         config.set(section, name, text)
     return config
+
+
+# A signature shows the documented default (``acl='authenticated-read'``, ``threads=4``), yet an
+# omitted argument must follow the user's options. The type of these values marks them as defaults.
+
+
+class DefaultStr(str):
+    """Text of a default: the options override it."""
+
+    __slots__ = ()
+
+
+class DefaultInt(int):
+    """A number of a default: the options override it."""
+
+    __slots__ = ()
+
+
+_SHIPPED = Settings()
+
+DEFAULT_ACL = DefaultStr(_SHIPPED.default_acl)
+DEFAULT_THREADS = DefaultInt(_SHIPPED.threads)
+DEFAULT_DASK_CHUNK = DefaultInt(_SHIPPED.dask_chunksize_bytes)
+DEFAULT_EXTRA_ARGS: Mapping[str, str] = MappingProxyType({"ACL": DEFAULT_ACL})

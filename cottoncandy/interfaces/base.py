@@ -12,8 +12,7 @@ from itertools import islice
 from typing import Any
 
 from cottoncandy.backends.base import Backend, ObjectInfo
-from cottoncandy.config.defaults import DEFAULT_ACL
-from cottoncandy.config.options import Settings
+from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.names import check_text
 from cottoncandy.core.output import bytes2human, echo, printable
 from cottoncandy.exceptions import (

@@ -15,7 +15,7 @@ from cottoncandy.arrays.chunked import UPLOAD_ID, ChunkedArray
 from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.arrays.manifests import MANIFEST, replacing
 from cottoncandy.arrays.raw import Array
-from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.output import Progress

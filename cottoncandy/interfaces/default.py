@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cottoncandy.config.defaults import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
-from cottoncandy.config.options import Settings
+from cottoncandy.config.options import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS, Settings
 from cottoncandy.core.files import expand_home
 from cottoncandy.core.names import pathjoin
 from cottoncandy.core.output import echo

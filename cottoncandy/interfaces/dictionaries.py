@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.trees import find_arrays, flatten
-from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import MetadataError

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.config.defaults import DEFAULT_THREADS, DefaultInt
+from cottoncandy.config.options import DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import has_magic, prefix_of, spellings
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import InvalidArgumentError

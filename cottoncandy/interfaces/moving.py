@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cottoncandy.backends.base import PutResult
-from cottoncandy.config.defaults import DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cottoncandy.arrays.manifests import read_json
-from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write, expand_home
 from cottoncandy.exceptions import (

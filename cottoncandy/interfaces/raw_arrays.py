@@ -12,7 +12,7 @@ import numpy as np
 from cottoncandy.arrays.handle import CloudArray, open_array
 from cottoncandy.arrays.manifests import download_method
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
-from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     IntegrityError,

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, ObjectReader, PutOptions
-from cottoncandy.config.defaults import DefaultInt, DefaultStr
-from cottoncandy.config.options import Settings
+from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.names import Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
