@@ -55,7 +55,7 @@ _obstore_process: list[int] = []
 
 
 class _Once(Generic[T]):
-    """A property of a connection whose value is made when first needed, once per process."""
+    """A property of a connection whose value is created on first access, once per process."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make

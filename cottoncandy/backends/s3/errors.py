@@ -289,7 +289,7 @@ def confirmed(value: T | None, name: str, location: S3Location) -> T:
     Raises
     ------
     StoreError
-        If it is missing. Otherwise a login page with status 200 would be taken for a success.
+        If it is missing. Otherwise a login page with status 200 would be treated as a success.
     """
     if not value:
         raise StoreError(_FOREIGN.format(location=location, problem=f"the response has no {name}"))

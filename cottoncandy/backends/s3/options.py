@@ -216,7 +216,7 @@ def _check_types(arguments: ConnectionArguments) -> None:
             raise ConfigurationError(f"{name} must be {expected}, got a {type(value).__name__}")
 
 
-def _find_keys(arguments: ConnectionArguments) -> tuple[str, str] | tuple[None, None]:
+def _find_keys(arguments: ConnectionArguments) -> tuple[str | None, str | None]:
     """Return the first complete pair: arguments, options file, ``~/.passwd-s3fs``, environment.
 
     None leaves it to boto3's chain: its variables, profiles and roles.
@@ -226,14 +226,14 @@ def _find_keys(arguments: ConnectionArguments) -> tuple[str, str] | tuple[None, 
     ConfigurationError
         If a place has one of the two keys.
     """
-    settings, environment = arguments.settings, os.environ
-    origins = {
+    settings, environment = arguments.settings, os.environ.get
+    origins: dict[str, tuple[str | None, str | None]] = {
         "the arguments": (arguments.access_key, arguments.secret_key),
         "[login] of the options file": (settings.access_key, settings.secret_key),
         "~/.passwd-s3fs": _read_passwd_s3fs(),
-        "the environment (AWS_ACCESS_KEY, AWS_SECRET_KEY)": (
-            environment.get("AWS_ACCESS_KEY"),
-            environment.get("AWS_SECRET_KEY"),
+        "AWS_ACCESS_KEY and AWS_SECRET_KEY": (
+            environment("AWS_ACCESS_KEY"),
+            environment("AWS_SECRET_KEY"),
         ),
     }
     for origin, (access_key, secret_key) in origins.items():
@@ -249,7 +249,7 @@ def _find_keys(arguments: ConnectionArguments) -> tuple[str, str] | tuple[None, 
     return None, None
 
 
-def _read_passwd_s3fs() -> tuple[str, str] | tuple[None, None]:
+def _read_passwd_s3fs() -> tuple[str | None, str | None]:
     """Read the default line of s3fs's password file: ``ACCESS:SECRET``."""
     try:
         lines = Path("~/.passwd-s3fs").expanduser().read_text(encoding="utf-8").splitlines()

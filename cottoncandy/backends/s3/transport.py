@@ -19,14 +19,7 @@ import botocore.exceptions as boto
 import obstore
 from obstore.exceptions import PreconditionError
 
-from cottoncandy.backends.base import (
-    DEFAULT_OPTIONS,
-    IfAbsent,
-    IfMatch,
-    ObjectInfo,
-    PutOptions,
-    PutResult,
-)
+from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -123,14 +116,14 @@ class Transport:
     ) -> T:
         """Send a request, a second time through botocore unless the first response is final."""
         options = arguments[-1] if arguments and isinstance(arguments[-1], PutOptions) else None
-        if not self._obstore_can_express(location, options or DEFAULT_OPTIONS):
+        if not self._obstore_can_express(location, options):
             return by_boto(location, *arguments)
         try:
             return interruptible(lambda: by_obstore(location, *arguments))
         except CottonCandyError:
             raise  # nothing was sent: there are no credentials, or the options are invalid
         except FileNotFoundError as exc:
-            if options is None:  # for a PUT, botocore returns what is missing
+            if options is None:  # for a PUT, botocore's error names the missing thing
                 raise from_details(ErrorDetails(404), location) from exc
         except PreconditionError as exc:
             raise from_details(ErrorDetails(412), location) from exc
@@ -140,20 +133,23 @@ class Transport:
             logger.debug("%s: repeating a request after %s", location, type(exc).__name__)
         return by_boto(location, *arguments)
 
-    def _obstore_can_express(self, location: S3Location, options: PutOptions) -> bool:
-        content_type = options.content_type
-        return (
-            obstore_accepts_key(location.key)
+    def _obstore_can_express(self, location: S3Location, options: PutOptions | None) -> bool:
+        if (
+            not obstore_accepts_key(location.key)
             # Access points and S3 Express have special bucket names.
-            and ":" not in location.bucket
-            and not location.bucket.endswith("--x-s3")
-            and self._connection.obstore_usable
-            and options.condition is None
+            or ":" in location.bucket
+            or location.bucket.endswith("--x-s3")
+            or not self._connection.obstore_usable
+        ):
+            return False
+        return options is None or (
+            options.condition is None
             and not options.headers
-            and (content_type is None or _HEADER_VALUE.fullmatch(content_type) is not None)
+            and not self._connection.options.unsigned  # the body would have no checksum
+            and (
+                options.content_type is None or bool(_HEADER_VALUE.fullmatch(options.content_type))
+            )
             and {name.lower() for name in _HEADERS}.isdisjoint(options.metadata or ())
-            # Without a signature, a body would have no checksum.
-            and (options is DEFAULT_OPTIONS or not self._connection.options.unsigned)
         )
 
     # -- obstore, whose errors are raised unchanged ----------------------------------------------
