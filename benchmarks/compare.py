@@ -6,7 +6,7 @@
 
 Both libraries do the same work through the same calls, each in a separate process, in turn, so
 that a machine whose speed drifts drifts for both. Compare the ratio of each pair; times are
-shown for orientation. 0.4.0 runs in an environment of its own, which the first run builds.
+shown for orientation. 0.4.0 runs in a separate environment, which the first run builds.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Throughput is that of the format alone, in memory, by one thread: bytes per second of this process's
 processor time, next to that of pycryptodome's AES-GCM over the same segments, which is the most
-that can be had. Memory is the rise of the peak in a process of its own that moves an array to a
+that can be had. Memory is the rise of the peak in a separate process that moves an array to a
 local directory or back, beyond the array.
 """
 

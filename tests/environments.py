@@ -2,7 +2,7 @@
 
 Moto's server requires a newer cryptography than pydrive2 (an optional extra) allows, and the
 predecessor's requirements contradict ours, so each runs in a separate environment, in a cache:
-``$COTTONCANDY_TEST_CACHE``, else the user's cache directory. Delete it to start afresh.
+``$COTTONCANDY_TEST_CACHE``, else the user's cache directory. Delete it to build them again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``dtype.str`` is all that readers of version 0.4.0 understand. It forgets the fields of a
 structured dtype (``|V16``) and the name of an extension dtype (``<V2`` for bfloat16). Those are
-written beside it as ``cc-dtype``: ASCII JSON of what ``np.dtype`` takes, or the dotted name of the
+written next to it as ``cc-dtype``: ASCII JSON of what ``np.dtype`` takes, or the dotted name of the
 extension type.
 """
 

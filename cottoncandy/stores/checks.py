@@ -12,7 +12,7 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
 __all__ = ["check_canned_acl", "check_int", "checked_metadata"]
 
-#: Canned ACLs: Amazon's, then what other stores that speak S3 have beside them (Google; Alibaba and
+#: Canned ACLs: Amazon's, then the additional ones of other S3 stores (Google; Alibaba and
 #: Tencent; Huawei).
 _CANNED_ACLS = (
     "private",

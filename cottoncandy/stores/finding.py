@@ -203,7 +203,7 @@ def _matches_inside(
 def _matches_below(
     store: Store, branch: str, *, path: PathPattern, depth: int, page_size: int | None
 ) -> Iterator[Node]:
-    """Yield everything below a directory that matches the segments from ``depth`` on."""
+    """Yield everything below a directory that matches the segments starting at ``depth``."""
     before: list[str] = []
     for info in scan_objects(store.backend, branch, page_size=page_size):
         *above, last = info.key[len(branch) :].split(SEPARATOR)

@@ -176,7 +176,7 @@ print((peak_bytes() - before) / 2**20)
 
 @pytest.mark.slow
 def test_memory_of_a_gigabyte_in_pieces(ceph: S3Server, ceph_bucket: str) -> None:
-    """Of a generator; of arrays, see the tests of interfaces."""
+    """The body is a generator; the tests of interfaces cover arrays."""
     child = subprocess.run(
         [
             *(sys.executable, "-c", _MEMORY),

@@ -2,8 +2,8 @@
 
 Each archive is a bucket of the local backend. The objects, their names and the values
 that they must read as are the cases of :mod:`tests.compat.cases`.
-Archives are never made again, because they hold what is in users' buckets; a change of the format
-adds one. ``python -m tests.golden.archives WRITER`` makes a missing one.
+Archives are never created again, because users' buckets have the same contents; a change of the
+format adds one. ``python -m tests.golden.archives WRITER`` creates a missing one.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Then every object is read through a separate backend without faults:
 
 * an operation that returned has done all of its work, and nothing else;
 * one that raised has left each object old or new;
-* listings show what is there, and a local directory holds no other files, except those that
-  killed processes left.
+* listings show all objects and no others, and a local directory holds no other files, except
+  those that killed processes left.
 
 Operations run with one thread, so the same seed sends the same requests.
 """
