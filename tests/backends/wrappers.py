@@ -14,7 +14,6 @@ from cottoncandy.backends.base import (
     Backend,
     BucketInfo,
     CommonPrefix,
-    ConnectionArguments,
     DeleteResult,
     ObjectInfo,
     ObjectReader,
@@ -28,31 +27,21 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
     StoreUnreachableError,
 )
+from cottoncandy.stores import wrapping
 
 __all__ = ["FAULTS", "CountingBackend", "FaultyBackend", "Killed", "WrappedBackend"]
 
 T = TypeVar("T")
 
 
-class WrappedBackend(Backend):
-    """Passes every verb on to another backend; subclasses add to it.
+class WrappedBackend(wrapping.WrappedBackend):
+    """Another backend, with hooks around every verb; subclasses override these.
 
     Each verb runs inside of ``_call(verb, *keys)``. ``_sent``, ``_received`` and ``_listed`` are
     called for every piece of a body and every item of a result. Verbs are ``get head put scan
     delete copy move`` and ``exists``, the five of buckets, and ``read`` for each call that reads
     from an open object.
     """
-
-    name = "wrapped"  # type: ignore[misc]  # an instance takes that of the wrapped one
-
-    def __init__(self, inner: Backend) -> None:
-        self.inner = inner
-        self.name = inner.name  # type: ignore[misc]
-        self.capabilities = inner.capabilities  # type: ignore[misc]
-
-    @classmethod
-    def connect(cls, arguments: ConnectionArguments) -> Self:
-        raise NotImplementedError("wrap a backend that is connected")
 
     # -- what subclasses override ----------------------------------------------------------------
 
@@ -71,22 +60,6 @@ class WrappedBackend(Backend):
         """Note an item of a listing, or a key that was deleted."""
 
     # -- the contract ----------------------------------------------------------------------------
-
-    @property
-    def bucket_name(self) -> str | None:  # type: ignore[override]
-        return self.inner.bucket_name
-
-    def with_bucket(self, bucket: str | None) -> Self:
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.inner = self.inner.with_bucket(bucket)
-        return other
-
-    def status_message(self) -> str:
-        return self.inner.status_message()
-
-    def describe(self) -> str:
-        return self.inner.describe()
 
     def get(
         self,
@@ -148,9 +121,6 @@ class WrappedBackend(Backend):
             prefix,
         )
 
-    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
-        self.inner.remove_links(prefix, bucket=bucket)
-
     def delete(
         self,
         keys: Iterable[str],
@@ -195,12 +165,6 @@ class WrappedBackend(Backend):
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
         with self._call("owner", key):
             return self.inner.owner(key, bucket=bucket)
-
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
-        return self.inner.native_object(key, bucket=bucket)
-
-    def native_bucket(self, bucket: str | None = None) -> Any:
-        return self.inner.native_bucket(bucket)
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what only some backends have."""
