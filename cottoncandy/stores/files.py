@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cottoncandy.backends.base import IfAbsent
-from cottoncandy.config.defaults import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.threads import in_background
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
