@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Libraries that are imported only when they are used.
 HEAVY = (
+    "xarray",
     "zarr",
     "boto3",
     "botocore",

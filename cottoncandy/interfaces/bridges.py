@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cottoncandy.interfaces.base import ObjectAccess
 
@@ -77,3 +77,58 @@ class BridgeMethods(ObjectAccess):
         from cottoncandy.bridges.zarr import CottonCandyStore
 
         return CottonCandyStore(self, prefix, read_only=read_only)
+
+    def upload_xarray(self, name: str, data: Any, **options: Any) -> None:
+        """Store an xarray dataset or data array as a zarr group.
+
+        Parameters
+        ----------
+        name : str
+            Name of the group. Everything below it is replaced, chunk by chunk: unlike an array of
+            :meth:`upload_dask_array`, not in one step.
+        data : xarray.Dataset or xarray.DataArray
+        **options
+            Options of :meth:`xarray.Dataset.to_zarr`, such as ``encoding``, ``append_dim`` and
+            ``mode``.
+
+        Raises
+        ------
+        UnsupportedDtypeError
+            If ``data`` is something else.
+        MissingDependencyError
+            If xarray or zarr is not installed.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> import xarray
+        >>> cci = cc.get_interface("my_bucket", backend="memory", verbose=False)
+        >>> bold = xarray.DataArray([[1.0, 2.0]], dims=("time", "voxel"), name="bold")
+        >>> cci.upload_xarray("sub01/bold", bold)
+        >>> bool(cci.download_xarray("sub01/bold").identical(bold))
+        True
+        """
+        from cottoncandy.bridges.xarray import upload_xarray
+
+        upload_xarray(self, name, data, **options)
+
+    def download_xarray(self, name: str) -> Any:
+        """Open a dataset or data array that :meth:`upload_xarray` stored.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        data : xarray.Dataset or xarray.DataArray
+            Lazy: its variables are Dask arrays. ``load()`` downloads them.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no zarr group of that name.
+        """
+        from cottoncandy.bridges.xarray import download_xarray
+
+        return download_xarray(self, name)

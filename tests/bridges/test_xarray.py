@@ -1,0 +1,83 @@
+"""xarray in a bucket: what was stored comes back identical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy as cc
+from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedDtypeError
+
+xr = pytest.importorskip("xarray")
+pytest.importorskip("zarr", minversion="3.1")
+
+DATES = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[ns]")
+DATASET = xr.Dataset(
+    {"t": (("x", "y"), np.arange(12.0).reshape(4, 3), {"units": "K"}), "n": ("x", [1, 2, 3, 4])},
+    coords={"x": [1, 2, 3, 4], "time": ("y", DATES)},
+    attrs={"title": "a", "numbers": [1, 2]},
+)
+ARRAYS = [
+    DATASET.t,
+    DATASET.t.rename(None),
+    DATASET.x,
+    DATASET.time,
+    xr.DataArray(5.0),
+    xr.DataArray(np.arange(3), dims="q", name="q"),
+    xr.DataArray(np.arange(3), dims="q", coords={"q": [5, 6, 7]}, attrs={"a": 1}),
+]
+
+
+@pytest.fixture(params=["plain", "AES"], ids=str)
+def encryption(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def cci(store: Any, factory: Any) -> Any:
+    return factory(store.bucket, backend="memory", verbose=False)
+
+
+def test_datasets_come_back_identical_and_replace_others(cci: Any) -> None:
+    cci.upload_xarray("a", DATASET.isel(x=slice(2)).drop_vars("n").assign(other=1))
+    cci.upload_xarray("a", DATASET)
+    lazy = cci.download_xarray("a")
+    assert lazy.t.chunks is not None
+    xr.testing.assert_identical(lazy.load(), DATASET)
+
+
+@pytest.mark.parametrize("number", range(len(ARRAYS)))
+def test_data_arrays_come_back_identical(cci: Any, number: int) -> None:
+    cci.upload_xarray("a", ARRAYS[number])
+    xr.testing.assert_identical(cci.download_xarray("a").load(), ARRAYS[number])
+
+
+def test_appends_and_regions_through_the_store(cci: Any) -> None:
+    store = cci.zarr_store("runs")
+    DATASET.to_zarr(store, consolidated=False)
+    later = DATASET.assign_coords(x=[5, 6, 7, 8])
+    later.to_zarr(store, append_dim="x", consolidated=False)
+    part = (later.isel(x=slice(1)) * 0).drop_vars("time")
+    part.to_zarr(store, region={"x": slice(4, 5)}, consolidated=False)
+    expected = xr.concat([DATASET, later], "x", data_vars="minimal", join="outer").copy(deep=True)
+    expected.t[4] = 0
+    expected.n[4] = 0
+    found = xr.open_zarr(store, consolidated=False).load()
+    xr.testing.assert_equal(found, expected)
+
+
+def test_consolidated_metadata_opens() -> None:
+    cci = cc.get_interface("xarray_consolidated", backend="memory", verbose=False)
+    DATASET.to_zarr(cci.zarr_store("a"), consolidated=True, zarr_format=2, mode="w")
+    xr.testing.assert_identical(
+        xr.open_zarr(cci.zarr_store("a"), consolidated=True, zarr_format=2).load(), DATASET
+    )
+
+
+def test_wrong_values_and_names_raise(cci: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match="upload_raw_array"):
+        cci.upload_xarray("a", np.arange(3))
+    with pytest.raises(ObjectNotFoundError, match="missing"):
+        cci.download_xarray("missing")
