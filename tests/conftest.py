@@ -11,6 +11,8 @@ import base64
 import functools
 import gc
 import importlib.util
+import itertools
+import re
 import shutil
 import signal
 import ssl
@@ -37,6 +39,7 @@ from tests.servers.tls import Authority
 if TYPE_CHECKING:
     from tests.servers.drive import DriveServer
 
+_COUNTER = itertools.count()
 _CEPH = pytest.StashKey["_Ceph"]()
 _RSA_KEY = Path(__file__).parent / "vectors" / "fake_rsa.pem"
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
@@ -149,6 +152,23 @@ def _unavailable(reason: str) -> NoReturn:
     if ORIGINAL_ENVIRONMENT.get("COTTONCANDY_REQUIRE_SERVERS") == "1":
         pytest.fail(f"a required server is missing: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def tmp_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A directory for the test, removed unless the test fails.
+
+    Pytest's own looks for a free number among all directories, which takes longer than most tests.
+    """
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{next(_COUNTER)}-{name}"
+    path.mkdir()
+    failed = request.session.testsfailed
+    yield path
+    if request.session.testsfailed == failed:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
