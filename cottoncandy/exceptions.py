@@ -3,7 +3,7 @@
 ::
 
     CottonCandyError
-    ├── ObjectNotFoundError         (FileNotFoundError)
+    ├── ObjectNotFoundError         (FileNotFoundError, KeyError)
     ├── BucketNotFoundError         (FileNotFoundError)
     ├── ObjectExistsError           (FileExistsError)
     ├── BucketExistsError           (FileExistsError)
@@ -74,7 +74,7 @@ class CottonCandyError(Exception):
     """Base class of every error that cottoncandy raises on purpose."""
 
 
-class ObjectNotFoundError(CottonCandyError, FileNotFoundError):
+class ObjectNotFoundError(CottonCandyError, FileNotFoundError, KeyError):
     """No object has that name; check the spelling with ``cci.ls`` or ``cci.glob``."""
 
 

@@ -64,7 +64,7 @@ def drawn_tree() -> dict[str, set[str]]:
         depth = len(match["lines"]) // 4
         path[depth:] = [match["name"]]
         bases = {path[depth - 1]} if depth else set()
-        tree[match["name"]] = bases | ({match["extra"]} if match["extra"] else set())
+        tree[match["name"]] = bases | set(filter(None, (match["extra"] or "").split(", ")))
     return tree
 
 

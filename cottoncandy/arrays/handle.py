@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
@@ -14,18 +16,20 @@ import numpy as np
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.manifests import MANIFEST, read_json
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.arrays.sparse import SparseArray
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
-from cottoncandy.core.output import bytes2human, html_table
+from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats import selection as selections
+from cottoncandy.formats.encryption import ENCRYPTION_METADATA
 from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CloudArray", "open_array", "user_metadata"]
+__all__ = ["ArrayInfo", "CloudArray", "array_info", "load_array", "open_array", "user_metadata"]
 
 # Dask sends the handle with each task. Copies that arrive in a process share the first one's
 # connections.
@@ -38,12 +42,15 @@ class RawArray:
 
     kind = "raw"
 
-    def __init__(self, store: Store, reader: ObjectReader) -> None:
+    def __init__(self, store: Store, info: ObjectInfo, reader: ObjectReader | None = None) -> None:
         self.store = store
-        self.key = Key(reader.info.key)
-        self.info = reader.info
-        self.header: RawArrayHeader = array_header(reader)
-        self._reader = reader if reader.pinned else None
+        self.key = Key(info.key)
+        self.info = info
+        metadata = info.metadata or {}
+        # Without its key, an encrypted array has a shape, and a body of another size.
+        size = None if ENCRYPTION_METADATA in metadata else info.size
+        self.header = RawArrayHeader.from_metadata(metadata, size, object_name=info.key)
+        self._reader = reader if reader is not None and reader.pinned else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
@@ -99,7 +106,7 @@ class RawArray:
 
 
 #: One version of an array, whose description was downloaded.
-ArrayVersion: TypeAlias = RawArray | ChunkedArray
+ArrayVersion: TypeAlias = RawArray | ChunkedArray | SparseArray
 
 
 class CloudArray:
@@ -220,7 +227,8 @@ class CloudArray:
     ) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("an array cannot be downloaded without making a copy of it")
-        array: Array = self[...]
+        found = self[...]
+        array: Array = found.toarray() if self.kind == "sparse" else found
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __len__(self) -> int:
@@ -229,7 +237,8 @@ class CloudArray:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self[...])
+        array = self[...]
+        return iter(array.tocsr() if self.kind == "sparse" else array)
 
 
 def _shared_copy(state: dict[str, Any]) -> CloudArray:
@@ -240,6 +249,69 @@ def _shared_copy(state: dict[str, Any]) -> CloudArray:
     for old in list(_shared)[:-_MAX_SHARED]:
         _shared.pop(old, None)
     return array
+
+
+@dataclass(frozen=True, repr=False)
+class ArrayInfo:
+    """The description of an array, without its data: :meth:`DefaultInterface.info` returns it.
+
+    Parameters
+    ----------
+    name : str
+    kind : {'raw', 'chunked', 'sparse', 'file'}
+        ``'file'``: the object is not an array.
+    dtype : dtype or None
+        None if it is not an array, or a sparse one of an older version.
+    shape : tuple of int or None
+    chunks : tuple of tuple of int or None
+        Lengths of the chunks along each axis, as in Dask.
+    codec : str or None
+        Name of the codec; None if it is uncompressed, or if only its chunks have one.
+    nbytes : int or None
+        Size of the array in memory, in bytes; of a sparse array, as a dense one.
+    stored_bytes : int or None
+        Size of the object, in bytes; None if there are several.
+    checksum : str or None
+        Of the uncompressed bytes: ``'crc32:'`` and eight hexadecimal digits.
+    encrypted : bool
+    modified : datetime or None
+        When it was stored.
+    etag : str or None
+        Identifies the version.
+    metadata : mapping of str to str
+        The user's metadata, names in lower case.
+    """
+
+    name: str
+    kind: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...] | None
+    chunks: tuple[tuple[int, ...], ...] | None
+    codec: str | None
+    nbytes: int | None
+    stored_bytes: int | None
+    checksum: str | None
+    encrypted: bool
+    modified: datetime.datetime | None
+    etag: str | None
+    metadata: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<13} {text}" for name, text in self._rows().items())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.name, self._rows())
+
+    def _rows(self) -> dict[str, str]:
+        rows = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.chunks is not None:
+            count = math.prod(map(len, self.chunks))
+            rows["chunks"] = f"{count:,} of {tuple(max(lengths) for lengths in self.chunks)}"
+        for name in ("nbytes", "stored_bytes"):
+            if rows[name] is not None:
+                rows[name] = f"{rows[name]} ({bytes2human(rows[name])})"
+        rows["metadata"] = ", ".join(f"{name}={value!r}" for name, value in self.metadata.items())
+        return {name: printable(str(value)) for name, value in rows.items()}
 
 
 def user_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -263,23 +335,75 @@ def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
     IntegrityError
         If a manifest is malformed.
     """
-    error: ObjectNotFoundError | MetadataError
     version: ArrayVersion
     try:
         reader = store.open(name, threads, prefetch=False)
         try:
-            version = RawArray(store, reader)
-        except BaseException:
-            reader.close()
-            raise
-        if version._reader is None:
-            reader.close()
-        return CloudArray(store, name, version, threads)
+            version = RawArray(store, reader.info, reader)
+        finally:
+            if not reader.pinned:
+                reader.close()
     except (ObjectNotFoundError, MetadataError) as exc:
-        error = exc
+        version = _open_parts(store, name, exc)
+    return CloudArray(store, name, version, threads)
+
+
+def load_array(store: Store, name: Key, threads: int = 4) -> Any:
+    """Download an array: a small raw one with one request. The errors are those of open_array."""
+    try:
+        with store.open(name, threads) as reader:
+            return read_array(store, reader, array_header(reader))
+    except (ObjectNotFoundError, MetadataError) as exc:
+        return _open_parts(store, name, exc).read(..., threads)
+
+
+def array_info(store: Store, name: Key) -> ArrayInfo:
+    """Return the description of an array, or of another object: with the requests of open_array."""
+    array: ArrayVersion
+    try:
+        info = store.backend.head(name)
+    except ObjectNotFoundError as exc:
+        array = _open_parts(store, name, exc)
+        return _described(name, array.info, array)
+    try:
+        return _described(name, info, RawArray(store, info))
+    except MetadataError as exc:
+        try:
+            array = _open_parts(store, name, exc)
+        except MetadataError:
+            return _described(name, info, None)
+    return _described(name, array.info, array)
+
+
+def _described(name: str, info: ObjectInfo, array: ArrayVersion | None) -> ArrayInfo:
+    raw = array if isinstance(array, RawArray) else None
+    checksum = None if raw is None else raw.header.checksum
+    return ArrayInfo(
+        name=name,
+        kind="file" if array is None else array.kind,
+        dtype=None if array is None else array.dtype,
+        shape=None if array is None else array.shape,
+        chunks=None if array is None else array.chunks,
+        codec=None if raw is None else raw.compression,
+        nbytes=None if array is None else math.prod(array.shape) * array.dtype.itemsize,
+        stored_bytes=info.size if array is None or raw is not None else None,
+        checksum=None if checksum is None else f"crc32:{checksum:08x}",
+        encrypted=info.encrypted or ENCRYPTION_METADATA in (info.metadata or {}),
+        modified=info.modified,
+        etag=info.etag,
+        metadata=user_metadata(info.metadata),
+    )
+
+
+def _open_parts(
+    store: Store, name: Key, error: ObjectNotFoundError | MetadataError
+) -> ChunkedArray | SparseArray:
+    """Open an array by its manifest; raise the error if there is none."""
     try:
         with store.open(pathjoin(name, MANIFEST)) as reader:
             manifest = read_json(reader)
     except ObjectNotFoundError:
         raise error from None
-    return CloudArray(store, name, ChunkedArray(store, name, manifest, reader.info), threads)
+    if isinstance(manifest, dict) and "dask" in manifest:
+        return ChunkedArray(store, name, manifest, reader.info)
+    return SparseArray(store, name, manifest, reader.info)

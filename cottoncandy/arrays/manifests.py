@@ -19,7 +19,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats import chunked, sparse
 from cottoncandy.stores.store import Store
 
-__all__ = ["MANIFEST", "download_method", "own_parts", "read_json", "replacing"]
+__all__ = ["MANIFEST", "download_method", "own_parts", "read_json", "remove_array", "replacing"]
 
 #: Name of the manifest, relative to the value.
 MANIFEST = "metadata.json"
@@ -70,6 +70,17 @@ def download_method(store: Store, root: Key) -> str | None:
     with contextlib.suppress(ObjectNotFoundError, IntegrityError, MetadataError):
         return own_parts(_download(store, root), root)[0]
     return None
+
+
+def remove_array(store: Store, root: Key) -> bool:
+    """Remove the manifest of an array, then its parts; return whether there was an array."""
+    try:
+        parts = own_parts(_download(store, root), root)[1]
+    except (ObjectNotFoundError, IntegrityError, MetadataError):
+        return False
+    _delete(store, [pathjoin(root, MANIFEST)])
+    _delete(store, [pathjoin(root, name) for name in sorted(parts)])
+    return True
 
 
 def own_parts(manifest: Any, root: str) -> tuple[str, set[str]]:

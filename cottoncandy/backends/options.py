@@ -114,7 +114,7 @@ class PutOptions:
                 )
 
     @property
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, Any]:
         """The headers that not every store keeps, by attribute name, if they are set."""
         names = ("content_encoding", "cache_control", "storage_class")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

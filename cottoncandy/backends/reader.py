@@ -66,6 +66,8 @@ class ObjectInfo:
         User metadata, names in lower case. None if it was not fetched (listings).
     content_type, content_encoding, cache_control, storage_class : str, optional
         Values that the object was stored with, if the store keeps them.
+    encrypted : bool
+        Whether it is encrypted, and what is described is its plaintext. False in listings.
     """
 
     key: str
@@ -77,6 +79,7 @@ class ObjectInfo:
     content_encoding: str | None = None
     cache_control: str | None = None
     storage_class: str | None = None
+    encrypted: bool = False
 
     @property
     def last_modified(self) -> datetime.datetime | None:

@@ -249,12 +249,11 @@ class S3Directory(S3FSLike):
             If there is no such key.
         """
         if key is not None:
-            try:
-                return self[key].load()
-            except KeyError:
+            if key not in self:
                 raise InvalidArgumentError(
                     f"no '{key}' in {self._described()}; keys() lists its contents"
-                ) from None
+                )
+            return self[key].load()
         if self._info is not None:
             return self._leaf().load()
         array = self._array()

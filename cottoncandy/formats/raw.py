@@ -251,7 +251,7 @@ class RawArrayHeader:
 
     @classmethod
     def from_metadata(
-        cls, metadata: Mapping[str, str], body_size: int, *, object_name: str
+        cls, metadata: Mapping[str, str], body_size: int | None, *, object_name: str
     ) -> RawArrayHeader:
         """Parse the metadata of an object.
 
@@ -259,8 +259,8 @@ class RawArrayHeader:
         ----------
         metadata : mapping of str to str
             Keys in lower case.
-        body_size : int
-            Size of the stored body, in bytes.
+        body_size : int or None
+            Size of the stored body, in bytes; None if it is not known.
         object_name : str
             For messages.
 
@@ -281,8 +281,9 @@ class RawArrayHeader:
         if compression is not None and not get_codec(compression).keeps_order:
             # Version 0.4.0 reads these as C whatever they say; it labels read-only C arrays 'F'.
             order = "C"
-        header = cls(dtype, shape, order, compression, reader.checksum(), body_size)
-        header._check_body(object_name)
+        header = cls(dtype, shape, order, compression, reader.checksum(), body_size or 0)
+        if body_size is not None:
+            header._check_body(object_name)
         return header
 
     def _check_body(self, object_name: str) -> None:

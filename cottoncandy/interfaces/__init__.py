@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cottoncandy.arrays.handle import CloudArray
+from cottoncandy.arrays.handle import ArrayInfo, CloudArray
 from cottoncandy.interfaces.base import InterfaceObject
 from cottoncandy.interfaces.default import (
     ArrayInterface,
@@ -13,6 +13,7 @@ from cottoncandy.interfaces.default import (
 )
 
 __all__ = [
+    "ArrayInfo",
     "ArrayInterface",
     "BasicInterface",
     "CloudArray",

@@ -14,9 +14,8 @@ from cottoncandy.core.output import echo
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.bridges import BridgeMethods
-from cottoncandy.interfaces.chunked_arrays import DaskArrayMethods
-from cottoncandy.interfaces.dictionaries import DictionaryMethods
 from cottoncandy.interfaces.finding import FindingMethods
+from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
@@ -143,7 +142,7 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
         echo(f'Uploaded "{root}" to "{target}"')
 
 
-class ArrayInterface(DaskArrayMethods, DictionaryMethods, BasicInterface):
+class ArrayInterface(ItemMethods, BasicInterface):
     """Provides numpy.array concepts: numpy, dask and sparse arrays, dictionaries of arrays.
 
     Takes the parameters of :class:`BasicInterface`.

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cottoncandy.arrays.handle import CloudArray, open_array
 from cottoncandy.arrays.manifests import download_method
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
@@ -197,46 +196,6 @@ class RawArrayMethods(ObjectMethods):
                 )
             array = read_array(self._store, reader, header)
         return array if selection is None else selections.select(array, selection)
-
-    def array(self, object_name: str, threads: int = DEFAULT_THREADS) -> CloudArray:
-        """Open an array, raw or in chunks, without downloading its data.
-
-        Parameters
-        ----------
-        object_name : str
-        threads : int, default ``[basic] threads`` of the options
-            How many ranges or chunks are downloaded at once.
-
-        Returns
-        -------
-        array : CloudArray
-            Array-like: with ``shape``, ``dtype``, ``chunks`` and slices that download what they
-            need. ``numpy.asarray`` downloads all of it.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If nothing has that name.
-        MetadataError
-            If the object is not an array.
-
-        Notes
-        -----
-        One request for a raw array, two for a chunked one. If a raw and a chunked array have the
-        same name, the raw one is opened.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import cottoncandy as cc
-        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
-        >>> response = cci.upload_raw_array('run1', np.arange(1000), compression=False)
-        >>> run = cci.array('run1')
-        >>> run.shape, run[10:13]
-        ((1000,), array([10, 11, 12]))
-        """
-        key = self._store.key(object_name, tree=True)
-        return open_array(self._store, key, self._store.threads(threads))
 
     def upload_npy_array(
         self,

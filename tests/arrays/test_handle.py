@@ -9,6 +9,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -229,3 +230,38 @@ def test_opening_takes_one_request_and_two_for_chunks(cci: Any) -> None:
         with backend.expect(**verbs):
             arr = cci.array(name)
             _ = arr.shape, arr.dtype, arr.nbytes, arr.chunks, repr(arr), arr.attrs
+
+
+# -- sparse --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+@pytest.mark.parametrize("container", ["matrix", "array"])
+def test_slices_of_sparse_arrays_are_those_of_scipy(cci: Any, kind: str, container: str) -> None:
+    dense = np.diag(np.arange(1.0, 7)).astype("<f4")
+    matrix = getattr(scipy.sparse, f"{kind}_{container}")(dense)
+    cci.upload_sparse_array("sparse", matrix)
+    arr = cci.array("sparse")
+    assert (arr.kind, arr.shape, arr.dtype, arr.ndim) == ("sparse", (6, 6), dense.dtype, 2)
+    assert (len(arr), arr.size, arr.nbytes, arr.chunks) == (6, 36, dense.nbytes, None)
+    assert_equal(np.asarray(arr), dense)
+    assert type(arr[...]) is type(matrix)
+    assert scipy.sparse.issparse(arr[1:3])
+    np.testing.assert_array_equal(arr[1:3, [0, 2]].toarray(), dense[1:3][:, [0, 2]])
+    assert arr[2, 2] == 3
+    assert len(list(arr)) == 6
+    with pytest.raises(IndexError):
+        arr[6]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(arr))[0:2].toarray(), dense[:2])
+    assert "sparse" in repr(arr)
+
+
+def test_sparse_arrays_are_items(cci: Any) -> None:
+    matrix = scipy.sparse.random(20, 30, 0.1, format="csc", dtype="f4", rng=0)
+    cci["sparse"] = matrix
+    assert (cci["sparse"] != matrix).nnz == 0
+    info = cci.info("sparse")
+    assert (info.kind, info.dtype, info.shape) == ("sparse", np.dtype("f4"), (20, 30))
+    assert "sparse" in cci
+    del cci["sparse"]
+    assert list(cci) == []

@@ -1,0 +1,73 @@
+"""A bucket as a mapping: the names of its values, from a listing alone."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from cottoncandy.arrays.manifests import MANIFEST
+from cottoncandy.core.names import SEPARATOR
+
+__all__ = ["value_names"]
+
+# The parts of an array, and its manifests, by their names below the array's.
+_PART = re.compile(
+    r"(?P<root>.+?)/(?:cc-[0-9a-f]{32}/)?"
+    r"(?P<part>pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+|metadata\.json|previous\.json)",
+    re.DOTALL,
+)
+#: The parts that make an array, if a manifest is there too.
+_COMPLETE = (
+    {"chunk"}, {"data", "indices", "indptr"}, {"data", "row", "col"}, {"data", "offsets"},
+    {"data", "coord0"},
+)  # fmt: skip
+
+
+def value_names(keys: Iterable[str]) -> Iterator[str]:
+    """Yield the names of the values that sorted keys belong to.
+
+    The manifest and the parts of a chunked or sparse array are one name, that of the array. They
+    are recognized by their names, so none is opened.
+
+    Examples
+    --------
+    >>> list(value_names(["a/metadata.json", "a/notes", "a/pt0000", "b"]))
+    ['a', 'a/notes', 'b']
+    """
+    pending: list[tuple[str, str | None]] = []  # keys, with the array they may be a part of
+    parts: defaultdict[str, set[str]] = defaultdict(set)
+    outer = ""  # the highest array that keys may be parts of
+    done: list[str] = []  # names that arrays may have as well, each below the one before
+    for key in keys:
+        if pending and not key.startswith(outer):
+            yield from _names(pending, parts, done)
+            pending, parts = [], defaultdict(set)
+        match = _PART.fullmatch(key)
+        if match is not None:
+            part = "chunk" if match["part"].startswith("pt") else match["part"]
+            parts[match["root"]].add(part)
+            if not pending:
+                outer = match["root"] + SEPARATOR
+        if match is None and not pending:
+            yield from _names([(key, None)], parts, done)
+        else:
+            pending.append((key, None if match is None else match["root"]))
+    yield from _names(pending, parts, done)
+
+
+def _names(
+    keys: Iterable[tuple[str, str | None]], parts: dict[str, set[str]], done: list[str]
+) -> Iterator[str]:
+    for key, root in keys:
+        array = (
+            root is not None
+            and MANIFEST in parts[root]
+            and any(needed <= parts[root] for needed in _COMPLETE)
+        )
+        name = root if array and root is not None else key
+        while done and key > done[-1] + "0":  # "0" follows "/"
+            done.pop()
+        if name not in done:
+            done.append(name)
+            yield name
