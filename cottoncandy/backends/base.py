@@ -308,6 +308,36 @@ class Backend(ABC):
             If ``dest`` exists and ``overwrite`` is False.
         """
 
+    def set_metadata(
+        self,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None = None,
+        bucket: str | None = None,
+    ) -> PutResult:
+        """Replace all metadata of an object. The body, the headers and the ACL are kept.
+
+        Backends whose server does this by itself override it; here, the body is stored again.
+
+        Parameters
+        ----------
+        metadata : mapping of str to str
+        etag : str, optional
+            Version to change. Default: the current one.
+
+        Raises
+        ------
+        ObjectNotFoundError
+        ObjectChangedError
+            If the object has another ETag, or is replaced in the same moment.
+        """
+        with self.get(key, bucket=bucket, prefetch=False) as reader:
+            if etag is not None:
+                IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
+            body = Body(reader.chunks, size=reader.size)
+            return self.put(key, body, self._options_like(reader.info, metadata), bucket=bucket)
+
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
         """Return whether the object exists. Errors other than "not found" are raised."""
         try:
@@ -418,6 +448,16 @@ class Backend(ABC):
             f"interface without read_only=True, on a store that can be written"
         )
 
+    def _options_like(self, info: ObjectInfo, metadata: Mapping[str, str]) -> PutOptions:
+        """Return the options of a put that replaces this version and keeps headers and ACL."""
+        return PutOptions(
+            metadata,
+            content_type=info.content_type,
+            condition=None if info.etag is None else IfMatch(info.etag),
+            keep_acl=True,
+            **{name: getattr(info, name) for name in self.capabilities.headers},
+        )
+
     def _check_condition(
         self, key: str, condition: IfAbsent | IfMatch | None, bucket: str | None
     ) -> None:
@@ -446,4 +486,5 @@ class ReadOnlyVerbs(Backend):
     def _reject(self, *arguments: Any, **options: Any) -> NoReturn:
         raise self.read_only_error()
 
-    put = delete = copy = move = remove_links = create_bucket = delete_bucket = _reject
+    put = delete = copy = move = set_metadata = remove_links = _reject
+    create_bucket = delete_bucket = _reject

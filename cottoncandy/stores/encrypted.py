@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import ClassVar
@@ -11,7 +11,6 @@ from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
     CommonPrefix,
-    IfMatch,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -30,6 +29,7 @@ from cottoncandy.formats.encryption import (
     SEGMENT_BYTES,
     EncryptionInfo,
     KeyScheme,
+    bound_metadata,
     encrypt_body,
     plaintext_size,
     stored_size,
@@ -105,13 +105,7 @@ class EncryptedBackend(WrappedBackend):
         threads: int = 4,
     ) -> PutResult:
         options = self._checked(key, options)
-        metadata = options.metadata or {}
-        for name in metadata:
-            if name == ENCRYPTION_METADATA or self._keys.owns_metadata(name):
-                raise MetadataError(
-                    f"metadata '{name}' of object '{key}' is reserved: "
-                    f"encryption='{self._keys.name}' stores its own under that name; choose another"
-                )
+        metadata = self._without_reserved(key, options.metadata or {})
         sealed, stored = encrypt_body(body, metadata, self._keys)
         options = replace(options, metadata=stored)
         return self.inner.put(key, sealed, options, bucket=bucket, threads=threads)
@@ -158,29 +152,52 @@ class EncryptedBackend(WrappedBackend):
         if key.endswith("/") and not reader.size:  # a directory, as consoles create them
             return False
         opened = open_encrypted(reader, self._keys, label)
-        wrapped = None
         if isinstance(opened, SegmentReader) and (self._keys.wraps or key_id is None):
             cipher = opened.unlock()
             if cipher.source is self._keys:
                 return False
             wrapped = self._keys.wrapped(cipher.object_key)
-        if wrapped is None:
-            plaintext = Body(opened.chunks, size=opened.size)
-            body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)
-        else:
-            body = Body(reader.chunks, size=reader.size)
-            mark = str(self._keys.info(cipher.header.segment_bytes))
-            metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
-        headers = {name: getattr(info, name) for name in self.capabilities.headers}
-        options = PutOptions(
-            metadata=metadata,
-            keep_acl=True,
-            content_type=info.content_type,
-            condition=None if info.etag is None else IfMatch(info.etag),
-            **headers,
-        )
+            if wrapped is not None:
+                mark = str(self._keys.info(cipher.header.segment_bytes))
+                metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
+                self.inner.set_metadata(key, metadata, etag=info.etag)
+                return True
+        plaintext = Body(opened.chunks, size=opened.size)
+        body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)
+        options = self.inner._options_like(info, metadata)
         self.inner.put(key, body, options, threads=threads)
         return True
+
+    def set_metadata(
+        self,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None = None,
+        bucket: str | None = None,
+    ) -> PutResult:
+        options = self._checked(key, PutOptions(metadata))
+        metadata = self._without_reserved(key, options.metadata or {})
+        info = self.inner.head(key, bucket=bucket)
+        stored = info.metadata or {}
+        if ENCRYPTION_METADATA not in stored or bound_metadata(stored) != bound_metadata(metadata):
+            # The body is bound to the old metadata, or cottoncandy 0.2 wrote it.
+            return Backend.set_metadata(self, key, metadata, etag=etag, bucket=bucket)
+        own = {name: value for name, value in stored.items() if self._reserves(name)}
+        version = info.etag if etag is None else etag
+        return self.inner.set_metadata(key, {**metadata, **own}, etag=version, bucket=bucket)
+
+    def _without_reserved(self, key: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the metadata; raise if a name is the encryption's own."""
+        for name in filter(self._reserves, metadata):
+            raise MetadataError(
+                f"metadata '{name}' of object '{key}' is reserved: "
+                f"encryption='{self._keys.name}' stores its own under that name; choose another"
+            )
+        return metadata
+
+    def _reserves(self, name: str) -> bool:
+        return name == ENCRYPTION_METADATA or self._keys.owns_metadata(name)
 
     def scan(
         self,

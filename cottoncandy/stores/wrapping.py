@@ -133,6 +133,16 @@ class WrappedBackend(Backend):
     def move(self, source: str, dest: str, **options: Any) -> PutResult:
         return self.inner.move(source, dest, **options)
 
+    def set_metadata(
+        self,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None = None,
+        bucket: str | None = None,
+    ) -> PutResult:
+        return self.inner.set_metadata(key, metadata, etag=etag, bucket=bucket)
+
     def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
         self.inner.remove_links(prefix, bucket=bucket)
 

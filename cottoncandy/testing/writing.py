@@ -186,6 +186,27 @@ class WritingConformance:
         assert harness.raw_get("name") == (b"third", {})
         assert backend.head("name").metadata == {}
 
+    def test_set_metadata_keeps_everything_else(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
+        body = b"body" * 100
+        backend.put("name", Body.of(body), PutOptions({"one": "1", "dtype": "<f8"}, None, "a/b"))
+        before = backend.head("name")
+        for metadata in ({"two": "2", "dtype": "<f8"}, {"dtype": "<i8"}, {}):
+            backend.set_metadata("name", metadata, etag=backend.head("name").etag)
+            assert harness.raw_get("name").body == body
+            found = backend.head("name")
+            assert (found.metadata, found.size) == (metadata, len(body))
+            assert found.content_type == before.content_type
+            with backend.get("name") as reader:
+                assert (reader.read(), dict(reader.metadata)) == (body, metadata)
+        backend.put("name", Body.of(b"another body"))
+        with pytest.raises(ObjectChangedError):
+            backend.set_metadata("name", {"two": "2"}, etag=before.etag)
+        with pytest.raises(ObjectNotFoundError):
+            backend.set_metadata("missing", {"two": "2"})
+        assert harness.raw_get("name") == (b"another body", {})
+
     @pytest.mark.parametrize("threads", [1, 4])
     def test_a_big_body(self, backend: Backend, harness: StoreHarness, threads: int) -> None:
         backend.put("big", Body.of(BIG), PutOptions({"a": "b"}), threads=threads)

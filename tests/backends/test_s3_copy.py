@@ -49,6 +49,25 @@ def test_copy_keeps_storage_class_and_encryption(
         assert after["BucketKeyEnabled"] is True
 
 
+@pytest.mark.parametrize("settings", [SMALL, PARTS], ids=["whole", "parts"])
+def test_new_metadata_keep_the_headers_and_the_acl(
+    moto: S3Server, moto_bucket: str, settings: Settings
+) -> None:
+    headers = {"CacheControl": "no-store", "ContentType": "a/b", "ContentDisposition": "inline"}
+    kept = {**headers, "StorageClass": "STANDARD_IA"}
+    moto.client().put_object(
+        Bucket=moto_bucket, Key="a", Body=bytes(6 * MiB), Metadata={"old": "1"}, ACL="public-read",
+        **kept,
+    )  # fmt: skip
+    backend_at(moto, moto_bucket, settings).set_metadata("a", {"New": "2"})
+    after = head_of(moto, moto_bucket, "a")
+    assert after["Metadata"] == {"new": "2"}
+    assert {name: after.get(name) for name in kept} == kept
+    assert after["ContentLength"] == 6 * MiB
+    grants = moto.client().get_object_acl(Bucket=moto_bucket, Key="a")["Grants"]
+    assert sorted(each["Permission"] for each in grants) == ["FULL_CONTROL", "READ"]
+
+
 def test_copy_of_an_archived_object_names_the_archive(moto: S3Server, moto_bucket: str) -> None:
     moto.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x", StorageClass="GLACIER")
     backend = backend_at(moto, moto_bucket)

@@ -146,6 +146,10 @@ class WrappedBackend(wrapping.WrappedBackend):
         with self._call("move", source, dest):
             return self.inner.move(source, dest, **options)
 
+    def set_metadata(self, key: str, metadata: Mapping[str, str], **options: Any) -> PutResult:
+        with self._call("set_metadata", key):
+            return self.inner.set_metadata(key, metadata, **options)
+
     def list_buckets(self) -> Iterator[BucketInfo]:
         with self._call("list_buckets"):
             return self.inner.list_buckets()

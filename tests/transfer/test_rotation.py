@@ -315,7 +315,7 @@ def test_a_key_that_cannot_write_is_an_error_before_anything(store: StoreHarness
 
 
 class Racing(WrappedBackend):
-    """Calls a function once, right before the first put of another."""
+    """Calls a function once, right before another one writes."""
 
     def __init__(self, inner: Any, meddle: Any) -> None:
         super().__init__(inner)
@@ -323,7 +323,7 @@ class Racing(WrappedBackend):
 
     @contextmanager
     def _call(self, verb: str, *keys: str) -> Iterator[None]:
-        if verb == "put" and self.meddle is not None:
+        if verb in ("put", "set_metadata") and self.meddle is not None:
             meddle, self.meddle = self.meddle, None
             meddle()
         yield

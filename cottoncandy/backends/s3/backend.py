@@ -333,6 +333,21 @@ class S3Backend(Backend):
         with self._known_bucket(origin):
             return self._copying.copy(origin, target, absent=not overwrite)
 
+    def set_metadata(
+        self,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None = None,
+        bucket: str | None = None,
+    ) -> PutResult:
+        location = self._location(key, bucket, writing=True)
+        checked = self.capabilities.metadata.check(metadata, key)
+        if not self._connection.on_aws:
+            checked = encode_metadata_names(key, checked)
+        with self._known_bucket(location):
+            return self._copying.copy(location, location, metadata=checked, etag=etag)
+
     @property
     def _copying(self) -> CopyOperations:
         return CopyOperations(self._connection, self._buckets)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from cottoncandy.backends.base import PutResult
+from cottoncandy.backends.base import IfMatch, PutResult
 from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
@@ -60,19 +60,35 @@ class CopyOperations:
         self._connection = connection
         self._buckets = buckets
 
-    def copy(self, origin: S3Location, target: S3Location, *, absent: bool) -> PutResult:
+    def copy(
+        self,
+        origin: S3Location,
+        target: S3Location,
+        *,
+        absent: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        etag: str | None = None,
+    ) -> PutResult:
         """Copy an object, with metadata, content type and ACL.
 
         Parameters
         ----------
-        absent : bool
+        absent : bool, default False
             Whether the copy must not replace an object, as far as the server can tell.
+        metadata : mapping of str to str, optional
+            Metadata of the copy, which may replace its original. Default: the original's.
+        etag : str, optional
+            Version to copy. Default: the current one.
         """
         with translated(origin):
             head = self._connection.client.head_object(**origin.request)
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
-        if origin == target:
+        if etag is not None:
+            IfMatch(etag).check(head.get("ETag", ""), str(origin))
+        if metadata is not None:
+            head = {**head, "Metadata": metadata, "MetadataDirective": "REPLACE"}
+        elif origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
         acl = self.acl_of(origin, target.bucket)
         condition = {"IfNoneMatch": "*"} if absent and self._connection.on_aws else {}
@@ -107,10 +123,13 @@ class CopyOperations:
         source: dict[str, Any] = {"CopySource": origin.request}
         source |= {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
         kept = {**_storage(head), **({} if acl is None else {"ACL": acl})}
+        headers = {name: head[name] for name in _HEADERS if head.get(name)}
         size = head["ContentLength"]
         if size <= settings.max_put_size_bytes:
             if "IfNoneMatch" not in _parameters(client, "CopyObject"):  # an older botocore
                 condition = {}
+            if directive := head.get("MetadataDirective"):
+                kept |= {"MetadataDirective": directive, **headers}
             with translated(target):
                 response = client.copy_object(**target.request, **source, **kept, **condition)
             etag = confirmed(response.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
@@ -129,8 +148,7 @@ class CopyOperations:
             settings.min_mpu_size_bytes,
         )
         # A multipart copy creates a new object.
-        kept |= {name: head[name] for name in _HEADERS if head.get(name)}
-        upload = MultipartUpload(self._connection, target, kept)
+        upload = MultipartUpload(self._connection, target, {**kept, **headers})
         return upload.run(copy_part, range(0, size, part_bytes), threads=4, complete=condition)
 
     def acl_of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:

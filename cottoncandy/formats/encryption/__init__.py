@@ -12,6 +12,7 @@ from cottoncandy.formats.encryption.header import (
     SEGMENT_BYTES,
     TAG_BYTES,
     EncryptionInfo,
+    bound_metadata,
     plaintext_size,
     stored_size,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "KeyScheme",
     "RSAKeys",
     "SegmentCipher",
+    "bound_metadata",
     "encrypt_body",
     "parse_aes_key",
     "plaintext_size",
