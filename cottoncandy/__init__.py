@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy._factories import get_browser, get_encrypted_interface, get_interface
+from cottoncandy._factories import array, get_browser, get_encrypted_interface, get_interface
 from cottoncandy._version import __version__
 from cottoncandy.config.location import ensure_options_file
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "array",
     "browser",
     "encryption",
     "exceptions",

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from cottoncandy.arrays.handle import CloudArray
     from cottoncandy.browser import S3Directory
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
     from cottoncandy.stores.keys import KeyLike
 
-__all__ = ["get_browser", "get_encrypted_interface", "get_interface"]
+__all__ = ["array", "get_browser", "get_encrypted_interface", "get_interface"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -261,6 +262,87 @@ def get_browser(
         **kwargs,
     )
     return interface.get_browser()
+
+
+@_shared_text
+def array(
+    url: str,
+    ACCESS_KEY: str | None = None,
+    SECRET_KEY: str | None = None,
+    endpoint_url: str | None = None,
+    *,
+    threads: int = 4,
+    encryption: str | None = None,
+    encryptionKey: KeyLike | Sequence[KeyLike] | None = None,
+    passphrase: str | Sequence[str | None] | None = None,
+    **kwargs: Any,
+) -> CloudArray:
+    """Open one array by its URL, without downloading its data.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://bucket/name``, ``s3://https://host/bucket/name``, ``gdrive://folder/name``,
+        ``file:///directory/name``, ``memory://bucket/name`` or ``https://host/directory/name``,
+        which may be presigned.
+    {ACCESS_KEY}
+    {endpoint_url}
+    threads : int, default 4
+        How many ranges or chunks are downloaded at once.
+    encryption, encryptionKey, passphrase : optional
+        As in :func:`get_encrypted_interface`, for an encrypted array.
+    {**kwargs}
+
+    Returns
+    -------
+    array : CloudArray
+        Array-like: with ``shape``, ``dtype``, ``chunks`` and slices that download what they need.
+        ``numpy.asarray`` downloads all of it.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If nothing has that name.
+    MetadataError
+        If the object is not an array.
+    {raises}
+
+    See Also
+    --------
+    get_interface : Everything in a bucket; its method ``array`` opens one of its arrays.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface("memory://my_bucket", verbose=False)
+    >>> response = cci.upload_raw_array("sub01/run1", np.arange(1000), compression=False)
+    >>> run = cc.array("memory://my_bucket/sub01/run1")
+    >>> run.shape, run[10:13]
+    ((1000,), array([10, 11, 12]))
+    """
+    from cottoncandy.arrays.handle import open_array
+    from cottoncandy.config.options import Settings
+    from cottoncandy.exceptions import InvalidArgumentError
+    from cottoncandy.stores.connect import connect_url
+    from cottoncandy.stores.keys import resolve_keys
+    from cottoncandy.stores.urls import mask
+
+    _reject_url(kwargs)
+    settings = Settings.load()
+    encrypted = encryption is not None or encryptionKey is not None
+    store, name = connect_url(
+        url,
+        ACCESS_KEY,
+        SECRET_KEY,
+        endpoint_url,
+        settings=settings,
+        extra=kwargs,
+        keys=resolve_keys(encryption, encryptionKey, passphrase, settings) if encrypted else None,
+    )
+    if not name:
+        raise InvalidArgumentError(f"the URL {mask(url)!r} names a bucket, and no array in it")
+    return open_array(store, store.key(name, tree=True), store.threads(threads))
 
 
 def _reject_url(kwargs: dict[str, Any]) -> None:

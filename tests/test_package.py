@@ -173,6 +173,7 @@ def test_no_public_class_or_function_is_left_out(name: str) -> None:
 def test_the_package_shows_what_is_public_and_nothing_else() -> None:
     assert cottoncandy.__all__ == [
         "__version__",
+        "array",
         "browser",
         "encryption",
         "exceptions",

@@ -50,28 +50,35 @@ class RangeReader(ObjectReader):
     Parameters
     ----------
     request : callable
-        Called with the start and the end of a range, from any thread; sends one request.
+        Called with the start and the end of a range and the ETag of the version to read, from any
+        thread; sends one request.
     label : str
         The object and its place, for messages.
     opened : GetResponse or ObjectInfo
         The response with the header and a part of the body, or the header only.
     threads : int
         Maximum number of simultaneous requests.
+    window_bytes : int, default 8 MiB
+        Size of the ranges that are requested ahead, in bytes.
     sequential : bool, default False
         Whether the server sends whole bodies only. The body is then read with one request, as long
         as it is read in order.
     """
 
+    pinned = True
+
     def __init__(
         self,
-        request: Callable[[int, int], GetResponse],
+        request: Callable[[int, int, str], GetResponse],
         label: str,
         opened: GetResponse | ObjectInfo,
         *,
         threads: int,
+        window_bytes: int = 8 * MiB,
         sequential: bool = False,
     ) -> None:
         self.threads = 1 if sequential else max(threads, 1)
+        self.window_bytes = window_bytes
         self._send = request
         self._label = label
         self._sequential = sequential
@@ -149,7 +156,7 @@ class RangeReader(ObjectReader):
 
     def _request(self, start: int, stop: int) -> GetResponse:
         """Request a range of the opened version."""
-        response = self._send(start, stop)
+        response = self._send(start, stop, self.info.etag or "*")
         try:
             found = response.info
             if (found.etag, found.size) != (self.info.etag, self.info.size):

@@ -32,7 +32,7 @@ __all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "print_objects"]
 #: Public methods that give the interface another bucket.
 _REBINDING = frozenset({"create_bucket", "rm_bucket", "set_bucket"})
 #: Other public methods that store or delete; so do those whose names begin with ``upload_``.
-_WRITING = frozenset({"cp", "dict2cloud", "mv", "rm"})
+_WRITING = frozenset({"cp", "dict2cloud", "mv", "rm", "rotate_keys"})
 
 
 class InterfaceObject:

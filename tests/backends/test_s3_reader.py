@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.reader import window_bytes
+from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,
@@ -20,6 +20,7 @@ from tests.backends._s3 import (
     backend_at,
     interrupted_when,
 )
+from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
 
@@ -98,10 +99,14 @@ class TestFaults(S3Tests):
 
 
 class TestRanges(S3Tests):
-    def test_old_options_files_cost_no_memory(self) -> None:
+    @pytest.mark.parametrize(("chosen", "expected"), [(100 * MiB, 8 * MiB), (1, MiB)])
+    def test_old_options_files_cost_no_memory(
+        self, moto: S3Server, moto_bucket: str, chosen: int, expected: int
+    ) -> None:
         """They ask for pieces of 100 MB."""
-        assert window_bytes(100 * MiB) == 8 * MiB
-        assert window_bytes(1) == MiB
+        backend = backend_at(moto, moto_bucket, Settings(mpd_chunksize_bytes=chosen))
+        backend.put("name", Body.of(b"x"))
+        assert backend.get("name").window_bytes == expected
 
     @pytest.mark.parametrize("threads", [1, 3, 200])
     def test_reading_with_few_and_many_threads(self, behind: S3Backend, threads: int) -> None:

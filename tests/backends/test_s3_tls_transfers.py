@@ -11,8 +11,8 @@ from botocore.config import Config
 
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import PutOptions
+from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.reader import S3Reader
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
 from cottoncandy.testing.samples import pattern
@@ -59,7 +59,7 @@ def behind(ceph: S3Server, ceph_bucket: str) -> S3Backend:
 
 
 @pytest.fixture
-def reader(backend: S3Backend, behind: S3Backend) -> S3Reader:
+def reader(backend: S3Backend, behind: S3Backend) -> RangeReader:
     behind.put("name", Body.of(DATA))
     return backend.get("name", threads=2)  # type: ignore[return-value]  # it is one
 
@@ -133,7 +133,7 @@ def test_a_connection_that_is_reset(
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_range_that_breaks_off_is_resumed(
-    proxy: FaultProxy, reader: S3Reader, reset: bool
+    proxy: FaultProxy, reader: RangeReader, reset: bool
 ) -> None:
     proxy.on("GET", "name", times=1).truncate(3 * MiB + 7, reset=reset)
     out = bytearray(SIZE)
@@ -145,7 +145,7 @@ def test_a_range_that_breaks_off_is_resumed(
 
 
 def test_ranges_that_break_off_for_ever(
-    proxy: FaultProxy, reader: S3Reader, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, reader: RangeReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "_PAUSE_S", 0)
     proxy.on("GET", "name").truncate(500)

@@ -51,6 +51,7 @@ def arguments(method: Any, directory: Path) -> dict[str, Any]:
         "data_object": {"a": 1},
         "dict_object": {"a": 1},
         "obj": {"a": 1},
+        "name": "name",
         "object_name": "name",
         "object_root": "tree",
         "pattern": "*",
@@ -170,6 +171,21 @@ def test_read_only_overrides_bucket_creation(tmp_path: Path) -> None:
             )
     assert not MemoryBackend().has_bucket("read-only-other")
     assert not (tmp_path / "other").exists()
+
+
+def test_files_and_encrypted_interfaces_are_read_only() -> None:
+    interface(read_only=False)
+    options: dict[str, Any] = {"encryption": "AES", "encryptionKey": bytes(32), "verbose": False}
+    encrypted = cottoncandy.get_encrypted_interface("memory://read-only", read_only=True, **options)
+    plain = cottoncandy.get_interface("memory://read-only", read_only=True, verbose=False)
+    for call in (
+        lambda: encrypted.rotate_keys(),
+        lambda: encrypted.upload_object("a", b"x"),
+        lambda: plain.open("a", "wb"),
+        lambda: plain.open("a", "x"),
+    ):
+        with pytest.raises(UnsupportedOperationError, match="read-only"):
+            call()
 
 
 def test_read_only_must_be_a_flag() -> None:

@@ -7,11 +7,17 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import cottoncandy
 from cottoncandy.config.location import user_directory
-from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
+from cottoncandy.exceptions import (
+    ConfigurationError,
+    EncryptionError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
 from cottoncandy.stores import urls
 from cottoncandy.stores.connect import connect_url
 from cottoncandy.stores.urls import StoreURL, mask, parse_url
@@ -111,6 +117,27 @@ def test_interface_from_a_url(tmp_path: Path) -> None:
     secret.upload_object("a", b"body")
     assert secret.download_object("a") == b"body"
     assert secret.backend == "memory"
+
+
+def test_array_from_a_url(tmp_path: Path) -> None:
+    for url in ("memory://urls-array", f"file://{tmp_path}/new"):
+        cci = cottoncandy.get_interface(url, verbose=False)
+        cci.upload_raw_array("a b/%20", np.arange(6).reshape(2, 3), compression=False)
+        cci.upload_dask_array("chunked", np.arange(100.0), buffersize=80)
+        array = cottoncandy.array(f"{url}/a b/%20")
+        assert array.shape == (2, 3)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(array))[1], [3, 4, 5])
+        np.testing.assert_array_equal(cottoncandy.array(f"{url}/chunked")[50:52], [50, 51])
+        with pytest.raises(ObjectNotFoundError):
+            cottoncandy.array(f"{url}/missing")
+    options: Any = {"encryption": "AES", "encryptionKey": bytes(32)}
+    secret = cottoncandy.get_encrypted_interface("memory://urls-array", verbose=False, **options)
+    secret.upload_raw_array("secret", np.arange(3))
+    assert cottoncandy.array("memory://urls-array/secret", **options)[2] == 2
+    with pytest.raises(EncryptionError):
+        cottoncandy.array("memory://urls-array/secret")
+    with pytest.raises(InvalidArgumentError, match="no array"):
+        cottoncandy.array("memory://urls-array")
 
 
 def test_interface_on_an_s3_server() -> None:

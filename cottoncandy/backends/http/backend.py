@@ -126,13 +126,15 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
             info = self._with_metadata(url, opened)
             if info is not None:
                 opened = info if isinstance(opened, ObjectInfo) else replace(opened, info=info)
-                return RangeReader(
-                    lambda start, stop: self._get_range(url, key, start, stop)[0],
+                reader = RangeReader(
+                    lambda start, stop, _: self._get_range(url, key, start, stop)[0],
                     f"object '{key}' at {url}",
                     opened,
                     threads=threads,
                     sequential=sequential,
                 )
+                reader.pinned = info.etag is not None and not sequential
+                return reader
             if isinstance(opened, GetResponse):
                 opened.close()
         raise ObjectChangedError(f"{url} is replaced faster than it can be opened; try again")

@@ -25,6 +25,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
+from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
@@ -46,9 +47,8 @@ from cottoncandy.backends.s3.keys import (
 from cottoncandy.backends.s3.listing import scan
 from cottoncandy.backends.s3.multipart import GATHERED_AHEAD_BYTES, MultipartUpload, body_parts
 from cottoncandy.backends.s3.options import S3Options
-from cottoncandy.backends.s3.reader import S3Reader, window_bytes
 from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_condition
-from cottoncandy.core.buffers import Body
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -60,6 +60,9 @@ from cottoncandy.exceptions import (
 )
 
 __all__ = ["S3Backend"]
+
+# Options files of the first versions set 100 MB, which would exceed the memory limit.
+_MIN_WINDOW_BYTES, _MAX_WINDOW_BYTES = MiB, 8 * MiB
 
 T = TypeVar("T")
 
@@ -124,14 +127,21 @@ class S3Backend(Backend):
         tail: int = 0,
     ) -> ObjectReader:
         location = self._location(key, bucket)
-        window = window_bytes(self._connection.options.settings.mpd_chunksize_bytes)
+        window = self._connection.options.settings.mpd_chunksize_bytes
+        window = min(max(window, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
         with self._known_bucket(location):
             opened = (
                 self._transport.get(location, -tail, 0 if tail else window)
                 if prefetch or tail
                 else self._transport.head(location)
             )
-        return S3Reader(self._transport, location, opened, window_bytes=window, threads=threads)
+        return RangeReader(
+            lambda start, stop, etag: self._transport.get(location, start, stop, etag),
+            str(location),
+            opened,
+            threads=threads,
+            window_bytes=window,
+        )
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         location = self._location(key, bucket)

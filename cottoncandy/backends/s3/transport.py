@@ -12,7 +12,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
@@ -20,6 +19,7 @@ import obstore
 from obstore.exceptions import PreconditionError
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
+from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -34,16 +34,13 @@ from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
-__all__ = ["GetResponse", "Transport", "ViewReader", "boto_arguments", "boto_condition"]
+__all__ = ["Transport", "ViewReader", "boto_arguments", "boto_condition"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _PIECE_BYTES = MiB // 4  # stays in the CPU cache for the next consumer
-
-#: Bodies up to this size are received whole with the header.
-AT_ONCE_BYTES = MiB
 
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
@@ -58,29 +55,6 @@ _HEADERS = {
 }
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-
-
-@dataclass(frozen=True, slots=True)
-class GetResponse:
-    """A response to a GET whose header has arrived.
-
-    Parameters
-    ----------
-    info : ObjectInfo
-        The header of the object.
-    start, stop : int
-        The range of bytes to read from ``pieces``, which may yield more.
-    pieces : iterator of buffers
-        The body as it arrives.
-    close : callable
-        Discard a body that is not read to its end.
-    """
-
-    info: ObjectInfo
-    start: int
-    stop: int
-    pieces: Iterator[Buffer]
-    close: Callable[[], None] = lambda: None
 
 
 class Transport:
