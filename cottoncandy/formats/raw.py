@@ -507,4 +507,4 @@ def _fill(chunks: Iterable[Buffer], out: memoryview) -> None:
     output = OutputBuffer(out, "uncompressed")
     for chunk in chunks:
         output.add(bytes_view(chunk))
-    output.finish(ended=True)
+    output.finish()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats.codecs.base import BUILT_IN, Codec
 from cottoncandy.formats.codecs.deflate import GzipCodec, ZlibCodec
-from cottoncandy.formats.codecs.streams import Bz2Codec, LzmaCodec, ZstdCodec
+from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 from cottoncandy.formats.codecs.whole import Lz4Codec, NumcodecsCodec
 
 __all__ = ["BUILT_IN", "Codec", "get_codec"]
 
 _CODECS: dict[str, Codec] = {
     codec.name.lower(): codec
-    for codec in (GzipCodec(), ZlibCodec(), Bz2Codec(), ZstdCodec(), Lz4Codec(), LzmaCodec())
+    for codec in (
+        *(GzipCodec(), ZlibCodec(), Bz2Codec(), ZstdCodec(), Lz4Codec(), LzmaCodec()),
+        BrotliCodec(),
+    )
 }
 
 
@@ -22,7 +25,7 @@ def get_codec(name: str) -> Codec:
     Parameters
     ----------
     name : str
-        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4``, ``LZMA`` or the id of a codec of numcodecs
+        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4``, ``LZMA``, ``br`` or the id of a codec of numcodecs
         (``Blosc``, ...), in upper or lower case.
 
     Returns

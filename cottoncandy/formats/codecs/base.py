@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Literal, Protocol
 
 from cottoncandy.core.buffers import Buffer, MiB, regroup
@@ -135,7 +135,28 @@ class StreamCodec(Codec):
 
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         output = OutputBuffer(out, self.name)
-        decoder = self.decoder()
+        # One byte more than fits is requested, to detect an overflow.
+        for block in self.decode(chunks, lambda: output.remaining_bytes + 1):
+            output.add(block)
+        output.finish()
+
+    def decode(
+        self, chunks: Iterable[Buffer], limit: Callable[[], int] = lambda: _OUTPUT_BYTES
+    ) -> Iterator[Buffer]:
+        """Yield the decoded stream in pieces, whatever its size is.
+
+        Parameters
+        ----------
+        chunks : iterable of buffer
+        limit : callable, optional
+            Returns the largest size of the next piece, in bytes.
+
+        Raises
+        ------
+        IntegrityError
+            If the stream is corrupt, is truncated or has trailing bytes.
+        """
+        decoder, position = self.decoder(), 0
         # Regrouped, because ISA-L misreads a gzip header with optional fields that is split
         # between two inputs (seen with python-isal 1.9.1).
         for piece in regroup(chunks, _INPUT_BYTES):
@@ -146,23 +167,27 @@ class StreamCodec(Codec):
                         self._check_tail(data)
                         break
                     decoder = self.decoder()
-                self._decode(decoder, data, output)
+                while True:
+                    block = self._decode(decoder, data, min(_OUTPUT_BYTES, limit()), position)
+                    position += len(block)
+                    yield block
+                    if decoder.eof or decoder.needs_input:
+                        break
+                    data = b""
                 data = decoder.unused_data if decoder.eof else b""
-        output.finish(ended=decoder.eof)
+        if not decoder.eof:
+            raise IntegrityError(
+                f"the {self.name} stream is truncated: it stops after {position} decoded bytes"
+            )
 
-    def _decode(self, decoder: Decoder, data: Buffer, output: OutputBuffer) -> None:
-        """Decode one piece; one byte more than fits is requested, to detect an overflow."""
+    def _decode(self, decoder: Decoder, data: Buffer, max_length: int, position: int) -> bytes:
         try:
-            while True:
-                output.add(decoder.decompress(data, min(_OUTPUT_BYTES, output.remaining_bytes + 1)))
-                if decoder.eof or decoder.needs_input:
-                    return
-                data = b""
-        except (IntegrityError, MemoryError):
+            return decoder.decompress(data, max_length)
+        except MemoryError:
             raise
         except Exception as exc:  # each library has its own error types
             raise IntegrityError(
-                f"the {self.name} stream is corrupt after {output.position} decoded bytes: {exc}"
+                f"the {self.name} stream is corrupt after {position} decoded bytes: {exc}"
             ) from exc
 
     def _check_tail(self, tail: Buffer) -> None:
@@ -196,13 +221,8 @@ class OutputBuffer:
         self.out[self.position : self.position + size] = block
         self.position += size
 
-    def finish(self, *, ended: bool) -> None:
-        """Check that the stream had its end and that ``out`` is full."""
-        if not ended:
-            raise IntegrityError(
-                f"the {self.codec_name} stream is truncated: it stops after {self.position} of "
-                f"{len(self.out)} decoded bytes"
-            )
+    def finish(self) -> None:
+        """Check that ``out`` is full."""
         if self.remaining_bytes:
             raise IntegrityError(
                 f"the {self.codec_name} stream decodes to {self.position} bytes, and "
