@@ -14,12 +14,17 @@ from cottoncandy._version import __version__
 from cottoncandy.config.location import ensure_options_file
 
 if TYPE_CHECKING:
-    from cottoncandy import browser, encryption, exceptions, interfaces, options, utils
+    from cottoncandy import browser, cloudfiles, encryption, exceptions, interfaces, options, utils
+    from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
 
 __all__ = [
+    "CloudFile",
+    "CloudFiles",
     "__version__",
     "array",
     "browser",
+    "cloudfiles",
+    "dl",
     "encryption",
     "exceptions",
     "get_browser",
@@ -30,12 +35,17 @@ __all__ = [
     "utils",
 ]
 
-_SUBMODULES = frozenset({"browser", "encryption", "exceptions", "interfaces", "options", "utils"})
+_SUBMODULES = frozenset(
+    {"browser", "cloudfiles", "encryption", "exceptions", "interfaces", "options", "utils"}
+)
+_FILES = frozenset({"CloudFile", "CloudFiles", "dl"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"cottoncandy.{name}")
+    if name in _FILES:
+        return getattr(importlib.import_module("cottoncandy.cloudfiles"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -51,6 +51,7 @@ HEAVY = (
 PUBLIC_MODULES = (
     "cottoncandy",
     "cottoncandy.browser",
+    "cottoncandy.cloudfiles",
     "cottoncandy.encryption",
     "cottoncandy.exceptions",
     "cottoncandy.interfaces",
@@ -172,9 +173,13 @@ def test_no_public_class_or_function_is_left_out(name: str) -> None:
 
 def test_the_package_shows_what_is_public_and_nothing_else() -> None:
     assert cottoncandy.__all__ == [
+        "CloudFile",
+        "CloudFiles",
         "__version__",
         "array",
         "browser",
+        "cloudfiles",
+        "dl",
         "encryption",
         "exceptions",
         "get_browser",

@@ -15,6 +15,7 @@ BACKENDS: dict[str, str] = {
     "gdrive": "cottoncandy.backends.gdrive:GDriveBackend",
     "local": "cottoncandy.backends.local:LocalBackend",
     "http": "cottoncandy.backends.http:HTTPBackend",
+    "files": "cottoncandy.backends.local.files:FilesBackend",
     "memory": "cottoncandy.backends.memory:MemoryBackend",
 }
 

@@ -338,6 +338,14 @@ class Backend(ABC):
             body = Body(reader.chunks, size=reader.size)
             return self.put(key, body, self._options_like(reader.info, metadata), bucket=bucket)
 
+    def has_md5_etag(self, key: str, *, bucket: str | None = None) -> bool:
+        """Return whether the ETag of an object is an MD5, if its form and the store allow that."""
+        return self.capabilities.stored_checksum == "md5"
+
+    def can_copy_from(self, other: Backend) -> bool:
+        """Return whether :meth:`copy` also copies from another backend's buckets."""
+        return other is self
+
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
         """Return whether the object exists. Errors other than "not found" are raised."""
         try:

@@ -38,7 +38,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["MemoryBackend"]
+__all__ = ["MemoryBackend", "clear"]
 
 _PIECE_BYTES = MiB // 4  # stays in the processor's cache
 _PAGE = 1000
@@ -198,6 +198,9 @@ class MemoryBackend(Backend):
             self._store(encoded, _Object(info, stored.body), target, condition)
         return PutResult(info.etag)
 
+    def can_copy_from(self, other: Backend) -> bool:
+        return type(other) is type(self)
+
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
@@ -279,6 +282,12 @@ class MemoryBackend(Backend):
             if len(page) < _PAGE:
                 return
             start = page[-1].key.encode() + b"\0"
+
+
+def clear() -> None:
+    """Delete all buckets of this process."""
+    with _LOCK:
+        _BUCKETS.clear()
 
 
 def _encode(key: str) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import shorten
@@ -20,7 +21,20 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.store import Store
 
-__all__ = ["Action", "Outcome", "complete", "delete", "perform", "report", "run"]
+__all__ = [
+    "Action",
+    "Outcome",
+    "Result",
+    "complete",
+    "delete",
+    "each",
+    "perform",
+    "report",
+    "run",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: Errors that concern the other actions too: the run ends immediately.
 _FATAL = (
@@ -59,24 +73,43 @@ class Outcome(NamedTuple):
 Outcomes = Iterator[Outcome]
 
 
-def run(actions: Iterable[Action], *, threads: int) -> Outcomes:
-    """Run actions, up to ``threads`` at once; yield each outcome as soon as it is there.
+class Result(NamedTuple, Generic[T, R]):
+    """What became of one item; ``value`` is None if there is an error."""
 
-    Actions are taken lazily, twice the threads ahead. A slow action does not delay others. Errors
-    that concern all actions (credentials, a full disk, no connection) are raised after the running
-    actions have ended.
+    item: T
+    value: R | None
+    error: Exception | None = None
+
+
+def each(function: Callable[[T], R], items: Iterable[T], *, threads: int) -> Iterator[Result[T, R]]:
+    """Call ``function(item)``, up to ``threads`` at once; yield each result as soon as it is there.
+
+    Items are taken lazily, twice the threads ahead. A slow item does not delay others. An error of
+    the library or of the system (``OSError``) concerns its item only; errors that concern all items
+    (credentials, a full disk, no connection) are raised after the running calls have ended.
     """
 
-    def attempt(action: Action) -> Outcome:
+    def attempt(item: T) -> Result[T, R]:
         try:
-            action.call()
+            return Result(item, function(item))
         except _FATAL:
             raise
         except (CottonCandyError, OSError) as exc:
-            return Outcome(action.name, exc)
-        return Outcome(action.name)
+            return Result(item, None, exc)
 
-    return map_threads(attempt, actions, threads, ordered=False)
+    return map_threads(attempt, items, threads, ordered=False)
+
+
+def run(actions: Iterable[Action], *, threads: int) -> Outcomes:
+    """Run actions as :func:`each` calls a function; yield each outcome as soon as it is there."""
+
+    def call(action: Action) -> None:
+        action.call()
+
+    results = each(call, actions, threads=threads)
+    with contextlib.closing(cast("Generator[Result[Action, None]]", results)):
+        for result in results:
+            yield Outcome(result.item.name, result.error)
 
 
 def delete(

@@ -37,6 +37,12 @@ class TestLocal(BackendConformance):
     histories = 10
 
 
+class TestFiles(BackendConformance):
+    store_name = "files"
+    examples = 10
+    histories = 3
+
+
 class TestMoto(BackendConformance):
     store_name = "moto"
     examples = 20

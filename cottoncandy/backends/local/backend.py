@@ -229,6 +229,9 @@ class LocalBackend(Backend):
                 _copy_bytes(reader, staged, there)
                 return _finish(staged, there, reader.metadata, condition)
 
+    def can_copy_from(self, other: Backend) -> bool:
+        return type(other) is type(self)
+
     def move(
         self,
         source: str,

@@ -362,6 +362,21 @@ class S3Backend(Backend):
     def _copying(self) -> CopyOperations:
         return CopyOperations(self._connection, self._buckets)
 
+    def has_md5_etag(self, key: str, *, bucket: str | None = None) -> bool:
+        location = self._location(key, bucket)
+        with translated(location):
+            head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
+        # Encrypted with a key of KMS or of the customer, the ETag is something else.
+        kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
+        return not (kms or head.get("SSECustomerAlgorithm"))
+
+    def can_copy_from(self, other: Backend) -> bool:
+        if not isinstance(other, S3Backend):
+            return False
+        own, others = self._connection.options, other._connection.options
+        same = replace(own, config=None) == replace(others, config=None)
+        return own is others or (same and vars(own.config) == vars(others.config))
+
     def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)
         return self._connection.location(self._bucket(bucket), key)

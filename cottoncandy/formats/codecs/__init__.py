@@ -25,8 +25,8 @@ def get_codec(name: str) -> Codec:
     Parameters
     ----------
     name : str
-        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4``, ``LZMA``, ``br`` or the id of a codec of numcodecs
-        (``Blosc``, ...), in upper or lower case.
+        ``gzip``, ``Zlib``, ``BZ2``, ``Zstd``, ``LZ4``, ``LZMA``, ``br`` or the id of a codec of
+        numcodecs (``Blosc``, ...), in upper or lower case.
 
     Returns
     -------

@@ -75,7 +75,7 @@ class GzipCodec(_DeflateCodec):
 
     name = "gzip"
     keeps_order = True
-    trailing = "zeros"
+    trailing: ClassVar[Literal["streams", "zeros", "nothing"]] = "zeros"
     _header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     _checksum = isal_zlib.crc32
     _byte_order = "little"

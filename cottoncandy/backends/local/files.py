@@ -1,0 +1,284 @@
+"""Directories of plain files whose suffixes are content encodings: ``a.gz`` is ``a`` in gzip."""
+
+# Paths are text here: pathlib's objects cost more than the system calls.
+# ruff: noqa: PTH103
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, ClassVar, Self
+
+from cottoncandy.backends.base import (
+    DEFAULT_OPTIONS,
+    Backend,
+    CommonPrefix,
+    ConnectionArguments,
+    DeleteResult,
+    ObjectInfo,
+    ObjectReader,
+    PutOptions,
+    PutResult,
+)
+from cottoncandy.backends.local.backend import LocalBackend
+from cottoncandy.backends.local.commit import locked
+from cottoncandy.backends.local.location import check_root, is_directory, os_errors, stat_or_none
+from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
+
+__all__ = ["FilesBackend"]
+
+_SUFFIXES = {None: "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
+_ENCODINGS = {suffix: encoding for encoding, suffix in _SUFFIXES.items() if encoding}
+_LAST = ".zz"  # sorts after every suffix
+_EARLY = re.compile("[\0-.]")  # characters that may sort before a suffix
+#: How often a file may change its encoding while it is opened.
+_ATTEMPTS = 20
+
+
+class FilesBackend(LocalBackend):
+    """Files of a directory as other programs see them.
+
+    Parameters
+    ----------
+    bucket_name : str, optional
+        Path of the directory.
+    lazy : bool, default False
+        Whether a directory that does not exist is an empty one, which the first upload creates.
+
+    Notes
+    -----
+    A name has one encoding at a time. If a killed program leaves two files of one name, the newer
+    one counts, and the next upload removes the other. Content types, cache control and storage
+    classes are not kept.
+    """
+
+    name: ClassVar[str] = "files"
+    creates_buckets: ClassVar[bool] = False
+    capabilities = replace(LocalBackend.capabilities, headers=frozenset({"content_encoding"}))
+
+    def __init__(self, bucket_name: str | None = None, *, lazy: bool = False) -> None:
+        super().__init__(bucket_name)
+        self.lazy = lazy
+
+    @classmethod
+    def connect(cls, arguments: ConnectionArguments) -> Self:
+        arguments.check_extra("files", ("lazy",))
+        return cls(arguments.bucket_name, lazy=arguments.extra.get("lazy", False))
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def get(
+        self, key: str, *, bucket: str | None = None, threads: int = 4, **options: Any
+    ) -> ObjectReader:
+        for _ in range(_ATTEMPTS):
+            encoding = self._current(key, bucket)[0]
+            with suppress(ObjectNotFoundError):  # replaced since, in another encoding
+                reader = self._open(self._location(key + _SUFFIXES[encoding], bucket), threads)
+                reader.info = replace(reader.info, key=key, content_encoding=encoding)
+                return reader
+        raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
+
+    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+        with self.get(key, bucket=bucket) as reader:
+            return reader.info
+
+    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        if found := self._variants(key, bucket):
+            return bool(found)
+        self._check_root(bucket)
+        return False
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        options: PutOptions = DEFAULT_OPTIONS,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+    ) -> PutResult:
+        encoding = options.content_encoding
+        if encoding not in _SUFFIXES:
+            raise UnsupportedOperationError(
+                f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
+                f"{', '.join(_ENCODINGS.values())}"
+            )
+        before = self._variants(key, bucket)
+        plain = replace(options, content_encoding=None)
+        if encoding not in before and before:
+            self._check_condition(key, options.condition, bucket)
+            plain = replace(plain, condition=None)
+        name = key + _SUFFIXES[encoding]
+        try:
+            result = super().put(name, body, plain, bucket=bucket, threads=threads)
+        except BucketNotFoundError:
+            if not self.lazy:
+                raise
+            with os_errors("create", self._bucket(bucket)):
+                os.makedirs(self._bucket(bucket), exist_ok=True)
+            result = super().put(name, body, plain, bucket=bucket, threads=threads)
+        if before.keys() - {encoding}:
+            self._supersede(key, encoding, bucket, max(before.values()))
+        return result
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        bucket: str | None = None,
+        delimiter: str = "",
+        start_after: str = "",
+        page_size: int | None = None,
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        if self.lazy and not is_directory(self._bucket(bucket)):
+            return iter(())
+        found = super().scan(prefix, bucket=bucket, delimiter=delimiter, start_after=start_after)
+        named = _without_suffixes(found)
+        return (entry for key, entry in named if key > start_after and key.startswith(prefix))
+
+    def delete(
+        self,
+        keys: Iterable[str],
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        permanently: bool = True,
+    ) -> Iterator[DeleteResult]:
+        for key in keys:
+            try:
+                found = self._variants(key, bucket)
+            except CottonCandyError as error:
+                yield DeleteResult(key, error)
+                continue
+            names = [key + _SUFFIXES[encoding] for encoding in found]
+            results = super().delete(names, bucket=bucket) if names else ()
+            yield DeleteResult(key, next((each.error for each in results if each.error), None))
+
+    def copy(
+        self,
+        source: str,
+        dest: str,
+        *,
+        source_bucket: str | None = None,
+        dest_bucket: str | None = None,
+        overwrite: bool = True,
+    ) -> PutResult:
+        with self.get(source, bucket=source_bucket) as reader:
+            info = reader.info
+            options = PutOptions(info.metadata or None, content_encoding=info.content_encoding)
+            target = source_bucket if dest_bucket is None else dest_bucket
+            if not overwrite and self.exists(dest, bucket=target):
+                return super().copy(source, dest, source_bucket=target, overwrite=False)
+            if source == dest and self._bucket(target) == self._bucket(source_bucket):
+                return PutResult(info.etag)
+            body = Body(lambda: reader.chunks(), size=reader.size)
+            return self.put(dest, body, options, bucket=target)
+
+    move = Backend.move
+
+    # -- files of one name -----------------------------------------------------------------------
+
+    def _variants(self, key: str, bucket: str | None) -> dict[str | None, int]:
+        """Return the encodings that a name has files of, with their times in nanoseconds."""
+        location = self._location(key, bucket)
+        with os_errors("look for", location):
+            found = _stat_variants(location.path)
+            if not found:
+                # While it looked, a writer may have changed the encoding: look again without one.
+                with (
+                    suppress(FileNotFoundError, NotADirectoryError),
+                    locked(location.directory, shared=True),
+                ):
+                    found = _stat_variants(location.path)
+        return found
+
+    def _current(self, key: str, bucket: str | None) -> tuple[str | None, int]:
+        found = self._variants(key, bucket)
+        if not found:
+            self._check_root(bucket)
+            raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
+        return max(found.items(), key=itemgetter(1))
+
+    def _check_root(self, bucket: str | None) -> None:
+        if not self.lazy:
+            check_root(self._bucket(bucket))
+
+    def _supersede(self, key: str, encoding: str | None, bucket: str | None, after: int) -> None:
+        """Remove the older files of a name, which its new file has replaced."""
+        location = self._location(key, bucket)
+        with os_errors("replace", location), locked(location.directory):
+            path = location.path + _SUFFIXES[encoding]
+            found = _stat_variants(location.path)
+            if encoding in found and found[encoding] <= after:  # the clock was set back
+                found[encoding] = after + 1
+                os.utime(path, ns=(after + 1, after + 1))
+            for other, modified in found.items():
+                if other != encoding and modified < found.get(encoding, 0):
+                    old = self._location(key + _SUFFIXES[other], bucket)
+                    for name in (old.path, old.sidecar):
+                        with suppress(FileNotFoundError):
+                            os.unlink(name)  # noqa: PTH108 - paths are text here
+
+
+def _stat_variants(path: str) -> dict[str | None, int]:
+    found: dict[str | None, int] = {}
+    for encoding, suffix in _SUFFIXES.items():
+        status = stat_or_none(path + suffix)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            found[encoding] = status.st_mtime_ns
+    return found
+
+
+def _without_suffixes(
+    found: Iterable[ObjectInfo | CommonPrefix],
+) -> Iterator[tuple[str, ObjectInfo | CommonPrefix]]:
+    """Yield entries under their names, each once, sorted."""
+    for key, group in groupby(_sorted(found), itemgetter(0)):
+        yield key, max(group, key=itemgetter(1))[3]
+
+
+def _sorted(
+    found: Iterable[ObjectInfo | CommonPrefix],
+) -> Iterator[tuple[str, int, int, ObjectInfo | CommonPrefix]]:
+    """Yield name, time, number and entry, in the order of names instead of files.
+
+    An entry waits until no file can follow whose name comes before it.
+    """
+    waiting: list[tuple[str, int, int, ObjectInfo | CommonPrefix]] = []
+    for number, entry in enumerate(found):
+        file = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
+        key, modified = file, 0
+        if isinstance(entry, ObjectInfo):
+            key, suffix = os.path.splitext(file)  # noqa: PTH122 - a key
+            if suffix not in _ENCODINGS:
+                key = file
+            modified = int((entry.etag or "-0").split("-")[1], 16)
+            entry = replace(entry, key=key, content_encoding=_ENCODINGS.get(suffix))
+        earliest = _earliest_name(file)
+        while waiting and waiting[0][0] < earliest:
+            yield heapq.heappop(waiting)
+        heapq.heappush(waiting, (key, modified, number, entry))
+    while waiting:
+        yield heapq.heappop(waiting)
+
+
+def _earliest_name(key: str) -> str:
+    """Return the first name that this file, or one that follows it, can have."""
+    start = key.rfind("/") + 2
+    while found := _EARLY.search(key, start):
+        if key[found.start() :] <= _LAST:
+            return key[: found.start()]
+        start = found.end()
+    return key

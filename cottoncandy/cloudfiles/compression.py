@@ -1,0 +1,171 @@
+"""Compression of file contents by the names of content encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from cottoncandy.cloudfiles.exceptions import (
+    CompressionError,
+    DecompressionError,
+    UnsupportedCompressionType,
+)
+from cottoncandy.core.buffers import Buffer
+from cottoncandy.core.output import Progress
+from cottoncandy.exceptions import IntegrityError
+from cottoncandy.formats.codecs import content as codecs
+
+__all__ = [
+    "COMPRESSION_TYPES",
+    "brotli_compress",
+    "brotli_decompress",
+    "bz2_compress",
+    "bz2_decompress",
+    "compress",
+    "decompress",
+    "gunzip",
+    "gzip_compress",
+    "normalize_encoding",
+    "transcode",
+    "xz_compress",
+    "xz_decompress",
+    "zstd_compress",
+    "zstd_decompress",
+]
+
+#: What every ``compress=`` accepts.
+COMPRESSION_TYPES = [None, False, True, "", "bz2", "bzip2", "gzip", "br", "zstd", "xz", "lzma"]
+
+_SYNONYMS = {"": None, "none": None, "identity": None, "bzip2": "bz2", "lzma": "xz", "gz": "gzip"}
+
+
+def normalize_encoding(encoding: str | bool | None) -> str | None:
+    """Return the content encoding of a ``compress=`` argument; None for no encoding.
+
+    Parameters
+    ----------
+    encoding : str, bool or None
+        ``True`` is gzip; ``False``, None, ``''`` and ``'none'`` are no encoding.
+
+    Raises
+    ------
+    UnsupportedCompressionType
+
+    Examples
+    --------
+    >>> normalize_encoding("GZIP"), normalize_encoding(True), normalize_encoding(None)
+    ('gzip', 'gzip', None)
+    """
+    if encoding is None or isinstance(encoding, bool):
+        return "gzip" if encoding else None
+    name = str(encoding).strip().lower()
+    found = _SYNONYMS.get(name, name)
+    if found is not None and found not in codecs.ENCODINGS:
+        raise UnsupportedCompressionType(
+            f"there is no compression {encoding!r}; choose one of {', '.join(codecs.ENCODINGS)}"
+        )
+    return found
+
+
+def compress(
+    content: Buffer, method: str | bool | None = "gzip", compress_level: int | None = None
+) -> Buffer:
+    """Return content compressed.
+
+    Parameters
+    ----------
+    content : bytes-like
+    method : str, bool or None, default 'gzip'
+        As in :func:`normalize_encoding`.
+    compress_level : int, optional
+        Default: a fast one.
+
+    Raises
+    ------
+    CompressionError
+        If the content is not bytes.
+
+    Examples
+    --------
+    >>> decompress(compress(b"hello", "xz"), "xz")
+    b'hello'
+    """
+    encoding = normalize_encoding(method)
+    if encoding is None:
+        return content
+    try:
+        return codecs.encode(content, encoding, compress_level)
+    except TypeError as exc:
+        raise CompressionError(f"bytes are expected, got a {type(content).__name__}") from exc
+
+
+def decompress(content: Buffer, encoding: str | bool | None, filename: str = "content") -> Buffer:
+    """Return content decompressed.
+
+    Raises
+    ------
+    DecompressionError
+        If the content is not in that encoding, or is truncated.
+    """
+    name = normalize_encoding(encoding)
+    if name is None:
+        return content
+    try:
+        return codecs.decode(content, name)
+    except IntegrityError as exc:
+        raise DecompressionError(f"'{filename}' is not in its content encoding: {exc}") from exc
+
+
+gzip_compress = partial(compress, method="gzip")
+brotli_compress = partial(compress, method="br")
+zstd_compress = partial(compress, method="zstd")
+xz_compress = partial(compress, method="xz")
+bz2_compress = partial(compress, method="bz2")
+gunzip = partial(decompress, encoding="gzip")
+brotli_decompress = partial(decompress, encoding="br")
+zstd_decompress = partial(decompress, encoding="zstd")
+xz_decompress = partial(decompress, encoding="xz")
+bz2_decompress = partial(decompress, encoding="bz2")
+
+
+def transcode(
+    files: Iterable[dict[str, Any]],
+    encoding: str | bool | None,
+    level: int | None = None,
+    progress: bool = False,
+    in_place: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Yield files in another content encoding, one at a time.
+
+    Parameters
+    ----------
+    files : iterable of dict
+        As ``CloudFiles.get`` returns them. Files in that encoding already (``raw`` and
+        ``compress``) are passed on unchanged.
+    encoding : str, bool or None
+        None decompresses.
+    level : int, optional
+        Compression level.
+    progress : bool, default False
+        Whether to show a progress bar.
+    in_place : bool, default False
+        Whether to change the dictionaries instead of copies of them, to save memory.
+
+    Examples
+    --------
+    >>> file = {"path": "a", "content": b"hello", "raw": False, "compress": None}
+    >>> [each["compress"] for each in transcode([file], "gzip")]
+    ['gzip']
+    """
+    wanted = normalize_encoding(encoding)
+    with Progress(None, unit="files", label="transcoding", show=progress) as bar:
+        for file in files:
+            result = file if in_place else dict(file)
+            stored = normalize_encoding(file.get("compress")) if file.get("raw") else None
+            if stored != wanted and file["content"] is not None:
+                plain = decompress(file["content"], stored, str(file.get("path")))
+                result["content"] = compress(plain, wanted, level)
+            result["raw"], result["compress"] = True, wanted
+            yield result
+            bar.update(1)

@@ -1,0 +1,130 @@
+"""From a cloud path to a store, and the stores that are kept for the next call."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cottoncandy.backends.memory import clear as clear_memory
+from cottoncandy.cloudfiles import secrets as credentials
+from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
+from cottoncandy.cloudfiles.paths import ExtractedPath, extract, service_provider, to_https_protocol
+from cottoncandy.config.options import Settings
+from cottoncandy.core.names import prefix_of
+from cottoncandy.core.threads import ForkSafeLock
+from cottoncandy.exceptions import ConfigurationError
+from cottoncandy.stores.connect import connect
+from cottoncandy.stores.store import Store
+
+__all__ = ["Options", "clear_memory", "open_store", "reset_connection_pools"]
+
+#: Protocol -> backend.
+_BACKENDS = {
+    "file": "files",
+    "gs": "gcs",
+    "http": "http",
+    "https": "http",
+    "mem": "memory",
+    "middleauth+https": "http",
+    "s3": "s3",
+}
+_MAX_KEPT = 64
+
+#: Stores by everything that shapes them; a store of S3 holds connections.
+_stores: OrderedDict[tuple[Any, ...], Store] = OrderedDict()
+_lock = ForkSafeLock()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a ``CloudFiles`` that shape its connection."""
+
+    secrets: str | Mapping[str, Any] | None = field(default=None, repr=False)
+    use_https: bool = False
+    endpoint: str | None = None
+    request_payer: str | None = None
+    composite_upload_threshold: int = 100_000_000
+    no_sign_request: bool = False
+
+
+def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
+    """Return the store of a cloud path, and the prefix of its keys; no request is sent."""
+    path = extract(to_https_protocol(cloudpath) if options.use_https else cloudpath)
+    if path.protocol not in _BACKENDS:
+        raise UnsupportedProtocolError(f"files at {path.protocol}:// cannot be accessed")
+    bucket, prefix = path.bucket, path.path
+    if bucket is None:  # a directory or a web server: the whole path is the bucket
+        bucket, prefix = (prefix, "") if path.host is None else (f"{path.host}/{prefix}", "")
+    arguments, extra = _credentials(path, options)
+    settings = Settings.load()
+    settings = replace(settings, mpu_use_threshold_bytes=int(options.composite_upload_threshold))
+    identity = (_BACKENDS[path.protocol], *arguments, json.dumps(extra, sort_keys=True), settings)
+    with _lock:
+        store = _stores.pop(identity, None)
+        if store is None:
+            store = connect(identity[0], bucket, *arguments, settings=settings, extra=extra)
+        _stores[identity] = store
+        if len(_stores) > _MAX_KEPT:
+            _stores.popitem(last=False)
+    if store.bucket != bucket:
+        store = store.in_bucket(bucket)
+    if store.backend.creates_buckets and not store.backend.has_bucket(bucket):
+        store.backend.create_bucket(bucket)
+    return store, prefix_of(prefix)
+
+
+def reset_connection_pools() -> None:
+    """Forget all connections; the next call makes new ones."""
+    with _lock:
+        _stores.clear()
+
+
+#: Access key, secret key and endpoint, and the other options of a backend.
+_Arguments = tuple[tuple[str | None, str | None, str | None], dict[str, Any]]
+
+
+def _credentials(path: ExtractedPath, options: Options) -> _Arguments:
+    """Return access key, secret key and endpoint, and the other options of the backend."""
+    chosen = _CREDENTIALS.get(path.protocol)
+    return ((None, None, None), {}) if chosen is None else chosen(path, options)
+
+
+def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+    found = _given(options.secrets)
+    if not found and not options.no_sign_request:
+        service = "aws" if path.alias is None else service_provider(path)
+        found = credentials.aws_credentials(path.bucket or "", service)
+    extra = {
+        "anon": options.no_sign_request,
+        "aws_session_token": found.get("AWS_SESSION_TOKEN"),
+        "region_name": found.get("AWS_DEFAULT_REGION"),
+        "request_payer": options.request_payer,
+    }
+    keys = (found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SECRET_ACCESS_KEY"))
+    given = {name: value for name, value in extra.items() if value}
+    return (*keys, options.endpoint or path.host), given
+
+
+#: Protocol -> function that returns credentials and options.
+_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options], _Arguments]] = {
+    "file": lambda path, options: ((None, None, None), {"lazy": True}),
+    "s3": _s3_credentials,
+}
+
+
+def _given(secrets: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the secrets that the user passed: a dictionary, JSON, or the path of a file of it."""
+    if not isinstance(secrets, str):
+        return dict(secrets or {})
+    try:
+        text = secrets if secrets.lstrip().startswith("{") else Path(secrets).read_text("utf-8")
+        found = json.loads(text)
+    except (OSError, ValueError):
+        found = None  # not chained: messages repeat the text
+    if not isinstance(found, dict):
+        raise ConfigurationError("secrets must be a dict, a JSON object, or the path of one")
+    return found

@@ -1,0 +1,201 @@
+"""Contents of files: what a call asks for, encodings, checksums, JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
+from cottoncandy.cloudfiles.compression import decompress, normalize_encoding
+from cottoncandy.cloudfiles.exceptions import MD5IntegrityError
+from cottoncandy.core.buffers import Body, Buffer
+from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.formats.codecs.content import decode_stream, encode_stream
+from cottoncandy.transfer.copying import etag_md5, matches_md5, md5_of
+
+__all__ = [
+    "File",
+    "conversion",
+    "decoded",
+    "encoded_body",
+    "json_bytes",
+    "requested",
+    "upload_body",
+    "verify",
+]
+
+#: Tokens of Content-Encoding that say nothing about the stored bytes.
+_IGNORED = {"", "identity", "aws-chunked", "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file to download, or a range of it, and its place in the list."""
+
+    order: int
+    path: str
+    start: int | None = None
+    end: int | None = None
+    tags: Any = None
+    raw: bool = False
+
+    @property
+    def span(self) -> slice:
+        return slice(self.start, self.end)
+
+    @property
+    def ranged(self) -> bool:
+        return (self.start, self.end) != (None, None)
+
+
+def requested(order: int, item: str | Mapping[str, Any], *, raw: bool = False) -> File:
+    """Return what an item of ``get`` asks for: a path, or a dictionary with a range."""
+    if isinstance(item, str):
+        return File(order, item, raw=raw)
+    if not isinstance(item, Mapping) or "path" not in item:
+        raise InvalidArgumentError(
+            f"a file to download is a path, or a dictionary with 'path', got {item!r:.80}"
+        )
+    start, end = item.get("byte_range") or (item.get("start"), item.get("end"))
+    return File(order, item["path"], start, end, item.get("tags"), raw)
+
+
+# -- encodings -----------------------------------------------------------------------------------
+
+
+def encodings(header: str | None) -> list[str]:
+    """Return the encodings of a Content-Encoding header, in the order in which to undo them."""
+    tokens = [token.strip().lower() for token in (header or "").split(",")]
+    found = (normalize_encoding(token) for token in tokens if token not in _IGNORED)
+    return [encoding for encoding in found if encoding][::-1]
+
+
+def decoded(content: bytes, header: str | None, path: str) -> bytes:
+    """Return content without its content encodings.
+
+    Raises
+    ------
+    DecompressionError, UnsupportedCompressionType
+    """
+    for encoding in encodings(header):
+        content = bytes(decompress(content, encoding, path))
+    return content
+
+
+def encoded_body(body: Body, encoding: str, level: int | None) -> Body:
+    """Return a body that is compressed while it is sent."""
+    size = body.size
+    if size is None:  # its size is not known before it is read: a pipe, an iterator
+        whole = body.read()
+        body, size = Body.of(whole), len(whole)
+    return Body(
+        lambda: encode_stream(body, encoding, size, level),
+        max_size=size + size // 4 + 65536,
+        replayable=body.replayable,
+    )
+
+
+def conversion(
+    reencode: str | bool | None, content_type: str | None
+) -> Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]] | None:
+    """Return what changes the encoding or the content type of a copy; None if nothing does."""
+    if reencode is None and content_type is None:
+        return None
+    wanted = normalize_encoding(reencode)
+
+    def convert(info: ObjectInfo, body: Body, options: PutOptions) -> tuple[Body, PutOptions]:
+        stored = encodings(info.content_encoding)
+        if content_type is not None:
+            options = replace(options, content_type=content_type)
+        if reencode is None or stored == ([wanted] if wanted else []):
+            return body, options
+        chunks: Iterable[Buffer] = body
+        for encoding in stored:
+            chunks = decode_stream(chunks, encoding)
+        if stored or wanted:
+            plain = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
+            body = plain if wanted is None else encoded_body(plain, wanted, None)
+        return body, replace(options, content_encoding=wanted)
+
+    return convert
+
+
+# -- checks --------------------------------------------------------------------------------------
+
+
+def verify(backend: Backend, info: ObjectInfo, content: Buffer, part_bytes: int | None) -> None:
+    """Compare whole content with the MD5 that the store has, or that of its parts.
+
+    Raises
+    ------
+    MD5IntegrityError
+    """
+    digest, _, parts = (info.etag or "").strip('"').partition("-")
+    if part_bytes and parts.isdigit():
+        pieces = (content[at : at + part_bytes] for at in range(0, len(content), part_bytes))
+        digests = [hashlib.md5(piece, usedforsecurity=False).digest() for piece in pieces]
+        same = len(digests) == int(parts) and md5_of(digests) == digest
+    else:
+        same = matches_md5(content, info) or etag_md5(backend, info, confirm=True) is None
+    if not same:
+        raise MD5IntegrityError(
+            f"file '{info.key}' arrived with another MD5 than the store has for it; download it "
+            f"again"
+        )
+
+
+# -- uploads -------------------------------------------------------------------------------------
+
+
+def upload_body(content: Any, path: str, encoding: str | None, level: int | None) -> Body:
+    """Return the body of an upload, compressed unless ``encoding`` is None.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the content is not bytes, text or a file of bytes.
+    """
+    if content is None:
+        raise InvalidArgumentError(f"file '{path}' has no content; nothing was stored")
+    body = Body.of(content.encode() if isinstance(content, str) else content)
+    return body if encoding is None else encoded_body(body, encoding, level)
+
+
+def json_bytes(value: Any, path: str) -> bytes:
+    """Return a value as JSON; NaN and infinities become ``null``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value has no JSON.
+    """
+    options: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False, "default": _plain}
+    try:
+        try:
+            text = json.dumps(value, allow_nan=False, **options)
+        except ValueError:
+            text = json.dumps(_finite(json.loads(json.dumps(value, **options))), **options)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidArgumentError(f"file '{path}' cannot be stored as JSON: {exc}") from exc
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value

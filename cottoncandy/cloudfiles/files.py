@@ -1,0 +1,297 @@
+"""``CloudFiles``: many files at once in a directory of any store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Self
+
+from cottoncandy.cloudfiles import paths as cloudpaths
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results, total_of
+from cottoncandy.cloudfiles.content import conversion
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.reading import ReadingMethods
+from cottoncandy.cloudfiles.writing import WritingMethods
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.transfer.copying import Copied, copy_object
+
+__all__ = ["CloudFiles"]
+
+
+class CloudFiles(ReadingMethods, WritingMethods):
+    """Files in a directory of a store: read, written, listed and copied many at once.
+
+    Parameters
+    ----------
+    cloudpath : str
+        Such as ``'gs://bucket/path'``, ``'s3://bucket/path'``, ``'s3://https://host/bucket/path'``,
+        ``'file:///path'``, ``'mem://bucket/path'``, ``'https://host/path'``, an alias, or a path on
+        disk.
+    progress : bool, default False
+        Whether to show a progress bar for several files.
+    green : bool, optional
+        Accepted and ignored: threads are always preemptive.
+    secrets : str or dict, optional
+        Credentials, as in a secrets file, instead of those in the secrets folders: a dictionary,
+        JSON, or the path of a file.
+    num_threads : int, default 20
+        Number of requests at once.
+    use_https : bool, default False
+        Whether to read ``gs://`` and ``s3://`` as public web servers, without credentials.
+    endpoint : str, optional
+        URL of an S3 server other than Amazon's.
+    parallel : int or bool, default 1
+        Number of processes; True is one per core.
+    request_payer : str, optional
+        ``'requester'`` on S3, a project on Google Storage: who pays for the requests.
+    locking : bool, optional
+        Whether to lock files on disk against other processes that do. None: if there is a
+        ``lock_dir``.
+    lock_dir : str, optional
+        Folder of the locks. Default: ``$CLOUD_FILES_LOCK_DIR``, then ``locks`` in
+        ``$CLOUD_FILES_DIR``.
+    composite_upload_threshold : int, default 100 MB
+        Files above this size, in bytes, are uploaded in parts.
+    no_sign_request : bool, default False
+        Whether to send requests without credentials.
+
+    Raises
+    ------
+    UnsupportedProtocolError
+        If the path is not a cloud path.
+    InvalidArgumentError
+        If ``num_threads`` or ``parallel`` is below 1.
+
+    Notes
+    -----
+    Nothing is requested until a method is called. Instances can be used by several threads, and
+    pickled. A file is written completely or not at all, on disk too.
+
+    Examples
+    --------
+    >>> cf = CloudFiles("mem://bucket/path")
+    >>> cf.puts([("a", b"first"), ("b", b"second")], compress="gzip")
+    2
+    >>> cf["a"], cf["b", 0:3]
+    (b'first', b'sec')
+    >>> list(cf)
+    ['a', 'b']
+    """
+
+    def transfer_to(
+        self,
+        cf_dest: Self | str,
+        paths: Any = None,
+        block_size: int = 64,
+        reencode: str | bool | None = None,
+        content_type: str | None = None,
+        allow_missing: bool = False,
+        progress: bool | None = None,
+        resumable: bool = False,
+    ) -> TransmissionMonitor:
+        """Copy files to another place, within the store if both are in one.
+
+        Parameters
+        ----------
+        cf_dest : CloudFiles or str
+        paths : str, dict, or iterable of them, optional
+            Default: all files. Dictionaries have ``path`` and optionally ``dest_path``.
+        block_size : int, default 64
+            Number of files that may be waiting; files are streamed, not held in memory.
+        reencode : str or bool, optional
+            Content encoding of the copies; ``False`` and ``'none'`` decompress. None keeps it.
+        content_type : str, optional
+            MIME type of the copies, instead of their own.
+        allow_missing : bool, default False
+            Whether to skip paths that do not exist.
+        progress : bool, optional
+            Overrides that of the instance.
+        resumable : bool, default False
+            Whether to skip files whose copy exists, with the same size, and is not older.
+
+        Returns
+        -------
+        monitor : TransmissionMonitor
+            Bytes that passed through this machine.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If a path does not exist; the other files were copied.
+        IntegrityError
+            If a copy is not what its source is.
+
+        Notes
+        -----
+        Metadata, content type, encoding and cache control are kept. Copies have the MD5 of their
+        source, where both stores have one.
+        """
+        dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
+        if block_size < 1:
+            raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
+        items = [paths] if isinstance(paths, str | Mapping) else self if paths is None else paths
+        monitor = TransmissionMonitor(IOEnum.TX)
+        convert = conversion(reencode, content_type)
+
+        def transfer(item: str | Mapping[str, Any]) -> None:
+            path, target = _route(item)
+            try:
+                if not (resumable and self._is_current(path, dest, target)):
+                    self._transfer(path, dest, target, convert, monitor)
+            except ObjectNotFoundError:
+                if not allow_missing:
+                    raise
+
+        results = self._each(
+            transfer, items, label="transferring", total=total_of(items, None), progress=progress
+        )
+        count_results(results, "transfer")
+        return monitor
+
+    def transfer_from(
+        self,
+        cf_src: Self | str,
+        paths: Any = None,
+        block_size: int = 64,
+        reencode: str | bool | None = None,
+        content_type: str | None = None,
+        allow_missing: bool = False,
+        progress: bool | None = None,
+        resumable: bool = False,
+    ) -> TransmissionMonitor:
+        """Copy files from another place; the parameters are those of :meth:`transfer_to`."""
+        source = cf_src if isinstance(cf_src, CloudFiles) else CloudFiles(cf_src)
+        return source.transfer_to(
+            self, paths, block_size, reencode, content_type, allow_missing, progress, resumable
+        )
+
+    def _transfer(
+        self, path: str, dest: CloudFiles, target: str, convert: Any, monitor: TransmissionMonitor
+    ) -> None:
+        flight, copied = monitor.start_io(0), Copied(0)
+        try:
+            with dest._locks.held(dest.cloudpath, target):
+                copied = copy_object(
+                    self._store,
+                    self._key(path),
+                    dest._store,
+                    dest._key(target),
+                    acl=ACL,
+                    threads=LARGE_THREADS,
+                    convert=convert,
+                )
+        finally:
+            monitor.end_io(flight, copied.transferred)
+
+    def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
+        there, here = dest._head(target), self._head(path)
+        return (
+            there is not None
+            and here is not None
+            and there.size == here.size
+            and None not in (there.modified, here.modified)
+            and there.modified >= here.modified  # type: ignore[operator]  # neither is None
+        )
+
+    def move(self, src: str, dest: str) -> None:
+        """Move one file.
+
+        Parameters
+        ----------
+        src : str
+            Path of the file.
+        dest : str
+            A cloud path, or a path in the same directory as ``src``.
+        """
+        if "://" in dest or dest.startswith(("/", "~")):
+            folder, _, name = cloudpaths.normalize(dest).rpartition("/")
+            self.moves(CloudFiles(folder, secrets=self.secrets), [(src, name)])
+        else:
+            self.moves(self, [(src, dest)])
+
+    def moves(
+        self,
+        cf_dest: Self | str,
+        paths: Iterable[str | tuple[str, str]],
+        block_size: int = 64,
+        total: int | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        """Move files to another place; each source is deleted after its copy was checked.
+
+        Parameters
+        ----------
+        cf_dest : CloudFiles or str
+        paths : iterable of str or (str, str)
+            Paths, or pairs of a path and its new path.
+        block_size, total, progress
+            As in :meth:`transfer_to`.
+        """
+        dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
+
+        def move(item: Any) -> None:
+            path, target = _route(item)
+            if (dest._store.backend.describe(), dest._key(target)) == (
+                *(self._store.backend.describe(), self._key(path)),
+            ):
+                return
+            self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
+            self.delete(path)
+
+        items = [paths] if isinstance(paths, str) else paths
+        results = self._each(
+            move, items, label="moving", total=total_of(items, total), progress=progress
+        )
+        count_results(results, "move")
+
+    # -- cf[...] ---------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple) and len(key) == 2 and isinstance(key[1], slice | int):
+            path, span = key
+            if isinstance(span, int):
+                raise InvalidArgumentError(f"a range of bytes is a slice, as in cf[{path!r}, 0:30]")
+            return self._part(path, span)
+        if isinstance(key, slice):
+            return self.get(islice(self, *_nonnegative(key)))
+        return self.get(key)
+
+    def _part(self, path: str, span: slice) -> bytes | None:
+        if span.step not in (None, 1):
+            raise InvalidArgumentError("a range of bytes has no step")
+        content: bytes | None = self.get({"path": path, "start": span.start, "end": span.stop})
+        return content
+
+    def __setitem__(self, key: str | slice, value: Any) -> None:
+        if not isinstance(key, slice):
+            self.put(key, value)
+        elif isinstance(value, CloudFiles):
+            self.transfer_from(value, None if key == slice(None) else value._first(key))
+        else:
+            self.puts(value)
+
+    def _first(self, span: slice) -> Iterable[str]:
+        return islice(self, *_nonnegative(span))
+
+    def __delitem__(self, key: Any) -> None:
+        self.delete(key)
+
+
+def _route(item: Any) -> tuple[str, str]:
+    """Return the path of a file and that of its copy."""
+    if isinstance(item, str):
+        return item, item
+    if isinstance(item, Mapping) and "path" in item:
+        return item["path"], item.get("dest_path") or item["path"]
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    raise InvalidArgumentError(
+        f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
+    )
+
+
+def _nonnegative(span: slice) -> tuple[int | None, int | None, int | None]:
+    parts = (span.start, span.stop, span.step)
+    if any(part is not None and part < 0 for part in parts):
+        raise InvalidArgumentError("files are counted from the first; use no negative numbers")
+    return parts

@@ -1,0 +1,61 @@
+"""Work on many files in several processes, each with its own threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any
+
+from cottoncandy.exceptions import InvalidArgumentError, StoreError
+
+__all__ = ["in_processes", "process_count"]
+
+_BLOCK = 256  # files that a process gets at once
+
+
+def process_count(parallel: int | bool) -> int:
+    """Return the number of processes of a ``parallel=`` argument; True is one per core."""
+    if isinstance(parallel, bool):
+        return (os.cpu_count() or 1) if parallel else 1
+    if not isinstance(parallel, int) or parallel < 1:
+        raise InvalidArgumentError(f"parallel must be at least 1, got {parallel!r}")
+    return parallel
+
+
+def in_processes(
+    task: Callable[[Any], Iterable[Any]], items: Iterable[Any], processes: int
+) -> Iterator[Any]:
+    """Yield the results of ``task(block)`` for blocks of items, which are taken lazily.
+
+    Raises
+    ------
+    StoreError
+        If a process ended early.
+    """
+    remaining = iter(items)
+    blocks = iter(lambda: list(islice(remaining, _BLOCK)), [])
+    # Spawned: a fork would share the connections and locks of this process.
+    context = multiprocessing.get_context("spawn")
+    pending: set[Future[Iterable[Any]]] = set()
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            for block in blocks:
+                pending.add(pool.submit(task, block))
+                if len(pending) >= 2 * processes:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield from future.result()
+            for future in pending:
+                yield from future.result()
+        except BrokenProcessPool as exc:
+            raise StoreError(
+                "a process of parallel= ended early; a script that uses it must be importable: put "
+                "its code below if __name__ == '__main__':"
+            ) from exc
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,355 @@
+"""Downloading files, and looking at them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, first_error, total_of
+from cottoncandy.cloudfiles.content import File, decoded, requested, verify
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.core.names import prefix_of
+from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
+from cottoncandy.stores.finding import scan_objects
+from cottoncandy.stores.store import Store
+from cottoncandy.transfer.copying import etag_md5
+from cottoncandy.transfer.engine import Result, each
+
+__all__ = ["Paths", "ReadingMethods"]
+
+Paths = str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
+
+
+class ReadingMethods(FilesBase):
+    """Methods that read contents, headers and listings."""
+
+    def get(
+        self,
+        paths: Paths,
+        *,
+        total: int | None = None,
+        raw: bool = False,
+        progress: bool | None = None,
+        parallel: int | bool | None = None,
+        return_dict: bool = False,
+        raise_errors: bool = True,
+        part_size: int | None = None,
+        return_recording: bool = False,
+    ) -> Any:
+        """Download files.
+
+        Parameters
+        ----------
+        paths : str, dict, or iterable of them
+            A dictionary has ``path`` and optionally ``start`` and ``end``, a range of bytes, and
+            ``tags``, which is returned.
+        total : int, optional
+            Number of files in a generator, for the progress bar.
+        raw : bool, default False
+            Whether to return the content as it is stored, still compressed.
+        progress, parallel : optional
+            Override those of the instance.
+        return_dict : bool, default False
+            Whether to return a dictionary from path to content.
+        raise_errors : bool, default True
+            Whether to raise the first error after all other files were downloaded. Otherwise it is
+            returned as ``error``.
+        part_size : int, optional
+            Size of the parts that files on S3 were uploaded in, to check their ETags.
+        return_recording : bool, default False
+            Whether to return a pair of the result and a ``TransmissionMonitor``.
+
+        Returns
+        -------
+        content : bytes or None
+            Of one file; None if it does not exist.
+        files : list of dict
+            Of several, in order: ``path``, ``content`` (None if it does not exist), ``byte_range``,
+            ``error``, ``compress`` (the content encoding it is stored with), ``raw`` and ``tags``.
+
+        Raises
+        ------
+        MD5IntegrityError
+            If a whole file does not have the MD5 that the store has for it.
+        DecompressionError
+            If a file is not in its content encoding.
+        AuthorizationError
+            If access is denied; a denied file is not a missing one.
+
+        Notes
+        -----
+        A range of a compressed file is cut out of its decompressed content. All results are held in
+        memory; use :meth:`iter_get` for more files than fit.
+        """
+        single = isinstance(paths, str | Mapping)
+        items: Iterable[Any] = [paths] if single else paths
+        monitor = TransmissionMonitor(IOEnum.RX)
+        found = list(
+            self._each(
+                partial(self._get, part_size=part_size, monitor=monitor),
+                map(partial(requested, raw=raw), count(), items),
+                label="downloading",
+                total=total_of(items, total),
+                progress=progress,
+                parallel=parallel,
+                task=partial(_get_files, cf=self, part_size=part_size),
+                single=single,
+            )
+        )
+        files = [_as_dict(result) for result in sorted(found, key=lambda result: result.item.order)]
+        failed = [result for result in found if result.error is not None]
+        if failed and (raise_errors or single):
+            raise first_error(failed, "download")
+        value: Any = files
+        if return_dict:
+            value = {file["path"]: file["content"] for file in files}
+        elif single:
+            value = files[0]["content"]
+        return (value, monitor) if return_recording else value
+
+    def iter_get(
+        self, paths: Iterable[str | Mapping[str, Any]], *, raw: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield files as :meth:`get` returns them, each as soon as it is there.
+
+        At most twice ``num_threads`` files are held in memory. Errors are in ``error``.
+
+        Examples
+        --------
+        >>> from cottoncandy import CloudFiles
+        >>> cf = CloudFiles("mem://bucket/iterate")
+        >>> cf.put("a", b"first")
+        1
+        >>> [file["content"] for file in cf.iter_get(cf.list())]
+        [b'first']
+        """
+        files = map(partial(requested, raw=raw), count(), paths)
+        results = each(self._get, files, threads=self.num_threads)
+        return map(_as_dict, results)
+
+    def _get(
+        self,
+        file: File,
+        *,
+        part_size: int | None = None,
+        monitor: TransmissionMonitor | None = None,
+    ) -> tuple[bytes | None, str | None]:
+        """Return content and encoding of one file; the content is None if it does not exist."""
+        key = self._key(file.path)
+        monitor = monitor or TransmissionMonitor(IOEnum.RX)
+        flight = monitor.start_io(0)
+        received = 0
+        try:
+            with (
+                self._locks.held(self.cloudpath, file.path, shared=True),
+                self._open(key, file) as reader,
+            ):
+                info = reader.info
+                ranged = file.ranged and (file.raw or not info.content_encoding)
+                start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
+                content = reader.read(start, max(start, stop))
+                received = len(content)
+        except ObjectNotFoundError:
+            return None, None
+        finally:
+            monitor.end_io(flight, received)
+        if not ranged:
+            verify(self._store.backend, info, content, part_size)
+        encoding = info.content_encoding
+        if not file.raw:
+            content = decoded(content, encoding, file.path)
+            content = content[file.span] if file.ranged and not ranged else content
+        return content, encoding
+
+    def _open(self, key: str, file: File) -> Any:
+        # Of a range far from the start, only the header is requested first.
+        prefetch = not (file.span.start or (file.ranged and file.span.stop is None))
+        return self._store.backend.get(key, threads=LARGE_THREADS, prefetch=prefetch)
+
+    def get_json(self, paths: Paths, total: int | None = None) -> Any:
+        """Download JSON files; return the value of one, or a list in order. None if missing.
+
+        Raises
+        ------
+        json.JSONDecodeError
+            If a file is not JSON.
+        """
+        found = self.get(paths, total=total)
+        if isinstance(paths, str | Mapping):
+            return None if found is None else json.loads(found)
+        contents = (file["content"] for file in found)
+        return [None if content is None else json.loads(content) for content in contents]
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def exists(self, paths: Paths, total: int | None = None, progress: bool | None = None) -> Any:
+        """Return whether a file exists, or a dictionary from path to that."""
+        return self._ask(self._exists, paths, total, progress, "looking for")
+
+    def _exists(self, path: str) -> bool:
+        return self._store.backend.exists(self._key(path))
+
+    def size(
+        self,
+        paths: Paths,
+        total: int | None = None,
+        progress: bool | None = None,
+        return_sum: bool = False,
+    ) -> Any:
+        """Return the stored size of a file in bytes, or a dictionary from path to that.
+
+        None for a file that does not exist. With ``return_sum``, the sum of all sizes.
+        """
+
+        def size(path: str) -> int | None:
+            info = self._head(path)
+            return None if info is None else info.size
+
+        found = self._ask(size, paths, total, progress, "measuring")
+        if not return_sum:
+            return found
+        return sum(filter(None, found.values())) if isinstance(found, dict) else found or 0
+
+    def head(self, paths: Paths, total: int | None = None, progress: bool | None = None) -> Any:
+        """Return the header of a file, or a dictionary from path to that; None if it is missing.
+
+        The names are those of HTTP: ``Content-Length``, ``Content-Type``, ``ETag``, ...
+        """
+
+        def head(path: str) -> dict[str, Any] | None:
+            info = self._head(path)
+            return None if info is None else _header(self._store, info)
+
+        return self._ask(head, paths, total, progress, "reading headers")
+
+    def _head(self, path: str) -> ObjectInfo | None:
+        try:
+            return self._store.backend.head(self._key(path))
+        except ObjectNotFoundError:
+            return None
+
+    def get_acl(
+        self,
+        paths: Paths,
+        total: int | None = None,
+        progress: bool | None = None,
+        return_recording: bool = False,
+    ) -> Any:
+        """Return a dictionary from path to the permissions of a file: ``Owner`` and ``Grants``.
+
+        On disk, the mode; None where files have no permissions of their own.
+        """
+
+        def acl(path: str) -> Any:
+            key = self._key(path)
+            if self.protocol == "file":
+                with self._store.backend.get(key) as reader:
+                    return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
+            try:
+                found = self._store.backend.native_object(key).Acl()
+            except UnsupportedOperationError:
+                return None
+            return {"Owner": found.owner, "Grants": found.grants}
+
+        items = [paths] if isinstance(paths, str) else paths
+        found = self._ask(acl, items, total, progress, "reading permissions")
+        return (found, TransmissionMonitor(IOEnum.RX)) if return_recording else found
+
+    def list(
+        self,
+        prefix: str = "",
+        flat: bool = False,
+        size: bool = False,
+        return_resume_token: bool = False,
+        resume_token: str | None = None,
+    ) -> Iterator[Any]:
+        """Yield the paths of files, sorted, as the store lists them.
+
+        Parameters
+        ----------
+        prefix : str, default ''
+            Beginning of the paths; it may end within a name.
+        flat : bool, default False
+            Whether to stop at the next ``/`` after the prefix, and yield directories with it.
+        size : bool, default False
+            Whether to yield pairs of path and stored size in bytes. Directories have no size.
+        return_resume_token : bool, default False
+            Whether to add a token to each path, which continues the listing after it.
+        resume_token : str, optional
+            Where to continue.
+        """
+        store, base = self._connection
+        found = store.backend.scan(
+            base + prefix,
+            delimiter="/" if flat else "",
+            start_after=base + resume_token if resume_token else "",
+        )
+        for entry in found:
+            key = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
+            path = key[len(base) :]
+            if not path:
+                continue  # the marker of the directory itself
+            extras: Any = [entry.size] if size and isinstance(entry, ObjectInfo) else []
+            extras += [path] if return_resume_token else []
+            yield (path, *extras) if extras else path
+
+    def __iter__(self) -> Iterator[str]:
+        return self.list()
+
+    def isdir(self, prefix: str = "") -> bool:
+        """Return whether there are files below a path."""
+        store, base = self._connection
+        below = base + prefix_of(prefix) if prefix else base
+        return next(iter(store.backend.scan(below, page_size=1)), None) is not None
+
+    def subtree_size(self, prefix: str | Iterable[str] = "") -> dict[str, int]:
+        """Return number (``N``) and total size (``num_bytes``) of the files with a prefix."""
+        store, base = self._connection
+        count = nbytes = 0
+        for each_ in [prefix] if isinstance(prefix, str) else prefix:
+            for info in scan_objects(store.backend, base + each_):
+                count, nbytes = count + 1, nbytes + info.size
+        return {"N": count, "num_bytes": nbytes}
+
+
+def _as_dict(result: Result[File, tuple[bytes | None, str | None]]) -> dict[str, Any]:
+    file, (content, encoding) = result.item, result.value or (None, None)
+    return {
+        "path": file.path,
+        "content": content,
+        "byte_range": (file.start, file.end),
+        "error": result.error,
+        "compress": encoding,
+        "raw": file.raw,
+        "tags": file.tags,
+    }
+
+
+def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
+    digest = etag_md5(store.backend, info)
+    return {
+        "Cache-Control": info.cache_control,
+        "Content-Length": info.size,
+        "Content-Type": info.content_type,
+        "ETag": info.etag,
+        "Last-Modified": info.modified,
+        "Content-Md5": digest and base64.b64encode(bytes.fromhex(digest)).decode(),
+        "Content-Encoding": info.content_encoding,
+        "Content-Disposition": None,
+        "Content-Language": None,
+        "Storage-Class": info.storage_class,
+        "Request-Charged": None,
+        "Parts-Count": None,
+    }
+
+
+def _get_files(
+    files: Sequence[File], *, cf: ReadingMethods, part_size: int | None
+) -> Sequence[Result[File, Any]]:
+    return tuple(each(partial(cf._get, part_size=part_size), files, threads=cf.num_threads))

@@ -1,0 +1,131 @@
+"""Credentials of the files API: secrets files, then the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cottoncandy.exceptions import ConfigurationError
+
+__all__ = [
+    "aws_credentials",
+    "cave_credentials",
+    "cloud_files_dir",
+    "google_credentials",
+    "http_credentials",
+    "secretpath",
+]
+
+
+def cloud_files_dir() -> Path:
+    """Return the folder of aliases and locks: ``$CLOUD_FILES_DIR``, or ``~/.cloudfiles``."""
+    return Path(os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles").expanduser()
+
+
+def _folders() -> list[Path]:
+    volume = Path(os.environ.get("CLOUD_VOLUME_DIR") or "~/.cloudvolume").expanduser()
+    return [volume / "secrets", Path("/"), cloud_files_dir() / "secrets"]
+
+
+def secretpath(filepath: str) -> str:
+    """Return the path of a secrets file: the first that exists, else where it is looked for first.
+
+    The folders are ``$CLOUD_VOLUME_DIR/secrets`` (``~/.cloudvolume``), ``/`` and
+    ``$CLOUD_FILES_DIR/secrets`` (``~/.cloudfiles``).
+
+    Parameters
+    ----------
+    filepath : str
+        Name of the file, as in ``'aws-secret.json'``.
+    """
+    name = filepath.removeprefix("secrets/")
+    paths = [folder / name for folder in _folders()]
+    return str(next((path for path in paths if path.is_file()), paths[0]))
+
+
+def _read(*names: str) -> dict[str, Any]:
+    """Return the content of the first secrets file that exists; empty without one.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be read. Its content is not repeated.
+    """
+    for name in names:
+        path = Path(secretpath(name))
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except OSError as exc:
+            raise ConfigurationError(f"cannot read '{path}': {exc.strerror}") from exc
+        except ValueError:
+            found = None  # not chained: its message repeats the text
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"'{path}' must be a JSON object")
+        return found
+    return {}
+
+
+def _names(prefix: str, service: str) -> tuple[str, ...]:
+    own = (f"{prefix}-{service}-secret.json",) if prefix else ()
+    return (*own, f"{service}-secret.json")
+
+
+def aws_credentials(
+    bucket: str = "", service: str = "aws", skip_files: bool = False
+) -> dict[str, str]:
+    """Return the credentials for a bucket on S3, or an alias.
+
+    Parameters
+    ----------
+    bucket : str
+    service : str, default 'aws'
+        ``'aws'``, or the name of an alias.
+    skip_files : bool, default False
+        Whether to look at the environment only.
+
+    Returns
+    -------
+    credentials : dict
+        Named as the environment variables: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and, if
+        they are set, ``AWS_SESSION_TOKEN`` and ``AWS_DEFAULT_REGION``. Empty if there are none.
+
+    Raises
+    ------
+    ConfigurationError
+        If a secrets file cannot be read.
+    """
+    found = {} if skip_files else _read(*_names(bucket, service))
+    if not found and service == "aws" and os.environ.get("AWS_ACCESS_KEY_ID"):
+        names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION")
+        pairs = ((f"AWS_{name}", os.environ.get(f"AWS_{name}")) for name in names)
+        found = {name: value for name, value in pairs if value}
+    return {name: str(value) for name, value in found.items()}
+
+
+def google_credentials(bucket: str = "") -> tuple[str | None, dict[str, Any] | None]:
+    """Return the project and the service account for a bucket on Google Storage.
+
+    Returns
+    -------
+    project : str or None
+    account : dict or None
+        The content of ``<bucket>-google-secret.json`` or ``google-secret.json``. None leaves it to
+        Google's own sources (``GOOGLE_APPLICATION_CREDENTIALS``, ``gcloud``).
+    """
+    found = _read(*_names(bucket, "google"))
+    return found.get("project_id"), found or None
+
+
+def cave_credentials(server: str = "") -> dict[str, Any] | None:
+    """Return the content of ``<server>-cave-secret.json`` or ``cave-secret.json``: a ``token``."""
+    return _read(*_names(server, "cave")) or None
+
+
+def http_credentials() -> Mapping[str, str] | None:
+    """Return the content of ``http-secret.json``: ``user`` and ``password``."""
+    return _read("http-secret.json") or None

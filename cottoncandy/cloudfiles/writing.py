@@ -1,0 +1,281 @@
+"""Uploading, deleting and touching files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from cottoncandy.backends.base import ObjectInfo, PutOptions
+from cottoncandy.cloudfiles.base import (
+    ACL,
+    LARGE_THREADS,
+    FilesBase,
+    count_results,
+    first_error,
+    total_of,
+)
+from cottoncandy.cloudfiles.compression import normalize_encoding
+from cottoncandy.cloudfiles.content import json_bytes, upload_body
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.reading import Paths
+from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.transfer.copying import copy_object, kept_by
+from cottoncandy.transfer.engine import Result, each
+
+__all__ = ["WritingMethods"]
+
+
+class WritingMethods(FilesBase):
+    """Methods that store and delete files."""
+
+    def put(
+        self,
+        path: str,
+        content: Any,
+        content_type: str | None = None,
+        compress: str | bool | None = None,
+        compression_level: int | None = None,
+        cache_control: str | None = None,
+        raw: bool = False,
+        storage_class: str | None = None,
+    ) -> int:
+        """Upload one file; the parameters are those of :meth:`puts`. Returns 1."""
+        file = {"path": path, "content": content}
+        settings = _settings(locals())
+        return int(self.puts([file], progress=False, parallel=1, **settings))
+
+    def puts(
+        self,
+        files: Any,
+        *,
+        content_type: str | None = None,
+        compress: str | bool | None = None,
+        compression_level: int | None = None,
+        cache_control: str | None = None,
+        total: int | None = None,
+        raw: bool = False,
+        progress: bool | None = None,
+        parallel: int | bool | None = None,
+        storage_class: str | None = None,
+        return_recording: bool = False,
+    ) -> Any:
+        """Upload files.
+
+        Parameters
+        ----------
+        files : tuple, dict, or iterable of them
+            Pairs of path and content, or dictionaries with ``path``, ``content`` and any of
+            ``content_type``, ``compress``, ``compression_level``, ``cache_control``, ``raw`` and
+            ``storage_class``, which override the parameters. Content is bytes-like, text (stored as
+            UTF-8) or a file that is open for reading bytes.
+        content_type : str, optional
+            MIME type.
+        compress : str, bool or None
+            Content encoding to store the files with: ``'gzip'``, ``'br'``, ``'zstd'``, ``'xz'`` or
+            ``'bz2'``; True is gzip.
+        compression_level : int, optional
+            Default: a fast one.
+        cache_control : str, optional
+        total : int, optional
+            Number of files in a generator, for the progress bar.
+        raw : bool, default False
+            Whether the content is compressed already, as ``compress`` says.
+        progress, parallel : optional
+            Override those of the instance.
+        storage_class : str, optional
+            A storage class of the store.
+        return_recording : bool, default False
+            Whether to return a pair of the count and a ``TransmissionMonitor``.
+
+        Returns
+        -------
+        count : int
+            Number of files.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a path occurs twice, the content is not bytes, or the compression does not exist.
+        PartialFailureError
+            If several files could not be uploaded; the others were.
+        """
+        given = _settings(locals())
+        single = isinstance(files, Mapping) or _is_pair(files)
+        items = [files] if single else files
+        if isinstance(items, list | tuple):
+            _check_unique([_as_file(each_, given)["path"] for each_ in items])
+        monitor = TransmissionMonitor(IOEnum.TX)
+        results = self._each(
+            partial(self._put, monitor=monitor),
+            (_as_file(item, given) for item in items),
+            label="uploading",
+            total=total_of(items, total),
+            progress=progress,
+            parallel=parallel,
+            task=partial(_put_files, cf=self),
+            single=single,
+        )
+        count = count_results(results, "upload")
+        return (count, monitor) if return_recording else count
+
+    def _put(self, file: Mapping[str, Any], monitor: TransmissionMonitor | None = None) -> int:
+        path = file["path"]
+        key = self._key(path)
+        encoding = normalize_encoding(file.get("compress"))
+        applied = None if file.get("raw") else encoding
+        body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
+        options = PutOptions(
+            acl=ACL,
+            content_type=file.get("content_type"),
+            content_encoding=encoding,
+            cache_control=file.get("cache_control"),
+            storage_class=file.get("storage_class"),
+        )
+        options = kept_by(self._store.backend, options)
+        monitor = monitor or TransmissionMonitor(IOEnum.TX)
+        flight = monitor.start_io(body.size or 0)
+        sent = 0
+        try:
+            with self._locks.held(self.cloudpath, path):
+                self._store.backend.put(key, body, options, threads=LARGE_THREADS)
+            sent = body.size or 0
+        finally:
+            monitor.end_io(flight, sent)
+        return sent
+
+    def put_json(
+        self,
+        path: str,
+        content: Any,
+        compress: str | bool | None = None,
+        compression_level: int | None = None,
+        cache_control: str | None = None,
+        storage_class: str | None = None,
+    ) -> int:
+        """Upload one value as JSON; the parameters are those of :meth:`puts`. Returns 1."""
+        settings = _settings(locals())
+        return int(self.put_jsons([(path, content)], progress=False, parallel=1, **settings))
+
+    def put_jsons(self, files: Any, **options: Any) -> Any:
+        """Upload values as JSON: NumPy arrays and numbers too, NaN as ``null``.
+
+        Parameters
+        ----------
+        files : tuple, dict, or iterable of them
+            As in :meth:`puts`, with any value as the content.
+        **options
+            Those of :meth:`puts`.
+        """
+        single = isinstance(files, Mapping) or _is_pair(files)
+
+        def encoded(item: Any) -> dict[str, Any]:
+            file = _as_file(item, {})
+            return {**file, "content": json_bytes(file["content"], file["path"])}
+
+        options.setdefault("content_type", "application/json")
+        if single:
+            return self.puts(encoded(files), **options)
+        lazy = map(encoded, files)
+        return self.puts(list(lazy) if isinstance(files, list | tuple) else lazy, **options)
+
+    def delete(
+        self,
+        paths: Paths,
+        total: int | None = None,
+        progress: bool | None = None,
+        parallel: int | bool | None = None,
+    ) -> int:
+        """Delete files, with bulk requests where the store has them; a missing one is no error.
+
+        Returns
+        -------
+        count : int
+            Number of paths.
+
+        Raises
+        ------
+        PartialFailureError
+            If several files could not be deleted; the others were.
+        """
+        items = [paths] if isinstance(paths, str) else paths
+        start, count = len(self._connection[1]), 0
+        failed: list[Result[Any, Any]] = []
+        with self._bar("deleting", total_of(items, total), progress) as bar:
+            keys = (self._key(path) for path in items)  # type: ignore[arg-type]  # checked there
+            for result in self._store.backend.delete(keys, threads=min(self.num_threads, 8)):
+                count += 1
+                if result.error is not None:
+                    failed.append(Result(result.key[start:], None, result.error))
+                bar.update(1)
+        if failed:
+            raise first_error(failed, "delete")
+        return count
+
+    def touch(
+        self,
+        paths: Paths,
+        progress: bool | None = None,
+        total: int | None = None,
+        nocopy: bool = False,
+    ) -> None:
+        """Create empty files; renew the date of existing ones, unless ``nocopy``."""
+
+        def touch(path: str) -> None:
+            key = self._key(path)
+            if not self._store.backend.exists(key):
+                self._put({"path": path, "content": b""})
+            elif not nocopy:
+                copy_object(self._store, key, self._store, key, acl=ACL, convert=_unchanged)
+
+        items = [paths] if isinstance(paths, str) else paths
+        count_results(
+            self._each(
+                touch, items, label="touching", total=total_of(items, total), progress=progress
+            ),
+            "touch",
+        )
+
+
+_SETTINGS = (
+    *("content_type", "compress", "compression_level", "cache_control", "raw", "storage_class"),
+)
+
+
+def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a put that may also be set for each file."""
+    return {name: arguments[name] for name in _SETTINGS if name in arguments}
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file to upload as a dictionary; its own settings win."""
+    if isinstance(item, Mapping) and "path" in item:
+        return {**settings, **item}
+    if _is_pair(item):
+        return {**settings, "path": item[0], "content": item[1]}
+    raise InvalidArgumentError(
+        f"a file to upload is a pair of path and content, or a dictionary, got {item!r:.80}"
+    )
+
+
+def _check_unique(paths: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise InvalidArgumentError(f"file '{path}' occurs twice; nothing was stored")
+        seen.add(path)
+
+
+def _unchanged(info: ObjectInfo, body: Any, options: PutOptions) -> tuple[Any, PutOptions]:
+    return body, options
+
+
+def _put_files(
+    files: Sequence[dict[str, Any]], *, cf: WritingMethods
+) -> Sequence[Result[Any, Any]]:
+    results = each(cf._put, files, threads=cf.num_threads)
+    return tuple(result._replace(item=result.item["path"]) for result in results)

@@ -1,0 +1,53 @@
+"""One directory of each kind of store, for the tests of CloudFiles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy.cloudfiles import CloudFiles, clear_memory, reset_connection_pools
+
+STORES = ["mem", "file", "moto"]
+_COUNTER = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Any:
+    yield
+    clear_memory()
+    reset_connection_pools()
+
+
+def arguments_of(kind: str, request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Return the path of an empty directory, and the options of CloudFiles for it."""
+    if kind == "mem":
+        return f"mem://bucket-{next(_COUNTER)}/path", {}
+    if kind == "file":
+        folder: Path = request.getfixturevalue("tmp_path")
+        return f"file://{folder}/files-{next(_COUNTER)}", {}
+    server = request.getfixturevalue(kind)
+    bucket = request.getfixturevalue(f"{kind}_bucket")
+    secrets = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+    path = f"s3://{server.endpoint_url}/{bucket}/path-{next(_COUNTER)}"
+    return path, {"secrets": secrets}
+
+
+@pytest.fixture(params=STORES)
+def make(request: pytest.FixtureRequest) -> Callable[..., CloudFiles]:
+    """Makes CloudFiles on an empty directory of each store."""
+
+    def make(**options: Any) -> CloudFiles:
+        path, given = arguments_of(request.param, request)
+        return CloudFiles(path, **{**given, **options})
+
+    return make
+
+
+@pytest.fixture
+def cf(make: Callable[..., CloudFiles]) -> CloudFiles:
+    """An empty directory of each store."""
+    return make()

@@ -1,0 +1,309 @@
+"""One file, files of many buckets, files on disk, credentials."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
+from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
+from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
+
+
+def options_of(cf: CloudFiles) -> dict[str, Any]:
+    return {"secrets": cf.secrets}
+
+
+# -- CloudFile -----------------------------------------------------------------------------------
+
+
+def test_one_file(cf: CloudFiles) -> None:
+    file = CloudFile(cf.abspath("a/b"), **options_of(cf))
+    assert (file.get(), file.size(), file.head(), file.exists(), len(file)) == (
+        *(None, None, None, False, 0),
+    )
+    assert file.put(b"hello world", compress="gzip") == 1
+    assert (file.get(), file[:5], file[:], file.exists()) == (
+        *(b"hello world", b"hello", b"hello world", True),
+    )
+    assert file.size() == len(file) == len(file.get(raw=True)) == cf.size("a/b")
+    assert file.head()["Content-Encoding"] == "gzip"
+    ranges = file.get(ranges=[slice(0, 1), (1, 3), {"start": 6, "end": 8}])
+    assert [part["content"] for part in ranges] == [b"h", b"el", b"wo"]
+    file[:] = b"new"
+    assert file.get() == b"new"
+    file.put_json([1])
+    assert file.get_json() == [1]
+    assert (file.filename, file.basename(), file.protocol, file.sep) == (
+        *("b", "b", cf.protocol, "/"),
+    )
+    assert file.dirname() == cf.abspath("a")
+    assert file.join("x", "y") == "x/y"
+    assert set(cf.get_acl("a/b")) == {"a/b"}
+    file.get_acl()
+    assert bool(CloudFile(cf.abspath("empty"), **options_of(cf)))
+
+
+def test_one_file_is_moved_copied_and_deleted(cf: CloudFiles) -> None:
+    file = CloudFile(cf.abspath("a"), **options_of(cf))
+    other = CloudFile(cf.abspath("b"), **options_of(cf))
+    file.touch()
+    assert file.get() == b""
+    file.put(b"1")
+    file.transfer_to(other)
+    assert other.get() == b"1"
+    other.put(b"2")
+    file.transfer_from(other, reencode="br")
+    assert file.get() == b"2"
+    assert file.head()["Content-Encoding"] == "br"
+    file.move("c")
+    assert list(cf) == ["b", "c"]
+    assert other.delete() == 1
+    assert list(cf) == ["c"]
+
+
+def test_cached_header_is_renewed_by_a_put() -> None:
+    file = CloudFile("mem://b/a", cache_meta=True)
+    file.put(b"1")
+    assert file.size() == 1
+    CloudFiles("mem://b").put("a", b"12")
+    assert file.size() == 1
+    file.put(b"123")
+    assert file.size() == 3
+
+
+@pytest.mark.parametrize("path", ["mem://b", "mem://b/a/", "/"])
+def test_paths_that_are_no_files(path: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        CloudFile(path)
+
+
+def test_dl_of_many_buckets(tmp_path: Path) -> None:
+    CloudFiles("mem://one").put("a", b"first")
+    CloudFiles(str(tmp_path)).put("b", b"second", compress="gzip")
+    here = f"file://{tmp_path}/b"
+    found = dl([here, "mem://one/a", "mem://one/missing"])
+    assert [file["fullpath"] for file in found] == [here, "mem://one/a", "mem://one/missing"]
+    assert [file["content"] for file in found] == [b"second", b"first", None]
+    assert dl("mem://one/a") == b"first"
+    assert dl("mem://one/missing") is None
+    ranges = [{"path": here, "byte_range": (0, 3)}, {"path": here, "start": 3, "end": 9}]
+    assert [file["content"] for file in dl(ranges)] == [b"sec", b"ond"]
+    assert dl(here, raw=True) == (tmp_path / "b.gz").read_bytes()
+
+
+# -- files on disk -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"
+
+
+def test_suffixes_are_hidden(folder: Path) -> None:
+    cf = CloudFiles(str(folder))
+    for encoding, suffix in [("gzip", "gz"), ("br", "br"), ("zstd", "zstd"), ("xz", "xz")]:
+        cf.put("a", b"1", compress=encoding)
+        assert [path.name for path in folder.iterdir()] == [f"a.{suffix}"]
+    assert list(cf) == ["a"]
+    (folder / "a-b.gz").write_bytes(b"")
+    (folder / "a").mkdir()
+    (folder / "a" / "c.bz2").write_bytes(b"")
+    assert list(cf) == ["a", "a-b", "a/c"]
+    assert list(cf.list(flat=True)) == ["a", "a-b", "a/"]
+    assert list(cf.list("a-")) == ["a-b"]
+
+
+def test_newer_of_two_files_counts(folder: Path) -> None:
+    cf = CloudFiles(str(folder))
+    cf.put("a", b"old", compress="gzip")
+    kept = (folder / "a.gz").read_bytes()
+    cf.put("a", b"new")
+    (folder / "a.gz").write_bytes(kept)  # as a killed writer leaves it, but for the date
+    os.utime(folder / "a.gz", (1, 1))
+    assert cf["a"] == b"new"
+    assert list(cf) == ["a"]
+    os.utime(folder / "a.gz", (2e9 * 2, 2e9 * 2))  # the clock was wrong
+    assert cf["a"] == b"old"
+    cf.put("a", b"newest", compress="br")
+    assert [path.name for path in folder.iterdir()] == ["a.br"]
+    assert cf["a"] == b"newest"
+
+
+def test_names_that_end_in_a_suffix(folder: Path) -> None:
+    cf = CloudFiles(str(folder))
+    (folder / "a.tar.gz").write_bytes(gzip.compress(b"1"))
+    assert list(cf) == ["a.tar"]
+    assert cf["a.tar"] == b"1"
+    assert gzip.decompress(cf["a.tar.gz"]) == b"1"
+
+
+def test_writers_of_two_encodings_leave_one_whole_file(folder: Path) -> None:
+    cf = CloudFiles(str(folder))
+    stop = threading.Event()
+    seen: list[bytes | None] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(cf["a"])
+
+    cf.put("a", b"0" * 1000)
+    reader = threading.Thread(target=read)
+    reader.start()
+    writers = [
+        threading.Thread(
+            target=lambda encoding=encoding: [
+                cf.put("a", str(number).encode() * 1000, compress=encoding) for number in range(9)
+            ]
+        )
+        for encoding in (None, "gzip", "zstd")
+    ]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    reader.join()
+    assert all(content is not None and len(set(content)) == 1 for content in seen)
+    assert len(list(folder.iterdir())) == 1
+    assert cf["a"] == b"8" * 1000
+
+
+def test_missing_directories_are_made_by_the_first_file(tmp_path: Path) -> None:
+    cf = CloudFiles(tmp_path / "x" / "y")  # type: ignore[arg-type]  # a path works too
+    assert list(cf) == []
+    assert cf.get(["a"])[0]["content"] is None
+    assert not cf.exists("a")
+    assert cf.delete("a") == 1
+    assert not (tmp_path / "x").exists()
+    cf.put("a/b", b"1")
+    assert (tmp_path / "x" / "y" / "a" / "b").read_bytes() == b"1"
+
+
+def test_denied_files_are_not_missing(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    cf = CloudFiles(str(tmp_path))
+    cf.put("a", b"1")
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(AccessDeniedError):
+        cf.get("a")
+
+
+def test_locks_exclude_other_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "locks"
+    cf = CloudFiles(str(tmp_path / "files"), lock_dir=str(folder))
+    assert cf.locking
+    assert cf.lock_dir == str(folder)
+    cf.put("a", b"1", compress="gzip")
+    done = threading.Event()
+
+    def write() -> None:
+        cf.put("a", b"2")
+        done.set()
+
+    with cf._locks.held(cf.cloudpath, "a"):
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert not done.wait(0.05)
+    writer.join()
+    assert cf["a"] == b"2"
+    assert len(list(folder.iterdir())) == 1
+    cf.clear_locks()
+    assert list(folder.iterdir()) == []
+    assert not CloudFiles(str(tmp_path), lock_dir=str(folder), locking=False).locking
+    assert not CloudFiles(str(tmp_path)).locking
+    monkeypatch.setenv("CLOUD_FILES_LOCK_DIR", str(folder))
+    assert CloudFiles(str(tmp_path)).locking
+    assert not CloudFiles("mem://b").locking
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+def test_connections_differ_in_everything_that_shapes_them() -> None:
+    keys = [{"AWS_ACCESS_KEY_ID": n, "AWS_SECRET_ACCESS_KEY": n} for n in ("1", "2")]
+
+    def backend(path: str = "s3://bucket", **options: Any) -> Any:
+        return CloudFiles(path, **options)._store.backend
+
+    first = backend(secrets=keys[0])
+    assert backend("s3://other", secrets=keys[0])._connection is first._connection
+    assert backend("s3://other", secrets=keys[0]).bucket_name == "other"
+    for changed in (
+        {"secrets": keys[1]},
+        {"secrets": keys[0], "endpoint": "http://localhost:1"},
+        {"no_sign_request": True},
+        {"secrets": keys[0], "path": "s3://http://localhost:1/bucket"},
+    ):
+        assert backend(**changed)._connection is not first._connection
+    anonymous = backend(no_sign_request=True)._connection.options
+    assert anonymous.unsigned
+    assert backend(endpoint="http://localhost:1")._connection.options.endpoint_url.endswith(":1")
+
+
+def test_secrets_are_a_dictionary_json_or_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret.json"
+    text = '{"AWS_ACCESS_KEY_ID": "1", "AWS_SECRET_ACCESS_KEY": "2"}'
+    path.write_text(text)
+    for secrets in (text, str(path)):
+        options = CloudFiles("s3://bucket", secrets=secrets)._store.backend._connection.options
+        assert options.key_pair.access_key == "1"
+    with pytest.raises(ConfigurationError, match="secrets"):
+        CloudFiles("s3://bucket", secrets="{hush")
+
+
+@pytest.mark.parametrize("make", ["moto"], indirect=True)
+def test_files_on_s3_belong_to_the_owner_of_the_bucket(make: Callable[..., CloudFiles]) -> None:
+    cf = make()
+    sent: list[str | None] = []
+    put = cf._store.backend.put
+    cf._store.backend.put = lambda key, body, options, **rest: (  # type: ignore[method-assign]
+        sent.append(options.acl),
+        put(key, body, options, **rest),
+    )[1]
+    cf.put("a", b"1")
+    assert sent == ["bucket-owner-full-control"]
+    grants = cf.get_acl("a")["a"]["Grants"]
+    assert all("URI" not in grant["Grantee"] for grant in grants)
+
+
+# -- monitoring ----------------------------------------------------------------------------------
+
+
+def test_monitor_counts_bytes_and_rates() -> None:
+    record = TransmissionMonitor(IOEnum.RX)
+    assert (record.total_bytes(), record.total_bps(), record.peak_bps()) == (0, 0, 0)
+    now = time.time()
+    for start in (now - 2.0, now - 1.0):
+        record.end_io(record.start_io(1000, start), 1000)
+    record.end_error(record.start_io(5))
+    assert record.total_bytes() == record.histogram(0.5).sum() == 2000
+    assert 0 < record.total_bps() <= 8000.1
+    assert record.total_Mbps() == pytest.approx(record.total_MBps() * 8)
+    assert record.total_Gbps() == pytest.approx(record.total_GBps() * 8)
+    assert record.current_Mbps(2.0) > 0
+    assert record.peak_bps() >= 4000
+    assert record.start_unix_time() < record.end_unix_time()
+    assert TransmissionMonitor.merge([record, record]).total_bytes() == 4000
+    assert len(record.errors) == 1
+
+
+def test_sampler_of_the_machine() -> None:
+    with IOSampler(buffer_sec=1, interval=0.01) as sampler:
+        assert sampler.is_sampling()
+        while sampler.num_samples() < 3:
+            time.sleep(0.01)
+    assert not sampler.is_sampling()
+    received, sent, times = sampler.samples()
+    assert len(received) == len(sent) == len(times) >= 3
+    assert len(sampler.current_bps()) == len(sampler.peak_bps()) == 2
+    assert sampler.histogram_rx(0.01).sum() >= 0

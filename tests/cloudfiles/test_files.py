@@ -1,0 +1,391 @@
+"""Every documented call of CloudFiles, on every store."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy
+from cottoncandy.cloudfiles import CloudFiles
+from cottoncandy.cloudfiles.compression import compress
+from cottoncandy.cloudfiles.exceptions import DecompressionError, UnsupportedProtocolError
+from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+
+ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
+
+
+def entry(path: str, content: bytes | None, **changes: Any) -> dict[str, Any]:
+    plain = {"byte_range": (None, None), "error": None, "compress": None, "raw": False}
+    return {"path": path, "content": content, **plain, "tags": None, **changes}
+
+
+# -- get -----------------------------------------------------------------------------------------
+
+
+def test_get_returns_content_of_one_and_entries_of_many(cf: CloudFiles) -> None:
+    assert cf.puts([("a", b"first"), ("b/c", b"second")]) == 2
+    assert cf.get("a") == cf["a"] == b"first"
+    both = [entry("a", b"first"), entry("b/c", b"second")]
+    assert cf.get(["a", "b/c"]) == both
+    assert cf.get(path for path in ("a", "b/c")) == both
+    assert cf.get(("b/c",)) == [both[1]]
+    assert cf.get([]) == []
+    assert cf.get(["a", "b/c"], return_dict=True) == {"a": b"first", "b/c": b"second"}
+    found, record = cf.get(["a", "b/c"], return_recording=True)
+    assert found == both
+    assert isinstance(record, TransmissionMonitor)
+    assert record.total_bytes() == 11
+
+
+def test_missing_files_have_no_content(cf: CloudFiles) -> None:
+    cf.put("a", b"1")
+    assert cf.get("missing") is None
+    assert cf["missing"] is None
+    assert cf.get(["missing", "a"]) == [entry("missing", None), entry("a", b"1")]
+    assert cf.get_json("missing") is None
+    assert cf.size("missing") is None
+    assert cf.head("missing") is None
+
+
+def test_get_returns_ranges(cf: CloudFiles) -> None:
+    cf.put("a", b"hello world")
+    assert cf.get({"path": "a", "start": 0, "end": 5}) == b"hello"
+    assert cf["a", 0:5] == cf["a", :5] == cf["a"][0:5] == b"hello"
+    assert cf["a", 6:] == cf["a", -5:] == b"world"
+    assert cf["a", 6:900] == b"world"
+    assert cf["a", 90:900] == cf["a", 5:3] == b""
+    parts = [{"path": "a", "start": 1, "end": 3, "tags": ["x"]}, {"path": "a", "start": 6}]
+    assert cf.get(parts) == [
+        entry("a", b"el", byte_range=(1, 3), tags=["x"]),
+        entry("a", b"world", byte_range=(6, None)),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_encoded_files_are_decoded_and_ranges_are_of_the_content(
+    cf: CloudFiles, encoding: str
+) -> None:
+    cf.put("a", b"hello world" * 100, compress=encoding)
+    assert cf["a"] == b"hello world" * 100
+    assert cf["a", 6:11] == b"world"
+    stored = cf.get("a", raw=True)
+    assert len(stored) == cf.size("a") != 1100
+    assert cf.get(["a"], raw=True) == [entry("a", stored, compress=encoding, raw=True)]
+    assert cf.get({"path": "a", "start": 0, "end": 4}, raw=True) == stored[:4]
+    assert cf.head("a")["Content-Encoding"] == encoding
+    assert list(cf) == ["a"]
+
+
+def test_first_files_are_a_slice(cf: CloudFiles) -> None:
+    cf.puts([(f"{number:02d}", b"x") for number in range(9)])
+    assert [file["path"] for file in cf[:3]] == ["00", "01", "02"]
+    assert [file["path"] for file in cf[1:9:4]] == ["01", "05"]
+    assert len(cf[:]) == 9
+    with pytest.raises(InvalidArgumentError, match="negative"):
+        cf[-3:]
+
+
+def test_iter_get_holds_few_files(make: Callable[..., CloudFiles]) -> None:
+    cf = make(num_threads=2)
+    cf.puts((str(number), b"x") for number in range(50))
+    taken = 0
+
+    def paths() -> Iterator[str]:
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield str(number)
+
+    found = cf.iter_get(paths())
+    first = next(found)
+    assert taken <= 6
+    names = [first["path"], *(file["path"] for file in found)]
+    assert sorted(names, key=int) == [str(number) for number in range(50)]
+
+
+def test_mislabelled_content_is_reported_and_the_rest_arrives(cf: CloudFiles) -> None:
+    cf.put("bad", b"not gzip", compress="gzip", raw=True)
+    cf.puts([("a", b"1"), ("b", b"2")])
+    with pytest.raises(DecompressionError, match="'bad'"):
+        cf.get("bad")
+    with pytest.raises(DecompressionError, match="'bad'"):
+        cf.get(["a", "bad", "b"])
+    found = cf.get(["a", "bad", "b"], raise_errors=False)
+    assert [file["content"] for file in found] == [b"1", None, b"2"]
+    assert isinstance(found[1]["error"], DecompressionError)
+    assert cf.get("bad", raw=True) == b"not gzip"
+
+
+def test_json_round_trip(cf: CloudFiles) -> None:
+    value = {"a": np.arange(3), "b": np.float32(1.5), "c": float("nan"), "d": "ä"}
+    assert cf.put_json("a", value) == 1
+    assert cf.get_json("a") == {"a": [0, 1, 2], "b": 1.5, "c": None, "d": "ä"}
+    assert cf.put_jsons([("b", [2]), {"path": "c", "content": [3]}], compress="gzip") == 2
+    assert cf.get_json(["c", "missing", "b"]) == [[3], None, [2]]
+    assert json.loads(cf["b"]) == [2]
+    with pytest.raises(InvalidArgumentError, match="'d'"):
+        cf.put_json("d", object())
+
+
+# -- put -----------------------------------------------------------------------------------------
+
+
+def test_puts_accepts_every_form(cf: CloudFiles) -> None:
+    assert cf.put("a", b"1") == 1
+    assert cf.puts(("b", b"2")) == 1
+    assert cf.puts({"path": "c", "content": b"3"}) == 1
+    files = [("d", b"4"), {"path": "e", "content": b"5", "compress": "br"}]
+    assert cf.puts(iter(files), compress="gzip", total=2) == 2
+    assert cf.puts([("f", memoryview(b"6")), ("g", io.BytesIO(b"7")), ("h", "8")]) == 3
+    cf["i"] = b"9"
+    assert [cf[name] for name in "abcdefghi"] == [str(n).encode() for n in range(1, 10)]
+    assert [cf.head(name)["Content-Encoding"] for name in "bde"] == [None, "gzip", "br"]
+    count, record = cf.puts([("j", b"12345")], return_recording=True)
+    assert (count, record.total_bytes()) == (1, 5)
+
+
+def test_files_of_get_can_be_put(cf: CloudFiles) -> None:
+    cf.puts([("a", b"1"), ("b", b"2")], compress="gzip")
+    assert cf.puts(cf.get(["a", "b"], raw=True)) == 2
+    assert cf.puts(cf.get(["a", "b"])) == 2
+    assert (cf["a"], cf["b"]) == (b"1", b"2")
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip", "br", "zstd", "xz", "bz2"])
+def test_a_name_has_one_encoding(cf: CloudFiles, encoding: str | None) -> None:
+    for before in [None, *ENCODINGS]:
+        cf.put("a", b"old", compress=before)
+        cf.put("a", b"new", compress=encoding)
+        assert cf["a"] == b"new"
+        assert list(cf.list(size=True)) == [("a", cf.size("a"))]
+    assert cf.delete("a") == 1
+    assert cf["a"] is None
+    assert list(cf) == []
+
+
+def test_bad_content_stores_nothing_and_names_the_file(cf: CloudFiles) -> None:
+    for bad in (None, 7, ["x"]):
+        with pytest.raises(InvalidArgumentError):
+            cf.put("a", bad)
+    with pytest.raises(InvalidArgumentError, match="'zip'"):
+        cf.put("a", b"1", compress="zip")
+    with pytest.raises(InvalidArgumentError, match="'a' occurs twice"):
+        cf.puts([("a", b"1"), ("a", b"2")])
+    with pytest.raises(InvalidArgumentError, match="pair"):
+        cf.puts(["a"])
+    assert list(cf) == []
+
+
+def test_one_bad_file_does_not_stop_the_rest(cf: CloudFiles) -> None:
+    with pytest.raises(InvalidArgumentError, match="'b'"):
+        cf.puts([("a", b"1"), ("b", None), ("c", b"3")])
+    assert list(cf) == ["a", "c"]
+
+
+def test_compressed_stream_of_a_file(cf: CloudFiles, tmp_path: Any) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(3_000_000))
+    with path.open("rb") as file:
+        cf.put("a", file, compress="gzip", compression_level=9)
+    assert cf.size("a") < 10_000
+    assert cf["a"] == bytes(3_000_000)
+    cf.put("b", gzip.compress(b"hello"), compress="gzip", raw=True)
+    assert cf["b"] == b"hello"
+
+
+# -- delete, touch, move -------------------------------------------------------------------------
+
+
+def test_delete(cf: CloudFiles) -> None:
+    cf.puts([(name, b"x") for name in "abcd"])
+    assert cf.delete("a") == 1
+    assert cf.delete(iter(["b", "missing"])) == 2
+    del cf["c"]
+    assert list(cf) == ["d"]
+
+
+def test_touch_creates_and_keeps(cf: CloudFiles) -> None:
+    cf.put("a", b"1", compress="gzip")
+    before = cf.head("a")["Last-Modified"]
+    cf.touch(["a", "b"])
+    cf.touch("c", nocopy=True)
+    assert (cf["a"], cf["b"], cf["c"]) == (b"1", b"", b"")
+    assert cf.head("a")["Content-Encoding"] == "gzip"
+    assert cf.head("a")["Last-Modified"] >= before
+
+
+def test_move(make: Callable[..., CloudFiles]) -> None:
+    cf, other = make(), make()
+    cf.puts([("a", b"1"), ("b", b"2"), ("c", b"3")], compress="gzip")
+    cf.move("a", "d/e")
+    cf.moves(cf, [("b", "f")])
+    cf.moves(other, ["c"])
+    cf.moves(cf, [("f", "f")])
+    assert {name: cf[name] for name in cf} == {"d/e": b"1", "f": b"2"}
+    assert {name: other[name] for name in other} == {"c": b"3"}
+    assert other.head("c")["Content-Encoding"] == "gzip"
+    with pytest.raises(ObjectNotFoundError, match="missing"):
+        cf.move("missing", "g")
+    cf.move("f", cf.join(cf.cloudpath, "g"))
+    assert cf["g"] == b"2"
+
+
+# -- looking -------------------------------------------------------------------------------------
+
+
+def test_exists_size_head(cf: CloudFiles) -> None:
+    cf.put("a", b"12345", content_type="text/plain", cache_control="no-cache")
+    cf.put("b", b"")
+    assert cf.exists("a") is True
+    assert cf.exists("missing") is False
+    assert cf.exists(iter(["a", "missing"])) == {"a": True, "missing": False}
+    assert cf.size("a") == 5
+    assert cf.size(["a", "b", "missing"]) == {"a": 5, "b": 0, "missing": None}
+    assert cf.size(["a", "b", "missing"], return_sum=True) == 5
+    head = cf.head("a")
+    assert (head["Content-Length"], head["Content-Encoding"]) == (5, None)
+    assert set(cf.head(["a", "b"])) == {"a", "b"}
+    if cf.protocol != "file":
+        assert (head["Content-Type"], head["Cache-Control"]) == ("text/plain", "no-cache")
+        assert head["Content-Md5"] == "gnzLDuqKcGxMNKFokfhOew=="
+
+
+def test_list(cf: CloudFiles) -> None:
+    names = ["a", "b-c", "b.gz-x", "b/d", "b/e/f", "bc/g"]
+    cf.puts([(name, b"123") for name in names])
+    cf.put("b", b"12345", compress="br") if cf.protocol != "file" else None
+    everything = sorted([*names, *(["b"] if cf.protocol != "file" else [])])
+    assert list(cf) == list(cf.list()) == everything
+    assert list(cf.list("b/")) == ["b/d", "b/e/f"]
+    assert list(cf.list("b/", flat=True)) == ["b/d", "b/e/"]
+    assert list(cf.list("bc", flat=True)) == ["bc/"]
+    assert list(cf.list("nothing")) == []
+    assert list(cf.list("b/", size=True, flat=True)) == [("b/d", 3), "b/e/"]
+    tokens = list(cf.list(return_resume_token=True))
+    assert [path for path, _ in tokens] == everything
+    assert list(cf.list(resume_token=tokens[1][1])) == everything[2:]
+
+
+def test_isdir_and_subtree_size(cf: CloudFiles) -> None:
+    assert not cf.isdir()
+    cf.puts([("a", b"1"), ("b/c", b"22"), ("b/d/e", b"333")])
+    assert cf.isdir()
+    assert [cf.isdir(name) for name in ("b", "b/", "b/d", "a", "x")] == [True] * 3 + [False] * 2
+    assert cf.subtree_size() == {"N": 3, "num_bytes": 6}
+    assert cf.subtree_size("b/") == {"N": 2, "num_bytes": 5}
+    assert cf.subtree_size(["a", "b/d"]) == {"N": 2, "num_bytes": 4}
+
+
+def test_paths_as_text(cf: CloudFiles) -> None:
+    assert cf.join("a", "b") == "a/b"
+    assert (cf.dirname("a/b"), cf.basename("a/b"), cf.sep) == ("a", "b", "/")
+    assert cf.abspath("a/b") == cf.cloudpath + "/a/b"
+    assert cf.cloudpath in repr(cf)
+
+
+def test_acl(cf: CloudFiles) -> None:
+    cf.put("a", b"1", compress="gzip")
+    assert set(cf.get_acl("a")) == {"a"}
+
+
+# -- between stores ------------------------------------------------------------------------------
+
+
+def test_transfer_keeps_what_belongs_to_a_file(make: Callable[..., CloudFiles]) -> None:
+    cf, same = make(), make()
+    mem = CloudFiles("mem://elsewhere/x")
+    cf.puts([("a", b"1" * 1000), ("b/c", b"2")], compress="gzip", content_type="text/x")
+    cf.put("d", b"3", cache_control="no-store")
+    record = cf.transfer_to(same)
+    assert isinstance(record, TransmissionMonitor)
+    mem.transfer_from(cf, block_size=2)
+    for dest in (same, mem):
+        assert list(dest) == ["a", "b/c", "d"]
+        assert [dest[name] for name in dest] == [b"1" * 1000, b"2", b"3"]
+        assert dest.get("a", raw=True) == cf.get("a", raw=True)
+        assert dest.head("a")["Content-Encoding"] == "gzip"
+        if cf.protocol != "file":
+            assert dest.head("a")["Content-Type"] == "text/x"
+            assert dest.head("d")["Cache-Control"] == "no-store"
+
+
+def test_transfer_forms_and_reencoding(make: Callable[..., CloudFiles]) -> None:
+    cf, dest = make(), make()
+    cf.puts([("a", b"1" * 1000), ("b", b"2"), ("c", b"3")], compress="gzip")
+    cf.transfer_to(dest, "a", reencode="br")
+    cf.transfer_to(dest, [{"path": "b", "dest_path": "x/y"}], reencode="none")
+    cf.transfer_to(dest, iter(["c"]), reencode="gzip")
+    assert [dest.head(name)["Content-Encoding"] for name in ("a", "x/y", "c")] == [
+        *("br", None, "gzip")
+    ]
+    assert (dest["a"], dest["x/y"], dest["c"]) == (b"1" * 1000, b"2", b"3")
+    dest[:] = cf
+    assert list(dest) == ["a", "b", "c", "x/y"]
+
+
+def test_transfer_of_missing_files(make: Callable[..., CloudFiles]) -> None:
+    cf, dest = make(), make()
+    cf.puts([("a", b"1"), ("b", b"2")])
+    with pytest.raises(ObjectNotFoundError, match="missing"):
+        cf.transfer_to(dest, ["a", "missing", "b"])
+    assert list(dest) == ["a", "b"]
+    cf.transfer_to(dest, ["a", "missing"], allow_missing=True, resumable=True)
+
+
+# -- options -------------------------------------------------------------------------------------
+
+
+def test_instances_pickle(cf: CloudFiles) -> None:
+    cf.put("a", b"1")
+    assert pickle.loads(pickle.dumps(cf))["a"] == b"1"
+
+
+def test_processes(cf: CloudFiles) -> None:
+    files = [(f"{number}", str(number).encode()) for number in range(5)]
+    assert cf.puts(files, parallel=2) == 5
+    found = cf.get([name for name, _ in files], parallel=2)
+    assert [file["content"] for file in found] == [content for _, content in files]
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(InvalidArgumentError, match="parallel"):
+        CloudFiles("mem://b", parallel=0)
+    with pytest.raises(InvalidArgumentError, match="parallel"):
+        CloudFiles("mem://b").get(["a", "b"], parallel=0)
+    with pytest.raises(InvalidArgumentError, match="num_threads"):
+        CloudFiles("mem://b", num_threads=0)
+    with pytest.raises(UnsupportedProtocolError, match="nope"):
+        CloudFiles("nope://b/c")
+    with pytest.raises(UnsupportedProtocolError, match="bucket"):
+        CloudFiles("s3://")
+    with pytest.raises(InvalidArgumentError, match="path"):
+        CloudFiles("mem://b").put("", b"1")
+    with pytest.raises(TypeError):
+        CloudFiles("mem://b", True)  # type: ignore[misc]
+
+
+def test_green_threads_are_ignored_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="green"):
+        CloudFiles("mem://b", green=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CloudFiles("mem://b", green=False)
+
+
+def test_the_package_exports_the_names() -> None:
+    assert cottoncandy.CloudFiles is CloudFiles
+    assert {"CloudFile", "CloudFiles", "dl"} <= set(dir(cottoncandy))
+
+
+def test_compress_of_unknown_types() -> None:
+    with pytest.raises(ValueError, match="'zip'"):
+        compress(b"", "zip")
