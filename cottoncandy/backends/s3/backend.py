@@ -197,7 +197,8 @@ class S3Backend(Backend):
         if len(begun) < 2:
             data = begun[0] if begun else memoryview(b"")
             # The caller may change it during the upload: checksum, body and retries use a copy.
-            whole = data if isinstance(data.obj, bytes) else bytes(data)
+            ours = body.buffer is None or isinstance(data.obj, bytes)
+            whole = data if ours else bytes(data)
             return self._create(
                 location, options, lambda chosen: self._transport.put(location, whole, chosen)
             )

@@ -187,18 +187,9 @@ class Connection:
 
     @_Once
     def credentials(self) -> Any:
-        """Find boto3's credentials.
-
-        Raises
-        ------
-        CredentialsError
-            If there are none.
-        """
+        """Return boto3's credentials, or None."""
         with translated(S3Location("the credentials' source")):
-            found = self.session.get_credentials()
-        if found is None:
-            raise CredentialsError(NO_CREDENTIALS)
-        return found
+            return self.session.get_credentials()
 
     @_Once
     def session(self) -> boto3.Session:
@@ -274,6 +265,8 @@ class Connection:
 
     def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
         unsigned = self.options.unsigned
+        if not unsigned and self.credentials is None:
+            raise CredentialsError(NO_CREDENTIALS)
         region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
         return S3Store(
