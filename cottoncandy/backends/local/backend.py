@@ -31,11 +31,12 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.local.commit import (
     commit,
     locked,
+    marked,
     remove,
     remove_empty_parents,
-    rename,
     staging,
     stat_existing,
+    unlink,
 )
 from cottoncandy.backends.local.listing import Listing
 from cottoncandy.backends.local.location import (
@@ -384,8 +385,9 @@ def _rename(
     with os_errors("move", here), locked(here.directory, there.directory):
         with open_version(here) as reader:
             metadata = reader.metadata
-        with os_errors("write", there):
-            new = rename(here, metadata, there, condition)
+        with os_errors("write", there), marked(here):
+            new = commit(there, here.path, metadata, condition, stamp=False)
+            unlink(here.sidecar)
     remove_empty_parents(here)
     return PutResult(new.etag)
 

@@ -45,12 +45,13 @@ from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 __all__ = [
     "commit",
     "locked",
+    "marked",
     "remove",
     "remove_empty_parents",
     "remove_leftovers",
-    "rename",
     "staging",
     "stat_existing",
+    "unlink",
 ]
 
 # How often other processes may remove a directory, with its last object, before this one gives up.
@@ -143,12 +144,12 @@ def remove_leftovers(directory: str, temporary: str) -> None:
                     if body != name and is_temporary_of(temporary, body):
                         path = os.path.join(directory, body)
                         if not os.path.lexists(path):
-                            _unlink(path + SIDECAR_SUFFIX)
+                            unlink(path + SIDECAR_SUFFIX)
         finally:
             unlock(descriptor)
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
     """Remove a file that may not exist."""
     try:
         os.unlink(path)
@@ -324,14 +325,14 @@ def commit(
         except BaseException:
             found = stat_or_none(location.path)
             if found is None or found.st_ino != new.inode:
-                _unlink(location.sidecar)
+                unlink(location.sidecar)
             raise
     return new
 
 
 def _replace_sidecar(sidecar: TemporaryFile | None, location: LocalLocation) -> None:
     if sidecar is None:
-        _unlink(location.sidecar)
+        unlink(location.sidecar)
     else:
         sidecar.replace()
 
@@ -349,7 +350,7 @@ def _replace(body: str, location: LocalLocation) -> None:
     links = os.stat(body).st_nlink
     os.replace(body, location.path)
     if links > 1:  # between two hard links of one file, rename() does nothing
-        _unlink(body)
+        unlink(body)
 
 
 def _link(body: str, location: LocalLocation) -> None:
@@ -366,19 +367,6 @@ def _link(body: str, location: LocalLocation) -> None:
         os.unlink(body)
 
 
-def rename(
-    source: LocalLocation,
-    metadata: Mapping[str, str],
-    dest: LocalLocation,
-    condition: IfAbsent | IfMatch | None,
-) -> Fingerprint:
-    """Move an object within a file system; the caller holds the locks of both directories."""
-    with _marked(source):
-        new = commit(dest, source.path, metadata, condition, stamp=False)
-        _unlink(source.sidecar)
-    return new
-
-
 def remove(location: LocalLocation) -> None:
     """Delete an object, its metadata, and the directories that are empty without it."""
     try:
@@ -388,16 +376,16 @@ def remove(location: LocalLocation) -> None:
                 return  # a link to nowhere is not an object
             if status is not None and not stat.S_ISREG(status.st_mode):
                 return
-            with _marked(location):
-                _unlink(location.path)
-                _unlink(location.sidecar)
+            with marked(location):
+                unlink(location.path)
+                unlink(location.sidecar)
     except (FileNotFoundError, NotADirectoryError):
         return
     remove_empty_parents(location)
 
 
 @contextmanager
-def _marked(location: LocalLocation) -> Iterator[None]:
+def marked(location: LocalLocation) -> Iterator[None]:
     """Keep a temporary file while a body is removed before its sidecar: see remove_leftovers()."""
     with ExitStack() as marker:
         if os.path.lexists(location.sidecar):

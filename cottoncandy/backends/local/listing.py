@@ -108,15 +108,13 @@ class Listing:
 
 def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
     try:
-        status = entry.stat()
         key = name.decode()
     except UnicodeDecodeError:
         return None  # a name in another encoding, which is not a key
-    except OSError as error:
-        if error.errno in MISSING:
-            return None  # deleted since, or a link to nowhere
-        raise
-    return object_info(key, status) if stat.S_ISREG(status.st_mode) else None
+    status = stat_or_none(entry)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return None  # a pipe, a link to nowhere, or deleted since
+    return object_info(key, status)
 
 
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:

@@ -136,10 +136,10 @@ def bucket_path(bucket: Any) -> str:
     return os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
 
 
-def stat_or_none(path: str) -> os.stat_result | None:
+def stat_or_none(path: str | os.DirEntry[bytes]) -> os.stat_result | None:
     """Return the status of a file, or None if there is none. Denied access is an error."""
     try:
-        return os.stat(path)
+        return path.stat() if isinstance(path, os.DirEntry) else os.stat(path)
     except OSError as error:
         if error.errno in MISSING:
             return None
