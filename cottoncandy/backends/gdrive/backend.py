@@ -151,11 +151,9 @@ class GDriveBackend(Backend):
             if options.condition is not None:
                 etag = (present[0].md5 or "") if present else None
                 options.condition.check(etag, str(location))
-            kind = options.content_type
-            if present:
-                file, md5 = self._objects.replace(location, present[0], body, entries, kind)
-            else:
-                file, md5 = self._objects.create(location, body, entries, kind)
+            file, md5 = self._objects.store(
+                location, next(iter(present), None), body, entries, options.content_type
+            )
             file = self._objects.move_to_live_folder(location, file)
         if file.md5 is not None and file.md5 != md5:
             raise IntegrityError(
@@ -390,10 +388,5 @@ def _by_folder(locations: Iterable[DriveLocation]) -> Iterator[list[DriveLocatio
 
 def _translated(entries: Iterator[Any], what: str) -> Iterator[Any]:
     """Yield entries; errors of Drive are translated."""
-    while True:
-        with translating(what):
-            try:
-                entry = next(entries)
-            except StopIteration:
-                return
-        yield entry
+    with translating(what):
+        yield from entries

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cottoncandy.backends.gdrive.files import (
@@ -201,22 +202,34 @@ class Objects:
 
     # -- changes; each request is idempotent -------------------------------------------------------
 
-    def create(
+    def store(
         self,
         location: DriveLocation,
+        present: DriveFile | None,
         body: Body,
         metadata: Mapping[str, str],
         content_type: str | None,
     ) -> tuple[DriveFile, str]:
-        """Store a new file; return it, and the MD5 of what was sent."""
-        folder = self._folders.make(location.root, location.folder)
-        resource = {
-            "id": self._session.new_id(),
-            "title": location.path[-1],
+        """Store a new file, or give the present one new content and metadata in one request.
+
+        Returns
+        -------
+        file : DriveFile
+        md5 : str
+            MD5 of what was sent.
+        """
+        names = () if present is None else present.property_names
+        resource: dict[str, Any] = {
             "mimeType": content_type or _DEFAULT_TYPE,
-            "parents": [{"id": folder}],
-            "properties": pack(metadata, key=location.key),
+            "properties": pack(metadata, names, key=location.key),
         }
+        if present is not None:
+            file, md5 = self._upload("update", location, resource, body, fileId=present.id)
+            self._clear(location, file)
+            return file, md5
+        folder = self._folders.make(location.root, location.folder)
+        resource |= {"id": self._session.new_id(), "title": location.path[-1]}
+        resource |= {"parents": [{"id": folder}]}
         try:
             return self._upload("insert", location, resource, body)
         except DriveError as fault:
@@ -225,23 +238,8 @@ class Objects:
             if fault.status != 409:
                 raise
             # An earlier attempt succeeded, but its response was lost.
-            file = fetch(self._session, str(resource["id"]))
+            file = fetch(self._session, resource["id"])
             return file, file.md5 or ""
-
-    def replace(
-        self,
-        location: DriveLocation,
-        present: DriveFile,
-        body: Body,
-        metadata: Mapping[str, str],
-        content_type: str | None,
-    ) -> tuple[DriveFile, str]:
-        """Give a file new content and metadata in one request; return it, and the MD5 sent."""
-        properties = pack(metadata, present.property_names, key=location.key)
-        resource = {"mimeType": content_type or _DEFAULT_TYPE, "properties": properties}
-        file, md5 = self._upload("update", location, resource, body, fileId=present.id)
-        self._clear(location, file)
-        return file, md5
 
     def _upload(
         self,
@@ -251,15 +249,13 @@ class Objects:
         body: Body,
         **options: str,
     ) -> tuple[DriveFile, str]:
-        def make_request(media: Any) -> Any:
-            return getattr(self._session.api, verb)(
-                body=resource,
-                media_body=media,
-                supportsAllDrives=True,
-                fields=HEAD_FIELDS,
-                **options,
-            )
-
+        make_request = partial(
+            getattr(self._session.api, verb),
+            body=resource,
+            supportsAllDrives=True,
+            fields=HEAD_FIELDS,
+            **options,
+        )
         answer, md5 = upload(
             self._session,
             make_request,

@@ -39,7 +39,7 @@ class _UploadLostError(Exception):
 
 def upload(
     session: Session,
-    make_request: Callable[[Any], Any],
+    make_request: Callable[..., Any],
     body: Body,
     *,
     content_type: str,
@@ -53,8 +53,8 @@ def upload(
     Parameters
     ----------
     make_request : callable
-        Takes a ``MediaUpload``; returns ``files.insert`` or ``files.update``, which must be
-        idempotent.
+        Takes a ``MediaUpload`` as ``media_body``; returns ``files.insert`` or ``files.update``,
+        which must be idempotent.
     chunk_bytes : int
         Size of one request's chunk of the body. Memory: up to three of them.
 
@@ -72,8 +72,8 @@ def upload(
             data = media.small_body()
             if data is not None:
                 whole = MediaInMemoryUpload(data, content_type, resumable=False)
-                return session.call(make_request(whole)), media.md5()
-            return _send_chunks(session, make_request(media), what), media.md5()
+                return session.call(make_request(media_body=whole)), media.md5()
+            return _send_chunks(session, make_request(media_body=media), what), media.md5()
         except _UploadLostError:
             if not body.replayable:
                 break
