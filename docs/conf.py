@@ -26,6 +26,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_click",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
@@ -42,7 +43,8 @@ numpydoc_class_members_toctree = False
 # An unresolved reference within the project is an error; other projects are not looked up.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(botocore|boto3|dask|numpy|np|scipy|obstore|posixpath|json|pickle|io|glob)\b.*"),
+    (r"py:.*", r"(botocore|boto3|dask|fsspec|numpy|np|obstore|scipy|xarray|zarr)\b.*"),
+    (r"py:.*", r"(posixpath|json|pickle|io|glob)\b.*"),
     (r"py:.*", r"(configparser|collections|datetime|typing|abc|os|enum)\b.*"),
     (r"py:.*", r"(ABC|Any|Exception)"),
 ]

@@ -201,7 +201,17 @@ def test_every_module_that_is_no_private_one_is_listed() -> None:
         for path in (ROOT / "cottoncandy").glob("[a-z]*")
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    rooms = ("arrays", "backends", "bridges", "config", "core", "formats", "stores", "transfer")
+    rooms = (
+        "arrays",
+        "backends",
+        "bridges",
+        "cli",
+        "config",
+        "core",
+        "formats",
+        "stores",
+        "transfer",
+    )
     inner = {f"cottoncandy.{room}" for room in rooms}
     assert public - inner == set(PUBLIC_MODULES) - {"cottoncandy"}
 

@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "declared_options",
     "get_config",
+    "option_sources",
     "to_boolean",
 ]
 
@@ -290,6 +291,11 @@ def _read() -> Mapping[Key, RawOption]:
     options = declared_options().items()
     allow_empty = {key: each.metadata["kind"].allow_empty for key, each in options}
     return read_sources({**dict.fromkeys(_RETIRED, False), **allow_empty})
+
+
+def option_sources() -> list[tuple[str, str]]:
+    """Return the name of each option, as ``[section] name``, and where its value comes from."""
+    return [(f"[{section}] {name}", raw.source) for (section, name), raw in _read().items()]
 
 
 def get_config() -> configparser.ConfigParser:

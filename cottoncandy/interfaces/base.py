@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, Settings
@@ -27,7 +27,9 @@ from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
-__all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "print_objects"]
+__all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "interface_on", "print_objects"]
+
+Interface = TypeVar("Interface", bound="ObjectAccess")
 
 #: Public methods that give the interface another bucket.
 _REBINDING = frozenset({"create_bucket", "rm_bucket", "set_bucket"})
@@ -166,6 +168,14 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
 
 
 _MB = 2**20
+
+
+def interface_on(kind: type[Interface], store: Store) -> Interface:
+    """Return an interface on an open store, without a request."""
+    made = object.__new__(kind)
+    made._store = store
+    made.backend, made.verbose = store.backend.name, False
+    return made
 
 
 class BucketMethods(ObjectAccess):

@@ -113,7 +113,7 @@ class BridgeMethods(ObjectAccess):
         upload_xarray(self, name, data, **options)
 
     def download_xarray(self, name: str) -> Any:
-        """Open a dataset or data array that :meth:`upload_xarray` stored.
+        """Open a dataset or data array that ``upload_xarray`` stored.
 
         Parameters
         ----------

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
-from threading import Semaphore
 
-from cottoncandy.core.buffers import MiB
-from cottoncandy.core.names import SEPARATOR
 from cottoncandy.exceptions import ObjectNotFoundError
 from cottoncandy.stores.encrypted import EncryptedBackend
-from cottoncandy.stores.finding import objects_below
+from cottoncandy.stores.finding import tree
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Action, perform
 
 __all__ = ["rotate_keys"]
-
-_LARGE_BYTES = 8 * MiB  # many at once would need too much memory
 
 
 def rotate_keys(store: Store, prefix: str, threads: int) -> list[str]:
@@ -42,18 +36,14 @@ def rotate_keys(store: Store, prefix: str, threads: int) -> list[str]:
         raise TypeError("an encrypted store is required")
     backend.check_writes()
     key = store.key(prefix, tree=True, strict=True)
-    sizes = {info.key: info.size for info in objects_below(backend, key)}
-    if not key.endswith(SEPARATOR) and store.has_object(key):
-        sizes[str(key)] = 0
-    if key and not sizes:
+    keys = tree(store, key)
+    if key and not keys:
         raise ObjectNotFoundError(f"nothing found under '{prefix}' in bucket '{store.bucket}'")
     rewritten: list[str] = []
-    slots = Semaphore(store.threads(threads))
 
     def rotate(key: str) -> None:
-        with slots if sizes[key] > _LARGE_BYTES else nullcontext():
-            if backend.rotate(key):
-                rewritten.append(key)
+        if backend.rotate(key):
+            rewritten.append(key)
 
     def describe(failed: int, total: int) -> str:
         return (
@@ -63,8 +53,8 @@ def rotate_keys(store: Store, prefix: str, threads: int) -> list[str]:
 
     perform(
         store,
-        (Action(each, partial(rotate, each)) for each in sizes),
-        len(sizes),
+        (Action(each, partial(rotate, each)) for each in keys),
+        len(keys),
         threads=store.bulk_threads(threads),
         unit="objects",
         label="rewriting",

@@ -177,9 +177,6 @@ ARCHIVES = [
     Archive("0.5.0", _by_any, lambda root, names: _write_with_ours(root, names, {})),
     Archive("0.5.0-AES", _encrypted, lambda *given: _write_with_ours(*given, _AES), _AES),
     Archive("0.5.0-RSA", _encrypted, lambda *given: _write_with_ours(*given, _RSA), _RSA),
-    # With the id of the key in the metadata.
-    Archive("0.5.0-AES-id", _few, lambda *given: _write_with_ours(*given, _AES), _AES),
-    Archive("0.5.0-RSA-id", _few, lambda *given: _write_with_ours(*given, _RSA), _RSA),
     Archive("0.2-AES", _few, lambda *given: _write_legacy_encrypted(*given, "AES"), _AES),
     Archive("0.2-RSA", _few, lambda *given: _write_legacy_encrypted(*given, "RSA"), _RSA),
 ]

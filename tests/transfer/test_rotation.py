@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import itertools
 import json
 import pickle
 import re
@@ -22,6 +20,7 @@ import scipy.sparse
 import cottoncandy
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.core.buffers import Body
+from cottoncandy.encryption import generate_key_pair
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
@@ -29,22 +28,27 @@ from cottoncandy.exceptions import (
     PartialFailureError,
     UnsupportedOperationError,
 )
-from tests.backends.wrappers import CountingBackend, FaultyBackend, Killed, WrappedBackend
+from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.harness import StoreHarness
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 OLD, NEW, OTHER = (bytes(range(start, start + 32)) for start in (0, 100, 200))
-OLD_PEM, NEW_PEM, OTHER_PEM = (VECTORS / f"fake_rsa{name}.pem" for name in ("", "_new", "_other"))
+OLD_PEM = VECTORS / "fake_rsa.pem"
 SIZES = [0, 1, 5000, 3 * 2**18]
 
 memory = pytest.mark.parametrize("store", ["memory"], indirect=True)
 both = pytest.mark.parametrize("method", ["AES", "RSA"])
 
 
+@pytest.fixture(scope="module")
+def new_pem(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return generate_key_pair(tmp_path_factory.mktemp("keys") / "new.pem", bits=2048)[0]
+
+
 @pytest.fixture
-def keys(method: str) -> tuple[Any, Any]:
+def keys(method: str, new_pem: str) -> tuple[Any, Any]:
     """The old and the new key of a method."""
-    return (OLD, NEW) if method == "AES" else (OLD_PEM, NEW_PEM)
+    return (OLD, NEW) if method == "AES" else (OLD_PEM, new_pem)
 
 
 def encrypted(store: StoreHarness, key: Any, method: str = "AES", **options: Any) -> Any:
@@ -120,15 +124,17 @@ def test_an_altered_id_is_an_error(store: StoreHarness) -> None:
 
 
 @memory
-def test_a_new_public_key_writes_and_an_old_private_one_reads(store: StoreHarness) -> None:
+def test_a_new_public_key_writes_and_an_old_private_one_reads(
+    store: StoreHarness, new_pem: str
+) -> None:
     bodies = fill(encrypted(store, OLD_PEM, "RSA"))
-    public = VECTORS / "fake_rsa_new.pub.pem"
+    public = new_pem.replace(".pem", ".pub.pem")
     cci = encrypted(store, [public, OLD_PEM], "RSA")
     assert cci.download_object("data/1") == bodies["data/1"]
     assert cci.rotate_keys("data") == sorted(bodies)
     with pytest.raises(EncryptionKeyError, match="with a public key, which only writes"):
         cci.download_object("data/1")
-    assert encrypted(store, NEW_PEM, "RSA").download_object("data/1") == bodies["data/1"]
+    assert encrypted(store, new_pem, "RSA").download_object("data/1") == bodies["data/1"]
     assert cci.rotate_keys("data") == []
 
 
@@ -231,7 +237,7 @@ def test_arrays_of_all_kinds_survive_a_rotation(
 
 @memory
 @both
-def test_legacy_objects_are_rewritten(store: StoreHarness, method: str) -> None:
+def test_legacy_objects_are_rewritten(store: StoreHarness, method: str, new_pem: str) -> None:
     old_keys: list[Any] = [] if method == "AES" else [OLD_PEM]
     plaintexts = {}
     for number, vector in enumerate(json.loads((VECTORS / "legacy.json").read_text())):
@@ -240,7 +246,7 @@ def test_legacy_objects_are_rewritten(store: StoreHarness, method: str) -> None:
             plaintexts[f"old{number}"] = base64.b64decode(vector["plaintext"])
             if method == "AES" and vector["key"] not in old_keys:
                 old_keys.append(vector["key"])
-    new: Any = NEW if method == "AES" else NEW_PEM
+    new: Any = NEW if method == "AES" else new_pem
     cci = encrypted(store, [new, *old_keys], method)
     assert {name: cci.download_object(name) for name in plaintexts} == plaintexts
     assert cci.rotate_keys() == sorted(plaintexts)
@@ -255,11 +261,11 @@ def test_legacy_objects_are_rewritten(store: StoreHarness, method: str) -> None:
 @memory
 @both
 def test_objects_under_other_keys_are_left_alone_and_reported(
-    store: StoreHarness, method: str, keys: tuple[Any, Any]
+    store: StoreHarness, method: str, keys: tuple[Any, Any], tmp_path: Path
 ) -> None:
     old, new = keys
     encrypted(store, old, method).upload_object("d/mine", b"mine")
-    stranger = OTHER if method == "AES" else OTHER_PEM
+    stranger = OTHER if method == "AES" else generate_key_pair(tmp_path / "x.pem", bits=2048)[0]
     encrypted(store, stranger, method).upload_object("d/stranger", b"x")
     other = "RSA" if method == "AES" else "AES"
     encrypted(store, OLD if other == "AES" else OLD_PEM, other).upload_object("d/scheme", b"x")
@@ -353,57 +359,6 @@ def test_only_the_version_that_was_read_is_replaced(
     )
     assert cci.rotate_keys("object") == []
     assert not store.raw_keys()
-
-
-@memory
-@both
-def test_a_killed_rotation_is_resumed(
-    store: StoreHarness, method: str, keys: tuple[Any, Any]
-) -> None:
-    old, new = keys
-    bodies = fill(encrypted(store, old, method))
-    cci = encrypted(store, [new, old], method)
-    backend = cci.backend_interface
-    for at in itertools.count(1):
-        faulty = FaultyBackend(backend.inner)
-        faulty.fail("killed", at)
-        cci.backend_interface = type(backend)(faulty, backend._keys)
-        with contextlib.suppress(Killed):
-            cci.rotate_keys("data", threads=1)
-        cci.backend_interface = backend
-        assert {name: cci.download_object(name) for name in bodies} == bodies
-        if not faulty.fired:
-            break
-    assert at > 8
-    assert cci.rotate_keys("data") == []
-    cci = encrypted(store, new, method)
-    assert {name: cci.download_object(name) for name in bodies} == bodies
-
-
-@memory
-def test_listings_show_plain_sizes(store: StoreHarness, capsys: pytest.CaptureFixture[str]) -> None:
-    cci = encrypted(store, [NEW, OLD])
-    sizes = {"d/empty": 0, "d/one": 1, "d/segment": 2**18, "d/two": 2**18 + 1}
-    for name, size in sizes.items():
-        cci.upload_object(name, bytes(size))
-    store.interface().upload_object("d/odd", bytes(100))  # no plaintext gives this size
-    sizes["d/odd"] = 100
-    counting: list[CountingBackend] = []
-
-    def wrap(inner: Any) -> Any:
-        counting.append(CountingBackend(inner))
-        return counting[0]
-
-    wrap_inner(cci, wrap)
-    assert {info.key: info.size for info in cci.get_objects()} == sizes
-    assert cci.get_bucket_size() == sum(sizes.values())
-    capsys.readouterr()
-    cci.show_objects()
-    cci.search("d/*")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in lines if line.startswith("d/two")] == ["0.3M"] * 2
-    assert [line.split()[-1] for line in lines if line.startswith("d/odd")] == ["100B"] * 2
-    assert counting[0].verbs.keys() == {"scan"}
 
 
 @memory

@@ -54,17 +54,15 @@ def wrapped_key(key: bytes, hash_name: str) -> str:
 
 
 def key_files() -> None:
-    for name in ("fake_rsa", "fake_rsa_new", "fake_rsa_other"):
-        private = HERE / f"{name}.pem"
-        if not private.exists():
-            openssl("genrsa", "-out", str(private), "2048")
-            openssl("rsa", "-in", str(private), "-pubout", "-out", str(HERE / f"{name}.pub.pem"))
-    locked = HERE / "fake_rsa_locked.pem"
-    if not locked.exists():
-        openssl(
-            "pkcs8", "-topk8", "-in", str(HERE / "fake_rsa.pem"), "-v2", "aes-256-cbc", "-passout",
-            f"pass:{PASSPHRASE}", "-out", str(locked),
-        )  # fmt: skip
+    private = HERE / "fake_rsa.pem"
+    if private.exists():
+        return
+    openssl("genrsa", "-out", str(private), "2048")
+    openssl("rsa", "-in", str(private), "-pubout", "-out", str(HERE / "fake_rsa.pub.pem"))
+    openssl(
+        "pkcs8", "-topk8", "-in", str(private), "-v2", "aes-256-cbc", "-passout",
+        f"pass:{PASSPHRASE}", "-out", str(HERE / "fake_rsa_locked.pem"),
+    )  # fmt: skip
 
 
 def legacy_vectors() -> list[dict[str, object]]:

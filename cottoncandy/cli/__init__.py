@@ -1,0 +1,1 @@
+"""The command ``cottoncandy``: parses arguments, prints results, sets exit codes; nothing else."""

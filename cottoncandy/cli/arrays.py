@@ -1,0 +1,121 @@
+"""Commands on arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.core.output import bytes2human, printable
+
+__all__ = ["info", "load", "preview", "rotate_keys", "save"]
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@connected
+def info(connection: Connection, location: str, as_json: bool) -> None:
+    """Print the dtype, shape, codec, sizes and metadata of an array."""
+    cci, name = connection.interface(location)
+    found = cci.info(name)
+    ratio = found.nbytes / found.stored_bytes if found.nbytes and found.stored_bytes else None
+    rows: dict[str, Any] = {
+        "name": found.name,
+        "kind": found.kind,
+        "dtype": None if found.dtype is None else str(found.dtype),
+        "shape": found.shape,
+        "chunks": found.chunks,
+        "codec": found.codec,
+        "nbytes": found.nbytes,
+        "stored_bytes": found.stored_bytes,
+        "ratio": None if ratio is None else round(ratio, 2),
+        "checksum": found.checksum,
+        "encrypted": found.encrypted,
+        "modified": found.modified,
+        "metadata": dict(found.metadata),
+    }
+    if as_json:
+        print_json(rows)
+        return
+    for key in ("nbytes", "stored_bytes"):
+        if rows[key] is not None:
+            rows[key] = f"{rows[key]} ({bytes2human(rows[key])})"
+    metadata = rows.pop("metadata")
+    for key, value in rows.items():
+        if value is not None:
+            click.echo(f"{key.replace('_', ' '):13} {printable(str(value))}")
+    for key, value in metadata.items():
+        click.echo(f"{'metadata':13} {printable(f'{key}: {value}')}")
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@connected
+def preview(connection: Connection, location: str) -> None:
+    """Print statistics of an array, and a small picture of a slice."""
+    from cottoncandy.cli.preview import describe
+
+    cci, name = connection.interface(location)
+    click.echo(describe(cci.array(name)))
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("location", type=LOCATION)
+@connected
+def load(connection: Connection, file: Path, location: str) -> None:
+    """Upload a .npy file as an array, or the arrays of a .npz file below a name."""
+    import numpy as np
+
+    cci, name = connection.interface(location)
+    opened = np.load(file, allow_pickle=False)
+    if isinstance(opened, np.ndarray):
+        cci.upload_raw_array(name, opened)
+    else:
+        with opened:
+            cci.dict2cloud(name, dict(opened), verbose=False)
+    click.echo(f"uploaded {printable(name)}", err=True)
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@click.argument("file", type=click.Path(path_type=Path))
+@connected
+def save(connection: Connection, location: str, file: Path) -> None:
+    """Download an array to a .npy file, or the arrays below a name to a .npz file."""
+    import numpy as np
+
+    from cottoncandy.core.files import atomic_write
+
+    cci, name = connection.interface(location)
+    if file.suffix == ".npz":
+        arrays = cci.cloud2dict(name, verbose=False)
+        with atomic_write(file) as opened:
+            np.savez(opened, **_flat(arrays))
+    else:
+        array = np.asarray(cci.array(name))
+        with atomic_write(file) as opened:
+            np.save(opened, array, allow_pickle=False)
+    click.echo(f"saved {file}", err=True)
+
+
+@click.command(name="rotate-keys")
+@click.argument("location", type=LOCATION)
+@connected
+def rotate_keys(connection: Connection, location: str) -> None:
+    """Encrypt with the first key what was encrypted with an old one."""
+    cci, name = connection.interface(location)
+    for rewritten in cci.rotate_keys(name):  # type: ignore[attr-defined]  # with --encryption
+        click.echo(printable(rewritten))
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in tree.items():
+        found.update(
+            _flat(value, f"{above}{name}/") if isinstance(value, dict) else {above + name: value}
+        )
+    return found

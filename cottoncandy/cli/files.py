@@ -1,0 +1,219 @@
+"""Commands on files: listing, reading, measuring, deleting."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.core.output import bytes2human, printable
+
+if TYPE_CHECKING:
+    from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.stores.store import Store
+
+__all__ = ["cat", "du", "head", "ls", "rm", "touch"]
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@click.option("--flat", is_flag=True, help="One level only, with directories.")
+@click.option("-l", "--long", is_flag=True, help="With size and modification time.")
+@click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
+@click.option("--sqlite", metavar="FILE", help="Write name, size and time into a database.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@connected
+def ls(
+    connection: Connection,
+    location: str,
+    flat: bool,
+    long: bool,
+    expr: bool,
+    sqlite: str | None,
+    as_json: bool,
+) -> None:
+    """List names below a directory or a prefix, those of subdirectories too."""
+    from cottoncandy.cli.expressions import expand
+
+    rows: Iterator[tuple[str, int | None, Any]] = (
+        row
+        for each in (expand(location) if expr else [location])
+        for row in _listing(connection, each, flat)
+    )
+    if sqlite is not None:
+        _write_database(sqlite, rows)
+        return
+    for name, size, modified in rows:
+        if as_json:
+            print_json({"name": name, "size": size, "modified": modified})
+        elif long:
+            moment = "" if modified is None else modified.astimezone().isoformat(" ", "seconds")
+            click.echo(f"{'' if size is None else size:>14} {moment:25} {printable(name)}")
+        else:
+            click.echo(printable(name))
+
+
+def _listing(
+    connection: Connection, location: str, flat: bool
+) -> Iterator[tuple[str, int | None, Any]]:
+    from cottoncandy.backends.base import CommonPrefix
+    from cottoncandy.exceptions import ObjectNotFoundError
+
+    store, prefix = connection.store(location)
+    if prefix and not prefix.endswith("/") and store.has_below(prefix):
+        prefix += "/"
+    base = prefix.rpartition("/")[0]
+    skipped = len(base) + bool(base)
+    found = False
+    for entry in store.backend.scan(prefix, delimiter="/" if flat else ""):
+        found = True
+        if isinstance(entry, CommonPrefix):
+            yield entry.prefix[skipped:], None, None
+        elif entry.key != prefix or not prefix.endswith("/"):
+            yield entry.key[skipped:], entry.size, entry.modified
+    if not found and prefix:
+        raise ObjectNotFoundError(f"there is nothing at '{location}'")
+
+
+def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE files (filename TEXT, size INTEGER, modified TEXT)")
+        database.executemany(
+            "INSERT INTO files VALUES (?, ?, ?)",
+            ((name, size, None if time is None else time.isoformat()) for name, size, time in rows),
+        )
+
+
+@click.command()
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@click.option("-r", "--range", "span", metavar="START-STOP", help="Bytes from START up to STOP.")
+@connected
+def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
+    """Write objects to the standard output, unchanged."""
+    start, stop = (None, None) if span is None else _span(span)
+    output = sys.stdout.buffer
+    for location in locations:
+        store, name = connection.store(location)
+        with store.open(name, prefetch=span is None) as reader:
+            first, end, _ = slice(start, stop).indices(reader.size)
+            for chunk in reader.chunks(first, max(first, end)):
+                # Python returns a short count when the reader of a pipe leaves in a large write.
+                if output.write(chunk) < len(chunk):
+                    raise BrokenPipeError
+    output.flush()
+
+
+def _span(text: str) -> tuple[int | None, int | None]:
+    start, dash, stop = text.partition("-")
+    if not dash or not (start + stop).isdigit():
+        raise click.BadParameter(f"must be START-STOP, such as 0-100, got {text!r}")
+    return int(start) if start else None, int(stop) if stop else None
+
+
+@click.command()
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@connected
+def head(connection: Connection, locations: tuple[str, ...]) -> None:
+    """Print size, time, ETag, headers and metadata of objects as JSON."""
+    for location in locations:
+        store, name = connection.store(location)
+        info = store.backend.head(store.key(name))
+        print_json({name: getattr(info, name) for name in info.__dataclass_fields__})
+
+
+@click.command()
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@click.option("-s", "--summarize", is_flag=True, help="One total for each location.")
+@click.option("-h", "--human-readable", is_flag=True, help="Sizes with units.")
+@click.option("-c", "--grand-total", is_flag=True, help="A total of all locations.")
+@click.option("-N", "--count-files", is_flag=True, help="The number of files, too.")
+@click.option("-e", "--group-by-ext", is_flag=True, help="Totals by suffix.")
+@connected
+def du(
+    connection: Connection,
+    locations: tuple[str, ...],
+    summarize: bool,
+    human_readable: bool,
+    grand_total: bool,
+    count_files: bool,
+    group_by_ext: bool,
+) -> None:
+    """Print the size of everything below locations, in bytes."""
+    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+
+    def show(label: str, size: int, count: int) -> None:
+        text = bytes2human(size) if human_readable else str(size)
+        number = f"\t{count}" if count_files else ""
+        click.echo(f"{text}{number}\t{printable(label)}")
+
+    everything = [0, 0]
+    for location in locations:
+        own = [0, 0]
+        for info in _objects(*connection.store(location)):
+            for total in (own, everything, totals[PurePosixPath(info.key).suffix or "(none)"]):
+                total[0] += info.size
+                total[1] += 1
+            if not (summarize or group_by_ext):
+                show(info.key, info.size, 1)
+        if summarize or not group_by_ext:
+            show(location, *own)
+    if group_by_ext:
+        for suffix, total in sorted(totals.items()):
+            show(suffix, *total)
+    if grand_total:
+        show("total", *everything)
+
+
+def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
+    """Yield the object of a name and everything below it."""
+    from cottoncandy.exceptions import ObjectNotFoundError
+    from cottoncandy.stores.finding import objects_below
+
+    found = False
+    if name and not name.endswith("/") and store.has_object(name):
+        found = True
+        yield store.backend.head(name)
+    for info in objects_below(store.backend, name):
+        found = True
+        yield info
+    if not found and name:
+        raise ObjectNotFoundError(f"there is nothing at '{name}' in {store.describe()}")
+
+
+@click.command()
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@click.option("-r", "--recursive", is_flag=True, help="Everything below LOCATIONS, too.")
+@connected
+def rm(connection: Connection, locations: tuple[str, ...], recursive: bool) -> None:
+    """Delete objects. A single ``-`` reads locations from the standard input."""
+    from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+
+    if locations == ("-",):
+        locations = tuple(line.rstrip("\n") for line in sys.stdin if line.strip())
+    for location in locations:
+        cci, name = connection.interface(location, named=True)
+        if recursive and not name:
+            raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
+        if not cci.rm(name, recursive=recursive):
+            raise ObjectNotFoundError(f"there is no object at '{location}'")
+
+
+@click.command()
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@connected
+def touch(connection: Connection, locations: tuple[str, ...]) -> None:
+    """Create empty objects, unless they exist."""
+    from cottoncandy.core.buffers import Body
+
+    for location in locations:
+        store, name = connection.store(location)
+        if not store.has_object(store.key(name)):
+            store.put(name, Body.of(b""))

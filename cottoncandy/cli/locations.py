@@ -1,0 +1,142 @@
+"""Locations on the command line, and the options that say how to reach them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from cottoncandy.interfaces import DefaultInterface
+    from cottoncandy.stores.store import Store
+
+__all__ = ["LOCATION", "Connection", "connected", "print_json"]
+
+
+class Connection(NamedTuple):
+    """How to reach locations: the options of a command."""
+
+    endpoint_url: str | None = None
+    no_sign_request: bool = False
+    encryption: str | None = None
+    encryption_key: str | None = None
+
+    def store(self, location: str, *, named: bool = False) -> tuple[Store, str]:
+        """Return the store of a location, and the name or prefix in it.
+
+        A directory on disk is a bucket; if ``named``, it has a name in the one above it.
+        """
+        from cottoncandy.config.options import Settings
+        from cottoncandy.stores.connect import connect_url
+        from cottoncandy.stores.keys import resolve_keys
+        from cottoncandy.stores.urls import is_url, parse_url
+
+        settings = Settings.load()
+        keys = None
+        if self.encryption or self.encryption_key:
+            keys = resolve_keys(self.encryption, self.encryption_key, None, settings)
+        url, name = location, None
+        if not is_url(location) or location.lower().startswith("file://"):
+            path = Path(parse_url(location).bucket if is_url(location) else location)
+            url, name = _on_disk(path.expanduser().absolute(), named)
+        store, rest = connect_url(
+            url,
+            endpoint_url=self.endpoint_url,
+            settings=settings,
+            extra={"anon": True} if self.no_sign_request else {},
+            keys=keys,
+            directory=name is not None,
+        )
+        return store, rest if name is None else name
+
+    def interface(self, location: str, *, named: bool = False) -> tuple[DefaultInterface, str]:
+        """Return an interface on the store of a location, and the name in it."""
+        from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
+        from cottoncandy.interfaces.base import interface_on
+
+        store, name = self.store(location, named=named)
+        encrypted = self.encryption or self.encryption_key
+        return interface_on(EncryptedInterface if encrypted else DefaultInterface, store), name
+
+
+def _on_disk(path: Path, named: bool) -> tuple[str, str]:
+    """Return the URL of the deepest directory that exists, and the rest of a path as a name."""
+    directory = path.parent if named else path
+    while not directory.is_dir() and directory != directory.parent:
+        directory = directory.parent
+    name = "" if directory == path else path.relative_to(directory).as_posix()
+    return f"file://{directory}", name
+
+
+def connected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a connection to a command, which gets a :class:`Connection` first."""
+
+    @click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
+    @click.option("--no-sign-request", is_flag=True, help="Read public data, without credentials.")
+    @click.option(
+        "--encryption",
+        type=click.Choice(["AES", "RSA"], case_sensitive=False),
+        help="Decrypt and encrypt with the key of the options file.",
+    )
+    @click.option("--encryption-key", metavar="FILE", help="PEM file, for --encryption RSA.")
+    @functools.wraps(command)
+    def wrapped(
+        endpoint_url: str | None,
+        no_sign_request: bool,
+        encryption: str | None,
+        encryption_key: str | None,
+        **arguments: Any,
+    ) -> Any:
+        connection = Connection(endpoint_url, no_sign_request, encryption, encryption_key)
+        return command(connection, **arguments)
+
+    return wrapped
+
+
+class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in older versions
+    """A URL or a path; the shell completes both."""
+
+    name = "location"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if "://" not in incomplete:
+            return [CompletionItem(incomplete, type="file")]
+        beginning = incomplete[: incomplete.rfind("/") + 1]
+        try:
+            return [
+                CompletionItem(url) for url in _below(ctx, beginning) if url.startswith(incomplete)
+            ]
+        except Exception:  # noqa: BLE001 - a completion never disturbs the prompt
+            return []
+
+
+def _below(ctx: click.Context, directory: str) -> Iterator[str]:
+    from itertools import islice
+
+    from cottoncandy.backends.base import CommonPrefix
+    from cottoncandy.core.names import prefix_of
+
+    connection = Connection(ctx.params.get("endpoint_url"), bool(ctx.params.get("no_sign_request")))
+    store, name = connection.store(directory)
+    prefix = prefix_of(name)
+    for entry in islice(store.backend.scan(prefix, delimiter="/"), 1000):
+        key = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
+        yield directory + key[len(prefix) :]
+
+
+LOCATION = _Location()
+
+
+def print_json(value: Any) -> None:
+    """Print a result for programs."""
+    click.echo(json.dumps(value, default=str))

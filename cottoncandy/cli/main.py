@@ -1,0 +1,70 @@
+"""The command itself: its subcommands, its errors and its exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from cottoncandy import __version__
+from cottoncandy.core.output import printable
+from cottoncandy.exceptions import CottonCandyError
+
+__all__ = ["main"]
+
+#: Subcommands by module, which is imported when one of them runs.
+_COMMANDS = {
+    "cat": "files",
+    "doctor": "config",
+    "du": "files",
+    "head": "files",
+    "info": "arrays",
+    "load": "arrays",
+    "ls": "files",
+    "preview": "arrays",
+    "rm": "files",
+    "rotate-keys": "arrays",
+    "save": "arrays",
+    "touch": "files",
+}
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _Commands(click.Group):
+    """The subcommands; any error of the library becomes one line and exit status 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"cottoncandy.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of a pipe, such as head, has left
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
+            ctx.exit(1)
+        except (CottonCandyError, OSError) as error:
+            click.echo(f"cottoncandy: {printable(str(error))}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("cottoncandy: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cottoncandy")
+def main() -> None:
+    """Arrays and files in the cloud.
+
+    A LOCATION is a URL (s3://bucket/name, gs://, gdrive://, file:///path, https://) or a path on
+    this computer. Credentials come from the options file and the environment, as in the library.
+    """

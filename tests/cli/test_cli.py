@@ -1,0 +1,213 @@
+"""The command, driven in this process, and as a process where that matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import cottoncandy as cc
+from cottoncandy.cli.expressions import expand
+from cottoncandy.cli.main import main
+from cottoncandy.exceptions import InvalidArgumentError
+
+COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    """A directory with two files and an array."""
+    path = tmp_path / "bucket"
+    cci = cc.get_interface(str(path), backend="local", verbose=False)
+    cci.upload_object("a.txt", b"0123456789", who="me")
+    cci.upload_object("d/b.bin", bytes(range(256)))
+    cci.upload_raw_array("d/arr", np.arange(12.0).reshape(3, 4), subject="s01")
+    return path
+
+
+def run(*arguments: Any, stdin: Any = None) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments], input=stdin)
+
+
+def test_ls_lists_names_sizes_and_levels(bucket: Path) -> None:
+    assert run("ls", bucket).stdout.split() == ["a.txt", "d/arr", "d/b.bin"]
+    assert run("ls", "--flat", bucket).stdout.split() == ["a.txt", "d/"]
+    assert run("ls", f"file://{bucket}/d").stdout.split() == ["arr", "b.bin"]
+    assert run("ls", "-e", f"{bucket}/d/[ab]").stdout.split() == ["arr", "b.bin"]
+    first = json.loads(run("ls", "--json", bucket).stdout.splitlines()[0])
+    assert (first["name"], first["size"]) == ("a.txt", 10)
+    assert run("ls", "-l", bucket).stdout.splitlines()[0].split()[0] == "10"
+
+
+def test_ls_writes_a_database(bucket: Path, tmp_path: Path) -> None:
+    run("ls", "--sqlite", tmp_path / "list.db", bucket)
+    with sqlite3.connect(tmp_path / "list.db") as database:
+        rows = database.execute("SELECT filename, size FROM files ORDER BY 1").fetchall()
+    database.close()
+    assert rows[0] == ("a.txt", 10)
+    assert len(rows) == 3
+
+
+def test_names_that_act_on_the_terminal_are_escaped(bucket: Path) -> None:
+    (bucket / "\x1b[2J").write_bytes(b"")
+    assert "\\x1b[2J" in run("ls", bucket).stdout
+
+
+def test_cat_passes_bytes_through(bucket: Path) -> None:
+    assert run("cat", bucket / "d/b.bin", bucket / "a.txt").stdout_bytes == (
+        bytes(range(256)) + b"0123456789"
+    )
+    assert run("cat", "-r", "2-4", bucket / "a.txt").stdout == "23"
+    assert run("cat", "-r", "8-", bucket / "a.txt").stdout == "89"
+    assert run("cat", "-r", "x", bucket / "a.txt").exit_code == 2
+
+
+def test_du_sums_and_groups(bucket: Path) -> None:
+    lines = run("du", "-s", "-c", "-N", bucket / "a.txt", bucket / "d").stdout.splitlines()
+    assert lines[0].split("\t")[:2] == ["10", "1"]
+    assert lines[2].split("\t")[1:] == ["3", "total"]
+    assert "10\t.txt" in run("du", "-e", bucket).stdout
+    assert run("du", "-h", bucket / "a.txt").stdout.startswith("10.00B")
+
+
+def test_head_prints_metadata(bucket: Path) -> None:
+    found = json.loads(run("head", bucket / "a.txt").stdout)
+    assert (found["size"], found["metadata"]) == (10, {"who": "me"})
+
+
+def test_rm_and_touch(bucket: Path) -> None:
+    assert run("touch", bucket / "new/empty", bucket / "a.txt").exit_code == 0
+    assert (bucket / "new/empty").read_bytes() == b""
+    assert (bucket / "a.txt").read_bytes() == b"0123456789"
+    assert run("rm", bucket / "new").exit_code == 1
+    assert run("rm", "-r", bucket / "new").exit_code == 0
+    assert run("rm", "-", stdin=f"{bucket}/a.txt\n").exit_code == 0
+    assert run("ls", bucket).stdout.split() == ["d/arr", "d/b.bin"]
+
+
+def test_arrays_go_to_files_and_back(bucket: Path, tmp_path: Path) -> None:
+    array = np.arange(6, dtype=">i2").reshape(2, 3)
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "z.npz", a=array, b=np.float32(1))
+    assert run("load", tmp_path / "a.npy", bucket / "x").exit_code == 0
+    assert run("load", tmp_path / "z.npz", bucket / "z").exit_code == 0
+    assert run("save", bucket / "x", tmp_path / "back.npy").exit_code == 0
+    assert run("save", bucket / "z", tmp_path / "back.npz").exit_code == 0
+    back = np.load(tmp_path / "back.npy")
+    np.testing.assert_array_equal(back, array)
+    assert back.dtype == array.dtype
+    with np.load(tmp_path / "back.npz") as arrays:
+        assert sorted(arrays) == ["a", "b"]
+        np.testing.assert_array_equal(arrays["a"], array)
+
+
+def test_info_describes_an_array(bucket: Path) -> None:
+    found = json.loads(run("info", "--json", bucket / "d/arr").stdout)
+    assert (found["dtype"], found["shape"], found["kind"]) == ("float64", [3, 4], "raw")
+    assert found["metadata"] == {"subject": "s01"}
+    assert "gzip" in run("info", bucket / "d/arr").stdout
+
+
+def test_preview_shows_statistics_and_a_picture(bucket: Path, tmp_path: Path) -> None:
+    text = run("preview", bucket / "d/arr").stdout
+    assert "min 0, max 11, mean 5.5" in text
+    assert "@" in text
+    cci = cc.get_interface(str(bucket), backend="local", verbose=False)
+    for name, array in (
+        ("empty", np.zeros((0, 3))),
+        ("nan", np.array([np.nan, np.inf, 1])),
+        ("text", np.array(["a"])),
+        ("flag", np.array(True)),
+    ):
+        cci.upload_raw_array(name, array)
+        assert run("preview", bucket / name).exit_code == 0
+
+
+def test_doctor_reports_and_leaves_nothing(bucket: Path) -> None:
+    before = sorted(bucket.rglob("*"))
+    result = run("doctor", "--json", bucket)
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["usable"]) == (0, True)
+    verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+    assert verdicts["deleting"] == "ok"
+    assert {option["name"] for option in report["options"]} >= {"[basic] threads"}
+    assert sorted(bucket.rglob("*")) == before
+    assert run("doctor", bucket).stdout.count("option  ") > 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cat", "missing"),
+        ("ls", "missing"),
+        ("info", "missing"),
+        ("save", "missing", "x.npy"),
+        ("doctor", "s3://bucket", "--endpoint-url", "http://127.0.0.1:9"),
+        ("ls", "nosuch://x/y"),
+        ("rm", "-r", "memory://bucket"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_1(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fake")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fake")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    result = run(*arguments)
+    assert result.exit_code == 1
+    if arguments[0] != "doctor":
+        assert result.stderr.startswith("cottoncandy: ")
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_usage_errors_are_status_2(bucket: Path) -> None:
+    for arguments in ((), ("nosuch",), ("ls",), ("ls", "--nosuch", bucket), ("load", "no", "x")):
+        assert run(*arguments).exit_code == 2
+
+
+def test_process_survives_a_closed_pipe_and_imports_little(bucket: Path) -> None:
+    (bucket / "large").write_bytes(bytes(2**22))
+    command = subprocess.Popen([*COMMAND, "cat", str(bucket / "large")], stdout=subprocess.PIPE)
+    assert command.stdout is not None
+    command.stdout.read(10)
+    command.stdout.close()
+    assert command.wait(60) == 1
+    code = "import sys, cottoncandy.cli.main as m; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"numpy", "boto3", "dask", "zarr"} & set(loaded.stdout.split())
+
+
+def test_completion_offers_remote_names(bucket: Path) -> None:
+    environment = os.environ | {
+        "_COTTONCANDY_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"cottoncandy cat file://{bucket}/d/b",
+        "COMP_CWORD": "2",
+    }
+    program = "from cottoncandy.cli.main import main; main(prog_name='cottoncandy')"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.split() == [f"plain,file://{bucket}/d/b.bin"]
+
+
+def test_expressions_expand_to_prefixes() -> None:
+    assert list(expand("x[ab]{2}y")) == ["xaay", "xaby", "xbay", "xbby"]
+    assert list(expand("plain")) == ["plain"]
+    for wrong in ("[ab", "a]", "[a]{", "[abcdefghij]{6}"):
+        with pytest.raises(InvalidArgumentError):
+            list(expand(wrong))
