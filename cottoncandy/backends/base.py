@@ -49,6 +49,7 @@ __all__ = [
     "ObjectReader",
     "PutOptions",
     "PutResult",
+    "UnfinishedUpload",
 ]
 
 
@@ -80,6 +81,14 @@ class DeleteResult(NamedTuple):
 
     key: str
     error: CottonCandyError | None = None
+
+
+class UnfinishedUpload(NamedTuple):
+    """An upload in parts that was not completed."""
+
+    key: str
+    started: datetime.datetime | None
+    upload_id: str
 
 
 _FACTORY_PARAMETERS = (
@@ -354,6 +363,23 @@ class Backend(ABC):
             return False
         return True
 
+    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+        """Return whether a put of that size checks its condition and stores in one atomic step.
+
+        It may send a request, to find out what the server supports.
+        """
+        return self.capabilities.conditional_put
+
+    def unfinished_uploads(
+        self, prefix: str, *, bucket: str | None = None
+    ) -> Iterator[UnfinishedUpload]:
+        """Yield the uploads in parts that were begun and neither completed nor aborted."""
+        return iter(())
+
+    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
+        """Abort one of the unfinished uploads; its parts are deleted."""
+        raise UnsupportedOperationError(f"the {self.name} backend has no unfinished uploads")
+
     def move(
         self,
         source: str,
@@ -495,4 +521,4 @@ class ReadOnlyVerbs(Backend):
         raise self.read_only_error()
 
     put = delete = copy = move = set_metadata = remove_links = _reject
-    create_bucket = delete_bucket = _reject
+    create_bucket = delete_bucket = abort_upload = puts_atomically = _reject

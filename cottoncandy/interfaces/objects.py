@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.interfaces.base import ObjectAccess
-from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 
 __all__ = ["FileMethods", "ObjectMethods"]
@@ -71,6 +71,9 @@ class ObjectMethods(ObjectAccess):
         body: Any,
         acl: str = DEFAULT_ACL,
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metadata: Any,
     ) -> dict[str, Any]:
         """Upload bytes.
@@ -85,6 +88,11 @@ class ObjectMethods(ObjectAccess):
             Canned ACL of the object.
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large object are transferred at once.
+        overwrite : bool, default True
+            Whether to replace an existing object.
+        if_match : str, optional
+            Replace only the version whose upload returned this ``ETag``, with or without its
+            quotes.
         **metadata : str
             Stored as metadata of the object. Numbers become text. A name that looks like a
             misspelled parameter is rejected; ``metadata={...}`` takes any name.
@@ -96,6 +104,10 @@ class ObjectMethods(ObjectAccess):
 
         Raises
         ------
+        ObjectExistsError
+            If ``overwrite`` is False and the object exists; nothing is stored.
+        ObjectChangedError
+            If ``if_match`` is not the ETag of the object, or there is none; nothing is stored.
         InvalidArgumentError
             If ``body`` is text, or anything else that is not bytes; or if a keyword is a misspelled
             parameter (``ACL``).
@@ -105,6 +117,10 @@ class ObjectMethods(ObjectAccess):
         Notes
         -----
         An upload that fails or is interrupted leaves an existing object unchanged.
+
+        With ``overwrite=False`` and ``if_match``, the check and the upload are one step, if the
+        store supports it: S3 does on AWS, Ceph and MinIO, except for large objects on servers other
+        than AWS; a local directory and memory do. Elsewhere the check is a request of its own.
 
         Examples
         --------
@@ -116,7 +132,12 @@ class ObjectMethods(ObjectAccess):
         """
         checked = checked_metadata(metadata, self.upload_object)
         return self._store.put(
-            object_name, Body.of(body), metadata=checked, acl=acl, threads=threads
+            object_name,
+            Body.of(body),
+            metadata=checked,
+            acl=acl,
+            threads=threads,
+            condition=upload_condition(overwrite, if_match),
         )
 
     def download_stream(self, object_name: str, threads: int = DEFAULT_THREADS) -> CloudStream:
@@ -241,6 +262,9 @@ class ObjectMethods(ObjectAccess):
         ddict: Any,
         acl: str = DEFAULT_ACL,
         threads: int = 1,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metadata: Any,
     ) -> dict[str, Any]:
         """Upload a dictionary as JSON, using :func:`json.dumps`.
@@ -252,6 +276,10 @@ class ObjectMethods(ObjectAccess):
             Any value that JSON can represent.
         acl : str, default ``[basic] default_acl`` of the options
         threads : int, default 1
+        overwrite : bool, default True
+            As in :meth:`upload_object`.
+        if_match : str, optional
+            As in :meth:`upload_object`.
         **metadata : str
             Stored as metadata of the object.
 
@@ -262,6 +290,8 @@ class ObjectMethods(ObjectAccess):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_object` raises them.
         UnsupportedDtypeError
             If JSON cannot represent a value (an array, bytes, a set); nothing is sent.
         InvalidArgumentError
@@ -279,6 +309,7 @@ class ObjectMethods(ObjectAccess):
             acl=acl,
             content_type="application/json",
             threads=threads,
+            condition=upload_condition(overwrite, if_match),
         )
 
     def download_json(self, object_name: str, threads: int = 1) -> Any:
@@ -310,6 +341,9 @@ class ObjectMethods(ObjectAccess):
         data_object: Any,
         acl: str = DEFAULT_ACL,
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metadata: Any,
     ) -> dict[str, Any]:
         """Upload an object using pickle: :func:`pickle.dumps`.
@@ -320,6 +354,10 @@ class ObjectMethods(ObjectAccess):
         data_object : object
         acl : str, default ``[basic] default_acl`` of the options
         threads : int, default ``[basic] threads`` of the options
+        overwrite : bool, default True
+            As in :meth:`upload_object`.
+        if_match : str, optional
+            As in :meth:`upload_object`.
         **metadata : str
             Stored as metadata of the object.
 
@@ -330,6 +368,8 @@ class ObjectMethods(ObjectAccess):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_object` raises them.
         UnsupportedDtypeError
             If the object cannot be pickled (a lambda, an open file); nothing is sent.
         """
@@ -346,6 +386,7 @@ class ObjectMethods(ObjectAccess):
             metadata=checked_metadata(metadata, self.upload_pickle),
             acl=acl,
             threads=threads,
+            condition=upload_condition(overwrite, if_match),
         )
 
     def download_pickle(self, object_name: str, threads: int = DEFAULT_THREADS) -> Any:
@@ -425,6 +466,9 @@ class FileMethods(ObjectAccess):
         object_name: str | None = None,
         ExtraArgs: Mapping[str, Any] = DEFAULT_EXTRA_ARGS,  # noqa: N803 - the documented name
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
     ) -> dict[str, Any]:
         """Upload a file to the cloud.
 
@@ -438,6 +482,10 @@ class FileMethods(ObjectAccess):
             ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str).
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large file are transferred at once.
+        overwrite : bool, default True
+            As in :meth:`upload_object`.
+        if_match : str, optional
+            As in :meth:`upload_object`.
 
         Returns
         -------
@@ -446,6 +494,8 @@ class FileMethods(ObjectAccess):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_object` raises them.
         FileNotFoundError, IsADirectoryError, PermissionError
             If the file cannot be read; nothing is sent.
 
@@ -464,6 +514,7 @@ class FileMethods(ObjectAccess):
                 acl=extra.get("ACL", DEFAULT_ACL),
                 content_type=extra.get("ContentType"),
                 threads=threads,
+                condition=upload_condition(overwrite, if_match),
             )
 
     def download_to_file(

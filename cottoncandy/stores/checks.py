@@ -8,9 +8,10 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cottoncandy.backends.base import IfAbsent, IfMatch
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
-__all__ = ["check_canned_acl", "check_int", "checked_metadata"]
+__all__ = ["check_canned_acl", "check_int", "checked_metadata", "upload_condition"]
 
 #: Canned ACLs: Amazon's, then the additional ones of other S3 stores (Google; Alibaba and
 #: Tencent; Huawei).
@@ -49,6 +50,28 @@ def check_int(value: Any, name: str, minimum: int) -> int:
     return number
 
 
+def upload_condition(overwrite: bool, if_match: str | None) -> IfAbsent | IfMatch | None:
+    """Return the condition that two arguments of an upload express.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If they contradict each other, or ``if_match`` is not an ETag.
+    """
+    if if_match is None:
+        return None if overwrite else IfAbsent()
+    if not overwrite:
+        raise InvalidArgumentError(
+            "overwrite=False and if_match= contradict each other; pass one of them"
+        )
+    etag = if_match.strip('"') if isinstance(if_match, str) else ""
+    if not etag or '"' in etag or not (etag.isascii() and etag.isprintable()):
+        raise InvalidArgumentError(
+            f"if_match must be the ETag that an upload returned, got {if_match!r:.80}"
+        )
+    return IfMatch(etag)
+
+
 def check_canned_acl(acl: Any) -> str:
     """Return the name of a canned ACL.
 
@@ -76,7 +99,6 @@ _OTHER_NAMES = {
     "compressor": "compression=",
     "contenttype": "ExtraArgs={'ContentType': ...} of upload_from_file",
     "extraargs": "acl= and metadata=, or upload_from_file",
-    "overwrite": "exists_object, to ask before an upload, which always replaces the object",
 }
 
 

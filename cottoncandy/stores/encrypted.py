@@ -95,6 +95,9 @@ class EncryptedBackend(WrappedBackend):
         info = self.inner.head(key, bucket=bucket)
         return encrypted_info(info, self._keys, self._label(key, bucket))
 
+    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+        return self.inner.puts_atomically(key, stored_size(size), bucket=bucket)
+
     def put(
         self,
         key: str,

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, ObjectReader, PutOptions
+from cottoncandy.backends.base import (
+    Backend,
+    IfAbsent,
+    IfMatch,
+    ObjectReader,
+    PutOptions,
+    PutResult,
+)
 from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.names import Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
-from cottoncandy.exceptions import EncryptionError, InvalidNameError
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    EncryptionError,
+    InvalidNameError,
+    ObjectChangedError,
+    ObjectExistsError,
+    StoreError,
+)
+from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
 from cottoncandy.stores.checks import check_canned_acl, check_int
 
 __all__ = ["Store"]
@@ -92,13 +108,32 @@ class Store:
         """Store an object; return what the documents call the response."""
         self.require_writable()
         key = self.key(name)
+        if condition is not None:
+            metadata = {UPLOAD_ID: new_upload_id(), **(metadata or {})}
         options = PutOptions(metadata, self.acl(acl), content_type, condition=condition)
         with self._bar(f"uploading {key}", body.max_size) as bar:
-            result = self.backend.put(
-                key, _counted(body, bar), options, threads=self.threads(threads)
-            )
+            try:
+                result = self.backend.put(
+                    key, _counted(body, bar), options, threads=self.threads(threads)
+                )
+            except (ObjectExistsError, ObjectChangedError, StoreError) as exc:
+                if condition is None:
+                    raise
+                result = self._own_upload(key, options, exc)
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
+
+    def _own_upload(self, key: Key, options: PutOptions, error: CottonCandyError) -> PutResult:
+        """Return the result of a conditional upload whose answer was lost; raise the error if not.
+
+        A request that is repeated after a lost answer finds its own object in its way.
+        """
+        sent = {name.lower(): str(value) for name, value in (options.metadata or {}).items()}
+        with suppress(CottonCandyError):
+            found = self.backend.head(key)
+            if sent.items() <= (found.metadata or {}).items():
+                return PutResult(found.etag)
+        raise error
 
     def fill(
         self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False

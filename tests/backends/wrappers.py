@@ -19,6 +19,7 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    UnfinishedUpload,
 )
 from cottoncandy.core.buffers import Body, Buffer, bytes_view
 from cottoncandy.exceptions import (
@@ -99,6 +100,17 @@ class WrappedBackend(wrapping.WrappedBackend):
     ) -> PutResult:
         with self._call("put", key):
             return self.inner.put(key, self._watched(body), options, bucket=bucket, threads=threads)
+
+    def unfinished_uploads(
+        self, prefix: str, *, bucket: str | None = None
+    ) -> Iterator[UnfinishedUpload]:
+        return self.inner.unfinished_uploads(prefix, bucket=bucket)
+
+    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
+        self.inner.abort_upload(upload, bucket=bucket)
+
+    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+        return self.inner.puts_atomically(key, size, bucket=bucket)
 
     def scan(
         self,

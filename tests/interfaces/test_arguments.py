@@ -231,7 +231,7 @@ SPELLINGS = [
     ("upload_object", b"", {"ACL": "private"}, "acl="),
     ("upload_object", b"", {"thread": 2}, "threads="),
     ("upload_object", b"", {"n_threads": 2}, "threads="),
-    ("upload_object", b"", {"overwrite": False}, "exists_object"),
+    ("upload_object", b"", {"over_write": False}, "overwrite="),
     ("upload_object", b"", {"content_type": "text/plain"}, "ExtraArgs="),
     ("upload_object", b"", {"bucket_name": "other"}, "get_interface or set_bucket"),
     ("upload_json", {}, {"Acl": "private"}, "acl="),

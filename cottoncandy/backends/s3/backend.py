@@ -24,10 +24,12 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    UnfinishedUpload,
 )
 from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
+from cottoncandy.backends.s3.conditions import honors_conditions
 from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -45,7 +47,12 @@ from cottoncandy.backends.s3.keys import (
     encode_metadata_names,
 )
 from cottoncandy.backends.s3.listing import scan
-from cottoncandy.backends.s3.multipart import GATHERED_AHEAD_BYTES, MultipartUpload, body_parts
+from cottoncandy.backends.s3.multipart import (
+    GATHERED_AHEAD_BYTES,
+    MultipartUpload,
+    body_parts,
+    part_sizes,
+)
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_condition
 from cottoncandy.core.buffers import Body, MiB
@@ -163,10 +170,9 @@ class S3Backend(Backend):
         self._buckets.require_exact_key(location)
         if not self._connection.on_aws:
             options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
-            # Servers that do not support conditions would silently overwrite.
+        if condition is not None and not self._honors_conditions(location):
             self._check_condition(key, condition, bucket)
-            if isinstance(condition, IfMatch):
-                options = replace(options, condition=None)
+            options = replace(options, condition=None)
         acl = None
         if options.keep_acl:
             acl = self._copying.acl_of(location, location.bucket)
@@ -174,7 +180,8 @@ class S3Backend(Backend):
         try:
             result = self._store(location, body, options, max(threads, 1))
         except CottonCandyError as exc:
-            if condition is not None and parse_error(exc.__cause__ or exc).status == 412:
+            unmet = parse_error(exc.__cause__ or exc).status == 412
+            if condition is not None and (unmet or isinstance(exc, ObjectNotFoundError)):
                 raise _unmet(condition, location) from exc
             raise
         if acl is not None and options.acl is None:  # no canned ACL has these grants
@@ -188,6 +195,8 @@ class S3Backend(Backend):
         """Upload a body with one request if it is small, otherwise in parts."""
         settings = self._connection.options.settings
         threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+        if options.condition is not None and isinstance(body.buffer and body.buffer.obj, bytes):
+            threshold = settings.max_put_size_bytes  # only single requests are atomic everywhere
         if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
             parts = iter((memoryview(body.read()),))
         else:
@@ -209,9 +218,40 @@ class S3Backend(Backend):
             options,
             lambda chosen: MultipartUpload(self._connection, location, boto_arguments(chosen)),
         )
-        complete = boto_condition(options) if self._connection.on_aws else {}
+        complete = {}
+        if self._connection.on_aws:
+            complete = boto_condition(options, on_aws=True)
+        else:  # ignored by Ceph, without an error
+            self._check_condition(location.key or "", options.condition, location.bucket)
         parts = chain((begun.pop(0) for _ in range(2)), parts)  # without keeping the first two
         return upload.run(upload.upload_part, parts, threads=threads, complete=complete)
+
+    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+        settings = self._connection.options.settings
+        whole = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
+        whole = min(whole, next(part_sizes(settings, size, gathered=True)))
+        location = self._location(key, bucket, writing=True)
+        return (self._connection.on_aws or size <= whole) and self._honors_conditions(location)
+
+    def unfinished_uploads(
+        self, prefix: str, *, bucket: str | None = None
+    ) -> Iterator[UnfinishedUpload]:
+        location = self._connection.location(self._bucket(bucket))
+        pages = self._connection.client.get_paginator("list_multipart_uploads")
+        with translated(location):
+            for page in pages.paginate(Bucket=location.bucket, Prefix=prefix):
+                for found in page.get("Uploads", ()):
+                    yield UnfinishedUpload(found["Key"], found.get("Initiated"), found["UploadId"])
+
+    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
+        location = self._location(upload.key, bucket)
+        with translated(location):
+            self._connection.client.abort_multipart_upload(
+                **location.request, UploadId=upload.upload_id
+            )
+
+    def _honors_conditions(self, location: S3Location) -> bool:
+        return honors_conditions(self._connection, self._transport, location)
 
     def _create(
         self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]
@@ -222,6 +262,8 @@ class S3Backend(Backend):
                 location.bucket, options.acl, lambda acl: send(replace(options, acl=acl))
             )
         except ObjectNotFoundError as exc:
+            if isinstance(options.condition, IfMatch):
+                raise  # there is no object to match
             raise InvalidNameError(
                 f"the server rejects the object name {location.key!r}; choose a simpler one"
             ) from exc

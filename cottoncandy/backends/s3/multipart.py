@@ -182,7 +182,9 @@ class MultipartUpload:
         except BaseException:
             self._abort()
             raise
-        return PutResult(quoted_etag(response.get("ETag")), response.get("VersionId"))
+        return PutResult(
+            quoted_etag(response.get("ETag") or _expected_etag(done)), response.get("VersionId")
+        )
 
     def _complete(
         self, done: list[dict[str, Any]], arguments: Mapping[str, str]

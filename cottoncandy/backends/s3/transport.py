@@ -224,7 +224,7 @@ class Transport:
             response = self._connection.client.put_object(
                 **location.request,
                 **boto_arguments(options),
-                **boto_condition(options),
+                **boto_condition(options, on_aws=self._connection.on_aws),
                 **body_digest(self._connection, data),
                 Body=ViewReader(memoryview(data)),
             )
@@ -264,11 +264,12 @@ def boto_arguments(options: PutOptions) -> dict[str, Any]:
     return {"Metadata": dict(options.metadata or {}), **given}
 
 
-def boto_condition(options: PutOptions) -> dict[str, str]:
+def boto_condition(options: PutOptions, *, on_aws: bool) -> dict[str, str]:
     """Return the condition of PutObject and CompleteMultipartUpload."""
     match options.condition:
         case IfMatch(etag):
-            return {"IfMatch": etag}
+            bare = etag.strip('"')
+            return {"IfMatch": f'"{bare}"' if on_aws else bare}  # Ceph never matches quotes
         case IfAbsent():
             return {"IfNoneMatch": "*"}
     return {}
