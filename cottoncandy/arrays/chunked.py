@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from cottoncandy.arrays.manifests import MANIFEST, own_parts, read_json
+from cottoncandy.arrays.manifests import (
+    MANIFEST,
+    candidate_keys,
+    check_current,
+    own_parts,
+    read_json,
+)
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin
+from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import IntegrityError, MetadataError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    MetadataError,
+    ObjectNotFoundError,
+)
 from cottoncandy.formats import chunked
 from cottoncandy.formats import selection as selections
 from cottoncandy.formats.blocks import ChunkProjection, select_blocks
+from cottoncandy.formats.generations import check_part
 from cottoncandy.formats.raw import RawArrayHeader, new_array
 from cottoncandy.stores.store import Store
 
-__all__ = ["UPLOAD_ID", "ChunkedArray"]
-
-#: Metadata name that identifies an upload. Two uploads within a second, with chunks of the same
-#: shapes, have manifests of the same ETag and date on S3, and Dask identifies arrays by name.
-UPLOAD_ID = "cc-upload-id"
+__all__ = ["ChunkedArray"]
 
 # A chunk of at most this size is downloaded in full, with one request.
 _MAX_WHOLE_BYTES = 64 * 1024
@@ -149,22 +157,32 @@ class ChunkedArray:
         return array if array.dtype == self.dtype else array.view(self.dtype)
 
     def _open(self, index: tuple[int, ...], threads: int, *, prefetch: bool) -> ObjectReader:
-        *others, last = _candidate_keys(self.root, self.manifest.part(index))
+        """Open a chunk, after a look whether it is the part that the manifest names."""
+        name, upload_id, number = self.manifest.part(index)
+        *others, last = candidate_keys(self.root, name)
+        reader = None
         for key in others:
-            try:
-                return self.store.open(key, threads, prefetch=prefetch)
-            except ObjectNotFoundError:
-                continue
-        return self.store.open(last, threads, prefetch=prefetch)
+            with suppress(ObjectNotFoundError):
+                reader = self.store.open(key, threads, prefetch=prefetch)
+                break
+        try:
+            reader = reader or self.store.open(last, threads, prefetch=prefetch)
+            check_part(reader.metadata, upload_id, number, reader.info.key)
+        except (ObjectNotFoundError, IntegrityError) as exc:
+            if reader is not None:
+                reader.close()
+            check_current(self.store, self.root, self.info.etag, exc)
+            raise
+        return reader
 
     def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:
         expected = self.manifest.chunk_shape(index)
         same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
         if header.shape != expected or not same:
             raise IntegrityError(
-                f"chunk '{self.manifest.part(index)}' is {header.dtype}{header.shape}, and the "
-                f"manifest of its array says {self.dtype}{expected}: chunks of two uploads are "
-                f"mixed"
+                f"chunk '{self.manifest.part(index).name}' is {header.dtype}{header.shape}, and "
+                f"the manifest of its array says {self.dtype}{expected}: chunks of two uploads "
+                f"are mixed"
             )
 
 
@@ -179,10 +197,3 @@ def _manifest(obj: Any, root: str) -> chunked.Manifest:
         if method == "download_sparse_array":
             raise MetadataError(f"'{root}' is a sparse array: use {method}") from exc
         raise
-
-
-def _candidate_keys(root: Key, part: str) -> tuple[Key, ...]:
-    """Return where a part may be: next to the manifest, then where the manifest says."""
-    here = pathjoin(root, part.rpartition(SEPARATOR)[2])
-    # Version 0.4.0 stored the name as the user wrote it, and cleaned only the key.
-    return tuple(Key(key) for key in dict.fromkeys((here, part, clean_object_name(part))))

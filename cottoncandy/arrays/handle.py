@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.arrays.manifests import MANIFEST, read_json
+from cottoncandy.arrays.manifests import MANIFEST, latest, read_json
 from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
 from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -350,11 +350,13 @@ def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
 
 def load_array(store: Store, name: Key, threads: int = 4) -> Any:
     """Download an array: a small raw one with one request. The errors are those of open_array."""
+    error: ObjectNotFoundError | MetadataError
     try:
         with store.open(name, threads) as reader:
             return read_array(store, reader, array_header(reader))
     except (ObjectNotFoundError, MetadataError) as exc:
-        return _open_parts(store, name, exc).read(..., threads)
+        error = exc
+    return latest(lambda: _open_parts(store, name, error).read(..., threads))
 
 
 def array_info(store: Store, name: Key) -> ArrayInfo:

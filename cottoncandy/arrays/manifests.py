@@ -2,27 +2,92 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from cottoncandy.backends.base import ObjectReader
-from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.names import Key, clean_object_name, pathjoin
 from cottoncandy.exceptions import (
-    CottonCandyError,
     IntegrityError,
     MetadataError,
-    ObjectExistsError,
+    ObjectChangedError,
     ObjectNotFoundError,
 )
 from cottoncandy.formats import chunked, sparse
+from cottoncandy.formats.generations import MANIFEST, place_of, upload_ids
 from cottoncandy.stores.store import Store
 
-__all__ = ["MANIFEST", "download_method", "own_parts", "read_json", "remove_array", "replacing"]
+__all__ = [
+    "MANIFEST",
+    "Version",
+    "candidate_keys",
+    "check_current",
+    "download_method",
+    "latest",
+    "own_parts",
+    "read_json",
+    "read_manifest",
+]
 
-#: Name of the manifest, relative to the value.
-MANIFEST = "metadata.json"
+T = TypeVar("T")
+
+# One of ten million chunks takes about 1.5 GB; more does not fit into memory several times.
+_MAX_BYTES = 4 * 2**30
+
+#: How often a read begins again because the array was replaced twice meanwhile.
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A manifest that was read: one version of an array.
+
+    Parameters
+    ----------
+    root : Key
+        Name of the array.
+    etag : str
+    body : bytes
+    metadata : mapping of str to str
+    content : dict
+        The JSON object.
+    method : str
+        Method that downloads the array.
+    places : frozenset of str
+        Where its own parts are, relative to the root.
+    upload_id, previous : str or None
+        The upload that stored the manifest, and the one that it replaced, if they are known.
+    """
+
+    root: Key
+    etag: str
+    body: bytes
+    metadata: Mapping[str, str]
+    content: dict[str, Any]
+    method: str
+    places: frozenset[str]
+    upload_id: str | None
+    previous: str | None
+
+    @classmethod
+    def of(cls, root: Key, etag: str, body: bytes, metadata: Mapping[str, str]) -> Version:
+        """Check and convert a manifest.
+
+        Raises
+        ------
+        IntegrityError, MetadataError
+            If it is not a manifest of this format.
+        """
+        content = _parsed(body, pathjoin(root, MANIFEST))
+        method, places = own_parts(content, root)
+        return cls(root, etag, body, dict(metadata), content, method, places, *upload_ids(content))
+
+    @property
+    def keys(self) -> Iterator[Key]:
+        """Where its own parts are."""
+        return (Key(pathjoin(self.root, place)) for place in self.places)
 
 
 def read_json(reader: ObjectReader) -> Any:
@@ -33,58 +98,42 @@ def read_json(reader: ObjectReader) -> Any:
     IntegrityError
         If the body is not JSON in UTF-8.
     """
-    body = reader.read()  # a wrong key is a ValueError, too
-    try:
-        return json.loads(body.decode())
-    except (ValueError, RecursionError) as exc:
-        raise IntegrityError(f"object '{reader.info.key}' is not JSON in UTF-8: {exc}") from exc
+    return _parsed(reader.read(), reader.info.key)  # a wrong key is a ValueError, too
 
 
-@contextlib.contextmanager
-def replacing(store: Store, root: Key, parts: set[str]) -> Iterator[None]:
-    """Replace the value at ``root``: the block uploads the parts, then the manifest.
-
-    The manifest of an existing value is deleted first, so a failed upload leaves no value
-    instead of old and new parts under one manifest. Parts that are not replaced are deleted
-    last, and those that a failed upload added are deleted again.
+def read_manifest(reader: ObjectReader) -> bytes:
+    """Return the body of an opened manifest.
 
     Raises
     ------
-    ObjectExistsError
-        If an object has the name of the manifest and is not one; nothing is changed.
+    IntegrityError
+        If it is larger than any manifest.
     """
-    old = _existing_parts(store, root)
-    if old is not None:
-        _delete(store, [pathjoin(root, MANIFEST)])
+    if reader.size > _MAX_BYTES:
+        raise IntegrityError(
+            f"object '{reader.info.key}' has {reader.size} bytes, which is more than a manifest has"
+        )
+    return bytes(reader.read())
+
+
+def _parsed(body: bytes, name: str) -> Any:
     try:
-        yield
-    except BaseException:
-        with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
-            _delete(store, sorted(parts - (old or set())))
-        raise
-    _delete(store, sorted((old or set()) - parts))
+        return json.loads(body.decode())
+    except (ValueError, RecursionError) as exc:
+        raise IntegrityError(f"object '{name}' is not JSON in UTF-8: {exc}") from exc
 
 
 def download_method(store: Store, root: Key) -> str | None:
     """Return the method that downloads the array of that name, None if there is none."""
-    with contextlib.suppress(ObjectNotFoundError, IntegrityError, MetadataError):
-        return own_parts(_download(store, root), root)[0]
-    return None
-
-
-def remove_array(store: Store, root: Key) -> bool:
-    """Remove the manifest of an array, then its parts; return whether there was an array."""
     try:
-        parts = own_parts(_download(store, root), root)[1]
+        with store.open(pathjoin(root, MANIFEST)) as reader:
+            return own_parts(read_json(reader), root)[0]
     except (ObjectNotFoundError, IntegrityError, MetadataError):
-        return False
-    _delete(store, [pathjoin(root, MANIFEST)])
-    _delete(store, [pathjoin(root, name) for name in sorted(parts)])
-    return True
+        return None
 
 
-def own_parts(manifest: Any, root: str) -> tuple[str, set[str]]:
-    """Return the download method for a manifest, and the names of its parts below ``root``.
+def own_parts(manifest: Any, root: str) -> tuple[str, frozenset[str]]:
+    """Return the download method for a manifest, and the places of its parts below ``root``.
 
     Raises
     ------
@@ -92,31 +141,37 @@ def own_parts(manifest: Any, root: str) -> tuple[str, set[str]]:
         If it is not a manifest of this format.
     """
     if isinstance(manifest, dict) and "dask" in manifest:
-        return "download_dask_array", chunked.own_parts(manifest, object_name=root)
-    return "download_sparse_array", set(sparse.parts_of(manifest, object_name=root))
+        places = chunked.own_parts(manifest, object_name=root)
+        return "download_dask_array", frozenset(places)
+    parts = sparse.parts_of(manifest, object_name=root)
+    return "download_sparse_array", frozenset(place for place, _ in parts.values())
 
 
-def _download(store: Store, root: Key) -> Any:
-    with store.open(pathjoin(root, MANIFEST)) as reader:
-        return read_json(reader)
+def candidate_keys(root: Key, name: str) -> tuple[Key, ...]:
+    """Return where a part may be: below the manifest's directory, then where the manifest says."""
+    here = pathjoin(root, place_of(name))
+    # Version 0.4.0 stored the name as the user wrote it, and cleaned only the key.
+    return tuple(Key(key) for key in dict.fromkeys((here, name, clean_object_name(name))))
 
 
-def _existing_parts(store: Store, root: Key) -> set[str] | None:
-    """Return the parts of the existing value, None if there is none."""
+def latest(read: Callable[[], T]) -> T:
+    """Open and read an array, again if the version that was opened is removed meanwhile."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except ObjectChangedError:
+            continue
+    return read()
+
+
+def check_current(store: Store, root: Key, etag: str | None, error: Exception) -> None:
+    """Raise ObjectChangedError if the array at ``root`` is another one now."""
     try:
-        names = own_parts(_download(store, root), root)[1]
+        found = store.backend.head(pathjoin(root, MANIFEST)).etag
     except ObjectNotFoundError:
-        return None
-    except (IntegrityError, MetadataError) as exc:
-        raise ObjectExistsError(
-            f"object '{pathjoin(root, MANIFEST)}' was not stored by cottoncandy, and an array "
-            f"named '{root}' would replace it: choose another name, or move the object; "
-            f"nothing was uploaded"
-        ) from exc
-    return {pathjoin(root, name) for name in names}
-
-
-def _delete(store: Store, keys: list[str]) -> None:
-    for deletion in store.backend.delete(keys):
-        if deletion.error is not None:
-            raise deletion.error
+        return
+    if found != etag:
+        raise ObjectChangedError(
+            f"the array '{root}' in bucket '{store.bucket}' was replaced since it was opened, and "
+            f"that version was removed; open it again"
+        ) from error

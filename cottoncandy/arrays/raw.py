@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 
-from cottoncandy.backends.base import ObjectReader
+from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectReader
+from cottoncandy.config.options import Settings
 from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import MetadataError
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats.raw import RawArrayHeader
+from cottoncandy.formats.raw import RawArrayHeader, encode_array
 from cottoncandy.stores.store import Store
 
-__all__ = ["Array", "array_header", "read_array", "read_selection"]
+__all__ = ["Array", "array_header", "codec_name", "put_array", "read_array", "read_selection"]
 
 Array = npt.NDArray[Any]
+
+_LARGE_ARRAY_BYTES = 2 * 2**30
 
 
 def array_header(reader: ObjectReader) -> RawArrayHeader:
@@ -26,6 +32,54 @@ def array_header(reader: ObjectReader) -> RawArrayHeader:
         If the object is not a raw array.
     """
     return RawArrayHeader.from_metadata(reader.metadata, reader.size, object_name=reader.info.key)
+
+
+def put_array(
+    store: Store,
+    name: str,
+    array: Array,
+    compression: str | bool | None,
+    *,
+    metadata: Mapping[str, Any],
+    acl: str | None,
+    threads: int,
+    condition: IfAbsent | IfMatch | None = None,
+) -> dict[str, Any]:
+    """Upload an array; return what the documents call the response.
+
+    Raises
+    ------
+    MetadataError
+        If ``metadata`` has a name that describes the array.
+    """
+    codec = codec_name(store.settings, compression, array.nbytes)
+    cores = os.cpu_count() or 1
+    described, body = encode_array(array, codec, threads=min(threads, cores))
+    owned = {*described, "gzip"}  # the old name of compression
+    if clash := sorted(each for each in metadata if each.lower() in owned):
+        raise MetadataError(
+            f"metadata {', '.join(map(repr, clash))} of object '{name}' is what describes the "
+            f"array; choose another name"
+        )
+    return store.put(
+        name,
+        body,
+        metadata={**metadata, **described},
+        acl=acl,
+        threads=threads,
+        condition=condition,
+    )
+
+
+def codec_name(settings: Settings, compression: str | bool | None, nbytes: int) -> str | None:
+    """Return the name of the codec for an array of that size; None if it is not compressed."""
+    if compression is True:
+        if not settings.do_compression:
+            return None
+        return settings.large_array if nbytes >= _LARGE_ARRAY_BYTES else settings.small_array
+    if compression is None or compression is False or compression in ("False", "None"):
+        return None
+    return compression
 
 
 def read_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> Array:

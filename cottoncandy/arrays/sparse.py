@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from cottoncandy.arrays.raw import Array, array_header, read_array
+from cottoncandy.arrays.generations import Condition, replacing
+from cottoncandy.arrays.manifests import MANIFEST, check_current, read_json
+from cottoncandy.arrays.raw import Array, array_header, put_array, read_array
+from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import SelectionError
+from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, SelectionError
 from cottoncandy.formats import dtypes, sparse
+from cottoncandy.formats.generations import check_part
 from cottoncandy.stores.store import Store
 
-__all__ = ["SparseArray"]
+__all__ = ["SparseArray", "upload_sparse"]
 
 _SLICEABLE = frozenset({"csr", "csc"})
 
@@ -36,10 +41,31 @@ class SparseArray:
         self._store = store
         self._root = root
         self._manifest = manifest
-        self._names = tuple(sparse.parts_of(manifest, object_name=root))
+        self._parts = sparse.parts_of(manifest, object_name=root)
         self._dtype: np.dtype[Any] | None = None
         self.info = info
         self.shape: tuple[int, ...] = tuple(manifest["shape"])
+
+    @classmethod
+    def open(cls, store: Store, root: Key) -> SparseArray:
+        """Download the manifest.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such array.
+        MetadataError, IntegrityError
+            If the manifest is not valid.
+        """
+        try:
+            with store.open(pathjoin(root, MANIFEST)) as reader:
+                return cls(store, root, read_json(reader), reader.info)
+        except ObjectNotFoundError as exc:
+            if not store.backend.exists(root):
+                raise
+            raise ObjectNotFoundError(
+                f"'{root}' in bucket '{store.bucket}' is not a sparse array: use download_raw_array"
+            ) from exc
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -50,8 +76,7 @@ class SparseArray:
             if "dtype" in found:
                 self._dtype = dtypes.from_metadata(found, object_name=self._root)
             else:
-                with self._store.open(pathjoin(self._root, "data"), prefetch=False) as reader:
-                    self._dtype = array_header(reader).dtype
+                self._dtype = self._load("data", 1, header_only=True).dtype
         return self._dtype
 
     def read(self, selection: Any, threads: int) -> Any:
@@ -66,18 +91,70 @@ class SparseArray:
         SelectionError
             If SciPy cannot select that.
         """
-        inner = max(1, threads // len(self._names))
-
-        def load(name: str) -> Array:
-            with self._store.open(pathjoin(self._root, name), inner) as reader:
-                return read_array(self._store, reader, array_header(reader))
-
-        arrays = map_threads(load, self._names, threads)
-        parts = dict(zip(self._names, arrays, strict=True))
-        matrix = sparse.from_parts(self._manifest, parts, object_name=self._root)
+        inner = max(1, threads // len(self._parts))
+        try:
+            arrays = map_threads(lambda name: self._load(name, inner), self._parts, threads)
+            parts = dict(zip(self._parts, arrays, strict=True))
+            matrix = sparse.from_parts(self._manifest, parts, object_name=self._root)
+        except (ObjectNotFoundError, IntegrityError) as exc:
+            check_current(self._store, self._root, self.info.etag, exc)
+            raise
         if selection is Ellipsis or (isinstance(selection, tuple) and not selection):
             return matrix
         try:
             return (matrix if matrix.format in _SLICEABLE else matrix.tocsr())[selection]
         except (IndexError, TypeError, ValueError, NotImplementedError) as exc:
             raise SelectionError(f"sparse array '{self._root}': {exc}") from exc
+
+    def _load(self, name: str, threads: int, *, header_only: bool = False) -> Any:
+        """Download a part, or its header, after a look whether it is the one of the manifest."""
+        place, upload_id = self._parts[name]
+        key = pathjoin(self._root, place)
+        with self._store.open(key, threads, prefetch=not header_only) as reader:
+            check_part(reader.metadata, upload_id, name, key)
+            header = array_header(reader)
+            return header if header_only else read_array(self._store, reader, header)
+
+
+def upload_sparse(
+    store: Store,
+    root: Key,
+    matrix: Any,
+    *,
+    acl: str | None,
+    threads: int,
+    metadata: Mapping[str, str],
+    condition: Condition = None,
+) -> dict[str, Any]:
+    """Upload a sparse array; return the response of its manifest."""
+    manifest, parts = sparse.to_parts(matrix)
+    inner = max(1, threads // len(parts))
+    # Version 0.4.0 reads only the documented names.
+    with replacing(store, root, acl=acl, condition=condition, part_bytes=None) as new:
+
+        def write(item: tuple[str, Array]) -> str:
+            name, array = item
+
+            def upload(key: Key, metadata: Mapping[str, str], condition: Condition) -> None:
+                put_array(
+                    store,
+                    key,
+                    array,
+                    True,
+                    metadata=metadata,
+                    acl=acl,
+                    threads=inner,
+                    condition=condition,
+                )
+
+            return new.parts.put(name, name, upload)
+
+        places = list(map_threads(write, parts.items(), threads))
+        content = {
+            **manifest,
+            "attrs": places,
+            "parts": [[new.parts.upload_id, name] for name in parts],
+        }
+        response = new.commit(lambda _: content, metadata)
+    remove_raw_array(store, root)
+    return response

@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
+from cottoncandy.formats.generations import is_upload_id
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -433,7 +434,9 @@ class S3Directory(S3FSLike):
         entries = self._entries() if self._level is None else self._level.entries
         manifest = entries.get(MANIFEST)
         found = manifest is not None and manifest.info is not None
-        return found and (_FIRST_PART in entries or len(entries) == 1)
+        return found and (
+            _FIRST_PART in entries or len(entries) == 1 or any(map(is_upload_id, entries))
+        )
 
     def _find_array(self) -> S3ChunkedDataset | None:
         array = S3ChunkedDataset.__new__(S3ChunkedDataset)

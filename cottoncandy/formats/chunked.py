@@ -4,22 +4,75 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cottoncandy.core.names import SEPARATOR, pathjoin
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats import dtypes
+from cottoncandy.formats.generations import is_upload_id, place_of, upload_ids
 
-__all__ = ["Manifest", "block_slices", "chunks_for", "nonempty_chunks", "own_parts", "part_name"]
+__all__ = [
+    "Manifest",
+    "Part",
+    "Run",
+    "block_slices",
+    "chunks_for",
+    "nonempty_chunks",
+    "own_parts",
+    "part_name",
+]
+
+_PART_NAME = re.compile(r"pt\d{4,}", re.ASCII)
 
 Chunks = tuple[tuple[int, ...], ...]
 Index = tuple[int, ...]
+
+
+class Run(NamedTuple):
+    """Parts in a row, named and numbered one after another.
+
+    Parameters
+    ----------
+    start : int
+        Position of the first one among all parts, the last dimension counting fastest.
+    prefix : str
+        Directory of the objects; the whole name if ``first`` is None.
+    first : int or None
+        Number in the name of the first one; see :func:`part_name`.
+    upload_id : str or None
+        The upload that wrote them; None if it is not known, as for those of 0.4.0.
+    number : int
+        Number of the first one in that upload.
+    """
+
+    start: int
+    prefix: str
+    first: int | None
+    upload_id: str | None
+    number: int
+
+    def part(self, position: int) -> Part:
+        """Return one of the parts."""
+        offset = position - self.start
+        if self.first is None:
+            return Part(self.prefix, self.upload_id, self.number)
+        name = pathjoin(self.prefix, part_name(self.first + offset))
+        return Part(name, self.upload_id, self.number + offset)
+
+
+class Part(NamedTuple):
+    """The object that contains a chunk, the upload that wrote it, and its number in that upload."""
+
+    name: str
+    upload_id: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +85,29 @@ class Manifest:
     dtype : dtype
     chunks : tuple of tuple of int
         Lengths of the chunks along each dimension, as in dask. None is 0 unless the dimension is.
-    names : str or tuple of str
-        Names of the objects that contain the chunks, the last dimension counting fastest. A str is
-        the prefix of parts that are named and numbered by :func:`part_name`.
+    runs : tuple of Run
+        The parts, the last dimension counting fastest.
+    upload_id : str, optional
+        The upload that stored the manifest; None if it is not known.
+    previous : str, optional
+        The upload that it replaced.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: Chunks
-    names: str | tuple[str, ...]
+    runs: tuple[Run, ...]
+    upload_id: str | None = None
+    previous: str | None = None
 
     @classmethod
     def of(
-        cls, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Chunks, prefix: str
+        cls,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunks: Chunks,
+        prefix: str,
+        upload_id: str | None = None,
     ) -> Manifest:
         """Create the manifest of an array whose parts are stored below a prefix.
 
@@ -59,16 +122,17 @@ class Manifest:
             raise InvalidArgumentError(
                 f"chunks {chunks} do not make up an array of shape {shape} without empty blocks"
             )
-        return cls(shape, dtype, chunks, prefix)
+        return cls(shape, dtype, chunks, (Run(0, prefix, 0, upload_id, 0),), upload_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # One chunk's task carries the manifest to a worker, so long runs of equal lengths are
         # pickled as their number.
-        runs = [
+        lengths = [
             [(length, len(list(run))) for length, run in itertools.groupby(lengths)]
             for lengths in self.chunks
         ]
-        return _unpickled, (self.shape, self.dtype, runs, self.names)
+        rest = tuple(map(tuple, self.runs)), self.upload_id, self.previous
+        return _unpickled, (self.shape, self.dtype, lengths, *rest)
 
     @property
     def count(self) -> int:
@@ -79,14 +143,27 @@ class Manifest:
         """Yield the number of each chunk along each dimension, the last dimension fastest."""
         return itertools.product(*(range(len(lengths)) for lengths in self.chunks))
 
-    def part(self, index: Index) -> str:
-        """Return the name of the object that contains a chunk."""
-        number = 0
+    def position(self, index: Index) -> int:
+        """Return the position of a chunk among all, the last dimension counting fastest."""
+        position = 0
         for i, lengths in zip(index, self.chunks, strict=True):
-            number = number * len(lengths) + i
-        if isinstance(self.names, str):
-            return pathjoin(self.names, part_name(number))
-        return self.names[number]
+            position = position * len(lengths) + i
+        return position
+
+    def part(self, index: Index) -> Part:
+        """Return the object that contains a chunk."""
+        position = self.position(index)
+        return self.runs[bisect_right(self.runs, position, key=_START) - 1].part(position)
+
+    def parts(self) -> Iterator[Part]:
+        """Yield all parts, the last dimension counting fastest."""
+        stops = [run.start for run in self.runs[1:]] + [self.count]
+        for run, stop in zip(self.runs, stops, strict=True):
+            yield from map(run.part, range(run.start, stop))
+
+    def with_parts(self, parts: Iterable[Part]) -> Manifest:
+        """Return the same manifest with other parts, the last dimension counting fastest."""
+        return replace(self, runs=tuple(_runs(parts)))
 
     def chunk_shape(self, index: Index) -> tuple[int, ...]:
         """Return the shape of one chunk."""
@@ -94,13 +171,18 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object to store."""
-        return {
+        parts = list(self.parts())
+        obj: dict[str, Any] = {
             "shape": list(self.shape),
             **dtypes.to_metadata(self.dtype),
-            "dask": [[list(index), self.part(index)] for index in self.indices()],
+            "dask": [[list(i), part.name] for i, part in zip(self.indices(), parts, strict=True)],
             "chunk_sizes": [list(self.chunk_shape(index)) for index in self.indices()],
             "chunks": [list(lengths) for lengths in self.chunks],
         }
+        if self.upload_id is not None:
+            obj["parts"] = [[part.upload_id, part.number] for part in parts]
+            obj |= {"upload_id": self.upload_id, "previous": self.previous}
+        return obj
 
     @classmethod
     def from_json(cls, obj: Any, *, object_name: str) -> Manifest:
@@ -130,20 +212,46 @@ class Manifest:
         chunks = tuple(reader.lengths("chunks", lengths) for lengths in reader.get("chunks", list))
         if tuple(map(sum, chunks)) != shape or not all(chunks):
             raise reader.error(f"the blocks {_abbreviate(chunks)} do not add up to {shape}")
-        names = reader.names(chunks)
-        numbered = cls(shape, dtype, nonempty_chunks(chunks), names[0].rpartition(SEPARATOR)[0])
-        regular = all(map(operator.eq, map(numbered.part, numbered.indices()), names))
-        return numbered if regular else replace(numbered, names=names)
+        try:
+            ids = upload_ids(obj)
+            runs = tuple(_runs(reader.parts(chunks, ids[0] is not None)))
+        except ValueError as exc:
+            raise reader.error(str(exc)) from None
+        return cls(shape, dtype, nonempty_chunks(chunks), runs, *ids)
+
+
+_START = itemgetter(0)
+
+
+def _runs(parts: Iterable[Part]) -> Iterator[Run]:
+    """Yield parts as runs."""
+    run: Run | None = None
+    for position, (name, upload_id, number) in enumerate(parts):
+        prefix, _, last = name.rpartition(SEPARATOR)
+        first = int(last[2:]) if _PART_NAME.fullmatch(last) else None
+        if first is None or pathjoin(prefix, part_name(first)) != name:
+            prefix, first = name, None
+        if upload_id is None:
+            number = first or 0
+        if run is not None and first is not None:
+            offset = position - run.start
+            if run == (run.start, prefix, first - offset, upload_id, number - offset):
+                continue
+        if run is not None:
+            yield run
+        run = Run(position, prefix, first, upload_id, number)
+    if run is not None:
+        yield run
 
 
 def _unpickled(
-    shape: tuple[int, ...], dtype: np.dtype[Any], runs: Any, names: str | tuple[str, ...]
+    shape: tuple[int, ...], dtype: np.dtype[Any], lengths: Any, runs: Any, *ids: str | None
 ) -> Manifest:
     chunks = tuple(
-        tuple(itertools.chain.from_iterable(itertools.repeat(*run) for run in lengths))
-        for lengths in runs
+        tuple(itertools.chain.from_iterable(itertools.repeat(*run) for run in along))
+        for along in lengths
     )
-    return Manifest(shape, dtype, chunks, names)
+    return Manifest(shape, dtype, chunks, tuple(itertools.starmap(Run, runs)), *ids)
 
 
 class _Reader:
@@ -179,12 +287,21 @@ class _Reader:
             texts["cc-dtype"] = self.get("cc-dtype", str)
         return dtypes.from_metadata(texts, object_name=self._object_name)
 
-    def names(self, chunks: Chunks) -> tuple[str, ...]:
-        """Return the names of the parts of the blocks that are not empty, in their order."""
+    def parts(self, chunks: Chunks, identified: bool) -> Iterator[Part]:
+        """Yield the parts of the blocks that are not empty, the last dimension counting fastest."""
         numbers = [_renumbered(lengths) for lengths in chunks]
-        found: dict[Index, str] = {}
-        for entry in self.get("dask", list):
+        entries = self.get("dask", list)
+        origins: Iterable[tuple[str | None, int]] = itertools.repeat((None, 0))
+        if identified:
+            listed = self.get("parts", list)
+            if len(listed) != len(entries):
+                raise self.error(f"'parts' has {len(listed)} entries, and 'dask' {len(entries)}")
+            origins = map(self._origin, listed)
+        found: dict[Index, Part] = {}
+        for entry, origin in zip(entries, origins, strict=False):
             index, name = self._part(entry)
+            if identified and not _PART_NAME.fullmatch(name.rpartition(SEPARATOR)[2]):
+                raise self.error(f"the part {_abbreviate(name)} has another name than parts have")
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):
@@ -195,11 +312,18 @@ class _Reader:
             place = tuple(i for i in kept if i is not None)
             if place in found:
                 raise self.error(f"the block {index} has two parts")
-            found[place] = name
+            found[place] = Part(name, *origin)
         expected = math.prod(sum(n is not None for n in number) for number in numbers)
         if len(found) != expected:
             raise self.error(f"{expected} blocks should have a part, and {len(found)} have one")
-        return tuple(name for _, name in sorted(found.items()))
+        return (part for _, part in sorted(found.items()))
+
+    def _origin(self, entry: Any) -> tuple[str | None, int]:
+        if isinstance(entry, list) and len(entry) == 2:
+            upload_id, number = entry
+            if (upload_id is None or is_upload_id(upload_id)) and _is_length(number):
+                return upload_id, number
+        raise self.error(f"'parts' has {_abbreviate(entry)}, and [upload id, number] was expected")
 
     def _part(self, entry: Any) -> tuple[Index, str]:
         if isinstance(entry, list) and len(entry) == 2:
@@ -226,7 +350,7 @@ def part_name(index: int) -> str:
 
 
 def own_parts(obj: Any, *, object_name: str) -> set[str]:
-    """Return the last segments of the parts that a manifest names, of whatever dtype.
+    """Return the places of the parts that a manifest names, of whatever dtype.
 
     Raises
     ------
@@ -236,8 +360,8 @@ def own_parts(obj: Any, *, object_name: str) -> set[str]:
     if isinstance(obj, Mapping) and isinstance(obj.get("dtype"), str):
         obj = {name: value for name, value in obj.items() if name != "cc-dtype"} | {"dtype": "|u1"}
     Manifest.from_json(obj, object_name=object_name)
-    named = {entry[1].rpartition(SEPARATOR)[2] for entry in obj["dask"]}
-    if not all(re.fullmatch(r"pt\d{4,}", name) for name in named):
+    named = {place_of(entry[1]) for entry in obj["dask"]}
+    if not all(_PART_NAME.fullmatch(name.rpartition(SEPARATOR)[2]) for name in named):
         raise MetadataError(f"'{object_name}' names parts in another way than this format does")
     return named
 

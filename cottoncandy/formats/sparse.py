@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from cottoncandy.core.names import SEPARATOR
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -15,6 +16,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
+from cottoncandy.formats.generations import is_upload_id, place_of, upload_ids
 
 __all__ = ["from_parts", "parts_of", "to_parts"]
 
@@ -75,7 +77,12 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     if matrix.format in _CONVERTED:
         matrix = matrix.tocsr()
     shape = [int(length) for length in matrix.shape]
-    manifest: dict[str, Any] = {"type": matrix.format, "attrs": [], "shape": shape}
+    manifest: dict[str, Any] = {
+        "type": matrix.format,
+        "attrs": [],
+        "shape": shape,
+        **dtypes.to_metadata(matrix.dtype),
+    }
     if is_array:
         manifest["cc-container"] = "array"
     if matrix.format == "coo" and len(shape) != 2:
@@ -132,7 +139,7 @@ def from_parts(
     IntegrityError
         If the parts do not fit each other or the shape.
     """
-    kind, shape, is_array = _check_manifest(manifest, object_name)
+    kind, shape, is_array, _ = _check_manifest(manifest, object_name)
     names = _part_names(kind, shape)
     missing = [name for name in names if name not in parts]
     if missing:
@@ -151,16 +158,21 @@ def from_parts(
         ) from exc
 
 
-def parts_of(manifest: Any, *, object_name: str = "") -> tuple[str, ...]:
-    """Return the names of the parts that a manifest asks for.
+def parts_of(manifest: Any, *, object_name: str = "") -> dict[str, tuple[str, str | None]]:
+    """Return the parts that a manifest names.
+
+    Returns
+    -------
+    parts : dict of str to tuple
+        By name, the place relative to the manifest, and the upload that wrote the part; None if it
+        is not known.
 
     Raises
     ------
     MetadataError
         If the manifest is invalid.
     """
-    kind, shape, _ = _check_manifest(manifest, object_name)
-    return _part_names(kind, shape)
+    return _check_manifest(manifest, object_name)[3]
 
 
 def _part_names(kind: str, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -169,8 +181,10 @@ def _part_names(kind: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     return _PARTS[kind]
 
 
-def _check_manifest(manifest: Any, object_name: str) -> tuple[str, tuple[int, ...], bool]:
-    """Return the format, the shape, and whether it is a sparse array."""
+def _check_manifest(
+    manifest: Any, object_name: str
+) -> tuple[str, tuple[int, ...], bool, dict[str, tuple[str, str | None]]]:
+    """Return the format, the shape, whether it is a sparse array, and the parts."""
 
     def error(what: str) -> MetadataError:
         return MetadataError(f"'{object_name}' is not the manifest of a sparse matrix: {what}")
@@ -193,10 +207,36 @@ def _check_manifest(manifest: Any, object_name: str) -> tuple[str, tuple[int, ..
     ):
         raise error(f"'shape' is {shape!r}, and a {kind} matrix has two dimensions")
     attrs = manifest.get("attrs")
+    listed = attrs if isinstance(attrs, (list, tuple)) else ()
     names = _part_names(kind, tuple(shape))
-    if not isinstance(attrs, (list, tuple)) or set(map(str, attrs)) != set(names):
-        raise error(f"'attrs' is {attrs!r}, and {list(names)} was expected")
-    return kind, tuple(shape), is_array
+    places = {str(name).rpartition(SEPARATOR)[2]: name for name in listed}
+    if set(places) != set(names) or len(listed) != len(names):
+        raise error(f"'attrs' is {attrs!r:.200}, and {list(names)} was expected")
+    for place in places.values():
+        if not isinstance(place, str) or place_of(place) != place:
+            raise error(f"'attrs' has {place!r:.200}, which is not the place of a part")
+    try:
+        upload_id, _ = upload_ids(manifest)
+    except ValueError as exc:
+        raise error(str(exc)) from None
+    origins: dict[str, str | None] = dict.fromkeys(names)
+    if upload_id is not None:
+        parts = manifest.get("parts")
+        if not isinstance(parts, list) or not all(map(_is_origin, parts)):
+            raise error(f"'parts' is {parts!r:.200}, and pairs of upload id and name were expected")
+        origins = {name: origin for origin, name in parts}
+        if set(origins) != set(names) or len(parts) != len(names):
+            raise error(f"'parts' is {parts!r:.200}, and {list(names)} was expected")
+    return kind, tuple(shape), is_array, {name: (places[name], origins[name]) for name in names}
+
+
+def _is_origin(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) == 2
+        and (entry[0] is None or is_upload_id(entry[0]))
+        and isinstance(entry[1], str)
+    )
 
 
 def _check_parts(kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import datetime
 import math
 import operator
 from numbers import Real
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
-from cottoncandy.arrays.chunked import UPLOAD_ID, ChunkedArray
+from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.cleaning import clean, parse_grace
+from cottoncandy.arrays.generations import restore
 from cottoncandy.arrays.handle import CloudArray
-from cottoncandy.arrays.manifests import MANIFEST, replacing
-from cottoncandy.arrays.raw import Array
+from cottoncandy.arrays.manifests import latest
+from cottoncandy.arrays.raw import codec_name
+from cottoncandy.arrays.sparse import SparseArray, upload_sparse
+from cottoncandy.arrays.uploads import append_chunked, upload_chunked
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
-from cottoncandy.core.buffers import Body
-from cottoncandy.core.names import Key, pathjoin
-from cottoncandy.core.output import Progress
-from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import (
-    InvalidArgumentError,
-    ObjectNotFoundError,
-)
-from cottoncandy.formats import chunked, dtypes, raw, sparse
+from cottoncandy.core.names import SEPARATOR, Key
+from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces.raw_arrays import RawArrayMethods
-from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.stores.checks import checked_metadata, upload_condition
+from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     import dask.array as da
     import scipy.sparse
+    from dask.delayed import Delayed
 
 __all__ = ["DaskArrayMethods", "SparseArrayMethods"]
 
@@ -49,8 +48,11 @@ class DaskArrayMethods(RawArrayMethods):
         *,
         compression: str | bool | None = True,
         acl: str = DEFAULT_ACL,
+        compute: bool = True,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metakwargs: Any,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | Delayed:
         """Upload an array in chunks that ``dask`` can load lazily.
 
         Parameters
@@ -69,21 +71,39 @@ class DaskArrayMethods(RawArrayMethods):
         compression : str, bool or None, default True
             Compression of each chunk, as in :meth:`upload_raw_array`.
         acl : str, default ``[basic] default_acl`` of the options
+        compute : bool, default True
+            If False, nothing is uploaded yet: the result does it when it is computed, as that of
+            ``dask.array.store`` does.
+        overwrite : bool, default True
+            Whether to replace an existing array.
+        if_match : str, optional
+            Replace only the version whose upload returned this ``ETag``.
         **metakwargs
             Stored as metadata of the manifest.
 
         Returns
         -------
-        response : dict
-            As :meth:`upload_object` returns it, of the manifest.
+        response : dict or dask.delayed.Delayed
+            As :meth:`upload_object` returns it, of the manifest; if ``compute`` is False, what
+            returns it when computed.
 
         Raises
         ------
+        ObjectExistsError
+            If ``overwrite`` is False and the array exists, or if an object has the name of the
+            manifest and is not one.
+        ObjectChangedError
+            If ``if_match`` is not the ETag of the array, or there is none.
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError
             If the axis does not exist, ``buffersize`` is not a size, or the chunks of a dask array
             have unknown sizes; nothing is sent.
+
+        See Also
+        --------
+        append_dask_array : adds chunks to an array.
+        clean : removes replaced versions, and chunks of uploads that were killed.
 
         Notes
         -----
@@ -94,39 +114,152 @@ class DaskArrayMethods(RawArrayMethods):
         * my_array_name/pt0001
         * my_array_name/metadata.json
 
-        The manifest is uploaded last, so a reader who finds it can read every chunk. An existing
-        array with that name is unavailable from the start of the upload, because its chunks are
-        replaced one by one. If an upload fails, the chunks that it added are deleted.
+        The manifest is uploaded last, with one request. Until then, readers find the old array;
+        afterwards, the new one. The chunks of a replacement are stored as
+        ``my_array_name/<upload id>/pt0000``. The version that was replaced is kept until the next
+        replacement: arrays that were opened before read it, and :meth:`restore` makes it current
+        again. An upload that fails leaves the old array, and removes its own chunks.
+
+        Of two uploads to one name at the same time, the last one to finish is the current one.
         """
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
+        condition = upload_condition(overwrite, if_match)
         root = self._store.key(object_name, tree=True)
         workers = self._store.threads(threads)
+        acl_name = self._store.acl(acl)
         arr = _checked(arr)
         chunks = self._chunk_lengths(arr, axis, buffersize)
-        manifest = chunked.Manifest.of(tuple(arr.shape), arr.dtype, chunks, root)
-        # Errors that every chunk would raise, before an existing array is replaced.
-        self._store.acl(acl)
-        codec = self._codec_name(compression, 0, {})
-        if codec is not None:
-            get_codec(codec)
-        described = dtypes.to_metadata(arr.dtype)
-        self._store.backend.capabilities.metadata.check(described, root)
-        options = {"compression": compression, "acl": acl}
-        with replacing(self._store, root, set(map(manifest.part, manifest.indices()))):
-            if isinstance(arr, np.ndarray):
-                self._upload_slices(arr, manifest, workers, options)
-            else:
-                _upload_blocks(self, arr, manifest, options)
-            about = {**metadata, UPLOAD_ID: uuid4().hex}
-            body = Body.of(json.dumps(manifest.to_json()).encode())
-            return self._store.put(
-                pathjoin(root, MANIFEST),
-                body,
-                metadata=about,
-                acl=acl,
-                content_type="application/json",
-                threads=1,
-            )
+        _check_codec(self._store, compression)
+        return upload_chunked(
+            self._store,
+            root,
+            arr,
+            chunks,
+            compression=compression,
+            acl=acl_name,
+            metadata=metadata,
+            threads=workers,
+            condition=condition,
+            compute=compute,
+        )
+
+    def append_dask_array(
+        self,
+        object_name: str,
+        arr: Any,
+        axis: int = 0,
+        threads: int = DEFAULT_THREADS,
+        *,
+        compression: str | bool | None = True,
+        acl: str = DEFAULT_ACL,
+        if_match: str | None = None,
+    ) -> dict[str, Any]:
+        """Add chunks to an array that :meth:`upload_dask_array` stored.
+
+        Parameters
+        ----------
+        object_name : str
+        arr : np.ndarray or dask.array.Array
+            Of the same dtype, and of the same shape except along ``axis``. A dask array keeps its
+            chunks along that axis; those of a numpy array are at most as long as the longest one
+            that is stored.
+        axis : int, default 0
+            The axis along which the array grows.
+        threads : int, default ``[basic] threads`` of the options
+            How many chunks of a numpy array are transferred at once.
+        compression : str, bool or None, default True
+            Compression of each new chunk, as in :meth:`upload_raw_array`.
+        acl : str, default ``[basic] default_acl`` of the options
+        if_match : str, optional
+            Append only to the version whose upload returned this ``ETag``.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it, of the new manifest.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the array does not exist.
+        InvalidArgumentError
+            If the dtype or the shape does not fit; nothing is sent.
+        ObjectChangedError
+            If the array is replaced by one that does not fit meanwhile, or ``if_match`` is not its
+            ETag.
+
+        Notes
+        -----
+        Stored chunks stay as they are: the new manifest names them and the new ones. Readers find
+        the array with all new chunks or none. If two clients append at the same time, the chunks of
+        both are kept, in the order in which the appends finish.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_dask_array('signal', np.zeros((100, 8)), axis=0)
+        >>> response = cci.append_dask_array('signal', np.ones((20, 8)))
+        >>> cci.download_dask_array('signal').shape
+        (120, 8)
+        """
+        condition = upload_condition(True, if_match)
+        root = self._store.key(object_name, tree=True)
+        workers, acl_name = self._store.threads(threads), self._store.acl(acl)
+        arr = _checked(arr)
+        _check_codec(self._store, compression)
+        return append_chunked(
+            self._store,
+            root,
+            arr,
+            _axis(axis, arr.ndim),
+            compression=compression,
+            acl=acl_name,
+            threads=workers,
+            condition=condition,
+        )
+
+    def restore(self, object_name: str, *, acl: str = DEFAULT_ACL) -> dict[str, Any]:
+        """Make the version before the last replacement of an array current again.
+
+        Parameters
+        ----------
+        object_name : str
+            Name of a chunked or sparse array.
+        acl : str, default ``[basic] default_acl`` of the options
+            Of the manifest.
+
+        Returns
+        -------
+        response : dict
+            As :meth:`upload_object` returns it, of the manifest.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such array, or the version before is not kept: the array was never
+            replaced, or :meth:`clean` removed it.
+        ObjectChangedError
+            If another client replaces the array at the same time.
+
+        Notes
+        -----
+        No chunk is copied. A second ``restore`` undoes the first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_dask_array('result', np.ones(3))
+        >>> response = cci.upload_dask_array('result', np.zeros(3))  # by mistake
+        >>> response = cci.restore('result')
+        >>> cci.download_dask_array('result').compute()
+        array([1., 1., 1.])
+        """
+        root = self._store.key(object_name, tree=True)
+        return restore(self._store, root, self._store.acl(acl))
 
     def download_dask_array(
         self, object_name: str, dask_name: str = "array", threads: int = DEFAULT_THREADS
@@ -192,6 +325,63 @@ class DaskArrayMethods(RawArrayMethods):
         )
         return lazy
 
+    def clean(
+        self,
+        object_name: str,
+        grace: str | float | datetime.timedelta = "1d",
+        dry_run: bool = False,
+        threads: int = DEFAULT_THREADS,
+    ) -> list[str]:
+        """Remove replaced versions of arrays, and the parts of uploads that were killed.
+
+        Parameters
+        ----------
+        object_name : str
+            Name of an array, or of a directory with arrays; ``''`` is the whole bucket.
+        grace : str, float or timedelta, default '1d'
+            What is younger is kept, since it may belong to an upload that is running: seconds, or
+            text such as ``'30m'``, ``'12h'`` or ``'7d'``. The parts of one upload are as old as the
+            last of them, and a replaced version is as old as its replacement, by the clock of the
+            store. 0 keeps nothing but the current versions.
+        dry_run : bool, default False
+            Whether to return the names without removing anything.
+        threads : int, default 16
+            How many manifests are read at once.
+
+        Returns
+        -------
+        removed : list of str
+            Sorted names of the objects that were removed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If ``grace`` is not a duration; nothing is removed.
+
+        Notes
+        -----
+        Removed are only parts of chunked and sparse arrays: those that a manifest of this format
+        names, those in the directory of an upload, and those whose metadata says that they are
+        parts. Multipart uploads of parts that were not completed are aborted. Arrays whose manifest
+        cannot be read are left alone.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> for number in range(2):
+        ...     response = cci.upload_dask_array('series', np.full(3, number))
+        >>> cci.clean('series')  # the replaced version is younger than a day
+        []
+        >>> len(cci.clean('series', grace=0))
+        2
+        """
+        duration = parse_grace(grace)
+        root = Key(self._store.key(object_name, tree=True).removesuffix(SEPARATOR))
+        workers = self._store.bulk_threads(threads)
+        return clean(self._store, root, duration, workers, dry_run=dry_run)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _chunk_lengths(
@@ -212,23 +402,6 @@ class DaskArrayMethods(RawArrayMethods):
                 f"buffersize must be a number of bytes of at least 1, got {buffersize!r}"
             )
         return int(buffersize)
-
-    def _upload_slices(
-        self, arr: Array, manifest: chunked.Manifest, threads: int, options: dict[str, Any]
-    ) -> None:
-        pieces = list(chunked.block_slices(manifest.chunks))
-        inner = max(1, threads // len(pieces))
-
-        def upload(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> None:
-            index, slices = piece
-            # With the ellipsis, a 0-d array stays an array: a scalar loses byte order and width.
-            where: tuple[Any, ...] = (*slices, ...)
-            self.upload_raw_array(Key(manifest.part(index)), arr[where], threads=inner, **options)
-
-        label = f"uploading {len(pieces)} chunks"
-        with Progress(len(pieces), unit="chunks", label=label, show=self.settings.progress) as bar:
-            for _ in map_threads(upload, pieces, threads):
-                bar.update(1)
 
 
 def _axis(axis: Any, dimensions: int) -> int:
@@ -263,45 +436,25 @@ def _checked(arr: Any) -> Any:
     return arr if chunks == arr.chunks else arr.rechunk(chunks)
 
 
-def _upload_blocks(
-    cci: DaskArrayMethods, arr: da.Array, manifest: chunked.Manifest, options: dict[str, Any]
-) -> None:
-    """Compute the blocks of a Dask array and upload each from where it was computed."""
-    from dask.delayed import delayed
-
-    # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
-    # without elements, also those that should have some.
-    target = delayed((cci, manifest, options), name=f"upload-{uuid4().hex}", traverse=False)
-    upload: Any = _upload_block  # the stubs reject functions that return None
-    arr.map_blocks(upload, target, dtype=arr.dtype, meta=arr._meta).compute()
-
-
-def _upload_block(
-    block: Any,
-    target: tuple[DaskArrayMethods, chunked.Manifest, dict[str, Any]],
-    block_id: tuple[int, ...] = (),
-) -> None:
-    cci, manifest, options = target
-    array = raw.as_array(block)
-    expected, dtype = manifest.chunk_shape(block_id), manifest.dtype
-    # Elements of 0-d results are scalars, which lose byte order and width.
-    same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
-    shorter = array.dtype.kind == dtype.kind in "SU" and array.dtype.itemsize <= dtype.itemsize
-    if array.shape != expected or not (same or shorter):
-        raise InvalidArgumentError(
-            f"block {block_id} of the dask array is {array.dtype}{array.shape}, and the array "
-            f"declares {dtype}{expected}: pass the true dtype= and chunks= to map_blocks"
-        )
-    cci.upload_raw_array(
-        Key(manifest.part(block_id)), array.astype(dtype, copy=False), threads=1, **options
-    )
+def _check_codec(store: Store, compression: str | bool | None) -> None:
+    """Reject a codec that does not exist, before anything is sent."""
+    codec = codec_name(store.settings, compression, 0)
+    if codec is not None:
+        get_codec(codec)
 
 
 class SparseArrayMethods(RawArrayMethods):
     """SciPy's sparse matrices and arrays."""
 
     def upload_sparse_array(
-        self, object_name: str, arr: Any, threads: int = DEFAULT_THREADS
+        self,
+        object_name: str,
+        arr: Any,
+        threads: int = DEFAULT_THREADS,
+        *,
+        acl: str = DEFAULT_ACL,
+        overwrite: bool = True,
+        if_match: str | None = None,
     ) -> dict[str, Any]:
         """Upload a scipy.sparse array as a folder of array objects.
 
@@ -314,6 +467,11 @@ class SparseArrayMethods(RawArrayMethods):
             is converted to csr before saving.
         threads : int, default ``[basic] threads`` of the options
             How many of its arrays are transferred at once.
+        acl : str, default ``[basic] default_acl`` of the options
+        overwrite : bool, default True
+            As in :meth:`upload_dask_array`.
+        if_match : str, optional
+            As in :meth:`upload_dask_array`.
 
         Returns
         -------
@@ -322,13 +480,16 @@ class SparseArrayMethods(RawArrayMethods):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_dask_array` raises them.
         UnsupportedDtypeError
             If ``arr`` is not sparse, or its elements are Python objects; nothing is sent.
 
         Notes
         -----
         A csr matrix named "my_matrix" is these objects: ``my_matrix/data``, ``my_matrix/indices``,
-        ``my_matrix/indptr`` and, uploaded last, ``my_matrix/metadata.json``.
+        ``my_matrix/indptr`` and, uploaded last, ``my_matrix/metadata.json``. It is replaced in one
+        instant, as :meth:`upload_dask_array` replaces an array.
 
         Examples
         --------
@@ -339,17 +500,16 @@ class SparseArrayMethods(RawArrayMethods):
         >>> cci.download_sparse_array('connectivity').shape
         (1000, 1000)
         """
-        root = self._store.key(object_name, tree=True)
-        manifest, parts = sparse.to_parts(arr)
-        names = {pathjoin(root, name): part for name, part in parts.items()}
-        workers = self._store.threads(threads)
-        inner = max(1, workers // len(names))
-        with replacing(self._store, root, set(names)):
-            for _ in map_threads(
-                lambda item: self.upload_raw_array(*item, threads=inner), names.items(), workers
-            ):
-                pass
-            return self.upload_json(pathjoin(root, MANIFEST), manifest)
+        condition = upload_condition(overwrite, if_match)
+        return upload_sparse(
+            self._store,
+            self._store.key(object_name, tree=True),
+            arr,
+            acl=self._store.acl(acl),
+            threads=self._store.threads(threads),
+            metadata={},
+            condition=condition,
+        )
 
     def download_sparse_array(
         self, object_name: str, threads: int = DEFAULT_THREADS
@@ -376,25 +536,8 @@ class SparseArrayMethods(RawArrayMethods):
             If the manifest is malformed, or the arrays do not match.
         """
         root = self._store.key(object_name, tree=True)
-        try:
-            manifest = self.download_json(pathjoin(root, MANIFEST))
-        except ObjectNotFoundError as exc:
-            if not self._store.backend.exists(root):
-                raise
-            raise ObjectNotFoundError(
-                f"'{root}' in bucket '{self.bucket_name}' is not a sparse array: use "
-                f"download_raw_array"
-            ) from exc
-        names = sparse.parts_of(manifest, object_name=root)
         workers = self._store.threads(threads)
-        inner = max(1, workers // len(names))
-        arrays = map_threads(
-            lambda name: self.download_raw_array(pathjoin(root, name), threads=inner),
-            names,
-            workers,
-        )
-        parts = dict(zip(names, arrays, strict=True))
-        matrix: scipy.sparse.spmatrix | scipy.sparse.sparray = sparse.from_parts(
-            manifest, parts, object_name=root
+        matrix: scipy.sparse.spmatrix | scipy.sparse.sparray = latest(
+            lambda: SparseArray.open(self._store, root).read(..., workers)
         )
         return matrix

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.trees import find_arrays, flatten
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key
@@ -147,7 +148,9 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             key = Key(name)
             try:
                 if methods[name] == "download_dask_array":
-                    group[last] = ChunkedArray.open(self._store, key).read(..., inner)
+                    group[last] = latest(
+                        lambda: ChunkedArray.open(self._store, key).read(..., inner)
+                    )
                 else:
                     group[last] = getattr(self, methods[name])(key, threads=inner)
             except MetadataError as exc:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import ArrayInfo, CloudArray, array_info, load_array, open_array
 from cottoncandy.arrays.items import value_names
-from cottoncandy.arrays.manifests import download_method, remove_array
+from cottoncandy.arrays.manifests import download_method
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import Key
 from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError

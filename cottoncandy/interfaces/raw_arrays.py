@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from typing import Any
 
 import numpy as np
 
 from cottoncandy.arrays.manifests import download_method
-from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.arrays.raw import Array, array_header, put_array, read_array, read_selection
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
-    MetadataError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import raw
 from cottoncandy.formats import selection as selections
 from cottoncandy.interfaces.objects import ObjectMethods
-from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.stores.checks import checked_metadata, upload_condition
 
 __all__ = ["RawArrayMethods"]
-
-
-_LARGE_ARRAY_BYTES = 2 * 2**30
 
 
 _MAX_NPY_HEADER = 2**20  # characters; a structured dtype of a thousand fields takes 20,000
@@ -44,6 +39,9 @@ class RawArrayMethods(ObjectMethods):
         compression: str | bool | None = True,
         acl: str = DEFAULT_ACL,
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metadata: Any,
     ) -> dict[str, Any]:
         """Upload a binary representation of a np.ndarray.
@@ -65,6 +63,10 @@ class RawArrayMethods(ObjectMethods):
             Canned ACL of the object.
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large array are transferred at once.
+        overwrite : bool, default True
+            As in :meth:`upload_object`.
+        if_match : str, optional
+            As in :meth:`upload_object`.
         **metadata : str
             Stored next to ``dtype``, ``shape``, ``compression`` and ``order``.
 
@@ -75,6 +77,8 @@ class RawArrayMethods(ObjectMethods):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_object` raises them.
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError
@@ -103,19 +107,22 @@ class RawArrayMethods(ObjectMethods):
         """
         metadata = checked_metadata(metadata, self.upload_raw_array)
         array = raw.as_array(array)
-        codec = self._codec_name(compression, array.nbytes, metadata)
-        threads = self._store.threads(threads)
-        cores = os.cpu_count() or 1
-        described, body = raw.encode_array(array, codec, threads=min(threads, cores))
-        owned = {*described, "gzip"}  # the old name of compression
-        clash = sorted(name for name in metadata if name.lower() in owned)
-        if clash:
-            raise MetadataError(
-                f"metadata {', '.join(map(repr, clash))} of object '{object_name}' is what "
-                f"describes the array; choose another name"
+        if isinstance(metadata.get("gzip"), bool):
+            warnings.warn(
+                "gzip= is now compression='gzip' or compression=False",
+                DeprecationWarning,
+                stacklevel=3,
             )
-        return self._store.put(
-            object_name, body, metadata={**metadata, **described}, acl=acl, threads=threads
+            compression = "gzip" if metadata.pop("gzip") else False
+        return put_array(
+            self._store,
+            object_name,
+            array,
+            compression,
+            metadata=metadata,
+            acl=acl,
+            threads=self._store.threads(threads),
+            condition=upload_condition(overwrite, if_match),
         )
 
     def download_raw_array(
@@ -203,6 +210,9 @@ class RawArrayMethods(ObjectMethods):
         array: Any,
         acl: str = DEFAULT_ACL,
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
+        if_match: str | None = None,
         **metadata: Any,
     ) -> dict[str, Any]:
         """Upload a np.ndarray using ``np.save``.
@@ -213,6 +223,10 @@ class RawArrayMethods(ObjectMethods):
         array : np.ndarray
         acl : str, default ``[basic] default_acl`` of the options
         threads : int, default ``[basic] threads`` of the options
+        overwrite : bool, default True
+            As in :meth:`upload_object`.
+        if_match : str, optional
+            As in :meth:`upload_object`.
         **metadata : str
             Stored as metadata of the object.
 
@@ -223,6 +237,8 @@ class RawArrayMethods(ObjectMethods):
 
         Raises
         ------
+        ObjectExistsError, ObjectChangedError
+            As :meth:`upload_object` raises them.
         UnsupportedDtypeError
             If the elements are Python objects, the array is masked, or the ``.npy`` format cannot
             represent the dtype (``bfloat16``). Nothing is sent.
@@ -241,7 +257,12 @@ class RawArrayMethods(ObjectMethods):
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
         return self._store.put(
-            object_name, Body.of(file.getbuffer()), metadata=metadata, acl=acl, threads=threads
+            object_name,
+            Body.of(file.getbuffer()),
+            metadata=metadata,
+            acl=acl,
+            threads=threads,
+            condition=upload_condition(overwrite, if_match),
         )
 
     def download_npy_array(self, object_name: str, threads: int = DEFAULT_THREADS) -> Array:
@@ -279,28 +300,6 @@ class RawArrayMethods(ObjectMethods):
                 f"plain numbers: {exc}"
             ) from exc
         return array
-
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _codec_name(
-        self, compression: str | bool | None, nbytes: int, metadata: dict[str, Any]
-    ) -> str | None:
-        """Return the name of the codec to use, or None; takes an old ``gzip=`` out of metadata."""
-        if isinstance(metadata.get("gzip"), bool):
-            warnings.warn(
-                "gzip= is now compression='gzip' or compression=False",
-                DeprecationWarning,
-                stacklevel=4,
-            )
-            compression = "gzip" if metadata.pop("gzip") else False
-        if compression is True:
-            settings = self.settings
-            if not settings.do_compression:
-                return None
-            return settings.large_array if nbytes >= _LARGE_ARRAY_BYTES else settings.small_array
-        if compression is None or compression is False or compression in ("False", "None"):
-            return None
-        return compression
 
 
 def _check_npy(dtype: np.dtype[Any]) -> None:

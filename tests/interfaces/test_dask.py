@@ -17,9 +17,11 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectExistsError,
     SelectionError,
+    StoreError,
     UnsupportedDtypeError,
 )
 from cottoncandy.formats.chunked import Manifest
+from tests.backends.wrappers import FaultyBackend
 from tests.interfaces.arrays import LAYOUTS, sample
 
 da = pytest.importorskip("dask.array")
@@ -121,13 +123,12 @@ def test_replacing_leaves_no_parts_behind(store: Any) -> None:
     cci = store.interface()
     cci.upload_dask_array("array", np.zeros((4, 40)), buffersize=160)
     store.raw_put("array/notes", b"mine")
-    cci.upload_dask_array("array", np.ones((4, 10)), buffersize=160)
-    assert store.raw_keys() == [
-        "array/metadata.json",
-        "array/notes",
-        "array/pt0000",
-        "array/pt0001",
-    ]
+    for _ in range(2):  # the version before is kept, those before it are not
+        cci.upload_dask_array("array", np.ones((4, 10)), buffersize=160)
+    keys = store.raw_keys()
+    assert [key for key in keys if "/cc-" not in key] == ["array/metadata.json", "array/notes"]
+    last = sorted(key.rpartition("/")[2] for key in keys if "/cc-" in key)
+    assert last == ["previous.json", "pt0000", "pt0000", "pt0001", "pt0001"]
     assert_equal(cci.download_dask_array("array"), np.ones((4, 10)))
 
 
@@ -189,20 +190,28 @@ def test_manifests_that_make_no_sense(store: Any, manifest: bytes) -> None:
         store.interface().download_dask_array("array")
 
 
-def test_a_failed_upload_leaves_no_array(cci: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("numpy", [True, False])
+def test_a_failed_upload_leaves_the_old_array(store: Any, numpy: bool) -> None:
+    cci = store.interface()
     cci.upload_dask_array("array", np.zeros((4, 40)), buffersize=160)
+    before = store.raw_keys()
 
-    def failing(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.endswith("pt0003"):
+    def failing(block: np.ndarray, block_id: tuple[int, ...] = ()) -> np.ndarray:
+        if block_id == (0, 3):
             raise RuntimeError("the network fell out")
-        return original(self, name, *args, **kwargs)
+        return block
 
-    original = type(cci).upload_raw_array
-    monkeypatch.setattr(type(cci), "upload_raw_array", failing)
-    with pytest.raises(RuntimeError, match="fell out"):
-        cci.upload_dask_array("array", np.ones((4, 40)), buffersize=160)
-    with pytest.raises(FileNotFoundError):
-        cci.download_dask_array("array")
+    if numpy:
+        cci.backend_interface = faulty = FaultyBackend(cci.backend_interface)
+        faulty.fail("busy", 5)
+        with pytest.raises(StoreError, match="made to fail"):
+            cci.upload_dask_array("array", np.ones((4, 40)), buffersize=160, threads=1)
+    else:
+        broken = da.ones((4, 40), chunks=(4, 5)).map_blocks(failing, dtype="f8")
+        with pytest.raises(RuntimeError, match="fell out"):
+            cci.upload_dask_array("array", broken)
+    assert store.raw_keys() == before
+    assert_equal(cci.download_dask_array("array"), np.zeros((4, 40)))
 
 
 @pytest.mark.parametrize("store", ["memory", "moto"], indirect=True)
@@ -411,7 +420,9 @@ def test_the_other_kind_of_array_is_replaced(cci: Any) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     cci.upload_sparse_array("value", sparse.eye(3, format="csr"))
     cci.upload_dask_array("value", np.zeros(4))
-    assert cci.glob("value/*") == ["value/metadata.json", "value/pt0000"]
+    cci.clean("value", grace=0)
+    assert [name.rpartition("/")[2] for name in cci.glob("value")] == ["pt0000", "metadata.json"]
     cci.upload_sparse_array("value", sparse.eye(3, format="coo"))
-    names = ["value/col", "value/data", "value/metadata.json", "value/row"]
-    assert cci.glob("value/*") == names
+    cci.clean("value", grace=0)
+    last = sorted(name.rpartition("/")[2] for name in cci.glob("value"))
+    assert last == ["col", "data", "metadata.json", "row"]

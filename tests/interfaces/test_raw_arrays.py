@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cottoncandy.arrays import raw as _raw_arrays
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
     UnsupportedDtypeError,
 )
-from cottoncandy.interfaces import raw_arrays as _raw_arrays
 from tests.interfaces.arrays import DTYPES, LAYOUTS, assert_same, sample
 
 CODECS = [True, False, None, "gzip", "Zlib", "BZ2", "Zstd", "LZ4"]

@@ -1,0 +1,232 @@
+"""Remove what no array needs: replaced versions, and the parts of uploads that were killed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from cottoncandy.arrays.generations import deleting, drive, predecessor, reading
+from cottoncandy.arrays.manifests import Version
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    EncryptionError,
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectNotFoundError,
+)
+from cottoncandy.formats.generations import (
+    MANIFEST,
+    PART_NUMBER,
+    PREVIOUS,
+    UPLOAD_ID,
+    is_upload_id,
+    new_upload_id,
+)
+from cottoncandy.stores.finding import objects_below
+from cottoncandy.stores.store import Store
+
+__all__ = ["clean", "parse_grace"]
+
+_log = logging.getLogger(__name__)
+
+_PART = re.compile(r"pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+", re.ASCII)
+_GRACE = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|w)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_grace(grace: Any) -> datetime.timedelta:
+    """Return a duration: a ``timedelta``, seconds, or text such as ``'1d'`` or ``'12h'``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is anything else.
+    """
+    if isinstance(grace, datetime.timedelta) and grace >= datetime.timedelta():
+        return grace
+    with contextlib.suppress(OverflowError, ValueError):
+        if isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0:
+            return datetime.timedelta(seconds=grace)
+        if isinstance(grace, str) and (found := _GRACE.fullmatch(grace.strip())):
+            return datetime.timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+    raise InvalidArgumentError(
+        f"grace must be a number of seconds or text such as '1d', '12h' or '30m', got {grace!r:.80}"
+    )
+
+
+@dataclass
+class _Array:
+    """What a listing found of one array, and what its manifests say."""
+
+    root: Key
+    has_manifest: bool = False
+    #: Whether an object has the name of the manifest, and is not one that can be read.
+    foreign: bool = False
+    live: Version | None = None
+    #: Objects directly below the root that have names of parts.
+    documented: list[ObjectInfo] = field(default_factory=list)
+    #: Objects in the directories of uploads.
+    uploads: dict[str, list[ObjectInfo]] = field(default_factory=lambda: defaultdict(list))
+
+
+class _Doomed(NamedTuple):
+    """An object that nothing needs, and since when, as far as is known."""
+
+    key: str
+    since: datetime.datetime | None
+
+
+def clean(
+    store: Store, name: Key, grace: datetime.timedelta, threads: int, *, dry_run: bool
+) -> list[str]:
+    """Remove what no manifest below a name needs and is older than ``grace``; return its keys."""
+    # The listing comes first: a part that was not there then is not touched.
+    arrays = _listed(objects_below(store.backend, name))
+    unlisted = prefix_of(name)
+    roots = [
+        a for a in arrays.values() if a.has_manifest or not prefix_of(a.root).startswith(unlisted)
+    ]
+    for _ in map_threads(partial(_read_live, store), roots, threads):
+        pass
+    needed = {key for array in arrays.values() if array.live for key in _needed(array.live)}
+    cleanable = [array for array in arrays.values() if not array.foreign]
+    found = map_threads(partial(_doomed, store, needed), cleanable, threads)
+    doomed = [each for several in found for each in several]
+    unfinished = [
+        each
+        for each in store.backend.unfinished_uploads(prefix_of(name))
+        if _is_own(each.key, arrays)
+    ]
+    if grace:
+        limit = _now(store, name, dry_run) - grace if doomed or unfinished else None
+        doomed = [each for each in doomed if each.since and limit and each.since < limit]
+        unfinished = [
+            each for each in unfinished if each.started and limit and each.started < limit
+        ]
+    keys = [each.key for each in doomed]
+    if not dry_run:
+        # First the manifests of predecessors: they are never restored in part.
+        keys.sort(key=lambda key: not key.endswith(PREVIOUS))
+        if keys:
+            drive(store, deleting(keys))
+        for upload in unfinished:
+            store.backend.abort_upload(upload)
+    return sorted({*keys, *(each.key for each in unfinished)}, key=str.encode)
+
+
+def _listed(found: Iterable[ObjectInfo]) -> dict[Key, _Array]:
+    """Return the arrays of a listing, and what has the names of their objects."""
+    arrays: dict[Key, _Array] = {}
+    for info in found:
+        directory, _, last = info.key.rpartition(SEPARATOR)
+        above, _, upload_id = directory.rpartition(SEPARATOR)
+        in_upload = is_upload_id(upload_id) and bool(above)
+        root = Key(above if in_upload else directory)
+        if not root or not (_PART.fullmatch(last) or last in (MANIFEST, PREVIOUS)):
+            continue
+        array = arrays.setdefault(root, _Array(root))
+        if in_upload:
+            array.uploads[upload_id].append(info)
+        elif last == MANIFEST:
+            array.has_manifest = True
+        elif last != PREVIOUS:
+            array.documented.append(info)
+    return arrays
+
+
+def _read_live(store: Store, array: _Array) -> None:
+    try:
+        array.live = drive(store, reading(array.root))
+    except (IntegrityError, MetadataError, EncryptionError) as exc:
+        _log.warning("skipping '%s', whose manifest cannot be read: %s", array.root, exc)
+        array.foreign = True
+
+
+def _needed(version: Version) -> Iterator[str]:
+    """Yield where the parts of a version may be: at their place, or by their whole names."""
+    yield from version.keys
+    for entry in version.content.get("dask", ()):
+        yield clean_object_name(entry[1])
+
+
+def _doomed(store: Store, needed: set[str], array: _Array) -> list[_Doomed]:
+    """Return the objects of one array that nothing needs."""
+    replaced: dict[str, datetime.datetime | None] = {}
+    for upload_id, infos in array.uploads.items():
+        for info in infos:
+            if info.key.endswith(SEPARATOR + PREVIOUS):
+                for key in _named(store, array.root, upload_id):
+                    replaced[key] = info.modified
+    doomed = []
+    for infos in array.uploads.values():
+        doomed += _as_one([info for info in infos if info.key not in needed], replaced)
+    documented = [
+        info
+        for info in array.documented
+        if info.key not in needed and (info.key in replaced or _is_part(store, info.key))
+    ]
+    return doomed + _as_one(documented, replaced)
+
+
+def _as_one(
+    infos: list[ObjectInfo], replaced: Mapping[str, datetime.datetime | None]
+) -> list[_Doomed]:
+    """Return objects as old as the youngest of them: their upload may be running.
+
+    The objects of a version that was replaced are as old as the replacement.
+    """
+    dates = [date for info in infos for date in (info.modified, replaced.get(info.key)) if date]
+    return [_Doomed(info.key, max(dates, default=None)) for info in infos]
+
+
+def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
+    """Return the parts of the version that an upload replaced."""
+    with contextlib.suppress(IntegrityError, MetadataError, EncryptionError):
+        found = drive(store, predecessor(root, upload_id))
+        if found is not None:
+            return found.keys
+    return iter(())
+
+
+def _is_part(store: Store, key: str) -> bool:
+    """Return whether an object says of itself that it is a part."""
+    try:
+        metadata = store.backend.head(key).metadata or {}
+    except ObjectNotFoundError:
+        return False
+    return is_upload_id(metadata.get(UPLOAD_ID)) and PART_NUMBER in metadata
+
+
+def _is_own(key: str, arrays: Mapping[Key, _Array]) -> bool:
+    """Return whether an unfinished upload has the name of a part."""
+    directory, _, last = key.rpartition(SEPARATOR)
+    if last.startswith("pt") or is_upload_id(directory.rpartition(SEPARATOR)[2]):
+        return _PART.fullmatch(last) is not None
+    array = arrays.get(Key(directory))
+    return array is not None and array.live is not None and _PART.fullmatch(last) is not None
+
+
+def _now(store: Store, name: Key, dry_run: bool) -> datetime.datetime:
+    """Return the time by the store's clock: that of an object which is stored for a moment."""
+    key = Key(pathjoin(name, new_upload_id(), PREVIOUS))
+    try:
+        store.backend.put(key, Body.of(b"{}"))
+        modified = store.backend.head(key).modified
+        drive(store, deleting([key]))
+    except CottonCandyError:
+        if not dry_run:
+            raise
+        modified = None
+    return modified or datetime.datetime.now(datetime.UTC)

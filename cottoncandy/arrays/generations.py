@@ -1,0 +1,507 @@
+"""Replace a value of several objects in one instant; make its predecessor current again.
+
+The protocol is written as generators of requests, so that tests can order, fail and kill them:
+:func:`committing`, :func:`tidying` and :func:`restoring`. :func:`drive` sends the requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from cottoncandy.arrays.manifests import Version, read_manifest
+from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
+from cottoncandy.core.buffers import Body
+from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    IntegrityError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreError,
+)
+from cottoncandy.formats.generations import (
+    MANIFEST,
+    PREVIOUS,
+    UPLOAD_ID,
+    new_upload_id,
+    part_metadata,
+)
+from cottoncandy.stores.finding import objects_below
+from cottoncandy.stores.store import Store
+
+__all__ = ["Generation", "remove_array", "replacing", "restore"]
+
+T = TypeVar("T")
+Condition = IfAbsent | IfMatch | None
+
+_log = logging.getLogger(__name__)
+
+#: How often a commit is repeated if its answer was lost and nothing has changed.
+_ATTEMPTS = 4
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+class Read(NamedTuple):
+    """Download a manifest: a :class:`Found`, or None if there is no such object."""
+
+    key: str
+
+
+class Found(NamedTuple):
+    """An object as it was downloaded."""
+
+    etag: str
+    body: bytes
+    metadata: Mapping[str, str]
+
+
+class Put(NamedTuple):
+    """Store a manifest: a ``PutResult``."""
+
+    key: str
+    body: bytes
+    metadata: Mapping[str, str]
+    condition: Condition = None
+
+
+class Delete(NamedTuple):
+    """Delete objects; the first error is raised when all were tried."""
+
+    keys: list[str]
+
+
+Protocol = Generator[Read | Put | Delete, Any, T]
+
+
+def drive(store: Store, protocol: Protocol[T], acl: str | None = None) -> T:
+    """Send the requests of a protocol; raise in it the errors of the store."""
+    answer: Any = None
+    error: Exception | None = None
+    while True:
+        try:
+            request = protocol.send(answer) if error is None else protocol.throw(error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        answer = error = None
+        try:
+            answer = _send(store, request, acl)
+        except (CottonCandyError, OSError) as exc:
+            error = exc
+
+
+def _send(store: Store, request: Read | Put | Delete, acl: str | None) -> Any:
+    match request:
+        case Read(key):
+            try:
+                with store.open(Key(key), 1) as reader:
+                    body = read_manifest(reader)
+                    return Found(reader.info.etag or "", body, reader.metadata)
+            except ObjectNotFoundError:
+                return None
+        case Put(key, body, metadata, condition):
+            options = PutOptions(metadata, acl, "application/json", condition=condition)
+            return store.backend.put(key, Body.of(body), options)
+        case Delete(keys):
+            errors = [done.error for done in store.backend.delete(keys) if done.error is not None]
+            if errors:
+                raise errors[0]
+            return None
+
+
+# -- the protocol --------------------------------------------------------------------------------
+
+
+@dataclass
+class Commit:
+    """A manifest that is to become the current one.
+
+    Parameters
+    ----------
+    root : Key
+    upload_id : str
+    build : callable
+        Returns the JSON object of the manifest that replaces a version, or None; it raises if the
+        version cannot be replaced.
+    metadata : mapping of str to str, optional
+        None: those of the version that is replaced.
+    fixed : bool
+        Whether only the version that was found first may be replaced.
+    sent : bool
+        Whether the manifest may have been stored: then nothing may be deleted.
+    """
+
+    root: Key
+    upload_id: str
+    build: Callable[[Version | None], Mapping[str, Any]]
+    metadata: Mapping[str, str] | None = None
+    fixed: bool = False
+    sent: bool = False
+
+    def key(self, *names: str) -> Key:
+        return Key(pathjoin(self.root, *names))
+
+
+def reading(root: Key) -> Protocol[Version | None]:
+    """Return the current version, None if there is none.
+
+    Raises
+    ------
+    IntegrityError, MetadataError
+        If an object has the name of the manifest and is not one.
+    """
+    found: Found | None = yield Read(pathjoin(root, MANIFEST))
+    return None if found is None else Version.of(root, *found)
+
+
+def committing(
+    commit: Commit, live: Version | None
+) -> Protocol[tuple[PutResult, Version | None, bytes]]:
+    """Replace a version; return the result, the version that was replaced, and the manifest.
+
+    After a lost answer or a rejected condition, the current manifest is read: only it shows what
+    became of the upload.
+    """
+    attempts = _ATTEMPTS
+    uncertain = False
+    while True:
+        commit.sent = uncertain
+        previous = None if live is None else live.upload_id
+        content = {**commit.build(live), "upload_id": commit.upload_id, "previous": previous}
+        body = json.dumps(content).encode()
+        if live is not None:
+            yield Put(commit.key(commit.upload_id, PREVIOUS), live.body, live.metadata)
+        condition = IfAbsent() if live is None else IfMatch(live.etag)
+        kept = live.metadata if commit.metadata is None and live is not None else commit.metadata
+        metadata = {**(kept or {}), UPLOAD_ID: commit.upload_id}
+        commit.sent = True
+        try:
+            result: PutResult = yield Put(commit.key(MANIFEST), body, metadata, condition)
+        except (ObjectExistsError, ObjectChangedError) as exc:
+            error: Exception = exc
+        except Exception as exc:
+            if not _is_ambiguous(exc):
+                commit.sent = uncertain
+                raise
+            error, uncertain = exc, True
+        else:
+            return result, live, body
+        try:
+            found = yield from reading(commit.root)
+        except (CottonCandyError, OSError):
+            raise error from None
+        if found is not None and found.upload_id == commit.upload_id:
+            return PutResult(found.etag), live, body
+        if (found and found.etag) == (live and live.etag):
+            attempts -= 1
+            if not attempts:
+                commit.sent = uncertain
+                raise error
+        elif commit.fixed:
+            if found is not None and (yield from _follows(found, commit.upload_id)):
+                return PutResult(), live, body
+            commit.sent = uncertain
+            if live is None:
+                raise ObjectExistsError(
+                    f"array '{commit.root}' was stored by another client; pass overwrite=True to "
+                    f"replace it"
+                ) from error
+            raise _changed(commit.root, found) from error
+        live = found
+
+
+def _is_ambiguous(error: Exception) -> bool:
+    """Return whether a request may have been performed in spite of its error."""
+    if isinstance(error, StorageFullError):
+        return False
+    return isinstance(error, StoreError | IntegrityError) or not isinstance(error, CottonCandyError)
+
+
+def _follows(found: Version, upload_id: str) -> Protocol[bool]:
+    """Return whether a version replaced that of an upload, as far as is known."""
+    if found.previous == upload_id:
+        return True
+    before = yield from predecessor(found.root, found.upload_id)
+    return before is not None and upload_id in (before.upload_id, before.previous)
+
+
+def predecessor(root: Key, upload_id: str | None) -> Protocol[Version | None]:
+    """Return the version that an upload replaced, None if it is not kept."""
+    if upload_id is None:
+        return None
+    found: Found | None = yield Read(pathjoin(root, upload_id, PREVIOUS))
+    if found is None:
+        return None
+    try:
+        return Version.of(root, *found)
+    except (IntegrityError, MetadataError):
+        return None
+
+
+def tidying(replaced: Version, new: Version) -> Protocol[None]:
+    """Delete what the predecessor of a replaced version named, and nothing else needs."""
+    older = yield from predecessor(new.root, replaced.upload_id)
+    if older is not None:
+        needed = new.places | replaced.places
+        parts = [pathjoin(new.root, place) for place in sorted(older.places - needed)]
+        yield Delete([pathjoin(new.root, replaced.upload_id or "", PREVIOUS), *parts])
+
+
+def restoring(root: Key, upload_id: str) -> Protocol[tuple[Commit, Version]]:
+    """Prepare the commit that makes the predecessor current again.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is no array, or no predecessor.
+    """
+    live = yield from reading(root)
+    if live is None:
+        raise ObjectNotFoundError(f"there is no chunked or sparse array '{root}'")
+    before = yield from predecessor(root, live.upload_id)
+    if before is None:
+        raise ObjectNotFoundError(
+            f"array '{root}' has no predecessor: it was not replaced, or the predecessor was "
+            f"removed by cci.clean()"
+        )
+    content = _identified(before.content)
+    return Commit(root, upload_id, lambda _: content, before.metadata, fixed=True), live
+
+
+def _identified(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest that says for each part which upload wrote it; of 0.4.0, it is unknown."""
+    if "parts" in content:
+        return content
+    if "dask" in content:
+        return {**content, "parts": [[None, 0] for _ in content["dask"]]}
+    return {**content, "parts": [[None, name] for name in content["attrs"]]}
+
+
+def _changed(root: Key, found: Version | None) -> ObjectChangedError:
+    what = "deleted" if found is None else "replaced by another client"
+    return ObjectChangedError(f"array '{root}' was {what}; nothing was changed")
+
+
+# -- writers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of one upload go; it pickles, for workers.
+
+    Parameters
+    ----------
+    store : Store
+    root : Key
+    upload_id : str
+    documented : bool
+        Whether to use the names of 0.4.0 where they are free.
+    """
+
+    store: Store
+    root: Key
+    upload_id: str
+    documented: bool
+
+    def put(
+        self,
+        name: str,
+        number: int | str,
+        upload: Callable[[Key, Mapping[str, str], Condition], object],
+    ) -> str:
+        """Store a part and return its place relative to the root.
+
+        Parameters
+        ----------
+        name : str
+        number : int or str
+            Its number in the upload; in a sparse array, its name.
+        upload : callable
+            Stores the part, from its key, metadata and condition.
+        """
+        metadata = part_metadata(self.upload_id, number)
+        if self.documented:
+            with contextlib.suppress(ObjectExistsError):
+                upload(Key(pathjoin(self.root, name)), metadata, IfAbsent())
+                return name
+        place = pathjoin(self.upload_id, name)
+        upload(Key(pathjoin(self.root, place)), metadata, None)
+        return place
+
+
+class Generation:
+    """One upload of a value of several objects: its parts, then its commit.
+
+    Attributes
+    ----------
+    live : Version or None
+        The version that is replaced.
+    parts : Parts
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        root: Key,
+        live: Version | None,
+        parts: Parts,
+        *,
+        acl: str | None,
+        fixed: bool,
+    ) -> None:
+        self.store, self.root, self.live, self.parts = store, root, live, parts
+        self._acl = acl
+        self._fixed = fixed
+        self._commit: Commit | None = None
+
+    def commit(
+        self,
+        build: Callable[[Version | None], Mapping[str, Any]],
+        metadata: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Make the manifest the current one; return what the documents call the response.
+
+        Parameters
+        ----------
+        build : callable
+            Returns the manifest that replaces a version.
+        metadata : mapping of str to str, optional
+            Of the manifest; by default, those of the version that is replaced.
+        """
+        self._commit = Commit(self.root, self.parts.upload_id, build, metadata, fixed=self._fixed)
+        return _committed(self.store, self._commit, self.live, self._acl)
+
+    def abandon(self) -> None:
+        """Delete the parts below the upload's own id, unless it may be the current one."""
+        if self._commit is None or not self._commit.sent:
+            below = pathjoin(self.root, self.parts.upload_id)
+            with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
+                keys = [info.key for info in objects_below(self.store.backend, below)]
+                if keys:
+                    drive(self.store, deleting(keys))
+
+
+def deleting(keys: list[str]) -> Protocol[None]:
+    """Delete objects."""
+    yield Delete(keys)
+
+
+def _committed(
+    store: Store, commit: Commit, live: Version | None, acl: str | None
+) -> dict[str, Any]:
+    result, replaced, body = drive(store, committing(commit, live), acl)
+    if replaced is not None:
+        try:
+            new = Version.of(commit.root, "", body, {})
+            drive(store, tidying(replaced, new))
+        except (CottonCandyError, OSError) as exc:
+            _log.warning(
+                "array '%s' was stored, but parts of an older version could not be removed: %s; "
+                "cci.clean() removes them",
+                commit.root,
+                exc,
+            )
+    response = {"ETag": result.etag, "VersionId": result.version_id}
+    return {name: value for name, value in response.items() if value is not None}
+
+
+def begin(
+    store: Store,
+    root: Key,
+    *,
+    acl: str | None = None,
+    condition: Condition = None,
+    part_bytes: int | None = 0,
+    live: Version | None = None,
+) -> Generation:
+    """Begin an upload: read the version that it replaces.
+
+    Parameters
+    ----------
+    live : Version, optional
+        The version, if it was read.
+    condition : IfAbsent or IfMatch, optional
+        Of the whole value; that of its manifest.
+    part_bytes : int or None
+        Size of the largest part. None: the documented names are used in any case.
+
+    Raises
+    ------
+    ObjectExistsError, ObjectChangedError
+        If the condition is not met, or an object has the name of the manifest and is not one.
+    """
+    try:
+        live = live or drive(store, reading(root))
+    except (IntegrityError, MetadataError) as exc:
+        raise ObjectExistsError(
+            f"object '{pathjoin(root, MANIFEST)}' was not stored by cottoncandy, and an array "
+            f"named '{root}' would replace it: choose another name, or move the object; nothing "
+            f"was uploaded"
+        ) from exc
+    if condition is not None:
+        condition.check(live.etag if live else None, f"array '{root}' in bucket '{store.bucket}'")
+    documented = live is None and (
+        part_bytes is None or store.backend.puts_atomically(pathjoin(root, MANIFEST), part_bytes)
+    )
+    parts = Parts(store, root, new_upload_id(), documented)
+    return Generation(store, root, live, parts, acl=acl, fixed=condition is not None)
+
+
+@contextlib.contextmanager
+def replacing(store: Store, root: Key, **options: Any) -> Iterator[Generation]:
+    """Replace the value at ``root``: the block uploads the parts, then commits the manifest.
+
+    Until the commit, the old version is current. A failed upload leaves it so, and deletes the
+    parts that it stored below its own upload id.
+
+    Parameters
+    ----------
+    **options
+        As in :func:`begin`.
+    """
+    new = begin(store, root, **options)
+    try:
+        yield new
+    except BaseException:
+        new.abandon()
+        raise
+
+
+def remove_array(store: Store, root: Key) -> bool:
+    """Remove the manifest of an array, then its parts; return whether there was an array."""
+    try:
+        live = drive(store, reading(root))
+    except (IntegrityError, MetadataError):
+        return False
+    if live is None:
+        return False
+    before = drive(store, predecessor(root, live.upload_id))
+    drive(store, deleting([pathjoin(root, MANIFEST)]))
+    parts = {*live.keys, *(before.keys if before else ())}
+    previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
+    drive(store, deleting([*previous, *sorted(parts)]))
+    return True
+
+
+def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:
+    """Make the predecessor of an array current again; return the response.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is no array, or no predecessor.
+    ObjectChangedError
+        If another client replaces the array at the same time.
+    """
+    commit, live = drive(store, restoring(root, new_upload_id()))
+    return _committed(store, commit, live, acl)

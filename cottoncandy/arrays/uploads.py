@@ -1,0 +1,386 @@
+"""Uploads of chunked arrays: from memory, and from the blocks of a Dask array on any worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from cottoncandy.arrays.generations import (
+    Condition,
+    Generation,
+    Parts,
+    begin,
+    drive,
+    reading,
+    replacing,
+)
+from cottoncandy.arrays.manifests import Version
+from cottoncandy.arrays.raw import Array, array_header, put_array
+from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.output import Progress
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
+from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.stores.store import Store
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from dask.delayed import Delayed
+
+__all__ = ["append_chunked", "remove_raw_array", "upload_chunked"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChunkWriter:
+    """Stores the blocks of an array as the parts of one upload; it pickles, for workers.
+
+    Parameters
+    ----------
+    parts : Parts
+    manifest : Manifest
+        Of the blocks.
+    compression : str, bool or None
+    acl : str or None
+    """
+
+    parts: Parts
+    manifest: chunked.Manifest
+    compression: str | bool | None
+    acl: str | None
+
+    def write(self, index: tuple[int, ...], block: Any, threads: int = 1) -> str:
+        """Compare a block with the manifest, and store it; return its place.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the block has another shape or dtype.
+        """
+        array = raw.as_array(block)
+        expected, dtype = self.manifest.chunk_shape(index), self.manifest.dtype
+        # Elements of 0-d results are scalars, which lose byte order and width.
+        same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
+        shorter = array.dtype.kind == dtype.kind in "SU" and array.dtype.itemsize <= dtype.itemsize
+        if array.shape != expected or not (same or shorter):
+            raise InvalidArgumentError(
+                f"block {index} of the dask array is {array.dtype}{array.shape}, and the array "
+                f"declares {dtype}{expected}: pass the true dtype= and chunks= to map_blocks"
+            )
+        array = array.astype(dtype, copy=False)
+        number = self.manifest.position(index)
+
+        def upload(key: Key, metadata: Mapping[str, str], condition: Condition) -> None:
+            put_array(
+                self.parts.store,
+                key,
+                array,
+                self.compression,
+                metadata=metadata,
+                acl=self.acl,
+                threads=threads,
+                condition=condition,
+            )
+
+        return self.parts.put(chunked.part_name(number), number, upload)
+
+    def write_all(self, array: Array, threads: int) -> list[str]:
+        """Store all blocks of an array in memory; return their places in order."""
+        pieces = list(chunked.block_slices(self.manifest.chunks))
+        inner = max(1, threads // len(pieces))
+
+        def write(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> str:
+            index, slices = piece
+            # With the ellipsis, a 0-d array stays an array: a scalar loses byte order and width.
+            where: tuple[Any, ...] = (*slices, ...)
+            return self.write(index, array[where], inner)
+
+        label, show = f"uploading {len(pieces)} chunks", self.parts.store.settings.progress
+        places = []
+        with Progress(len(pieces), unit="chunks", label=label, show=show) as bar:
+            for place in map_threads(write, pieces, threads):
+                places.append(place)
+                bar.update(1)
+        return places
+
+    def write_blocks(self, array: da.Array) -> da.Array:
+        """Return an array of the places of the blocks, which stores the blocks when computed."""
+        from dask.delayed import delayed
+
+        # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
+        # without elements, also those that should have some.
+        writer = delayed(self, name=f"upload-{uuid4().hex}", traverse=False)
+        write: Any = _write_block  # the stubs know only functions of arrays
+        places: da.Array = array.map_blocks(
+            write,
+            writer,
+            dtype=object,
+            chunks=tuple((1,) * len(lengths) for lengths in array.chunks),
+            meta=np.empty((0,) * array.ndim, object),
+        )
+        return places
+
+    def manifest_of(self, places: Iterable[str]) -> chunked.Manifest:
+        """Return the manifest of blocks that are stored."""
+        root, upload_id = self.parts.root, self.parts.upload_id
+        return self.manifest.with_parts(
+            chunked.Part(pathjoin(root, place), upload_id, number)
+            for number, place in enumerate(places)
+        )
+
+
+def _write_block(block: Any, writer: ChunkWriter, block_id: tuple[int, ...] = ()) -> Any:
+    place = np.empty((1,) * len(block_id), object)
+    place[...] = writer.write(block_id, block)
+    return place
+
+
+# -- whole arrays --------------------------------------------------------------------------------
+
+
+def upload_chunked(
+    store: Store,
+    root: Key,
+    array: Any,
+    chunks: chunked.Chunks,
+    *,
+    compression: str | bool | None,
+    acl: str | None,
+    metadata: Mapping[str, str],
+    threads: int,
+    condition: Condition = None,
+    compute: bool = True,
+) -> dict[str, Any] | Delayed:
+    """Upload an array in chunks; return the response, or what does it when computed.
+
+    Parameters
+    ----------
+    array : ndarray or dask.array.Array
+    chunks : tuple of tuple of int
+        Those of a Dask array.
+    metadata : mapping of str to str
+        Of the manifest.
+    """
+    shape, dtype = tuple(array.shape), array.dtype
+    chunked.Manifest.of(shape, dtype, chunks, root)  # raises before anything is sent
+    limits = store.backend.capabilities.metadata
+    limits.check(dtypes.to_metadata(dtype), root)
+    metadata = limits.check(metadata, root)
+    largest = math.prod(map(max, chunks)) * dtype.itemsize
+    options: dict[str, Any] = {"acl": acl, "condition": condition, "part_bytes": largest}
+
+    def writer_of(new: Generation) -> ChunkWriter:
+        manifest = chunked.Manifest.of(shape, dtype, chunks, root, new.parts.upload_id)
+        return ChunkWriter(new.parts, manifest, compression, acl)
+
+    if not compute:
+        new = begin(store, root, **options)
+        return _delayed(new, writer_of(new), array, metadata)
+    with replacing(store, root, **options) as new:
+        writer = writer_of(new)
+        return _finish(new, writer, _written(writer, array, threads), metadata)
+
+
+def _written(writer: ChunkWriter, array: Any, threads: int) -> list[str]:
+    if isinstance(array, np.ndarray):
+        return writer.write_all(array, threads)
+    places: list[str] = writer.write_blocks(array).compute().ravel().tolist()
+    return places
+
+
+def _finish(
+    new: Generation, writer: ChunkWriter, places: list[str], metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    content = writer.manifest_of(places).to_json()
+    response = new.commit(lambda _: content, metadata)
+    remove_raw_array(new.store, new.root)
+    return response
+
+
+def _delayed(
+    new: Generation, writer: ChunkWriter, array: Any, metadata: Mapping[str, str]
+) -> Delayed:
+    """Return the upload as a task that depends on the blocks."""
+    import dask.array as da
+    from dask.delayed import delayed
+
+    if isinstance(array, np.ndarray):
+        array = da.from_array(array, chunks=writer.manifest.chunks)
+    blocks = writer.write_blocks(array).to_delayed().ravel().tolist()
+    constants = delayed((new, writer, metadata), traverse=False)
+    task: Delayed = delayed(_finish_blocks, pure=False)(constants, blocks)
+    return task
+
+
+def _finish_blocks(
+    constants: tuple[Generation, ChunkWriter, Mapping[str, str]], blocks: list[Any]
+) -> dict[str, Any]:
+    new, writer, metadata = constants
+    try:
+        return _finish(new, writer, [block.item() for block in blocks], metadata)
+    except BaseException:
+        new.abandon()
+        raise
+
+
+def remove_raw_array(store: Store, root: Key) -> None:
+    """Delete the raw array of the same name, which would hide a chunked or sparse one."""
+    if not root or not store.backend.capabilities.object_and_prefix:
+        return
+    try:
+        with store.open(root, 1, prefetch=False) as reader:
+            array_header(reader)
+        for deletion in store.backend.delete([root]):
+            if deletion.error is not None:
+                raise deletion.error
+    except (ObjectNotFoundError, MetadataError):
+        return  # nothing, or not an array
+    except CottonCandyError as exc:
+        _log.warning("array '%s' was stored, but hidden by a raw array of its name: %s", root, exc)
+
+
+# -- arrays that grow ----------------------------------------------------------------------------
+
+
+def append_chunked(
+    store: Store,
+    root: Key,
+    array: Any,
+    axis: int,
+    *,
+    compression: str | bool | None,
+    acl: str | None,
+    threads: int,
+    condition: Condition = None,
+) -> dict[str, Any]:
+    """Add the chunks of a NumPy or Dask array to an array; return the response.
+
+    Raises
+    ------
+    ObjectNotFoundError, MetadataError
+        If there is no chunked array of that name.
+    InvalidArgumentError
+        If the dtype or the shape does not fit.
+    ObjectChangedError
+        If it is replaced by one that does not fit meanwhile.
+    """
+    version = drive(store, reading(root))
+    if version is None:
+        raise ObjectNotFoundError(
+            f"there is no chunked array '{root}' in bucket '{store.bucket}'; store the first "
+            f"chunks with upload_dask_array"
+        )
+    if version.method != "download_dask_array":
+        raise MetadataError(f"'{root}' is a sparse array, which cannot be appended to")
+    old = chunked.Manifest.from_json(version.content, object_name=root)
+    check_fits(old, tuple(array.shape), array.dtype, axis, root)
+    if condition is not None:
+        condition.check(version.etag, f"array '{root}' in bucket '{store.bucket}'")
+    if not array.shape[axis]:
+        return {"ETag": version.etag}
+    chunks = tuple(
+        _along(array, number, old) if number == axis else lengths
+        for number, lengths in enumerate(old.chunks)
+    )
+    if not isinstance(array, np.ndarray):
+        array = array.rechunk(chunks)
+    with replacing(store, root, acl=acl, condition=condition, live=version) as new:
+        upload_id = new.parts.upload_id
+        addition = chunked.Manifest.of(tuple(array.shape), array.dtype, chunks, root, upload_id)
+        writer = ChunkWriter(new.parts, addition, compression, acl)
+        addition = writer.manifest_of(_written(writer, array, threads))
+
+        def build(live: Version | None) -> Mapping[str, Any]:
+            if live is None:
+                raise ObjectNotFoundError(f"array '{root}' was deleted while it was appended to")
+            try:
+                base = chunked.Manifest.from_json(live.content, object_name=root)
+                check_fits(base, addition.shape, addition.dtype, axis, root)
+                fits = all(
+                    number == axis or lengths == addition.chunks[number]
+                    for number, lengths in enumerate(base.chunks)
+                )
+            except (MetadataError, InvalidArgumentError):
+                fits = False
+            if not fits:
+                raise ObjectChangedError(
+                    f"array '{root}' was replaced by one of another shape, dtype or chunks while "
+                    f"it was appended to; nothing was changed"
+                )
+            return joined(base, addition, axis).to_json()
+
+        return new.commit(build)
+
+
+def check_fits(
+    base: chunked.Manifest, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int, root: str
+) -> None:
+    """Reject an array that cannot be appended.
+
+    Raises
+    ------
+    InvalidArgumentError
+    """
+    if dtype != base.dtype:
+        raise InvalidArgumentError(
+            f"array '{root}' is of dtype {base.dtype}, and {dtype} was given: convert it with "
+            f"astype; nothing was uploaded"
+        )
+    others = [
+        number
+        for number in range(max(len(shape), len(base.shape)))
+        if number != axis and shape[number : number + 1] != base.shape[number : number + 1]
+    ]
+    if len(shape) != len(base.shape) or others:
+        raise InvalidArgumentError(
+            f"an array of shape {shape} cannot be appended along axis {axis} to '{root}' of shape "
+            f"{base.shape}; nothing was uploaded"
+        )
+
+
+def _along(array: Any, axis: int, old: chunked.Manifest) -> tuple[int, ...]:
+    """Return the lengths of the new chunks along the axis: at most those of the old ones."""
+    if not isinstance(array, np.ndarray):
+        return tuple(int(length) for length in array.chunks[axis])
+    length: int = array.shape[axis]
+    longest = max(old.chunks[axis]) or length
+    full, rest = divmod(length, longest)
+    return (longest,) * full + ((rest,) if rest else ())
+
+
+def joined(base: chunked.Manifest, addition: chunked.Manifest, axis: int) -> chunked.Manifest:
+    """Return the manifest of two arrays, one after the other along an axis."""
+    counts = [
+        0 if chunks[axis] == (0,) else len(chunks[axis])
+        for chunks in (base.chunks, addition.chunks)
+    ]
+    lengths = tuple(filter(None, base.chunks[axis] + addition.chunks[axis]))
+    chunks = (*base.chunks[:axis], lengths, *base.chunks[axis + 1 :])
+    shape = (*base.shape[:axis], sum(lengths), *base.shape[axis + 1 :])
+    outer = math.prod(map(len, chunks[:axis]))
+    rows = [
+        _rows(list(manifest.parts()), outer, count > 0)
+        for manifest, count in zip((base, addition), counts, strict=True)
+    ]
+    parts = (part for pair in zip(*rows, strict=True) for row in pair for part in row)
+    whole = chunked.Manifest.of(shape, base.dtype, chunks, "", addition.upload_id)
+    return whole.with_parts(parts)
+
+
+def _rows(parts: list[chunked.Part], outer: int, used: bool) -> Iterator[list[chunked.Part]]:
+    size = len(parts) // outer
+    for number in range(outer):
+        yield parts[number * size : (number + 1) * size] if used else []
