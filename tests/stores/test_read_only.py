@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse
 
 import cottoncandy
-from cottoncandy.backends.base import Backend
+from cottoncandy.backends.base import Backend, UnfinishedUpload
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -135,12 +135,15 @@ def test_writing_verbs_of_the_backend_raise() -> None:
         "remove_links": lambda: backend.remove_links(""),
         "create_bucket": lambda: backend.create_bucket("read-only-other"),
         "delete_bucket": lambda: backend.delete_bucket("read-only"),
+        "puts_atomically": lambda: backend.puts_atomically("a"),
+        "abort_upload": lambda: backend.abort_upload(UnfinishedUpload("a", None, "id")),
     }
     for call in calls.values():
         with pytest.raises(UnsupportedOperationError, match="read-only"):
             call()
     reading = {
         *("get", "head", "exists", "scan", "list_buckets", "has_bucket", "owner", "connect"),
+        "unfinished_uploads",
         *("native_object", "native_bucket", "with_bucket", "status_message", "describe"),
         "read_only_error",
     }
