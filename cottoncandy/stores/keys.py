@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from cottoncandy.config.location import options_path
 from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import parse_file
-from cottoncandy.core.files import expand_home, write_private
+from cottoncandy.core.files import expand_home, lock, open_lockable, unlock, write_private
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
 from cottoncandy.formats.encryption.crypto import crypto_module
@@ -285,8 +285,12 @@ def _automatic_key() -> str:
             if found.lower() not in _UNSET:
                 return found
             key = generate_key()
-            changed = _with_option(text, "encryption", "key", key)
-            _check_change(path, text, changed, key)
+            changed = _with_key(text, key)
+            if _options(path, changed) != _options(path, text) | {("encryption", "key"): key}:
+                raise ConfigurationError(
+                    f"options file '{path}': could not add a key under [encryption]; add it "
+                    f"yourself (cottoncandy.encryption.generate_key() creates one)"
+                )
             write_private(path, changed.encode(), replace=True)
     except OSError as exc:
         raise EncryptionKeyError(
@@ -297,62 +301,41 @@ def _automatic_key() -> str:
     return key
 
 
-def _check_change(path: Path, before: str, after: str, key: str) -> None:
-    """Raise if anything but the key changed."""
-    old, new = (
-        {
-            (section, name): value
-            for section, values in parse_file(path, text.encode()).items()
-            for name, value in values.items()
-        }
-        for text in (before, after)
-    )
-    old["encryption", "key"] = key
-    if old != new:
-        raise ConfigurationError(
-            f"options file '{path}': could not add a key under [encryption]; add it yourself "
-            f"(cottoncandy.encryption.generate_key() creates one)"
-        )
+def _options(path: Path, text: str) -> dict[tuple[str, str], str]:
+    sections = parse_file(path, text.encode()).items()
+    return {
+        (section, name): value for section, values in sections for name, value in values.items()
+    }
 
 
-def _with_option(text: str, section: str, name: str, value: str) -> str:
-    """Return the text of an options file with one option set and nothing else changed."""
-    lines = text.splitlines(keepends=True)
-    header = re.compile(r"\[(?P<name>[^]]+)\]")
-    option = re.compile(rf"\s*{re.escape(name)}\s*([=:].*)?$", re.IGNORECASE | re.DOTALL)
-    line = f"{name} = {value}\n"
-    inside = False
-    start = None
-    for number, found in enumerate(lines):
-        match = header.match(found)
-        if match:
-            inside = match["name"] == section
-            start = number if inside else start
-        elif inside and option.match(found):
-            return "".join([*lines[:number], line, *lines[number + 1 :]])
-    if start is not None:
-        return "".join([*lines[: start + 1], line, *lines[start + 1 :]])
-    gap = "\n" if text and not text.endswith("\n") else ""
-    return f"{text}{gap}\n[{section}]\n{line}" if text else f"[{section}]\n{line}"
+def _with_key(text: str, key: str) -> str:
+    """Return the text of an options file with another key and nothing else changed."""
+    line = f"key = {key}\n"
+    text += "\n" if text and not text.endswith("\n") else ""
+    section = re.search(r"^\[encryption\].*\n(?:(?!\[).*\n)*", text, re.MULTILINE)
+    if section is None:
+        return f"{text}\n[encryption]\n{line}".removeprefix("\n")
+    replaced, count = re.subn(r"(?im)^[ \t]*key[ \t]*(?:[=:].*)?\n", line, section[0], count=1)
+    if not count:
+        replaced = section[0].replace("\n", f"\n{line}", 1)
+    return text[: section.start()] + replaced + text[section.end() :]
 
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Lock out other threads and processes, if the system has locks for directories."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name == "nt":
         yield
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    descriptor = open_lockable(str(directory), os.O_RDONLY)
     try:
         # Some network file systems cannot lock directories. Two first uses at the same moment could
         # then create two keys.
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
         yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def _exists(path: Path) -> EncryptionKeyError:
