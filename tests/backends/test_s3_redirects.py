@@ -51,6 +51,35 @@ def test_a_redirection(backend: S3Backend, fault_proxy: FaultProxy, status: int)
     assert backend.get("plain").read() == b"x"
 
 
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize("content_type", ["application/xml", "text/html"])
+def test_redirection_without_an_address_raises(
+    backend: S3Backend, fault_proxy: FaultProxy, status: int, content_type: str
+) -> None:
+    """botocore alone recurses; for the list of buckets, it looks for the region of None."""
+    fault_proxy.on().answer(status, headers={"Content-Type": content_type})
+    for request in (*requests_by_boto(backend), backend.list_buckets):
+        with pytest.raises(StoreUnreachableError, match="redirects to another address; check"):
+            request()
+
+
+def test_web_page_instead_of_an_answer_raises(backend: S3Backend, fault_proxy: FaultProxy) -> None:
+    """As the login page of a network does, with status 200."""
+    page = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
+    for method in ("GET", "PUT", "POST", "DELETE"):
+        fault_proxy.on(method).answer(200, body=page, headers={"Content-Type": "text/html"})
+    for request in (
+        backend.list_buckets,
+        lambda: backend.create_bucket("another-bucket"),
+        lambda: backend.delete_bucket(str(backend.bucket_name)),
+        lambda: list(backend.scan()),
+        lambda: list(backend.delete(["name"])),
+        lambda: backend.put("odd//name", Body.of(b"x")),
+    ):
+        with pytest.raises(StoreUnreachableError, match="web page"):
+            request()
+
+
 @pytest.mark.parametrize("body", [NGINX, GO], ids=["nginx", "go"])
 def test_https_only(backend: S3Backend, fault_proxy: FaultProxy, body: bytes) -> None:
     fault_proxy.on().answer(400, body=body, headers={"Content-Type": "text/html"})

@@ -50,6 +50,8 @@ _SLOW_UPLOAD_S = 320
 # nginx, and programs in Go
 _HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
 
+_HTML = re.compile(rb"(?i)\s*<(!doctype html|html)\b")
+
 # The process that first used obstore: its threads do not survive a fork.
 _obstore_process: list[int] = []
 
@@ -360,7 +362,7 @@ def _prepared(client: Any) -> Any:
     if client.meta.config.signature_version == "s3":
         events.register("before-sign.s3", _end_as_signed)
     if not _is_aws(endpoint):
-        events.register("before-parse.s3", functools.partial(_check_redirect, redact(endpoint)))
+        events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
     return client
 
 
@@ -371,25 +373,39 @@ def _end_as_signed(request: Any, **_: Any) -> None:
         request.url = url._replace(path=f"{url.path}/").geturl()
 
 
-def _check_redirect(endpoint: str, response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Raise if a web server redirects requests to https or to another host.
+def _check_server(
+    endpoint: str, response_dict: Mapping[str, Any], operation_model: Any, **_: Any
+) -> None:
+    """Raise if a web server redirects to https or to another host, or sends its own page.
 
     botocore treats each redirect as one of S3's, which are about regions, and requests the bucket's
     region, which is redirected too, and so on: https://github.com/boto/boto3/issues/2148.
     """
     status, headers = response_dict["status_code"], response_dict["headers"]
     location = urlsplit(headers.get("location") or "")
-    # S3's redirects have a body of XML, and botocore follows them.
-    by_s3 = "xml" in headers.get("content-type", "") or "x-amz-bucket-region" in headers
-    if status in REDIRECT_STATUSES and location.netloc and not by_s3:
+    # S3's redirects have the bucket's region, or a body of XML, whereupon botocore asks for the
+    # region with HeadBucket.
+    by_s3 = "x-amz-bucket-region" in headers or (
+        "xml" in headers.get("content-type", "") and operation_model.name != "HeadBucket"
+    )
+    if status in REDIRECT_STATUSES and (not by_s3 or operation_model.name == "ListBuckets"):
         raise StoreUnreachableError(
             f"{endpoint} redirects to {location.scheme}://{location.netloc}; if that is your "
             f"store, set endpoint_url to it"
+            if location.netloc
+            else f"{endpoint} redirects to another address; check endpoint_url"
         )
     body = response_dict["body"]
-    if status == 400 and isinstance(body, bytes) and _HTTPS_REQUIRED.search(body[:1000]):
+    if not isinstance(body, bytes):
+        return  # that of an object
+    if status == 400 and _HTTPS_REQUIRED.search(body[:1000]):
         raise StoreUnreachableError(
             f"{endpoint} only accepts https; change http:// to https:// in endpoint_url"
+        )
+    if status == 200 and _HTML.match(body):
+        raise StoreUnreachableError(
+            f"{endpoint} answers with a web page, so it is not an S3 server; check endpoint_url, "
+            f"and any proxy"
         )
 
 
