@@ -20,7 +20,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy import _version
-from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
+from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
 from tests.environments import ORIGINAL_ENVIRONMENT
 from tests.harness import HARNESSES
 from tests.servers import S3Server
@@ -323,6 +323,8 @@ def test_helpers_on_names() -> None:
     utils = cottoncandy.utils
     assert utils.pathjoin("a", "b/", "c") == "a/b/c"
     assert utils.pathjoin("a", "/b") == "/b"
+    with pytest.raises(InvalidNameError, match="got None"):
+        utils.pathjoin("a", None)
     assert utils.remove_root("//a") == "/a"
     assert utils.remove_root("") == ""
     assert utils.split_uri("s3://bucket/path/to/thing") == ("bucket", "path/to/thing")

@@ -233,7 +233,7 @@ def array_repr(bucket: str | None, stored_bytes: int, shape: str) -> str:
     return f"<{_PACKAGE}-dataset <bucket:{bucket} [{bytes2human(stored_bytes)}:shape=({shape})]>"
 
 
-class _NoArrayError(MetadataError, AttributeError):
+class NotAnArrayError(MetadataError, AttributeError):
     """The object is a file: it has no such attributes, so ``hasattr`` must be False."""
 
 
@@ -255,7 +255,7 @@ class _Head:
 
     def array_header(self) -> RawArrayHeader:
         if "dtype" not in self.metadata or "shape" not in self.metadata:
-            raise _NoArrayError(
+            raise NotAnArrayError(
                 f"object '{self.info.key}' is not an array: its metadata has no dtype and shape"
             )
         size = self.info.size if self._plain_size is None else self._plain_size

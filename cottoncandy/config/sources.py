@@ -205,10 +205,16 @@ def _environment_layer(known: Mapping[Key, bool]) -> Layer:
     return layer
 
 
+def _unquoted(text: str) -> str:
+    """Return a value without quotes around it, which the format does not need."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
+
+
 def _layer(path: Path, parser: configparser.ConfigParser) -> Layer:
     source = f"options file '{path}'"
     return {
-        (section, name): RawOption(text.strip(), source)
+        (section, name): RawOption(_unquoted(text.strip()), source)
         for section in parser.sections()
         for name, text in parser.items(section)
     }

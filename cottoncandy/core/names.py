@@ -65,9 +65,10 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
     if exists(name):
         return Key(name)
     if url := _URL.match(name):
+        where = f" to an interface on bucket {url['bucket']!r}" if url["bucket"] else ""
         raise InvalidNameError(
             f"{shorten(name)!r} is a URL, and an object name is expected: pass "
-            f"{url['key'] or 'a name'!r} to an interface on bucket {url['bucket']!r}"
+            f"{url['key'] or 'a name'!r}{where}"
         )
     if strict:
         raise InvalidNameError(
@@ -152,6 +153,8 @@ def pathjoin(a: str, *p: str) -> str:
     >>> pathjoin("path", "to", "object")
     'path/to/object'
     """
+    if wrong := [part for part in (a, *p) if not isinstance(part, str)]:
+        raise InvalidNameError(f"a part of a path must be a str, got {wrong[0]!r}")
     path = a
     for part in p:
         if part.startswith(SEPARATOR):

@@ -38,7 +38,12 @@ def printable(text: str) -> str:
     >>> print(printable("a\nb"))
     a\x0ab
     """
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def html_table(title: str, rows: Mapping[str, str], more: str = "") -> str:

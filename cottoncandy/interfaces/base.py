@@ -27,7 +27,14 @@ from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
-__all__ = ["BucketMethods", "InterfaceObject", "ObjectAccess", "interface_on", "print_objects"]
+__all__ = [
+    "BucketMethods",
+    "InterfaceObject",
+    "ObjectAccess",
+    "given_bucket",
+    "interface_on",
+    "print_objects",
+]
 
 Interface = TypeVar("Interface", bound="ObjectAccess")
 
@@ -178,6 +185,11 @@ def interface_on(kind: type[Interface], store: Store) -> Interface:
     return made
 
 
+def given_bucket(bucket_name: str | None) -> str | None:
+    """Return the name of a bucket as text; None means the current one."""
+    return None if bucket_name is None else check_bucket_name(bucket_name)
+
+
 class BucketMethods(ObjectAccess):
     """Selecting, creating, removing and measuring buckets."""
 
@@ -303,8 +315,9 @@ class BucketMethods(ObjectAccess):
         ObjectNotFoundError
             If there is no such object on Google Drive.
         """
+        bucket = given_bucket(bucket_name)
         return self._store.backend.native_object(
-            self._store.key(object_name, bucket=bucket_name), bucket=bucket_name
+            self._store.key(object_name, bucket=bucket), bucket=bucket
         )
 
     def get_objects(

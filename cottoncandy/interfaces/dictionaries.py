@@ -93,7 +93,10 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         )
         self._run(actions, len(leaves), workers, "uploading arrays")
         if verbose:
-            echo(f'uploaded arrays in "{object_name}"')
+            if leaves:
+                echo(f'uploaded arrays in "{object_name}"')
+            else:
+                echo("the dictionary is empty; nothing was uploaded")
 
     def cloud2dict(
         self,

@@ -14,6 +14,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.interfaces.base import given_bucket
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.transfer.engine import complete, report
@@ -179,8 +180,8 @@ class MovingMethods(ObjectMethods):
     def _route(
         self, source_name: str, dest_name: str, source_bucket: str | None, dest_bucket: str | None
     ) -> Route:
-        bucket = self.bucket_name if source_bucket is None else source_bucket
-        dest_bucket = bucket if dest_bucket is None else dest_bucket
+        bucket = self.bucket_name if source_bucket is None else given_bucket(source_bucket)
+        dest_bucket = bucket if dest_bucket is None else given_bucket(dest_bucket)
         source = self._store.key(source_name, tree=True, strict=True, bucket=bucket)
         dest = self._store.key(dest_name, tree=True, strict=True, bucket=dest_bucket)
         return Route.of(source, dest, bucket, dest_bucket)

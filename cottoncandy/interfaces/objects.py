@@ -21,7 +21,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
-from cottoncandy.interfaces.base import ObjectAccess
+from cottoncandy.interfaces.base import ObjectAccess, given_bucket
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 
@@ -57,6 +57,7 @@ class ObjectMethods(ObjectAccess):
         ObjectNotFoundError
             If the object does not exist and ``raise_err`` is True.
         """
+        bucket_name = given_bucket(bucket_name)
         key = self._store.key(object_name, bucket=bucket_name)
         exists = bool(key) and self._store.backend.exists(key, bucket=bucket_name)
         if raise_err and not exists:

@@ -136,8 +136,8 @@ def checked_metadata(
         instead = next(near, _OTHER_NAMES.get(plain))
         if instead is not None and name not in parameters:  # dict2cloud passes compression= on
             raise InvalidArgumentError(
-                f"unknown keyword {name!r}; did you mean {instead}? Nothing was uploaded. If it is "
-                f"metadata, pass metadata={{{name!r}: ...}}"
+                f"unknown keyword {name!r}; did you mean {instead}? Nothing was transferred. "
+                f"If it is metadata, pass metadata={{{name!r}: ...}}"
             )
         if name in exact:
             raise InvalidArgumentError(f"metadata {name!r} is passed twice; nothing was uploaded")

@@ -457,7 +457,7 @@ def test_control_characters_are_escaped(
     print(cci.get_browser()["d\x1b[31m"], cci.cloud2dataset("d\x1b[31m"))
     shown = capsys.readouterr().out
     assert not {"\x1b", "\u202e"} & set(shown)
-    assert shown.count("\\x1b[31m/a\\x0ab\\x202e") == 3
+    assert shown.count("\\x1b[31m/a\\x0ab\\u202e") == 3
 
 
 def test_names_of_many_levels(memory: MemoryHarness) -> None:

@@ -59,6 +59,14 @@ def test_the_historical_endpoint_is_no_choice(
     assert Settings.load().endpoint_url == url
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("'FAKE'", "FAKE"), ('"FAKE"', "FAKE"), ("'FAKE", "'FAKE"), ("'", "'")]
+)
+def test_quotes_around_a_value_are_removed(user_file: Path, text: str, value: str) -> None:
+    user_file.write_text(f"[login]\naccess_key = {text}\n")
+    assert Settings.load().access_key == value
+
+
 def test_the_names_of_040(user_file: Path) -> None:
     user_file.write_text("[login]\naccess_key = FAKE\n[mine]\nown = 1\n")
     assert options.userdir == str(user_file.parent)

@@ -224,6 +224,17 @@ def test_eight_workers_that_create_a_bucket_all_succeed(backend: str, tmp_path: 
         assert len(set(pool.map(work, range(8)))) == 1
 
 
+def test_bucket_names_that_are_not_text_raise(cci: Any) -> None:
+    for call in (
+        lambda: cci.exists_object("a", bucket_name=5),
+        lambda: cci.get_object("a", bucket_name=5),
+        lambda: cci.cp("a", "b", source_bucket=5),
+        lambda: cci.mv("a", "b", dest_bucket=5),
+    ):
+        with pytest.raises(InvalidNameError, match="bucket name must be a str"):
+            call()
+
+
 def test_urls_as_names_raise(cci: Any, store: StoreHarness) -> None:
     for call in (
         lambda: cci.upload_raw_array("s3://bkt/a/b", HERE),
@@ -232,6 +243,8 @@ def test_urls_as_names_raise(cci: Any, store: StoreHarness) -> None:
     ):
         with pytest.raises(InvalidNameError, match="pass 'a/b' to an interface on bucket 'bkt'"):
             call()
+    with pytest.raises(InvalidNameError, match=r"expected: pass 'x'$"):
+        cci.upload_object("file:///x", b"")
     assert store.raw_keys() == []
     store.raw_put("s3://bkt/a", b"exactly this one")
     assert cci.download_object("s3://bkt/a") == b"exactly this one"

@@ -43,6 +43,13 @@ def test_nothing_is_printed_unless_asked(cci: Any, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == ""
 
 
+def test_an_empty_dictionary_is_not_reported_as_uploaded(
+    cci: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cci.dict2cloud("name", {})
+    assert capsys.readouterr().out == "the dictionary is empty; nothing was uploaded\n"
+
+
 def test_keys(cci: Any) -> None:
     cci.dict2cloud("d", NESTED, verbose=False)
     cci.upload_raw_array("d/fitness", np.arange(2))

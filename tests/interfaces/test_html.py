@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cottoncandy as cc
+from cottoncandy.core import output
 from tests.backends.wrappers import CountingBackend
 from tests.harness import MemoryHarness
 
@@ -29,6 +30,11 @@ def test_html_sends_no_request() -> None:
     cci.backend_interface = counting = CountingBackend(cci.backend_interface)
     with counting.expect():
         cci._repr_html_()
+
+
+def test_escapes_of_two_characters_differ() -> None:
+    assert output.printable(" 2e\u202e") == r" 2e\u202e"  # not \x202e, which may be a space and 2e
+    assert output.printable("\x1b\x85") == r"\x1b\x85"
 
 
 def test_html_is_escaped() -> None:
