@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json, write_bytes
 from cottoncandy.core.output import bytes2human, printable
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
     from cottoncandy.stores.store import Store
 
-__all__ = ["cat", "du", "head", "ls", "rm", "touch"]
+__all__ = ["acl", "cat", "du", "head", "ls", "mkdir", "rm", "touch"]
 
 
 @click.command()
@@ -99,16 +99,12 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
     """Write objects to the standard output, unchanged."""
     start, stop = (None, None) if span is None else _span(span)
-    output = sys.stdout.buffer
     for location in locations:
         store, name = connection.store(location)
         with store.open(name, prefetch=span is None) as reader:
             first, end, _ = slice(start, stop).indices(reader.size)
             for chunk in reader.chunks(first, max(first, end)):
-                # Python returns a short count when the reader of a pipe leaves in a large write.
-                if output.write(chunk) < len(chunk):
-                    raise BrokenPipeError
-    output.flush()
+                write_bytes(chunk)
 
 
 def _span(text: str) -> tuple[int | None, int | None]:
@@ -217,3 +213,30 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
         store, name = connection.store(location)
         if not store.has_object(store.key(name)):
             store.put(name, Body.of(b""))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+def mkdir(paths: tuple[str, ...]) -> None:
+    """Create directories on this computer. In a store they exist with their objects."""
+    from pathlib import Path
+
+    for path in paths:
+        if "://" not in path or path.startswith("file://"):
+            Path(path.removeprefix("file://")).expanduser().mkdir(parents=True, exist_ok=True)
+
+
+@click.group()
+def acl() -> None:
+    """Who may read and write objects."""
+
+
+@acl.command(name="get")
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@connected
+def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
+    """Print owner and grants of objects as JSON."""
+    for location in locations:
+        cci, name = connection.interface(location)
+        found = cci.get_object(name).Acl()
+        print_json({"location": location, "owner": found.owner, "grants": found.grants})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
-__all__ = ["LOCATION", "Connection", "connected", "print_json"]
+__all__ = ["LOCATION", "Connection", "connected", "print_json", "write_bytes"]
 
 
 class Connection(NamedTuple):
@@ -140,3 +141,12 @@ LOCATION = _Location()
 def print_json(value: Any) -> None:
     """Print a result for programs."""
     click.echo(json.dumps(value, default=str))
+
+
+def write_bytes(data: Any) -> None:
+    """Write bytes to the standard output, unchanged."""
+    output = sys.stdout.buffer
+    # Python returns a short count when the reader of a pipe leaves during a large write.
+    if output.write(data) < len(data):
+        raise BrokenPipeError
+    output.flush()

@@ -17,13 +17,18 @@ __all__ = ["main"]
 
 #: Subcommands by module, which is imported when one of them runs.
 _COMMANDS = {
+    "acl": "files",
+    "alias": "config",
     "cat": "files",
+    "cp": "copying",
     "doctor": "config",
     "du": "files",
     "head": "files",
     "info": "arrays",
     "load": "arrays",
     "ls": "files",
+    "mkdir": "files",
+    "mv": "copying",
     "preview": "arrays",
     "rm": "files",
     "rotate-keys": "arrays",

@@ -211,3 +211,96 @@ def test_expressions_expand_to_prefixes() -> None:
     for wrong in ("[ab", "a]", "[a]{", "[abcdefghij]{6}"):
         with pytest.raises(InvalidArgumentError):
             list(expand(wrong))
+
+
+# -- cp and mv -----------------------------------------------------------------------------------
+
+TREE = {"src/a": b"1", "src/sub/b": b"2", "src/sub/deep/c": b"3", "one": b"4"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, body in TREE.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    (tmp_path / "tree" / "there" / "x").parent.mkdir()
+    (tmp_path / "tree" / "there" / "x").write_bytes(b"x")
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize(
+    ("sources", "dest", "expected"),
+    [
+        (["one"], "new", {"new": b"4"}),
+        (["one"], "there", {"there/one": b"4"}),
+        (["one"], "there/", {"there/one": b"4"}),
+        (["one"], "new/", {"new/one": b"4"}),
+        (["one", "src/a"], "new", {"new/one": b"4", "new/a": b"1"}),
+        (["-r", "src"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["-r", "src/"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["-r", "src/sub"], "there", {"there/sub/b": b"2", "there/sub/deep/c": b"3"}),
+        (["-r", "src/sub/"], "there", {"there/b": b"2", "there/deep/c": b"3"}),
+        (["src/*"], "new", {"new/a": b"1"}),
+        (["src/**"], "there", {"there/a": b"1", "there/b": b"2", "there/c": b"3"}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_cp_and_mv_follow_the_table(
+    tree: Path, sources: list[str], dest: str, expected: dict[str, bytes], kind: str
+) -> None:
+    flags = [each for each in sources if each.startswith("-")]
+    names = [each for each in sources if not each.startswith("-")]
+    target = cc.CloudFiles(f"file://{tree}" if kind == "file" else f"mem://cli{abs(hash(tree))}")
+    target.put("there/x", b"x")
+    for verb in ("cp", "mv"):
+        for name, body in TREE.items():
+            cc.CloudFiles(f"file://{tree}").put(name, body)
+        before = set(target) - set(TREE)
+        result = run(
+            verb,
+            *flags,
+            *[tree / n if n[-1] != "/" else f"{tree / n}/" for n in names],
+            f"{target.cloudpath.rstrip('/')}/{dest}",
+        )
+        assert result.exit_code == 0, result.stderr
+        found = {name: target[name] for name in set(target) - set(TREE) - before}
+        assert found == expected
+        remain = [name for name in TREE if (tree / name).exists()]
+        assert (len(remain) == len(TREE)) == (verb == "cp")
+        for name in expected:
+            target.delete(name)
+
+
+def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
+    assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
+    assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
+    assert sorted(path.name for path in (tree / "new").iterdir()) == ["a", "one"]
+
+
+def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
+    assert run("cp", "-c", "gzip", tree / "one", "mem://cli_gz/one").exit_code == 0
+    files = cc.CloudFiles("mem://cli_gz")
+    assert files.head("one")["Content-Encoding"] == "gzip"
+    assert files["one"] == b"4"
+    assert run("cp", "mem://cli_gz/one", f"{tree}/back").exit_code == 0
+    assert (tree / "back.gz").exists()
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    for arguments in (["src", "new"], ["missing", "new"], ["-r", "missing", "new"], ["no*", "new"]):
+        result = run(verb, *[each if each == "-r" else tree / each for each in arguments])
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+
+
+def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cloud"))
+    assert run("alias", "add", "lab", "s3://https://s3.example.org/").exit_code == 0
+    assert "lab:// s3://https://s3.example.org/" in run("alias", "ls").stdout
+    assert run("alias", "rm", "lab").exit_code == 0
+    assert run("alias", "rm", "lab").exit_code == 1
+    assert "lab" not in run("alias", "ls").stdout
