@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +14,7 @@ from cottoncandy.arrays.manifests import (
     own_parts,
     read_json,
 )
-from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array, read_selection
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
@@ -25,16 +24,12 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats import chunked
-from cottoncandy.formats import selection as selections
 from cottoncandy.formats.blocks import ChunkProjection, select_blocks
 from cottoncandy.formats.generations import check_part
 from cottoncandy.formats.raw import RawArrayHeader, new_array
 from cottoncandy.stores.store import Store
 
 __all__ = ["ChunkedArray"]
-
-# A chunk of at most this size is downloaded in full, with one request.
-_MAX_WHOLE_BYTES = 64 * 1024
 
 _UNKNOWN: Any = object()
 
@@ -140,33 +135,29 @@ class ChunkedArray:
         return result
 
     def _load(self, piece: ChunkProjection, threads: int) -> Array:
-        shape = self.manifest.chunk_shape(piece.index)
-        whole = piece.shape == shape
-        # The rest of a small chunk costs less than a second request.
-        prefetch = whole or math.prod(shape) * self.dtype.itemsize <= _MAX_WHOLE_BYTES
-        with self._open(piece.index, threads, prefetch=prefetch) as reader:
+        whole = piece.shape == self.manifest.chunk_shape(piece.index)
+        with self._open(piece.index, threads, tail=0 if whole else TAIL_BYTES) as reader:
             header = array_header(reader)
             self._check(header, piece.index)
-            if not prefetch and header.compression is None:
+            if whole:
+                array = read_array(self.store, reader, header)
+            else:
                 selected = piece.chunk_selection
                 array = read_selection(self.store, reader, header, selected, threads)
-            else:
-                array = read_array(self.store, reader, header)
-                array = array if whole else selections.select(array, piece.chunk_selection)
         # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
         return array if array.dtype == self.dtype else array.view(self.dtype)
 
-    def _open(self, index: tuple[int, ...], threads: int, *, prefetch: bool) -> ObjectReader:
+    def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
         """Open a chunk, after a look whether it is the part that the manifest names."""
         name, upload_id, number = self.manifest.part(index)
         *others, last = candidate_keys(self.root, name)
         reader = None
         for key in others:
             with suppress(ObjectNotFoundError):
-                reader = self.store.open(key, threads, prefetch=prefetch)
+                reader = self.store.open(key, threads, **options)
                 break
         try:
-            reader = reader or self.store.open(last, threads, prefetch=prefetch)
+            reader = reader or self.store.open(last, threads, **options)
             check_part(reader.metadata, upload_id, number, reader.info.key)
         except (ObjectNotFoundError, IntegrityError) as exc:
             if reader is not None:

@@ -15,13 +15,20 @@ import numpy as np
 
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.manifests import MANIFEST, latest, read_json
-from cottoncandy.arrays.raw import Array, array_header, read_array, read_selection
+from cottoncandy.arrays.raw import (
+    TAIL_BYTES,
+    Array,
+    array_header,
+    block_index,
+    read_array,
+    read_selection,
+)
 from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
-from cottoncandy.formats import selection as selections
+from cottoncandy.formats.codecs import BlockIndex
 from cottoncandy.formats.encryption import ENCRYPTION_METADATA
 from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader
 from cottoncandy.stores.store import Store
@@ -51,9 +58,10 @@ class RawArray:
         size = None if ENCRYPTION_METADATA in metadata else info.size
         self.header = RawArrayHeader.from_metadata(metadata, size, object_name=info.key)
         self._reader = reader if reader is not None and reader.pinned else None
+        self._index: BlockIndex | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_reader": None, "_index": None}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,8 +72,8 @@ class RawArray:
         return self.header.dtype
 
     @property
-    def chunks(self) -> None:
-        return None
+    def chunks(self) -> tuple[tuple[int, ...], ...] | None:
+        return self.header.chunks
 
     @property
     def compression(self) -> str | None:
@@ -75,20 +83,21 @@ class RawArray:
         whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
         reader = self._open(threads)
         try:
-            if not whole and self.header.compression is None:
-                return read_selection(self.store, reader, self.header, selection, threads)
-            array = read_array(self.store, reader, self.header)
+            self._index = self._index or block_index(reader, self.header)
+            if whole:
+                return read_array(self.store, reader, self.header, self._index)
+            return read_selection(self.store, reader, self.header, selection, threads, self._index)
         finally:
             if reader is not self._reader:
                 reader.close()
-        return array if whole else selections.select(array, selection)
 
     def _open(self, threads: int) -> ObjectReader:
         """Return a reader of this version; it is kept if it can read no other one."""
         if self._reader is not None:
             return self._reader
         try:
-            reader = self.store.open(self.key, threads, prefetch=False)
+            tail = TAIL_BYTES if self.header.blocks and self._index is None else 0
+            reader = self.store.open(self.key, threads, prefetch=False, tail=tail)
         except ObjectNotFoundError as exc:
             raise ObjectChangedError(
                 f"the array '{self.key}' in bucket '{self.store.bucket}' was deleted since it was "
@@ -337,7 +346,7 @@ def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
     """
     version: ArrayVersion
     try:
-        reader = store.open(name, threads, prefetch=False)
+        reader = store.open(name, threads, prefetch=False, tail=TAIL_BYTES)
         try:
             version = RawArray(store, reader.info, reader)
         finally:

@@ -1,26 +1,47 @@
-"""Raw arrays in a store: one object each."""
+"""Raw arrays in a store: one object each, read whole or in part."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectReader
 from cottoncandy.config.options import Settings
+from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import MetadataError
+from cottoncandy.exceptions import IntegrityError, MetadataError
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats.raw import RawArrayHeader, encode_array
+from cottoncandy.formats.codecs import BlockIndex, BlockLayout
+from cottoncandy.formats.codecs.blocks import GZIP_HEADER
+from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
+from cottoncandy.formats.selection import SelectionPlan
 from cottoncandy.stores.store import Store
 
-__all__ = ["Array", "array_header", "codec_name", "put_array", "read_array", "read_selection"]
+__all__ = [
+    "TAIL_BYTES",
+    "Array",
+    "array_header",
+    "block_index",
+    "codec_name",
+    "put_array",
+    "read_array",
+    "read_selection",
+]
 
 Array = npt.NDArray[Any]
 
+#: Open an object with this ``tail`` to read a part of it: the header and the block index of arrays
+#: up to 5 GB then arrive with one request, and smaller objects arrive whole.
+TAIL_BYTES = 64 * 1024
+
 _LARGE_ARRAY_BYTES = 2 * 2**30
+_MAX_REQUEST_BYTES = 16 * MiB  # of a slice
+_MAX_SHARE_BYTES = 64 * MiB  # of a whole array, for one thread
 
 
 def array_header(reader: ObjectReader) -> RawArrayHeader:
@@ -82,11 +103,47 @@ def codec_name(settings: Settings, compression: str | bool | None, nbytes: int) 
     return compression
 
 
-def read_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> Array:
-    """Download the array of an opened object, and verify its checksum."""
+def block_index(reader: ObjectReader, header: RawArrayHeader) -> BlockIndex | None:
+    """Return the block index of a compressed array; None if it has none.
+
+    Raises
+    ------
+    IntegrityError
+        If it is damaged, or belongs to another array.
+    """
+    return None if header.blocks is None else _parsed_index(reader, header, header.blocks)
+
+
+def _parsed_index(reader: ObjectReader, header: RawArrayHeader, layout: BlockLayout) -> BlockIndex:
+    tail = reader.tail(layout.tail_bytes)
+    with naming(reader.info.key):
+        return BlockIndex.parse(tail, layout, reader.size, header.checksum)
+
+
+def read_array(
+    store: Store, reader: ObjectReader, header: RawArrayHeader, index: BlockIndex | None = None
+) -> Array:
+    """Download the array of an opened object, and verify its checksum.
+
+    Parameters
+    ----------
+    index : BlockIndex, optional
+        What :func:`block_index` returned, to save a request.
+    """
     array = header.new_array()
     name = reader.info.key
-    if header.compression is not None:
+    index = index or block_index(reader, header)
+    if index is not None:
+        out = header.bytes_of(array)
+
+        def place(start: int, plain: bytes) -> None:
+            out[start : start + len(plain)] = plain
+
+        blocks = range(index.layout.count)
+        share = max(-(-reader.size // max(reader.threads, 1)), reader.window_bytes)
+        runs = index.runs(blocks, min(share, _MAX_SHARE_BYTES))
+        _inflate(store, reader, index, runs, blocks, place, reader.threads)
+    elif header.compression is not None:
         header.decode(store.chunks(reader), array, name)
     elif header.checksum is None:
         store.fill(reader, header.bytes_of(array))
@@ -97,9 +154,29 @@ def read_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> Ar
 
 
 def read_selection(
-    store: Store, reader: ObjectReader, header: RawArrayHeader, selection: Any, threads: int
+    store: Store,
+    reader: ObjectReader,
+    header: RawArrayHeader,
+    selection: Any,
+    threads: int,
+    index: BlockIndex | None = None,
 ) -> Array:
-    """Download a part of an uncompressed array: the byte ranges that contain it."""
+    """Download a part of an array.
+
+    Byte ranges if it is uncompressed, blocks if it has an index; otherwise all of it.
+
+    Raises
+    ------
+    SelectionError
+        If the selection does not fit the array, or is of another kind.
+    IntegrityError
+        If a block, or an array that is downloaded whole, is not what was stored.
+    """
+    if header.compression is not None and header.blocks is None:
+        selections.resolve(selection, header.shape)  # rejected before anything is downloaded
+        return selections.select(read_array(store, reader, header), selection)
+    if header.blocks is not None:
+        return _read_blocks(store, reader, header, header.blocks, selection, threads, index)
     plan = selections.plan(header, selection)
     result = plan.new_array()
     if plan.contiguous is not None:
@@ -112,3 +189,122 @@ def read_selection(
     for _ in map_threads(fetch, range(len(plan.reads)), threads):
         pass
     return result
+
+
+def _read_blocks(
+    store: Store,
+    reader: ObjectReader,
+    header: RawArrayHeader,
+    layout: BlockLayout,
+    selection: Any,
+    threads: int,
+    index: BlockIndex | None,
+) -> Array:
+    block_bytes = layout.block_bytes
+    # A smaller gap than a block contains no block, so every block of a read is needed.
+    plan = selections.plan(
+        header, selection, max_gap=block_bytes - 1, max_read=max(4 * MiB, block_bytes)
+    )
+    result = plan.new_array()
+    if not plan.nbytes:
+        return result
+    index = index or _parsed_index(reader, header, layout)
+    reads = [*plan.reads] if plan.contiguous is None else [plan.contiguous]
+    touched: list[int] = []
+    for start, stop in reads:
+        first = start // block_bytes
+        if touched and first == touched[-1]:
+            first += 1
+        touched += range(first, -(-stop // block_bytes))
+    runs = index.runs(touched, _MAX_REQUEST_BYTES)
+    place = _scatter(plan, reads, result)
+    _inflate(store, reader, index, runs, frozenset(touched), place, threads)
+    return result
+
+
+def _scatter(
+    plan: SelectionPlan, reads: Sequence[tuple[int, int]], result: Array
+) -> Callable[[int, bytes], None]:
+    """Return a function that copies the plain bytes of a block to their places in the result.
+
+    It may be called by several threads, with the blocks in any order.
+    """
+    starts, stops = [start for start, _ in reads], [stop for _, stop in reads]
+    out = plan.bytes_of(result) if plan.contiguous is not None else None
+    lock = threading.Lock()
+    partial: dict[int, tuple[bytearray, int]] = {}  # reads of several blocks, and what they lack
+
+    def place(start: int, plain: bytes) -> None:
+        view, stop = memoryview(plain), start + len(plain)
+        for number in range(bisect_right(stops, start), bisect_left(starts, stop)):
+            first, last = reads[number]
+            begin, end = max(first, start), min(last, stop)
+            part = view[begin - start : end - start]
+            if out is not None:
+                out[begin - first : end - first] = part
+            elif len(part) == last - first:
+                plan.place(number, part, result)
+            else:
+                with lock:
+                    if number not in partial:
+                        partial[number] = bytearray(last - first), last - first
+                    buffer, missing = partial.pop(number)
+                    buffer[begin - first : end - first] = part
+                    missing -= len(part)
+                    if missing:
+                        partial[number] = buffer, missing
+                if not missing:
+                    plan.place(number, buffer, result)
+
+    return place
+
+
+def _inflate(
+    store: Store,
+    reader: ObjectReader,
+    index: BlockIndex,
+    runs: Sequence[tuple[int, int]],
+    needed: Container[int],
+    place: Callable[[int, bytes], None],
+    threads: int,
+) -> None:
+    """Download runs of blocks with a request each, and inflate the blocks as they arrive.
+
+    ``place`` receives the position and the bytes of each block that is needed, from any thread.
+    """
+    sizes = index.sizes.tolist()
+    # Threads that have no request of their own inflate what others receive.
+    helpers = max(threads // len(runs), 1)
+    stopped = False
+
+    def blocks_of(first: int, stop: int) -> Iterator[tuple[int, Buffer]]:
+        start = int(index.offsets[first]) if first else 0
+        source = reader.pieces(start, int(index.offsets[stop]))
+        if first:
+            return zip(range(first, stop), regroup(source, sizes[first:stop]), strict=True)
+        blocks = regroup(source, [len(GZIP_HEADER), *sizes[:stop]])
+        if next(blocks) != GZIP_HEADER:
+            raise IntegrityError("the body does not begin like one with a block index")
+        return zip(range(stop), blocks, strict=True)
+
+    def inflate(block: tuple[int, Buffer]) -> None:
+        number, encoded = block
+        if number in needed:
+            place(number * index.layout.block_bytes, index.inflate(number, encoded))
+        bar.update(len(encoded))
+
+    def fetch(run: tuple[int, int]) -> None:
+        for _ in map_threads(inflate, blocks_of(*run), helpers):
+            if stopped:
+                return
+
+    total = sum(sum(sizes[first:stop]) for first, stop in runs)
+    try:
+        with (
+            naming(reader.info.key),
+            store.bar(f"downloading {reader.info.key}", total) as bar,
+        ):
+            for _ in map_threads(fetch, runs, min(threads, len(runs)), abandon=True):
+                pass
+    finally:
+        stopped = True

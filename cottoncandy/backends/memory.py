@@ -66,10 +66,9 @@ _PROCESS = secrets.token_hex(8)
 class _MemoryReader(ObjectReader):
     max_resumes = 0
 
-    def __init__(self, stored: _Object, tail: int) -> None:
+    def __init__(self, stored: _Object) -> None:
         self.info = stored.info
         self._body = memoryview(stored.body)
-        self.prefetched_tail = self._body[max(self.size - tail, 0) :] if tail else self._body[:0]
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         for position in range(start, stop, _PIECE_BYTES):
@@ -111,7 +110,7 @@ class MemoryBackend(Backend):
         prefetch: bool = True,
         tail: int = 0,
     ) -> ObjectReader:
-        return _MemoryReader(self._find(key, bucket), tail)
+        return _MemoryReader(self._find(key, bucket))
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         return self._find(key, bucket).info

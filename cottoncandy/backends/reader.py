@@ -269,8 +269,10 @@ class ObjectReader(ABC):
     def tail(self, count: int) -> bytes:
         """Return the last ``count`` bytes of the body; the whole body if it is shorter.
 
-        No request is sent for bytes that ``get(key, tail=count)`` returned with the header.
+        No request is sent for bytes that ``get()`` returned with the header.
         """
+        if len(self.prefetched_tail) < min(count, self.size) and self.prefetched == self.size:
+            self.prefetched_tail = memoryview(self.read())  # that response can be read only once
         return self.read(max(self.size - count, 0))
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from isal import isal_zlib
@@ -27,23 +29,27 @@ def bytes_view(data: object) -> memoryview:
     return view.cast("B")
 
 
-def regroup(buffers: Iterable[Buffer], block_bytes: int) -> Iterator[memoryview]:
+def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iterator[memoryview]:
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
-    A block within one buffer is a view on it; others are joined copies.
+    If there are several sizes, a block of each is yielded. A block within one buffer is a view on
+    it; others are joined copies.
     """
+    sizes = repeat(block_bytes) if isinstance(block_bytes, int) else iter(block_bytes)
+    size = next(sizes)
     pending: list[memoryview] = []
     held = 0
     for buffer in buffers:
         view = bytes_view(buffer)
         while len(view):
-            take = min(block_bytes - held, len(view))
+            take = min(size - held, len(view))
             pending.append(view[:take])
             held += take
             view = view[take:]
-            if held == block_bytes:
+            if held == size:
                 yield _joined(pending)
                 pending, held = [], 0
+                size = next(sizes, sys.maxsize)
     if pending:
         yield _joined(pending)
 

@@ -6,7 +6,8 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
-from cottoncandy.formats.codecs import BUILT_IN, get_codec
+from cottoncandy.formats.codecs import BUILT_IN, BlockLayout, get_codec
 from cottoncandy.formats.codecs.base import OutputBuffer
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "bytes_of",
     "check_array",
     "encode_array",
+    "naming",
     "new_array",
     "without_padding",
 ]
@@ -201,6 +203,10 @@ def encode_array(
         "cc-checksum": f"crc32:{checksum:08x}",
     }
 
+    blocks = None if codec is None else codec.blocks(size)
+    if blocks is not None:
+        metadata["cc-index"] = str(blocks)
+
     def plain_blocks() -> Iterator[Buffer]:
         return _unchanged(_copies(source, padding), size, checksum)
 
@@ -235,6 +241,8 @@ class RawArrayHeader:
         CRC-32 of the uncompressed bytes, if the object has one.
     body_size : int
         Size of the stored body, in bytes.
+    blocks : BlockLayout, optional
+        Layout of a body that ends with an index of its blocks.
     """
 
     dtype: np.dtype[Any]
@@ -243,11 +251,26 @@ class RawArrayHeader:
     compression: str | None
     checksum: int | None
     body_size: int
+    blocks: BlockLayout | None = None
 
     @property
     def nbytes(self) -> int:
         """Size of the array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...] | None:
+        """Lengths of the largest parts within a block, along each axis; None without blocks."""
+        if self.blocks is None:
+            return None
+        chunks: list[tuple[int, ...]] = []
+        row_bytes = self.nbytes
+        for length in self.shape if self.order == "C" else self.shape[::-1]:
+            row_bytes //= length
+            step = min(max(self.blocks.block_bytes // row_bytes, 1), length)
+            rest = (length % step,) if length % step else ()
+            chunks.append((step,) * (length // step) + rest)
+        return tuple(chunks if self.order == "C" else chunks[::-1])
 
     @classmethod
     def from_metadata(
@@ -269,7 +292,7 @@ class RawArrayHeader:
         MetadataError
             If a key is missing or invalid; the object may not be a raw array.
         IntegrityError
-            If the body cannot hold that array.
+            If the body cannot hold that array, or its block index is of another array or version.
         MissingDependencyError
             If the codec or the dtype is that of a library which is not installed.
         """
@@ -284,7 +307,14 @@ class RawArrayHeader:
         header = cls(dtype, shape, order, compression, reader.checksum(), body_size or 0)
         if body_size is not None:
             header._check_body(object_name)
-        return header
+        announced = metadata.get("cc-index")
+        if announced is None:
+            return header
+        size = sys.maxsize if body_size is None else body_size
+        with naming(object_name):
+            if compression != "gzip":
+                raise IntegrityError(f"a block index is announced, and the codec is {compression}")
+            return replace(header, blocks=BlockLayout.parse(announced, header.nbytes, size))
 
     def _check_body(self, object_name: str) -> None:
         """Refuse a body that cannot hold the array, before memory is asked for."""
@@ -296,10 +326,8 @@ class RawArrayHeader:
                     f"not what its metadata says"
                 )
             return
-        try:
+        with naming(object_name):
             get_codec(self.compression).check_sizes(self.body_size, self.nbytes)
-        except IntegrityError as exc:
-            raise IntegrityError(f"object '{object_name}': {exc}") from exc
 
     def new_array(self) -> Array:
         """Return an array of this shape, dtype and order, not yet filled.
@@ -330,7 +358,7 @@ class RawArrayHeader:
             )
 
     def decode(self, chunks: Iterable[Buffer], out: Array, object_name: str) -> None:
-        """Fill an array that :meth:`new_array` made from the chunks of the body.
+        """Fill an array that :meth:`new_array` made from the chunks of a body without an index.
 
         The checksum is compared too: :meth:`verify` is for those who fill an array otherwise.
 
@@ -340,17 +368,24 @@ class RawArrayHeader:
             If the body is not exactly this array.
         """
         view = self.bytes_of(out)
-        try:
+        with naming(object_name):
             if self.compression is None:
                 _fill(chunks, view)
             else:
                 get_codec(self.compression).decode_into(chunks, view)
-        except IntegrityError as exc:
-            if type(exc) is not IntegrityError:
-                raise  # a decryption, a changed object: from below, where the name is known
-            raise IntegrityError(f"object '{object_name}': {exc}") from exc
         if self.checksum is not None:
             self.verify(crc32([view]), object_name)
+
+
+@contextmanager
+def naming(object_name: str) -> Iterator[None]:
+    """Add the name of the object to the integrity errors of codecs."""
+    try:
+        yield
+    except IntegrityError as exc:
+        if type(exc) is not IntegrityError or str(exc).startswith("object "):
+            raise  # a decryption, a changed object: from below, where the name is known
+        raise IntegrityError(f"object '{object_name}': {exc}") from exc
 
 
 class _MetadataReader:

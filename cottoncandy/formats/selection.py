@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 import numpy as np
 
 from cottoncandy.core.buffers import MiB
-from cottoncandy.exceptions import SelectionError, UnsupportedOperationError
+from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats.raw import bytes_of, new_array
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class SelectionPlan:
         order: Literal["C", "F"],
         kept_shape: tuple[int, ...],
         shape: tuple[int, ...],
+        max_gap: int,
+        max_read: int,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -136,8 +138,8 @@ class SelectionPlan:
         self._extents = extents
         self._offset = sum(axis.start * axis.stride for axis in axes)
         empty = math.prod(shape) * dtype.itemsize == 0
-        self._split = _choose_split(axes, extents)
-        self._cuts = _cuts(axes, extents, self._split)
+        self._split = _choose_split(axes, extents, max_gap, max_read)
+        self._cuts = _cuts(axes, extents, self._split, max_gap, max_read)
         self.reads: Sequence[tuple[int, int]] = _Reads(self, 0 if empty else self._count_reads())
         self.contiguous: tuple[int, int] | None = None
         if empty:
@@ -264,15 +266,24 @@ class _Reads(Sequence[tuple[int, int]]):
         return self._owner._range(index)
 
 
-def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
-    """Plan the reads for ``array[selection]``.
+def plan(
+    header: RawArrayHeader,
+    selection: Any,
+    *,
+    max_gap: int | None = None,
+    max_read: int | None = None,
+) -> SelectionPlan:
+    """Plan the reads for ``array[selection]``, in the uncompressed bytes of the array.
 
     Parameters
     ----------
     header : RawArrayHeader
-        Of an uncompressed array.
     selection : index
         As :func:`resolve` accepts it.
+    max_gap : int, default 64 KiB
+        Two runs with at most this many bytes between them are one read.
+    max_read : int, default 16 MiB
+        Longer reads are split.
 
     Returns
     -------
@@ -283,12 +294,6 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
     SelectionError
         If the selection lies outside the array, is of another kind, or takes more than
         ``MAX_READS`` reads.
-    UnsupportedOperationError
-        If the array is compressed: then all of it has to be downloaded.
-
-    Notes
-    -----
-    What travels: the bytes of the selection, and gaps of up to 64 KiB between two runs of them.
 
     Examples
     --------
@@ -298,11 +303,6 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
     >>> rows.shape, list(rows.reads)
     ((10, 500), [(40000, 80000)])
     """
-    if header.compression is not None:
-        raise UnsupportedOperationError(
-            f"only an uncompressed array can be read in parts, and this one is compressed by "
-            f"{header.compression}: download all of it and index that"
-        )
     strides = _strides(header.shape, header.dtype.itemsize, header.order)
     axes: list[_Axis] = []
     kept_shape: list[int] = []
@@ -318,7 +318,15 @@ def plan(header: RawArrayHeader, selection: Any) -> SelectionPlan:
             shape.append(axis.count)
     if header.order == "F":
         axes.reverse()
-    result = SelectionPlan(axes, header.dtype, header.order, tuple(kept_shape), tuple(shape))
+    result = SelectionPlan(
+        axes,
+        header.dtype,
+        header.order,
+        tuple(kept_shape),
+        tuple(shape),
+        MAX_GAP_BYTES if max_gap is None else max_gap,
+        MAX_READ_BYTES if max_read is None else max_read,
+    )
     if len(result.reads) > MAX_READS:
         raise SelectionError(
             f"the selection {selection!r} of an array of shape {header.shape} in order "
@@ -479,33 +487,34 @@ def _strides(shape: tuple[int, ...], itemsize: int, order: Literal["C", "F"]) ->
     return strides if order == "F" else strides[::-1]
 
 
-def _choose_split(axes: list[_Axis], extents: list[int]) -> int:
+def _choose_split(axes: list[_Axis], extents: list[int], max_gap: int, max_read: int) -> int:
     """Return the axis along which reads are cut.
 
     The axes before it are fixed in each read; those behind it lie inside the read whole.
     """
     split = len(axes)
     while split and (
-        axes[split - 1].count <= 1
-        or axes[split - 1].longest_pitch - extents[split] <= MAX_GAP_BYTES
+        axes[split - 1].count <= 1 or axes[split - 1].longest_pitch - extents[split] <= max_gap
     ):
         split -= 1
     if split and axes[split - 1].listed is not None:
         split -= 1  # some of its gaps are large, and others may not be
-    while split < len(axes) and extents[split + 1] > MAX_READ_BYTES:
+    while split < len(axes) and extents[split + 1] > max_read:
         split += 1
     return split
 
 
-def _cuts(axes: list[_Axis], extents: list[int], split: int) -> Sequence[int]:
+def _cuts(
+    axes: list[_Axis], extents: list[int], split: int, max_gap: int, max_read: int
+) -> Sequence[int]:
     """Return the first position of each read along the axis that is cut."""
     if split == len(axes):
         return range(1)
     axis, extent = axes[split], extents[split + 1]
-    steps = max(MAX_READ_BYTES - extent, 0) // max(axis.pitch, 1)
+    steps = max(max_read - extent, 0) // max(axis.pitch, 1)
     if axis.listed is None:
         return range(0, max(axis.count, 1), 1 + steps if axis.pitch else max(axis.count, 1))
-    large = np.flatnonzero(np.diff(axis.listed) * axis.stride - extent > MAX_GAP_BYTES) + 1
+    large = np.flatnonzero(np.diff(axis.listed) * axis.stride - extent > max_gap) + 1
     cuts = []
     for first, stop in itertools.pairwise([0, *large.tolist(), axis.count]):
         while first < stop:

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from cottoncandy.arrays.manifests import download_method
-from cottoncandy.arrays.raw import Array, array_header, put_array, read_array, read_selection
+from cottoncandy.arrays.raw import (
+    TAIL_BYTES,
+    Array,
+    array_header,
+    put_array,
+    read_array,
+    read_selection,
+)
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -19,7 +26,6 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import raw
-from cottoncandy.formats import selection as selections
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 
@@ -146,8 +152,9 @@ class RawArrayMethods(ObjectMethods):
         selection : index, optional
             Part of the array, as in NumPy's basic indexing: ``np.s_[10:20, ..., ::2]``. One axis
             may have an ascending list of integers or a boolean mask, as in h5py. If the array is
-            stored uncompressed, only the byte ranges of the selection are downloaded (including
-            gaps of up to 64 KiB); otherwise the whole array is.
+            uncompressed, the byte ranges of the selection are downloaded (including gaps of up to
+            64 KiB); with gzip, the blocks of 1 MiB that contain it; with other codecs, the whole
+            array.
 
         Returns
         -------
@@ -186,7 +193,8 @@ class RawArrayMethods(ObjectMethods):
                 f"did you mean selection= or threads=?"
             )
         try:
-            opened = self._store.open(object_name, threads, prefetch=selection is None)
+            tail = 0 if selection is None else TAIL_BYTES
+            opened = self._store.open(object_name, threads, tail=tail)
         except ObjectNotFoundError as exc:
             method = download_method(self._store, self._store.key(object_name, tree=True))
             if method is None:
@@ -197,12 +205,10 @@ class RawArrayMethods(ObjectMethods):
             ) from exc
         with opened as reader:
             header = array_header(reader)
-            if selection is not None and header.compression is None:
-                return read_selection(
-                    self._store, reader, header, selection, self._store.threads(threads)
-                )
-            array = read_array(self._store, reader, header)
-        return array if selection is None else selections.select(array, selection)
+            if selection is None:
+                return read_array(self._store, reader, header)
+            threads = self._store.threads(threads)
+            return read_selection(self._store, reader, header, selection, threads)
 
     def upload_npy_array(
         self,

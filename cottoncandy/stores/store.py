@@ -111,7 +111,7 @@ class Store:
         if condition is not None:
             metadata = {UPLOAD_ID: new_upload_id(), **(metadata or {})}
         options = PutOptions(metadata, self.acl(acl), content_type, condition=condition)
-        with self._bar(f"uploading {key}", body.max_size) as bar:
+        with self.bar(f"uploading {key}", body.max_size) as bar:
             try:
                 result = self.backend.put(
                     key, _counted(body, bar), options, threads=self.threads(threads)
@@ -139,18 +139,19 @@ class Store:
         self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False
     ) -> int:
         """Read the bytes from ``start`` into a buffer; return their CRC-32 if requested."""
-        with self._bar(f"downloading {reader.info.key}", len(out)) as bar:
+        with self.bar(f"downloading {reader.info.key}", len(out)) as bar:
             progress = bar.update if bar.shown else None
             return reader.read_into(out, start, checksum=checksum, progress=progress)
 
     def chunks(self, reader: ObjectReader) -> Iterator[Buffer]:
         """Read the whole body piece by piece."""
-        with self._bar(f"downloading {reader.info.key}", reader.size) as bar:
+        with self.bar(f"downloading {reader.info.key}", reader.size) as bar:
             for chunk in reader.chunks():
                 yield chunk
                 bar.update(len(chunk))
 
-    def _bar(self, label: str, nbytes: int | None) -> Progress:
+    def bar(self, label: str, nbytes: int | None) -> Progress:
+        """Return the progress bar of a transfer, which is not shown for a small one."""
         small = nbytes is not None and nbytes < _PROGRESS_BYTES
         show = False if small else self.settings.progress
         return Progress(nbytes, unit="B", label=label, show=show)

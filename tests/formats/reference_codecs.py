@@ -61,6 +61,12 @@ def encode_ours(name: str, data: bytes, threads: int = 1) -> bytes:
     return b"".join(get_codec(name).encode([memoryview(data)], len(data), threads=threads))
 
 
+def index_bytes(name: str, size: int) -> int:
+    """Return the size of the block index that a body ends with."""
+    layout = get_codec(name).blocks(size)
+    return layout.index_bytes if layout else 0
+
+
 def cut(body: bytes, size: int):
     """Cut a body into chunks."""
     return [body[start : start + size] for start in range(0, len(body), size)]

@@ -16,7 +16,7 @@ from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs import BUILT_IN, get_codec
 from tests.formats.conformance import CodecConformance, payload
-from tests.formats.reference_codecs import CODECS, cut, decode_ours, encode_ours
+from tests.formats.reference_codecs import CODECS, cut, decode_ours, encode_ours, index_bytes
 
 
 class TestGzip(CodecConformance):
@@ -59,8 +59,11 @@ def test_gzip_is_one_member_with_padding_allowed():
     decoder = zlib.decompressobj(31)
     assert decoder.decompress(body) == data
     assert decoder.eof
-    assert decoder.unused_data == b""
-    assert decode_ours("gzip", [body, b"\0" * 100, b"\0"], len(data)) == data
+    assert len(decoder.unused_data) == index_bytes("gzip", len(data))
+    stream = body[: -index_bytes("gzip", len(data))]
+    assert decode_ours("gzip", [stream, b"\0" * 100, b"\0"], len(data)) == data
+    with pytest.raises(IntegrityError, match="bytes follow"):
+        decode_ours("gzip", [body], len(data))
     with pytest.raises(IntegrityError, match="bytes follow"):
         decode_ours("gzip", [gzip.compress(b"a") + gzip.compress(b"b")], 2)
 

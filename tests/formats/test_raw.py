@@ -14,6 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cottoncandy.arrays.raw import read_array
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -24,13 +28,28 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats.raw import RawArrayHeader, check_array, encode_array, without_padding
+from cottoncandy.stores.store import Store
 from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
 ALL = [None, *CODECS]
 
 
+class BytesReader(ObjectReader):
+    max_resumes = 0
+
+    def __init__(self, body, name, chunk):
+        self.body, self.chunk = body, chunk
+        self.info = ObjectInfo(name, len(body))
+
+    def stream(self, start, stop):
+        yield from cut(self.body[start:stop], self.chunk)
+
+
 def download(metadata, body, name="obj", chunk=1000):
     header = RawArrayHeader.from_metadata(metadata, len(body), object_name=name)
+    if header.blocks is not None:
+        reader = BytesReader(body, name, chunk)
+        return read_array(Store(MemoryBackend("bucket"), Settings.load()), reader, header)
     out = header.new_array()
     header.decode(cut(body, chunk), out, name)
     return out

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cottoncandy.exceptions import SelectionError, UnsupportedOperationError
+from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats import selection as module
 from cottoncandy.formats.raw import RawArrayHeader
 from cottoncandy.formats.selection import plan
@@ -250,12 +250,6 @@ def test_numpy_integers_are_integers():
     array = np.arange(15).reshape(3, 5)
     for index in (np.int8(1), np.uint64(2), np.array(1)):
         assert read(array, "C", index)[0].tobytes() == array[index].tobytes()
-
-
-def test_compressed_arrays_are_refused():
-    header = RawArrayHeader(np.dtype("<f8"), (3,), "C", "gzip", None, 30)
-    with pytest.raises(UnsupportedOperationError, match="gzip"):
-        plan(header, 0)
 
 
 def test_a_short_buffer_is_refused():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.exceptions import IntegrityError
+
+if TYPE_CHECKING:
+    from cottoncandy.formats.codecs.blocks import BlockLayout
 
 __all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "OutputBuffer", "StreamCodec"]
 
@@ -70,6 +73,10 @@ class Codec(ABC):
     @abstractmethod
     def max_encoded_bytes(self, size: int) -> int:
         """Return an upper bound of the encoded size of ``size`` bytes."""
+
+    def blocks(self, size: int) -> BlockLayout | None:
+        """Return the layout of the block index that the stream of ``size`` bytes ends with."""
+        return None
 
     def check_input(self, size: int) -> None:  # noqa: B027 - most formats have no limit
         """Reject more bytes than the format can contain, before anything is encoded.

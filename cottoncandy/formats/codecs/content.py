@@ -22,6 +22,9 @@ class _GzipFile(GzipCodec):
 
     trailing = "streams"
 
+    def blocks(self, size: int) -> None:
+        return None
+
 
 #: Codecs by content encoding.
 ENCODINGS: dict[str, StreamCodec] = {

@@ -1,72 +1,67 @@
-"""gzip and zlib by Intel ISA-L: blocks are compressed in parallel into one stream.
+"""gzip and zlib by Intel ISA-L: independent blocks, compressed in parallel, make one stream.
 
-Each block is compressed on its own, with the 32 KiB before it as dictionary, and ends on a byte
-boundary, so that the blocks of many threads join into one stream [1]_, [2]_.
+Each block is compressed without a dictionary and ends on a byte boundary, so that the blocks of
+many threads join into one stream [1]_, and each can be inflated alone.
 
 References
 ----------
 .. [1] RFC 1951 (deflate), RFC 1950 (zlib), RFC 1952 (gzip).
-.. [2] M. Adler, pigz, https://zlib.net/pigz/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 from isal import igzip_lib, isal_zlib
 
-from cottoncandy.core.buffers import Buffer, regroup
+from cottoncandy.core.buffers import Buffer, crc32_combine, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
+from cottoncandy.formats.codecs.blocks import (
+    GZIP_HEADER,
+    BlockLayout,
+    gzip_trailer,
+    max_block_bytes,
+)
 
 __all__ = ["GzipCodec", "ZlibCodec"]
-
-_WINDOW = 32 * 1024  # how far deflate looks back, in bytes
 
 # Of ISA-L's 0-3. Measured on 16 MiB blocks of float32 random walks and int16 counts: as fast as
 # level 1 and up to 3 % smaller; level 3 takes up to three times as long for another 0.6 %.
 _LEVEL = 2
 
+# Eight samples of 4 KiB, spread over a block, decide whether it is compressed. Their ratio is
+# within 0.01 of that of the block for data that hardly compress, and takes 4 % of the time. Blocks
+# that would lose less than 7 % are stored: noise of float64 (4 % normal, 6 % uniform), which
+# uploads at three times the speed and inflates at eight times. Noise of float32 (8 to 11 %) is
+# compressed.
+_SAMPLES, _SAMPLE_BYTES = 8, 4096
+_STORE_ABOVE = 0.93
+
+_STORED_BYTES = 65_535  # of one of deflate's stored blocks
+
 
 class _DeflateCodec(StreamCodec):
     max_ratio = 1032  # 258 bytes from two bits
-    _header: ClassVar[bytes]
-    _checksum: ClassVar[Callable[..., int]]
-    _byte_order: ClassVar[Literal["little", "big"]]
     _decoder_flag: ClassVar[int]
-
-    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
-        if size <= BLOCK_BYTES:
-            threads = 1  # a single block needs no thread
-        update = type(self)._checksum
-        checksum = update(b"")
-        yield self._header
-        work = _with_dictionaries(regroup(blocks, BLOCK_BYTES))
-        for encoded, plain in map_threads(_deflate, work, threads):
-            checksum = update(plain, checksum)
-            yield encoded
-        yield isal_zlib.compress(b"", wbits=-15)  # an empty last block ends the stream
-        yield checksum.to_bytes(4, self._byte_order) + self._size_field(size)
 
     def decoder(self) -> Decoder:
         return igzip_lib.IgzipDecompressor(self._decoder_flag)
 
     def max_encoded_bytes(self, size: int) -> int:
-        # Stored blocks take 5 bytes per 64 KiB; the bound leaves room for worse encoders.
-        return size + size // 64 + 4096
-
-    def _size_field(self, size: int) -> bytes:
-        return b""
+        return max_block_bytes(size)
 
 
 class GzipCodec(_DeflateCodec):
-    """One gzip member [1]_.
+    """One gzip member [1]_; the index of its blocks follows in empty members, if there are several.
 
     Notes
     -----
     RFC 1952 allows several members in a row, and padding with zeros. Padding is accepted. A second
-    member is rejected, because readers of version 0.4.0 silently drop it.
+    member is rejected unless it is the announced index, because readers of version 0.4.0 silently
+    drop it.
 
     References
     ----------
@@ -76,37 +71,75 @@ class GzipCodec(_DeflateCodec):
     name = "gzip"
     keeps_order = True
     trailing: ClassVar[Literal["streams", "zeros", "nothing"]] = "zeros"
-    _header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-    _checksum = isal_zlib.crc32
-    _byte_order = "little"
     _decoder_flag = igzip_lib.DECOMP_GZIP
 
-    def _size_field(self, size: int) -> bytes:
-        return (size & 0xFFFFFFFF).to_bytes(4, "little")
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        checksum, position = 0, len(GZIP_HEADER)
+        offsets: list[int] = []
+        checksums: list[int] = []
+        yield GZIP_HEADER
+        for encoded, plain in _deflated(blocks, size, threads):
+            offsets.append(position)
+            checksums.append(isal_zlib.crc32(plain))
+            checksum = crc32_combine(checksum, checksums[-1], len(plain))
+            position += len(encoded)
+            yield encoded
+        yield gzip_trailer(checksum, size)
+        layout = self.blocks(size)
+        if layout is not None:
+            yield layout.pack(offsets, checksums)
+
+    def blocks(self, size: int) -> BlockLayout | None:
+        return BlockLayout(size) if size > BLOCK_BYTES else None
+
+    def max_encoded_bytes(self, size: int) -> int:
+        layout = self.blocks(size)
+        return max_block_bytes(size) + (layout.tail_bytes if layout else 0)
 
 
 class ZlibCodec(_DeflateCodec):
     """A zlib stream (RFC 1950)."""
 
     name = "Zlib"
-    _header = b"\x78\x9c"
-    _checksum = isal_zlib.adler32
-    _byte_order = "big"
     _decoder_flag = igzip_lib.DECOMP_ZLIB
 
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        checksum = isal_zlib.adler32(b"")
+        yield b"\x78\x9c"
+        for encoded, plain in _deflated(blocks, size, threads):
+            checksum = isal_zlib.adler32(plain, checksum)
+            yield encoded
+        yield b"\x03\x00" + checksum.to_bytes(4, "big")
 
-def _with_dictionaries(blocks: Iterator[memoryview]) -> Iterator[tuple[memoryview, bytes]]:
-    """Yield each block with the last 32 KiB of the previous one."""
-    previous = b""
-    for block in blocks:
-        yield block, previous
-        previous = bytes(block[-_WINDOW:])
+
+def _deflated(
+    blocks: Iterable[Buffer], size: int, threads: int
+) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield each block as independent deflate blocks, and as it is."""
+    if size <= BLOCK_BYTES:
+        threads = 1  # a single block needs no thread
+    return map_threads(_deflate, regroup(blocks, BLOCK_BYTES), threads)
 
 
-def _deflate(work: tuple[memoryview, bytes]) -> tuple[bytes, memoryview]:
-    block, previous = work
-    if previous:
-        encoder = isal_zlib.compressobj(_LEVEL, wbits=-15, zdict=previous)
-    else:
-        encoder = isal_zlib.compressobj(_LEVEL, wbits=-15)
-    return encoder.compress(block) + encoder.flush(isal_zlib.Z_SYNC_FLUSH), block
+def _deflate(block: memoryview) -> tuple[bytes, memoryview]:
+    if len(block) > _SAMPLES * _SAMPLE_BYTES:
+        distance = len(block) // _SAMPLES
+        starts = range(0, distance * _SAMPLES, distance)
+        sample = b"".join([block[start : start + _SAMPLE_BYTES] for start in starts])
+        if len(_compressed(sample)) > _STORE_ABOVE * len(sample):
+            return _stored(block), block
+    return _compressed(block), block
+
+
+def _compressed(block: Buffer) -> bytes:
+    encoder = isal_zlib.compressobj(_LEVEL, wbits=-15)
+    return encoder.compress(block) + encoder.flush(isal_zlib.Z_SYNC_FLUSH)
+
+
+def _stored(block: memoryview) -> bytes:
+    """Return a block as deflate's stored blocks: three bits of zeros, two sizes, the bytes."""
+    pieces: list[Buffer] = []
+    for start in range(0, len(block), _STORED_BYTES):
+        piece = block[start : start + _STORED_BYTES]
+        pieces += [struct.pack("<BHH", 0, len(piece), len(piece) ^ 0xFFFF), piece]
+    return b"".join(pieces)
