@@ -16,6 +16,7 @@ from cottoncandy.config.location import ensure_options_file
 if TYPE_CHECKING:
     from cottoncandy import browser, cloudfiles, encryption, exceptions, interfaces, options, utils
     from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
+    from cottoncandy.transfer.sync import sync
 
 __all__ = [
     "CloudFile",
@@ -32,20 +33,26 @@ __all__ = [
     "get_interface",
     "interfaces",
     "options",
+    "sync",
     "utils",
 ]
 
 _SUBMODULES = frozenset(
     {"browser", "cloudfiles", "encryption", "exceptions", "interfaces", "options", "utils"}
 )
-_FILES = frozenset({"CloudFile", "CloudFiles", "dl"})
+_MODULE_OF = {
+    "CloudFile": "cottoncandy.cloudfiles",
+    "CloudFiles": "cottoncandy.cloudfiles",
+    "dl": "cottoncandy.cloudfiles",
+    "sync": "cottoncandy.transfer.sync",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"cottoncandy.{name}")
-    if name in _FILES:
-        return getattr(importlib.import_module("cottoncandy.cloudfiles"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -187,6 +187,7 @@ def test_the_package_shows_what_is_public_and_nothing_else() -> None:
         "get_interface",
         "interfaces",
         "options",
+        "sync",
         "utils",
     ]
     assert dir(cottoncandy) == cottoncandy.__all__

@@ -224,7 +224,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         cf_dest : CloudFiles or str
         paths : iterable of str or (str, str)
             Paths, or pairs of a path and its new path.
-        block_size, total, progress
+        block_size, total, progress : optional
             As in :meth:`transfer_to`.
         """
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)

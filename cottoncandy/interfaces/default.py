@@ -9,7 +9,7 @@ from typing import Any
 
 from cottoncandy.config.options import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS, Settings
 from cottoncandy.core.files import expand_home
-from cottoncandy.core.names import pathjoin
+from cottoncandy.core.names import pathjoin, prefix_of
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
 from cottoncandy.interfaces.base import BucketMethods
@@ -19,8 +19,11 @@ from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
+from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.directories import download_directory, upload_directory
+from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.rotation import rotate_keys
+from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
 
 __all__ = [
     "ArrayInterface",
@@ -140,6 +143,63 @@ class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
             skip_existing=skip_existing,
         )
         echo(f'Uploaded "{root}" to "{target}"')
+
+    def sync(
+        self,
+        source: str | os.PathLike[str],
+        dest: str | os.PathLike[str],
+        *,
+        delete: bool = False,
+        dry_run: bool = False,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        max_delete: int | None = None,
+        checksum: bool = False,
+        threads: int = DEFAULT_THREADS,
+    ) -> SyncReport:
+        """Make one place a copy of another, as :func:`cottoncandy.sync` does.
+
+        Parameters
+        ----------
+        source, dest : str or path-like
+            Text is a name in the bucket, with everything below it; ``''`` is the whole bucket. A
+            :class:`pathlib.Path`, or text that begins with ``/``, ``./``, ``../`` or ``~``, is a
+            directory on disk. Or a URL.
+        delete, dry_run, include, exclude, max_delete, checksum, threads : optional
+            As in :func:`cottoncandy.sync`.
+
+        Returns
+        -------
+        report : SyncReport
+
+        Raises
+        ------
+        BucketNotFoundError, ObjectNotFoundError
+            If there is nothing at the source. Then nothing is deleted.
+        InvalidArgumentError
+            If an end is inside the other, or more than ``max_delete`` files would be deleted.
+        PartialFailureError
+            If some files could not be copied; the message names them.
+
+        Examples
+        --------
+        >>> cci.sync("data", "/backup/data", delete=True)  # doctest: +SKIP
+        """
+        return synchronize(
+            self._endpoint(source),
+            self._endpoint(dest),
+            make_rules(delete, checksum, include, exclude),
+            threads=threads,
+            dry_run=dry_run,
+            max_delete=max_delete,
+            progress=self._store.settings.progress,
+        )
+
+    def _endpoint(self, place: str | os.PathLike[str]) -> Endpoint:
+        on_disk = ("/", "./", "../", "~")
+        if not isinstance(place, str) or place.startswith(on_disk) or is_url(place):
+            return Endpoint.of(place)
+        return Endpoint(self._store, prefix_of(self._store.key(place, tree=True)))
 
 
 class ArrayInterface(ItemMethods, BasicInterface):

@@ -228,7 +228,9 @@ class LocalBackend(Backend):
                 return PutResult(reader.info.etag)
             with _staged(there, condition) as staged:
                 _copy_bytes(reader, staged, there)
-                return _finish(staged, there, reader.metadata, condition)
+                # No sidecar if the source has none, as files of other programs.
+                bare = not reader.metadata and not os.path.lexists(here.sidecar)
+                return _finish(staged, there, None if bare else reader.metadata, condition)
 
     def can_copy_from(self, other: Backend) -> bool:
         return type(other) is type(self)

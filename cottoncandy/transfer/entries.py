@@ -1,0 +1,102 @@
+"""Both ends of a transfer, seen as sorted entries: a store and a prefix, or a directory on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.core.names import prefix_of, shorten
+from cottoncandy.exceptions import BucketNotFoundError, InvalidArgumentError
+from cottoncandy.stores.connect import connect, connect_url
+from cottoncandy.stores.finding import scan_objects
+from cottoncandy.stores.store import Store
+from cottoncandy.stores.urls import is_url
+
+__all__ = ["Endpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Everything below a prefix of a store. A directory on disk is a bucket of the local backend.
+
+    Parameters
+    ----------
+    store : Store
+    prefix : str
+        ``''``, or a key that ends in ``/``.
+    """
+
+    store: Store
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, place: str | os.PathLike[str]) -> Self:
+        """Return the endpoint that a user names: a URL, or the path of a directory on disk.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If it is neither.
+        """
+        if is_url(place):
+            store, prefix = connect_url(str(place), directory=True)
+            return cls(store, prefix_of(prefix))
+        if not isinstance(place, str | os.PathLike) or not os.fspath(place):
+            raise InvalidArgumentError(
+                f"expected a URL or the path of a directory, got {shorten(repr(place))}"
+            )
+        path = os.path.realpath(os.path.expanduser(os.fspath(place)))  # noqa: PTH111 - paths are text
+        return cls(connect("local", path))
+
+    def __str__(self) -> str:
+        return (
+            f"'{self.prefix}' in {self.store.describe()}" if self.prefix else self.store.describe()
+        )
+
+    def key(self, path: str) -> str:
+        """Return the key of a path below the prefix."""
+        return self.prefix + path
+
+    def entries(self) -> Iterator[tuple[str, ObjectInfo]]:
+        """Yield path and header of every object, sorted by path. Markers of directories are none.
+
+        Raises
+        ------
+        BucketNotFoundError
+            If the bucket, or the directory on disk, does not exist.
+        """
+        start = len(self.prefix)
+        for info in scan_objects(self.store.backend, self.prefix):
+            if len(info.key) > start and not info.key.endswith("/"):
+                yield info.key[start:], info
+
+    def exists(self) -> bool:
+        """Return whether the bucket, or the directory on disk, exists."""
+        bucket = self.store.bucket
+        return bucket is not None and self.store.backend.has_bucket(bucket)
+
+    def create(self) -> None:
+        """Create the directory on disk if it does not exist.
+
+        Raises
+        ------
+        BucketNotFoundError
+            If it is a bucket: those are not created by accident.
+        """
+        backend, bucket = self.store.backend, self.store.bucket
+        if self.exists():
+            return
+        if bucket is None or not backend.creates_buckets:
+            raise BucketNotFoundError(f"there is no bucket '{bucket}'; create it first")
+        backend.create_bucket(bucket)
+
+    def contains(self, other: Self) -> bool:
+        """Return whether another endpoint is the same, or below this one."""
+        own, others = self.store.backend, other.store.backend
+        if not (own.can_copy_from(others) or own.describe() == others.describe()):
+            return False
+        here, there = (prefix_of(f"{each.store.bucket}/{each.prefix}") for each in (self, other))
+        return there.startswith(here)

@@ -1,0 +1,477 @@
+"""Make one place a copy of another: plan from two sorted listings, run, report."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from cottoncandy.arrays.manifests import MANIFEST
+from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.output import Progress, bytes2human
+from cottoncandy.core.patterns import NamePattern
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
+from cottoncandy.stores.checks import check_int
+from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
+from cottoncandy.transfer.engine import Outcome, complete, delete, each
+from cottoncandy.transfer.entries import Endpoint
+
+__all__ = ["Rules", "Step", "SyncReport", "make_rules", "plan", "run", "sync", "synchronize"]
+
+_PAGE = 1000  # keys of one listing or deletion request
+# Prices of Amazon S3 in us-east-1, in US dollars: per request, and per byte that leaves the cloud.
+_WRITE_PRICE = 0.005 / 1000
+_READ_PRICE = 0.0004 / 1000
+_EGRESS_PRICE = 0.09 / 1e9
+
+
+class Step(NamedTuple):
+    """One action of a plan.
+
+    Parameters
+    ----------
+    verb : {'copy', 'replace', 'delete', 'skip'}
+    path : str
+        Below both ends.
+    reason : str
+    size : int
+        Bytes to transfer.
+    """
+
+    verb: Literal["copy", "replace", "delete", "skip"]
+    path: str
+    reason: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a plan consists of.
+
+    Parameters
+    ----------
+    delete : bool
+        Whether to delete what the source does not have.
+    checksum : bool
+        Whether to compare contents instead of sizes and dates.
+    include, exclude : tuple of str
+        Patterns of paths. A path takes part if it matches one of ``include`` (or there is none),
+        and none of ``exclude``. Without magic, a pattern is a path and everything below it.
+    """
+
+    delete: bool = False
+    checksum: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def selects(self) -> Callable[[str], bool]:
+        """Return a function that returns whether a path takes part."""
+        wanted, hidden = (
+            [NamePattern(pattern) for pattern in patterns]
+            for patterns in (self.include, self.exclude)
+        )
+        return lambda path: (
+            (not wanted or any(pattern.matches(path) for pattern in wanted))
+            and not any(pattern.matches(path) for pattern in hidden)
+        )
+
+
+# -- planning ------------------------------------------------------------------------------------
+
+
+def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) -> Iterator[Step]:
+    """Yield the steps that make the destination a copy of the source, sorted by path.
+
+    The listings are merged as they arrive: memory does not grow with their length.
+
+    Parameters
+    ----------
+    threads : int, default 1
+        Number of contents to compare at once.
+
+    Raises
+    ------
+    BucketNotFoundError
+        If the source does not exist. A destination that does not is empty.
+    """
+    selects = rules.selects()
+    ours, theirs = (
+        (entry for entry in entries if selects(entry[0]))
+        for entries in (source.entries(), _entries_if_any(dest))
+    )
+
+    def decide(pair: tuple[str, ObjectInfo | None, ObjectInfo | None]) -> Step | None:
+        path, here, there = pair
+        if here is None:
+            return Step("delete", path, "not in the source") if rules.delete else None
+        if there is None:
+            return Step("copy", path, "not in the destination", here.size)
+        return _compare(source, dest, path, here, there, rules.checksum)
+
+    steps = map_threads(decide, _merged(ours, theirs), threads if rules.checksum else 1)
+    return (step for step in steps if step is not None)
+
+
+def _entries_if_any(endpoint: Endpoint) -> Iterator[tuple[str, ObjectInfo]]:
+    if endpoint.exists():
+        yield from endpoint.entries()
+
+
+def _merged(
+    ours: Iterable[tuple[str, ObjectInfo]], theirs: Iterable[tuple[str, ObjectInfo]]
+) -> Iterator[tuple[str, ObjectInfo | None, ObjectInfo | None]]:
+    """Yield each path of two sorted listings once, with its header at both ends."""
+    left, right = iter(ours), iter(theirs)
+    here, there = next(left, None), next(right, None)
+    while here is not None or there is not None:
+        if there is None or (here is not None and here[0] < there[0]):
+            yield here[0], here[1], None  # type: ignore[index]  # one of both is there
+            here = next(left, None)
+        elif here is None or there[0] < here[0]:
+            yield there[0], None, there[1]
+            there = next(right, None)
+        else:
+            yield here[0], here[1], there[1]
+            here, there = next(left, None), next(right, None)
+
+
+def _compare(
+    source: Endpoint, dest: Endpoint, path: str, here: ObjectInfo, there: ObjectInfo, read: bool
+) -> Step:
+    """Apply the rule of rsync and the AWS CLI: same size, and the destination is not older."""
+    if here.size != there.size:
+        return Step("replace", path, "the size differs", here.size)
+    md5s = etag_md5(source.store.backend, here), etag_md5(dest.store.backend, there)
+    same = md5s[0] == md5s[1] if None not in md5s else None
+    if read:
+        if same is None:
+            same = _same_content(source, here, md5s[0], dest, there, md5s[1])
+        if same:
+            return Step("skip", path, "the content is the same")
+        return Step("replace", path, "the content differs", here.size)
+    if same:
+        return Step("skip", path, "the MD5 is the same")
+    if here.modified is not None and there.modified is not None and there.modified < here.modified:
+        return Step("replace", path, "the destination is older", here.size)
+    return Step("skip", path, "same size, and the destination is not older")
+
+
+def _same_content(
+    source: Endpoint,
+    here: ObjectInfo,
+    md5_here: str | None,
+    dest: Endpoint,
+    there: ObjectInfo,
+    md5_there: str | None,
+) -> bool:
+    """Read what has no checksum, and compare."""
+    try:
+        if md5_here is not None:
+            return _read_md5(dest, there) == md5_here
+        if md5_there is not None:
+            return _read_md5(source, here) == md5_there
+        return _read_md5(source, here) == _read_md5(dest, there)
+    except (CottonCandyError, OSError):
+        return False  # deleted or unreadable: its transfer reports that
+
+
+def _read_md5(endpoint: Endpoint, info: ObjectInfo) -> str:
+    with endpoint.store.backend.get(info.key) as reader:
+        return md5_of(reader.chunks())
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a sync did, or, after a dry run, would do.
+
+    Parameters
+    ----------
+    copied, replaced, deleted, skipped : int
+        Number of files.
+    nbytes : int
+        Bytes of the files that were copied or replaced.
+    requests : int
+        Estimate of the requests to both stores.
+    cost : float
+        Estimate in US dollars, at the prices of Amazon S3.
+    actions : list of Step
+        After a dry run: everything but what is skipped.
+    """
+
+    copied: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    skipped: int = 0
+    nbytes: int = 0
+    requests: int = 0
+    cost: float = 0.0
+    dry_run: bool = False
+    actions: list[Step] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        would = "would be " if self.dry_run else ""
+        return (
+            f"{self.copied} {would}copied, {self.replaced} {would}replaced, {self.deleted} "
+            f"{would}deleted, {self.skipped} skipped; {bytes2human(self.nbytes)}, about "
+            f"{self.requests} requests, ${self.cost:.4f}"
+        )
+
+
+def synchronize(
+    source: Endpoint,
+    dest: Endpoint,
+    rules: Rules,
+    *,
+    threads: int = DEFAULT_THREADS,
+    dry_run: bool = False,
+    max_delete: int | None = None,
+    progress: bool | None = None,
+) -> SyncReport:
+    """Make the destination a copy of the source; the parameters are those of :func:`sync`."""
+    if max_delete is not None:
+        check_int(max_delete, "max_delete", 0)
+    _check_apart(source, dest, rules)
+    if not source.exists():
+        raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
+    count = dest.store.bulk_threads(threads)
+    seen: Counter[str] = Counter()
+    report = SyncReport(dry_run=dry_run)
+    steps = _counted(plan(source, dest, rules, threads=count), seen, report)
+    if dry_run:
+        report.actions = [step for step in steps if step.verb != "skip"]
+    else:
+        with Progress(None, unit="files", label=f"syncing to {dest}", show=progress) as bar:
+            outcomes = run(source, dest, steps, threads=count)
+            complete(_moving(outcomes, bar), lambda failed, total: _failed(failed, total, dest))
+    _check_source(source, seen)
+    report.copied, report.replaced, report.skipped = seen["copy"], seen["replace"], seen["skip"]
+    report.deleted = seen["delete"]
+    _estimate(report, source, dest)
+    if seen["delete"] and not dry_run:
+        _delete_extras(source, dest, rules, seen["delete"], max_delete, count)
+    return report
+
+
+def run(
+    source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
+) -> Iterator[Outcome]:
+    """Copy and replace; yield the outcome of each, in any order. Other steps are passed over.
+
+    The manifest of an array is copied after its parts, and not if one of them failed.
+    """
+    acl = dest.store.acl(DEFAULT_ACL)
+    large = dest.store.settings.mpu_use_threshold_bytes
+    manifests: list[Step] = []
+    failed: list[str] = []
+
+    def transfer(step: Step) -> None:
+        copy_object(
+            source.store,
+            source.key(step.path),
+            dest.store,
+            dest.key(step.path),
+            acl=acl,
+            threads=4 if step.size > large else 1,
+        )
+
+    def first() -> Iterator[Step]:
+        for step in steps:
+            if step.verb not in ("copy", "replace"):
+                continue
+            if step.path.rpartition(SEPARATOR)[2] == MANIFEST:
+                manifests.append(step)
+            else:
+                yield step
+
+    dest.create()
+    for result in each(transfer, first(), threads=threads):
+        if result.error is not None:
+            failed.append(result.item.path)
+        yield Outcome(result.item.path, result.error)
+    whole = [
+        step
+        for step in manifests
+        if not any(path.startswith(step.path.removesuffix(MANIFEST)) for path in failed)
+    ]
+    for result in each(transfer, whole, threads=threads):
+        yield Outcome(result.item.path, result.error)
+
+
+def _counted(steps: Iterable[Step], seen: Counter[str], report: SyncReport) -> Iterator[Step]:
+    for step in steps:
+        seen[step.verb] += 1
+        report.nbytes += step.size
+        yield step
+
+
+def _moving(outcomes: Iterable[Outcome], bar: Progress) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        bar.update(1)
+        yield outcome
+
+
+def _failed(failed: int, total: int, dest: Endpoint) -> str:
+    return (
+        f"{failed} of {total} files could not be copied to {dest}, the others are there; nothing "
+        f"was deleted"
+    )
+
+
+def _delete_extras(
+    source: Endpoint,
+    dest: Endpoint,
+    rules: Rules,
+    count: int,
+    max_delete: int | None,
+    threads: int,
+) -> None:
+    """Delete what the source does not have, by a second look at both listings."""
+    if max_delete is not None and count > max_delete:
+        raise InvalidArgumentError(
+            f"{count} files in {dest} are not in {source}, more than max_delete={max_delete}; the "
+            f"others were copied, and nothing was deleted"
+        )
+    steps = plan(source, dest, replace(rules, checksum=False))
+    paths = (step.path for step in steps if step.verb == "delete")
+    # A manifest first, so that no array is there without its parts.
+    ordered = sorted(
+        itertools.islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
+    )
+    outcomes = delete(dest.store.backend, map(dest.key, ordered), threads=min(threads, 8))
+    complete(outcomes, lambda failed, total: f"{failed} of {total} files could not be deleted")
+
+
+def _check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:
+    if dest.contains(source) and source.contains(dest):
+        raise InvalidArgumentError(f"source and destination are the same: {dest}")
+    if source.contains(dest):
+        raise InvalidArgumentError(
+            f"the destination is inside the source: {dest} is below {source}; nothing was changed"
+        )
+    if rules.delete and dest.contains(source):
+        raise InvalidArgumentError(
+            f"the source is inside the destination, and delete=True would delete it: {source} is "
+            f"below {dest}; nothing was changed"
+        )
+
+
+def _check_source(source: Endpoint, seen: Counter[str]) -> None:
+    """Raise if there is nothing at the source, before anything is deleted."""
+    found = seen["copy"] + seen["replace"] + seen["skip"]
+    if source.prefix and not found and next(source.entries(), None) is None:
+        raise ObjectNotFoundError(f"there is nothing at {source}; nothing was deleted")
+
+
+def _estimate(report: SyncReport, source: Endpoint, dest: Endpoint) -> None:
+    moved = report.copied + report.replaced
+    inside = dest.store.backend.can_copy_from(source.store.backend)
+    listed = moved + report.skipped + report.deleted
+    listings = 2 * max(-(-listed // _PAGE), 1)
+    deletions = -(-report.deleted // _PAGE)
+    report.requests = listings + 2 * moved + deletions
+    report.cost = _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
+    if not inside:
+        report.cost += _EGRESS_PRICE * report.nbytes * source.store.backend.capabilities.acls
+
+
+def sync(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    delete: bool = False,
+    dry_run: bool = False,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    max_delete: int | None = None,
+    checksum: bool = False,
+    threads: int = DEFAULT_THREADS,
+    progress: bool | None = None,
+) -> SyncReport:
+    """Make one place a copy of another: a directory on disk or a store, in both directions.
+
+    Parameters
+    ----------
+    source, dest : str or path-like
+        URLs, such as ``'s3://bucket/path'``, or directories on disk.
+    delete : bool, default False
+        Whether to delete files of the destination that the source does not have.
+    dry_run : bool, default False
+        Whether only to report what would be done.
+    include, exclude : str or sequence of str, optional
+        Patterns of paths below both ends, in which ``*`` also matches ``/``. Without magic, a
+        pattern is a path and everything below it. What they leave out is neither copied nor
+        deleted.
+    max_delete : int, optional
+        Delete nothing if more files than this would be deleted.
+    checksum : bool, default False
+        Whether to compare contents: by the checksums that the stores have, otherwise by reading
+        both files. Default: same size, and the destination is not older.
+    threads : int, default ``[basic] threads`` of the options, at least 16
+        How many files are transferred at once.
+    progress : bool, optional
+        Whether to show a progress bar. Default: in terminals and notebooks.
+
+    Returns
+    -------
+    report : SyncReport
+        Numbers of files, bytes, and an estimate of requests and cost.
+
+    Raises
+    ------
+    BucketNotFoundError, ObjectNotFoundError
+        If there is nothing at the source. Then nothing is deleted.
+    InvalidArgumentError
+        If an end is inside the other, or more than ``max_delete`` files would be deleted.
+    PartialFailureError
+        If some files could not be copied; the message names them. The others were copied, and
+        nothing was deleted.
+
+    Notes
+    -----
+    A second call copies only what has changed, also after an interruption. Within a store, files
+    are copied by the server. Metadata, content type, encoding and cache control are kept; on disk,
+    metadata is in ``NAME.meta.json`` and the rest is lost. Memory does not grow with the number of
+    files, except for ``dry_run`` and files to delete.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> cci = cc.get_interface("my_bucket", backend="memory", verbose=False)
+    >>> response = cci.upload_object("data/a", b"1")
+    >>> cc.sync("memory://my_bucket/data", "memory://my_bucket/copy").copied
+    1
+    >>> cc.sync("memory://my_bucket/data", "memory://my_bucket/copy").skipped
+    1
+    """
+    rules = make_rules(delete, checksum, include, exclude)
+    return synchronize(
+        Endpoint.of(source),
+        Endpoint.of(dest),
+        rules,
+        threads=threads,
+        dry_run=dry_run,
+        max_delete=max_delete,
+        progress=progress,
+    )
+
+
+def make_rules(
+    delete: bool, checksum: bool, include: str | Sequence[str], exclude: str | Sequence[str]
+) -> Rules:
+    """Return the rules that a user's arguments describe."""
+    patterns = [(each,) if isinstance(each, str) else tuple(each) for each in (include, exclude)]
+    return Rules(delete, checksum, *patterns)

@@ -1,0 +1,215 @@
+"""One place becomes a copy of another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy as cc
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+    PartialFailureError,
+    StoreError,
+)
+from cottoncandy.transfer.entries import Endpoint
+from cottoncandy.transfer.sync import Rules, Step, plan
+from tests.harness import StoreHarness
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    root = tmp_path / "here"
+    for name, content in {"a": b"1", "b/c": b"22", "b/d": b"333", "b-e": b""}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("store", ["memory", "local", "moto"], indirect=True)
+def test_directory_to_store_and_back(store: StoreHarness, here: Path, tmp_path: Path) -> None:
+    cci = store.interface()
+    report = cci.sync(here, "data")
+    assert (report.copied, report.skipped, report.nbytes) == (4, 0, 6)
+    assert store.raw_keys() == ["data/a", "data/b-e", "data/b/c", "data/b/d"]
+    assert cci.sync(here, "data").nbytes == 0
+    there = tmp_path / "there"
+    assert cci.sync("data", there).copied == 4
+    assert tree(there) == tree(here)
+    assert cci.sync("data", there).nbytes == 0
+    (here / "a").write_bytes(b"longer")
+    (here / "new").write_bytes(b"x")
+    (here / "b" / "c").unlink()
+    report = cci.sync(here, "data", delete=True)
+    assert (report.copied, report.replaced, report.deleted, report.skipped) == (1, 1, 1, 2)
+    assert store.raw_keys() == ["data/a", "data/b-e", "data/b/d", "data/new"]
+    report = cci.sync("data", "copy")
+    assert (report.copied, report.nbytes) == (4, 10)
+    assert cci.sync("data", "copy", checksum=True).skipped == 4
+
+
+def test_arrays_stay_arrays(store: StoreHarness, tmp_path: Path) -> None:
+    cci = store.interface()
+    array = np.arange(100.0).reshape(4, 25)
+    cci.upload_raw_array("x/raw", array)
+    cci.upload_dask_array("x/chunked", array, axis=0)
+    cci.sync("x", tmp_path / "disk")
+    cci.sync(tmp_path / "disk", "y")
+    assert np.array_equal(cci.download_raw_array("y/raw"), array)
+    assert np.array_equal(cci.download_dask_array("y/chunked").compute(), array)
+
+
+def test_older_destination_is_replaced(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    cc.sync(here, there)
+    (here / "a").write_bytes(b"2")
+    os.utime(there / "a", (1, 1))
+    report = cc.sync(str(here), str(there))
+    assert (report.replaced, report.skipped) == (1, 3)
+    assert (there / "a").read_bytes() == b"2"
+
+
+def test_checksum_finds_what_dates_hide(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    cc.sync(here, there)
+    (there / "a").write_bytes(b"9")
+    assert cc.sync(here, there).replaced == 0
+    assert cc.sync(here, there, checksum=True).replaced == 1
+    assert tree(there) == tree(here)
+
+
+def test_what_an_exclude_hides_is_kept(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("old", "keep.log", "b"):
+        (there / name).write_bytes(b"x") if name != "b" else (there / name).mkdir()
+    (there / "b" / "old").write_bytes(b"x")
+    report = cc.sync(here, there, delete=True, exclude=["*.log", "b"])
+    assert sorted(tree(there)) == ["a", "b-e", "b/old", "keep.log"]
+    assert report.deleted == 1
+    cc.sync(here, there, include="b/*")
+    assert sorted(tree(there)) == ["a", "b-e", "b/c", "b/d", "b/old", "keep.log"]
+    cc.sync(here, there, delete=True, include="b")
+    assert sorted(tree(there)) == ["a", "b-e", "b/c", "b/d", "keep.log"]
+
+
+def test_dry_run_says_what_a_run_does(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    report = cc.sync(here, there, dry_run=True)
+    assert not there.exists()
+    assert [step.path for step in report.actions] == ["a", "b-e", "b/c", "b/d"]
+    assert "4 would be copied" in str(report)
+    cc.sync(here, there)
+    (there / "extra").write_bytes(b"")
+    (here / "a").write_bytes(b"12")
+    report = cc.sync(here, there, dry_run=True, delete=True)
+    assert [step[:2] for step in report.actions] == [("replace", "a"), ("delete", "extra")]
+    assert (there / "extra").exists()
+    real = cc.sync(here, there, delete=True)
+    numbers = ["copied", "replaced", "deleted", "skipped", "nbytes", "requests", "cost"]
+    assert [getattr(real, name) for name in numbers] == [getattr(report, name) for name in numbers]
+
+
+def test_max_delete_deletes_all_or_nothing(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for number in range(3):
+        (there / f"old{number}").write_bytes(b"")
+    with pytest.raises(InvalidArgumentError, match=r"3 files .* max_delete=2"):
+        cc.sync(here, there, delete=True, max_delete=2)
+    assert len(tree(there)) == 7
+    cc.sync(here, there, delete=True, max_delete=3)
+    assert tree(there) == tree(here)
+    with pytest.raises(InvalidArgumentError):
+        cc.sync(here, there, max_delete=-1)
+
+
+def test_missing_source_deletes_nothing(store: StoreHarness, here: Path, tmp_path: Path) -> None:
+    cci = store.interface()
+    with pytest.raises(BucketNotFoundError):
+        cci.sync(tmp_path / "mistyped", here, delete=True)
+    with pytest.raises(ObjectNotFoundError):
+        cci.sync("mistyped", here, delete=True)
+    assert len(tree(here)) == 4
+    with pytest.raises(BucketNotFoundError):
+        cc.sync("memory://no-such-bucket/x", here, delete=True)
+    with pytest.raises(InvalidArgumentError):
+        cc.sync("", here)
+
+
+def test_ends_inside_each_other_are_rejected(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="the same"):
+        cc.sync(here, here)
+    with pytest.raises(InvalidArgumentError, match="inside the source"):
+        cc.sync(here, here / "b")
+    with pytest.raises(InvalidArgumentError, match="would delete it"):
+        cc.sync(here / "b", here, delete=True)
+    (tmp_path / "link").symlink_to(here)
+    with pytest.raises(InvalidArgumentError, match="the same"):
+        cc.sync(here, tmp_path / "link")
+    (tmp_path / "here-too").mkdir()
+    cc.sync(here, tmp_path / "here-too")
+
+
+def test_failures_are_named_and_nothing_is_deleted(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cottoncandy.backends.local import LocalBackend
+
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "old").write_bytes(b"")
+    copy = LocalBackend.copy
+
+    def failing(self: Any, source: str, *rest: Any, **options: Any) -> Any:
+        if source == "b/c":
+            raise StoreError("no")
+        return copy(self, source, *rest, **options)
+
+    monkeypatch.setattr(LocalBackend, "copy", failing)
+    with pytest.raises(PartialFailureError, match=r"1 of 4 files .*'b/c'"):
+        cc.sync(here, there, delete=True)
+    assert sorted(tree(there)) == ["a", "b-e", "b/d", "old"]
+    monkeypatch.undo()
+    report = cc.sync(here, there, delete=True)
+    assert (report.copied, report.skipped, report.deleted) == (1, 3, 1)
+    assert tree(there) == tree(here)
+
+
+def test_manifest_is_copied_after_its_parts(store: StoreHarness) -> None:
+    cci = store.interface()
+    cci.upload_dask_array("x/a", np.arange(30.0), axis=0, buffersize=80)
+    order: list[str] = []
+    backend = type(cci.backend_interface)
+    copy = backend.copy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            backend,
+            "copy",
+            lambda self, key, *rest, **options: (
+                order.append(key),
+                copy(self, key, *rest, **options),
+            )[1],
+        )
+        cci.sync("x", "y", threads=1)
+    assert len(order) > 2
+    assert order[-1] == "x/a/metadata.json"
+
+
+def test_plan_streams_listings_of_any_length() -> None:
+    cci = cc.get_interface("plan", backend="memory", verbose=False)
+    for number in range(20):
+        cci.upload_object(f"x/{number:02d}", b"1")
+    steps = plan(Endpoint.of("memory://plan/x"), Endpoint.of("memory://plan/y"), Rules())
+    assert next(steps) == Step("copy", "00", "not in the destination", 1)
+    assert len(list(steps)) == 19
