@@ -344,7 +344,7 @@ def check_fits(
         for number in range(max(len(shape), len(base.shape)))
         if number != axis and shape[number : number + 1] != base.shape[number : number + 1]
     ]
-    if len(shape) != len(base.shape) or others:
+    if not shape or len(shape) != len(base.shape) or others:
         raise InvalidArgumentError(
             f"an array of shape {shape} cannot be appended along axis {axis} to '{root}' of shape "
             f"{base.shape}; nothing was uploaded"

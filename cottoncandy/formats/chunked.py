@@ -300,7 +300,8 @@ class _Reader:
         found: dict[Index, Part] = {}
         for entry, origin in zip(entries, origins, strict=False):
             index, name = self._part(entry)
-            if identified and not _PART_NAME.fullmatch(name.rpartition(SEPARATOR)[2]):
+            *above, last = name.split(SEPARATOR)
+            if identified and (not _PART_NAME.fullmatch(last) or {".", ".."} & set(above)):
                 raise self.error(f"the part {_abbreviate(name)} has another name than parts have")
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)

@@ -214,7 +214,7 @@ class DaskArrayMethods(RawArrayMethods):
             self._store,
             root,
             arr,
-            _axis(axis, arr.ndim),
+            _axis(axis, arr.ndim) % max(arr.ndim, 1),
             compression=compression,
             acl=acl_name,
             threads=workers,

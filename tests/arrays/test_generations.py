@@ -1,0 +1,789 @@
+"""Replacements of chunked and sparse arrays: the protocol, its writers, undo and cleaning."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cottoncandy.arrays.cleaning import parse_grace
+from cottoncandy.arrays.generations import (
+    Commit,
+    Delete,
+    Found,
+    Put,
+    Read,
+    committing,
+    reading,
+    restoring,
+    tidying,
+)
+from cottoncandy.arrays.manifests import Version
+from cottoncandy.backends.base import PutResult
+from cottoncandy.core.names import Key
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    CottonCandyError,
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
+from cottoncandy.formats.chunked import Manifest
+from cottoncandy.formats.generations import new_upload_id
+from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
+from tests.harness import MemoryHarness
+
+sparse: Any = pytest.importorskip("scipy.sparse")
+ROOT = Key("a")
+
+
+# -- the protocol, without a store -----------------------------------------------------------------
+
+
+class Objects:
+    """A store of small objects: conditional, or one that checks first and stores later."""
+
+    def __init__(self, *, atomic: bool) -> None:
+        self.objects: dict[str, Found] = {}
+        self.atomic = atomic
+        self.counter = itertools.count()
+
+    def check(self, put: Put) -> None:
+        present = self.objects.get(put.key)
+        if put.condition is not None:
+            put.condition.check(present and present.etag, put.key)
+
+    def store(self, put: Put) -> PutResult:
+        etag = f"etag{next(self.counter)}"
+        self.objects[put.key] = Found(etag, put.body, put.metadata)
+        return PutResult(etag)
+
+    def perform(self, request: Read | Put | Delete) -> Any:
+        match request:
+            case Read(key):
+                return self.objects.get(key)
+            case Put():
+                self.check(request)
+                return self.store(request)
+            case Delete(keys):
+                for key in keys:
+                    self.objects.pop(key, None)
+        return None
+
+
+class Writer:
+    """One client: it runs a protocol request by request, and may be broken at each."""
+
+    def __init__(self, store: Objects, name: str, fixed: bool, kind: str = "replace") -> None:
+        self.store, self.name, self.fixed, self.kind = store, name, fixed, kind
+        self.upload_id = new_upload_id()
+        self.outcome: str | None = None
+        self.error: BaseException | None = None
+        self.checked: Put | None = None
+        self.late: list[Put] = []
+        self.commit: Commit | None = None
+        self.protocol = self.run()
+        self.request = next(self.protocol)
+
+    def run(self) -> Iterator[Any]:
+        if self.kind == "restore":
+            self.commit, live = yield from restoring(ROOT, self.upload_id)
+        else:
+            live = yield from reading(ROOT)
+            manifest = Manifest.of(
+                (2,), np.dtype("u1"), ((1, 1),), f"a/{self.upload_id}", self.upload_id
+            )
+            for part in manifest.parts():
+                metadata = {"cc-upload-id": self.upload_id, "cc-part": str(part.number)}
+                yield Put(part.name, self.name.encode(), metadata)
+            content = manifest.to_json()
+            self.commit = Commit(ROOT, self.upload_id, lambda _: content, {}, fixed=self.fixed)
+        _, replaced, body = yield from committing(self.commit, live)
+        self.outcome = "committed"
+        if replaced is not None:
+            yield from tidying(replaced, Version.of(ROOT, "", body, {}))
+
+    def step(self, fault: str) -> None:
+        """Send the request, break it, or kill the client."""
+        if fault == "killed":
+            self.outcome = self.outcome or "killed"
+            return self.finish()
+        answer: Any = None
+        error: CottonCandyError | None = None
+        try:
+            if fault == "refused":
+                raise StoreUnreachableError("refused")
+            if fault == "denied":
+                raise AccessDeniedError("denied")
+            if isinstance(self.request, Put) and not self.store.atomic and self.checked is None:
+                self.store.check(self.request)
+                self.checked = self.request
+                return None  # another client may come in between
+            if self.checked is not None:
+                answer, self.checked = self.store.store(self.checked), None
+            elif fault == "late" and isinstance(self.request, Put):
+                self.late.append(self.request)  # it arrives when nobody waits for it any more
+                raise StoreTimeoutError("late")
+            else:
+                answer = self.store.perform(self.request)
+            if fault == "lost":
+                raise StoreTimeoutError("lost")
+        except CottonCandyError as exc:
+            error, self.checked = exc, None
+        try:
+            self.request = (
+                self.protocol.send(answer) if error is None else self.protocol.throw(error)
+            )
+        except StopIteration:
+            self.finish()
+        except CottonCandyError as exc:
+            self.outcome, self.error = self.outcome or "raised", exc
+            self.finish()
+        return None
+
+    def finish(self) -> None:
+        self.protocol.close()
+        self.request = None
+
+
+def assert_whole(store: Objects) -> Version | None:
+    """Check that the manifest names parts that exist, of the uploads and numbers that it says."""
+    found = store.objects.get("a/metadata.json")
+    if found is None:
+        return None
+    manifest = Manifest.from_json(json.loads(found.body), object_name="a")
+    for part in manifest.parts():
+        metadata = store.objects[part.name].metadata
+        assert metadata == {"cc-upload-id": part.upload_id, "cc-part": str(part.number)}
+    return Version.of(ROOT, *found)
+
+
+FAULTS = st.sampled_from(["", "", "", "", "", "refused", "lost", "late", "denied", "killed"])
+
+
+@given(data=st.data())
+def test_any_order_of_requests_and_faults_leaves_a_whole_array(data: st.DataObject) -> None:
+    store = Objects(atomic=True)
+    kinds = st.sampled_from(["replace", "replace", "fixed", "restore"])
+    for _ in range(data.draw(st.integers(0, 2))):
+        first = Writer(store, "first", False)
+        while first.request is not None:
+            first.step("")
+    writers = [
+        Writer(store, str(number), kind == "fixed", "restore" if kind == "restore" else "replace")
+        for number, kind in enumerate(data.draw(st.lists(kinds, min_size=1, max_size=3)))
+    ]
+    seen: list[str] = []
+    for _ in range(200):
+        running = [writer for writer in writers if writer.request is not None]
+        late = [writer for writer in writers if writer.late]
+        if not running and not late:
+            break
+        writer = data.draw(st.sampled_from(running + late))
+        if writer.late and (writer.request is None or data.draw(st.booleans())):
+            put = writer.late.pop()
+            with contextlib.suppress(CottonCandyError):
+                store.perform(put)
+        elif writer.request is not None:
+            writer.step(data.draw(FAULTS))
+        live = assert_whole(store)
+        if live is not None and (not seen or seen[-1] != live.upload_id):
+            seen.append(live.upload_id or "")
+    for writer in writers:
+        if writer.outcome == "committed":
+            assert writer.upload_id in seen  # it was the current version for a moment at least
+        elif writer.outcome == "raised" and writer.commit is not None and not writer.commit.sent:
+            assert writer.upload_id not in seen  # and so its parts may be deleted
+    assert len(seen) == len(set(seen))
+
+
+@given(data=st.data())
+def test_a_store_that_ignores_conditions_loses_versions_but_mixes_none(data: st.DataObject) -> None:
+    store = Objects(atomic=False)
+    writers = [Writer(store, str(number), False) for number in range(2)]
+    while running := [writer for writer in writers if writer.request is not None]:
+        data.draw(st.sampled_from(running)).step("")
+        assert_whole(store)
+    assert {writer.outcome for writer in writers} == {"committed"}
+    assert assert_whole(store) is not None
+
+
+# -- on a store ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryHarness]:
+    harness = MemoryHarness()
+    yield harness
+    harness.close()
+
+
+def matrix(value: float) -> Any:
+    found = sparse.csr_array(np.eye(4))
+    found.data[:] = value
+    return found
+
+
+def current(cci: Any) -> float:
+    """Return the value of the array, of whatever kind it is."""
+    found = cci["a"]
+    return _only(found if isinstance(found, np.ndarray) else found.data)
+
+
+KINDS: dict[str, tuple[Callable[..., Any], Callable[[Any, str], float]]] = {
+    "chunked": (
+        lambda cci, value, **kw: cci.upload_dask_array(
+            "a", np.full(6, float(value)), buffersize=16, threads=1, **kw
+        ),
+        lambda cci, name: _only(np.asarray(cci.download_dask_array(name))),
+    ),
+    "sparse": (
+        lambda cci, value, **kw: cci.upload_sparse_array("a", matrix(value), threads=1, **kw),
+        lambda cci, name: _only(cci.download_sparse_array(name, threads=1).data),
+    ),
+}
+
+
+def _only(values: np.ndarray) -> float:
+    """Return the value of all elements: of one upload, all are the same."""
+    assert len(values)
+    assert (values == values[0]).all(), values
+    return float(values[0])
+
+
+def empty(memory: MemoryHarness) -> None:
+    for key in memory.raw_keys():
+        memory.raw_delete(key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("fault", ["killed before", "killed", "killed after", "lost", "busy"])
+def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
+    memory: MemoryHarness, kind: str, before: int, fault: str
+) -> None:
+    upload, value = KINDS[kind]
+    for request in itertools.count(1):
+        empty(memory)
+        cci = memory.interface()
+        for number in range(before):
+            upload(cci, number)
+        lazy = cci.array("a") if before else None
+        plain = cci.backend_interface
+        cci.backend_interface = faulty = FaultyBackend(plain)
+        faulty.fail(fault, request)
+        outcome = "done"
+        try:
+            upload(cci, 9)
+        except (Killed, CottonCandyError):
+            outcome = "raised"
+        cci.backend_interface = plain
+        if outcome == "done" or before or memory.raw_keys("a/metadata.json"):
+            assert value(cci, "a") in ({9} if outcome == "done" else {before - 1, 9})
+        if lazy is not None:
+            lazy_values = lazy[...] if kind == "chunked" else lazy[...].data
+            assert _only(lazy_values) == before - 1  # one predecessor is kept
+        upload(cci, 10)  # what is left behind disturbs nobody
+        assert value(cci, "a") == 10
+        cci.clean("a", grace=0)
+        assert value(cci, "a") == 10
+        parts = {"chunked": 3, "sparse": 3}[kind]
+        assert len(memory.raw_keys()) == parts + 1
+        if faulty.left > 0:
+            break
+    assert request > 4
+
+
+class Interleaved(WrappedBackend):
+    """Calls a function before the n-th request."""
+
+    def __init__(self, inner: Any, at: int, function: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self.left, self.function = at, function
+
+    def _call(self, verb: str, *keys: str) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.function()
+        return super()._call(verb, *keys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+@pytest.mark.parametrize("before", [0, 1])
+def test_two_writers_never_mix(memory: MemoryHarness, kind: str, other: str, before: int) -> None:
+    upload, _ = KINDS[kind]
+    for request in itertools.count(1):
+        empty(memory)
+        cci, second = memory.interface(), memory.interface()
+        for _ in range(before):
+            upload(cci, 0)
+        cci.backend_interface = watched = Interleaved(
+            cci.backend_interface, request, partial(KINDS[other][0], second, 2)
+        )
+        upload(cci, 1)
+        if watched.left > 0:
+            break
+        last = current(second)
+        assert last in (1, 2)
+        second.restore("a")
+        assert current(second) == 3 - last
+        second.clean("a", grace=0)
+        assert current(second) == 3 - last
+    assert request > 4
+
+
+def twice(upload: Callable[..., Any], cci: Any) -> None:
+    upload(cci, 1)
+    upload(cci, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_finds_one_version_whatever_is_replaced(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    for request in itertools.count(1):
+        empty(memory)
+        cci, writer = memory.interface(), memory.interface()
+        upload(cci, 0)
+
+        once = partial(upload, writer, 1)
+        cci.backend_interface = watched = Interleaved(cci.backend_interface, request, once)
+        assert value(cci, "a") in (0, 1)
+        if watched.left > 0:
+            break
+        empty(memory)
+        cci = memory.interface()
+        upload(cci, 0)
+        cci.backend_interface = Interleaved(
+            cci.backend_interface, request, partial(twice, upload, writer)
+        )
+        if kind == "sparse":
+            assert value(cci, "a") in (0, 2)
+        else:
+            assert _only(cci["a"]) in (0, 2)
+    assert request > 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_open_array_keeps_its_version_and_then_raises(memory: MemoryHarness, kind: str) -> None:
+    upload, _ = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    lazy = cci.array("a")
+    upload(cci, 1)
+    assert (np.asarray(lazy).ravel()[:1] == 0).all()
+    upload(cci, 2)
+    with pytest.raises(ObjectChangedError, match="array 'a'"):
+        lazy[...]
+
+
+def test_a_dask_array_is_uploaded_onto_the_name_that_it_reads(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.arange(12.0), buffersize=16)
+    for _ in range(3):
+        cci.upload_dask_array("a", (cci.download_dask_array("a") + 1)[::-1].rechunk(5))
+    expected = np.arange(12.0)
+    for _ in range(3):
+        expected = (expected + 1)[::-1]
+    np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+
+
+def test_compute_false_returns_the_upload(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(4), buffersize=16)
+    for number in (1, 2):
+        array = cci.download_dask_array("a") + 1 if number == 2 else np.ones(4)
+        task = cci.upload_dask_array("a", array, compute=False)
+        np.testing.assert_array_equal(cci.download_dask_array("a"), np.full(4, number - 1))
+        response = task.compute(scheduler="threads")
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        np.testing.assert_array_equal(cci.download_dask_array("a"), np.full(4, number))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restore_is_an_undo_of_itself(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    with pytest.raises(ObjectNotFoundError, match="'a'"):
+        cci.restore("a")
+    upload(cci, 0)
+    with pytest.raises(ObjectNotFoundError, match="predecessor"):
+        cci.restore("a")
+    upload(cci, 1)
+    lazy = cci.array("a")
+    for expected in (0, 1, 0, 1):
+        response = cci.restore("a")
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        assert value(cci, "a") == expected
+    assert (np.asarray(lazy).ravel()[:1] == 1).all()
+    upload(cci, 2)
+    cci.restore("a")
+    assert value(cci, "a") == 1
+    cci.clean("a", grace=0)
+    with pytest.raises(ObjectNotFoundError, match="predecessor"):
+        cci.restore("a")
+    assert value(cci, "a") == 1
+
+
+@pytest.mark.parametrize("method", ["append_dask_array", "restore"])
+def test_another_programs_manifest_is_not_changed(memory: MemoryHarness, method: str) -> None:
+    cci = memory.interface()
+    cci.upload_json("a/metadata.json", {"mine": 1})
+    arguments = (np.ones(3),) if method == "append_dask_array" else ()
+    with pytest.raises(MetadataError, match="'a'"):
+        getattr(cci, method)("a", *arguments)
+    assert memory.raw_keys() == ["a/metadata.json"]
+
+
+# -- arrays that grow ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("dask", [False, True])
+def test_append_along_every_axis(memory: MemoryHarness, axis: int, dask: bool) -> None:
+    import dask.array as da
+
+    cci = memory.interface()
+    rng = np.random.default_rng(0)
+    expected = rng.random((4, 5, 6))
+    cci.upload_dask_array("a", da.from_array(expected, chunks=(2, 3, 2)), note="kept")
+    for _ in range(3):
+        shape = list(expected.shape)
+        shape[axis] = 3
+        more = rng.random(shape)
+        given = da.from_array(more, chunks=2) if dask else more
+        response = cci.append_dask_array("a", given, axis=axis)
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        expected = np.concatenate([expected, more], axis=axis)
+        np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+    assert cci.array("a").attrs["note"] == "kept"
+    keys = len(memory.raw_keys())
+    cci.clean("a", grace=0)
+    assert len(memory.raw_keys()) == keys - 1  # one previous.json: all parts are shared
+    np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+
+
+def test_append_to_an_empty_array_and_of_nothing(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    etag = cci.upload_dask_array("a", np.zeros((0, 3)))["ETag"]
+    assert cci.append_dask_array("a", np.ones((0, 3)))["ETag"] == etag
+    cci.append_dask_array("a", np.ones((2, 3)))
+    cci.append_dask_array("a", np.full((1, 3), 2.0))
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [[1] * 3, [1] * 3, [2] * 3])
+
+
+def test_append_rejects_what_does_not_fit(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    with pytest.raises(ObjectNotFoundError, match="upload_dask_array"):
+        cci.append_dask_array("a", np.ones(3))
+    cci.upload_dask_array("a", np.zeros((4, 3)))
+    before = memory.raw_keys()
+    for wrong in (np.ones((2, 3), "f4"), np.ones((2, 3), ">f8"), np.ones((2, 4)), np.ones(3)):
+        with pytest.raises(InvalidArgumentError, match="'a'"):
+            cci.append_dask_array("a", wrong)
+    for axis in (2, -3, 0.5):
+        with pytest.raises(InvalidArgumentError, match="axis"):
+            cci.append_dask_array("a", np.ones((2, 3)), axis=axis)
+    with pytest.raises(InvalidArgumentError, match="axis"):
+        cci.append_dask_array("a", np.ones((2, 3)), axis=None)
+    with pytest.raises(ObjectChangedError):
+        cci.append_dask_array("a", np.ones((2, 3)), if_match="another")
+    assert memory.raw_keys() == before
+    cci.upload_sparse_array("a", matrix(1))
+    with pytest.raises(MetadataError, match="sparse"):
+        cci.append_dask_array("a", np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("other", ["append", "replace", "remove"])
+def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
+    for request in itertools.count(1):
+        empty(memory)
+        cci, second = memory.interface(), memory.interface()
+        cci.upload_dask_array("a", np.zeros(2))
+
+        change = {
+            "append": partial(second.append_dask_array, "a", np.full(2, 2.0)),
+            "replace": partial(second.upload_dask_array, "a", np.zeros((2, 2))),
+            "remove": partial(second.rm, "a/metadata.json"),
+        }[other]
+        cci.backend_interface = watched = Interleaved(cci.backend_interface, request, change)
+        try:
+            cci.append_dask_array("a", np.full(2, 1.0), threads=1)
+        except (ObjectChangedError, ObjectNotFoundError, InvalidArgumentError):
+            assert other != "append"
+        if watched.left > 0:
+            break
+        if other == "append":
+            values = np.asarray(second.download_dask_array("a")).tolist()
+            assert values in ([0, 0, 1, 1, 2, 2], [0, 0, 2, 2, 1, 1])
+        elif other == "replace":
+            assert second.download_dask_array("a").shape == (2, 2)
+    assert request > 4
+
+
+def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    legacy(memory, cci)
+    cci.append_dask_array("a", np.full(2, 9.0))
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
+    cci.restore("a")
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3])
+    cci.restore("a")
+    cci.clean("a", grace=0)
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
+
+
+def legacy(memory: MemoryHarness, cci: Any) -> None:
+    """Store an array without ids, as 0.4.0 does."""
+    for number in range(2):
+        cci.upload_raw_array(f"a/pt000{number}", np.arange(2.0) + 2 * number)
+    manifest = Manifest.of((4,), np.dtype("f8"), ((2, 2),), "a").to_json()
+    assert "upload_id" not in manifest
+    cci.upload_json("a/metadata.json", manifest)
+
+
+# -- cleaning --------------------------------------------------------------------------------------
+
+
+def test_clean_removes_only_parts_of_this_format(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    mine = new_upload_id()
+    foreign = {
+        "a/notes": b"x",
+        "a/pt0099": b"of another program",
+        "a/data": b"of another program",
+        f"a/{mine}/notes": b"x",
+        f"a/{mine}": b"x",
+        "a/0123456789abcdef0123456789abcdef/pt0000": b"x",
+        "b/metadata.json": b"{}",
+        "b/pt0000": b"x",
+        "pt0000": b"x",
+        "metadata.json": b"x",
+        f"{mine}/pt0000": b"at the top",
+    }
+    KINDS["chunked"][0](cci, 0)
+    KINDS["chunked"][0](cci, 1)
+    for key, body in foreign.items():
+        memory.raw_put(key, body)
+    memory.raw_put(f"a/{mine}/pt0000", b"of a killed upload")
+    memory.raw_put("a/pt0050", b"too", {"cc-upload-id": mine, "cc-part": "50"})
+    planned = cci.clean("", grace=0, dry_run=True)
+    assert cci.clean("a", grace="1d") == []
+    assert cci.clean("", grace=0) == planned
+    assert {f"a/{mine}/pt0000", "a/pt0050", "a/pt0000"} <= set(planned)
+    assert set(foreign) <= set(memory.raw_keys())
+    assert KINDS["chunked"][1](cci, "a") == 1
+    assert cci.clean("", grace=0) == []
+
+
+def test_clean_spares_what_is_younger_than_the_grace(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    killed = f"a/{new_upload_id()}"
+    KINDS["chunked"][0](cci, 0)
+    memory.raw_put(f"{killed}/pt0000", b"x")
+    age(memory, datetime.timedelta(days=2))
+    memory.raw_put(f"{killed}/pt0001", b"still running")
+    KINDS["chunked"][0](cci, 1)
+    assert cci.clean("a") == []  # replaced a moment ago, and one part is young
+    age(memory, datetime.timedelta(hours=2))
+    assert cci.clean("a", grace="3h", dry_run=True) == []
+    removed = cci.clean("a", grace="1h")
+    assert {f"{killed}/pt0000", f"{killed}/pt0001", "a/pt0000"} <= set(removed)
+    assert KINDS["chunked"][1](cci, "a") == 1
+
+
+def age(memory: MemoryHarness, by: datetime.timedelta) -> None:
+    """Make all objects of the bucket older."""
+    from dataclasses import replace
+
+    from cottoncandy.backends import memory as module
+
+    objects = module._BUCKETS[memory.bucket].objects
+    for key, stored in objects.items():
+        info = replace(stored.info, modified=stored.info.modified - by)
+        objects[key] = module._Object(info, stored.body)
+
+
+def test_clean_leaves_arrays_alone_whose_manifest_it_cannot_read(
+    memory: MemoryHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    cci = memory.interface()
+    KINDS["chunked"][0](cci, 0)
+    KINDS["chunked"][0](cci, 1)
+    memory.raw_put("a/metadata.json", b"damaged")
+    before = memory.raw_keys()
+    with caplog.at_level(logging.WARNING):
+        assert cci.clean("", grace=0) == []
+    assert "'a'" in caplog.text
+    assert memory.raw_keys() == before
+
+
+@pytest.mark.parametrize("grace", ["1x", "", "d", -1, "-1d", True, None, float("nan"), [1]])
+def test_clean_rejects_what_is_not_a_duration(memory: MemoryHarness, grace: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="grace"):
+        memory.interface().clean("a", grace=grace)
+
+
+def test_durations() -> None:
+    day = datetime.timedelta(days=1)
+    for grace in ("1d", "24h", "1440 m", 86400, 86400.0, day, "86400s"):
+        assert parse_grace(grace) == day
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_of_uploads(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    with pytest.raises(ObjectChangedError):
+        upload(cci, 0, if_match="0" * 32)
+    assert memory.raw_keys() == []
+    first = upload(cci, 0, overwrite=False)["ETag"]
+    with pytest.raises(ObjectExistsError):
+        upload(cci, 1, overwrite=False)
+    second = upload(cci, 1, if_match=first)["ETag"]
+    with pytest.raises(ObjectChangedError):
+        upload(cci, 2, if_match=first)
+    upload(cci, 2, if_match=f'"{second}"')
+    assert value(cci, "a") == 2
+    for wrong in ("", 5, 'a"b', "a\nb"):
+        with pytest.raises(InvalidArgumentError, match="if_match"):
+            upload(cci, 3, if_match=wrong)
+    with pytest.raises(InvalidArgumentError, match="contradict"):
+        upload(cci, 3, if_match=second, overwrite=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_conditional_upload_whose_name_is_taken_meanwhile_raises(
+    memory: MemoryHarness, kind: str, before: int
+) -> None:
+    upload, value = KINDS[kind]
+    for request in itertools.count(2):
+        empty(memory)
+        cci, second = memory.interface(), memory.interface()
+        etag = upload(cci, 0)["ETag"] if before else None
+        cci.backend_interface = watched = Interleaved(
+            cci.backend_interface, request, partial(upload, second, 2)
+        )
+        condition = {"if_match": etag} if before else {"overwrite": False}
+        try:
+            upload(cci, 1, **condition)
+        except (ObjectChangedError, ObjectExistsError):
+            assert value(second, "a") == 2
+        if watched.left > 0:
+            break
+        assert value(second, "a") == 2
+    assert request > 4
+
+
+def test_single_objects_recognize_their_own_upload_after_a_lost_answer(
+    memory: MemoryHarness,
+) -> None:
+    cci = memory.interface()
+    cci.backend_interface = faulty = FaultyBackend(cci.backend_interface)
+    faulty.fail("lost", 1)
+    response = cci.upload_object("x", b"1", overwrite=False)
+    assert response["ETag"] == memory.backend().head("x").etag
+    faulty.fail("refused", 1)
+    with pytest.raises(StoreUnreachableError):
+        cci.upload_object("y", b"1", overwrite=False)
+    faulty.fail(None)
+    with pytest.raises(ObjectExistsError, match="'x'"):
+        cci.upload_raw_array("x", np.ones(2), overwrite=False)
+    cci.upload_raw_array("x", np.ones(2), if_match=response["ETag"])
+
+
+# -- tampering -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_others_are_detected(store: Any, factory: Any, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = factory(store.bucket, backend=store.backend_name, verbose=False)
+    names = ["pt0000", "pt0001"] if kind == "chunked" else ["indices", "data"]
+    upload(cci, 0)
+    upload(cci, 1)
+    (live,) = {key.rpartition("/")[0] for key in store.raw_keys() if key.endswith(names[0])} - {"a"}
+    for source in (f"a/{names[0]}", f"{live}/{names[1]}"):  # another upload; another number
+        target = f"{live}/{names[0]}"
+        kept = store.raw_get(target)
+        store.raw_put(target, *store.raw_get(source))
+        with pytest.raises(IntegrityError, match=names[0]):
+            value(cci, "a")
+        store.raw_put(target, *kept)
+    assert value(cci, "a") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_manifests_are_typed_errors(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    body, metadata = memory.raw_get("a/metadata.json")
+    good = json.loads(body)
+    changes: list[Any] = [
+        {"upload_id": 5}, {"upload_id": "x"}, {"previous": ["x"]}, {"parts": None}, {"parts": []},
+        {"parts": good["parts"][:-1]}, {"parts": [[good["upload_id"]]] * 3}, {"parts": 7},
+        {"parts": [["../x", 0]] * 3}, {"parts": [[good["upload_id"], -1]] * 3},
+        {"parts": good["parts"][::-1] if kind == "chunked" else [[None, "x"]] * 3},
+        {"shape": [10**30]}, {"shape": [-1]}, {"dtype": "|O"} if kind == "chunked" else {"type": 1},
+    ]  # fmt: skip
+    if kind == "chunked":
+        index, name = good["dask"][0]
+        rest = good["dask"][1:]
+        changes += [
+            {"dask": [[index, "b/secret"], *rest]}, {"dask": [[index, "../pt0000"], *rest]},
+            {"dask": [[[7], name], *rest]}, {"dask": [[index, name], *good["dask"]]},
+            {"dask": [[index, 5], *rest]}, {"chunks": [[2, 2]]}, {"chunks": [[2, 2, 10**9]]},
+        ]  # fmt: skip
+    else:
+        changes += [
+            {"attrs": ["../b/data", *good["attrs"][1:]]}, {"attrs": ["data"] * 3}, {"attrs": {}},
+            {"attrs": [f"x/{name}" for name in good["attrs"]]}, {"attrs": [5, None, {}]},
+        ]  # fmt: skip
+    bodies = [json.dumps({**good, **change}).encode() for change in changes]
+    bodies += [body[:position] for position in range(0, len(body), 40)]
+    bodies += [b"[" * 100_000, b'{"dask":' * 50_000, bytes([255, 254]), b"null", b"NaN"]
+    memory.raw_put("b/secret", b"not yours")
+    for damaged in bodies:
+        memory.raw_put("a/metadata.json", damaged, metadata)
+        with pytest.raises(CottonCandyError, match="a"):
+            value(cci, "a")
+        for verb in (lambda: upload(cci, 2), lambda: cci.restore("a")):
+            try:
+                verb()
+            except CottonCandyError:
+                continue
+            memory.raw_put("a/metadata.json", damaged, metadata)
+    cci.clean("", grace=0)
+    assert memory.raw_get("b/secret").body == b"not yours"
+
+
+def test_a_raw_array_of_the_name_goes_after_the_commit(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("a", np.zeros(3))
+    cci.upload_dask_array("a", np.ones(3))
+    np.testing.assert_array_equal(cci["a"], np.ones(3))
+    memory.raw_put("b", b"a file, not an array")
+    cci.upload_sparse_array("b", matrix(1))
+    assert memory.raw_get("b").body == b"a file, not an array"
