@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -36,7 +35,7 @@ from cottoncandy.stores.store import Store
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ArrayInfo", "CloudArray", "array_info", "load_array", "open_array", "user_metadata"]
+__all__ = ["ArrayInfo", "CloudArray", "array_info", "load_array", "open_array", "set_metadata"]
 
 # Dask sends the handle with each task. Copies that arrive in a process share the first one's
 # connections.
@@ -194,9 +193,9 @@ class CloudArray:
         return self._version.compression
 
     @property
-    def attrs(self) -> Mapping[str, str]:
-        """The user's metadata, names in lower case."""
-        return MappingProxyType(user_metadata(self._version.info.metadata))
+    def attrs(self) -> Attributes:
+        """The user's metadata, names in lower case; an assignment changes those of the object."""
+        return Attributes(self)
 
     def __repr__(self) -> str:
         return f"<cottoncandy-array {self.name!r} {self._summary()}, {self._store.describe()}>"
@@ -248,6 +247,51 @@ class CloudArray:
     def __iter__(self) -> Iterator[Any]:
         array = self[...]
         return iter(array.tocsr() if self.kind == "sparse" else array)
+
+
+class Attributes(MutableMapping[str, str]):
+    """The user's metadata of an opened array. Each change takes the requests of set_metadata."""
+
+    def __init__(self, array: CloudArray) -> None:
+        self._array = array
+
+    def _all(self) -> dict[str, str]:
+        return user_metadata(self._array._version.info.metadata)
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._change({name: None})
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._change(dict.fromkeys(self))
+
+    def update(self, *changes: Any, **more: Any) -> None:
+        """Change several with one request, as ``dict.update``."""
+        self._change(dict(*changes, **more))
+
+    def _change(self, changes: Mapping[str, Any]) -> None:
+        array, version = self._array, self._array._version
+        if changes:
+            version.info = _update_metadata(array._store, version.info.key, changes, version.info)
+        if isinstance(version, RawArray):
+            version._reader = None  # it is bound to the former ETag
 
 
 def _shared_copy(state: dict[str, Any]) -> CloudArray:
@@ -330,6 +374,52 @@ def user_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
         for name, value in (metadata or {}).items()
         if name not in FORMAT_METADATA and not name.startswith("cc-")
     }
+
+
+def set_metadata(store: Store, name: Key, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change the user's metadata of an object, or of the manifest of an array; None removes one.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If nothing has that name.
+    MetadataError
+        If a name describes the format, or the store cannot keep the metadata.
+    """
+    try:
+        info = _update_metadata(store, name, changes)
+    except ObjectNotFoundError as exc:
+        manifest = _open_parts(store, name, exc).info
+        info = _update_metadata(store, manifest.key, changes, manifest)
+    return {} if info.etag is None else {"ETag": info.etag}
+
+
+def _update_metadata(
+    store: Store, key: str, changes: Mapping[str, Any], opened: ObjectInfo | None = None
+) -> ObjectInfo:
+    """Change metadata, if they are still those of the opened version; return the new header."""
+    lower = {str(name).lower(): value for name, value in changes.items()}
+    if protected := sorted(name for name in lower if not user_metadata({name: ""})):
+        raise MetadataError(
+            f"metadata {protected[0]!r} of object '{key}' describes the stored format, and stays "
+            f"as it is; nothing was changed"
+        )
+    info = store.backend.head(key)
+    stored = info.metadata or {}
+    if opened is not None and _format_metadata(stored) != _format_metadata(opened.metadata or {}):
+        raise ObjectChangedError(
+            f"object '{key}' in bucket '{store.bucket}' was replaced since it was opened; nothing "
+            f"was changed"
+        )
+    kept = {name: value for name, value in {**stored, **lower}.items() if value is not None}
+    new = store.backend.capabilities.metadata.check(kept, key)
+    result = store.backend.set_metadata(key, new, etag=info.etag)
+    return replace(info, etag=result.etag, metadata=new)
+
+
+def _format_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    mine = user_metadata(metadata)
+    return {name: value for name, value in metadata.items() if name not in mine}
 
 
 def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:

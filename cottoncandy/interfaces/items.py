@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from cottoncandy.arrays.generations import remove_array
-from cottoncandy.arrays.handle import ArrayInfo, CloudArray, array_info, load_array, open_array
+from cottoncandy.arrays.handle import (
+    ArrayInfo,
+    CloudArray,
+    array_info,
+    load_array,
+    open_array,
+    set_metadata,
+)
 from cottoncandy.arrays.items import value_names
 from cottoncandy.arrays.manifests import download_method
 from cottoncandy.config.options import DEFAULT_THREADS
@@ -14,6 +21,7 @@ from cottoncandy.core.names import Key
 from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError
 from cottoncandy.interfaces.chunked_arrays import DaskArrayMethods
 from cottoncandy.interfaces.dictionaries import DictionaryMethods
+from cottoncandy.stores.checks import checked_metadata
 from cottoncandy.stores.finding import scan_objects
 
 __all__ = ["ItemMethods"]
@@ -101,6 +109,51 @@ class ItemMethods(DaskArrayMethods, DictionaryMethods):
         ('raw', (3, 4), 'gzip', 'sub01')
         """
         return array_info(self._store, self._store.key(object_name, tree=True))
+
+    def set_metadata(self, object_name: str, **changes: Any) -> dict[str, Any]:
+        """Change metadata of an object or an array; its data stay.
+
+        Parameters
+        ----------
+        object_name : str
+            An object, or a chunked or sparse array, whose manifest has the metadata.
+        **changes : str
+            New values by name. Numbers become text; None removes a name. ``metadata={...}`` takes
+            any name.
+
+        Returns
+        -------
+        response : dict
+            ``ETag``, as :meth:`upload_object` returns it.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If nothing has that name.
+        MetadataError
+            If a name describes how the array is stored (``dtype``, ``shape``, ...), or the store
+            cannot keep the metadata; nothing is changed.
+
+        Notes
+        -----
+        On S3, the server copies the object onto itself, so no data are transferred. Other stores
+        download the object and upload it again. ACL and content type are kept. On S3, the ETag of
+        an object that was uploaded in parts changes: arrays that were opened before are then
+        considered replaced. The attributes of an opened array, ``cci.array(name).attrs``, keep it
+        open.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('run1', np.zeros(3), subject='sub01', draft='yes')
+        >>> response = cci.set_metadata('run1', subject='sub02', draft=None)
+        >>> dict(cci.array('run1').attrs)
+        {'subject': 'sub02'}
+        """
+        checked = checked_metadata(changes, self.set_metadata)
+        return set_metadata(self._store, self._item(object_name), checked)
 
     def __getitem__(self, object_name: str) -> Any:
         count = self._store.threads(DEFAULT_THREADS)

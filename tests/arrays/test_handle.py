@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import cottoncandy
 from cottoncandy.exceptions import (
     InvalidNameError,
     MetadataError,
@@ -265,3 +266,78 @@ def test_sparse_arrays_are_items(cci: Any) -> None:
     assert "sparse" in cci
     del cci["sparse"]
     assert list(cci) == []
+
+
+# -- metadata ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "local", "encrypted"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Any, cci: Any) -> Any:
+    """An interface on stores that keep metadata in different ways."""
+    if request.param == "memory":
+        return cci
+    if request.param == "local":
+        return cottoncandy.get_interface(str(tmp_path / "root"), backend="local", verbose=False)
+    return cottoncandy.get_encrypted_interface(
+        cci.bucket_name, backend="memory", encryptionKey="A" * 43 + "=", verbose=False
+    )
+
+
+@pytest.mark.parametrize("kind", ["raw", "gzip", "chunked", "sparse"])
+def test_attributes_are_changed_in_place(anywhere: Any, kind: str) -> None:
+    if kind == "sparse":
+        anywhere.upload_sparse_array("array", scipy.sparse.csr_array(ARRAY[0]))
+    else:
+        UPLOADS[kind](anywhere, "array", ARRAY)
+    expected = ARRAY[0] if kind == "sparse" else ARRAY
+    arr = anywhere.array("array")
+    arr.attrs["Subject"] = "sub01"
+    arr.attrs.update(run=1, task="rest")
+    assert dict(arr.attrs) == {"subject": "sub01", "run": "1", "task": "rest"}
+    assert_equal(np.asarray(arr), expected)  # the open handle stays valid
+    arr[1:3]
+    again = anywhere.array("array")
+    assert again.attrs == arr.attrs == anywhere.info("array").metadata
+    assert_equal(np.asarray(again), expected)
+    del arr.attrs["task"]
+    with pytest.raises(KeyError):
+        del arr.attrs["task"]
+    anywhere.set_metadata("array", run=2, subject=None)
+    assert anywhere.array("array").attrs == {"run": "2"}
+    arr = anywhere.array("array")
+    arr.attrs.clear()
+    assert not anywhere.array("array").attrs
+    assert_equal(np.asarray(arr), expected)
+
+
+@pytest.mark.parametrize("name", ["dtype", "SHAPE", "order", "compression", "cc-checksum"])
+def test_format_metadata_are_protected(upload: Any, cci: Any, name: str) -> None:
+    arr = upload(ARRAY)
+    with pytest.raises(MetadataError):
+        arr.attrs[name] = "other"
+    with pytest.raises(MetadataError):
+        cci.set_metadata("lab/array", metadata={name: "other"})
+    assert name.lower() not in arr.attrs
+    assert_equal(np.asarray(cci.array("lab/array")), ARRAY)
+
+
+def test_metadata_of_a_replaced_array_stay(upload: Any, cci: Any) -> None:
+    arr = upload(ARRAY)
+    upload(ARRAY + 1)
+    with pytest.raises(ObjectChangedError):
+        arr.attrs["subject"] = "sub01"
+    assert not cci.array("lab/array").attrs
+
+
+def test_metadata_of_files_and_of_nothing(cci: Any) -> None:
+    response = cci.upload_object("notes", b"text", author="me")
+    assert cci.set_metadata("notes", author=None, date="today") == response
+    assert cci.info("notes").metadata == {"date": "today"}
+    assert cci.download_object("notes") == b"text"
+    cci.upload_json("branch/metadata.json", {"a": 1})
+    for name in ("missing", "branch"):
+        with pytest.raises((ObjectNotFoundError, MetadataError)):
+            cci.set_metadata(name, author="me")
+    with pytest.raises(MetadataError):
+        cci.set_metadata("notes", author=["a"])
+    assert cci.download_stream("branch/metadata.json").metadata == {}
