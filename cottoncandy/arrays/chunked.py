@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +26,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import chunked
 from cottoncandy.formats.blocks import ChunkProjection, select_blocks
-from cottoncandy.formats.generations import check_part
+from cottoncandy.formats.generations import check_part, place_of
 from cottoncandy.formats.raw import RawArrayHeader, new_array
 from cottoncandy.stores.store import Store
 
@@ -89,6 +90,11 @@ class ChunkedArray:
     def chunks(self) -> tuple[tuple[int, ...], ...]:
         """Lengths of the chunks along each axis, as in Dask."""
         return self.manifest.chunks
+
+    @property
+    def places(self) -> Iterator[str]:
+        """Where the parts are, relative to the manifest."""
+        return (place_of(part.name) for part in self.manifest.parts())
 
     @property
     def compression(self) -> str | None:

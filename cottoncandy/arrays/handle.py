@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,7 +36,16 @@ from cottoncandy.stores.store import Store
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ArrayInfo", "CloudArray", "array_info", "load_array", "open_array", "set_metadata"]
+__all__ = [
+    "ArrayHandle",
+    "ArrayInfo",
+    "CloudArray",
+    "array_info",
+    "load_array",
+    "open_array",
+    "open_parts",
+    "set_metadata",
+]
 
 # Dask sends the handle with each task. Copies that arrive in a process share the first one's
 # connections.
@@ -47,6 +57,7 @@ class RawArray:
     """One version of a raw array; all reads return that version or raise."""
 
     kind = "raw"
+    places: tuple[str, ...] = ()
 
     def __init__(self, store: Store, info: ObjectInfo, reader: ObjectReader | None = None) -> None:
         self.store = store
@@ -117,45 +128,24 @@ class RawArray:
 ArrayVersion: TypeAlias = RawArray | ChunkedArray | SparseArray
 
 
-class CloudArray:
-    """An array in a store, as one lazy, array-like object: :meth:`DefaultInterface.array` opens it.
+class ArrayHandle(ABC):
+    """What handles and the datasets of the browser have in common: an array that is not here.
 
-    Its shape and dtype are known, and slices download what they need. ``numpy.asarray(array)``
-    downloads all of it, and ``dask.array.from_array(array)`` none.
-
-    Attributes
-    ----------
-    name : str
-        Its name in the bucket.
-    kind : {'raw', 'chunked', 'sparse'}
-
-    Notes
-    -----
-    Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
-    boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
-    name of a structured array selects that field of all of it.
-
-    All reads return the version that was opened. If a raw array was replaced, they raise
-    :class:`~cottoncandy.exceptions.ObjectChangedError`.
-
-    A sparse array is downloaded whole, and ``array[selection]`` is what SciPy makes of it: usually
-    a sparse array or matrix. ``numpy.asarray(array)`` is dense.
-
-    A pickled handle contains the settings of its connection, and no data.
+    Subclasses have ``name``, and what it takes to read: ``_store``, ``_version``, ``_threads``.
     """
 
-    def __init__(self, store: Store, name: Key, version: ArrayVersion, threads: int) -> None:
-        self.name: str = name
-        self.kind = version.kind
-        self._store = store
-        self._version = version
-        self._threads = threads
-        self._identity = uuid4().hex
+    name: str
+    _store: Store
+    _threads: int
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _shared_copy, (self.__dict__,)
+    @property
+    @abstractmethod
+    def _version(self) -> ArrayVersion: ...
 
-    # -- what it is ------------------------------------------------------------------------------
+    @property
+    def kind(self) -> str:
+        """How it is stored: ``'raw'``, ``'chunked'`` or ``'sparse'``."""
+        return self._version.kind
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,7 +188,8 @@ class CloudArray:
         return Attributes(self)
 
     def __repr__(self) -> str:
-        return f"<cottoncandy-array {self.name!r} {self._summary()}, {self._store.describe()}>"
+        what = f"{self.dtype}{list(self.shape)} {self.kind}"
+        return f"<cottoncandy-array {self.name!r} {what}, {self._store.describe()}>"
 
     def _repr_html_(self) -> str:
         rows = {
@@ -212,9 +203,6 @@ class CloudArray:
             count = math.prod(map(len, self.chunks))
             rows["Chunks"] = f"{count:,} of {tuple(max(lengths) for lengths in self.chunks)}"
         return html_table(self.name, {**rows, **self.attrs})
-
-    def _summary(self) -> str:
-        return f"{self.dtype}{list(self.shape)} {self.kind}"
 
     def __dask_tokenize__(self) -> str:
         info = self._version.info
@@ -249,10 +237,52 @@ class CloudArray:
         return iter(array.tocsr() if self.kind == "sparse" else array)
 
 
+class CloudArray(ArrayHandle):
+    """An array in a store, as one lazy, array-like object: :meth:`DefaultInterface.array` opens it.
+
+    Its shape and dtype are known, and slices download what they need. ``numpy.asarray(array)``
+    downloads all of it, and ``dask.array.from_array(array)`` none.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the bucket.
+    kind : {'raw', 'chunked', 'sparse'}
+
+    Notes
+    -----
+    Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
+    boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
+    name of a structured array selects that field of all of it.
+
+    All reads return the version that was opened. If a raw array was replaced, they raise
+    :class:`~cottoncandy.exceptions.ObjectChangedError`.
+
+    A sparse array is downloaded whole, and ``array[selection]`` is what SciPy makes of it: usually
+    a sparse array or matrix. ``numpy.asarray(array)`` is dense.
+
+    A pickled handle contains the settings of its connection, and no data.
+    """
+
+    def __init__(self, store: Store, name: Key, version: ArrayVersion, threads: int) -> None:
+        self.name: str = name
+        self._store = store
+        self._opened = version
+        self._threads = threads
+        self._identity = uuid4().hex
+
+    @property
+    def _version(self) -> ArrayVersion:
+        return self._opened
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared_copy, (self.__dict__,)
+
+
 class Attributes(MutableMapping[str, str]):
     """The user's metadata of an opened array. Each change takes the requests of set_metadata."""
 
-    def __init__(self, array: CloudArray) -> None:
+    def __init__(self, array: ArrayHandle) -> None:
         self._array = array
 
     def _all(self) -> dict[str, str]:
@@ -389,7 +419,7 @@ def set_metadata(store: Store, name: Key, changes: Mapping[str, Any]) -> dict[st
     try:
         info = _update_metadata(store, name, changes)
     except ObjectNotFoundError as exc:
-        manifest = _open_parts(store, name, exc).info
+        manifest = open_parts(store, name, exc).info
         info = _update_metadata(store, manifest.key, changes, manifest)
     return {} if info.etag is None else {"ETag": info.etag}
 
@@ -443,7 +473,7 @@ def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
             if not reader.pinned:
                 reader.close()
     except (ObjectNotFoundError, MetadataError) as exc:
-        version = _open_parts(store, name, exc)
+        version = open_parts(store, name, exc)
     return CloudArray(store, name, version, threads)
 
 
@@ -455,7 +485,7 @@ def load_array(store: Store, name: Key, threads: int = 4) -> Any:
             return read_array(store, reader, array_header(reader))
     except (ObjectNotFoundError, MetadataError) as exc:
         error = exc
-    return latest(lambda: _open_parts(store, name, error).read(..., threads))
+    return latest(lambda: open_parts(store, name, error).read(..., threads))
 
 
 def array_info(store: Store, name: Key) -> ArrayInfo:
@@ -464,13 +494,13 @@ def array_info(store: Store, name: Key) -> ArrayInfo:
     try:
         info = store.backend.head(name)
     except ObjectNotFoundError as exc:
-        array = _open_parts(store, name, exc)
+        array = open_parts(store, name, exc)
         return _described(name, array.info, array)
     try:
         return _described(name, info, RawArray(store, info))
     except MetadataError as exc:
         try:
-            array = _open_parts(store, name, exc)
+            array = open_parts(store, name, exc)
         except MetadataError:
             return _described(name, info, None)
     return _described(name, array.info, array)
@@ -496,7 +526,7 @@ def _described(name: str, info: ObjectInfo, array: ArrayVersion | None) -> Array
     )
 
 
-def _open_parts(
+def open_parts(
     store: Store, name: Key, error: ObjectNotFoundError | MetadataError
 ) -> ChunkedArray | SparseArray:
     """Open an array by its manifest; raise the error if there is none."""

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Iterator
 from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.core.names import SEPARATOR
 
-__all__ = ["value_names"]
+__all__ = ["may_be_array", "value_names"]
 
 # The parts of an array, and its manifests, by their names below the array's.
+_UPLOAD = re.compile("cc-[0-9a-f]{32}")
 _PART = re.compile(
     r"(?P<root>.+?)/(?:cc-[0-9a-f]{32}/)?"
     r"(?P<part>pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+|metadata\.json|previous\.json)",
     re.DOTALL,
 )
 #: The parts that make an array, if a manifest is there too.
-_COMPLETE = (
+_COMPLETE: tuple[set[str], ...] = (
     {"chunk"}, {"data", "indices", "indptr"}, {"data", "row", "col"}, {"data", "offsets"},
     {"data", "coord0"},
 )  # fmt: skip
@@ -54,6 +55,18 @@ def value_names(keys: Iterable[str]) -> Iterator[str]:
         else:
             pending.append((key, None if match is None else match["root"]))
     yield from _names(pending, parts, done)
+
+
+def may_be_array(names: Iterable[str]) -> bool:
+    """Return whether the names in a directory are those of a manifest and parts.
+
+    Directories of parts count as well: those of an array that was replaced are in one.
+    """
+    found = [_PART.fullmatch(f"array/{name}") for name in names]
+    parts = {match["part"] for match in found if match is not None}
+    parts |= {"chunk"} if any(part.startswith("pt") for part in parts) else set()
+    replaced = any(_UPLOAD.fullmatch(name) for name in names)
+    return MANIFEST in parts and (replaced or any(needed <= parts for needed in _COMPLETE))
 
 
 def _names(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,11 @@ class SparseArray:
             raise ObjectNotFoundError(
                 f"'{root}' in bucket '{store.bucket}' is not a sparse array: use download_raw_array"
             ) from exc
+
+    @property
+    def places(self) -> Iterator[str]:
+        """Where the parts are, relative to the manifest."""
+        return (place for place, _ in self._parts.values())
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from cottoncandy.browser.base import BrowserObject, S3FSLike
 from cottoncandy.browser.browse import browse
-from cottoncandy.browser.chunked import S3ChunkedDataset
-from cottoncandy.browser.datasets import S3Dataset
+from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.directories import S3Directory, S3Group
 from cottoncandy.browser.preview import Preview
 

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.handle import ArrayHandle, ArrayVersion, RawArray, open_parts
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.base import S3FSLike
 from cottoncandy.browser.html import Row, object_html
-from cottoncandy.core.names import Key
+from cottoncandy.browser.listings import DirectoryListing
+from cottoncandy.config.options import DEFAULT_THREADS
+from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import bytes2human
-from cottoncandy.exceptions import CottonCandyError, EncryptionError, MetadataError
-from cottoncandy.formats.raw import RawArrayHeader
+from cottoncandy.exceptions import CottonCandyError, MetadataError, ObjectNotFoundError
+from cottoncandy.formats.blocks import select_blocks
+from cottoncandy.stores.finding import scan_objects
+from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from cottoncandy.browser.preview import Preview
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["S3Dataset", "array_repr"]
+__all__ = ["S3ChunkedDataset", "S3Dataset"]
 
 _PACKAGE = "cottoncandy"
 
 
-class S3Dataset(S3FSLike):
+class S3Dataset(ArrayHandle, S3FSLike):
     """One object: an array, which can be sliced without downloading all of it, or a file.
 
     Parameters
@@ -40,7 +44,9 @@ class S3Dataset(S3FSLike):
     Notes
     -----
     No request is sent until a property or data is accessed. ``shape``, ``dtype`` and the like cost
-    one small request, the first time.
+    one small request, the first time. Slices return the version that they describe: if the array
+    was replaced, they raise :class:`~cottoncandy.exceptions.ObjectChangedError` until
+    :meth:`refresh`. :meth:`load` downloads the present version.
 
     Examples
     --------
@@ -58,58 +64,43 @@ class S3Dataset(S3FSLike):
 
     def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
         super()._place(key, interface, info)
-        self._head: _Head | None = None
+        self._head: ObjectInfo | None = None
+        self._opened: ArrayVersion | None = None
 
     # -- properties ------------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self._array_header().shape
+    def name(self) -> str:  # type: ignore[override]  # it never changes
+        """Name of the object in its bucket."""
+        return self._key
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the array."""
-        return self._array_header().dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions of the array."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements of the array."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in memory, in bytes."""
-        return self.size * self.dtype.itemsize
-
-    @property
-    def compression(self) -> str | None:
-        """Name of the codec that the array is compressed with; None if it is not."""
-        return self._array_header().compression
-
-    @property
-    def attrs(self) -> Mapping[str, str]:
-        """The object's metadata, names in lower case."""
-        return MappingProxyType(dict(self._get_header().metadata))
+    def attrs(self) -> Mapping[str, str]:  # type: ignore[override]  # of files, read-only
+        """The user's metadata, names in lower case; of an array, assignments change them."""
+        try:
+            _ = self._version
+        except MetadataError:  # a file, or an array that cannot be read
+            return MappingProxyType(dict(self.info.metadata or {}))
+        return super().attrs
 
     @property
     def info(self) -> ObjectInfo:
         """Properties of the object: ``key``, ``size`` (bytes), ``last_modified``."""
-        return self._get_header().info
+        if self._head is None:
+            self._head = self._store.backend.head(self._key)
+        return self._head
 
     def __repr__(self) -> str:
-        bucket = self.interface.bucket_name
-        known = self._get_header()
-        shape = known.metadata.get("shape")
+        shape = (self.info.metadata or {}).get("shape")
         if shape is None:
-            size = bytes2human(known.info.size)
-            return f"{_PACKAGE}-file <bucket:{bucket} [{size}]>"
-        return array_repr(bucket, known.info.size, shape)
+            size = bytes2human(self.info.size)
+            return f"{_PACKAGE}-file <bucket:{self._store.bucket} [{size}]>"
+        return self._array_repr(self.info.size, shape)
+
+    def _array_repr(self, stored_bytes: int, shape: str) -> str:
+        """Return the repr of an array; the brackets are as documented for 0.4.0."""
+        where, size = self._store.bucket, bytes2human(stored_bytes)
+        return f"<{_PACKAGE}-dataset <bucket:{where} [{size}:shape=({shape})]>"
 
     # -- the data --------------------------------------------------------------------------------
 
@@ -128,7 +119,8 @@ class S3Dataset(S3FSLike):
             If the object no longer exists.
         """
         key = self._key
-        if "dtype" in self._get_header().metadata:
+        if "dtype" in (self.info.metadata or {}):
+            self.refresh()  # it may be another version
             return self.interface.download_raw_array(key)
         extension = key.rpartition(".")[2].lower()
         if extension == "npy":
@@ -136,32 +128,6 @@ class S3Dataset(S3FSLike):
         if extension == "json":
             return self.interface.download_json(key)
         return self.interface.download_object(key)
-
-    def __getitem__(self, selection: Any) -> Any:
-        """Download a part of the array; if it is uncompressed, little more than that."""
-        if isinstance(selection, str):
-            return self.load()[selection]
-        if selection is Ellipsis or (isinstance(selection, tuple) and not selection):
-            return self.interface.download_raw_array(self._key)
-        if selection is None:  # a new axis, and not "everything"
-            selection = (None,)
-        return self.interface.download_raw_array(self._key, selection=selection)
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("an array cannot be downloaded without making a copy of it")
-        array: npt.NDArray[Any] = self[...]
-        return array if dtype is None else array.astype(dtype, copy=False)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError(f"'{self._key}' is a 0-d array: it has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.__array__())
 
     def preview(self, max_bytes: int = 64 * 2**20) -> Preview:
         """Return a small picture of the array: the middle slice, or a curve if it is 1-d.
@@ -189,74 +155,152 @@ class S3Dataset(S3FSLike):
 
     def refresh(self) -> None:
         """Discard cached data; it is fetched again when needed."""
-        self._head = None
-        self._info = None
+        self._place(self._key, self.interface, None)
 
     def _repr_html_(self) -> str:
         return object_html(self)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _get_header(self) -> _Head:
-        if self._head is None:
-            self._head = _Head(self.interface, self._key)
-        return self._head
+    @property
+    def _store(self) -> Store:  # type: ignore[override]  # that of the interface
+        return self.interface._store
 
-    def _array_header(self) -> RawArrayHeader:
-        return self._get_header().array_header()
+    @property
+    def _threads(self) -> int:  # type: ignore[override]  # that of the options
+        return self._store.threads(DEFAULT_THREADS)
+
+    @property
+    def _version(self) -> ArrayVersion:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> ArrayVersion:
+        if not {"dtype", "shape"} <= (self.info.metadata or {}).keys():
+            raise NotAnArrayError(
+                f"object '{self._key}' is not an array: its metadata has no dtype and shape"
+            )
+        return RawArray(self._store, self.info)
 
     def _row(self) -> Row:
         """Return a row for a table; invalid metadata is shown unchanged."""
         if self._head is None:
             return Row(self._info)
-        metadata = self._head.metadata
+        metadata = self._head.metadata or {}
         shape = metadata.get("shape")
         if shape is None:
-            return Row(self._head.info)
+            return Row(self._head)
         with contextlib.suppress(CottonCandyError):
-            return Row(self._head.info, str(self.shape), str(self.dtype), self.compression or "")
+            return Row(self._head, str(self.shape), str(self.dtype), self.compression or "")
         dtype, codec = metadata.get("dtype", ""), metadata.get("compression", "")
-        return Row(self._head.info, f"({shape.replace(',', ', ')})", dtype, codec)
+        return Row(self._head, f"({shape.replace(',', ', ')})", dtype, codec)
 
     def _transfer_bytes(self, selection: tuple[Any, ...]) -> int:
         """Return how many bytes of the array are downloaded for one entry per axis."""
+        version, whole = self._version, self.compression is not None
+        if isinstance(version, ChunkedArray):
+            elements = sum(
+                math.prod(version.manifest.chunk_shape(piece.index) if whole else piece.shape)
+                for piece in select_blocks(version.chunks, selection)
+            )
+            return elements * self.dtype.itemsize
         needed = self.nbytes
-        if self.compression is None:
+        if not whole:
             for item, length in zip(selection, self.shape, strict=True):
                 step = (item.step or 1) if isinstance(item, slice) else length
                 needed //= max(step, 1)
         return needed
 
 
-def array_repr(bucket: str | None, stored_bytes: int, shape: str) -> str:
-    """Return the repr of an array; the brackets are as documented for 0.4.0."""
-    return f"<{_PACKAGE}-dataset <bucket:{bucket} [{bytes2human(stored_bytes)}:shape=({shape})]>"
+class S3ChunkedDataset(S3Dataset):
+    """An array of several objects, chunked or sparse, as one array.
+
+    Parameters
+    ----------
+    path : str
+        Name of the array: that of the directory which holds its parts.
+    interface : cottoncandy.interfaces.DefaultInterface
+
+    Notes
+    -----
+    ``shape``, ``dtype`` and the like cost one small request, the first time. A slice downloads its
+    chunks, or its part of them if they are uncompressed; one of a sparse array downloads all of it.
+
+    Examples
+    --------
+    >>> import cottoncandy as cc
+    >>> import numpy as np
+    >>> cci = cc.get_interface('my_chunks', backend='memory', verbose=False)
+    >>> response = cci.upload_dask_array('runs', np.arange(12).reshape(3, 4), axis=0, buffersize=32)
+    >>> dataset = cci.cloud2dataset('runs')
+    >>> dataset.shape, dataset.chunks
+    ((3, 4), ((1, 1, 1), (4,)))
+    >>> dataset[1, ::2]
+    array([4, 6])
+    >>> dataset.load().sum().compute()
+    np.int64(66)
+    """
+
+    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
+        super()._place(key, interface, info)
+        self._level: DirectoryListing | None = None
+        self._size: int | None = None
+
+    @property
+    def info(self) -> ObjectInfo:
+        """Properties of the object: ``key``, ``size`` (bytes, of all parts), ``last_modified``."""
+        return replace(self._version.info, key=self._key, size=self._stored_bytes())
+
+    def __repr__(self) -> str:
+        return self._array_repr(self._stored_bytes(), ",".join(map(str, self.shape)))
+
+    def load(self) -> Any:
+        """Return a chunked array as a dask array, a sparse one as a matrix.
+
+        Returns
+        -------
+        array : dask.array.Array or scipy sparse
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the array no longer exists.
+        """
+        if self.kind == "sparse":
+            return self.interface.download_sparse_array(self._key)
+        return self.interface.download_dask_array(self._key)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _open(self) -> ArrayVersion:
+        missing = ObjectNotFoundError(f"there is no array '{self._key}'")
+        return open_parts(self._store, self._key, missing)
+
+    def _stored_bytes(self) -> int:
+        if self._size is not None:
+            return self._size
+        level, prefix = self._level, self._key + SEPARATOR
+        if level is not None and level.complete and not level.has_directories:
+            found = {name: entry.info for name, entry in level.entries.items()}
+        else:  # an array that was replaced has parts in a directory
+            listed = scan_objects(self._store.backend, prefix)
+            found = {info.key.removeprefix(prefix): info for info in listed}
+        places = map(found.get, self._version.places)
+        self._size = sum(info.size for info in places if info is not None)
+        return self._size
+
+    def _row(self) -> Row:
+        level = self._level
+        listed = level is not None and level.complete and not level.has_directories
+        chunks, note = self.chunks, ""
+        if chunks is not None:
+            longest = tuple(max(lengths) for lengths in chunks)
+            count = math.prod(map(len, chunks))
+            note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
+        described = str(self.shape), str(self.dtype), self.kind, note
+        return Row(self.info if listed else None, *described)
 
 
 class NotAnArrayError(MetadataError, AttributeError):
     """The object is a file: it has no such attributes, so ``hasattr`` must be False."""
-
-
-class _Head:
-    """The header of an object, and the array that it describes."""
-
-    def __init__(self, interface: DefaultInterface, key: Key) -> None:
-        self._plain_size: int | None = None
-        try:
-            with interface._store.open(key, prefetch=False) as reader:
-                # Only the reader of an encrypted object has the size of the plaintext.
-                self.info, self._plain_size = reader.info, reader.size
-                self.metadata: Mapping[str, str] = reader.metadata
-                return
-        except EncryptionError:
-            pass  # without the key, its name, size and shape are still available
-        self.info = interface._store.backend.head(key)
-        self.metadata = self.info.metadata or {}
-
-    def array_header(self) -> RawArrayHeader:
-        if "dtype" not in self.metadata or "shape" not in self.metadata:
-            raise NotAnArrayError(
-                f"object '{self.info.key}' is not an array: its metadata has no dtype and shape"
-            )
-        size = self.info.size if self._plain_size is None else self._plain_size
-        return RawArrayHeader.from_metadata(self.metadata, size, object_name=self.info.key)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from cottoncandy.arrays.items import may_be_array
 from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.attributes import AttributeNames, is_introspection_name
 from cottoncandy.browser.base import S3FSLike
-from cottoncandy.browser.chunked import S3ChunkedDataset
-from cottoncandy.browser.datasets import S3Dataset
+from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
 from cottoncandy.browser.listings import DirectoryListing, Entry, first_entries, list_tree
 from cottoncandy.core.names import SEPARATOR
@@ -26,7 +26,6 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import is_upload_id
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["S3Directory", "S3Group"]
 
 _PACKAGE = "cottoncandy"
-_FIRST_PART = "pt0000"
 #: Attributes of a directory that holds the chunks of an array.
 _ARRAY_ATTRIBUTES = frozenset(
     {
@@ -104,7 +102,6 @@ class S3Directory(S3FSLike):
         super()._place(key, interface, info)
         self._level: DirectoryListing | None = None
         self._attributes: AttributeNames | None = None
-        self._parts: dict[str, Any] | None = None
         self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: unknown yet
         self._children: dict[str, S3Directory | S3Dataset] = {}
 
@@ -260,11 +257,6 @@ class S3Directory(S3FSLike):
         array = self._array()
         if array is not None:
             return array.load()
-        manifest = self._manifest()
-        if "dask" in manifest:
-            return self.interface.download_dask_array(self._key)
-        if "attrs" in manifest:
-            return self.interface.download_sparse_array(self._key)
         echo("Specify key to download:", ",".join(self._ls()))
         return None
 
@@ -321,7 +313,6 @@ class S3Directory(S3FSLike):
         """Discard the listings of this directory and those in it; they are fetched when needed."""
         self._level = None
         self._attributes = None
-        self._parts = None
         self._whole = None
         self._children = {}
 
@@ -411,32 +402,20 @@ class S3Directory(S3FSLike):
         leaf._place(self._key, self.interface, self._info)
         return leaf
 
-    def _manifest(self) -> dict[str, Any]:
-        """Return the manifest of the array in this directory; empty if there is none."""
-        if self._parts is None:
-            self._parts = {}
-            entry = self._entries().get(MANIFEST)
-            if entry is not None and entry.info is not None:
-                found = self._child(entry).load()
-                self._parts = found if isinstance(found, dict) else {}
-        return self._parts
-
     def _array(self) -> S3ChunkedDataset | None:
-        """Return the array whose chunks are in this directory; None if there is none."""
+        """Return the array whose parts are in this directory; None if there is none."""
         if self._whole is None:
             self._whole = (self._find_array() if self._may_be_array() else None) or False
         return self._whole or None
 
     def _may_be_array(self) -> bool:
-        """Return whether the names are those of a chunked array."""
+        """Return whether the names are those of an array's parts."""
         if not self._key or self._info is not None:
             return False
         entries = self._entries() if self._level is None else self._level.entries
         manifest = entries.get(MANIFEST)
         found = manifest is not None and manifest.info is not None
-        return found and (
-            _FIRST_PART in entries or len(entries) == 1 or any(map(is_upload_id, entries))
-        )
+        return found and (len(entries) == 1 or may_be_array(entries))
 
     def _find_array(self) -> S3ChunkedDataset | None:
         array = S3ChunkedDataset.__new__(S3ChunkedDataset)
@@ -497,7 +476,7 @@ def _reserved(kind: type) -> frozenset[str]:
     """Return the attributes that the objects of a class already have."""
     if kind not in _RESERVED:
         own = {
-            "interface", "_key", "_info", "_level", "_attributes", "_parts", "_whole", "_children",
+            "interface", "_key", "_info", "_level", "_attributes", "_whole", "_children",
         }  # fmt: skip
         _RESERVED[kind] = frozenset({*own, *dir(kind)})
     return _RESERVED[kind]

@@ -157,7 +157,7 @@ def _fetch_headers(datasets: list[S3Dataset]) -> None:
 
     def ask(dataset: S3Dataset) -> None:
         with contextlib.suppress(CottonCandyError):
-            dataset._get_header()
+            _ = dataset.info
 
     for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
         pass
@@ -176,8 +176,7 @@ def _has_manifest(level: DirectoryListing) -> bool:
 def _ask_manifests(directories: list[S3Directory]) -> None:
     def ask(directory: S3Directory) -> None:
         with contextlib.suppress(CottonCandyError):
-            if directory._array() is None:
-                directory._manifest()
+            directory._array()
 
     for _ in map_threads(ask, directories, _THREADS):
         pass
@@ -209,7 +208,7 @@ def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListi
 def _directory_row(
     directory: S3Directory, name: str, levels: dict[S3Directory, DirectoryListing]
 ) -> str:
-    cells = _cells(_sparse_row(directory))
+    cells = _cells(Row(directory._info))
     if directory not in levels:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
     level = levels[directory]
@@ -219,15 +218,6 @@ def _directory_row(
         f"<details><summary>{shown}{cells}</summary>"
         f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
     )
-
-
-def _sparse_row(directory: S3Directory) -> Row:
-    """Return a directory's row, with shape and format of the matrix that it holds, if any."""
-    manifest = directory._parts or {}
-    shape = manifest.get("shape")
-    if not isinstance(shape, list) or "attrs" not in manifest:
-        return Row(directory._info)
-    return Row(directory._info, str(tuple(shape)), "", str(manifest.get("type", "parts")))
 
 
 def _name(name: str, note: str = "") -> str:

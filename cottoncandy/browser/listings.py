@@ -47,6 +47,11 @@ class DirectoryListing:
     entries: dict[str, Entry]
     complete: bool = True
 
+    @property
+    def has_directories(self) -> bool:
+        """Whether anything is below one of the entries."""
+        return any(entry.directory for entry in self.entries.values())
+
 
 def first_entries(store: Store, branch: str, limit: int | None = None) -> DirectoryListing:
     """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""

@@ -116,7 +116,8 @@ def _row_step(dataset: S3Dataset) -> int:
     """Return which rows to fetch of a large slice, where rows can be fetched one by one."""
     rows, columns = dataset.shape[-2:]
     large = rows * columns * dataset.dtype.itemsize > _WHOLE_SLICE_BYTES
-    if not large or dataset.compression is not None or dataset.attrs.get("order") == "F":
+    by_columns = getattr(getattr(dataset._version, "header", None), "order", "C") == "F"
+    if not large or dataset.compression is not None or by_columns:
         return 1
     return max(rows // _PIXELS, 1)
 

@@ -206,7 +206,7 @@ def test_one_listing_for_each_directory(cci: Any) -> None:
         "sweet_project/sub01_awesome_analysis.grp/",
     ]
     dataset = getattr(browser.sweet_project, GROUP).result_model01
-    with counting.expect(get=1):
+    with counting.expect(head=1):
         for _ in range(3):
             repr(dataset)
             _ = dataset.shape, dataset.dtype, dataset.nbytes, dataset.attrs
@@ -302,7 +302,7 @@ def test_datasets(cci: Any) -> None:
         assert (dataset.shape, dataset.dtype, dataset.ndim) == ((3, 4, 5), array.dtype, 3)
         assert (dataset.size, dataset.nbytes, len(dataset)) == (60, 240, 3)
         assert dataset.compression == codec
-        assert dataset.attrs["shape"] == "3,4,5"
+        assert dataset.info.metadata["shape"] == "3,4,5"
         assert dataset.info.key == name
         for selection in (1, slice(1, 3), (slice(None), 2), (..., slice(1, 4)), ..., ()):
             result = dataset[selection]
@@ -395,7 +395,7 @@ def test_encrypted_arrays(memory: MemoryHarness) -> None:
     # Without the key what is not secret can be seen.
     plain = memory.interface().get_browser()
     assert "shape=(200000)" in repr(plain.a.secret)
-    assert "(200000)" in plain._repr_html_()
+    assert "(200000,)" in plain._repr_html_()
     with pytest.raises(EncryptionError):
         plain.a.secret.load()
 

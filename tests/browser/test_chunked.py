@@ -7,6 +7,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 
 import cottoncandy
 from cottoncandy.browser import S3ChunkedDataset, S3Dataset, S3Directory, S3Group
@@ -232,3 +233,38 @@ def test_names_with_nothing_below(cci: Any, memory: MemoryHarness) -> None:
     assert plain.cloud2dataset("").keys() == []  # the bucket itself is there
     memory.raw_put("made/by/a/console/", b"")
     assert plain.cloud2dataset("made/by/a/console").keys() == []
+
+
+def test_a_sparse_array_is_one_dataset(cci: Any) -> None:
+    matrix = scipy.sparse.csr_matrix(np.diag(np.arange(4.0)))
+    cci.upload_sparse_array("runs/sparse", matrix)
+    dataset = cci.cloud2dataset("runs/sparse")
+    assert (dataset.shape, dataset.dtype, dataset.chunks) == ((4, 4), matrix.dtype, None)
+    assert "shape=(4,4)" in repr(dataset)
+    np.testing.assert_array_equal(np.asarray(dataset), matrix.toarray())
+    assert (dataset.load() != matrix).nnz == 0
+    assert "sparse" in cci.get_browser().runs._repr_html_()
+
+
+@pytest.mark.parametrize("compression", [False, "gzip"])
+def test_a_replaced_array_never_mixes_versions(cci: Any, compression: Any) -> None:
+    cci.upload_raw_array("array", ARRAY, compression=compression)
+    dataset = cci.get_browser().array
+    assert dataset.shape == ARRAY.shape
+    cci.upload_raw_array("array", ARRAY[:1], compression=compression)
+    with pytest.raises(ObjectChangedError):
+        dataset[0]
+    np.testing.assert_array_equal(dataset.load(), ARRAY[:1])
+    assert dataset.shape == ARRAY[:1].shape  # load() found the new version
+
+
+def test_attributes_of_a_dataset_can_be_set(cci: Any) -> None:
+    upload(cci)
+    cci.upload_raw_array("raw", ARRAY)
+    for name in ("runs/one", "raw"):
+        dataset = cci.cloud2dataset(name)
+        dataset.attrs["subject"] = "sub01"
+        assert cci.info(name).metadata["subject"] == "sub01"
+        np.testing.assert_array_equal(dataset[1], ARRAY[1])
+    cci.upload_object("notes", b"text", author="me")
+    assert cci.cloud2dataset("notes").attrs == {"author": "me"}
