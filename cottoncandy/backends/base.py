@@ -9,7 +9,6 @@ registry in :mod:`cottoncandy.backends`, and one to the conformance test.
 from __future__ import annotations
 
 import datetime
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from cottoncandy.backends.options import (
 )
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.config.options import Settings
+from cottoncandy.config.sources import nearest
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketNotFoundError,
@@ -120,11 +120,9 @@ class ConnectionArguments:
         ConfigurationError
             The message suggests the option with the nearest spelling.
         """
-        valid = {name.lower(): name for name in (*accepted, *_FACTORY_PARAMETERS)}
         for name in self.extra:
             if name not in accepted:
-                close = difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.7)
-                hint = f"; did you mean {valid[close[0]]!r}?" if close else ""
+                hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)
                 options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
                 raise ConfigurationError(
                     f"unknown option {name!r} for the {backend} backend{hint}{options}"

@@ -27,6 +27,7 @@ from cottoncandy.backends.base import (
     group_by_delimiter,
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB
+from cottoncandy.core.names import encode_key
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
     BucketExistsError,
@@ -124,7 +125,7 @@ class MemoryBackend(Backend):
         bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        encoded, options = _encode(key), self._checked(key, options)
+        encoded, options = encode_key(key), self._checked(key, options)
         data = bytes(body.read())
         if body.size is not None and len(data) != body.size:
             raise IntegrityError(
@@ -169,7 +170,7 @@ class MemoryBackend(Backend):
         name = self._bucket(bucket)
         for key in keys:
             try:
-                encoded = _encode(key)
+                encoded = encode_key(key)
             except InvalidNameError as error:
                 yield DeleteResult(key, error)
                 continue
@@ -188,7 +189,7 @@ class MemoryBackend(Backend):
         dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        encoded = _encode(dest)
+        encoded = encode_key(dest)
         with _LOCK:
             stored = self._find(source, source_bucket)
             info = replace(stored.info, key=dest, modified=_now())
@@ -249,7 +250,7 @@ class MemoryBackend(Backend):
     def _find(self, key: str, bucket: str | None) -> _Object:
         name = self._bucket(bucket)
         try:
-            return self._open(name).objects[_encode(key)]
+            return self._open(name).objects[encode_key(key)]
         except KeyError:
             raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{name}'") from None
 
@@ -287,15 +288,6 @@ def clear() -> None:
     """Delete all buckets of this process."""
     with _LOCK:
         _BUCKETS.clear()
-
-
-def _encode(key: str) -> bytes:
-    if not key:
-        raise InvalidNameError("an object name must not be empty")
-    try:
-        return key.encode()
-    except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
 
 
 def _now() -> datetime.datetime:

@@ -115,8 +115,9 @@ def parse_file(path: Path, data: bytes) -> configparser.ConfigParser:
 
 def nearest(word: str, words: Iterable[str], form: str = "{}", cutoff: float = 0.6) -> str:
     """Return a suggestion for a misspelled word, to be appended to a message; empty if none."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
-    return f"; did you mean {form.format(close[0])}?" if close else ""
+    spelled = {each.lower(): each for each in words}
+    close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=cutoff)
+    return f"; did you mean {form.format(spelled[close[0]])}?" if close else ""
 
 
 def _defaults_layer() -> Layer:

@@ -16,6 +16,7 @@ __all__ = [
     "Key",
     "check_text",
     "clean_object_name",
+    "encode_key",
     "has_magic",
     "pathjoin",
     "prefix_of",
@@ -93,6 +94,19 @@ def check_text(name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidNameError(f"the name {shorten(name)!r} is not valid Unicode text") from None
     return name
+
+
+def encode_key(key: str) -> bytes:
+    """Return the UTF-8 of a key.
+
+    Raises
+    ------
+    InvalidNameError
+        If it is empty, not a str, or not valid Unicode text.
+    """
+    if not check_text(key):
+        raise InvalidNameError("an object name must not be empty")
+    return key.encode()
 
 
 def spellings(name: str) -> tuple[Key, ...]:

@@ -8,7 +8,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from cottoncandy.core.threads import after_fork
@@ -143,12 +142,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

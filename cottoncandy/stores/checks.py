@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cottoncandy.backends.base import IfAbsent, IfMatch
+from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
 __all__ = ["check_canned_acl", "check_int", "checked_metadata", "upload_condition"]
@@ -82,10 +82,10 @@ def check_canned_acl(acl: Any) -> str:
     """
     if isinstance(acl, str) and acl in _CANNED_ACLS:
         return acl
-    near = difflib.get_close_matches(str(acl), _CANNED_ACLS, 1)
-    meant = f"did you mean {near[0]!r}? Known are " if near else "known are "
+    hint = nearest(str(acl), _CANNED_ACLS, "{!r}") or "."
     raise InvalidArgumentError(
-        f"there is no canned ACL {acl!r}, and nothing was sent; {meant}{', '.join(_CANNED_ACLS)}"
+        f"there is no canned ACL {acl!r}, and nothing was sent{hint} Valid names: "
+        f"{', '.join(_CANNED_ACLS)}"
     )
 
 

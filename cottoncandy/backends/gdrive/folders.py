@@ -20,6 +20,7 @@ from cottoncandy.backends.gdrive.files import (
     title_query,
 )
 from cottoncandy.backends.gdrive.session import DriveError, Session
+from cottoncandy.core.names import encode_key
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
     BucketExistsError,
@@ -50,12 +51,7 @@ def split_key(key: str) -> Path:
     InvalidNameError
         If it cannot be a path on Drive.
     """
-    if not key:
-        raise InvalidNameError("an object name must not be empty")
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
+    encode_key(key)  # which raises if it is not text, or empty
     parts = tuple(key.split("/"))
     if not all(map(is_name, parts)):
         raise InvalidNameError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cottoncandy.core.files import is_temporary
-from cottoncandy.core.names import shorten
+from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -62,6 +62,7 @@ class LocalLocation:
         ------
         InvalidNameError
         """
+        encode_key(key)  # which raises if it is not text, or empty
         if reason := _invalid_reason(key):
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be the name of an object in a local directory: {reason}"
@@ -91,14 +92,8 @@ class LocalLocation:
 
 def _invalid_reason(key: str) -> str | None:
     """Return why a key is invalid, or None."""
-    if not key:
-        return "it is empty"
     if "\0" in key:
         return "it contains a NUL character"
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return "it is not valid Unicode text"
     for part in key.split("/"):
         if not part:
             return "it starts or ends with a slash, or has two in a row"

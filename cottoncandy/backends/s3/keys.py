@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from cottoncandy.backends.base import MetadataLimits
+from cottoncandy.core.names import encode_key
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 
 __all__ = [
@@ -44,14 +45,7 @@ _TRUE_NAMES = "cc-names"
 
 def check_key(key: str, *, writing: bool = False) -> None:
     """Raise if the key is not valid in any S3 store."""
-    if not isinstance(key, str):
-        raise InvalidNameError(f"an object name must be a str, got a {type(key).__name__}")
-    if not key:
-        raise InvalidNameError("an object name must not be empty")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise InvalidNameError(f"object name {key!r} is not valid Unicode") from None
+    size = len(encode_key(key))
     if writing and size > MAX_KEY_BYTES:
         raise InvalidNameError(
             f"the name '{key[:60]}…' has {size} bytes in UTF-8, and S3 allows {MAX_KEY_BYTES}; "
