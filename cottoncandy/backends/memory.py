@@ -33,7 +33,6 @@ from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
     BucketNotFoundError,
-    IntegrityError,
     InvalidNameError,
     ObjectNotFoundError,
     UnsupportedOperationError,
@@ -127,11 +126,6 @@ class MemoryBackend(Backend):
     ) -> PutResult:
         encoded, options = encode_key(key), self._checked(key, options)
         data = bytes(body.read())
-        if body.size is not None and len(data) != body.size:
-            raise IntegrityError(
-                f"the data for object '{key}' in bucket '{bucket or self.bucket_name}' has "
-                f"{len(data)} bytes, expected {body.size}; nothing was stored"
-            )
         info = ObjectInfo(
             key,
             len(data),

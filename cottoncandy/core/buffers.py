@@ -64,8 +64,9 @@ _READ_BYTES = 4 * MiB
 class Body:
     """The bytes of one upload.
 
-    Iterating yields the buffers in order. A body that is ``replayable`` can be iterated again from
-    the start, which lets a backend try a request a second time.
+    Iterating yields the buffers in order, and raises IntegrityError if they are more or fewer bytes
+    than ``size``. A body that is ``replayable`` can be iterated again from the start, which lets a
+    backend try a request a second time.
 
     Parameters
     ----------
@@ -103,16 +104,27 @@ class Body:
         if self._spent and not self.replayable:
             raise RuntimeError("a one-shot body was read twice")
         self._spent = True
-        return self._blocks()
+        blocks = self._blocks()
+        return blocks if self.size is None or self.buffer is not None else self._sized(blocks)
+
+    def _sized(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """Yield blocks; raise if their total size is not the declared one."""
+        total = 0
+        for block in blocks:
+            total += bytes_view(block).nbytes
+            if total > (self.size or 0):
+                raise IntegrityError(
+                    f"the body must have {self.size} bytes, got at least {total}; nothing was "
+                    f"stored"
+                )
+            yield block
+        if total != self.size:
+            raise IntegrityError(
+                f"the body must have {self.size} bytes, got {total}; nothing was stored"
+            )
 
     def read(self) -> Buffer:
-        """Return all the bytes at once; a copy unless they are contiguous.
-
-        Raises
-        ------
-        IntegrityError
-            If they are more or fewer than ``size``.
-        """
+        """Return all the bytes at once; a copy unless they are contiguous."""
         if self.buffer is not None:
             return self.buffer
         if self.size is None:
@@ -120,14 +132,8 @@ class Body:
         whole, position = memoryview(bytearray(self.size)), 0
         for block in self:
             view = bytes_view(block)
-            end = position + len(view)
-            if end <= self.size:
-                whole[position:end] = view
-            position = end
-        if position != self.size:
-            raise IntegrityError(
-                f"the body was to have {self.size} bytes and had {position}; nothing was stored"
-            )
+            whole[position : position + len(view)] = view
+            position += len(view)
         return whole
 
     @classmethod

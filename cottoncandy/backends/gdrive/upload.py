@@ -21,7 +21,7 @@ from googleapiclient.http import MediaInMemoryUpload, MediaUpload
 
 from cottoncandy.backends.gdrive.session import RETRIES, DriveError, Session
 from cottoncandy.core.buffers import Body, MiB, regroup
-from cottoncandy.exceptions import IntegrityError, StoreError
+from cottoncandy.exceptions import StoreError
 
 __all__ = ["upload"]
 
@@ -67,7 +67,7 @@ def upload(
     """
     chunk_bytes = max(chunk_bytes // _CHUNK_UNIT_BYTES, 1) * _CHUNK_UNIT_BYTES
     for _ in range(3):
-        media = _BodyMedia(body, content_type, chunk_bytes, what)
+        media = _BodyMedia(body, content_type, chunk_bytes)
         try:
             data = media.small_body()
             if data is not None:
@@ -118,12 +118,11 @@ def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
 class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
     """A body as the client library uploads it: read once, a chunk ahead of what is sent."""
 
-    def __init__(self, body: Body, content_type: str, chunk_bytes: int, what: str) -> None:
+    def __init__(self, body: Body, content_type: str, chunk_bytes: int) -> None:
         self._blocks = regroup(body, chunk_bytes)
         self._declared = body.size
         self._content_type = content_type
         self._chunk_bytes = chunk_bytes
-        self._what = what
         self._digest = hashlib.md5(usedforsecurity=False)
         self._held: deque[memoryview] = deque()  # blocks from _start on
         self._start = 0
@@ -179,12 +178,3 @@ class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
                 self._digest.update(block)
                 self._held.append(block)
                 self._stop += len(block)
-            wrong = self._stop != self._declared if self._ended else self._exceeds()
-            if self._declared is not None and wrong:
-                raise IntegrityError(
-                    f"the body of {self._what} was declared as {self._declared} bytes, got "
-                    f"{'' if self._ended else 'at least '}{self._stop}; nothing was stored"
-                )
-
-    def _exceeds(self) -> bool:
-        return self._declared is not None and self._stop > self._declared

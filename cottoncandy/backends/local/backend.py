@@ -53,7 +53,6 @@ from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
     CottonCandyError,
-    IntegrityError,
     InvalidNameError,
     ObjectNotFoundError,
     StoreError,
@@ -161,15 +160,9 @@ class LocalBackend(Backend):
         location = self._location(key, bucket)
         options = self._checked(key, options)
         with _staged(location, options.condition) as staged:
-            size = 0
             for block in body:
                 with os_errors("write", location):
-                    size += staged.write(block)
-            if body.size is not None and size != body.size:
-                raise IntegrityError(
-                    f"the data for {location} ended after {size} bytes, expected {body.size}; "
-                    f"nothing was stored"
-                )
+                    staged.write(block)
             return _finish(staged, location, options.metadata, options.condition)
 
     def scan(

@@ -200,7 +200,7 @@ class S3Backend(Backend):
         if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
             parts = iter((memoryview(body.read()),))
         else:
-            parts = body_parts(body, location, settings)
+            parts = body_parts(body, settings)
         # Whether there is a second part decides how the first one is sent.
         begun = list(islice(parts, 2))
         if len(begun) < 2:

@@ -20,7 +20,7 @@ from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, 
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.threads import in_background, map_threads
-from cottoncandy.exceptions import CottonCandyError, IntegrityError
+from cottoncandy.exceptions import CottonCandyError
 
 __all__ = ["MultipartUpload", "body_parts", "gathered_parts", "part_sizes"]
 
@@ -62,17 +62,10 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
         yield from itertools.repeat(min(size << growth, 4096 * MiB), step)
 
 
-def body_parts(body: Body, location: S3Location, settings: Settings) -> Iterator[memoryview]:
-    """Yield the parts of a body; raise if its total size is not the one that it declared."""
-    total = 0
+def body_parts(body: Body, settings: Settings) -> Iterator[memoryview]:
+    """Yield the parts of a body."""
     sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
-    for part in gathered_parts(body, sizes):
-        total += len(part)
-        yield part
-    if body.size is not None and total != body.size:
-        raise IntegrityError(
-            f"{location} was not stored: expected a body of {body.size} bytes, got {total}"
-        )
+    return gathered_parts(body, sizes)
 
 
 def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
