@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cottoncandy._checks import doctor, verify
 from cottoncandy._factories import array, get_browser, get_encrypted_interface, get_interface
 from cottoncandy._version import __version__
 from cottoncandy.config.location import ensure_options_file
@@ -26,6 +27,7 @@ __all__ = [
     "browser",
     "cloudfiles",
     "dl",
+    "doctor",
     "encryption",
     "exceptions",
     "get_browser",
@@ -35,6 +37,7 @@ __all__ = [
     "options",
     "sync",
     "utils",
+    "verify",
 ]
 
 _SUBMODULES = frozenset(

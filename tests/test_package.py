@@ -180,6 +180,7 @@ def test_the_package_shows_what_is_public_and_nothing_else() -> None:
         "browser",
         "cloudfiles",
         "dl",
+        "doctor",
         "encryption",
         "exceptions",
         "get_browser",
@@ -189,6 +190,7 @@ def test_the_package_shows_what_is_public_and_nothing_else() -> None:
         "options",
         "sync",
         "utils",
+        "verify",
     ]
     assert dir(cottoncandy) == cottoncandy.__all__
     assert cottoncandy.__version__ == _version.__version__

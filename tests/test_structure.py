@@ -96,7 +96,7 @@ FLOORS = [
     ["cli"],
     ["__init__"],
     ["testing"],
-    ["_factories", "encryption", "options", "utils"],
+    ["_checks", "_factories", "encryption", "options", "utils"],
     ["interfaces"],
     ["browser", "bridges", "cloudfiles"],
     ["transfer"],

@@ -153,6 +153,16 @@ class ChunkedArray:
         # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
         return array if array.dtype == self.dtype else array.view(self.dtype)
 
+    def check(self, index: tuple[int, ...], threads: int = 1) -> None:
+        """Look whether a chunk exists and is the one that the manifest names; its data is not read.
+
+        Raises
+        ------
+        ObjectNotFoundError, IntegrityError, MetadataError
+        """
+        with self._open(index, threads, prefetch=False) as reader:
+            self._check(array_header(reader), index)
+
     def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
         """Open a chunk, after a look whether it is the part that the manifest names."""
         name, upload_id, number = self.manifest.part(index)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,11 @@ class SparseArray:
             return (matrix if matrix.format in _SLICEABLE else matrix.tocsr())[selection]
         except (IndexError, TypeError, ValueError, NotImplementedError) as exc:
             raise SelectionError(f"sparse array '{self._root}': {exc}") from exc
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Yield calls that look whether a part exists and is the one that the manifest names."""
+        for name in self._parts:
+            yield partial(self._load, name, 1, header_only=True)
 
     def _load(self, name: str, threads: int, *, header_only: bool = False) -> Any:
         """Download a part, or its header, after a look whether it is the one of the manifest."""

@@ -374,6 +374,10 @@ class Backend(ABC):
         """Yield the uploads in parts that were begun and neither completed nor aborted."""
         return iter(())
 
+    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
+        """Yield names for which there is metadata but no object: where both are separate files."""
+        return iter(())
+
     def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
         """Abort one of the unfinished uploads; its parts are deleted."""
         raise UnsupportedOperationError(f"the {self.name} backend has no unfinished uploads")

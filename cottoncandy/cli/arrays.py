@@ -10,7 +10,7 @@ import click
 from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import bytes2human, printable
 
-__all__ = ["info", "load", "preview", "rotate_keys", "save"]
+__all__ = ["clean", "info", "load", "preview", "restore", "rotate_keys", "save"]
 
 
 @click.command()
@@ -19,7 +19,7 @@ __all__ = ["info", "load", "preview", "rotate_keys", "save"]
 @connected
 def info(connection: Connection, location: str, as_json: bool) -> None:
     """Print the dtype, shape, codec, sizes and metadata of an array."""
-    cci, name = connection.interface(location)
+    cci, name = connection.interface(location, named=True)
     found = cci.info(name)
     ratio = found.nbytes / found.stored_bytes if found.nbytes and found.stored_bytes else None
     rows: dict[str, Any] = {
@@ -58,7 +58,7 @@ def preview(connection: Connection, location: str) -> None:
     """Print statistics of an array, and a small picture of a slice."""
     from cottoncandy.cli.preview import describe
 
-    cci, name = connection.interface(location)
+    cci, name = connection.interface(location, named=True)
     click.echo(describe(cci.array(name)))
 
 
@@ -70,7 +70,7 @@ def load(connection: Connection, file: Path, location: str) -> None:
     """Upload a .npy file as an array, or the arrays of a .npz file below a name."""
     import numpy as np
 
-    cci, name = connection.interface(location)
+    cci, name = connection.interface(location, named=True)
     opened = np.load(file, allow_pickle=False)
     if isinstance(opened, np.ndarray):
         cci.upload_raw_array(name, opened)
@@ -90,7 +90,7 @@ def save(connection: Connection, location: str, file: Path) -> None:
 
     from cottoncandy.core.files import atomic_write
 
-    cci, name = connection.interface(location)
+    cci, name = connection.interface(location, named=True)
     if file.suffix == ".npz":
         arrays = cci.cloud2dict(name, verbose=False)
         with atomic_write(file) as opened:
@@ -102,12 +102,35 @@ def save(connection: Connection, location: str, file: Path) -> None:
     click.echo(f"saved {file}", err=True)
 
 
+@click.command()
+@click.argument("location", type=LOCATION)
+@click.option("--grace", default="1d", show_default=True, help="Keep what is younger.")
+@click.option("--dry-run", is_flag=True, help="Print the names, and remove nothing.")
+@connected
+def clean(connection: Connection, location: str, grace: str, dry_run: bool) -> None:
+    """Remove replaced versions of arrays, and the parts of uploads that were killed."""
+    cci, name = connection.interface(location, named=True)
+    seconds = float(grace) if grace.isdecimal() else grace
+    for removed in cci.clean(name, grace=seconds, dry_run=dry_run):
+        click.echo(printable(removed))
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@connected
+def restore(connection: Connection, location: str) -> None:
+    """Make the replaced version of an array current again; a second time undoes that."""
+    cci, name = connection.interface(location, named=True)
+    cci.restore(name)
+    click.echo(f"restored {printable(name)}", err=True)
+
+
 @click.command(name="rotate-keys")
 @click.argument("location", type=LOCATION)
 @connected
 def rotate_keys(connection: Connection, location: str) -> None:
     """Encrypt with the first key what was encrypted with an old one."""
-    cci, name = connection.interface(location)
+    cci, name = connection.interface(location, named=True)
     for rewritten in cci.rotate_keys(name):  # type: ignore[attr-defined]  # with --encryption
         click.echo(printable(rewritten))
 

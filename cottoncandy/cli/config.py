@@ -9,7 +9,7 @@ import click
 from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import printable
 
-__all__ = ["alias", "doctor"]
+__all__ = ["alias", "doctor", "verify"]
 
 
 @click.command()
@@ -41,6 +41,58 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
         for option in report.options:
             click.echo(f"option  {option.name}: from {printable(option.source)}")
     ctx.exit(0 if report.usable else 1)
+
+
+@click.command()
+@click.argument("location", type=LOCATION)
+@click.option("--subset", metavar="PERCENT", help="Read a share only, the same one each time.")
+@click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
+@click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
+@click.option("--threads", default=4, show_default=True, help="Objects to read at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@connected
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    connection: Connection,
+    location: str,
+    subset: str | None,
+    max_duration: float | None,
+    after: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Read everything below a location, and print what is damaged, missing or left over."""
+    from cottoncandy.transfer.verify import Fault, verify_store
+
+    def show(fault: Fault) -> None:
+        if not as_json:
+            click.echo(printable(f"{fault.kind}: {fault.name}: {fault.text}"))
+
+    store, name = connection.store(location)
+    report = verify_store(
+        store,
+        name,
+        subset=_share(subset),
+        max_duration=max_duration,
+        after=after,
+        threads=threads,
+        found=show,
+    )
+    if as_json:
+        print_json({**asdict(report), "ok": report.ok})
+    else:
+        click.echo(printable(str(report).splitlines()[-1]), err=True)
+        if not report.complete:
+            click.echo(f"to continue: --after {report.position!r}", err=True)
+    ctx.exit(0 if not report.faults else 1)
+
+
+def _share(text: str | None) -> float:
+    try:
+        return 1.0 if text is None else float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise click.BadParameter(f"must be a percentage such as 5%, got {text!r}") from None
 
 
 @click.group()

@@ -24,16 +24,19 @@ _COMMANDS = {
     "doctor": "config",
     "du": "files",
     "head": "files",
+    "clean": "arrays",
     "info": "arrays",
     "load": "arrays",
     "ls": "files",
     "mkdir": "files",
     "mv": "copying",
     "preview": "arrays",
+    "restore": "arrays",
     "rm": "files",
     "rotate-keys": "arrays",
     "save": "arrays",
     "touch": "files",
+    "verify": "config",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

@@ -109,6 +109,9 @@ class WrappedBackend(Backend):
     ) -> Iterator[UnfinishedUpload]:
         return self.inner.unfinished_uploads(prefix, bucket=bucket)
 
+    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
+        return self.inner.stray_metadata(prefix, bucket=bucket)
+
     def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
         self.inner.abort_upload(upload, bucket=bucket)
 

@@ -304,3 +304,34 @@ def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("alias", "rm", "lab").exit_code == 0
     assert run("alias", "rm", "lab").exit_code == 1
     assert "lab" not in run("alias", "ls").stdout
+
+
+def test_verify_prints_each_fault(bucket: Path) -> None:
+    assert run("verify", bucket).exit_code == 0
+    body = bytearray((bucket / "d/arr").read_bytes())
+    body[20] ^= 1
+    (bucket / "d/arr").write_bytes(body)
+    result = run("verify", bucket)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("damaged: d/arr: ")
+    assert "3 objects" in result.stderr
+    found = json.loads(run("verify", "--json", bucket).stdout)
+    assert (found["ok"], found["faults"][0]["name"]) == (False, "d/arr")
+    assert "--after" in run("verify", "--max-duration", "0", bucket).stderr
+    assert run("verify", "--after", "d/arr", bucket).exit_code == 0
+    assert run("verify", "--subset", "x", bucket).exit_code == 2
+
+
+def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:
+    cci = cc.get_interface(str(bucket), backend="local", verbose=False)
+    for number in range(2):
+        cci.upload_dask_array("series", np.full(3, number))
+    assert json.loads(run("info", "--json", bucket / "series").stdout)["kind"] == "chunked"
+    assert run("restore", bucket / "series").exit_code == 0
+    assert cci.download_dask_array("series").compute()[0] == 0
+    assert run("restore", f"file://{bucket}/series").exit_code == 0
+    assert run("clean", "--dry-run", "--grace", "0", bucket / "series").stdout.splitlines() != []
+    assert run("clean", bucket / "series").stdout == ""
+    assert run("clean", "--grace", "0", bucket / "series").exit_code == 0
+    assert cci.download_dask_array("series").compute()[0] == 1
+    assert run("restore", bucket / "series").exit_code == 1

@@ -27,6 +27,11 @@ BESIDE = {
     "cottoncandy.stores.files.CloudStream",
     "cottoncandy.stores.files.CloudWriter",
     "cottoncandy.core.buffers.Body",
+    "cottoncandy.stores.doctor.Check",
+    "cottoncandy.stores.doctor.OptionSource",
+    "cottoncandy.stores.doctor.Report",
+    "cottoncandy.transfer.verify.Fault",
+    "cottoncandy.transfer.verify.VerifyReport",
 }
 #: Separate pages, or one word.
 NOT_OBJECTS = {

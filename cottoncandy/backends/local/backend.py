@@ -40,6 +40,7 @@ from cottoncandy.backends.local.commit import (
 )
 from cottoncandy.backends.local.listing import Listing
 from cottoncandy.backends.local.location import (
+    SIDECAR_SUFFIX,
     LocalLocation,
     bucket_path,
     check_root,
@@ -124,6 +125,16 @@ class LocalBackend(Backend):
         return f"local directory {self.bucket_name}"
 
     # -- objects ---------------------------------------------------------------------------------
+
+    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
+        root = self._bucket(bucket)
+        for directory, _, names in os.walk(root):
+            for name in names:
+                body = f"{directory}/{name.removesuffix(SIDECAR_SUFFIX)}"
+                if name.endswith(SIDECAR_SUFFIX) and not os.path.lexists(body):
+                    key = os.path.relpath(body, root)
+                    if key.startswith(prefix):
+                        yield key
 
     def get(
         self,

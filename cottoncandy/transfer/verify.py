@@ -1,0 +1,269 @@
+"""Read everything below a name, and check it against what the store and the formats promise."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+
+from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.generations import drive, predecessor, reading
+from cottoncandy.arrays.manifests import Version, read_json
+from cottoncandy.arrays.raw import array_header, read_array
+from cottoncandy.arrays.sparse import SparseArray
+from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.core.names import SEPARATOR, Key
+from cottoncandy.core.output import Progress
+from cottoncandy.core.threads import ForkSafeLock, map_threads
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    EncryptionError,
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+    ObjectNotFoundError,
+)
+from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is_upload_id
+from cottoncandy.stores.store import Store
+from cottoncandy.transfer.copying import etag_md5
+
+__all__ = ["Fault", "VerifyReport", "verify_store"]
+
+_CACHED_ARRAYS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is wrong with an object.
+
+    Parameters
+    ----------
+    name : str
+        Name of the object.
+    kind : str
+        ``'missing part'``, ``'wrong size'``, ``'damaged'``, ``'exchanged parts'``,
+        ``'leftover part'``, ``'unfinished upload'``, ``'sidecar without body'``,
+        ``'raw and chunked array'``, ``'unreadable manifest'`` or ``'unreadable'``.
+    text : str
+        What was found.
+    """
+
+    name: str
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """The result of :func:`cottoncandy.verify`.
+
+    Parameters
+    ----------
+    objects, nbytes : int
+        Number of objects that were read, and their stored size in bytes.
+    faults : list of Fault
+    position : str
+        The last object that was checked, in the order of names; ``after=position`` continues.
+    complete : bool
+        Whether everything was checked; False after ``max_duration``.
+    """
+
+    objects: int = 0
+    nbytes: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    position: str = ""
+    complete: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was checked and nothing is wrong."""
+        return self.complete and not self.faults
+
+    def __str__(self) -> str:
+        lines = [f"{fault.kind}: {fault.name}: {fault.text}" for fault in self.faults]
+        end = "" if self.complete else f"; stopped after '{self.position}'"
+        lines.append(f"{self.objects} objects, {self.nbytes} bytes, {len(self.faults)} faults{end}")
+        return "\n".join(lines)
+
+
+def verify_store(
+    store: Store,
+    name: str = "",
+    *,
+    subset: float = 1.0,
+    max_duration: float | None = None,
+    after: str = "",
+    threads: int = 4,
+    found: Callable[[Fault], None] | None = None,
+) -> VerifyReport:
+    """Check everything below a name; see :func:`cottoncandy.verify`."""
+    if not 0 < subset <= 1:
+        raise InvalidArgumentError(f"subset must be above 0 and at most 1, got {subset!r}")
+    report, check = VerifyReport(position=after), _Checks(store)
+    end = None if max_duration is None else time.monotonic() + max_duration
+    chosen = (info for info in _objects(store, name, after) if _is_chosen(info.key, subset))
+
+    def note(faults: list[Fault]) -> None:
+        report.faults += faults
+        for fault in faults:
+            if found is not None:
+                found(fault)
+
+    with Progress(None, unit="B", label="verifying", show=store.settings.progress) as bar:
+        for info, faults in map_threads(lambda info: (info, check(info)), chosen, threads):
+            note(faults)
+            report.objects += 1
+            report.nbytes += info.size
+            report.position = info.key
+            bar.update(info.size)
+            if end is not None and time.monotonic() > end:
+                return report
+    note(list(_leftovers(store, name)))
+    report.complete = True
+    return report
+
+
+def _objects(store: Store, name: str, after: str) -> Iterator[ObjectInfo]:
+    """Yield the object of a name, and everything below it, in the order of keys."""
+    own = name and not name.endswith(SEPARATOR)
+    if own and name > after:
+        with suppress(ObjectNotFoundError):
+            yield store.backend.head(name)
+    prefix = name + SEPARATOR if own else name
+    for entry in store.backend.scan(prefix, start_after=after if after > prefix else ""):
+        if isinstance(entry, ObjectInfo):
+            yield entry
+
+
+def _is_chosen(key: str, subset: float) -> bool:
+    """Return whether an object belongs to the subset: the same ones each time."""
+    return subset >= 1 or zlib.crc32(key.encode()) < subset * 2**32
+
+
+def _leftovers(store: Store, name: str) -> Iterator[Fault]:
+    prefix = name + SEPARATOR if name and not name.endswith(SEPARATOR) else name
+    for upload in store.backend.unfinished_uploads(prefix):
+        begun = f"begun at {upload.started}" if upload.started else "begun"
+        yield Fault(
+            upload.key, "unfinished upload", f"an upload in parts was {begun} and not ended"
+        )
+    for key in store.backend.stray_metadata(prefix):
+        yield Fault(key, "sidecar without body", "there is metadata, and no object of that name")
+
+
+class _Checks:
+    """The checks of single objects, which keep the manifests that were read last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = ForkSafeLock()
+        self._needed: dict[str, frozenset[str] | None] = {}
+
+    def __call__(self, info: ObjectInfo) -> list[Fault]:
+        """Return what is wrong with an object."""
+        try:
+            return list(self._faults(info))
+        except ObjectNotFoundError:
+            return []  # deleted since it was listed
+        except EncryptionError as error:
+            return [Fault(info.key, "damaged", str(error))]
+        except (IntegrityError, MetadataError) as error:
+            return [Fault(info.key, "damaged", str(error))]
+        except CottonCandyError as error:
+            return [Fault(info.key, "unreadable", f"{type(error).__name__}: {error}")]
+
+    def _faults(self, info: ObjectInfo) -> Iterator[Fault]:
+        with self._store.open(Key(info.key)) as reader:
+            if reader.metadata.get("dtype") and "shape" in reader.metadata:
+                yield from self._array(reader)
+            else:
+                self._file(reader)
+        directory, _, last = info.key.rpartition(SEPARATOR)
+        if last == MANIFEST and directory:
+            yield from self._manifest(Key(directory))
+
+    # -- single objects --------------------------------------------------------------------------
+
+    def _array(self, reader: ObjectReader) -> Iterator[Fault]:
+        name = reader.info.key
+        if self._is_leftover(name, reader):
+            yield Fault(name, "leftover part", "no manifest of its array names it; see cci.clean")
+        try:
+            header = array_header(reader)
+        except IntegrityError as error:
+            yield Fault(name, "wrong size", str(error))
+            return
+        read_array(self._store, reader, header)
+
+    def _file(self, reader: ObjectReader) -> None:
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in reader.chunks():
+            digest.update(chunk)
+        expected = partial(etag_md5, self._store.backend, reader.info)
+        if expected() not in (None, digest.hexdigest()) and expected(confirm=True) is not None:
+            raise IntegrityError(f"object '{reader.info.key}' has another MD5 than was stored")
+
+    def _is_leftover(self, key: str, reader: ObjectReader) -> bool:
+        """Return whether an object says that it is a part, and no version of its array needs it."""
+        if PART_NUMBER not in reader.metadata or not is_upload_id(reader.metadata.get(UPLOAD_ID)):
+            return False
+        directory = key.rpartition(SEPARATOR)[0]
+        above, _, upload_id = directory.rpartition(SEPARATOR)
+        root = Key(above if is_upload_id(upload_id) and above else directory)
+        with self._lock:
+            if root not in self._needed:
+                while len(self._needed) >= _CACHED_ARRAYS:
+                    self._needed.pop(next(iter(self._needed)))
+                self._needed[root] = _needed_parts(self._store, root)
+            needed = self._needed[root]
+        return needed is not None and key not in needed
+
+    # -- values of several objects ---------------------------------------------------------------
+
+    def _manifest(self, root: Key) -> Iterator[Fault]:
+        with self._store.open(Key(f"{root}{SEPARATOR}{MANIFEST}")) as reader:
+            content = read_json(reader)
+            if not isinstance(content, dict) or not ({"dask", "attrs"} & content.keys()):
+                return  # another program's file of that name
+            try:
+                Version.of(root, reader.info.etag or "", reader.read(), reader.metadata)
+            except (IntegrityError, MetadataError) as error:
+                yield Fault(reader.info.key, "unreadable manifest", str(error))
+                return
+        with suppress(ObjectNotFoundError):
+            if "dtype" in (self._store.backend.head(root).metadata or {}):
+                yield Fault(root, "raw and chunked array", "both exist; the raw one is read")
+        checks: Iterator[Callable[[], object]]
+        if "dask" in content:
+            array = ChunkedArray.open(self._store, root)
+            checks = (partial(array.check, index) for index in array.manifest.indices())
+        else:
+            checks = iter(SparseArray.open(self._store, root).checks())
+        for check in checks:
+            yield from _part_faults(root, check)
+
+
+def _part_faults(root: str, check: Callable[[], object]) -> Iterator[Fault]:
+    try:
+        check()
+    except ObjectNotFoundError as error:
+        yield Fault(root, "missing part", str(error))
+    except (IntegrityError, MetadataError) as error:
+        yield Fault(root, "exchanged parts", str(error))
+
+
+def _needed_parts(store: Store, root: Key) -> frozenset[str] | None:
+    """Return the parts that the live version and its predecessor name; None if unknown."""
+    try:
+        live = drive(store, reading(root))
+        if live is None:
+            return frozenset()
+        before = drive(store, predecessor(root, live.upload_id))
+    except (IntegrityError, MetadataError, EncryptionError):
+        return None
+    return frozenset(chain(live.keys, before.keys if before else ()))

@@ -1,0 +1,201 @@
+"""verify finds every planted fault, names it, and finds nothing in what is whole."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import cottoncandy as cc
+from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.transfer.verify import verify_store
+from tests.harness import StoreHarness
+
+Plant = Callable[[Any, StoreHarness], str]
+
+
+@pytest.fixture
+def cci(store: StoreHarness, factory: Any) -> Any:
+    """An interface on a bucket with one value of each kind."""
+    made = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
+    fill(made)
+    return made
+
+
+def fill(cci: Any, prefix: str = "v") -> None:
+    array = np.random.default_rng(0).standard_normal((30, 20))
+    cci.upload_raw_array(f"{prefix}/plain", array, compression=False)
+    cci.upload_raw_array(f"{prefix}/gzip", array)
+    cci.upload_raw_array(f"{prefix}/zstd", array, compression="Zstd")
+    cci.upload_dask_array(f"{prefix}/chunked", array, axis=0, buffersize=1600)
+    cci.upload_dask_array(f"{prefix}/replaced", array, axis=0, buffersize=1600)
+    cci.upload_dask_array(f"{prefix}/replaced", array * 2, axis=0, buffersize=1600)
+    cci.upload_sparse_array(f"{prefix}/sparse", scipy.sparse.random(50, 50, 0.1, "csr"))
+    cci.upload_json(f"{prefix}/json", {"a": 1})
+    cci.upload_object(f"{prefix}/bytes", b"x" * 1000)
+
+
+def flip(name: str) -> Plant:
+    def plant(cci: Any, store: StoreHarness) -> str:
+        stored = store.raw_get(name)
+        middle = len(stored.body) // 2
+        body = stored.body[:middle] + bytes([stored.body[middle] ^ 1]) + stored.body[middle + 1 :]
+        store.raw_put(name, body, stored.metadata)
+        return name
+
+    return plant
+
+
+def cut(name: str) -> Plant:
+    def plant(cci: Any, store: StoreHarness) -> str:
+        stored = store.raw_get(name)
+        store.raw_put(name, stored.body[:-7], stored.metadata)
+        return name
+
+    return plant
+
+
+def remove(name: str) -> Plant:
+    def plant(cci: Any, store: StoreHarness) -> str:
+        store.raw_delete(name)
+        return name.rpartition("/")[0]
+
+    return plant
+
+
+def exchange(cci: Any, store: StoreHarness) -> str:
+    one, two = "v/chunked/pt0000", "v/chunked/pt0001"
+    first, second = store.raw_get(one), store.raw_get(two)
+    store.raw_put(one, *second)
+    store.raw_put(two, *first)
+    return "v/chunked"
+
+
+def leave_part(cci: Any, store: StoreHarness) -> str:
+    stored = store.raw_get("v/chunked/pt0000")
+    name = "v/chunked/cc-0123456789abcdef0123456789abcdef/pt0000"
+    metadata = {**stored.metadata, "cc-upload-id": "cc-0123456789abcdef0123456789abcdef"}
+    store.raw_put(name, stored.body, metadata)
+    return name
+
+
+def both_kinds(cci: Any, store: StoreHarness) -> str:
+    stored = store.raw_get("v/plain")
+    store.raw_put("v/chunked", *stored)
+    return "v/chunked"
+
+
+def break_manifest(cci: Any, store: StoreHarness) -> str:
+    stored = store.raw_get("v/chunked/metadata.json")
+    content = json.loads(stored.body)
+    content["chunks"] = [[1]]
+    store.raw_put("v/chunked/metadata.json", json.dumps(content).encode(), stored.metadata)
+    return "v/chunked/metadata.json"
+
+
+FAULTS: list[tuple[str, Plant]] = [
+    *(("damaged", flip(f"v/{name}")) for name in ("plain", "gzip", "zstd", "chunked/pt0001")),
+    ("wrong size", cut("v/plain")),
+    *(("damaged", cut(f"v/{name}")) for name in ("gzip", "zstd")),
+    ("missing part", remove("v/chunked/pt0002")),
+    ("missing part", remove("v/sparse/indices")),
+    ("exchanged parts", exchange),
+    ("leftover part", leave_part),
+    ("raw and chunked array", both_kinds),
+    ("unreadable manifest", break_manifest),
+]
+
+
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_whole_values_have_no_faults(cci: Any) -> None:
+    report = verify_store(cci._store)
+    assert report.faults == []
+    assert report.ok
+    assert report.objects == len(cci.get_objects())
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)))
+def test_each_kind_of_fault_is_named(cci: Any, store: StoreHarness, number: int) -> None:
+    kind, plant = FAULTS[number]
+    name = plant(cci, store)
+    found = verify_store(cci._store, "v").faults
+    assert (kind, name) in {(fault.kind, fault.name) for fault in found}
+
+
+@pytest.mark.parametrize("encryption", ["AES"], indirect=True)
+@pytest.mark.parametrize("name", ["v/plain", "v/json", "v/chunked/pt0001", "v/bytes"])
+def test_damaged_ciphertext_is_found(cci: Any, store: StoreHarness, name: str) -> None:
+    flip(name)(cci, store)
+    faults = verify_store(cci._store).faults
+    assert [(fault.kind, fault.name) for fault in faults] == [("damaged", name)]
+
+
+def test_many_planted_faults_are_all_found(factory: Any, store: StoreHarness) -> None:
+    cci = factory(store.bucket, verbose=False, backend="memory")
+    rng = random.Random(0)
+    for number in range(200):
+        cci.upload_raw_array(
+            f"a/{number:03}", np.arange(50.0) * number, compression=bool(number % 2)
+        )
+    planted = sorted(rng.sample(range(200), 100))
+    for number in planted:
+        name = f"a/{number:03}"
+        stored = store.raw_get(name)
+        place = rng.randrange(len(stored.body))
+        body = bytearray(stored.body)
+        body[place] ^= 1 << rng.randrange(8)
+        store.raw_put(name, bytes(body), stored.metadata)
+    found = {fault.name for fault in verify_store(cci._store).faults}
+    unused = {f"a/{number:03}" for number in planted} - found
+    # Bits of a gzip header that no reader looks at (time, system, flags of the level) are no fault.
+    for name in unused:
+        np.testing.assert_array_equal(
+            cci.download_raw_array(name), np.arange(50.0) * int(name.removeprefix("a/"))
+        )
+    assert len(found) > 90
+
+
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_sidecars_without_bodies_are_found(cci: Any, store: Any) -> None:
+    (Path(store.bucket) / "v" / "lost.meta.json").write_text('{"a": "1"}')
+    faults = verify_store(cci._store).faults
+    assert [(fault.kind, fault.name) for fault in faults] == [("sidecar without body", "v/lost")]
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_unfinished_uploads_and_wrong_md5_are_found(cci: Any, store: Any) -> None:
+    client = cci._store.backend._connection.client
+    client.create_multipart_upload(Bucket=store.bucket, Key="v/large")
+    faults = verify_store(cci._store).faults
+    assert [(fault.kind, fault.name) for fault in faults] == [("unfinished upload", "v/large")]
+
+
+def test_verify_stops_and_continues(cci: Any) -> None:
+    everything = verify_store(cci._store)
+    objects, position = 0, ""
+    while True:
+        report = verify_store(cci._store, max_duration=0, after=position)
+        objects += report.objects
+        position = report.position
+        if report.complete:
+            break
+    assert objects == everything.objects
+    some = verify_store(cci._store, subset=0.3)
+    assert 0 < some.objects < everything.objects
+    for subset in (0, 1.5, -1):
+        with pytest.raises(InvalidArgumentError):
+            verify_store(cci._store, subset=subset)
+
+
+def test_verify_by_url_covers_one_name_only(store: StoreHarness, cci: Any) -> None:
+    flip("v/plain")(cci, store)
+    assert cc.verify(f"memory://{store.bucket}/v/gzip").ok
+    assert cc.verify(f"memory://{store.bucket}/v/pl").objects == 0
+    report = cc.verify(f"memory://{store.bucket}")
+    assert "damaged: v/plain" in str(report)
