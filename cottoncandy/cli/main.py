@@ -35,6 +35,7 @@ _COMMANDS = {
     "rm": "files",
     "rotate-keys": "arrays",
     "save": "arrays",
+    "sync": "syncing",
     "touch": "files",
     "verify": "config",
 }

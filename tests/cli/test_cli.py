@@ -335,3 +335,29 @@ def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:
     assert run("clean", "--grace", "0", bucket / "series").exit_code == 0
     assert cci.download_dask_array("series").compute()[0] == 1
     assert run("restore", bucket / "series").exit_code == 1
+
+
+def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    result = run("sync", "--dry-run", tree, dest)
+    assert "src/a" in result.stdout
+    assert "would be" in result.stdout
+    assert not dest.exists()
+    assert run("sync", tree, dest).exit_code == 0
+    assert (dest / "src/sub/deep/c").read_bytes() == b"3"
+    again = json.loads(run("sync", "--json", tree, f"file://{dest}").stdout)
+    assert (again["copied"], again["nbytes"], again["skipped"]) == (0, 0, 5)
+    (tree / "one").unlink()
+    (tree / "src/a").unlink()
+    assert run("sync", "--delete", "--max-delete", "1", tree, dest).exit_code == 1
+    assert run("sync", "--delete", "--exclude", "one", tree, dest).exit_code == 0
+    assert (dest / "one").exists()
+    assert not (dest / "src/a").exists()
+    assert run("sync", "--delete", tmp_path / "missing", dest).exit_code == 1
+    assert (dest / "one").exists()
+
+
+def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
+    assert run("sync", tree, "memory://cli_sync/below").exit_code == 0
+    assert run("sync", "memory://cli_sync/below", tmp_path / "back").exit_code == 0
+    assert (tmp_path / "back/src/sub/b").read_bytes() == b"2"

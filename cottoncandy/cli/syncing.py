@@ -1,0 +1,76 @@
+"""``sync``: make one place a copy of another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.core.output import printable
+
+if TYPE_CHECKING:
+    from cottoncandy.transfer.entries import Endpoint
+
+__all__ = ["sync"]
+
+
+@click.command()
+@click.argument("source", type=LOCATION)
+@click.argument("destination", type=LOCATION)
+@click.option("--delete", is_flag=True, help="Delete what the source does not have.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be done.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Only these paths.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Neither copy nor delete these.")
+@click.option("--max-delete", type=int, metavar="N", help="Delete nothing if it would be more.")
+@click.option("--checksum", is_flag=True, help="Compare contents, not sizes and times.")
+@click.option("--threads", default=16, show_default=True, help="Files to transfer at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@connected
+def sync(
+    connection: Connection,
+    source: str,
+    destination: str,
+    delete: bool,
+    dry_run: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    max_delete: int | None,
+    checksum: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Make DESTINATION a copy of SOURCE: directories or stores, in both directions.
+
+    A file is copied if its size differs, or if the one at the destination is older. Run it again to
+    continue after an interruption.
+    """
+    from cottoncandy.transfer.sync import make_rules, synchronize
+
+    report = synchronize(
+        _endpoint(connection, source),
+        _endpoint(connection, destination),
+        make_rules(delete, checksum, include, exclude),
+        threads=threads,
+        dry_run=dry_run,
+        max_delete=max_delete,
+        progress=None,
+    )
+    if as_json:
+        print_json(asdict(report))
+        return
+    for step in report.actions:
+        click.echo(printable(f"{step.verb:7} {step.path} ({step.reason})"))
+    click.echo(str(report), err=not dry_run)
+
+
+def _endpoint(connection: Connection, location: str) -> Endpoint:
+    from cottoncandy.core.names import prefix_of
+    from cottoncandy.stores.urls import is_url
+    from cottoncandy.transfer.entries import Endpoint
+
+    if not is_url(location) or location.lower().startswith("file://"):
+        return Endpoint.of(location)
+    store, prefix = connection.store(location)
+    return Endpoint(store, prefix_of(prefix))
