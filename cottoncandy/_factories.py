@@ -36,8 +36,8 @@ def get_interface(
         default_bucket`` of the options. On the local backend, a directory. On Google Drive, a
         shared drive or a folder at the top; default ``"My Drive"``, whatever the options are.
         A URL names the backend, too: ``s3://bucket``, ``s3://https://host/bucket``,
-        ``gdrive://folder``, ``file:///directory``, ``memory://name``, ``https://host/directory``,
-        or one with an alias from ``aliases.json``.
+        ``gs://bucket``, ``gdrive://folder``, ``file:///directory``, ``memory://name``,
+        ``https://host/directory``, or one with an alias from ``aliases.json``.
     ACCESS_KEY, SECRET_KEY : str, optional
         Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
         environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
@@ -54,8 +54,8 @@ def get_interface(
         Whether to print where the interface is connected to.
     backend : str, default "s3"
         Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
-        ``"memory"`` (gone with the process; for tests), ``"gdrive"`` (Google Drive) or ``"http"``
-        (a web server, read-only).
+        ``"memory"`` (gone with the process; for tests), ``"gcs"`` (Google Cloud
+        Storage), ``"gdrive"`` (Google Drive) or ``"http"`` (a web server, read-only).
     **kwargs
         ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
         bucket is created.
@@ -63,6 +63,7 @@ def get_interface(
         retries, proxies, signature version, addressing style; ``anon=True`` reads public data
         without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl``
         and ``verify`` are passed to boto3. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.
+        Google Cloud Storage: ``credentials``, ``project``, ``anon``, ``request_payer``.
 
     Returns
     -------
@@ -282,9 +283,9 @@ def array(
     Parameters
     ----------
     url : str
-        ``s3://bucket/name``, ``s3://https://host/bucket/name``, ``gdrive://folder/name``,
-        ``file:///directory/name``, ``memory://bucket/name`` or ``https://host/directory/name``,
-        which may be presigned.
+        ``s3://bucket/name``, ``s3://https://host/bucket/name``, ``gs://bucket/name``,
+        ``gdrive://folder/name``, ``file:///directory/name``, ``memory://bucket/name`` or
+        ``https://host/directory/name``, which may be presigned.
     {ACCESS_KEY}
     {endpoint_url}
     threads : int, default 4

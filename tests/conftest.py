@@ -38,6 +38,7 @@ from tests.servers.tls import Authority
 
 if TYPE_CHECKING:
     from tests.servers.drive import DriveServer
+    from tests.servers.gcs import FakeGCSServer
 
 _COUNTER = itertools.count()
 _CEPH = pytest.StashKey["_Ceph"]()
@@ -45,7 +46,7 @@ _RSA_KEY = Path(__file__).parent / "vectors" / "fake_rsa.pem"
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 #: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
-_SERVERS = {"moto", "ceph", "ceph_users", "gdrive", "python_040"}
+_SERVERS = {"moto", "ceph", "ceph_users", "gcs", "gdrive", "python_040"}
 
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
@@ -226,6 +227,20 @@ def drive_server() -> Iterator[DriveServer]:
 
     with DriveServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGCSServer]:
+    """Google Cloud Storage on loopback."""
+    if importlib.util.find_spec("google.cloud.storage") is None:
+        _unavailable("google-cloud-storage is not installed (the extra gcs)")
+    from tests.servers.gcs import FakeGCSServer, why_no_gcs
+
+    if reason := why_no_gcs():
+        _unavailable(reason)
+    server = FakeGCSServer(tmp_path_factory.mktemp("gcs"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

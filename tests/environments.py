@@ -21,6 +21,7 @@ from typing import IO
 
 __all__ = [
     "COTTONCANDY_040",
+    "GCS_EMULATOR",
     "MOTO",
     "ORIGINAL_ENVIRONMENT",
     "Environment",
@@ -104,6 +105,8 @@ class Environment:
 
 
 MOTO = Environment("moto", ("moto[server]==5.2.5",))
+
+GCS_EMULATOR = Environment("gcp-storage-emulator", ("gcp-storage-emulator==2026.7.19",))
 
 COTTONCANDY_040 = Environment(
     "cottoncandy-0.4.0", ("cottoncandy==0.4.0", "scipy", "dask[array]", "numcodecs")

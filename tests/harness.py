@@ -271,6 +271,13 @@ def _drive(request: pytest.FixtureRequest) -> StoreHarness:
     return DriveHarness(server, request.getfixturevalue("tmp_path") / "drive")
 
 
+def _gcs(request: pytest.FixtureRequest) -> StoreHarness:
+    server = request.getfixturevalue("gcs_server")
+    from tests.servers.gcs import GCSHarness
+
+    return GCSHarness(server)
+
+
 #: Name of a harness -> how to build it for the test that asks. Servers start when first needed.
 HARNESSES: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
     "local": lambda request: LocalHarness(request.getfixturevalue("tmp_path") / "stores"),
@@ -279,6 +286,7 @@ HARNESSES: dict[str, Callable[[pytest.FixtureRequest], StoreHarness]] = {
     "moto": lambda request: MotoHarness(request.getfixturevalue("moto")),
     "ceph": lambda request: CephHarness(request.getfixturevalue("ceph")),
     "gdrive": _drive,
+    "gcs": _gcs,
 }
 
 #: For the few tests above the backends whose promise depends on the store.

@@ -12,6 +12,7 @@ __all__ = ["BACKENDS", "backend_class"]
 #: Name of a backend -> ``module:class``.
 BACKENDS: dict[str, str] = {
     "s3": "cottoncandy.backends.s3:S3Backend",
+    "gcs": "cottoncandy.backends.gcs:GCSBackend",
     "gdrive": "cottoncandy.backends.gdrive:GDriveBackend",
     "local": "cottoncandy.backends.local:LocalBackend",
     "http": "cottoncandy.backends.http:HTTPBackend",

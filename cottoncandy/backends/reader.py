@@ -67,6 +67,8 @@ class ObjectInfo:
         Values that the object was stored with, if the store keeps them.
     encrypted : bool
         Whether it is encrypted, and what is described is its plaintext. False in listings.
+    md5, crc32c : str, optional
+        Checksums of the stored body in hexadecimal digits, if the store has them.
     """
 
     key: str
@@ -79,6 +81,8 @@ class ObjectInfo:
     cache_control: str | None = None
     storage_class: str | None = None
     encrypted: bool = False
+    md5: str | None = None
+    crc32c: str | None = None
 
     @property
     def last_modified(self) -> datetime.datetime | None:

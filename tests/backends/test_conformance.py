@@ -67,6 +67,12 @@ class TestTestWrappers(BackendConformance):
         return CountingBackend(FaultyBackend(backend))
 
 
+class TestGCS(BackendConformance):
+    store_name = "gcs"
+    examples = 20
+    histories = 2
+
+
 class ServedBackend(WrappedBackend):
     """Writes a local directory, and reads it through a web server."""
 

@@ -48,6 +48,7 @@ def arguments(method: Any, directory: Path) -> dict[str, Any]:
         "disk_path": directory,
         "file_name": directory / "file",
         "flname": directory / "file",
+        "data": None,
         "data_object": {"a": 1},
         "dict_object": {"a": 1},
         "obj": {"a": 1},
@@ -57,6 +58,9 @@ def arguments(method: Any, directory: Path) -> dict[str, Any]:
         "pattern": "*",
         "source_name": "name",
     }
+    if "xarray" in method.__name__:
+        xarray = pytest.importorskip("xarray", reason="the extra xarray is not installed")
+        values["data"] = xarray.Dataset({"a": ("x", [1, 2])})
     if "sparse" in method.__name__:
         values["arr"] = scipy.sparse.eye(3, format="csr")
     required = [
@@ -132,6 +136,7 @@ def test_writing_verbs_of_the_backend_raise() -> None:
         "delete": lambda: backend.delete(["name"]),
         "copy": lambda: backend.copy("name", "a"),
         "move": lambda: backend.move("name", "a"),
+        "set_metadata": lambda: backend.set_metadata("name", {}),
         "remove_links": lambda: backend.remove_links(""),
         "create_bucket": lambda: backend.create_bucket("read-only-other"),
         "delete_bucket": lambda: backend.delete_bucket("read-only"),

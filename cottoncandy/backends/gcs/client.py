@@ -1,0 +1,255 @@
+"""Google's client: options, credentials, and errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import google.auth
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+from google.oauth2 import service_account
+
+from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.core.threads import after_fork
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketExistsError,
+    BucketNotEmptyError,
+    ConfigurationError,
+    CottonCandyError,
+    CredentialsError,
+    IntegrityError,
+    InvalidNameError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
+
+__all__ = ["RETRY", "TIMEOUT_S", "Connection", "GCSOptions", "close_response"]
+
+#: Six attempts in about half a minute. Uploads are safe to repeat: the last one wins.
+RETRY = DEFAULT_RETRY.with_delay(0.5, 8, 2).with_timeout(30)
+TIMEOUT_S = (5, 60)
+
+# urllib3 warns of more connections than requests keeps.
+_CONNECTIONS = 10
+_EXTRA = ("anon", "credentials", "project", "request_payer")
+_SCOPES = ["https://www.googleapis.com/auth/devstorage.full_control"]
+
+
+@dataclass(frozen=True, slots=True)
+class GCSOptions:
+    """The options of a connection. They pickle, secrets included, but their repr hides these.
+
+    Parameters
+    ----------
+    credentials : google.auth.credentials.Credentials or str, optional
+        The latter is the path of a service account's JSON file. None: as Google's tools find them.
+    endpoint_url : str, optional
+        Address of another server.
+    project : str, optional
+        For new buckets, listings of buckets, and charges.
+    anonymous : bool
+        Whether requests are sent without credentials.
+    requester_pays : bool
+        Whether requests are charged to the project.
+    """
+
+    credentials: Any = field(default=None, repr=False)
+    endpoint_url: str | None = None
+    project: str | None = None
+    anonymous: bool = False
+    requester_pays: bool = False
+
+    @classmethod
+    def of(cls, arguments: ConnectionArguments) -> Self:
+        """Resolve the user's arguments.
+
+        Raises
+        ------
+        ConfigurationError
+            If an option is unknown or has the wrong type.
+        """
+        extra = arguments.extra
+        arguments.check_extra("gcs", _EXTRA)
+        payer, anonymous = extra.get("request_payer"), extra.get("anon", False)
+        if payer not in (None, "requester"):
+            raise ConfigurationError(f"request_payer must be 'requester', got {payer!r}")
+        credentials = extra.get("credentials") or arguments.access_key
+        if anonymous and credentials:
+            raise ConfigurationError("anon=True sends no credentials; omit them")
+        endpoint = arguments.endpoint_url or os.environ.get("STORAGE_EMULATOR_HOST")
+        if endpoint and "://" not in endpoint:
+            endpoint = f"http://{endpoint}"
+        emulated = endpoint is not None and arguments.endpoint_url is None
+        return cls(
+            os.fspath(credentials) if isinstance(credentials, os.PathLike) else credentials,
+            endpoint and endpoint.rstrip("/"),
+            extra.get("project"),
+            bool(anonymous) or (emulated and not credentials),
+            payer == "requester",
+        )
+
+
+class Connection:
+    """The client of one backend, created when first needed. It pickles as its options.
+
+    Parameters
+    ----------
+    options : GCSOptions
+    """
+
+    def __init__(self, options: GCSOptions) -> None:
+        self.options = options
+        self._reset()
+        after_fork(self._reset)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Connection, (self.options,)
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._slots = threading.BoundedSemaphore(_CONNECTIONS)
+        self._client: Any = None
+        self.known_buckets: set[str] = set()
+
+    @property
+    def client(self) -> Any:
+        """Google's client."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._new_client()
+                weakref.finalize(self, self._client.close).atexit = False
+            return self._client
+
+    def _new_client(self) -> Any:
+        options = self.options
+        credentials, project = options.credentials, options.project
+        try:
+            if options.anonymous:
+                credentials = AnonymousCredentials()
+            elif isinstance(credentials, str):
+                credentials = service_account.Credentials.from_service_account_file(
+                    credentials, scopes=_SCOPES
+                )
+                project = project or credentials.project_id
+            elif credentials is None:
+                credentials, found = google.auth.default(scopes=_SCOPES)
+                project = project or found
+        except auth.DefaultCredentialsError:
+            credentials = AnonymousCredentials()  # public data can be read
+        except (OSError, ValueError) as exc:  # MalformedError is a ValueError
+            raise ConfigurationError(
+                f"the service account's file {credentials!r} cannot be read: {exc}"
+            ) from exc
+        return storage.Client(
+            project=project or os.environ.get("GOOGLE_CLOUD_PROJECT") or None,
+            credentials=credentials,
+            client_options={"api_endpoint": options.endpoint_url} if options.endpoint_url else None,
+        )
+
+    def bucket(self, name: str) -> Any:
+        """Return Google's object of a bucket; no request is sent."""
+        client = self.client
+        payer = (self.options.project or client.project) if self.options.requester_pays else None
+        return client.bucket(name, user_project=payer)
+
+    @contextmanager
+    def request(self, label: str) -> Iterator[None]:
+        """Send requests, a limited number at a time, and translate their errors."""
+        with self._slots:
+            try:
+                yield
+            except (CottonCandyError, OSError) as exc:
+                if isinstance(exc, requests.RequestException):
+                    raise _translated_network(exc, label) from exc
+                raise
+            except Exception as exc:
+                error = translate(exc, label)
+                close_response(exc)
+                if error is None:
+                    raise
+                raise error from exc
+
+
+def close_response(exc: BaseException) -> None:
+    """Close the connection of an error response, whose body Google's library does not read."""
+    if (response := getattr(exc, "response", None)) is not None:
+        response.close()
+
+
+def translate(exc: Exception, label: str) -> CottonCandyError | None:
+    """Return cottoncandy's error for one of Google's libraries; None for any other."""
+    if isinstance(exc, api.RetryError):
+        cause = exc.cause
+        known = translate(cause, label) if isinstance(cause, Exception) else None
+        return known or StoreTimeoutError(f"{label}: the server did not answer in time")
+    if isinstance(exc, InvalidResponse):
+        return _from_status(exc.response.status_code, exc.response.text[:300], label)
+    if isinstance(exc, DataCorruption):
+        return IntegrityError(f"{label}: the checksum of the body does not match")
+    if isinstance(exc, api.GoogleAPICallError):
+        return _from_status(int(exc.code or 0), str(exc.message), label)
+    if isinstance(exc, auth.TransportError):
+        return StoreUnreachableError(f"{label}: cannot connect to Google to get credentials: {exc}")
+    if isinstance(exc, auth.GoogleAuthError):
+        return CredentialsError(
+            f"{label}: Google does not accept the credentials ({exc}); run 'gcloud auth "
+            f"application-default login', or pass credentials='/path/to/service-account.json'"
+        )
+    if isinstance(exc, requests.RequestException):
+        return _translated_network(exc, label)
+    return None
+
+
+def _translated_network(exc: Exception, label: str) -> CottonCandyError:
+    if isinstance(exc, requests.Timeout):
+        return StoreTimeoutError(f"{label}: the request timed out; try again later")
+    return StoreUnreachableError(
+        f"{label}: cannot connect to the server, or it closed the connection; check the network, "
+        f"endpoint_url and STORAGE_EMULATOR_HOST"
+    )
+
+
+def _from_status(status: int, message: str, label: str) -> CottonCandyError:
+    text = re.sub(r"https?://\S+?(?=[\s:,]|$)", "the request", message).strip()
+    if "requester pays" in message.lower() or "UserProjectMissing" in message:
+        return AccessDeniedError(
+            f"access denied to {label}: the reader is charged for requests to this bucket; pass "
+            f"request_payer='requester' and project='the project that pays'"
+        )
+    if status == 401:
+        return CredentialsError(
+            f"access denied to {label} without credentials, or with invalid ones; run 'gcloud auth "
+            f"application-default login', or pass credentials='/path/to/service-account.json'"
+        )
+    if status == 403:
+        return AccessDeniedError(f"access denied to {label}; ask the bucket's owner for permission")
+    if status == 404:
+        return ObjectNotFoundError(f"there is no {label}")
+    if status == 409:
+        if "not empty" in text:
+            return BucketNotEmptyError(f"{label} contains objects; delete them first")
+        return BucketExistsError(f"{label} already exists, possibly in another account")
+    if status in (412, 416):
+        return ObjectChangedError(f"{label} was replaced while it was being read; read it again")
+    if status == 400 and "name" in text.lower():
+        return InvalidNameError(f"the store rejects the name of {label}: {text}")
+    if status in (408, 504):
+        return StoreTimeoutError(f"{label}: the server did not answer in time; try again later")
+    advice = "; try again later" if status in (429, 500, 502, 503) else ""
+    return StoreError(f"{label}: the store answered {status} {text}{advice}")

@@ -1,0 +1,284 @@
+"""Google Cloud Storage: options, credentials, errors, and another emulator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy
+from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
+from cottoncandy.core.buffers import Body, MiB
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    ConfigurationError,
+    CredentialsError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreUnreachableError,
+)
+from tests.environments import GCS_EMULATOR, EnvironmentUnavailableError
+from tests.servers.base import ManagedProcess, free_port, listens, wait_until
+from tests.servers.web import RangeHandler, WebServer
+
+pytest.importorskip("google.cloud.storage", reason="the extra gcs is not installed")
+
+from cottoncandy.backends.gcs import GCSBackend, client
+
+
+@pytest.fixture
+def emulated(gcs_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The server, as ``STORAGE_EMULATOR_HOST`` names it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    return gcs_server
+
+
+def fill_and_read(url: str, **options: Any) -> None:
+    """Use an interface as programs do."""
+    array = np.arange(600_000.0).reshape(600, 1000)
+    for factory, keys in (
+        (cottoncandy.get_interface, {}),
+        (cottoncandy.get_encrypted_interface, {"encryption": "AES", "encryptionKey": bytes(32)}),
+    ):
+        cci: Any = factory(url, force_bucket_creation=True, verbose=False, **keys, **options)
+        cci.upload_raw_array("a b/ü%#?", array, compression=False)
+        cci.upload_raw_array("packed", array[:5])
+        cci.upload_dask_array("chunked", array[:, :10], buffersize=8000)
+        np.testing.assert_array_equal(cci.download_raw_array("a b/ü%#?"), array)
+        np.testing.assert_array_equal(cci.download_raw_array("packed"), array[:5])
+        part = cci.download_raw_array("a b/ü%#?", selection=np.s_[500, 3:5])
+        np.testing.assert_array_equal(part, array[500, 3:5])
+        found = pickle.loads(pickle.dumps(cci)).download_dask_array("chunked").compute()
+        np.testing.assert_array_equal(found, array[:, :10])
+        assert "a b/ü%#?" in cci.glob("*")
+        cci.cp("packed", "copy")
+        cci.mv("copy", "moved")
+        np.testing.assert_array_equal(cci.download_raw_array("moved"), array[:5])
+        cci.rm("", recursive=True)
+        assert cci.glob("*") == []
+
+
+def test_arrays_on_google_cloud_storage(emulated: Any) -> None:
+    fill_and_read("gs://arrays-by-url")
+
+
+def test_array_from_a_url(emulated: Any) -> None:
+    cci = cottoncandy.get_interface("gs://array-by-url", force_bucket_creation=True, verbose=False)
+    cci.upload_raw_array("a/b", np.arange(9), compression=False)
+    assert cci.backend == "gcs"
+    assert cottoncandy.array("gs://array-by-url/a/b")[3] == 3
+    with pytest.raises(BucketNotFoundError):
+        cottoncandy.get_interface("gs://no-such-bucket", verbose=False)
+
+
+@pytest.fixture(scope="module")
+def other_emulator_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """gcp-storage-emulator, which ignores conditions and requests for the end of a body."""
+    directory = tmp_path_factory.mktemp("gcsemu")
+    try:
+        python = GCS_EMULATOR.python()
+    except EnvironmentUnavailableError as error:
+        pytest.skip(f"gcp-storage-emulator can't be installed: {error}")
+    port = free_port()
+    command = [python.parent / "gcp-storage-emulator", "start", "--host=127.0.0.1"]
+    process = ManagedProcess([*command, f"--port={port}", "--in-memory"], directory / "log")
+    wait_until(lambda: listens(("127.0.0.1", port)), "gcp-storage-emulator's start")
+    yield f"http://127.0.0.1:{port}"
+    process.stop()
+
+
+def test_arrays_on_another_emulator(
+    other_emulator_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", other_emulator_server)
+    fill_and_read("gs://other-emulator", project="test-project")
+    cci = cottoncandy.get_interface("gs://other-emulator", verbose=False)
+    body = os.urandom(20 * MiB)
+    cci.upload_object("big", body)
+    with cci.backend_interface.get("big", tail=100) as reader:
+        assert reader.tail(100) == body[-100:]
+        assert reader.read(5, 9 * MiB) == body[5 : 9 * MiB]
+
+
+def connect(url: str, bucket: str = "bucket", **extra: Any) -> GCSBackend:
+    return GCSBackend.connect(ConnectionArguments(bucket, endpoint_url=url, extra=extra))
+
+
+def test_headers_and_checksums(emulated: Any) -> None:
+    emulated.client.create_bucket("headers")
+    backend = connect(emulated.url, "headers", anon=True)
+    options = PutOptions(
+        {"a": "1"}, content_type="text/plain", content_encoding="gzip", cache_control="no-cache"
+    )
+    backend.put("name", Body.of(b"stored as it is"), options)
+    info = backend.head("name")
+    assert (info.content_type, info.content_encoding) == ("text/plain", "gzip")
+    assert info.cache_control == "no-cache"
+    assert info.md5 == hashlib.md5(b"stored as it is").hexdigest()
+    assert len(info.crc32c or "") == 8
+    with backend.get("name") as reader:
+        assert reader.read() == b"stored as it is"
+
+
+def test_a_reader_stays_with_its_version(emulated: Any) -> None:
+    emulated.client.create_bucket("versions")
+    backend = connect(emulated.url, "versions", anon=True)
+    backend.put("name", Body.of(os.urandom(3 * MiB)))
+    with backend.get("name") as reader:
+        backend.put("name", Body.of(os.urandom(3 * MiB)))
+        with pytest.raises(ObjectChangedError):
+            reader.read(2 * MiB)
+
+
+def test_long_uploads_are_resumable(emulated: Any) -> None:
+    emulated.client.create_bucket("resumable")
+    backend = connect(emulated.url, "resumable", anon=True)
+    body = os.urandom(40 * MiB + 7)
+    backend.put("known", Body.of(body), PutOptions(condition=IfAbsent()))
+    pieces = [body[start : start + 5 * MiB] for start in range(0, len(body), 5 * MiB)]
+    backend.put("unknown", Body(lambda: iter(pieces)))
+    for key in ("known", "unknown"):
+        with backend.get(key) as reader:
+            assert reader.read() == body
+    for size in (40 * MiB, 41 * MiB):
+        with pytest.raises(IntegrityError, match="announced"):
+            backend.put("known", Body(lambda: iter(pieces), size=size))
+    assert backend.head("known").size == len(body)
+
+
+class Answering(RangeHandler):
+    """Sends one status and text to every request."""
+
+    status, text = 500, b""
+
+    def do_GET(self) -> None:
+        self.log_message()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.do_GET()
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected", "words"),
+    [
+        (401, "Anonymous caller does not have access", CredentialsError, "gcloud auth"),
+        (403, "no access", AccessDeniedError, "permission"),
+        (404, "No such object: bucket/name", ObjectNotFoundError, "name"),
+        (
+            400,
+            "Bucket is a requester pays bucket but no user project provided.",
+            AccessDeniedError,
+            "request_payer='requester'",
+        ),
+    ],
+)
+def test_statuses_become_errors(
+    tmp_path: Path, status: int, message: str, expected: type[Exception], words: str
+) -> None:
+    text = json.dumps({"error": {"code": status, "message": message}}).encode()
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": status, "text": text}))
+    try:
+        backend = connect(server.url, anon=True)
+        backend._connection.known_buckets.add("bucket")
+        for call in (lambda: backend.head("name"), lambda: backend.get("name")):
+            with pytest.raises(expected, match=words):
+                call()
+        if status != 404:
+            with pytest.raises(expected, match=words):
+                list(backend.scan())
+            with pytest.raises(expected, match=words):
+                backend.put("name", Body.of(b"x"))
+            with pytest.raises(expected):
+                backend.exists("name")
+    finally:
+        server.stop()
+
+
+def test_requester_pays_names_the_project(tmp_path: Path) -> None:
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 404, "text": b"{}"}))
+    try:
+        backend = connect(server.url, anon=True, project="lab", request_payer="requester")
+        with pytest.raises((ObjectNotFoundError, BucketNotFoundError)):
+            backend.head("name")
+        assert all("userProject=lab" in path for _, path in server.requests)
+    finally:
+        server.stop()
+
+
+def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cottoncandy.backends.gcs.backend._READ", {"timeout": 1, "retry": None})
+    with pytest.raises(StoreUnreachableError, match="connect"):
+        connect("http://127.0.0.1:9", anon=True).head("name")
+
+
+def test_without_credentials_requests_are_anonymous(isolated_environment: Path) -> None:
+    backend = connect("http://127.0.0.1:9")
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        # No request to a metadata server of a cloud's machine.
+        patch.setenv("NO_GCE_CHECK", "true")
+        patch.setenv("GCE_METADATA_TIMEOUT", "1")
+        found = backend._connection.client
+    assert type(found._credentials).__name__ == "AnonymousCredentials"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"request_payer": "me"}, "requester"),
+        ({"anon": True, "credentials": "key.json"}, "anon"),
+        ({"projekt": "x"}, "did you mean 'project'"),
+    ],
+)
+def test_wrong_options_are_rejected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        connect("http://127.0.0.1:9", **options)
+    with pytest.raises(ConfigurationError, match=r"key\.json"):
+        connect("http://127.0.0.1:9", credentials="key.json").head("name")
+
+
+def test_a_missing_library_costs_one_line() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['google.cloud.storage'] = None\n"
+        "import cottoncandy\n"
+        "try:\n"
+        "    cottoncandy.get_interface('gs://bucket')\n"
+        "except ImportError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.startswith("MissingDependencyError")
+    assert 'pip install "cottoncandy[gcs]"' in shown
+
+
+def test_retries_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = client.RETRY.with_delay(0.01, 0.02, 1).with_timeout(0.1)
+    monkeypatch.setattr("cottoncandy.backends.gcs.backend._READ", {"timeout": 5, "retry": quick})
+    server = WebServer(tmp_path, Answering)
+    try:
+        with pytest.raises(cottoncandy.exceptions.StoreError):
+            connect(server.url, anon=True).head("name")
+        assert len(server.requests) > 1
+    finally:
+        server.stop()
