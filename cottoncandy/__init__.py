@@ -16,12 +16,13 @@ from cottoncandy.config.location import ensure_options_file
 
 if TYPE_CHECKING:
     from cottoncandy import browser, cloudfiles, encryption, exceptions, interfaces, options, utils
-    from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
+    from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer, dl
     from cottoncandy.transfer.sync import sync
 
 __all__ = [
     "CloudFile",
     "CloudFiles",
+    "ResumableTransfer",
     "__version__",
     "array",
     "browser",
@@ -46,6 +47,7 @@ _SUBMODULES = frozenset(
 _MODULE_OF = {
     "CloudFile": "cottoncandy.cloudfiles",
     "CloudFiles": "cottoncandy.cloudfiles",
+    "ResumableTransfer": "cottoncandy.cloudfiles",
     "dl": "cottoncandy.cloudfiles",
     "sync": "cottoncandy.transfer.sync",
 }

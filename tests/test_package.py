@@ -175,6 +175,7 @@ def test_the_package_shows_what_is_public_and_nothing_else() -> None:
     assert cottoncandy.__all__ == [
         "CloudFile",
         "CloudFiles",
+        "ResumableTransfer",
         "__version__",
         "array",
         "browser",

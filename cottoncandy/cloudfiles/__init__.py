@@ -16,10 +16,12 @@ from cottoncandy.cloudfiles import compression, exceptions, monitoring, paths, s
 from cottoncandy.cloudfiles.connection import clear_memory, reset_connection_pools
 from cottoncandy.cloudfiles.file import CloudFile, dl
 from cottoncandy.cloudfiles.files import CloudFiles
+from cottoncandy.cloudfiles.resumable import ResumableTransfer
 
 __all__ = [
     "CloudFile",
     "CloudFiles",
+    "ResumableTransfer",
     "clear_memory",
     "compression",
     "dl",

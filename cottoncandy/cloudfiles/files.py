@@ -15,7 +15,7 @@ from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 from cottoncandy.transfer.copying import Copied, copy_object
 
-__all__ = ["CloudFiles"]
+__all__ = ["CloudFiles", "route_of"]
 
 
 class CloudFiles(ReadingMethods, WritingMethods):
@@ -134,7 +134,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         convert = conversion(reencode, content_type)
 
         def transfer(item: str | Mapping[str, Any]) -> None:
-            path, target = _route(item)
+            path, target = route_of(item)
             try:
                 if not (resumable and self._is_current(path, dest, target)):
                     self._transfer(path, dest, target, convert, monitor)
@@ -230,7 +230,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
 
         def move(item: Any) -> None:
-            path, target = _route(item)
+            path, target = route_of(item)
             if (dest._store.backend.describe(), dest._key(target)) == (
                 *(self._store.backend.describe(), self._key(path)),
             ):
@@ -277,7 +277,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         self.delete(key)
 
 
-def _route(item: Any) -> tuple[str, str]:
+def route_of(item: Any) -> tuple[str, str]:
     """Return the path of a file and that of its copy."""
     if isinstance(item, str):
         return item, item

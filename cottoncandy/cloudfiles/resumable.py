@@ -1,0 +1,279 @@
+"""Transfers that survive the end of the program."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cottoncandy.cloudfiles.content import conversion
+from cottoncandy.cloudfiles.files import CloudFiles, route_of
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.core.output import Progress
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+    PartialFailureError,
+)
+from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.queue import Item, TransferQueue
+
+__all__ = ["ResumableTransfer"]
+
+_logger = logging.getLogger(__name__)
+_LEASE_S = 60.0
+_POLL_S = 0.2
+_SHOWN = 10
+
+
+class ResumableTransfer:
+    """A transfer of many files that continues where it stopped, also after a kill.
+
+    Parameters
+    ----------
+    db : str or path-like
+        File of the queue, on a local disk. It is removed when all files are copied.
+    lease_msec : int, default 0
+        How long a client may work on files without a sign of life, in milliseconds, before others
+        take them over. 0 is a minute. Clients give signs of life while they work, and files of a
+        client that was killed on this machine are taken over at once.
+    **options
+        Options of both :class:`CloudFiles`, such as ``secrets``.
+
+    Notes
+    -----
+    Several clients, on one machine, may execute one queue. A file is copied by one of them, and is
+    there once: it is replaced atomically.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cottoncandy import CloudFiles
+    >>> CloudFiles("mem://bucket/from").puts([("a", b"1"), ("b", b"2")])
+    2
+    >>> job = ResumableTransfer(tempfile.mkdtemp() + "/job.db")
+    >>> job.init("mem://bucket/from", "mem://bucket/to")
+    >>> job.execute()
+    2
+    >>> job.close()
+    >>> list(CloudFiles("mem://bucket/to"))
+    ['a', 'b']
+    """
+
+    def __init__(self, db: str | os.PathLike[str], lease_msec: int = 0, **options: Any) -> None:
+        self._queue = TransferQueue(db)
+        self._lease_s = _lease(lease_msec)
+        self._options = options
+
+    def __len__(self) -> int:
+        return self._queue.remaining() if self._queue.path.exists() else 0
+
+    def init(
+        self, src: str, dest: str, paths: Any = None, reencode: str | bool | None = None
+    ) -> None:
+        """List the files to transfer into the queue.
+
+        Parameters
+        ----------
+        src, dest : str
+            Cloud paths.
+        paths : iterable of str or dict, optional
+            Default: all files. Dictionaries have ``path`` and optionally ``dest_path``.
+        reencode : str or bool, optional
+            Content encoding of the copies. None keeps it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the file is the queue of another transfer.
+        """
+        source = CloudFiles(src, **self._options)
+        CloudFiles(dest, **self._options)
+        job = {"source": source.cloudpath, "dest": str(dest), "reencode": json.dumps(reencode)}
+        items: Iterable[Any] = source.list() if paths is None else paths
+        self._queue.create(job, map(route_of, [items] if isinstance(items, str) else items))
+
+    def execute(
+        self,
+        db: str | os.PathLike[str] | bool | None = None,
+        progress: bool = False,
+        block_size: int = 200,
+        *,
+        lease_msec: int | None = None,
+        client: Any = None,
+    ) -> int:
+        """Copy what the queue has and no other client works on, until all is done.
+
+        Parameters
+        ----------
+        db : str or path-like, optional
+            Accepted because the document shows it: the file of the queue.
+        progress : bool, default False
+            Whether to show a progress bar.
+        block_size : int, default 200
+            Number of files to lease at once.
+        lease_msec : int, optional
+            Overrides that of the instance.
+        client : distributed.Client, optional
+            Copy on the workers of this cluster, block by block.
+
+        Returns
+        -------
+        count : int
+            Number of files that this call copied. A source that does not exist any more is logged,
+            and is in :meth:`errors`.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no queue.
+        PartialFailureError
+            If some files could not be copied. They stay in the queue; call it again.
+        """
+        if isinstance(db, bool):  # in cloud-files, the first argument is progress
+            progress, db = db, None
+        if db is not None and Path(db).expanduser().absolute() != self._queue.path:
+            raise InvalidArgumentError(
+                f"this is the transfer of '{self._queue.path}', not of '{db}'"
+            )
+        if block_size < 1:
+            raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
+        seconds = self._lease_s if lease_msec is None else _lease(lease_msec)
+        job = self._queue.job()
+        ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)
+        copied = 0
+        failed: dict[str, Exception] = {}
+        with (
+            Progress(len(self), unit="files", label="transferring", show=progress) as bar,
+            self._heartbeat(seconds),
+        ):
+            while items := self._next(block_size, seconds, failed):
+                blocks = _local(items, ends) if client is None else _remote(items, ends, client)
+                for results in blocks:
+                    copied += self._record(results, failed)
+                    bar.update(len(results))
+        if failed:
+            shown = "; ".join(f"'{path}' ({exc})" for path, exc in list(failed.items())[:_SHOWN])
+            raise PartialFailureError(
+                f"{len(failed)} files could not be copied to {job['dest']}, and stay in the queue "
+                f"'{self._queue.path}': {shown}"
+            ) from next(iter(failed.values()))
+        return copied
+
+    def _next(self, count: int, seconds: float, failed: dict[str, Exception]) -> list[Item]:
+        """Lease files; wait for those of others, which may be given back."""
+        while True:
+            items = self._queue.lease(count, seconds)
+            again = [item for item in items if item.path in failed]
+            if again:
+                self._queue.finish((item, str(failed[item.path]), False) for item in again)
+                items = [item for item in items if item.path not in failed]
+            if items or self._queue.remaining() <= len(failed):
+                return items
+            self._queue.release_dead()
+            time.sleep(_POLL_S)
+
+    def _record(self, results: Sequence[Result[Item, Any]], failed: dict[str, Exception]) -> int:
+        rows: list[tuple[Item, str | None, bool]] = []
+        for result in results:
+            vanished = isinstance(result.error, ObjectNotFoundError)
+            if vanished:
+                _logger.warning("skipping %s: %s", result.item.path, result.error)
+            elif result.error is not None:
+                failed[result.item.path] = result.error
+            error = None if result.error is None else str(result.error)
+            rows.append((result.item, error, error is None or vanished))
+        self._queue.finish(rows)
+        return sum(error is None for _, error, _ in rows)
+
+    @contextmanager
+    def _heartbeat(self, seconds: float) -> Iterator[None]:
+        """Renew the leases while the block runs; give back what it leaves."""
+        stop = threading.Event()
+        beats = TransferQueue(self._queue.path)
+        beats.owner = self._queue.owner
+
+        def beat() -> None:
+            while not stop.wait(seconds / 3):
+                with suppress(CottonCandyError):  # a busy disk; the next beat may succeed
+                    beats.renew(seconds)
+            beats.disconnect()
+
+        thread = threading.Thread(target=beat, name="cottoncandy-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self._queue.release()
+
+    def errors(self) -> dict[str, str]:
+        """Return the errors, by path: of files that do not exist any more, too."""
+        return self._queue.errors()
+
+    def close(self) -> None:
+        """Close the queue; remove its file if all files are done."""
+        self._queue.close()
+
+    def __enter__(self) -> ResumableTransfer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _lease(lease_msec: int) -> float:
+    if lease_msec < 0:
+        raise InvalidArgumentError(f"lease_msec must not be negative, got {lease_msec!r}")
+    return lease_msec / 1000 if lease_msec else _LEASE_S
+
+
+Ends = tuple[str, str, Any, dict[str, Any]]
+
+
+def _local(items: Sequence[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
+    """Yield the results of a block in small groups, so that a kill loses little."""
+    group: list[Result[Item, Any]] = []
+    for result in _copies(items, ends):
+        group.append(result)
+        if len(group) >= _SHOWN:
+            yield group
+            group = []
+    yield group
+
+
+def _remote(
+    items: Sequence[Item], ends: Ends, client: Any
+) -> Iterator[Sequence[Result[Item, Any]]]:
+    """Yield the results of workers of dask.distributed, each for a range of the block."""
+    from distributed import as_completed
+
+    workers = max(len(client.scheduler_info()["workers"]), 1)
+    size = max(-(-len(items) // (2 * workers)), 1)
+    shards = [items[start : start + size] for start in range(0, len(items), size)]
+    futures = [client.submit(_copied, shard, ends, pure=False, retries=3) for shard in shards]
+    for future in as_completed(futures):  # type: ignore[no-untyped-call]  # dask has no types
+        yield future.result()
+
+
+def _copied(items: Sequence[Item], ends: Ends) -> list[Result[Item, Any]]:
+    return list(_copies(items, ends))
+
+
+def _copies(items: Sequence[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
+    source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
+    convert = conversion(ends[2], None)
+    monitor = TransmissionMonitor(IOEnum.TX)
+    return each(
+        lambda item: source._transfer(item.path, dest, item.dest, convert, monitor),
+        items,
+        threads=source.num_threads,
+    )
