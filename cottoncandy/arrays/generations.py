@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from cottoncandy.arrays.manifests import Version, read_manifest
+from cottoncandy.arrays.manifests import Version, candidate_keys, read_manifest
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
+from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -37,7 +39,7 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["Generation", "remove_array", "replacing", "restore"]
+__all__ = ["Generation", "copy_array", "copy_between", "remove_array", "replacing", "restore"]
 
 T = TypeVar("T")
 Condition = IfAbsent | IfMatch | None
@@ -477,8 +479,49 @@ def replacing(store: Store, root: Key, **options: Any) -> Iterator[Generation]:
         raise
 
 
-def remove_array(store: Store, root: Key) -> bool:
-    """Remove the manifest of an array, then its parts; return whether there was an array."""
+def copy_array(
+    source: Store, version: Version, dest: Store, root: Key, threads: int
+) -> dict[str, Any]:
+    """Replace an array by a copy of a version, on the server; return the response."""
+    with replacing(dest, root, acl=dest.acl(DEFAULT_ACL)) as new:
+        content = _identified(version.content)
+        is_chunked = "dask" in content
+        names = [entry[1] for entry in content["dask"]] if is_chunked else content["attrs"]
+        places = [
+            pathjoin(new.parts.upload_id, f"pt{number:04d}" if is_chunked else origin[1])
+            for number, origin in enumerate(content["parts"])
+        ]
+
+        def copy(pair: tuple[str, str]) -> None:
+            name, place = pair
+            *others, last = candidate_keys(version.root, name)
+            target = pathjoin(root, place)
+            for key in others:
+                with contextlib.suppress(ObjectNotFoundError):
+                    copy_between(source, key, dest, target)
+                    return
+            copy_between(source, last, dest, target)
+
+        for _ in map_threads(copy, zip(names, places, strict=True), threads):
+            pass
+        if is_chunked:
+            pairs = zip(content["dask"], places, strict=True)
+            content = {**content, "dask": [[i, pathjoin(root, place)] for (i, _), place in pairs]}
+        else:
+            content = {**content, "attrs": places}
+        return new.commit(lambda _: content, version.metadata)
+
+
+def copy_between(source: Store, key: str, dest: Store, target: str) -> None:
+    """Copy an object on the server."""
+    source.backend.copy(key, target, source_bucket=source.bucket, dest_bucket=dest.bucket)
+
+
+def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
+    """Remove the manifest of an array, then its parts; return whether there was an array.
+
+    ``keep`` are keys that are no longer parts of it.
+    """
     try:
         live = drive(store, reading(root))
     except (IntegrityError, MetadataError):
@@ -489,7 +532,7 @@ def remove_array(store: Store, root: Key) -> bool:
     drive(store, deleting([pathjoin(root, MANIFEST)]))
     parts = {*live.keys, *(before.keys if before else ())}
     previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
-    drive(store, deleting([*previous, *sorted(parts)]))
+    drive(store, deleting([key for key in (*previous, *sorted(parts)) if key not in keep]))
     return True
 
 

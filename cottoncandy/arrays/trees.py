@@ -21,7 +21,7 @@ from cottoncandy.formats import raw
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["RAW_METHOD", "find_arrays", "flatten"]
+__all__ = ["RAW_METHOD", "find_arrays", "flatten", "groups_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +66,17 @@ def flatten(root: Key, array_dict: Any) -> dict[Key, Array]:
             f"cloud2dict could not return both"
         )
     return arrays
+
+
+def groups_of(root: Key, leaves: Iterable[str]) -> set[Key]:
+    """Return the names between a root and its leaves."""
+    groups: set[Key] = set()
+    for leaf in leaves:
+        above = leaf.rpartition(SEPARATOR)[0]
+        while len(above) > len(root) and above not in groups:
+            groups.add(Key(above))
+            above = above.rpartition(SEPARATOR)[0]
+    return groups
 
 
 def _leaves(

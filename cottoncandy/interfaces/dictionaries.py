@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.manifests import latest
-from cottoncandy.arrays.trees import find_arrays, flatten
+from cottoncandy.arrays.trees import find_arrays, flatten, groups_of
+from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import echo
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import MetadataError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
@@ -70,6 +73,11 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             If it is not a dictionary, contains itself, two leaves have the same name, or one is
             below another (``{'a/b': ..., 'a': ...}``); nothing is sent.
 
+        Notes
+        -----
+        Each array is replaced in one instant, the dictionary as a whole is not. An array whose name
+        is now that of a nested dictionary is removed after the new arrays are stored.
+
         Examples
         --------
         >>> import numpy as np
@@ -81,7 +89,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
         checked_metadata(metadata, self.dict2cloud, self.upload_raw_array)
-        leaves = flatten(self._store.key(object_name, tree=True), array_dict)
+        root = self._store.key(object_name, tree=True)
+        leaves = flatten(root, array_dict)
         workers = self._store.bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
         actions = (
@@ -92,6 +101,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             for name, leaf in leaves.items()
         )
         self._run(actions, len(leaves), workers, "uploading arrays")
+        for _ in map_threads(partial(self._remove_leaf, leaves), groups_of(root, leaves), workers):
+            pass
         if verbose:
             if leaves:
                 echo(f'uploaded arrays in "{object_name}"')
@@ -215,6 +226,11 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         return browse(object_root, cast("DefaultInterface", self))
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _remove_leaf(self, leaves: Collection[str], group: Key) -> None:
+        """Remove an array whose name is that of a group now."""
+        remove_raw_array(self._store, group)
+        remove_array(self._store, group, keep=leaves)
 
     def _run(self, actions: Iterable[Action], total: int, threads: int, label: str) -> None:
         perform(self._store, actions, total, threads=threads, unit="arrays", label=label)

@@ -230,7 +230,7 @@ class MovingMethods(ObjectMethods):
             )
 
         outcomes = transfer_tree(
-            self._store.backend, route, pairs, overwrite=overwrite, moving=moving, threads=workers
+            self._store, route, pairs, overwrite=overwrite, moving=moving, threads=workers
         )
         report(self._store, outcomes, len(pairs), unit="objects", label=done, describe=describe)
         return sorted(targets.values())

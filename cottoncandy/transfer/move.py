@@ -6,20 +6,35 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
-from cottoncandy.arrays.manifests import MANIFEST
+from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
+from cottoncandy.arrays.manifests import MANIFEST, Version
 from cottoncandy.backends.base import Backend
-from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.names import SEPARATOR, Key, pathjoin
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import (
+    EncryptionError,
+    IntegrityError,
+    MetadataError,
+    ObjectChangedError,
+)
+from cottoncandy.formats.generations import is_upload_id
+from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Action, Outcome, Outcomes, delete, run
 from cottoncandy.transfer.plan import Route
 
 __all__ = ["remove_tree", "transfer_tree"]
 
+_END = SEPARATOR + MANIFEST
+
+#: How often a copy of an array begins again because the array was replaced meanwhile.
+_ATTEMPTS = 5
+
 
 def transfer_tree(
-    backend: Backend,
+    store: Store,
     route: Route,
     targets: Mapping[str, str],
     *,
@@ -30,14 +45,23 @@ def transfer_tree(
     """Copy or move objects; yield the outcome of each.
 
     The manifest of an array is not copied if one of its parts could not be. When moving, the
-    originals of parts are deleted last.
+    originals of parts are deleted last. An array that has the name of a copy is replaced in one
+    instant.
 
     Parameters
     ----------
     targets : mapping of str to str
         The new key of each object, as :func:`plan_tree` returns it.
     """
+    backend = store.backend
+    source, dest = (
+        store if bucket == store.bucket else store.in_bucket(bucket)
+        for bucket in (route.source_bucket, route.dest_bucket)
+    )
     manifests, owners = _arrays(targets)
+    found = map_threads(lambda key: _replaces(source, dest, key, targets[key]), manifests, threads)
+    versions = zip(manifests, found, strict=True) if overwrite else ()
+    replaced = {key: version for key, version in versions if version is not None}
 
     def transfer(key: str) -> Action:
         # A part that was moved before its manifest would be missing in the original array.
@@ -45,17 +69,83 @@ def transfer_tree(
         buckets = {"source_bucket": route.source_bucket, "dest_bucket": route.dest_bucket}
         return Action(key, partial(verb, key, targets[key], overwrite=overwrite, **buckets))
 
+    def commit(key: str) -> Action:
+        if key in replaced:
+            root = Key(targets[key].removesuffix(_END))
+            call: Callable[[], object] = partial(
+                copy_array, source, replaced[key], dest, root, inner
+            )
+        else:
+            call = partial(_copy_manifest, source, dest, key, targets, overwrite)
+        return Action(key, call)
+
     failed: dict[str, Exception] = {}
-    first = (key for key in targets if key not in manifests)
+    parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
+    first = (key for key in targets if key not in manifests and key not in parts)
     yield from _noted(run(map(transfer, first), threads=threads), owners, failed)
     yield from (Outcome(*item) for item in failed.items())
     complete = [key for key in manifests if key not in failed]
-    yield from _noted(run(map(transfer, complete), threads=threads), manifests, failed)
-    parts = [key for key, manifest in owners.items() if manifest not in failed]
-    if moving and parts:
-        for result in backend.delete(parts, bucket=route.source_bucket, threads=threads):
-            if result.error is not None:
-                yield Outcome(*result)
+    inner = max(1, threads // max(len(complete), 1))
+    yield from _noted(run(map(commit, complete), threads=threads), manifests, failed)
+    yield from (Outcome(key) for key in sorted(parts) if owners[key] not in failed)
+    if moving:
+        done = [key for key in manifests if key not in failed]
+        rest = [key for key, manifest in owners.items() if manifest not in failed]
+        for keys in filter(None, (done, rest)):  # first the manifests
+            for result in backend.delete(keys, bucket=route.source_bucket, threads=threads):
+                if result.error is not None:
+                    yield Outcome(*result)
+
+
+def _replaces(source: Store, dest: Store, key: str, target: str) -> Version | None:
+    """Return the array of a manifest, if the target is an array too."""
+    found = [
+        _version(store, Key(manifest.removesuffix(_END)))
+        for store, manifest in ((dest, target), (source, key))
+    ]
+    return found[1] if found[0] is not None else None
+
+
+def _version(store: Store, root: Key) -> Version | None:
+    """Return the current version of an array, None if it is not one, or cannot be read."""
+    try:
+        return drive(store, reading(root))
+    except (IntegrityError, MetadataError, EncryptionError):
+        return None
+
+
+def _is_part(key: str, manifest: str, replaced: Mapping[str, Version]) -> bool:
+    """Return whether a key is a part of an array that is copied as a replacement."""
+    version = replaced.get(manifest)
+    if version is None:
+        return False
+    place = key.removeprefix(version.root + SEPARATOR)
+    directory, _, last = place.rpartition(SEPARATOR)
+    return place in version.places or (is_upload_id(directory) and last != MANIFEST)
+
+
+def _copy_manifest(
+    source: Store, dest: Store, key: str, targets: Mapping[str, str], overwrite: bool
+) -> None:
+    """Copy a manifest whose parts are copied, and those parts that a newer version has."""
+    root, new_root = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
+    for attempt in range(_ATTEMPTS):
+        version = _version(source, root)
+        for place in version.places if version is not None else ():
+            part = pathjoin(root, place)
+            if part not in targets and source.backend.exists(part):
+                copy_between(source, part, dest, pathjoin(new_root, place))
+        source.backend.copy(
+            key,
+            targets[key],
+            source_bucket=source.bucket,
+            dest_bucket=dest.bucket,
+            overwrite=overwrite or attempt > 0,
+        )
+        found = _version(dest, new_root)
+        if version is None or (found is not None and found.body == version.body):
+            return
+    raise ObjectChangedError(f"array '{root}' was replaced {_ATTEMPTS} times while it was copied")
 
 
 def remove_tree(
@@ -76,9 +166,8 @@ def remove_tree(
 
 def _arrays(keys: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the manifests among some keys, and the manifest of each key that may be a part."""
-    end = SEPARATOR + MANIFEST
-    manifests = {key: key for key in keys if key.endswith(end)}
-    directories = {key.removesuffix(end) for key in manifests}
+    manifests = {key: key for key in keys if key.endswith(_END)}
+    directories = {key.removesuffix(_END) for key in manifests}
     owners = {}
     if directories:
         for key in keys:
@@ -86,7 +175,7 @@ def _arrays(keys: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
             while above and above not in directories:
                 above = above.rpartition(SEPARATOR)[0]
             if above in directories:
-                owners[key] = above + end
+                owners[key] = above + _END
     return manifests, owners
 
 

@@ -23,6 +23,32 @@ NESTED = {
 }
 
 
+def test_a_leaf_that_became_a_group_replaces_the_old_array(cci: Any) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    cci.upload_raw_array("model/raw", np.zeros(3))
+    cci.upload_dask_array("model/deep/chunked", np.zeros(4), buffersize=16)
+    cci.upload_sparse_array("model/sparse", sparse.eye(3, format="csr"))
+    cci.upload_object("model/raw2", b"a file")
+    new = {
+        "raw": {"x": np.ones(1)},
+        "deep": {"chunked": {"x": {"y": np.ones(2)}}},
+        "sparse": {"data": np.ones(4)},
+        "raw2": {"x": np.ones(1)},
+    }
+    cci.dict2cloud("model", new, verbose=False)
+    assert cci.glob("model") == [
+        "model/deep/chunked/x/y",
+        "model/raw/x",
+        "model/raw2",
+        "model/raw2/x",
+        "model/sparse/data",
+    ]
+    cci.rm("model/raw2")
+    found = cci.cloud2dict("model", verbose=False)
+    np.testing.assert_array_equal(found["deep"]["chunked"]["x"]["y"], np.ones(2))
+    np.testing.assert_array_equal(found["sparse"]["data"], np.ones(4))
+
+
 def test_nested_dictionaries(cci: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cci.dict2cloud("models/one", NESTED)
     assert capsys.readouterr().out == 'uploaded arrays in "models/one"\n'

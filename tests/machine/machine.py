@@ -273,6 +273,11 @@ class InterfaceMachine(RuleBasedStateMachine):
             operation.changes.update({new: self.model[old] for old, new in pairs.items()})
             within = [root for root in self.roots if recursive and is_in(root, source)]
             operation.roots.update({dest + r[len(source) :]: self.roots[r] for r in within})
+            for root in within:  # an array that exists is replaced, below a new upload id
+                target = dest + root[len(source) :]
+                if f"{target}/{_MANIFEST}" in self.model:
+                    for key in self.area(root, pairs):
+                        del operation.changes[pairs[key]]
             if verb == "mv":
                 operation.changes.update(dict.fromkeys(pairs))
                 operation.roots.update(dict.fromkeys(within))
