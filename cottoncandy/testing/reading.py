@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import pickle
 import zlib
 from collections.abc import Callable
@@ -124,7 +123,7 @@ class ReadingConformance:
                     assert out[0] == out[-1] == 0xAA
                 assert reader.read(size - 7) == BIG[-7:]
 
-        for_each(itertools.product([1, 4], [True, False]), check)
+        for_each([(1, True), (4, False)], check)
 
     def test_read_into_returns_the_checksum_and_reports_progress(
         self, backend: Backend, harness: StoreHarness

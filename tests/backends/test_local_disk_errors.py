@@ -241,7 +241,7 @@ class TestOtherWriters(LocalTests):
         put(backend, "b/y", b"2", n="2")
 
         def work(source: str, dest: str) -> None:
-            for _ in range(100):
+            for _ in range(40):
                 backend.move(source, dest)
                 backend.move(dest, source)
 

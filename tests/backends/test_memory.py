@@ -33,14 +33,13 @@ sys.stdout.buffer.write(pickle.dumps(backend))
 """
 
 
-@pytest.mark.parametrize("hops", [1, 2])
-def test_use_elsewhere_is_refused_and_not_the_pickle(hops: int) -> None:
+def test_use_elsewhere_is_refused_and_not_the_pickle() -> None:
     """A pickle that cannot be loaded ends a worker of dask, and its scheduler waits for ever."""
-    backend = MemoryBackend(f"stays-{hops}")
-    backend.create_bucket(f"stays-{hops}")
+    backend = MemoryBackend("stays")
+    backend.create_bucket("stays")
     backend.put("name", Body.of(b"here"))
     pickled = pickle.dumps(backend)
-    for _ in range(hops):
+    for _ in range(2):  # a pickle from another process, too
         pickled = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE], input=pickled, stdout=subprocess.PIPE, check=True
         ).stdout

@@ -461,14 +461,14 @@ def test_control_characters_are_escaped(
 
 
 def test_names_of_many_levels(memory: MemoryHarness) -> None:
-    key = "/".join(["x"] * 1500)
+    key = "/".join(["x"] * 1100)
     memory.raw_put(key, b"deep")
     cci = memory.interface()
     browser = cci.get_browser()
     assert browser[key].load() == b"deep"
     visited: list[str] = []
     browser.visit(visited.append)
-    assert len(visited) == 1500
+    assert len(visited) == 1100
     assert browser._repr_html_()
     assert cci.ls("**/x")[-1] == key
     assert cci.cp("x", "y", recursive=True) == ["y" + key[1:]]

@@ -47,10 +47,10 @@ def _settings(histories: int) -> settings:
 @pytest.mark.parametrize(
     ("store", "encryption", "histories"),
     [
-        ("memory", "plain", 12),
-        ("local", "plain", 8),
-        ("memory", "AES", 4),
-        ("local", "RSA", 3),
+        ("memory", "plain", 8),
+        ("local", "plain", 5),
+        ("memory", "AES", 3),
+        ("local", "RSA", 2),
         *(
             pytest.param(store, encryption, 5, marks=pytest.mark.slow)
             for store in ("moto", "ceph")
