@@ -61,7 +61,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("writes", range(0, 12, 3))
 @pytest.mark.parametrize("threads", [1, 4])
-def test_an_array_that_does_not_fit_leaves_nothing(
+def test_an_array_that_does_not_fit_leaves_no_more_than_parts(
     root: Path, full_disk: Any, writes: int, threads: int
 ) -> None:
     cci = interface(root)
@@ -72,18 +72,20 @@ def test_an_array_that_does_not_fit_leaves_nothing(
         cci.upload_dask_array(
             "deep/down/runs", np.zeros((8, 8)), axis=0, buffersize=64, threads=threads
         )
+    assert not cci.glob("deep/down/runs/metadata*")
+    cci.clean("deep/down/runs", grace=0)
     assert below(root) == before
 
 
-def test_one_that_is_replaced_loses_its_manifest_and_no_other_name(
-    root: Path, full_disk: Any
-) -> None:
+def test_an_array_whose_replacement_does_not_fit_stays(root: Path, full_disk: Any) -> None:
     cci = interface(root)
     cci.upload_dask_array("runs", np.zeros((2, 8)), axis=0, buffersize=64)
+    before = below(root)
     full_disk(7)
     with pytest.raises(StorageFullError):
         cci.upload_dask_array("runs", np.ones((8, 8)), axis=0, buffersize=64, threads=1)
-    assert cci.glob("*") == ["runs/pt0000", "runs/pt0001"]
+    assert below(root) == before
+    assert not cci.download_dask_array("runs").compute().any()
 
 
 def test_two_that_fail_in_one_new_directory(root: Path) -> None:

@@ -6,8 +6,6 @@ import pickle
 import subprocess
 import sys
 
-import pytest
-
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
 

@@ -437,6 +437,10 @@ class InterfaceMachine(RuleBasedStateMachine):
         for root in areas:
             areas[root] |= self.area(root, found)
         free = {key for root in operation.roots for key in areas[root]}
+        # A raw array of the same name would hide the new value, so the upload removes it.
+        free |= {
+            root for root in operation.roots if root in before and "dtype" in before[root].metadata
+        }
         for key in before.keys() | found.keys():
             self.check_object(key, before.get(key), found.get(key), operation, outcome, key in free)
         for source, dest in operation.moves:
