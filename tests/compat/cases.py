@@ -204,6 +204,17 @@ def _raw() -> Iterator[Case]:
             {"compression": _CODEC_ARGUMENTS.get(codec, codec)},
             small=codec in _MAIN_CODECS,
         )
+    # gzip bodies with a block index, from version 0.5 on.
+    blocks: dict[str, Callable[[], Any]] = {
+        "counts": lambda: array_of("<i4", (1000, 700)) % 97,
+        "big-fortran": lambda: np.asfortranarray(array_of(">f8", (400, 700)) // 1000),
+        "struct": lambda: np.tile(array_of(DTYPES["struct"], (100,)), 1000),
+        "bool": lambda: array_of("?", (3, 1000, 1000)),
+        "exact": lambda: array_of("u1", (2**21,)),
+        "noise": lambda: np.random.default_rng(0).standard_normal(300_000),
+    }
+    for name, build in blocks.items():
+        yield Case(f"raw/blocks/{name}", "raw_array", build, small=False)
     yield Case("raw/metadata", "raw_array", lambda: lay_out("<f8", "C"), {"subject": "S1"})
 
 
