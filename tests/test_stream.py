@@ -240,7 +240,7 @@ def test_written_file_appears_whole_at_close(store: StoreHarness, factory: Any, 
 
 
 def layers(file: Any, kind: str) -> Any:
-    """Return what a program writes to, above a file of ours."""
+    """Return the file object that a program writes to, on top of a CloudWriter."""
     if kind == "gzip":
         return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=0)
     return io.TextIOWrapper(file, "utf-8") if kind == "text" else file

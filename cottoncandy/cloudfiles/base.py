@@ -91,7 +91,7 @@ class FilesBase:
 
     @property
     def protocol(self) -> str:
-        """The protocol of the cloud path; of an alias, ``'s3'``."""
+        """The protocol of the cloud path; ``'s3'`` for an alias."""
         return self._path.protocol
 
     @property

@@ -46,7 +46,7 @@ def normalize_encoding(encoding: str | bool | None) -> str | None:
     Parameters
     ----------
     encoding : str, bool or None
-        ``True`` is gzip; ``False``, None, ``''`` and ``'none'`` are no encoding.
+        ``True`` is gzip; ``False``, None, ``''`` and ``'none'`` mean that there is none.
 
     Raises
     ------

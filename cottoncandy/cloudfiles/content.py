@@ -29,7 +29,7 @@ __all__ = [
     "verify",
 ]
 
-#: Tokens of Content-Encoding that say nothing about the stored bytes.
+#: Tokens of Content-Encoding that do not describe the stored bytes.
 _IGNORED = {"", "identity", "aws-chunked", "none"}
 
 

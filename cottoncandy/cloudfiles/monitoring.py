@@ -70,7 +70,7 @@ class TransmissionMonitor:
         return flight
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
-        """Record the end of a transfer of so many bytes."""
+        """Record the end of a transfer of ``num_bytes`` bytes."""
         self._flights.append((self._begun.pop(flight_id), time.time(), num_bytes))
 
     def end_error(self, flight_id: uuid.UUID) -> None:
@@ -160,7 +160,7 @@ class IOSampler:
         self._thread: threading.Thread | None = None
 
     def start_sampling(self, force: bool = False) -> None:
-        """Start, unless samples are taken already; ``force`` starts anew."""
+        """Start, unless samples are taken already; ``force`` starts again."""
         if self.is_sampling() and not force:
             return
         try:

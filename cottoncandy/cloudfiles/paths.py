@@ -187,12 +187,12 @@ def get_protocol(cloudpath: str) -> str | None:
 
 
 def get_any_protocol(cloudpath: str) -> str | None:
-    """Return what stands before the first ``://``: a protocol, a format, or anything else."""
+    """Return the text before the first ``://``: a protocol, a format, or anything else."""
     return pop_protocol(cloudpath)[0]
 
 
 def pop_protocol(cloudpath: str) -> tuple[str | None, str]:
-    """Return what stands before the first ``://``, and the rest."""
+    """Return the text before the first ``://``, and the rest."""
     found = _PROTOCOL.match(cloudpath)
     return (found[1], cloudpath[found.end() :]) if found else (None, cloudpath)
 

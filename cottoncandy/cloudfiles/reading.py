@@ -168,7 +168,7 @@ class ReadingMethods(FilesBase):
         return content, encoding
 
     def _open(self, key: str, file: File) -> Any:
-        # Of a range far from the start, only the header is requested first.
+        # If a range is far from the start, only the header is requested first.
         prefetch = not (file.span.start or (file.ranged and file.span.stop is None))
         return self._store.backend.get(key, threads=LARGE_THREADS, prefetch=prefetch)
 
@@ -243,7 +243,7 @@ class ReadingMethods(FilesBase):
     ) -> Any:
         """Return a dictionary from path to the permissions of a file: ``Owner`` and ``Grants``.
 
-        On disk, the mode; None where files have no permissions of their own.
+        On disk, the mode; None if the store keeps no permissions.
         """
 
         def acl(path: str) -> Any:

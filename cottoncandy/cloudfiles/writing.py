@@ -186,7 +186,7 @@ class WritingMethods(FilesBase):
         progress: bool | None = None,
         parallel: int | bool | None = None,
     ) -> int:
-        """Delete files, with bulk requests where the store has them; a missing one is no error.
+        """Delete files, with bulk requests if the store has them. Missing files are skipped.
 
         Returns
         -------

@@ -75,7 +75,7 @@ def copy_object(
     stored = replace(info, key=dest_key, etag=result.etag)
     if convert is None and checked.differs_from(partial(etag_md5, dest.backend, stored)):
         raise IntegrityError(
-            f"the copy of '{key}' as '{dest_key}' was altered on its way: it has another MD5; copy "
+            f"the copy of '{key}' as '{dest_key}' was altered in transit: it has another MD5; copy "
             f"it again"
         )
     return Copied(info.size, info)
@@ -142,7 +142,7 @@ def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> st
     ----------
     confirm : bool, default False
         Whether to ask the store, with a request: the ETag of an object that the server encrypted
-        with a key of its own looks like an MD5. For those who found a difference.
+        with a separate key looks like an MD5. For those who found a difference.
     """
     if backend.capabilities.stored_checksum != "md5":
         return None

@@ -74,7 +74,7 @@ Outcomes = Iterator[Outcome]
 
 
 class Result(NamedTuple, Generic[T, R]):
-    """What became of one item; ``value`` is None if there is an error."""
+    """The result of one item; ``value`` is None if there is an error."""
 
     item: T
     value: R | None

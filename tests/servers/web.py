@@ -105,7 +105,7 @@ class WebServer(http.server.ThreadingHTTPServer):
         self._thread.start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up."""
+        """Ignore clients that close the connection."""
 
     def stop(self) -> None:
         """End the thread."""

@@ -126,7 +126,7 @@ def _mac(mac_key: bytes, header: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def aes_key_id(key: bytes) -> str:
-    """Return what ``cc-encryption`` says of an AES key."""
+    """Return the identifier of an AES key in ``cc-encryption``."""
     extracted = hmac.new(bytes(32), key, hashlib.sha256).digest()
     return hmac.new(extracted, b"cottoncandy key id\x01", hashlib.sha256).hexdigest()[:16]
 

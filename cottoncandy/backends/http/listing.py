@@ -120,7 +120,7 @@ class Listing:
         try:
             info = self._head(found)
         except ObjectNotFoundError:
-            return None  # deleted meanwhile, or a dangling link
+            return None  # deleted since it was listed, or a dangling link
         return ObjectInfo(found, info.size, info.modified, info.etag)
 
     def _page(self, directory: str) -> str | None:
