@@ -68,7 +68,7 @@ def parse_grace(grace: Any) -> datetime.timedelta:
 
 @dataclass
 class _Array:
-    """What a listing found of one array, and what its manifests say."""
+    """The listed objects of one array, and the content of its manifests."""
 
     root: Key
     has_manifest: bool = False
@@ -201,7 +201,7 @@ def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
 
 
 def _is_part(store: Store, key: str) -> bool:
-    """Return whether an object says of itself that it is a part."""
+    """Return whether the metadata of an object mark it as a part."""
     try:
         metadata = store.backend.head(key).metadata or {}
     except ObjectNotFoundError:

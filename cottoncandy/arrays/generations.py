@@ -60,7 +60,7 @@ class Read(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An object as it was downloaded."""
+    """A downloaded object."""
 
     etag: str
     body: bytes
@@ -171,8 +171,8 @@ def committing(
 ) -> Protocol[tuple[PutResult, Version | None, bytes]]:
     """Replace a version; return the result, the version that was replaced, and the manifest.
 
-    After a lost answer or a rejected condition, the current manifest is read: only it shows what
-    became of the upload.
+    After a lost answer or a rejected condition, the current manifest is read: only it shows
+    the outcome of the upload.
     """
     attempts = _ATTEMPTS
     uncertain = False

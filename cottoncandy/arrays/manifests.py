@@ -36,7 +36,7 @@ T = TypeVar("T")
 # One of ten million chunks takes about 1.5 GB; more does not fit into memory several times.
 _MAX_BYTES = 4 * 2**30
 
-#: How often a read begins again because the array was replaced twice meanwhile.
+#: How often a read begins again because the array was replaced twice since.
 _ATTEMPTS = 20
 
 
@@ -155,7 +155,7 @@ def candidate_keys(root: Key, name: str) -> tuple[Key, ...]:
 
 
 def latest(read: Callable[[], T]) -> T:
-    """Open and read an array, again if the version that was opened is removed meanwhile."""
+    """Open and read an array, again if the version that was opened has been removed."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return read()

@@ -273,7 +273,7 @@ def _inflate(
     ``place`` receives the position and the bytes of each block that is needed, from any thread.
     """
     sizes = index.sizes.tolist()
-    # Threads that have no request of their own inflate what others receive.
+    # Threads without a request inflate what others receive.
     helpers = max(threads // len(runs), 1)
     stopped = False
 

@@ -123,7 +123,7 @@ class ChunkWriter:
         # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
         # without elements, also those that should have some.
         writer = delayed(self, name=f"upload-{uuid4().hex}", traverse=False)
-        write: Any = _write_block  # the stubs know only functions of arrays
+        write: Any = _write_block  # the stubs accept only functions of arrays
         places: da.Array = array.map_blocks(
             write,
             writer,
@@ -275,7 +275,7 @@ def append_chunked(
     InvalidArgumentError
         If the dtype or the shape does not fit.
     ObjectChangedError
-        If it is replaced by one that does not fit meanwhile.
+        If it was replaced by one that does not fit.
     """
     version = drive(store, reading(root))
     if version is None:
@@ -362,7 +362,7 @@ def _along(array: Any, axis: int, old: chunked.Manifest) -> tuple[int, ...]:
 
 
 def joined(base: chunked.Manifest, addition: chunked.Manifest, axis: int) -> chunked.Manifest:
-    """Return the manifest of two arrays, one after the other along an axis."""
+    """Return the manifest of two arrays, concatenated along an axis."""
     counts = [
         0 if chunks[axis] == (0,) else len(chunks[axis])
         for chunks in (base.chunks, addition.chunks)

@@ -325,7 +325,7 @@ class Backend(ABC):
     ) -> PutResult:
         """Replace all metadata of an object. The body, the headers and the ACL are kept.
 
-        Backends whose server does this by itself override it; here, the body is stored again.
+        Backends whose server can do this override it; here, the body is stored again.
 
         Parameters
         ----------

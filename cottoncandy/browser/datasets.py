@@ -76,7 +76,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
 
     @property
     def attrs(self) -> Mapping[str, str]:  # type: ignore[override]  # of files, read-only
-        """The user's metadata, names in lower case; of an array, assignments change them."""
+        """The user's metadata, names in lower case. Assignments change those of an array."""
         try:
             _ = self._version
         except MetadataError:  # a file, or an array that cannot be read

@@ -233,5 +233,5 @@ def _root(location: str) -> str:
 
 
 def _by_directory(found: Iterable[Route]) -> Iterator[tuple[str, Iterator[Route]]]:
-    """Group files by their directory, as they are found: a million are never held in memory."""
+    """Group files by their directory, lazily: a million are never held in memory."""
     return groupby(found, key=attrgetter("directory"))

@@ -1,4 +1,4 @@
-"""Locations on the command line, and the options that say how to reach them."""
+"""Locations on the command line, and the options with which they are opened."""
 
 from __future__ import annotations
 

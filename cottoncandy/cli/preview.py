@@ -16,7 +16,7 @@ _SAMPLE_BYTES = 64 * 2**20
 def describe(array: Any) -> str:
     """Return dtype, shape, statistics and a picture of the middle plane of an array.
 
-    Of an array of more than 64 MiB, only its middle plane is read.
+    If an array has more than 64 MiB, only its middle plane is read.
     """
     lines = [f"{array.dtype} {array.shape}"]
     whole = array.nbytes <= _SAMPLE_BYTES

@@ -141,7 +141,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
             described["itemsize"] = dtype.itemsize
         titles = [field[2] if len(field) > 2 else None for field in fields]
         if not all(title is None or isinstance(title, str) for title in titles):
-            raise UnsupportedDtypeError(f"dtype {dtype} has titles that are no text: rename them")
+            raise UnsupportedDtypeError(f"dtype {dtype} has titles that are not text; rename them")
         if any(title is not None for title in titles):
             described["titles"] = titles
         if dtype.isalignedstruct:
@@ -258,7 +258,7 @@ def _plain(text: str) -> np.dtype[Any] | None:
 def _extension(name: str) -> np.dtype[Any]:
     """Return the dtype of an extension type from its dotted name."""
     if not _DOTTED.fullmatch(name):
-        raise MetadataError(f"{_abbreviate(name)} is no dtype")
+        raise MetadataError(f"{_abbreviate(name)} is not a dtype")
     module_name, _, attribute = name.rpartition(".")
     module = sys.modules.get(module_name)
     if module is None:
@@ -282,8 +282,7 @@ def _extension(name: str) -> np.dtype[Any]:
 def metadata_error(object_name: str, key: str, value: str, expected: str) -> MetadataError:
     """Return the error for an invalid metadata value."""
     return MetadataError(
-        f"object '{object_name}': metadata '{key}' is {_abbreviate(value)}, and {expected} was "
-        f"expected"
+        f"object '{object_name}': metadata '{key}' must be {expected}, got {_abbreviate(value)}"
     )
 
 

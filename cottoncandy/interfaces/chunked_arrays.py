@@ -120,7 +120,7 @@ class DaskArrayMethods(RawArrayMethods):
         replacement: arrays that were opened before read it, and :meth:`restore` makes it current
         again. An upload that fails leaves the old array, and removes its own chunks.
 
-        Of two uploads to one name at the same time, the last one to finish is the current one.
+        If two uploads to one name run at the same time, the last one to finish is the current one.
         """
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
         condition = upload_condition(overwrite, if_match)
@@ -185,12 +185,12 @@ class DaskArrayMethods(RawArrayMethods):
         InvalidArgumentError
             If the dtype or the shape does not fit; nothing is sent.
         ObjectChangedError
-            If the array is replaced by one that does not fit meanwhile, or ``if_match`` is not its
+            If the array was replaced by one that does not fit, or ``if_match`` is not its
             ETag.
 
         Notes
         -----
-        Stored chunks stay as they are: the new manifest names them and the new ones. Readers find
+        Stored chunks stay unchanged: the new manifest names them and the new ones. Readers find
         the array with all new chunks or none. If two clients append at the same time, the chunks of
         both are kept, in the order in which the appends finish.
 

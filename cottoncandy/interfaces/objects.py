@@ -121,7 +121,7 @@ class ObjectMethods(ObjectAccess):
 
         With ``overwrite=False`` and ``if_match``, the check and the upload are one step, if the
         store supports it: S3 does on AWS, Ceph and MinIO, except for large objects on servers other
-        than AWS; a local directory and memory do. Elsewhere the check is a request of its own.
+        than AWS; a local directory and memory do. Elsewhere the check is a separate request.
 
         Examples
         --------

@@ -45,7 +45,7 @@ def check_int(value: Any, name: str, minimum: int) -> int:
         number = None
     if number is None or number < minimum:
         raise InvalidArgumentError(
-            f"{name} is a whole number from {minimum} on, and {value!r} was given"
+            f"{name} must be an integer of at least {minimum}, got {value!r}"
         )
     return number
 

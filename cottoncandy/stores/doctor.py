@@ -1,4 +1,4 @@
-"""What a store can do, tried out; and where each option comes from."""
+"""A test of the abilities of a store, and the source of each option."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class _Trial:
         yield self._essential("deleting", self._delete)
 
     def clean(self) -> str:
-        """Delete what is left below the scratch prefix; return what could not be deleted."""
+        """Delete the remaining scratch objects; return what could not be deleted."""
         with suppress(CottonCandyError):
             left = [key for key, error in self._backend.delete(sorted(self._put)) if error]
             return f"these objects could not be deleted: {', '.join(left)}" if left else ""

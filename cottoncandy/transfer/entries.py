@@ -61,7 +61,7 @@ class Endpoint:
         return self.prefix + path
 
     def entries(self) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield path and header of every object, sorted by path. Markers of directories are none.
+        """Yield path and header of every object, sorted by path. Directory markers are skipped.
 
         Raises
         ------

@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a plan consists of.
+    """Rules that select the actions of a plan.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _read_md5(endpoint: Endpoint, info: ObjectInfo) -> str:
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync did, or, after a dry run, would do.
+    """Actions of a sync; after a dry run, those that it would perform.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ class Writer:
             if self.checked is not None:
                 answer, self.checked = self.store.store(self.checked), None
             elif fault == "late" and isinstance(self.request, Put):
-                self.late.append(self.request)  # it arrives when nobody waits for it any more
+                self.late.append(self.request)  # it arrives after the client has given up
                 raise StoreTimeoutError("late")
             else:
                 answer = self.store.perform(self.request)
@@ -260,7 +260,7 @@ KINDS: dict[str, tuple[Callable[..., Any], Callable[[Any, str], float]]] = {
 
 
 def _only(values: np.ndarray) -> float:
-    """Return the value of all elements: of one upload, all are the same."""
+    """Return the value of all elements, which are equal within one upload."""
     assert len(values)
     assert (values == values[0]).all(), values
     return float(values[0])
@@ -298,7 +298,7 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
         if lazy is not None:
             lazy_values = lazy[...] if kind == "chunked" else lazy[...].data
             assert _only(lazy_values) == before - 1  # one predecessor is kept
-        upload(cci, 10)  # what is left behind disturbs nobody
+        upload(cci, 10)  # remaining chunks have no effect
         assert value(cci, "a") == 10
         cci.clean("a", grace=0)
         assert value(cci, "a") == 10

@@ -1,4 +1,4 @@
-"""xarray in a bucket: what was stored comes back identical."""
+"""xarray in a bucket: stored data are read back identical."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Case:
     options : dict
         Arguments of the upload.
     quick : bool
-        Tried in the quick run, too.
+        Also tried in the default test run.
     small : bool
         Also tried on the slow stores, where a request takes its time.
     expect : callable, optional

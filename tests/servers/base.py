@@ -199,7 +199,7 @@ class ManagedProcess:
     log : Path
         Takes stdout and stderr.
     environment : mapping, optional
-        Variables beside those that the test run was started with.
+        Variables in addition to those that the test run was started with.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ osd pool default pg num = 8
 osd pool default pgp num = 8
 osd crush chooseleaf type = 0
 mon allow pool size one = true
-# Nobody reads what the daemons gather in memory for the day they crash, and it takes them time.
+# No process reads what the daemons gather in memory for the day they crash, and it takes them time.
 debug ms = 0/0
 debug mon = 0/0
 debug osd = 0/0

@@ -243,7 +243,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
             return GetResponse(info, begin, end, pieces, response.close), False
         length = response.headers.get("Content-Length")
         if length is None or not length.isdecimal():
-            body = b"".join(pieces)  # only its end says how long it is
+            body = b"".join(pieces)  # its length is known at its end
             pieces, length = iter([body]), str(len(body))
         size = int(length)
         info, start = _info(key, response, size), max(start, 0) if not first else 0
@@ -291,7 +291,7 @@ def _checked_url(url: str) -> str:
 
 
 def stored_encoding(response: urllib3.BaseHTTPResponse) -> bool:
-    """Return whether Google's store decompressed the body on the way."""
+    """Return whether Google's store decompressed the body in transit."""
     stored = response.headers.get("x-goog-stored-content-encoding", "identity")
     return stored == "gzip" and response.headers.get("Content-Encoding") != stored
 

@@ -39,7 +39,7 @@ def honors_conditions(connection: Connection, transport: Transport, location: S3
         except CottonCandyError as exc:
             status = parse_error(exc.__cause__ or exc).status
             if status not in (404, 412, 501):
-                raise  # denied, or no connection: it says nothing about conditions
+                raise  # denied, or no connection: conditions may be supported
             _known[endpoint] = status != 501
         else:
             _known[endpoint] = False
