@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cottoncandy.arrays.generations import deleting, drive, predecessor, reading
 from cottoncandy.arrays.manifests import Version
@@ -22,7 +22,6 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     EncryptionError,
     IntegrityError,
-    InvalidArgumentError,
     MetadataError,
     ObjectNotFoundError,
 )
@@ -37,33 +36,11 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["clean", "parse_grace"]
+__all__ = ["clean"]
 
 _log = logging.getLogger(__name__)
 
 _PART = re.compile(r"pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+", re.ASCII)
-_GRACE = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|w)", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def parse_grace(grace: Any) -> datetime.timedelta:
-    """Return a duration: a ``timedelta``, seconds, or text such as ``'1d'`` or ``'12h'``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is anything else.
-    """
-    if isinstance(grace, datetime.timedelta) and grace >= datetime.timedelta():
-        return grace
-    with contextlib.suppress(OverflowError, ValueError):
-        if isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0:
-            return datetime.timedelta(seconds=grace)
-        if isinstance(grace, str) and (found := _GRACE.fullmatch(grace.strip())):
-            return datetime.timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-    raise InvalidArgumentError(
-        f"grace must be a number of seconds or text such as '1d', '12h' or '30m', got {grace!r:.80}"
-    )
 
 
 @dataclass

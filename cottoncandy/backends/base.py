@@ -448,6 +448,12 @@ class Backend(ABC):
         """Return the owner of an object: ``ID`` and, if known, ``DisplayName``."""
         raise UnsupportedOperationError(f"objects have no owner on the {self.name} backend")
 
+    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
+        """Return a URL that reads an object without credentials, until it expires."""
+        raise UnsupportedOperationError(
+            f"the {self.name} backend cannot sign URLs; copy the object to an S3 store to share it"
+        )
+
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         """Return the client library's own object (boto3's ``Object``)."""
         raise UnsupportedOperationError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.arrays.cleaning import clean, parse_grace
+from cottoncandy.arrays.cleaning import clean
 from cottoncandy.arrays.generations import restore
 from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.arrays.manifests import latest
@@ -24,7 +24,7 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces.raw_arrays import RawArrayMethods
-from cottoncandy.stores.checks import checked_metadata, upload_condition
+from cottoncandy.stores.checks import check_duration, checked_metadata, upload_condition
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
@@ -381,7 +381,7 @@ class DaskArrayMethods(RawArrayMethods):
         """
         if not dry_run:
             self._store.require_writable()
-        duration = parse_grace(grace)
+        duration = check_duration(grace, "grace")
         root = Key(self._store.key(object_name, tree=True).removesuffix(SEPARATOR))
         workers = self._store.bulk_threads(threads)
         return clean(self._store, root, duration, workers, dry_run=dry_run)

@@ -18,6 +18,7 @@ from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
+from cottoncandy.interfaces.sharing import SharingMethods
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.directories import download_directory, upload_directory
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-class BasicInterface(ObjectMethods, FileMethods, BucketMethods):
+class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
     """Basic cottoncandy interface to the cloud.
 
     Parameters

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import inspect
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +14,13 @@ from cottoncandy.backends.base import IfAbsent, IfMatch
 from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
-__all__ = ["check_canned_acl", "check_int", "checked_metadata", "upload_condition"]
+__all__ = [
+    "check_canned_acl",
+    "check_duration",
+    "check_int",
+    "checked_metadata",
+    "upload_condition",
+]
 
 #: Canned ACLs: Amazon's, then the additional ones of other S3 stores (Google; Alibaba and
 #: Tencent; Huawei).
@@ -31,6 +40,10 @@ _CANNED_ACLS = (
 )
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|w)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
 def check_int(value: Any, name: str, minimum: int) -> int:
     """Return an argument as an int.
 
@@ -48,6 +61,27 @@ def check_int(value: Any, name: str, minimum: int) -> int:
             f"{name} must be an integer of at least {minimum}, got {value!r}"
         )
     return number
+
+
+def check_duration(value: Any, name: str) -> datetime.timedelta:
+    """Return a duration: a ``timedelta``, seconds, or text such as ``'1d'`` or ``'12h'``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is anything else.
+    """
+    if isinstance(value, datetime.timedelta) and value >= datetime.timedelta():
+        return value
+    with contextlib.suppress(OverflowError, ValueError):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return datetime.timedelta(seconds=value)
+        if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+            return datetime.timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+    raise InvalidArgumentError(
+        f"{name} must be a number of seconds or text such as '1d', '12h' or '30m', got "
+        f"{value!r:.80}"
+    )
 
 
 def upload_condition(overwrite: bool, if_match: str | None) -> IfAbsent | IfMatch | None:

@@ -114,9 +114,7 @@ class EncryptedBackend(WrappedBackend):
         return self.inner.put(key, sealed, options, bucket=bucket, threads=threads)
 
     def check_writes(self) -> None:
-        """Raise an error if nothing can be stored, or if the first key only reads."""
-        if not self.capabilities.writable:
-            raise self.read_only_error()
+        """Raise EncryptionKeyError if the first key only reads."""
         self._keys.new_object_key()
 
     def rotate(self, key: str, *, threads: int = 4) -> bool:

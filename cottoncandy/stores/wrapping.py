@@ -178,6 +178,9 @@ class WrappedBackend(Backend):
     def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
         return self.inner.owner(key, bucket=bucket)
 
+    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
+        return self.inner.presign(key, expires_s, bucket=bucket)
+
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         return self.inner.native_object(key, bucket=bucket)
 

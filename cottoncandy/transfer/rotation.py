@@ -34,6 +34,7 @@ def rotate_keys(store: Store, prefix: str, threads: int) -> list[str]:
     backend = store.backend
     if not isinstance(backend, EncryptedBackend):
         raise TypeError("an encrypted store is required")
+    store.require_writable()
     backend.check_writes()
     key = store.key(prefix, tree=True, strict=True)
     keys = tree(store, key)

@@ -94,6 +94,7 @@ class S3Backend(Backend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         acls=True,
         owners=True,
+        presign=True,
         stored_checksum="md5",
         headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
         metadata=METADATA_LIMITS,
@@ -490,6 +491,14 @@ class S3Backend(Backend):
             return {name: value for name, _, value in fields}
         owner: dict[str, str] = dict(acl.get("Owner", {}))
         return owner
+
+    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
+        location = self._location(key, bucket)
+        with translated(location):
+            url: str = self._connection.signer(location.bucket).generate_presigned_url(
+                "get_object", location.request, ExpiresIn=expires_s
+            )
+        return url
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         return self._connection.resource.Object(self._bucket(bucket), key)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import boto3
 import botocore.exceptions as boto
 import botocore.session
+from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.loaders import Loader
 from obstore.store import S3Store
@@ -169,18 +170,37 @@ class Connection:
         _prepared(resource.meta.client)
         return resource
 
+    def signer(self, bucket: str) -> Any:
+        """Return the client that signs URLs: unlike others, it must know the bucket's region.
+
+        boto3 signs URLs with version 2, which newer regions do not accept.
+        """
+        options = self.options
+        signature = Config(signature_version=options.signature_version or "s3v4")
+        region = self.bucket_region(bucket)
+        return self.cached(
+            ("signer", region),
+            lambda: self._new_client(
+                custom=not self.on_aws,
+                region=region,
+                signature=None if options.unsigned else signature,
+            ),
+        )
+
     def _new_client(
         self,
         make: Callable[..., Any] | None = None,
         *,
         custom: bool = False,
         region: str | None = None,
+        signature: Any = None,
     ) -> Any:
         options = self.options
         custom = custom or options.endpoint_url is not None
+        config = options.botocore_config(custom_endpoint=custom)
         return (make or self.session.client)(
             "s3",
-            config=options.botocore_config(custom_endpoint=custom),
+            config=config if signature is None else config.merge(signature),
             endpoint_url=options.endpoint_url,
             region_name=region or self.region,
             use_ssl=options.use_ssl,
