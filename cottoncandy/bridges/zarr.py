@@ -169,8 +169,12 @@ class CottonCandyStore(zarr_store.Store):
         for wanted in ranges:
             if wanted is not None and not isinstance(wanted, _REQUESTS):
                 raise ValueError(f"Unexpected byte_range, got {wanted}.")  # as zarr's stores do
+        # Sharded arrays begin with the end of a shard: its index comes with the header.
+        ends = [each.suffix for each in ranges if isinstance(each, zarr_store.SuffixByteRequest)]
         try:
-            reader = self._store.open(self._key(key), prefetch=None in ranges)
+            reader = self._store.open(
+                self._key(key), prefetch=None in ranges, tail=max(ends, default=0)
+            )
         except ObjectNotFoundError:
             return [None] * len(ranges)
         with reader:
@@ -286,7 +290,7 @@ def _part(reader: ObjectReader, wanted: zarr_store.ByteRequest | None) -> bytes:
     elif isinstance(wanted, zarr_store.OffsetByteRequest):
         start = wanted.offset
     elif isinstance(wanted, zarr_store.SuffixByteRequest):
-        start = max(reader.size - wanted.suffix, 0)
+        return reader.tail(wanted.suffix)
     return reader.read(start, stop)
 
 
