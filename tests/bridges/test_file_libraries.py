@@ -1,0 +1,83 @@
+"""Libraries of the field on files in the cloud, with the bytes that they cost."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.harness import StoreHarness
+
+
+@pytest.fixture(params=["plain", "AES"])
+def encryption(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def cci(store: StoreHarness, factory: Any) -> Any:
+    return factory(store.bucket, verbose=False, backend="memory")
+
+
+def bytes_read(stream: Any) -> int:
+    """Return how many bytes a stream has in its cache: what it downloaded."""
+    return sum(map(len, stream.raw._blocks.values()))
+
+
+def test_one_hdf5_slice_moves_a_small_part_of_the_file(cci: Any, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    values = np.random.default_rng(0).standard_normal(2**21)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for number in range(4):
+            file.create_dataset(f"run{number}", data=values + number, chunks=(2**14,))
+    size = (tmp_path / "a.h5").stat().st_size
+    assert size > 64e6
+    cci.upload_from_file(tmp_path / "a.h5", "a.h5")
+    with cci.open("a.h5") as stream, h5py.File(stream, "r") as file:
+        part = file["run2"][1_000_000:1_010_000]
+        np.testing.assert_array_equal(part, (values + 2)[1_000_000:1_010_000])
+        assert bytes_read(stream) < 0.05 * size
+
+
+def test_nifti_images_are_read_and_written(cci: Any) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(np.arange(120, dtype="f4").reshape(4, 5, 6), np.eye(4))
+    cci.upload_object("a.nii", image.to_bytes())
+    cci.upload_object("a.nii.gz", gzip.compress(image.to_bytes()))
+    with cci.open("a.nii") as plain, cci.open("a.nii.gz") as packed, gzip.open(packed) as file:
+        for stream in (plain, file):
+            found = nibabel.Nifti1Image.from_stream(stream).get_fdata()
+            np.testing.assert_array_equal(found, image.get_fdata())
+
+
+def test_parquet_reads_one_column(cci: Any) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({name: np.random.default_rng(0).random(100_000) for name in "abcd"})
+    with cci.open("a.parquet", "wb") as stream:
+        parquet.write_table(table, stream)
+    with cci.open("a.parquet") as stream:
+        found = parquet.read_table(stream, columns=["b"])
+        assert found.equals(table.select(["b"]))
+        assert bytes_read(stream) < 0.6 * stream.size
+
+
+def test_archives_and_pictures_are_read_in_place(cci: Any) -> None:
+    with cci.open("a.zip", "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("large", bytes(3 * 2**20))
+        archive.writestr("small", b"it works")
+    with cci.open("a.zip") as stream, zipfile.ZipFile(stream) as archive:
+        assert archive.read("small") == b"it works"
+        assert bytes_read(stream) < 2**19
+    pil = pytest.importorskip("PIL.Image")
+    buffer = io.BytesIO()
+    pil.fromarray(np.arange(64, dtype="u1").reshape(8, 8)).save(buffer, "PNG")
+    cci.upload_object("a.png", buffer.getvalue())
+    with cci.open("a.png") as stream:
+        assert pil.open(stream).size == (8, 8)
