@@ -60,10 +60,11 @@ def get_interface(
         ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
         bucket is created.
         Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
-        retries, proxies, signature version, addressing style; ``anon=True`` reads public data
-        without credentials; ``profile_name``, ``region_name``, ``aws_session_token``, ``use_ssl``
-        and ``verify`` are passed to boto3. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.
-        Google Cloud Storage: ``credentials``, ``project``, ``anon``, ``request_payer``.
+        retries, proxies, signature version, addressing style; ``anon=True`` never sends
+        credentials; ``request_payer="requester"`` accepts charges for reading; ``profile_name``,
+        ``region_name``, ``aws_session_token``, ``use_ssl`` and ``verify`` are passed to boto3.
+        Google Cloud Storage: ``credentials``, ``project``, ``anon``, ``request_payer``. HTTP:
+        ``headers``, ``timeout`` in seconds, ``verify``.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -28,6 +29,7 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.gcs.client import RETRY, TIMEOUT_S, Connection, GCSOptions, close_response
+from cottoncandy.backends.public import reads_public_data
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
 from cottoncandy.core.names import shorten
@@ -83,6 +85,8 @@ class GCSBackend(Backend):
     def __init__(self, options: GCSOptions, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
         self._connection = Connection(options)
+        self.public_buckets: set[str | None] = set()
+        self._twin: Self | None = None
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -93,6 +97,15 @@ class GCSBackend(Backend):
 
     def __repr__(self) -> str:
         return f"<GCSBackend {self.describe()}>"
+
+    def anonymous(self) -> Self | None:
+        """Return the same backend without credentials; None if it sends none anyway."""
+        options = self._connection.options
+        if options.anonymous:
+            return None
+        if self._twin is None:
+            self._twin = type(self)(replace(options, credentials=None, anonymous=True))
+        return self._twin.with_bucket(self.bucket_name)
 
     def status_message(self) -> str:
         return f"Google Cloud Storage backend instantiated at {self._address}."
@@ -106,6 +119,7 @@ class GCSBackend(Backend):
 
     # -- objects ---------------------------------------------------------------------------------
 
+    @reads_public_data
     def get(
         self,
         key: str,
@@ -195,6 +209,7 @@ class GCSBackend(Backend):
 
         return GetResponse(info, start, stop, pieces())
 
+    @reads_public_data
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         name = self._bucket(bucket)
         blob = self._blob(name, key)
@@ -254,6 +269,7 @@ class GCSBackend(Backend):
         self._connection.known_buckets.add(name)
         return PutResult(str(blob.generation))
 
+    @reads_public_data
     def scan(
         self,
         prefix: str = "",
@@ -394,6 +410,7 @@ class GCSBackend(Backend):
                 ) from exc
         return iter(found)
 
+    @reads_public_data
     def has_bucket(self, bucket: str) -> bool:
         try:
             with self._connection.request(f"bucket '{bucket}' at {self._address}"):

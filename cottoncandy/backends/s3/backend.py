@@ -26,6 +26,7 @@ from cottoncandy.backends.base import (
     PutResult,
     UnfinishedUpload,
 )
+from cottoncandy.backends.public import reads_public_data
 from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
@@ -105,6 +106,8 @@ class S3Backend(Backend):
         self._connection = Connection(options)
         self._buckets = Buckets(self._connection)
         self._transport = Transport(self._connection)
+        self.public_buckets: set[str | None] = set()
+        self._twin: Self | None = None
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -116,6 +119,15 @@ class S3Backend(Backend):
     def __repr__(self) -> str:
         return f"<S3Backend {self.describe()}>"
 
+    def anonymous(self) -> Self | None:
+        """Return the same backend without credentials; None if it sends none anyway."""
+        options = self._connection.options
+        if options.unsigned:
+            return None
+        if self._twin is None:
+            self._twin = type(self)(options.without_credentials())
+        return self._twin.with_bucket(self.bucket_name)
+
     def status_message(self) -> str:
         return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
 
@@ -125,6 +137,7 @@ class S3Backend(Backend):
 
     # -- objects ---------------------------------------------------------------------------------
 
+    @reads_public_data
     def get(
         self,
         key: str,
@@ -151,6 +164,7 @@ class S3Backend(Backend):
             window_bytes=window,
         )
 
+    @reads_public_data
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         location = self._location(key, bucket)
         with self._known_bucket(location):
@@ -269,6 +283,7 @@ class S3Backend(Backend):
                 f"the server rejects the object name {location.key!r}; choose a simpler one"
             ) from exc
 
+    @reads_public_data
     def scan(
         self,
         prefix: str = "",
@@ -443,6 +458,7 @@ class S3Backend(Backend):
         found = response.get("Buckets", ())
         return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
 
+    @reads_public_data
     def has_bucket(self, bucket: str) -> bool:
         return self._buckets.has(bucket)
 

@@ -161,13 +161,13 @@ class Connection:
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 cannot create an S3 client: {exc}") from exc
         install_parser(client)
-        return _prepared(client)
+        return _prepared(client, self.options.requester_pays)
 
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""
         resource = self._new_client(self.session.resource, custom=not self.on_aws)
-        _prepared(resource.meta.client)
+        _prepared(resource.meta.client, self.options.requester_pays)
         return resource
 
     def signer(self, bucket: str) -> Any:
@@ -298,6 +298,7 @@ class Connection:
             virtual_hosted_style_request=virtual,
             region=region,
             skip_signature=unsigned,
+            request_payer=self.options.requester_pays,
             client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
             retry_config={"max_retries": 0},
             # The provider does not refer to the connection: that holds the stores, and the garbage
@@ -376,14 +377,20 @@ def _loader(search_paths: str) -> Loader:
     return Loader([str(path.expanduser()) for path in found])
 
 
-def _prepared(client: Any) -> Any:
-    """Return a client with handlers for stores other than Amazon's."""
+def _prepared(client: Any, requester_pays: bool) -> Any:
+    """Return a client with handlers for stores other than Amazon's, and for charged requests."""
     events, endpoint = client.meta.events, client.meta.endpoint_url
+    if requester_pays:
+        events.register("before-call.s3", _accept_charges)
     if client.meta.config.signature_version == "s3":
         events.register("before-sign.s3", _end_as_signed)
     if not _is_aws(endpoint):
         events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
     return client
+
+
+def _accept_charges(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["x-amz-request-payer"] = "requester"
 
 
 def _end_as_signed(request: Any, **_: Any) -> None:

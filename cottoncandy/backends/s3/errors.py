@@ -133,7 +133,7 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     AccessDeniedError: {
         "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden": "access "
         "denied to {location}; ask the bucket's owner for the permission, or check whose "
-        "credentials you use",
+        "credentials you use; if the bucket charges its readers, pass request_payer='requester'",
     },
     CredentialsError: {
         "InvalidAccessKeyId": "the store at {endpoint} does not know the access key; check "

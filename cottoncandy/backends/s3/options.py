@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -56,7 +56,10 @@ _OBSTORE_ONLY = frozenset(
     )
 )
 
-_EXTRA = ("anon", "aws_session_token", "config", "profile_name", "region_name", "use_ssl", "verify")
+_EXTRA = (
+    *("anon", "aws_session_token", "config", "profile_name", "region_name", "request_payer"),
+    *("use_ssl", "verify"),
+)
 
 # The address of AWS in options files since the first version; boto3 resolves the region's own.
 _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
@@ -79,6 +82,8 @@ class S3Options:
     unsigned : bool
         Whether requests are sent without a signature. A flag, because botocore's ``UNSIGNED`` is a
         singleton that does not survive pickling.
+    requester_pays : bool
+        Whether requests declare that the reader is charged for them.
     """
 
     settings: Settings = field(repr=False)
@@ -93,6 +98,7 @@ class S3Options:
     config: Any = field(default_factory=Config, repr=False)  # the stubs lack its attributes
     signature_version: str | None = None
     unsigned: bool = False
+    requester_pays: bool = False
 
     @classmethod
     def of(cls, arguments: ConnectionArguments) -> Self:
@@ -129,6 +135,19 @@ class S3Options:
             config=config.merge(Config(signature_version=None)),
             signature_version=None if unsigned else signature,
             unsigned=unsigned,
+            requester_pays=extra.get("request_payer") is not None,
+        )
+
+    def without_credentials(self) -> Self:
+        """Return the same options for requests that are not signed."""
+        return replace(
+            self,
+            access_key=None,
+            secret_key=None,
+            session_token=None,
+            unsigned=True,
+            signature_version=None,
+            requester_pays=False,
         )
 
     def botocore_config(self, *, custom_endpoint: bool) -> Any:
@@ -199,6 +218,10 @@ def proxy_for(config: Any, endpoint: str) -> str | None:
 def _check_types(arguments: ConnectionArguments) -> None:
     """Raise if an option has the wrong type."""
     extra = arguments.extra
+    if extra.get("request_payer") not in (None, "requester"):
+        raise ConfigurationError(
+            f"request_payer must be 'requester', got {extra['request_payer']!r}"
+        )
     for name, value in (
         ("ACCESS_KEY", arguments.access_key),
         ("SECRET_KEY", arguments.secret_key),
