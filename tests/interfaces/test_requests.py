@@ -133,7 +133,14 @@ def test_a_dictionary_is_one_listing_and_one_request_each(cci: Any, proxy: Fault
 
 def test_replacing_a_chunked_array_asks_once(cci: Any, proxy: FaultProxy) -> None:
     cci.upload_dask_array("array", np.arange(10.0))
-    assert lines(proxy) == ["GET", "PUT", "PUT"]  # is one there? its chunk, its manifest
+    requests = lines(proxy)
+    if requests.count("PUT") == 3:  # whether this endpoint honors conditions, once per process
+        requests.remove("PUT")
+    # Is one there? Its chunk, its manifest; is there a raw array of that name?
+    assert requests == ["GET", "PUT", "PUT", "HEAD"]
+    cci.upload_dask_array("array", np.arange(10.0))
+    # ... and the manifest that is replaced, for restore(); nothing was replaced by that one.
+    assert lines(proxy) == ["GET", "PUT", "PUT", "PUT", "GET", "HEAD"]
 
 
 def test_denied_upload_is_sent_once_by_each_client(cci: Any, proxy: FaultProxy) -> None:

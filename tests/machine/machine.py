@@ -288,10 +288,18 @@ class InterfaceMachine(RuleBasedStateMachine):
     def dict2cloud(self, root: str, number: int, who: int, fault: Fault) -> None:
         value = Value(TREE, number)
         leaves = {f"{root}/{name}": _Leaf(array) for name, array in leaves_of(value.build())}
+        directories = {leaf.rpartition("/")[0] for leaf in leaves} - {root}
+        groups = {name for name in self.model.keys() | self.roots.keys() if name in directories}
+        arrays = {
+            name
+            for name in groups & self.model.keys()
+            if {"dtype", "shape"} <= self.model[name].metadata.keys()
+        }
         self.run(
             Operation(
                 lambda cci: upload(cci, root, value),
-                dict(leaves),
+                {**dict.fromkeys(arrays), **leaves},
+                dict.fromkeys(groups & self.roots.keys()),
                 fails=None if any(map(self.is_blocked, leaves)) else False,
             ),
             who,

@@ -1,0 +1,91 @@
+"""Writers and readers of one array in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.environments import ORIGINAL_ENVIRONMENT
+
+_SECONDS = float(ORIGINAL_ENVIRONMENT.get("COTTONCANDY_RACE_SECONDS", "0"))
+
+
+def _write(arguments: dict[str, Any], number: int, seconds: float, results: Any) -> None:
+    results.put(_guarded(_writes, arguments, number, seconds))
+
+
+def _read(arguments: dict[str, Any], number: int, seconds: float, results: Any) -> None:
+    results.put(_guarded(_reads, arguments, number, seconds))
+
+
+def _guarded(function: Any, arguments: dict[str, Any], number: int, seconds: float) -> Any:
+    import cottoncandy
+
+    try:
+        return function(cottoncandy.get_interface(**arguments), number, seconds)
+    except BaseException as error:  # reported by the parent
+        return f"{type(error).__name__}: {error}"
+
+
+def _writes(cci: Any, number: int, seconds: float) -> int:
+    from scipy import sparse
+
+    matrix = sparse.csr_array(np.eye(6))
+    end, count = time.monotonic() + seconds, 0
+    while count < 3 or time.monotonic() < end:
+        value = number * 1_000_000.0 + count
+        cci.upload_dask_array("array", np.full((6, 10), value), axis=0, buffersize=160, threads=2)
+        matrix.data[:] = value
+        cci.upload_sparse_array("sparse", matrix, threads=2)
+        count += 1
+    return count
+
+
+def _reads(cci: Any, number: int, seconds: float) -> int:
+    end, count = time.monotonic() + seconds, 0
+    while count < 3 or time.monotonic() < end:
+        for name in ("array", "sparse"):
+            found = cci[name]
+            values = found if isinstance(found, np.ndarray) else found.data
+            if not (values == values.flat[0]).all():
+                raise AssertionError(f"{name} is mixed: {values}")
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("store", "seconds"),
+    [
+        ("local", 1.0),
+        pytest.param("local", 60.0, marks=pytest.mark.slow),
+        pytest.param("moto", 60.0, marks=pytest.mark.slow),
+        pytest.param("ceph", 60.0, marks=pytest.mark.slow),
+    ],
+    indirect=["store"],
+)
+def test_readers_and_writers_in_processes_never_see_a_mixture(store: Any, seconds: float) -> None:
+    arguments = {
+        "bucket_name": store.bucket,
+        "backend": store.backend_name,
+        "verbose": False,
+        **store.connection(),
+    }
+    _writes(store.interface(), 9, 0)
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [
+        context.Process(
+            target=function, args=(arguments, number, _SECONDS or seconds, results), daemon=True
+        )
+        for number, function in enumerate((_write, _write, _read, _read))
+    ]
+    for process in processes:
+        process.start()
+    outcomes = [results.get(timeout=seconds * 3 + 120) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert all(isinstance(outcome, int) and outcome >= 3 for outcome in outcomes), outcomes
