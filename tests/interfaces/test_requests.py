@@ -218,3 +218,29 @@ def test_acls_that_a_bucket_refuses(
         assert_same(cci.download_raw_array(f"array{number}"), np.arange(3))
     assert caplog.text.count("ACL") >= 1
     assert len([r for r in caplog.records if "ACL" in r.getMessage()]) == 1
+
+
+def test_a_handle_fetches_its_description_once(cci: Any, proxy: FaultProxy) -> None:
+    array = np.random.default_rng(0).integers(0, 99, (1000, 1000))
+    cci.upload_raw_array("raw", array, compression=False)
+    cci.upload_raw_array("gzip", array)
+    cci.upload_dask_array("chunked", array, axis=0, buffersize=2**20, compression=False)
+    proxy.forget()
+    for name, opening in (("raw", 1), ("gzip", 1), ("chunked", 2)):
+        arr = cci.array(name)
+        assert len(lines(proxy)) == opening
+        for _ in range(2):
+            assert_same(arr[500:502], array[500:502])
+            # A large chunk is opened, then read in part.
+            assert len(lines(proxy)) == (2 if name == "chunked" else 1)
+        cci.info(name)
+        assert len(lines(proxy)) == opening
+
+
+def test_metadata_are_changed_on_the_server(cci: Any, proxy: FaultProxy) -> None:
+    array = np.zeros((1000, 1000))
+    cci.upload_raw_array("raw", array, compression=False)
+    arr = cci.array("raw")
+    arr.attrs["subject"] = "sub01"
+    assert cci.info("raw").metadata == {"subject": "sub01"}
+    assert_same(arr[10:12], array[10:12])
