@@ -214,13 +214,43 @@ class Manifest:
             raise reader.error(f"the blocks {_abbreviate(chunks)} do not add up to {shape}")
         try:
             ids = upload_ids(obj)
-            runs = tuple(_runs(reader.parts(chunks, ids[0] is not None)))
+            run = _single_run(obj, chunks, ids[0] is not None)
+            runs = (run,) if run else tuple(_runs(reader.parts(chunks, ids[0] is not None)))
         except ValueError as exc:
             raise reader.error(str(exc)) from None
         return cls(shape, dtype, nonempty_chunks(chunks), runs, *ids)
 
 
 _START = itemgetter(0)
+
+
+def _single_run(obj: Mapping[str, Any], chunks: Chunks, identified: bool) -> Run | None:
+    """Return the parts of a manifest if they are one run, as after most uploads; None if not.
+
+    It is compared with the manifest of such a run, which takes a third of the time of parsing it.
+    """
+    entries: Any = obj.get("dask")
+    origins: Any = obj.get("parts") if identified else [[None, 0]]
+    try:
+        name, (upload_id, number) = entries[0][1], origins[0]
+        prefix, _, last = name.rpartition(SEPARATOR)
+        first = int(last[2:]) if _PART_NAME.fullmatch(last) else None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    if first is None or pathjoin(prefix, part_name(first)) != name or not all(map(all, chunks)):
+        return None
+    start = name[: -len(last)]
+    indices = itertools.product(*(range(len(lengths)) for lengths in chunks))
+    expected = [[list(index), f"{start}pt{n:04d}"] for n, index in enumerate(indices, first)]
+    if entries != expected:
+        return None
+    if not identified:
+        return Run(0, prefix, first, None, first)
+    if not (is_upload_id(upload_id) and _is_length(number)):
+        return None
+    if origins != [[upload_id, n] for n in range(number, number + len(expected))]:
+        return None
+    return Run(0, prefix, first, upload_id, number)
 
 
 def _runs(parts: Iterable[Part]) -> Iterator[Run]:

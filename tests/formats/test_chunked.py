@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
+from cottoncandy.formats import chunked
 from cottoncandy.formats.chunked import (
     Manifest,
     block_slices,
@@ -217,3 +218,31 @@ def test_known_cuts():
 
 def test_part_names_grow():
     assert [part_name(i) for i in (0, 42, 9999, 10000)] == ["pt0000", "pt0042", "pt9999", "pt10000"]
+
+
+@pytest.mark.parametrize("upload_id", [None, "cc-" + "1" * 32])
+@pytest.mark.parametrize(
+    ("chunks", "prefix"),
+    [((), "a"), (((1, 1, 2),), "a/b"), (((2, 2), (3, 3)), ""), (((1,) * 10002,), "x")],
+)  # fmt: skip
+def test_parts_in_a_row_are_recognized_by_comparison(monkeypatch, chunks, prefix, upload_id):
+    shape = tuple(map(sum, chunks))
+    obj = Manifest.of(shape, np.dtype("f8"), chunks, prefix, upload_id).to_json()
+    changed = [copy.deepcopy(obj) for _ in range(5)]
+    changed[0]["dask"][-1][1] += "0"
+    changed[1]["dask"][0][1] = "other/" + obj["dask"][0][1]
+    changed[2]["dask"].reverse()
+    changed[3]["dask"].pop()
+    changed[4].get("parts", [[0, 0]])[0][1] = 7
+
+    def parsed(value):
+        try:
+            return Manifest.from_json(value, object_name="name")
+        except MetadataError as exc:
+            return str(exc)
+
+    cases = [obj, *changed]
+    found = [parsed(case) for case in cases]
+    monkeypatch.setattr(chunked, "_single_run", lambda *arguments: None)
+    assert found == [parsed(case) for case in cases]
+    assert len(found[0].runs) == 1
