@@ -11,6 +11,7 @@
     ├── AccessDeniedError           (PermissionError)
     │   └── CredentialsError
     ├── StoreError                  (OSError)
+    │   ├── StoreBusyError
     │   ├── StoreUnreachableError   (ConnectionError)
     │   ├── StoreTimeoutError       (TimeoutError)
     │   ├── StorageFullError
@@ -62,6 +63,7 @@ __all__ = [
     "PartialFailureError",
     "SelectionError",
     "StorageFullError",
+    "StoreBusyError",
     "StoreError",
     "StoreTimeoutError",
     "StoreUnreachableError",
@@ -104,6 +106,10 @@ class CredentialsError(AccessDeniedError):
 
 class StoreError(CottonCandyError, OSError):
     """The store answered with an error that is neither the caller's nor the object's fault."""
+
+
+class StoreBusyError(StoreError):
+    """The store asks for fewer requests (429, 503, SlowDown); use fewer threads, or wait."""
 
 
 class StoreUnreachableError(StoreError, ConnectionError):

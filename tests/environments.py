@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 __all__ = [
+    "CLOUD_FILES",
     "COTTONCANDY_040",
     "GCS_EMULATOR",
     "MOTO",
@@ -107,6 +108,8 @@ class Environment:
 MOTO = Environment("moto", ("moto[server]==5.2.5",))
 
 GCS_EMULATOR = Environment("gcp-storage-emulator", ("gcp-storage-emulator==2026.7.19",))
+
+CLOUD_FILES = Environment("cloud-files", ("cloud-files==6.4.3",))
 
 COTTONCANDY_040 = Environment(
     "cottoncandy-0.4.0", ("cottoncandy==0.4.0", "scipy", "dask[array]", "numcodecs")

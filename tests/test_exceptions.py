@@ -43,6 +43,7 @@ BUILTINS = {
     "PartialFailureError": OSError,
     "SelectionError": IndexError,
     "StorageFullError": OSError,
+    "StoreBusyError": OSError,
     "StoreError": OSError,
     "StoreTimeoutError": TimeoutError,
     "StoreUnreachableError": ConnectionError,

@@ -62,7 +62,8 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     arguments, extra = _credentials(path, options)
     settings = Settings.load()
     settings = replace(settings, mpu_use_threshold_bytes=int(options.composite_upload_threshold))
-    identity = (_BACKENDS[path.protocol], *arguments, json.dumps(extra, sort_keys=True), settings)
+    shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
+    identity = (_BACKENDS[path.protocol], *arguments, shape, settings)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
@@ -75,6 +76,10 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     if store.backend.creates_buckets and not store.backend.has_bucket(bucket):
         store.backend.create_bucket(bucket)
     return store, prefix_of(prefix)
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__  # credentials, which the secrets describe
 
 
 def reset_connection_pools() -> None:
@@ -109,9 +114,43 @@ def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
     return (*keys, options.endpoint or path.host), given
 
 
+def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+    extra: dict[str, Any] = {
+        "anon": options.no_sign_request,
+        "request_payer": options.request_payer,
+    }
+    if found := _given(options.secrets):
+        from google.oauth2 import service_account
+
+        extra["credentials"] = service_account.Credentials.from_service_account_info(
+            found, scopes=["https://www.googleapis.com/auth/devstorage.full_control"]
+        )
+        extra["project"] = found.get("project_id")
+    elif not options.no_sign_request:
+        extra["credentials"] = credentials.google_secret_path(path.bucket or "")
+    return (None, None, None), {name: value for name, value in extra.items() if value}
+
+
+def _web_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+    found = _given(options.secrets) or credentials.http_credentials() or {}
+    return (found.get("user"), found.get("password"), None), {}
+
+
+def _cave_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+    server = (path.host or "").partition("://")[2]
+    found = _given(options.secrets) or credentials.cave_credentials(server) or {}
+    token = found.get("token")
+    headers = {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
+    return (None, None, None), headers
+
+
 #: Protocol -> function that returns credentials and options.
 _CREDENTIALS: dict[str, Callable[[ExtractedPath, Options], _Arguments]] = {
     "file": lambda path, options: ((None, None, None), {"lazy": True}),
+    "gs": _google_credentials,
+    "http": _web_credentials,
+    "https": _web_credentials,
+    "middleauth+https": _cave_credentials,
     "s3": _s3_credentials,
 }
 

@@ -19,7 +19,7 @@ from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationErro
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
-from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.engine import Result, each, retrying
 
 __all__ = ["Paths", "ReadingMethods"]
 
@@ -92,7 +92,7 @@ class ReadingMethods(FilesBase):
         monitor = TransmissionMonitor(IOEnum.RX)
         found = list(
             self._each(
-                partial(self._get, part_size=part_size, monitor=monitor),
+                partial(self._get_again, part_size=part_size, monitor=monitor),
                 map(partial(requested, raw=raw), count(), items),
                 label="downloading",
                 total=total_of(items, total),
@@ -130,8 +130,11 @@ class ReadingMethods(FilesBase):
         [b'first']
         """
         files = map(partial(requested, raw=raw), count(), paths)
-        results = each(self._get, files, threads=self.num_threads)
+        results = each(self._get_again, files, threads=self.num_threads)
         return map(_as_dict, results)
+
+    def _get_again(self, file: File, **options: Any) -> tuple[bytes | None, str | None]:
+        return retrying(lambda: self._get(file, **options))
 
     def _get(
         self,
@@ -193,7 +196,7 @@ class ReadingMethods(FilesBase):
         return self._ask(self._exists, paths, total, progress, "looking for")
 
     def _exists(self, path: str) -> bool:
-        return self._store.backend.exists(self._key(path))
+        return retrying(lambda: self._store.backend.exists(self._key(path)))
 
     def size(
         self,
@@ -230,7 +233,7 @@ class ReadingMethods(FilesBase):
 
     def _head(self, path: str) -> ObjectInfo | None:
         try:
-            return self._store.backend.head(self._key(path))
+            return retrying(lambda: self._store.backend.head(self._key(path)))
         except ObjectNotFoundError:
             return None
 
@@ -252,10 +255,12 @@ class ReadingMethods(FilesBase):
                 with self._store.backend.get(key) as reader:
                     return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
             try:
-                found = self._store.backend.native_object(key).Acl()
+                native = self._store.backend.native_object(key)
             except UnsupportedOperationError:
                 return None
-            return {"Owner": found.owner, "Grants": found.grants}
+            if hasattr(native, "Acl"):  # boto3's
+                return {"Owner": native.Acl().owner, "Grants": native.Acl().grants}
+            return list(native.acl) if hasattr(native, "acl") else None
 
         items = [paths] if isinstance(paths, str) else paths
         found = self._ask(acl, items, total, progress, "reading permissions")
@@ -352,4 +357,4 @@ def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
 def _get_files(
     files: Sequence[File], *, cf: ReadingMethods, part_size: int | None
 ) -> Sequence[Result[File, Any]]:
-    return tuple(each(partial(cf._get, part_size=part_size), files, threads=cf.num_threads))
+    return tuple(each(partial(cf._get_again, part_size=part_size), files, threads=cf.num_threads))

@@ -15,6 +15,7 @@ __all__ = [
     "cave_credentials",
     "cloud_files_dir",
     "google_credentials",
+    "google_secret_path",
     "http_credentials",
     "secretpath",
 ]
@@ -119,6 +120,12 @@ def google_credentials(bucket: str = "") -> tuple[str | None, dict[str, Any] | N
     """
     found = _read(*_names(bucket, "google"))
     return found.get("project_id"), found or None
+
+
+def google_secret_path(bucket: str = "") -> str | None:
+    """Return the path of the service account's file for a bucket; None without one."""
+    paths = (secretpath(name) for name in _names(bucket, "google"))
+    return next((path for path in paths if Path(path).is_file()), None)
 
 
 def cave_credentials(server: str = "") -> dict[str, Any] | None:

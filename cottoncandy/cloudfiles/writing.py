@@ -21,7 +21,7 @@ from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.transfer.copying import copy_object, kept_by
-from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.engine import Result, each, retrying
 
 __all__ = ["WritingMethods"]
 
@@ -138,7 +138,8 @@ class WritingMethods(FilesBase):
         sent = 0
         try:
             with self._locks.held(self.cloudpath, path):
-                self._store.backend.put(key, body, options, threads=LARGE_THREADS)
+                put = partial(self._store.backend.put, key, body, options, threads=LARGE_THREADS)
+                retrying(put) if body.replayable else put()
             sent = body.size or 0
         finally:
             monitor.end_io(flight, sent)

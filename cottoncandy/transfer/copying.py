@@ -13,6 +13,7 @@ from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.store import Store
+from cottoncandy.transfer.engine import retrying
 
 __all__ = ["Conversion", "Copied", "copy_object", "etag_md5", "kept_by", "matches_md5", "md5_of"]
 
@@ -30,7 +31,12 @@ class Copied(NamedTuple):
 Conversion = Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]]
 
 
-def copy_object(
+def copy_object(source: Store, key: str, dest: Store, dest_key: str, **options: Any) -> Copied:
+    """Copy an object as :func:`_copy_once` does; repeat that while a store is busy."""
+    return retrying(partial(_copy_once, source, key, dest, dest_key, **options))
+
+
+def _copy_once(
     source: Store,
     key: str,
     dest: Store,

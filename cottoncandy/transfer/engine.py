@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
+import math
+import random
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import shorten
 from cottoncandy.core.output import Progress
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import after_fork, map_threads
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -17,11 +23,13 @@ from cottoncandy.exceptions import (
     EncryptionKeyError,
     PartialFailureError,
     StorageFullError,
+    StoreBusyError,
     StoreUnreachableError,
 )
 from cottoncandy.stores.store import Store
 
 __all__ = [
+    "RETRIES",
     "Action",
     "Outcome",
     "Result",
@@ -30,6 +38,7 @@ __all__ = [
     "each",
     "perform",
     "report",
+    "retrying",
     "run",
 ]
 
@@ -45,6 +54,14 @@ _FATAL = (
     StoreUnreachableError,
 )
 _SHOWN = 10
+
+#: How often a call is repeated while the store is busy.
+RETRIES = 7
+_FIRST_PAUSE_S = 0.5
+_LAST_PAUSE_S = 60.0
+_MAX_PACE = 64
+
+logger = logging.getLogger(__name__)
 
 
 class Action(NamedTuple):
@@ -71,6 +88,62 @@ class Outcome(NamedTuple):
 
 #: What :func:`run` and :func:`delete` yield.
 Outcomes = Iterator[Outcome]
+
+
+class _Pace:
+    """The number of calls at once that a busy store allows; shared by the whole process.
+
+    It is halved when a store is busy, at most once a second, and grows by one with each success.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._limit = math.inf
+        self._slowed = 0.0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._running < self._limit)
+            self._running += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        with self._changed:
+            busy = kind is not None and issubclass(kind, StoreBusyError)
+            if busy and time.monotonic() - self._slowed > 1.0:
+                self._slowed = time.monotonic()
+                self._limit = max(self._running // 2, 1)
+            elif kind is None and self._limit < _MAX_PACE:
+                self._limit += 1 / self._limit
+            elif kind is None:
+                self._limit = math.inf
+            self._running -= 1
+            self._changed.notify_all()
+
+
+_pace = _Pace()
+
+
+def retrying(call: Callable[[], R]) -> R:
+    """Return the result of a call that may be repeated; repeat it while the store is busy.
+
+    Everyone in this process slows down with it. There are :data:`RETRIES` repetitions, after random
+    pauses of up to 0.5 s that double each time, up to 60 s.
+    """
+    for attempt in itertools.count():
+        try:
+            with _pace:
+                return call()
+        except StoreBusyError as exc:
+            if attempt >= RETRIES:
+                raise
+            logger.info("retrying after %s", exc)
+        time.sleep(random.uniform(0, min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)))  # noqa: S311 - jitter
+    raise AssertionError
 
 
 class Result(NamedTuple, Generic[T, R]):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cottoncandy.cloudfiles import CloudFiles, clear_memory, reset_connection_pools
+from tests.harness import HARNESSES
 
-STORES = ["mem", "file", "moto"]
+STORES = ["mem", "file", "moto", "gcs"]
 _COUNTER = itertools.count()
 
 
@@ -29,6 +30,13 @@ def arguments_of(kind: str, request: pytest.FixtureRequest) -> tuple[str, dict[s
     if kind == "file":
         folder: Path = request.getfixturevalue("tmp_path")
         return f"file://{folder}/files-{next(_COUNTER)}", {}
+    if kind == "gcs":
+        harness = HARNESSES["gcs"](request)
+        request.addfinalizer(harness.close)
+        request.getfixturevalue("monkeypatch").setenv(
+            "STORAGE_EMULATOR_HOST", harness.connection()["endpoint_url"]
+        )
+        return f"gs://{harness.bucket}/path-{next(_COUNTER)}", {}
     server = request.getfixturevalue(kind)
     bucket = request.getfixturevalue(f"{kind}_bucket")
     secrets = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}

@@ -46,8 +46,9 @@ def test_one_file(cf: CloudFiles) -> None:
     )
     assert file.dirname() == cf.abspath("a")
     assert file.join("x", "y") == "x/y"
-    assert set(cf.get_acl("a/b")) == {"a/b"}
-    file.get_acl()
+    if cf.protocol != "gs":  # the emulator has no ACLs
+        assert set(cf.get_acl("a/b")) == {"a/b"}
+        file.get_acl()
     assert bool(CloudFile(cf.abspath("empty"), **options_of(cf)))
 
 
@@ -256,7 +257,7 @@ def test_secrets_are_a_dictionary_json_or_a_file(tmp_path: Path) -> None:
     path.write_text(text)
     for secrets in (text, str(path)):
         options = CloudFiles("s3://bucket", secrets=secrets)._store.backend._connection.options
-        assert options.key_pair.access_key == "1"
+        assert options.access_key == "1"
     with pytest.raises(ConfigurationError, match="secrets"):
         CloudFiles("s3://bucket", secrets="{hush")
 

@@ -27,6 +27,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
     StorageFullError,
+    StoreBusyError,
     StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
@@ -333,7 +334,13 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
         return StoreUnreachableError(_REDIRECTED.format(location=location))
     described = " ".join(filter(None, (str(details.status or ""), details.code, message)))
     advice = "; try again later" if details.status in (429, 500, 502, 503, 504) else ""
-    return StoreError(f"{location}: the store answered {described or 'with an error'}{advice}")
+    busy = details.status in (429, 503) or details.code in (
+        "SlowDown",
+        "Throttling",
+        "ServiceUnavailable",
+    )
+    kind = StoreBusyError if busy else StoreError
+    return kind(f"{location}: the store answered {described or 'with an error'}{advice}")
 
 
 def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandyError:
