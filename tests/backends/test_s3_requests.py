@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.config import Config
 
+from cottoncandy.arrays.raw import TAIL_BYTES, array_header, read_selection
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.core.buffers import Body, MiB
@@ -18,7 +20,9 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     StoreUnreachableError,
 )
+from cottoncandy.formats.raw import encode_array
 from cottoncandy.options import Settings
+from cottoncandy.stores.store import Store
 from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import (
     S3Tests,
@@ -46,6 +50,26 @@ class TestRequests(S3Tests):
         pieces = Body.of(iter([b"b", b"ody"]))
         assert requests_of(fault_proxy, lambda: backend.put("a", pieces)) == ["PUT"]
         assert backend.get("a").read() == b"body"
+
+    def test_requests_of_a_slice(
+        self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
+    ) -> None:
+        """One request for header and index, and one per run of blocks, all of one version."""
+        array = np.random.default_rng(0).standard_normal((2048, 1024)).astype("f4")  # 8 blocks
+        metadata, body = encode_array(array, "gzip")
+        result = behind.put("array", body, PutOptions(metadata))
+        store = Store(backend, Settings())
+        for selection, runs in ((5, 1), ([0, 2047], 2), ([3, 600, 1500], 2), (np.s_[:0], 0)):
+            before = len(fault_proxy.requests)
+            with store.open("array", tail=TAIL_BYTES) as reader:
+                header = array_header(reader)
+                found = read_selection(store, reader, header, selection, 4)
+            assert found.tobytes() == array[selection].tobytes()
+            first, *others = fault_proxy.requests[before:]
+            assert (first.method, first.headers.get("range")) == ("GET", f"bytes=-{TAIL_BYTES}")
+            assert len(others) == runs
+            etag = (result.etag or "").strip('"')
+            assert all(etag in request.headers["if-match"] for request in others)
 
     def test_requests_of_a_large_object(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
