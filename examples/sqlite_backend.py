@@ -32,7 +32,6 @@ from cottoncandy.exceptions import (
     BucketNotEmptyError,
     BucketNotFoundError,
     ConfigurationError,
-    IntegrityError,
     InvalidNameError,
     ObjectExistsError,
     ObjectNotFoundError,
@@ -107,11 +106,6 @@ class SQLiteBackend(Backend):
         where, encoded = self._existing(bucket), _encode(key)
         options = self._checked(key, options)
         data = bytes(body.read())
-        if body.size is not None and len(data) != body.size:
-            raise IntegrityError(
-                f"the data for object '{key}' in bucket '{where}' has {len(data)} bytes, "
-                f"expected {body.size}; nothing was stored"
-            )
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         noted = json.dumps(options.metadata or {})
         create = isinstance(options.condition, IfAbsent)  # atomic, unlike the other condition
