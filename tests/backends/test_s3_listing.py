@@ -282,10 +282,19 @@ class TestListing(S3Tests):
         with pytest.raises(IntegrityError, match=f"bucket '{moto_bucket}'"):
             list(backend.scan())
 
-    def test_web_page_raises(self, fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            (b"<html><body>Welcome to the portal</body></html>", "is not an S3 server"),
+            (b"<Other/>", "is not an S3 listing"),
+        ],
+    )
+    def test_foreign_response_raises(
+        self, fault_proxy: FaultProxy, moto_bucket: str, body: bytes, message: str
+    ) -> None:
         backend = backend_at(fault_proxy.server, moto_bucket)
-        fault_proxy.on("GET").answer(200, body=b"<html><body>Welcome to the portal</body></html>")
-        with pytest.raises(StoreError, match="is not an S3 listing"):
+        fault_proxy.on("GET").answer(200, body=body)
+        with pytest.raises(StoreError, match=message):
             list(backend.scan())
 
     def test_names_are_in_order(self, moto: S3Server, moto_bucket: str) -> None:
