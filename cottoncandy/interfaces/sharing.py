@@ -38,8 +38,8 @@ class SharingMethods(ObjectAccess):
         Returns
         -------
         url : str
-            :func:`cottoncandy.array` opens an array by its URL and reads parts of it. Of an
-            encrypted object, the URL returns the encrypted bytes: whoever reads it needs the key.
+            :func:`cottoncandy.array` opens an array by its URL and reads parts of it. The
+            URL of an encrypted object returns the encrypted bytes: readers need the key as well.
 
         Raises
         ------

@@ -271,7 +271,7 @@ class RSAKeys(KeyScheme):
         return _OWN_NAMES.fullmatch(name) is not None
 
     def _oaep(self, hash_name: str) -> Any:
-        """Return RSAES-OAEP [RFC 8017, section 7.1] over SHA256 or SHA1, MGF1 alike."""
+        """Return RSAES-OAEP [RFC 8017, section 7.1] with SHA256 or SHA1, also for MGF1."""
         algorithm = crypto_module(f"Hash.{hash_name}")
         return crypto_module("Cipher.PKCS1_OAEP").new(self._key, hashAlgo=algorithm)
 

@@ -43,8 +43,8 @@ __all__ = ["SegmentCipher", "encrypt_body"]
 
 _INFO = b"cottoncandy encryption v1"
 _SALT_BYTES = 32
-# A checksum of the plaintext, in clear, would confirm a guess of the plaintext, and the tags of the
-# segments do all that it is for.
+# An unencrypted checksum of the plaintext would confirm a guess of it, and the tags of the segments
+# detect every change.
 _CHECKSUM = "cc-checksum"
 _MAX_SEGMENTS = 2**32
 
