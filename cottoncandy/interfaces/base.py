@@ -41,7 +41,12 @@ Interface = TypeVar("Interface", bound="ObjectAccess")
 #: Public methods that give the interface another bucket.
 _REBINDING = frozenset({"create_bucket", "rm_bucket", "set_bucket"})
 #: Other public methods that store or delete; so do those whose names begin with ``upload_``.
-_WRITING = frozenset({"cp", "dict2cloud", "mv", "rm", "rotate_keys"})
+_WRITING = frozenset(
+    {
+        *("append_dask_array", "clean", "cp", "dict2cloud", "mv", "restore", "rm", "rotate_keys"),
+        "set_metadata",
+    }
+)
 
 
 class InterfaceObject:

@@ -245,6 +245,8 @@ def synchronize(
     if max_delete is not None:
         check_int(max_delete, "max_delete", 0)
     _check_apart(source, dest, rules)
+    if not dry_run:
+        dest.store.require_writable()
     if not source.exists():
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
