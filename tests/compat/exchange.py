@@ -139,6 +139,8 @@ class Exchange:
             new = [name for name in self.names if name not in self._failed]
             driver.do({"read": "new", "names": new})
             driver.do({"read": "legacy", "names": list(LEGACY), "as": "raw_array"})
+            driver.do({"read": "twice", "names": ["replaced", "appended"], "as": "dask_array"})
+            driver.do({"read": "twice", "names": ["sparse"], "as": "sparse_array"})
             if reads_itself:
                 driver.do({"read": "old", "names": old})
         self._results = driver.results()
@@ -169,8 +171,19 @@ class Exchange:
                     upload(self.ours, f"new/{name}", CASES[name])
             except Exception as error:  # whichever test needs the case reports it
                 self._failed[name] = _failure(error)
+        self._write_twice()
         for name, legacy in LEGACY.items():
             self.harness.raw_put(f"legacy/{name}", legacy.body, legacy.metadata)
+
+    def _write_twice(self) -> None:
+        """Store arrays that were replaced or appended to."""
+        from scipy import sparse
+
+        for step in range(3):
+            self.ours.upload_dask_array("twice/replaced", np.arange(12.0) + step, buffersize=32)
+            self.ours.upload_sparse_array("twice/sparse", sparse.csr_matrix(np.eye(3) * (step + 1)))
+        self.ours.upload_dask_array("twice/appended", np.arange(6.0), buffersize=32)
+        self.ours.append_dask_array("twice/appended", np.arange(6.0, 12.0) + 0)
 
     def _interface_of_040(self) -> dict[str, Any]:
         return {

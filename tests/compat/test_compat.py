@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scipy.sparse
 
@@ -257,6 +258,25 @@ def test_older_objects(exchange: Exchange) -> None:
             legacy.expected
         )
     _report(theirs | ours)
+
+
+@pytest.mark.parametrize("exchange", STORES, indirect=True)
+def test_040_reads_chunked_arrays_that_were_replaced(exchange: Exchange) -> None:
+    """A sparse one that was replaced is an error there, never a mixture."""
+    expected = np.arange(12.0)
+    wrong = {
+        "replaced": exchange.they_read("twice/replaced").differs_from(expected + 2),
+        "appended": exchange.they_read("twice/appended").differs_from(expected),
+    }
+    _report(wrong)
+    sparse = exchange.they_read("twice/sparse")
+    assert sparse.status == "error"
+    assert "KeyError" in sparse.value
+    assert exchange.we_read("twice/sparse", "sparse_array").value.toarray().tolist() == [
+        [3, 0, 0],
+        [0, 3, 0],
+        [0, 0, 3],
+    ]
 
 
 @pytest.mark.parametrize("exchange", STORES, indirect=True)
