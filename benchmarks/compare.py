@@ -137,7 +137,7 @@ def server(arguments: argparse.Namespace) -> Iterator[S3Server]:
 
     ceph = CephServer()
     try:
-        yield ceph.server
+        yield ceph.users[0]
     finally:
         ceph.stop()
 

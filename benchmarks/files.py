@@ -87,7 +87,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     server = CephServer()
     try:
-        s3 = server.server
+        s3 = server.users[0]
         secrets = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
         env = {
             **os.environ,
