@@ -160,7 +160,10 @@ class SegmentReader(DecryptingReader):
         # Whole segments of the bytes that were returned with the header.
         sealed = encryption.segment_bytes + TAG_BYTES
         segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
-        self.prefetched = min(segments * encryption.segment_bytes, self.size)
+        whole = inner.prefetched == inner.size
+        self.prefetched = (
+            self.size if whole else min(segments * encryption.segment_bytes, self.size)
+        )
         if not self.size:  # the bytes of an empty object are never requested
             for _ in self.stream(0, 0):
                 pass

@@ -382,3 +382,27 @@ def test_the_example_reads_rows(tmp_path: Path, start: int, stop: int) -> None:
             command = [sys.executable, "-I", program, f"{server.url}/run", str(start), str(stop)]
             printed = subprocess.run(command, text=True, capture_output=True, check=True).stdout
             assert printed == f"{array[start:stop]}\n"
+
+
+def test_a_body_that_arrived_with_the_header_is_requested_once() -> None:
+    """The index at its end too, which would otherwise be another request."""
+
+    class Eager(CountingBackend):
+        def get(self, *args: Any, **options: Any) -> Any:
+            reader = super().get(*args, **options)
+            reader.prefetched = reader.size
+            return reader
+
+    for encrypted in (False, True):
+        cci = interface()
+        eager = Eager(cci.backend_interface)
+        cci.backend_interface = eager
+        if encrypted:
+            sealed = interface(encrypted=True)
+            object.__setattr__(sealed.backend_interface, "inner", eager)
+            cci = sealed
+        array = np.arange(500_000.0)
+        cci.upload_raw_array("array", array)
+        eager.reset()
+        assert cci.download_raw_array("array").tobytes() == array.tobytes()
+        assert dict(eager.verbs) == {"get": 1, "read": 1}
