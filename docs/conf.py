@@ -44,7 +44,7 @@ numpydoc_class_members_toctree = False
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(botocore|boto3|dask|fsspec|numpy|np|obstore|scipy|xarray|zarr)\b.*"),
-    (r"py:.*", r"(posixpath|json|pickle|io|glob)\b.*"),
+    (r"py:.*", r"(pathlib|posixpath|json|pickle|io|glob)\b.*"),
     (r"py:.*", r"(configparser|collections|datetime|typing|abc|os|enum)\b.*"),
     (r"py:.*", r"(ABC|Any|Exception)"),
 ]

@@ -247,10 +247,11 @@ class CloudArray(ArrayHandle):
     ----------
     name : str
         Its name in the bucket.
-    kind : {'raw', 'chunked', 'sparse'}
 
     Notes
     -----
+    ``array.kind`` is ``'raw'``, ``'chunked'`` or ``'sparse'``.
+
     Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
     boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
     name of a structured array selects that field of all of it.

@@ -154,7 +154,7 @@ class DaskArrayMethods(RawArrayMethods):
         acl: str = DEFAULT_ACL,
         if_match: str | None = None,
     ) -> dict[str, Any]:
-        """Add chunks to an array that :meth:`upload_dask_array` stored.
+        """Add chunks to an array that ``upload_dask_array`` stored.
 
         Parameters
         ----------
