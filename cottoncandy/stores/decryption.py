@@ -94,7 +94,8 @@ def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
         return info
     encryption = EncryptionInfo.parse(metadata[ENCRYPTION_METADATA], label)
     size = plaintext_size(info.size, encryption.segment_bytes, label)
-    return replace(info, size=size, metadata=clean_metadata(metadata, keys), encrypted=True)
+    clean = clean_metadata(metadata, keys)
+    return replace(info, size=size, metadata=clean, encrypted=True, md5=None, crc32c=None)
 
 
 def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, str]:
@@ -126,7 +127,9 @@ class DecryptingReader(ObjectReader):
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.pinned = inner.pinned
         metadata = clean_metadata(inner.metadata, keys)
-        self.info = replace(inner.info, size=size, metadata=metadata, encrypted=True)
+        self.info = replace(
+            inner.info, size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None
+        )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")

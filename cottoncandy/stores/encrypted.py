@@ -226,6 +226,7 @@ def _listed(entry: ObjectInfo | CommonPrefix) -> ObjectInfo | CommonPrefix:
     if isinstance(entry, CommonPrefix):
         return entry
     try:
-        return replace(entry, size=plaintext_size(entry.size, SEGMENT_BYTES, ""))
+        size = plaintext_size(entry.size, SEGMENT_BYTES, "")
+        return replace(entry, size=size, md5=None, crc32c=None)
     except DecryptionError:
         return entry  # not an encrypted object

@@ -132,6 +132,18 @@ def test_headers_and_checksums(emulated: Any) -> None:
         assert reader.read() == b"stored as it is"
 
 
+def test_encrypted_objects_have_no_checksums_of_their_ciphertext(emulated: Any) -> None:
+    options: Any = {"encryption": "AES", "encryptionKey": bytes(32), "verbose": False}
+    cci = cottoncandy.get_encrypted_interface(
+        "gs://checksums", force_bucket_creation=True, **options
+    )
+    cci.upload_object("name", b"body")
+    backend = cci.backend_interface
+    with backend.get("name") as reader:
+        for info in (reader.info, backend.head("name"), *backend.scan()):
+            assert (info.size, info.md5, info.crc32c) == (4, None, None)
+
+
 def test_a_reader_stays_with_its_version(emulated: Any) -> None:
     emulated.client.create_bucket("versions")
     backend = connect(emulated.url, "versions", anon=True)

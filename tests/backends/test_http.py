@@ -125,6 +125,8 @@ def test_arrays_from_a_web_server(served: tuple[Any, WebServer]) -> None:
     assert cci.ls("*") == local.ls("*")
     assert not [name for name in cci.glob("*") if name.endswith(".meta.json")]
     assert cci.get_size() == local.get_size()
+    lazy = cottoncandy.array(f"{server.url}/plain?X-Amz-Signature=FAKE")
+    np.testing.assert_array_equal(lazy[3, 4:6], arrays["plain"][3, 4:6])
     store, key = connect_url(f"{server.url}/odd%20names/%C3%BC%20%2523%23%3F%26+%20x")
     with store.open(key) as reader:
         assert reader.read() == arrays["odd names/ü %23#?&+ x"].tobytes()
