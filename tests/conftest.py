@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # The process that distributes the tests is isolated, and so is what workers inherit.
         ORIGINAL_ENVIRONMENT.clear()
         ORIGINAL_ENVIRONMENT.update(config.workerinput["environment"])
+    elif getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"  # tests with an expensive fixture stay in one worker
     config.add_cleanup(PATCH.undo)
     if "slow" not in config.option.markexpr:
         asked = f"({config.option.markexpr}) and " if config.option.markexpr else ""

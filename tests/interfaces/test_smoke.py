@@ -106,6 +106,7 @@ class TestSmoke:
             result = cci.download_dask_array("a/chunked")
             assert_same(np.array(result), array)
             assert_same(np.array(result[1:3, 2:7]), array[1:3, 2:7])
+        cci.clean("a/chunked", grace=0)
         assert len(store.raw_keys("a/chunked/")) == 3
 
     def test_sparse_arrays(self, cci: Any) -> None:
