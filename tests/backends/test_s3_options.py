@@ -584,6 +584,7 @@ def test_refreshed_credentials_reach_obstore(
     first, second = provide(), provide()
     assert len(calls) == 3
     assert first["access_key_id"] != second["access_key_id"]
+    assert first["token"] == TOKEN
     assert first["expires_at"] is not None
 
 

@@ -51,6 +51,11 @@ def test_a_redirection(backend: S3Backend, fault_proxy: FaultProxy, status: int)
     assert backend.get("plain").read() == b"x"
 
 
+def test_bucket_of_another_region_exists(backend: S3Backend, fault_proxy: FaultProxy) -> None:
+    fault_proxy.on("HEAD").answer(301, headers={"x-amz-bucket-region": "eu-west-1"})
+    assert backend.has_bucket(str(backend.bucket_name))
+
+
 @pytest.mark.parametrize("status", [301, 307])
 @pytest.mark.parametrize("content_type", ["application/xml", "text/html"])
 def test_redirection_without_an_address_raises(

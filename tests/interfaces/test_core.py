@@ -114,6 +114,24 @@ def test_upload_stays_in_its_bucket_while_another_thread_changes_it(
     assert_same(cci.download_dask_array("chunked").compute(), HERE)
 
 
+def test_dictionary_stays_in_its_bucket_while_another_thread_changes_it(
+    cci: Any, store: StoreHarness
+) -> None:
+    """Each of its arrays is uploaded by a method of the interface, called later."""
+    other = store.fresh_bucket()
+    cci.backend_interface = backend = PausesAtSecondPut(cci.backend_interface)
+    arrays = {str(number): HERE for number in range(8)}
+    options = {"threads": 1, "verbose": False}
+    thread = threading.Thread(target=cci.dict2cloud, args=("group", arrays), kwargs=options)
+    thread.start()
+    assert backend.paused.wait(60)
+    cci.set_bucket(other)
+    backend.go_on.set()
+    thread.join()
+    assert store.raw_keys(bucket=other) == []
+    assert len(store.raw_keys("group/")) == 8
+
+
 def test_two_threads_that_change_buckets_never_mix_them(
     cci: Any, other: str, store: StoreHarness
 ) -> None:

@@ -106,6 +106,18 @@ def test_glob_unquotes_only_when_told_to() -> None:
     harness.close()
 
 
+def test_glob_prefers_the_exact_spelling() -> None:
+    """Patterns that 0.4.0 would clean match the cleaned names only if nothing else matches."""
+    harness = MemoryHarness()
+    for key in ("a//x", "a/y"):
+        harness.raw_put(key, b"")
+    cci = harness.interface()
+    assert cci.glob("a//*") == ["a//x"]
+    harness.raw_delete("a//x")
+    assert cci.glob("a//*") == ["a/y"]
+    harness.close()
+
+
 def test_search_prints(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert fs.search("b/x*") is None
     lines = capsys.readouterr().out.splitlines()
