@@ -121,3 +121,14 @@ def test_copy_with_an_incomplete_acl_is_private(
     backend.copy("a", "b")
     grants = client.get_object_acl(Bucket=moto_bucket, Key="b")["Grants"]
     assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]
+
+
+def test_copy_sends_the_permission_of_one_user(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    """No canned ACL describes it, so it takes a request of its own."""
+    client = fault_proxy.server.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", GrantRead="id=fake-user")
+    backend_at(fault_proxy.server, moto_bucket).copy("a", "b")
+    assert [request.path for request in fault_proxy.requests if "acl" in request.query] == [
+        f"/{moto_bucket}/a",
+        f"/{moto_bucket}/b",
+    ]

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.errors import CODES, S3Location, redact, translate
+from cottoncandy.backends.s3.errors import CODES, S3Location, parse_error, redact, translate
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -293,3 +293,10 @@ def test_an_unreadable_answer_is_typed(fault_proxy: FaultProxy) -> None:
     fault_proxy.on("GET").answer(206, body=b"hello")
     with pytest.raises(StoreError, match="not an S3 server"):
         list(backend.scan())
+
+
+def test_status_in_place_of_a_code_is_not_a_code() -> None:
+    """botocore puts the status there, if a response has no body."""
+    response: Any = {"Error": {"Code": "301"}, "ResponseMetadata": {"HTTPStatusCode": 301}}
+    details = parse_error(ClientError(response, "HeadObject"))
+    assert (details.status, details.code) == (301, "")
