@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 import time
 from typing import Any
 
@@ -89,3 +92,33 @@ def test_readers_and_writers_in_processes_never_see_a_mixture(store: Any, second
     for process in processes:
         process.join(60)
     assert all(isinstance(outcome, int) and outcome >= 3 for outcome in outcomes), outcomes
+
+
+def _slow_increment(block: np.ndarray) -> np.ndarray:
+    time.sleep(0.05)
+    return block + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        cci = store.interface()
+        cci.upload_dask_array("a", np.zeros((40, 1000)), axis=0, buffersize=8000)
+        lazy = cci.download_dask_array("a").map_blocks(_slow_increment, dtype="f8")
+        victim = next(iter(client.run(os.getpid).values()))
+        timer = threading.Timer(0.6, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        cci.upload_dask_array("a", lazy)
+        timer.join()
+        assert (cci["a"] == 1).all()
+        task = cci.upload_dask_array("a", lazy + 1, compute=False)
+        future = client.compute(task)
+        time.sleep(0.5)
+        future.cancel()
+        assert (cci["a"] == 1).all()
+        response = task.compute()
+        assert response["ETag"] == cci.info("a").etag
+        assert (cci["a"] == 2).all()
