@@ -278,10 +278,16 @@ class InterfaceMachine(RuleBasedStateMachine):
                 if f"{target}/{_MANIFEST}" in self.model:
                     for key in self.area(root, pairs):
                         del operation.changes[pairs[key]]
+            end = f"/{_MANIFEST}"
+            arrays = {key.removesuffix(end) for key in pairs if key.endswith(end)}
+            if operation.fails is False and arrays - set(within):
+                operation.fails = None  # an array that is not whole cannot replace another
+            kept = set(operation.changes)
             if verb == "mv":
                 operation.changes.update(dict.fromkeys(pairs))
                 operation.roots.update(dict.fromkeys(within))
-                operation.moves.extend(pairs.items())
+                # The parts of one that is replaced get other names.
+                operation.moves.extend(pair for pair in pairs.items() if pair[1] in kept)
         self.run(operation, who, fault)
 
     @rule(root=_BRANCHES, number=_NUMBERS, who=_WHO, fault=_FAULTS)
@@ -445,6 +451,10 @@ class InterfaceMachine(RuleBasedStateMachine):
         for root in areas:
             areas[root] |= self.area(root, found)
         free = {key for root in operation.roots for key in areas[root]}
+        # A raw array replaces another one of its name.
+        for key in operation.changes.keys() & found.keys():
+            if "dtype" in found[key].metadata and f"{key}/{_MANIFEST}" in before:
+                free |= self.area(key, before)
         # A raw array of the same name would hide the new value, so the upload removes it.
         free |= {
             root for root in operation.roots if root in before and "dtype" in before[root].metadata
