@@ -154,6 +154,7 @@ def _compare(
         return Step("replace", path, "the size differs", here.size)
     md5s = etag_md5(source.store.backend, here), etag_md5(dest.store.backend, there)
     same = md5s[0] == md5s[1] if None not in md5s else None
+    read = read or (same is None and _same_second(here, there))
     if read:
         if same is None:
             same = _same_content(source, here, md5s[0], dest, there, md5s[1])
@@ -165,6 +166,17 @@ def _compare(
     if here.modified is not None and there.modified is not None and there.modified < here.modified:
         return Step("replace", path, "the destination is older", here.size)
     return Step("skip", path, "same size, and the destination is not older")
+
+
+def _same_second(here: ObjectInfo, there: ObjectInfo) -> bool:
+    """Return whether a store that keeps whole seconds leaves open which one is older."""
+    return (
+        here.modified is not None
+        and there.modified is not None
+        and 0 in (here.modified.microsecond, there.modified.microsecond)
+        and there.modified < here.modified
+        and here.modified.replace(microsecond=0) == there.modified.replace(microsecond=0)
+    )
 
 
 def _same_content(

@@ -474,7 +474,7 @@ def test_names_of_many_levels(memory: MemoryHarness) -> None:
     assert cci.cp("x", "y", recursive=True) == ["y" + key[1:]]
     assert cci.rm("y", recursive=True) == 1
     found = cci.cloud2dict("x", verbose=False)
-    for _ in range(1498):
+    for _ in range(1098):
         found = found["x"]
     assert found == {"x": None}
 

@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 
 import cottoncandy
+from cottoncandy.arrays.raw import TAIL_BYTES
 from cottoncandy.backends import reader as reader_module
 from tests.interfaces.arrays import assert_same
 from tests.servers.proxy import FaultProxy
@@ -95,9 +96,10 @@ def test_a_selection_moves_only_what_it_needs(cci: Any, proxy: FaultProxy) -> No
     proxy.forget()
     result = cci.download_raw_array("array", selection=np.s_[10:20])
     assert_same(result, array[10:20])
-    assert [request.method for request in proxy.requests] == ["HEAD", "GET"]
+    # The header comes with the end of the object, where the index of a gzip body would be.
+    assert [request.method for request in proxy.requests] == ["GET", "GET"]
     assert proxy.requests[1].range == (10 * 500 * 8, 20 * 500 * 8)
-    assert sum(request.sent for request in proxy.requests) < 10 * 500 * 8 + 2000
+    assert sum(request.sent for request in proxy.requests) < 10 * 500 * 8 + TAIL_BYTES + 2000
 
 
 def test_a_strided_selection_joins_what_is_near(cci: Any, proxy: FaultProxy) -> None:
@@ -108,7 +110,7 @@ def test_a_strided_selection_joins_what_is_near(cci: Any, proxy: FaultProxy) -> 
     assert_same(result, np.ascontiguousarray(array[::16, 3:5]))
     assert [request.range for request in proxy.requests[1:]] != []
     moved = sum(request.sent for request in proxy.requests)
-    assert moved < result.nbytes + 5000
+    assert moved < result.nbytes + TAIL_BYTES + 5000
     assert len(proxy.requests) == 1 + 4
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import os
 from pathlib import Path
 from typing import Any
@@ -213,3 +215,27 @@ def test_plan_streams_listings_of_any_length() -> None:
     steps = plan(Endpoint.of("memory://plan/x"), Endpoint.of("memory://plan/y"), Rules())
     assert next(steps) == Step("copy", "00", "not in the destination", 1)
     assert len(list(steps)) == 19
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_whole_seconds_of_a_store_are_settled_by_content(
+    store: StoreHarness, here: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """Files that were written in the second of their upload are neither sent again nor missed."""
+    cci = store.interface()
+    cci.sync(here, "data")
+    if changed:
+        (here / "a").write_bytes(b"2")
+    moment = 1_700_000_000
+    for path in (path for path in here.rglob("*") if path.is_file()):
+        os.utime(path, (moment + 0.9, moment + 0.9))
+    backend = type(cci._store.backend)
+    scan = backend.scan
+
+    def in_seconds(self: Any, *arguments: Any, **options: Any) -> Any:
+        when = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+        for entry in scan(self, *arguments, **options):
+            yield dataclasses.replace(entry, modified=when) if hasattr(entry, "size") else entry
+
+    monkeypatch.setattr(backend, "scan", in_seconds)
+    assert cci.sync(here, "data").replaced == int(changed)
