@@ -3,7 +3,7 @@
     python benchmarks/files.py                 # starts a Ceph node on loopback
     python benchmarks/files.py --quick         # a tenth of the files, one round
 
-Both libraries do the same calls, each in a process of its own, in turn. Compare the ratio of each
+Both libraries do the same calls, each in a separate process, in turn. Compare the ratio of each
 row: a machine whose speed drifts drifts for both. cloud-files runs in a separate environment, which
 the first run builds.
 """

@@ -24,7 +24,7 @@ def verify(
     """Read everything below a URL, and report what is damaged, missing or left over.
 
     Of arrays, the checksum, the manifest, each part and the encryption are checked; of other
-    objects, the MD5, where the store has one.
+    objects, the MD5, if the store has one.
 
     Parameters
     ----------

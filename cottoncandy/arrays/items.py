@@ -60,7 +60,7 @@ def value_names(keys: Iterable[str]) -> Iterator[str]:
 def may_be_array(names: Iterable[str]) -> bool:
     """Return whether the names in a directory are those of a manifest and parts.
 
-    Directories of parts count as well: those of an array that was replaced are in one.
+    Directories of parts are included: an array that was replaced has one.
     """
     found = [_PART.fullmatch(f"array/{name}") for name in names]
     parts = {match["part"] for match in found if match is not None}

@@ -336,7 +336,7 @@ def check_fits(
     """
     if dtype != base.dtype:
         raise InvalidArgumentError(
-            f"array '{root}' is of dtype {base.dtype}, and {dtype} was given: convert it with "
+            f"array '{root}' is of dtype {base.dtype}, not {dtype}: convert it with "
             f"astype; nothing was uploaded"
         )
     others = [

@@ -228,7 +228,7 @@ def mkdir(paths: tuple[str, ...]) -> None:
 
 @click.group()
 def acl() -> None:
-    """Who may read and write objects."""
+    """Owner and permissions of objects."""
 
 
 @acl.command(name="get")

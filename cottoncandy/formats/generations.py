@@ -35,7 +35,7 @@ UPLOAD_ID = "cc-upload-id"
 #: Metadata name of the number of a part in its upload, or of its name in a sparse array.
 PART_NUMBER = "cc-part"
 
-# Directories bear these names, and what is in them may be deleted: no other program's may match.
+# Directories have these names, and their contents may be deleted: no other program's may match.
 _UPLOAD_ID = re.compile("cc-[0-9a-f]{32}")
 
 

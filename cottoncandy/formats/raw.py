@@ -107,7 +107,7 @@ def as_array(value: object) -> Array:
             value = np.asarray(value)
         except ValueError as exc:
             raise UnsupportedDtypeError(
-                f"this {type(value).__name__} is no array: {exc}; use dict2cloud for several "
+                f"this {type(value).__name__} is not an array: {exc}; use dict2cloud for several "
                 f"arrays, or upload_pickle for Python objects"
             ) from exc
     return check_array(value)
@@ -317,7 +317,7 @@ class RawArrayHeader:
             return replace(header, blocks=BlockLayout.parse(announced, header.nbytes, size))
 
     def _check_body(self, object_name: str) -> None:
-        """Refuse a body that cannot hold the array, before memory is asked for."""
+        """Reject a body that cannot hold the array, before memory is allocated."""
         if self.compression is None:
             if self.body_size != self.nbytes:
                 raise IntegrityError(

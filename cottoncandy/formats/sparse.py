@@ -251,7 +251,7 @@ def _check_parts(kind: str, shape: tuple[int, ...], parts: Mapping[str, npt.NDAr
         if part.ndim != expected:
             raise ValueError(f"'{name}' has {part.ndim} dimensions instead of {expected}")
         if name != "data" and part.dtype.kind != "i":
-            raise ValueError(f"'{name}' is of dtype {part.dtype}, which is no signed integer")
+            raise ValueError(f"'{name}' is of dtype {part.dtype}, which is not a signed integer")
     if kind == "dia":
         if not len(np.unique(parts["offsets"])) == len(parts["offsets"]) == len(parts["data"]):
             raise ValueError("'offsets' must have one entry for each row of 'data'")
@@ -281,7 +281,7 @@ def _check_compressed(
         raise ValueError("'indptr' does not rise from 0")
     if indptr[-1] > len(indices):
         raise ValueError(f"'indptr' ends at {indptr[-1]}, and there are {len(indices)} indices")
-    # What lies beyond the last row is spare room, of no meaning.
+    # Elements beyond the last row are spare room, and ignored.
     _check_indices("indices", indices, columns, len(data), used=int(indptr[-1]))
 
 

@@ -178,7 +178,7 @@ class _Trial:
         with self._backend.get(self._scratch + "object") as reader:
             found = reader.read(), dict(reader.metadata)
         if found != (b"it works", {"name": "value"}):
-            raise CottonCandyError("the object that was stored came back altered")
+            raise CottonCandyError("the downloaded object differs from the stored one")
         return "bytes and metadata are those that were stored"
 
     def _delete(self) -> str:
@@ -194,7 +194,7 @@ class _Trial:
         with self._backend.get(self._scratch + "object", prefetch=False) as reader:
             if reader.read(3, 5) == b"wo":
                 return "ok", "slices download their bytes only"
-        return "warning", "a range of an object came back altered; downloads read objects whole"
+        return "warning", "a range of an object was altered; downloads read objects whole"
 
     def _clock(self) -> tuple[Verdict, str]:
         now = datetime.datetime.now(datetime.UTC)
@@ -211,7 +211,7 @@ class _Trial:
 
     def _checksums(self) -> tuple[Verdict, str]:
         if self._backend.capabilities.stored_checksum is None:
-            return "ok", "the store has none; arrays carry checksums of their own"
+            return "ok", "the store has none; arrays carry their own checksums"
         etag = (self._store("checksum", b"abc").etag or "").strip('"')
         if etag == hashlib.md5(b"abc", usedforsecurity=False).hexdigest():
             return "ok", "the ETag of an object is the MD5 of its bytes"

@@ -96,7 +96,7 @@ class TransferQueue:
         except sqlite3.DatabaseError as exc:
             raise IntegrityError(
                 f"the queue '{self.path}' is damaged ({exc}); remove it and begin the transfer "
-                f"anew: files that are there already are copied again"
+                f"again: existing files are copied again"
             ) from exc
 
     def _open(self, create: bool) -> sqlite3.Connection:
@@ -186,7 +186,7 @@ class TransferQueue:
     # -- working ---------------------------------------------------------------------------------
 
     def lease(self, count: int, seconds: float) -> list[Item]:
-        """Take up to so many files that no other process has; one transaction."""
+        """Take up to that many files that no other process has, in one transaction."""
         with self._database() as database:
             now = time.time()
             rows = database.execute(
@@ -269,7 +269,7 @@ class TransferQueue:
 
 
 def _file_system(path: Path) -> str:
-    """Return the type of the file system of a path; empty where the system does not tell."""
+    """Return the type of the file system of a path; empty if the system does not tell."""
     try:
         mounts = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
     except OSError:

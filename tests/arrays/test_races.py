@@ -1,4 +1,4 @@
-"""Writers and readers of one array in processes of their own."""
+"""Writers and readers of one array in separate processes."""
 
 from __future__ import annotations
 

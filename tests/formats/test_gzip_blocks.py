@@ -1,4 +1,4 @@
-"""The block index of a gzip body: against a reader and a writer of its own, and against damage."""
+"""The block index of a gzip body: against an independent reader and writer, and against damage."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_a_copy_is_whole_if_the_original_is_replaced_meanwhile(
         if backend.left > 0:
             break
         for key in memory.raw_keys("a/"):
-            memory.raw_delete(key)  # the copy has parts of its own
+            memory.raw_delete(key)  # the copy has its own parts
         values = np.asarray(other.download_dask_array("b/series")).tolist()
         assert values in ([1] * 30, list(range(40)))
     assert request > 5

@@ -153,7 +153,7 @@ def test_many_planted_faults_are_all_found(factory: Any, store: StoreHarness) ->
         store.raw_put(name, bytes(body), stored.metadata)
     found = {fault.name for fault in verify_store(cci._store).faults}
     unused = {f"a/{number:03}" for number in planted} - found
-    # Bits of a gzip header that no reader looks at (time, system, flags of the level) are no fault.
+    # Readers ignore some bits of a gzip header (time, system, level): flipping one changes nothing.
     for name in unused:
         np.testing.assert_array_equal(
             cci.download_raw_array(name), np.arange(50.0) * int(name.removeprefix("a/"))

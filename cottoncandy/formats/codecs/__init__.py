@@ -47,6 +47,6 @@ def get_codec(name: str) -> Codec:
     """
     if not isinstance(name, str) or not name.strip():
         raise InvalidArgumentError(
-            f"a codec has a name, and {name!r} was given; known: {', '.join(BUILT_IN)}"
+            f"the name of a codec must be text, got {name!r}; known: {', '.join(BUILT_IN)}"
         )
     return _CODECS.get(name.strip().lower()) or NumcodecsCodec(name.strip())

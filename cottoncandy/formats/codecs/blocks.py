@@ -53,7 +53,7 @@ def gzip_trailer(checksum: int, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """What is known before the index: its size follows from that of the array.
+    """The layout, known before the index: its size follows from that of the array.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ class ZlibCodec(_DeflateCodec):
 def _deflated(
     blocks: Iterable[Buffer], size: int, threads: int
 ) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield each block as independent deflate blocks, and as it is."""
+    """Yield each block as independent deflate blocks, and unchanged."""
     if size <= BLOCK_BYTES:
         threads = 1  # a single block needs no thread
     return map_threads(_deflate, regroup(blocks, BLOCK_BYTES), threads)
