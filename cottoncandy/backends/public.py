@@ -27,6 +27,9 @@ class _PublicReader(Protocol):
     def anonymous(self) -> Self | None:
         """Return the same backend without credentials; None if it sends none anyway."""
 
+    def scan(self, *, bucket: str | None, page_size: int) -> Iterator[Any]:
+        """List the bucket."""
+
 
 def reads_public_data(method: F) -> F:
     """Return a reading verb that is repeated without credentials if access is denied.
@@ -46,6 +49,8 @@ def reads_public_data(method: F) -> F:
                 raise denied
             try:
                 result = _begun(method(twin, *args, **kwargs))
+                if result is True:  # a bucket that exists may still be private
+                    _begun(twin.scan(bucket=bucket, page_size=1))
             except (AccessDeniedError, StoreError):
                 raise denied from None
             if bucket not in self.public_buckets:

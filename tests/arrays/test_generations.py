@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.arrays.cleaning import parse_grace
 from cottoncandy.arrays.generations import (
     Commit,
     Delete,
@@ -45,6 +44,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.formats.generations import new_upload_id
+from cottoncandy.stores.checks import check_duration
 from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
 from tests.harness import MemoryHarness
 
@@ -642,7 +642,7 @@ def test_clean_rejects_what_is_not_a_duration(memory: MemoryHarness, grace: Any)
 def test_durations() -> None:
     day = datetime.timedelta(days=1)
     for grace in ("1d", "24h", "1440 m", 86400, 86400.0, day, "86400s"):
-        assert parse_grace(grace) == day
+        assert check_duration(grace, "grace") == day
 
 
 # -- conditions ------------------------------------------------------------------------------------

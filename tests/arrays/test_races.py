@@ -103,7 +103,7 @@ def _slow_increment(block: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("store", ["local"], indirect=True)
 def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any) -> None:
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         cci = store.interface()
         cci.upload_dask_array("a", np.zeros((40, 1000)), axis=0, buffersize=8000)

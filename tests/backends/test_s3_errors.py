@@ -21,6 +21,7 @@ from cottoncandy.exceptions import (
     CredentialsError,
     IntegrityError,
     ObjectNotFoundError,
+    StoreBusyError,
     StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
@@ -101,7 +102,7 @@ def test_error_codes(code: str) -> None:
         (404, ObjectNotFoundError),
         (400, StoreError),
         (500, StoreError),
-        (503, StoreError),
+        (503, StoreBusyError),
     ],
 )
 def test_answers_without_a_code(status: int, cls: type[CottonCandyError]) -> None:

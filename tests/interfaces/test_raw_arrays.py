@@ -285,7 +285,7 @@ def test_values_that_are_no_single_array(cci: Any) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(UnsupportedDtypeError, match="upload_sparse_array"):
         cci.upload_raw_array("array", sparse.eye_array(3, format="csr"))
-    with pytest.raises(UnsupportedDtypeError, match="no array"):
+    with pytest.raises(UnsupportedDtypeError, match="not an array"):
         cci.upload_raw_array("array", [[1, 2], [3]])
     assert not cci.exists_object("array")
 

@@ -40,6 +40,7 @@ from cottoncandy.core.files import (
     remove_abandoned,
     unlock,
 )
+from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
 __all__ = [
@@ -63,6 +64,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 #: Directories that uploads of this process created and that have no object yet. Uploads that fail
 #: side by side cannot remove theirs while another's file is in it: the last one does.
 _created: set[str] = set()
+_creating = ForkSafeLock()  # a directory and its entry in the set change together
 
 
 # -- temporary files -----------------------------------------------------------------------------
@@ -85,9 +87,10 @@ def staging(location: LocalLocation) -> Iterator[TemporaryFile]:
         if not done:
             with suppress(OSError):  # another upload's file is in it
                 for directory in created:
-                    with suppress(FileNotFoundError):
-                        os.rmdir(directory)
-                    _created.discard(directory)
+                    with _creating:
+                        with suppress(FileNotFoundError):
+                            os.rmdir(directory)
+                        _created.discard(directory)
         else:
             _created.difference_update(created)
 
@@ -109,7 +112,9 @@ def _make_directory(location: LocalLocation) -> None:
     missing = [directory for directory in location.parents() if not is_directory(directory)]
     for directory in reversed(missing):
         try:
-            os.mkdir(directory)
+            with _creating:
+                os.mkdir(directory)
+                _created.add(directory)
         except FileNotFoundError:
             return  # another process removed an empty directory; the caller retries
         except FileExistsError:
@@ -123,7 +128,6 @@ def _make_directory(location: LocalLocation) -> None:
                 f"'{blocking}' is an object there and a file cannot be a directory too; choose "
                 f"another name, or delete '{blocking}' first"
             ) from None
-        _created.add(directory)
 
 
 def remove_leftovers(directory: str, temporary: str) -> None:
