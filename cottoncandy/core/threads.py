@@ -170,9 +170,21 @@ def after_fork(reset: Callable[[], object]) -> None:
     parent. A bound method is referenced weakly, with its object.
     """
     if isinstance(reset, MethodType):
-        _resets.add(weakref.WeakMethod(reset, _resets.discard))
+        _resets.difference_update([each for each in list(_resets) if each() is None])
+        _resets.add(_weak_method(reset))
     else:
         _resets.add(lambda: reset)
+
+
+def _weak_method(method: MethodType) -> Callable[[], Callable[[], object] | None]:
+    """Return a weak reference; a WeakMethod's own callback may fail at the end of the program."""
+    owner, function = weakref.ref(method.__self__), method.__func__
+
+    def reference() -> Callable[[], object] | None:
+        target = owner()
+        return None if target is None else MethodType(function, target)
+
+    return reference
 
 
 def _reset_all() -> None:
