@@ -127,7 +127,13 @@ def terminal(command: list[str], setup: Path) -> Any:
         "INPUTRC": os.devnull,
     }
     return pexpect.spawn(
-        command[0], command[1:], env=environment, encoding="utf-8", timeout=30, dimensions=(40, 120)
+        command[0],
+        command[1:],
+        env=environment,
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(40, 120),
+        use_poll=True,  # select() fails where a long run has more than 1,024 files open
     )
 
 
