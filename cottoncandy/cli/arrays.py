@@ -71,7 +71,10 @@ def load(connection: Connection, file: Path, location: str) -> None:
     import numpy as np
 
     cci, name = connection.interface(location, named=True)
-    opened = np.load(file, allow_pickle=False)
+    try:
+        opened = np.load(file, allow_pickle=False)
+    except ValueError as error:
+        raise click.BadParameter(f"{file} is not a .npy or .npz file: {error}") from None
     if isinstance(opened, np.ndarray):
         cci.upload_raw_array(name, opened)
     else:
@@ -130,6 +133,8 @@ def restore(connection: Connection, location: str) -> None:
 @connected
 def rotate_keys(connection: Connection, location: str) -> None:
     """Encrypt with the first key what was encrypted with an old one."""
+    if not (connection.encryption or connection.encryption_key):
+        raise click.UsageError("pass --encryption AES or --encryption RSA")
     cci, name = connection.interface(location, named=True)
     for rewritten in cci.rotate_keys(name):  # type: ignore[attr-defined]  # with --encryption
         click.echo(printable(rewritten))

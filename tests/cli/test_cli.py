@@ -361,3 +361,13 @@ def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
     assert run("sync", tree, "memory://cli_sync/below").exit_code == 0
     assert run("sync", "memory://cli_sync/below", tmp_path / "back").exit_code == 0
     assert (tmp_path / "back/src/sub/b").read_bytes() == b"2"
+
+
+def test_rotating_without_keys_and_loading_other_files_are_usage_errors(
+    bucket: Path, tmp_path: Path
+) -> None:
+    assert run("rotate-keys", bucket / "d").exit_code == 2
+    (tmp_path / "text.npy").write_text("no array")
+    result = run("load", tmp_path / "text.npy", bucket / "x")
+    assert result.exit_code == 2
+    assert not (bucket / "x").exists()
