@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cottoncandy.bridges.zarr import CottonCandyStore
 from cottoncandy.exceptions import (
     MissingDependencyError,
     ObjectNotFoundError,
@@ -13,6 +12,8 @@ from cottoncandy.exceptions import (
 
 try:
     import xarray
+
+    from cottoncandy.bridges.zarr import CottonCandyStore
 except ImportError as exc:
     raise MissingDependencyError("this needs xarray: pip install 'cottoncandy[xarray]'") from exc
 
