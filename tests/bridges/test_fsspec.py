@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import fsspec
@@ -14,7 +13,6 @@ import pytest
 import cottoncandy as cc
 from cottoncandy.bridges.fsspec import CottonCandyFileSystem
 from cottoncandy.exceptions import UnsupportedOperationError
-from tests.harness import HARNESSES
 
 PLACES = [
     ("memory", "plain"),
@@ -24,18 +22,6 @@ PLACES = [
     pytest.param("moto", "AES", marks=pytest.mark.slow),
     pytest.param("gdrive", "plain", marks=pytest.mark.slow),
 ]
-
-
-@pytest.fixture(params=["memory"])
-def place(request: pytest.FixtureRequest) -> Iterator[Any]:
-    harness = HARNESSES[request.param](request)
-    yield harness
-    harness.close()
-
-
-@pytest.fixture
-def cci(place: Any, factory: Any) -> Any:
-    return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
 
 
 class _Fixtures(abstract.AbstractFixtures):

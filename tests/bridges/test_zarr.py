@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cottoncandy.exceptions import AccessDeniedError, DecryptionError
-from tests.harness import HARNESSES
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
 
@@ -22,19 +20,6 @@ from zarr.testing.store import StoreTests  # noqa: E402
 from cottoncandy.bridges.zarr import CottonCandyStore  # noqa: E402
 
 PREFIX = "below/this"
-
-
-@pytest.fixture(params=["memory"])
-def place(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A fresh bucket on a store; the name ``store`` belongs to zarr's tests."""
-    harness = HARNESSES[request.param](request)
-    yield harness
-    harness.close()
-
-
-@pytest.fixture
-def cci(place: Any, factory: Any) -> Any:
-    return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
 
 
 @pytest.mark.parametrize(
