@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation: ``python docs/make_pictures.py``.
 
-Needs Chromium, and the extra ``docs``.
+Needs Chromium.
 """
 
 from __future__ import annotations
@@ -66,13 +66,6 @@ def page(cci: cc.interfaces.DefaultInterface) -> str:
     )
 
 
-def front_page(folder: str) -> str:
-    """Build the site; return the address of its front page."""
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(IMAGES.parent), folder]
-    subprocess.run(command, check=True)  # noqa: S603 - our own pages, no shell
-    return (Path(folder) / "index.html").as_uri()
-
-
 def photograph(address: str, picture: Path, size: str, scale: float) -> None:
     """Render a page in headless Chromium."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -98,5 +91,4 @@ if __name__ == "__main__":
         source = Path(place) / "page.html"
         source.write_text(page(project()), "utf-8")
         photograph(source.as_uri(), IMAGES / "browser.png", "900,650", 1.5)
-        photograph(front_page(f"{place}/site"), IMAGES / "site.png", "1280,1600", 1)
-    print(f"wrote {IMAGES / 'browser.png'} and {IMAGES / 'site.png'}")  # noqa: T201 - a script
+    print(f"wrote {IMAGES / 'browser.png'}")  # noqa: T201 - a script
