@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from cottoncandy.arrays.manifests import MANIFEST, download_method
 from cottoncandy.arrays.raw import Array
-from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin
+from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     InvalidNameError,
+    ObjectExistsError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
@@ -21,7 +22,7 @@ from cottoncandy.formats import raw
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["RAW_METHOD", "find_arrays", "flatten", "groups_of"]
+__all__ = ["RAW_METHOD", "check_absent", "find_arrays", "flatten", "groups_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -154,6 +155,16 @@ def find_arrays(
     return result
 
 
+def check_absent(store: Store, root: Key, names: Container[str]) -> None:
+    """Raise ObjectExistsError if an object below the root has one of these names."""
+    for info in objects_below(store.backend, prefix_of(root)):
+        if info.key in names:
+            raise ObjectExistsError(
+                f"object '{info.key}' exists in bucket '{store.bucket}'; pass overwrite=True to "
+                f"replace it; nothing was uploaded"
+            )
+
+
 def _existing(store: Store, root: Key, keys: str | Iterable[str] | None) -> set[str]:
     """Return the names of the objects below a root, or of those that some keys name."""
     if keys is None:
@@ -177,8 +188,7 @@ def _checked_keys(keys: Any) -> list[str]:
 
 def _below(store: Store, root: Key) -> set[str]:
     """Return the names of the objects below a root; there must be one."""
-    below = Key(root + SEPARATOR if root else "")
-    found = {info.key for info in objects_below(store.backend, below)}
+    found = {info.key for info in objects_below(store.backend, prefix_of(root))}
     if not found:
         raise ObjectNotFoundError(
             f"'{root}' in bucket '{store.bucket}' is one object, and nothing is below it: use "

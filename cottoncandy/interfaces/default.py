@@ -97,6 +97,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         threads: int = DEFAULT_THREADS,
         *,
         skip_existing: bool = False,
+        overwrite: bool = True,
     ) -> None:
         """Upload the files of a directory, several at a time.
 
@@ -114,6 +115,9 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             How many files are transferred at once.
         skip_existing : bool, default False
             Whether to skip files whose object exists already, with the same bytes.
+        overwrite : bool, default True
+            Whether to replace existing objects, as in :meth:`upload_object`: each object that
+            exists is one that could not be uploaded.
 
         Raises
         ------
@@ -138,7 +142,9 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             self._store,
             root,
             target,
-            lambda path, key, count: self.upload_from_file(path, key, ExtraArgs, count),
+            lambda path, key, count: self.upload_from_file(
+                path, key, ExtraArgs, count, overwrite=overwrite
+            ),
             recursive=recursive,
             threads=threads,
             skip_existing=skip_existing,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.generations import remove_array
-from cottoncandy.arrays.manifests import latest
-from cottoncandy.arrays.trees import find_arrays, flatten, groups_of
+from cottoncandy.arrays.manifests import MANIFEST, latest
+from cottoncandy.arrays.trees import check_absent, find_arrays, flatten, groups_of
 from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy.core.names import SEPARATOR, Key
+from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import echo
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import MetadataError
+from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
@@ -44,6 +44,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         acl: str = DEFAULT_ACL,
         verbose: bool = True,
         threads: int = DEFAULT_THREADS,
+        *,
+        overwrite: bool = True,
         **metadata: Any,
     ) -> None:
         """Upload an arbitrary depth dictionary containing arrays.
@@ -60,11 +62,15 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             Whether to print ``object_name`` after completion.
         threads : int, default 16
             How many arrays are transferred at once.
+        overwrite : bool, default True
+            Whether to replace existing objects.
         **metadata
             Stored with every array; ``compression`` is as in :meth:`upload_raw_array`.
 
         Raises
         ------
+        ObjectExistsError
+            If ``overwrite`` is False and one of the names exists; nothing is sent.
         UnsupportedDtypeError
             If a leaf cannot be stored as bytes; nothing is sent.
         InvalidNameError
@@ -76,7 +82,10 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         Notes
         -----
         Each array is replaced in one instant, the dictionary as a whole is not. An array whose name
-        is now that of a nested dictionary is removed after the new arrays are stored.
+        is now that of a nested dictionary is removed after the new arrays are stored. With
+        ``overwrite=False``, the names are compared with a listing first. An array that another
+        client stores after the listing is not replaced either: the upload then ends with
+        ObjectExistsError, and arrays that were stored before stay.
 
         Examples
         --------
@@ -89,20 +98,37 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
         checked_metadata(metadata, self.dict2cloud, self.upload_raw_array)
+        if "if_match" in metadata:
+            raise InvalidArgumentError(
+                "a dictionary has no ETag for if_match=: upload its arrays with upload_raw_array"
+            )
         root = self._store.key(object_name, tree=True)
         leaves = flatten(root, array_dict)
+        groups = groups_of(root, leaves)
+        if not overwrite:
+            manifests = (pathjoin(group, MANIFEST) for group in groups)
+            check_absent(self._store, root, {*leaves, *groups, *manifests})
         workers = self._store.bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
         actions = (
             Action(
                 name,
-                partial(self.upload_raw_array, name, leaf, acl=acl, threads=inner, **metadata),
+                partial(
+                    self.upload_raw_array,
+                    name,
+                    leaf,
+                    acl=acl,
+                    threads=inner,
+                    overwrite=overwrite,
+                    **metadata,
+                ),
             )
             for name, leaf in leaves.items()
         )
         self._run(actions, len(leaves), workers, "uploading arrays")
-        for _ in map_threads(partial(self._remove_leaf, leaves), groups_of(root, leaves), workers):
-            pass
+        if overwrite:
+            for _ in map_threads(partial(self._remove_leaf, leaves), groups, workers):
+                pass
         if verbose:
             if leaves:
                 echo(f'uploaded arrays in "{object_name}"')

@@ -11,9 +11,11 @@ import pytest
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     InvalidNameError,
+    ObjectExistsError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
+from cottoncandy.interfaces import dictionaries
 from tests.interfaces.arrays import assert_same, sample
 
 NESTED = {
@@ -243,3 +245,33 @@ def test_keys_that_are_not_text_are_rejected(cci: Any, keys: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="keys must be names"):
         cci.cloud2dict("d", keys=keys)
     assert cci.cloud2dict("d", keys=["b/"], verbose=False)["b"]["c"].tolist() == [1, 1]
+
+
+def test_overwrite_false_replaces_nothing(store: Any) -> None:
+    cci = store.interface()
+    cci.dict2cloud("m", {"a": np.zeros(2), "b": {"c": np.zeros(2)}}, verbose=False, overwrite=False)
+    cci.upload_dask_array("m/chunked", np.zeros(2))
+    before = store.raw_keys()
+    for taken in (
+        {"new": np.ones(1), "b": {"c": np.ones(2)}},
+        {"a": {"now": {"a group": np.ones(1)}}},
+        {"chunked": {"x": np.ones(1)}},
+    ):
+        with pytest.raises(ObjectExistsError, match="nothing was uploaded"):
+            cci.dict2cloud("m", taken, overwrite=False)
+        assert store.raw_keys() == before
+    cci.dict2cloud("m", {"b": {"d": np.ones(1)}}, verbose=False, overwrite=False)
+    assert (cci["m/b/c"] == 0).all()
+    with pytest.raises(InvalidArgumentError, match="if_match"):
+        cci.dict2cloud("m", {"b": np.ones(1)}, if_match="x")
+
+
+def test_overwrite_false_keeps_what_is_stored_after_the_listing(
+    cci: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        dictionaries, "check_absent", lambda *_: cci.upload_raw_array("m/a", np.zeros(2))
+    )
+    with pytest.raises(ObjectExistsError, match="m/a"):
+        cci.dict2cloud("m", {"a": np.ones(2)}, overwrite=False)
+    assert (cci["m/a"] == 0).all()

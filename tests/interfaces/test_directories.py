@@ -233,6 +233,14 @@ def test_uploading_skips_what_is_there(cci: Any, tree: Path) -> None:
 
 @on_every_store
 @pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_overwrite_false_replaces_no_file(cci: Any, tree: Path) -> None:
+    cci.upload_object("t/empty", b"mine")
+    with pytest.raises(PartialFailureError, match=r"1 of 5 files.*pass overwrite=True"):
+        cci.upload_from_directory(tree, "t", recursive=True, overwrite=False)
+    assert cci.download_object("t/empty") == b"mine"
+    assert len(cci.glob("t")) == len(FILES)
+
+
 def test_downloading_skips_what_is_there(cci: Any, tree: Path, tmp_path: Path) -> None:
     cci.upload_from_directory(tree, "t", recursive=True)
     target = tmp_path / "down"
