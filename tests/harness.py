@@ -24,6 +24,7 @@ import cottoncandy
 from cottoncandy import testing
 from cottoncandy.backends import backend_class, memory
 from cottoncandy.backends.base import Backend, ConnectionArguments, ObjectInfo
+from cottoncandy.backends.options import split_entries
 from cottoncandy.testing import Stored
 from tests.servers import S3Server
 
@@ -175,7 +176,8 @@ class LocalHarness(StoreHarness):
         except FileNotFoundError:
             raise KeyError(key) from None
         sidecar = self._sidecar(path)
-        return Stored(body, json.loads(sidecar.read_bytes()) if sidecar.exists() else {})
+        entries = json.loads(sidecar.read_bytes()) if sidecar.exists() else {}
+        return Stored(body, split_entries(entries)[0])
 
     def raw_keys(self, prefix: str = "", bucket: str | None = None) -> list[str]:
         root = Path(self.bucket if bucket is None else bucket)

@@ -22,9 +22,17 @@ __all__ = [
     "IfMatch",
     "MetadataLimits",
     "PutOptions",
+    "split_entries",
 ]
 
 _HEADER_VALUE = re.compile(r"[ -~]*")
+#: Names under which stores that have no headers keep them among the metadata.
+_HEADER_NAMES = {
+    "cc-content-type": "content_type",
+    "cc-content-encoding": "content_encoding",
+    "cc-cache-control": "cache_control",
+    "cc-storage-class": "storage_class",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class PutOptions:
     keep_acl: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("acl", "content_type", "content_encoding", "cache_control", "storage_class"):
+        for name in ("acl", *_HEADER_NAMES.values()):
             value = getattr(self, name)
             # A line break would end the header; obstore panics.
             if value and not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
@@ -119,9 +127,23 @@ class PutOptions:
         names = ("content_encoding", "cache_control", "storage_class")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    @property
+    def entries(self) -> dict[str, str]:
+        """Metadata and headers in one mapping, for stores that have no headers."""
+        found = {entry: getattr(self, name) for entry, name in _HEADER_NAMES.items()}
+        return {**(self.metadata or {}), **{name: text for name, text in found.items() if text}}
+
 
 #: No metadata, no ACL, no condition.
 DEFAULT_OPTIONS = PutOptions()
+
+
+def split_entries(entries: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the metadata and the headers, by attribute, of what ``PutOptions.entries`` joined."""
+    metadata, headers = dict(entries), {}
+    for entry in entries.keys() & _HEADER_NAMES.keys():
+        headers[_HEADER_NAMES[entry]] = metadata.pop(entry)
+    return metadata, headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +161,7 @@ class MetadataLimits:
     """
 
     #: Names that backends use internally.
-    RESERVED: ClassVar[frozenset[str]] = frozenset({"cc-names", "cc-pending"})
+    RESERVED: ClassVar[frozenset[str]] = frozenset({"cc-names", "cc-pending", *_HEADER_NAMES})
 
     max_bytes: int | None = None
     names: str = "(?s:.*)"

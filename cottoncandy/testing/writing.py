@@ -44,6 +44,8 @@ from cottoncandy.testing.samples import (
 
 __all__ = ["WritingConformance"]
 
+_HEADERS = {"content_encoding": "gzip", "cache_control": "no-transform"}
+
 
 def lower(metadata: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in metadata.items()}
@@ -151,15 +153,33 @@ class WritingConformance:
                 backend.put("name", _never_read(), PutOptions({name.upper(): "1"}))
 
     def test_headers_are_kept_or_rejected(self, backend: Backend) -> None:
-        for name, value in {"content_encoding": "gzip", "cache_control": "no-transform"}.items():
+        for name, value in _HEADERS.items():
             changes: dict[str, Any] = {name: value}
             options = PutOptions(**changes)
             if name in backend.capabilities.headers:
                 backend.put("name", Body.of(b"x"), options)
                 assert getattr(backend.head("name"), name) == value
+                assert backend.head("name").metadata == {}
             else:
                 with pytest.raises(UnsupportedOperationError, match=name):
                     backend.put("name", _never_read(), options)
+
+    def test_headers_belong_to_their_version(self, backend: Backend) -> None:
+        names = backend.capabilities.headers & _HEADERS.keys()
+        kept: dict[str, Any] = {name: _HEADERS[name] for name in names}
+        backend.put("name", Body.of(b"first"), PutOptions({"a": "b"}, None, "a/b", **kept))
+        backend.copy("name", "copy")
+        backend.move("name", "moved")
+        backend.set_metadata("copy", {"c": "d"})
+        backend.put("name", Body.of(b"second"), PutOptions({"e": "f"}))
+        for key, metadata in {"copy": {"c": "d"}, "moved": {"a": "b"}}.items():
+            with backend.get(key) as reader:
+                for info in (reader.info, backend.head(key)):
+                    assert info.metadata == metadata
+                    assert {name: getattr(info, name) for name in kept} == kept
+        found = backend.head("name")
+        assert found.metadata == {"e": "f"}
+        assert not any(getattr(found, name) for name in kept)
 
     def test_if_match_replaces_only_that_version(
         self, backend: Backend, harness: StoreHarness

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, ObjectInfo
+from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, ObjectInfo, PutOptions
 from cottoncandy.backends.http import HTTPBackend, client
-from cottoncandy.core.buffers import MiB
+from cottoncandy.backends.local import LocalBackend
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -392,6 +393,15 @@ def test_sidecar_of_an_unfinished_replacement(serve: Serve, tmp_path: Path) -> N
         }
         sidecar.write_text(json.dumps({"which": "old", "cc-pending": pending}))
         assert web.head("name").metadata == {"which": expected}
+
+
+def test_sidecars_have_headers(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir(exist_ok=True)
+    options = PutOptions({"a": "b"}, None, "a/b", "gzip", "no-store")
+    LocalBackend(str(tmp_path / "web")).put("name", Body.of(b"x"), options)
+    found = backend(serve().url).head("name")
+    assert (found.content_type, found.content_encoding) == ("a/b", "gzip")
+    assert (found.metadata, found.cache_control) == ({"a": "b"}, "no-store")
 
 
 def test_names_that_are_other_addresses_are_rejected(serve: Serve) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.backends.base import CommonPrefix, ConnectionArguments
+from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, PutOptions
 from cottoncandy.backends.local import LocalBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -239,6 +239,20 @@ class TestSidecars(LocalTests):
         (root / "name.meta.json").write_text('{"DType": "<f8", "n": 3, "flag": true, "no": null}')
         expected = {"dtype": "<f8", "n": "3", "flag": "True", "no": "None"}
         assert backend.head("name").metadata == expected
+
+    def test_headers_are_entries(self, backend: LocalBackend, root: Path) -> None:
+        options = PutOptions(None, None, "a/b", "gzip", "no-store", "STANDARD_IA")
+        backend.put("name", Body.of(b"x"), options)
+        assert json.loads((root / "name.meta.json").read_bytes()) == {
+            "cc-content-type": "a/b",
+            "cc-content-encoding": "gzip",
+            "cc-cache-control": "no-store",
+            "cc-storage-class": "STANDARD_IA",
+        }
+        found = backend.head("name")
+        assert (found.content_type, found.storage_class) == ("a/b", "STANDARD_IA")
+        backend.put("name", Body.of(b"x"), PutOptions({}))
+        assert (root / "name.meta.json").read_text() == "{}"
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'"x"', b'{"cc-pending": 1}'])
     def test_broken(self, backend: LocalBackend, root: Path, content: bytes) -> None:

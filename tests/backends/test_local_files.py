@@ -146,7 +146,7 @@ class TestFiles(LocalTests):
         list(backend.delete(["a/b/c/one"]))
         assert tree(root) == ["a", "a/b", "a/b/two"]
         backend.move("a/b/two", "c/d")
-        assert tree(root) == ["c", "c/d", "c/d.meta.json"]
+        assert tree(root) == ["c", "c/d"]
         list(backend.delete(["c/d"]))
         assert tree(root) == []
         assert root.exists()

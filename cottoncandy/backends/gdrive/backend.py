@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from pydrive2.drive import GoogleDrive
@@ -82,6 +83,7 @@ class GDriveBackend(Backend):
         trash=True,
         any_key=False,
         stored_checksum="md5",
+        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
         metadata=MetadataLimits(MAX_METADATA_BYTES),
     )
 
@@ -143,7 +145,7 @@ class GDriveBackend(Backend):
         threads: int = 4,
     ) -> PutResult:
         options = self._checked(key, options)
-        entries = options.metadata or {}
+        entries = replace(options, content_type=None).entries
         pack(entries, key=key)  # before anything is sent
         split_key(key)
         with self._about(key, bucket) as location, self._locks.hold(location):

@@ -10,6 +10,7 @@ from typing import Any
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.backends.gdrive.properties import PropertyName, unpack
 from cottoncandy.backends.gdrive.session import Session
+from cottoncandy.backends.options import split_entries
 
 __all__ = [
     "FILE_FIELDS",
@@ -144,14 +145,20 @@ class DriveFile:
 
     def info(self, key: str, *, with_metadata: bool = True) -> ObjectInfo:
         """Return the header of the object."""
+        metadata, headers = split_entries(self.entries(key)) if with_metadata else (None, {})
         return ObjectInfo(
             key,
             self.size,
             datetime.datetime.fromisoformat(self.modified) if self.modified else None,
             self.md5,
-            unpack(self.properties or (), key=key) if with_metadata else None,
+            metadata,
             self.mime_type or None,
+            **headers,
         )
+
+    def entries(self, key: str) -> dict[str, str]:
+        """Return the metadata, and the headers that Drive does not have."""
+        return unpack(self.properties or (), key=key)
 
 
 def search(

@@ -308,13 +308,12 @@ class Objects:
     def duplicate(self, file: DriveFile, target: DriveLocation) -> DriveFile:
         """Copy a file on the server, with metadata."""
         folder = self._folders.make(target.root, target.folder)
-        info = file.info(target.key)
         body = {
             "id": self._session.new_id(),
             "title": target.path[-1],
             "parents": [{"id": folder}],
             "mimeType": file.mime_type,
-            "properties": pack(info.metadata or {}, file.property_names, key=target.key),
+            "properties": pack(file.entries(target.key), file.property_names, key=target.key),
         }
         answer = self._session.create("copy", body, fileId=file.id, fields=HEAD_FIELDS)
         copied = DriveFile.of(answer)

@@ -27,6 +27,7 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.http.client import HTTPOptions, WebClient, body_errors, status_error
 from cottoncandy.backends.http.listing import Listing
+from cottoncandy.backends.options import split_entries
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.names import shorten
@@ -270,13 +271,13 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
                 content = response.read(_MAX_SIDECAR_BYTES + 1)
         finally:
             response.drain_conn()
-        metadata = _parse_sidecar(content, info, url)
+        metadata, headers = split_entries(_parse_sidecar(content, info, url))
         written, now = (_date(response.headers.get(name)) for name in ("Last-Modified", "Date"))
         if written is None or now is None or now - written < _RECENT:
             current = self._head(url, info.key)
             if (current.etag, current.size) != (info.etag, info.size):
                 return None
-        return replace(info, metadata=metadata)
+        return replace(info, metadata=metadata, **headers)
 
 
 def _checked_url(url: str) -> str:

@@ -101,7 +101,11 @@ class LocalBackend(Backend):
     name: ClassVar[str] = "local"
     creates_buckets: ClassVar[bool] = True
     capabilities: ClassVar[Capabilities] = Capabilities(
-        owners=True, object_and_prefix=False, any_key=False, conditional_put=True
+        owners=True,
+        object_and_prefix=False,
+        any_key=False,
+        conditional_put=True,
+        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
     )
 
     def __init__(self, bucket_name: str | None = None) -> None:
@@ -174,7 +178,9 @@ class LocalBackend(Backend):
             for block in body:
                 with os_errors("write", location):
                     staged.write(block)
-            return _finish(staged, location, options.metadata, options.condition)
+            # Without metadata and headers, there is a sidecar only if the metadata is empty.
+            entries = options.entries or options.metadata
+            return _finish(staged, location, entries, options.condition)
 
     def scan(
         self,
@@ -232,9 +238,7 @@ class LocalBackend(Backend):
                 return PutResult(reader.info.etag)
             with _staged(there, condition) as staged:
                 _copy_bytes(reader, staged, there)
-                # No sidecar if the source has none, as files of other programs.
-                bare = not reader.metadata and not os.path.lexists(here.sidecar)
-                return _finish(staged, there, None if bare else reader.metadata, condition)
+                return _finish(staged, there, reader.entries, condition)
 
     def can_copy_from(self, other: Backend) -> bool:
         return type(other) is type(self)
@@ -374,13 +378,13 @@ def _staged(
 def _finish(
     staged: TemporaryFile,
     location: LocalLocation,
-    metadata: Mapping[str, str] | None,
+    entries: Mapping[str, str] | None,
     condition: IfAbsent | IfMatch | None,
 ) -> PutResult:
     with os_errors("write", location):
         staged.close()
         with locked(location.directory):
-            new = commit(location, staged.path, metadata, condition, stamp=True)
+            new = commit(location, staged.path, entries, condition, stamp=True)
     return PutResult(new.etag)
 
 
@@ -390,9 +394,9 @@ def _rename(
     """Move within a file system; renaming the body is the atomic step."""
     with os_errors("move", here), locked(here.directory, there.directory):
         with open_version(here) as reader:
-            metadata = reader.metadata
+            entries = reader.entries
         with os_errors("write", there), marked(here):
-            new = commit(there, here.path, metadata, condition, stamp=False)
+            new = commit(there, here.path, entries, condition, stamp=False)
             unlink(here.sidecar)
     remove_empty_parents(here)
     return PutResult(new.etag)

@@ -274,7 +274,7 @@ def _empty_directories(location: LocalLocation) -> list[str]:
 def commit(
     location: LocalLocation,
     body: str,
-    metadata: Mapping[str, str] | None,
+    entries: Mapping[str, str] | None,
     condition: IfAbsent | IfMatch | None,
     *,
     stamp: bool,
@@ -287,8 +287,8 @@ def commit(
     ----------
     body : str
         Path of the file.
-    metadata : mapping of str to str or None
-        None: no sidecar. Empty metadata gets a sidecar, because 0.4.0 copies the sidecar too.
+    entries : mapping of str to str or None
+        Metadata and headers. None: no sidecar. If empty, there is one, because 0.4.0 copies it.
     stamp : bool
         Whether the file is new: then it is dated now, later than what it replaces (so that
         fingerprints never repeat), and gets the permissions of that.
@@ -305,15 +305,14 @@ def commit(
             return file
 
         # Everything that needs space is written before the first rename.
-        sidecar = None if metadata is None else write(encode(metadata))
+        sidecar = None if entries is None else write(encode(entries))
         if old is not None:  # journal, body, sidecar
             if sidecar is not None or os.path.lexists(location.sidecar):
                 replaced = Fingerprint.of(old)
-                try:
+                before = None
+                with suppress(MetadataError):
                     before = read_sidecar(location, replaced)
-                except MetadataError:
-                    before = {}
-                write(encode_journal(before, replaced, metadata or {}, new)).replace()
+                write(encode_journal(before or {}, replaced, entries or {}, new)).replace()
             _replace(body, location)
             _replace_sidecar(sidecar, location)
             return new

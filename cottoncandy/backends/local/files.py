@@ -88,6 +88,7 @@ class FilesBackend(LocalBackend):
             encoding = self._current(key, bucket)[0]
             with suppress(ObjectNotFoundError):  # replaced since, in another encoding
                 reader = self._open(self._location(key + _SUFFIXES[encoding], bucket), threads)
+                encoding = encoding or reader.info.content_encoding  # of a store in this directory
                 reader.info = replace(reader.info, key=key, content_encoding=encoding)
                 return reader
         raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
@@ -118,7 +119,7 @@ class FilesBackend(LocalBackend):
                 f"{', '.join(_ENCODINGS.values())}"
             )
         before = self._variants(key, bucket)
-        plain = replace(options, content_encoding=None)
+        plain = replace(options, content_type=None, content_encoding=None)
         if encoding not in before and before:
             self._check_condition(key, options.condition, bucket)
             plain = replace(plain, condition=None)

@@ -8,11 +8,13 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import LocalLocation, os_errors, stat_or_none
 from cottoncandy.backends.local.sidecar import Fingerprint, read_sidecar
+from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
@@ -28,12 +30,10 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _ATTEMPTS = 20
 
 
-def object_info(
-    key: str, status: os.stat_result, metadata: dict[str, str] | None = None
-) -> ObjectInfo:
+def object_info(key: str, status: os.stat_result) -> ObjectInfo:
     """Describe an object by the status of its file."""
     modified = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
-    return ObjectInfo(key, status.st_size, modified, Fingerprint.of(status).etag, metadata)
+    return ObjectInfo(key, status.st_size, modified, Fingerprint.of(status).etag)
 
 
 def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
@@ -61,10 +61,9 @@ def _try_open(location: LocalLocation, threads: int) -> LocalReader | None:
         if not stat.S_ISREG(status.st_mode):
             kind = "directory" if stat.S_ISDIR(status.st_mode) else "pipe, socket or device"
             raise ObjectNotFoundError(f"there is no {location}; a {kind} has that name")
-        metadata = read_sidecar(location, Fingerprint.of(status))
+        entries = read_sidecar(location, Fingerprint.of(status))
         if _refers_to(location.path, status):
-            info = object_info(location.key, status, metadata)
-            reader = LocalReader(location, descriptor, info, threads)
+            reader = LocalReader(location, descriptor, status, entries, threads)
             descriptor = -1
             return reader
     finally:
@@ -84,9 +83,17 @@ class LocalReader(ObjectReader):
     max_resumes = 0
 
     def __init__(
-        self, location: LocalLocation, descriptor: int, info: ObjectInfo, threads: int
+        self,
+        location: LocalLocation,
+        descriptor: int,
+        status: os.stat_result,
+        entries: dict[str, str] | None,
+        threads: int,
     ) -> None:
-        self.info = info
+        metadata, headers = split_entries(entries or {})
+        self.info = replace(object_info(location.key, status), metadata=metadata, **headers)
+        #: The content of the sidecar, if there is one.
+        self.entries = entries
         self._location = location
         self.descriptor = descriptor
         self.threads = min(threads, _MAX_THREADS)

@@ -67,8 +67,8 @@ def encode_journal(
     return json.dumps({**old, JOURNAL_KEY: pending}, indent=4).encode()
 
 
-def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str]:
-    """Return the metadata of the body with this fingerprint; empty if there is no sidecar.
+def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str] | None:
+    """Return the metadata and headers of the body with this fingerprint; None without a sidecar.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str]:
     except OSError as error:
         # A name too long for a sidecar has none; a directory of that name is not one.
         if error.errno in MISSING | {errno.EISDIR, errno.ENAMETOOLONG}:
-            return {}
+            return None
         raise
     try:
         found = json.loads(content)
