@@ -12,10 +12,13 @@ import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from cottoncandy.backends.options import (
     DEFAULT_OPTIONS,
+    STORED_HEADERS,
+    UPLOAD_OPTIONS,
     Capabilities,
     IfAbsent,
     IfMatch,
@@ -94,6 +97,7 @@ class UnfinishedUpload(NamedTuple):
 _FACTORY_PARAMETERS = (
     *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
     *("verbose", "backend", "read_only", "encryption", "encryptionKey", "passphrase"),
+    *UPLOAD_OPTIONS,
 )
 
 
@@ -171,6 +175,9 @@ class Backend(ABC):
     #: Bucket that is used if none is passed. It never changes: see :meth:`with_bucket`.
     bucket_name: str | None = None
 
+    #: Options of each put that does not specify them: see :meth:`with_upload_options`.
+    upload_options: Mapping[str, str] = MappingProxyType({})
+
     # -- connecting ------------------------------------------------------------------------------
 
     @classmethod
@@ -183,6 +190,25 @@ class Backend(ABC):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.bucket_name = bucket
+        return other
+
+    def with_upload_options(self, **options: str) -> Self:
+        """Return the same backend with options for the puts that do not specify them.
+
+        Parameters
+        ----------
+        **options
+            ``storage_class``, ``server_side_encryption``, ``sse_kms_key_id``, ``request_payer``.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the store does not have one of them.
+        InvalidArgumentError
+        """
+        self._checked("", PutOptions(**options))  # type: ignore[arg-type]  # they are text
+        other = self.with_bucket(self.bucket_name)
+        other.upload_options = {**self.upload_options, **options}
         return other
 
     def status_message(self) -> str:
@@ -471,14 +497,16 @@ class Backend(ABC):
 
     def _checked(self, key: str, options: PutOptions) -> PutOptions:
         """Return the options with normalized metadata; raise if the store can't honor one."""
-        can = self.capabilities
-        for name in options.headers.keys() - can.headers:
+        can, headers = self.capabilities, {**self.upload_options, **options.headers}
+        for name in headers.keys() - can.headers:
             raise UnsupportedOperationError(
-                f"the {self.name} backend does not keep {name} (object '{key}'); leave it out"
+                f"the {self.name} backend does not support {name}; leave it out, or store the "
+                f"object on S3. Nothing was stored"
             )
-        metadata = options.metadata
+        metadata, changes = options.metadata, dict[str, Any](headers)
         return replace(
             options,
+            **changes,
             metadata=None if metadata is None else can.metadata.check(metadata, key),
             acl=(options.acl or None) if can.acls else None,
         )
@@ -497,7 +525,11 @@ class Backend(ABC):
             content_type=info.content_type,
             condition=None if info.etag is None else IfMatch(info.etag),
             keep_acl=True,
-            **{name: getattr(info, name) for name in self.capabilities.headers},
+            **{
+                name: getattr(info, name)
+                for name in STORED_HEADERS
+                if name in self.capabilities.headers
+            },
         )
 
     def _check_condition(

@@ -97,7 +97,8 @@ class MemoryBackend(Backend):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Rejected on first use, not when unpickled: an error here would end a worker process.
-        return type(self), (self.bucket_name, self._process)
+        state = {"upload_options": dict(self.upload_options)}
+        return type(self), (self.bucket_name, self._process), state
 
     # -- objects ---------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
 
 __all__ = [
     "DEFAULT_OPTIONS",
+    "UPLOAD_OPTIONS",
     "Capabilities",
     "IfAbsent",
     "IfMatch",
@@ -25,6 +26,13 @@ __all__ = [
     "split_entries",
 ]
 
+#: Headers that a store may keep with an object, and return with it.
+STORED_HEADERS = ("content_encoding", "cache_control", "storage_class")
+
+#: What an interface may set for all its uploads, and each upload for itself.
+UPLOAD_OPTIONS = ("storage_class", "server_side_encryption", "sse_kms_key_id", "request_payer")
+
+_HEADERS = tuple(dict.fromkeys(STORED_HEADERS + UPLOAD_OPTIONS))
 _HEADER_VALUE = re.compile(r"[ -~]*")
 #: Names under which stores that have no headers keep them among the metadata.
 _HEADER_NAMES = {
@@ -96,7 +104,12 @@ class PutOptions:
     content_type : str, optional
         MIME type. Ignored if the store keeps none.
     content_encoding, cache_control, storage_class : str, optional
-        Headers of the object. Rejected unless listed in ``Capabilities.headers``.
+        Headers of the object. These and the following are rejected unless listed in
+        ``Capabilities.headers``.
+    server_side_encryption, sse_kms_key_id : str, optional
+        How the server encrypts the object (``'aws:kms'``), and with which of its keys.
+    request_payer : str, optional
+        ``'requester'`` accepts the charge for the request.
     condition : IfAbsent or IfMatch, optional
         What must be true of the existing object; otherwise nothing is stored.
     keep_acl : bool, default False
@@ -109,23 +122,29 @@ class PutOptions:
     content_encoding: str | None = None
     cache_control: str | None = None
     storage_class: str | None = None
+    server_side_encryption: str | None = None
+    sse_kms_key_id: str | None = None
+    request_payer: str | None = None
     condition: IfAbsent | IfMatch | None = None
     keep_acl: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("acl", *_HEADER_NAMES.values()):
+        for name in ("acl", "content_type", *_HEADERS):
             value = getattr(self, name)
             # A line break would end the header; obstore panics.
             if value and not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
                 raise InvalidArgumentError(
                     f"{name} must be printable ASCII text in one line, got {value!r:.80}"
                 )
+        if self.request_payer not in (None, "requester"):
+            raise InvalidArgumentError(
+                f"request_payer must be 'requester', got {self.request_payer!r:.80}"
+            )
 
     @property
     def headers(self) -> dict[str, Any]:
-        """The headers that not every store keeps, by attribute name, if they are set."""
-        names = ("content_encoding", "cache_control", "storage_class")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        """The headers that not every store supports, by attribute name, if they are set."""
+        return {name: getattr(self, name) for name in _HEADERS if getattr(self, name) is not None}
 
     @property
     def entries(self) -> dict[str, str]:
@@ -264,7 +283,8 @@ class Capabilities:
     stored_checksum : {'md5'}, optional
         What an ETag of 32 hexadecimal digits is: the MD5 of the body, or None if it is opaque.
     headers : frozenset of str
-        Which of ``content_encoding``, ``cache_control`` and ``storage_class`` are kept.
+        Which headers of ``PutOptions`` are supported, from ``content_encoding`` to
+        ``request_payer``.
     metadata : MetadataLimits
     """
 

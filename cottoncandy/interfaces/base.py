@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.names import check_text
 from cottoncandy.core.output import bytes2human, echo, printable
@@ -47,6 +48,9 @@ _WRITING = frozenset(
         "set_metadata",
     }
 )
+
+#: Public methods that take ``storage_class=`` and its like; so do those named ``upload_*``.
+_UPLOADING = frozenset({"append_dask_array", "dict2cloud", "open"})
 
 
 class InterfaceObject:
@@ -165,8 +169,10 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
 
     A running call stays in its bucket, whatever other threads do to the interface. Objects that it
     opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers. A writing method
-    raises on a read-only store, before any request.
+    raises on a read-only store, before any request. Options of an upload, such as
+    ``storage_class=``, apply to all that it stores.
     """
+    uploading = method.__name__.startswith("upload_") or method.__name__ in _UPLOADING
 
     @functools.wraps(method)
     def run(self: ObjectAccess, *args: Any, **kwargs: Any) -> Any:
@@ -174,6 +180,9 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
             self._store.require_writable()
         snapshot = object.__new__(type(self))
         snapshot.__dict__.update(self.__dict__)
+        if uploading:
+            options = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
+            snapshot._store = self._store.with_upload_options(options)
         return method(snapshot, *args, **kwargs)
 
     return run

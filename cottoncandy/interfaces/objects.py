@@ -96,7 +96,9 @@ class ObjectMethods(ObjectAccess):
             quotes.
         **metadata : str
             Stored as metadata of the object. Numbers become text. A name that looks like a
-            misspelled parameter is rejected; ``metadata={...}`` takes any name.
+            misspelled parameter is rejected; ``metadata={...}`` takes any name. On S3,
+            ``storage_class``, ``server_side_encryption``, ``sse_kms_key_id`` and
+            ``request_payer`` are options of the upload, here and in every method that uploads.
 
         Returns
         -------
@@ -455,7 +457,14 @@ def _json_text(value: Any) -> str:
     return text
 
 
-_EXTRA_ARGS = ("ACL", "ContentType", "Metadata")
+# boto3's names of the options of an upload.
+_UPLOAD_ARGS = {
+    "StorageClass": "storage_class",
+    "ServerSideEncryption": "server_side_encryption",
+    "SSEKMSKeyId": "sse_kms_key_id",
+    "RequestPayer": "request_payer",
+}
+_EXTRA_ARGS = ("ACL", "ContentType", "Metadata", *_UPLOAD_ARGS)
 
 
 class FileMethods(ObjectAccess):
@@ -480,7 +489,8 @@ class FileMethods(ObjectAccess):
         object_name : str, optional
             Name of the uploaded object. If None, the full file name is the object name.
         ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
-            ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str).
+            ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str); on S3 also
+            ``StorageClass``, ``ServerSideEncryption``, ``SSEKMSKeyId`` and ``RequestPayer``.
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large file are transferred at once.
         overwrite : bool, default True
@@ -507,8 +517,9 @@ class FileMethods(ObjectAccess):
         extra = extra_args(ExtraArgs)
         path = expand_home(flname)
         name = os.fspath(path) if object_name is None else object_name
+        options = {ours: extra.get(name) for name, ours in _UPLOAD_ARGS.items()}
         with Path(path).open("rb") as file:
-            return self._store.put(
+            return self._store.with_upload_options(options).put(
                 name,
                 Body.of(file),
                 metadata=extra.get("Metadata"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cottoncandy.backends.base import IfAbsent, IfMatch
+from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
@@ -164,6 +165,7 @@ def checked_metadata(
         for parameter in inspect.signature(method).parameters.values()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
+    parameters += UPLOAD_OPTIONS
     for name in found:
         plain = _plain(name)
         near = (f"{known}=" for known in parameters if _is_spelling(plain, _plain(known)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from cottoncandy.backends import backend_class
 from cottoncandy.backends.base import Backend, ConnectionArguments
+from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
 from cottoncandy.formats.encryption import KeyScheme
@@ -127,6 +128,9 @@ def _connect(
     if url.query:
         extra["query"] = url.query
     store = backend_class(url.backend)
+    uploads = {name: extra.pop(name) for name in UPLOAD_OPTIONS if extra.get(name) is not None}
+    if "request_payer" in uploads and "request_payer" in store.capabilities.headers:
+        extra["request_payer"] = uploads.pop("request_payer")  # of all requests
     name = _none_if_unset(url.bucket)
     if name is None and store.uses_default_bucket:
         name = settings.default_bucket
@@ -140,6 +144,8 @@ def _connect(
             extra=extra,
         )
     )
+    if uploads:
+        connected = connected.with_upload_options(**uploads)
     if read_only:
         connected = ReadOnlyBackend(connected)
     if keys is not None:

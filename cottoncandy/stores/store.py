@@ -69,6 +69,13 @@ class Store:
         """Return a store on another bucket of the same backend."""
         return replace(self, backend=self.backend.with_bucket(bucket))
 
+    def with_upload_options(self, options: Mapping[str, Any]) -> Self:
+        """Return a store whose uploads have options, such as a storage class; None omits one."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if not given:
+            return self
+        return replace(self, backend=self.backend.with_upload_options(**given))
+
     def require_writable(self) -> None:
         """Raise UnsupportedOperationError if nothing can be stored or deleted."""
         if not self.backend.capabilities.writable:

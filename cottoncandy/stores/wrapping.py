@@ -65,6 +65,11 @@ class WrappedBackend(Backend):
         other.inner = self.inner.with_bucket(bucket)
         return other
 
+    def with_upload_options(self, **options: str) -> Self:
+        other = self.with_bucket(self.bucket_name)
+        other.inner = self.inner.with_upload_options(**options)
+        return other
+
     def status_message(self) -> str:
         return self.inner.status_message()
 

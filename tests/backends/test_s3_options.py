@@ -262,7 +262,9 @@ def test_config_reaches_both_clients() -> None:
         proxies={"http": "http://127.0.0.1:3128", "https": "http://127.0.0.1:3128"},
     )
     connection = connect(config=config, verify=False)._connection
-    options = connection._client_options("http://127.0.0.1:9", "public-read", False)
+    options = connection._client_options(
+        "http://127.0.0.1:9", (("x-amz-acl", "public-read"),), False
+    )
     assert options["connect_timeout"] == timedelta(seconds=1.5)
     assert options["read_timeout"] == timedelta(seconds=7)
     assert options["proxy_url"] == "http://127.0.0.1:3128"
@@ -415,7 +417,7 @@ def test_exemption_from_the_proxy_is_left_to_botocore(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1:10")
     connection = connect()._connection
     assert not connection.botocore_only
-    options = connection._client_options("http://127.0.0.1:9", None, False)
+    options = connection._client_options("http://127.0.0.1:9", (), False)
     assert options["proxy_url"] == "http://127.0.0.1:1"
 
 

@@ -132,7 +132,7 @@ class TestFallback(S3Tests):
         [
             ("name//odd", PutOptions()),
             ("name", PutOptions(condition=IfAbsent())),
-            ("name", PutOptions(content_encoding="gzip")),
+            ("name", PutOptions(cache_control=" no-store")),
             ("name", PutOptions({"content-type": "x"})),
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -190,3 +191,75 @@ def test_memory_of_a_gigabyte_in_pieces(ceph: S3Server, ceph_bucket: str) -> Non
         timeout=500,
     )
     assert float(child.stdout) < 64
+
+
+KMS = {"server_side_encryption": "aws:kms", "sse_kms_key_id": "our-key"}
+
+
+class TestUploadOptions(S3Tests):
+    """Storage class, encryption by the server, and who pays: of an upload, or of all."""
+
+    @pytest.mark.parametrize("size", [1, 11 * MiB], ids=["whole", "parts"])
+    @pytest.mark.parametrize("default", [False, True])
+    def test_storage_class_and_kms_key_are_stored(
+        self, moto: S3Server, moto_bucket: str, size: int, default: bool
+    ) -> None:
+        backend = backend_at(moto, moto_bucket)
+        options = {"storage_class": "STANDARD_IA", **KMS}
+        if default:
+            backend = pickle.loads(pickle.dumps(backend.with_upload_options(**options)))
+        backend.put("a", Body.of(bytes(size)), PutOptions(**({} if default else options)))
+        head = moto.client().head_object(Bucket=moto_bucket, Key="a")
+        assert head["StorageClass"] == "STANDARD_IA"
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "our-key")
+        assert backend.get("a").read() == bytes(size)
+
+    def test_an_upload_overrides_the_default(self, moto: S3Server, moto_bucket: str) -> None:
+        backend = backend_at(moto, moto_bucket).with_upload_options(storage_class="STANDARD_IA")
+        backend.with_bucket(moto_bucket).put("a", Body.of(b"a"))
+        backend.put("b", Body.of(b"b"), PutOptions(storage_class="ONEZONE_IA"))
+        for key, expected in {"a": "STANDARD_IA", "b": "ONEZONE_IA"}.items():
+            head = moto.client().head_object(Bucket=moto_bucket, Key=key)
+            assert head["StorageClass"] == expected
+
+    def test_copies_are_encrypted_with_the_default_key(
+        self, behind: S3Backend, moto: S3Server, moto_bucket: str
+    ) -> None:
+        behind.put("a", Body.of(b"a"))
+        behind.with_upload_options(sse_kms_key_id="our-key", storage_class="STANDARD_IA").copy(
+            "a", "b"
+        )
+        head = moto.client().head_object(Bucket=moto_bucket, Key="b")
+        assert head["SSEKMSKeyId"] == "our-key"
+        assert "StorageClass" not in head  # that of the source
+
+    @pytest.mark.parametrize("key", ["a", "a//b"], ids=["obstore", "botocore"])
+    def test_headers_of_an_upload(
+        self, moto: S3Server, moto_bucket: str, make_proxy: Any, key: str
+    ) -> None:
+        proxy = make_proxy(moto)
+        options = PutOptions(
+            {"m": "1"},
+            content_encoding="br",
+            cache_control="no-store",
+            request_payer="requester",
+            **KMS,
+        )
+        backend_at(proxy.server, moto_bucket).put(key, Body.of(b"x"), options)
+        sent = next(each.headers for each in proxy.requests if each.method == "PUT")
+        assert sent["x-amz-request-payer"] == "requester"
+        assert sent["x-amz-server-side-encryption"] == "aws:kms"
+        assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "our-key"
+        assert ("Boto3" in sent["user-agent"]) == (key == "a//b")
+        info = backend_at(moto, moto_bucket).head(key)
+        assert (info.content_encoding, info.cache_control) == ("br", "no-store")
+
+    def test_the_payer_of_a_multipart_upload(
+        self, moto: S3Server, moto_bucket: str, make_proxy: Any
+    ) -> None:
+        proxy = make_proxy(moto)
+        options = PutOptions(request_payer="requester")
+        backend_at(proxy.server, moto_bucket).put("a", Body.of(bytes(11 * MiB)), options)
+        assert [each.headers.get("x-amz-request-payer") for each in proxy.requests] == (
+            ["requester"] * len(proxy.requests)
+        )

@@ -243,8 +243,8 @@ def test_missing_files_are_refused(cci: Any, tmp_path: Path) -> None:
 def test_extra_args_that_would_be_ignored_are_refused(cci: Any, tmp_path: Path) -> None:
     source = tmp_path / "file"
     source.write_bytes(b"body")
-    with pytest.raises(InvalidArgumentError, match="StorageClass"):
-        cci.upload_from_file(source, "object", ExtraArgs={"StorageClass": "GLACIER"})
+    with pytest.raises(InvalidArgumentError, match="Tagging"):
+        cci.upload_from_file(source, "object", ExtraArgs={"Tagging": "GLACIER"})
 
 
 @pytest.mark.parametrize("threads", [0, "4", None, 1.5], ids=repr)

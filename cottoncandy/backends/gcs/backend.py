@@ -29,6 +29,7 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.gcs.client import RETRY, TIMEOUT_S, Connection, GCSOptions, close_response
+from cottoncandy.backends.options import STORED_HEADERS
 from cottoncandy.backends.public import reads_public_data
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
@@ -78,7 +79,7 @@ class GCSBackend(Backend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         any_key=False,
         conditional_put=True,
-        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
+        headers=frozenset({*STORED_HEADERS, "request_payer"}),
         metadata=MetadataLimits(max_bytes=8192, names=r"[!-~]+", help="printable ASCII, not empty"),
     )
 
@@ -93,7 +94,8 @@ class GCSBackend(Backend):
         return cls(GCSOptions.of(arguments), arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._connection.options, self.bucket_name)
+        state = {"upload_options": dict(self.upload_options)}
+        return type(self), (self._connection.options, self.bucket_name), state
 
     def __repr__(self) -> str:
         return f"<GCSBackend {self.describe()}>"
@@ -232,7 +234,7 @@ class GCSBackend(Backend):
         threads: int = 4,
     ) -> PutResult:
         options, name = self._checked(key, options), self._bucket(bucket)
-        blob = self._blob(name, key)
+        blob = self._blob(name, key, pays=options.request_payer is not None)
         label = self._label(key, name)
         blob.metadata = dict(options.metadata or {}) or None
         for header, value in options.headers.items():
@@ -456,7 +458,9 @@ class GCSBackend(Backend):
     def _label(self, key: str, bucket: str) -> str:
         return f"object '{key}' in bucket '{bucket}' at {self._address}"
 
-    def _blob(self, bucket: str, key: str, generation: int | None = None) -> Any:
+    def _blob(
+        self, bucket: str, key: str, generation: int | None = None, *, pays: bool = False
+    ) -> Any:
         try:
             length = len(key.encode())
         except UnicodeEncodeError:
@@ -466,7 +470,7 @@ class GCSBackend(Backend):
                 f"{shorten(key)!r} cannot be the name of an object on Google Cloud Storage: names "
                 f"have 1 to {_MAX_KEY_BYTES} bytes, no line breaks, and are not '.' or '..'"
             )
-        return self._connection.bucket(bucket).blob(key, generation=generation)
+        return self._connection.bucket(bucket, pays=pays).blob(key, generation=generation)
 
     @staticmethod
     def _generation(label: str, condition: IfAbsent | IfMatch | None) -> int | None:

@@ -162,10 +162,10 @@ class Connection:
             client_options={"api_endpoint": options.endpoint_url} if options.endpoint_url else None,
         )
 
-    def bucket(self, name: str) -> Any:
+    def bucket(self, name: str, *, pays: bool = False) -> Any:
         """Return Google's object of a bucket; no request is sent."""
-        client = self.client
-        payer = (self.options.project or client.project) if self.options.requester_pays else None
+        client, pays = self.client, pays or self.options.requester_pays
+        payer = (self.options.project or client.project) if pays else None
         return client.bucket(name, user_project=payer)
 
     @contextmanager

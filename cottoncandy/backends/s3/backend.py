@@ -26,6 +26,7 @@ from cottoncandy.backends.base import (
     PutResult,
     UnfinishedUpload,
 )
+from cottoncandy.backends.options import STORED_HEADERS, UPLOAD_OPTIONS
 from cottoncandy.backends.public import reads_public_data
 from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
@@ -97,7 +98,7 @@ class S3Backend(Backend):
         owners=True,
         presign=True,
         stored_checksum="md5",
-        headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
+        headers=frozenset({*STORED_HEADERS, *UPLOAD_OPTIONS}),
         metadata=METADATA_LIMITS,
     )
 
@@ -114,7 +115,8 @@ class S3Backend(Backend):
         return cls(S3Options.of(arguments), arguments.bucket_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._connection.options, self.bucket_name)
+        state = {"upload_options": dict(self.upload_options)}
+        return type(self), (self._connection.options, self.bucket_name), state
 
     def __repr__(self) -> str:
         return f"<S3Backend {self.describe()}>"
@@ -419,7 +421,7 @@ class S3Backend(Backend):
 
     @property
     def _copying(self) -> CopyOperations:
-        return CopyOperations(self._connection, self._buckets)
+        return CopyOperations(self._connection, self._buckets, self.upload_options)
 
     def has_md5_etag(self, key: str, *, bucket: str | None = None) -> bool:
         location = self._location(key, bucket)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -40,6 +40,8 @@ from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUn
 __all__ = ["Connection", "credential_provider"]
 
 T = TypeVar("T")
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 # How long obstore may use credentials that boto3 refreshes: botocore renews them ten minutes and
 # more before they expire, so these are always valid for longer.
@@ -274,18 +276,20 @@ class Connection:
             _obstore_process.append(os.getpid())
         return _obstore_process[0] == os.getpid()
 
-    def obstore(self, bucket: str, acl: str | None = None, slow_upload: bool = False) -> S3Store:
-        """Return obstore's store for a bucket; uploads through it get the ACL.
+    def obstore(self, bucket: str, headers: Headers = (), slow_upload: bool = False) -> S3Store:
+        """Return obstore's store for a bucket.
 
         Parameters
         ----------
+        headers : tuple of (name, value)
+            Sent, and signed, with every request: those of an upload that obstore has no option for.
         slow_upload : bool, default False
             True for large bodies, whose response takes longer to begin.
         """
-        key = ("store", bucket, acl, slow_upload)
-        return self.cached(key, lambda: self._make_store(bucket, acl, slow_upload))
+        key = ("store", bucket, headers, slow_upload)
+        return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
 
-    def _make_store(self, bucket: str, acl: str | None, slow_upload: bool) -> S3Store:
+    def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> S3Store:
         unsigned = self.options.unsigned
         if not unsigned and self.credentials is None:
             raise CredentialsError(NO_CREDENTIALS)
@@ -299,7 +303,7 @@ class Connection:
             region=region,
             skip_signature=unsigned,
             request_payer=self.options.requester_pays,
-            client_options=self._client_options(endpoint, acl, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
+            client_options=self._client_options(endpoint, headers, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
             retry_config={"max_retries": 0},
             # The provider does not refer to the connection: that holds the stores, and the garbage
             # collector does not see into obstore, so none of them would ever be freed.
@@ -326,7 +330,7 @@ class Connection:
             endpoint = f"{scheme}://{bucket}.{rest}"
         return endpoint, virtual
 
-    def _client_options(self, endpoint: str, acl: str | None, slow_upload: bool) -> dict[str, Any]:
+    def _client_options(self, endpoint: str, headers: Headers, slow_upload: bool) -> dict[str, Any]:
         config = self.options.botocore_config(custom_endpoint=True)
         read_timeout = float(config.read_timeout) + (_SLOW_UPLOAD_S if slow_upload else 0)
         agent = config.user_agent or f"cottoncandy/{__version__}"
@@ -339,8 +343,8 @@ class Connection:
             "pool_max_idle_per_host": str(config.max_pool_connections),
             "user_agent": " ".join(filter(None, (agent, config.user_agent_extra))),
         }
-        if acl is not None:
-            options["default_headers"] = {"x-amz-acl": acl}
+        if headers:
+            options["default_headers"] = dict(headers)
         if proxy := proxy_for(config, endpoint):
             options["proxy_url"] = proxy
         if self.verify is False:

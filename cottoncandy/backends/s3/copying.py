@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from cottoncandy.backends.base import IfMatch, PutResult
+from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
 from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
@@ -18,6 +18,7 @@ from cottoncandy.backends.s3.errors import (
 )
 from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.multipart import MultipartUpload
+from cottoncandy.backends.s3.transport import boto_headers
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -56,9 +57,12 @@ _CANNED = {
 class CopyOperations:
     """Server-side copies of one connection."""
 
-    def __init__(self, connection: Connection, buckets: Buckets) -> None:
+    def __init__(
+        self, connection: Connection, buckets: Buckets, options: Mapping[str, str]
+    ) -> None:
         self._connection = connection
         self._buckets = buckets
+        self._options = PutOptions(**{**options, "storage_class": None})  # type: ignore[arg-type]  # they are text
 
     def copy(
         self,
@@ -122,7 +126,8 @@ class CopyOperations:
         client, settings = self._connection.client, self._connection.options.settings
         source: dict[str, Any] = {"CopySource": origin.request}
         source |= {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
-        kept = {**_storage(head), **({} if acl is None else {"ACL": acl})}
+        kept = {**boto_headers(self._options), **_storage(head)}
+        kept |= {} if acl is None else {"ACL": acl}
         headers = {name: head[name] for name in _HEADERS if head.get(name)}
         size = head["ContentLength"]
         if size <= settings.max_put_size_bytes:

@@ -120,6 +120,8 @@ class MultipartUpload:
                 created.add_done_callback(self._abort_created)
                 raise
         self._target = {**location.request, "UploadId": upload_id}
+        if payer := begin.get("RequestPayer"):
+            self._target["RequestPayer"] = payer
 
     def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
         """Upload one part; return the response."""

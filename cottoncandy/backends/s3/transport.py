@@ -34,7 +34,7 @@ from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
-__all__ = ["Transport", "ViewReader", "boto_arguments", "boto_condition"]
+__all__ = ["Transport", "ViewReader", "boto_arguments", "boto_condition", "boto_headers"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,13 @@ _HEADERS = {
         *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language"),
         *("Content-Type", "Storage-Class"),
     )
+}
+# Headers that obstore has no attributes for: its stores send them with every upload.
+_SIGNED = {
+    "ACL": "x-amz-acl",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "RequestPayer": "x-amz-request-payer",
 }
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -118,11 +125,8 @@ class Transport:
             return False
         return options is None or (
             options.condition is None
-            and not options.headers
             and not self._connection.options.unsigned  # the body would have no checksum
-            and (
-                options.content_type is None or bool(_HEADER_VALUE.fullmatch(options.content_type))
-            )
+            and all(map(_HEADER_VALUE.fullmatch, boto_headers(options).values()))
             and {name.lower() for name in _HEADERS}.isdisjoint(options.metadata or ())
         )
 
@@ -146,11 +150,12 @@ class Transport:
         return self._obstore_open(location, {"head": True})[0]
 
     def _obstore_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
+        headers = boto_headers(options)
         attributes = dict(options.metadata or {})
-        if options.content_type is not None:
-            attributes["Content-Type"] = options.content_type
+        attributes |= {name: headers[its] for name, its in _HEADERS.items() if its in headers}
+        signed = tuple((name, headers[its]) for its, name in _SIGNED.items() if its in headers)
         slow = len(data) > _SLOW_UPLOAD_BYTES
-        store = self._connection.obstore(location.bucket, options.acl, slow)
+        store = self._connection.obstore(location.bucket, signed, slow)
         result = obstore.put(store, location.key, data, attributes=attributes, use_multipart=False)
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
@@ -253,15 +258,23 @@ def _boto_pieces(location: S3Location, body: Any) -> Iterator[Buffer]:
 
 def boto_arguments(options: PutOptions) -> dict[str, Any]:
     """Return the arguments of PutObject and CreateMultipartUpload."""
+    return {"Metadata": dict(options.metadata or {}), **boto_headers(options)}
+
+
+def boto_headers(options: PutOptions) -> dict[str, str]:
+    """Return the arguments that become headers, except metadata."""
+    kms = "aws:kms" if options.sse_kms_key_id else None
     named = {
         "ACL": options.acl,
         "ContentType": options.content_type,
         "ContentEncoding": options.content_encoding,
         "CacheControl": options.cache_control,
         "StorageClass": options.storage_class,
+        "ServerSideEncryption": options.server_side_encryption or kms,
+        "SSEKMSKeyId": options.sse_kms_key_id,
+        "RequestPayer": options.request_payer,
     }
-    given = {name: value for name, value in named.items() if value is not None}
-    return {"Metadata": dict(options.metadata or {}), **given}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def boto_condition(options: PutOptions, *, on_aws: bool) -> dict[str, str]:
