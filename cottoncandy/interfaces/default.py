@@ -131,7 +131,9 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         Hidden files are uploaded too. Symbolic links are followed, to files and (with
         ``recursive``) to directories; links back to a parent directory, sockets,
         pipes and devices are skipped. Unreadable files and dangling links do not stop the others.
-        Empty directories are not stored. With ``skip_existing``, sizes are compared, then bytes: by
+        Empty directories are not stored. In a directory that is a local store, ``NAME.meta.json``
+        next to ``NAME`` is not uploaded as a file: it has the metadata of the object. With
+        ``skip_existing``, sizes are compared, then bytes: by
         the ETag if it is an MD5, otherwise by reading the object.
         """
         extra_args(ExtraArgs)
@@ -142,8 +144,8 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             self._store,
             root,
             target,
-            lambda path, key, count: self.upload_from_file(
-                path, key, ExtraArgs, count, overwrite=overwrite
+            lambda path, key, count, extra: self.upload_from_file(
+                path, key, {**extra, **ExtraArgs}, count, overwrite=overwrite
             ),
             recursive=recursive,
             threads=threads,

@@ -457,14 +457,21 @@ def _json_text(value: Any) -> str:
     return text
 
 
-# boto3's names of the options of an upload.
+#: boto3's names of the arguments of a put, and of the options of an upload.
+_PUT_ARGS = {
+    "ACL": "acl",
+    "CacheControl": "cache_control",
+    "ContentEncoding": "content_encoding",
+    "ContentType": "content_type",
+    "Metadata": "metadata",
+}
 _UPLOAD_ARGS = {
     "StorageClass": "storage_class",
     "ServerSideEncryption": "server_side_encryption",
     "SSEKMSKeyId": "sse_kms_key_id",
     "RequestPayer": "request_payer",
 }
-_EXTRA_ARGS = ("ACL", "ContentType", "Metadata", *_UPLOAD_ARGS)
+_EXTRA_ARGS = (*_PUT_ARGS, *_UPLOAD_ARGS)
 
 
 class FileMethods(ObjectAccess):
@@ -489,8 +496,10 @@ class FileMethods(ObjectAccess):
         object_name : str, optional
             Name of the uploaded object. If None, the full file name is the object name.
         ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
-            ``ACL`` (str), ``Metadata`` (dict of str) and ``ContentType`` (str); on S3 also
-            ``StorageClass``, ``ServerSideEncryption``, ``SSEKMSKeyId`` and ``RequestPayer``.
+            boto3's names: ``ACL``, ``CacheControl``, ``ContentEncoding`` and ``ContentType`` (str),
+            and ``Metadata`` (dict of str); on S3 also ``StorageClass``, ``ServerSideEncryption``,
+            ``SSEKMSKeyId`` and ``RequestPayer``. A content encoding describes the file; nothing is
+            compressed.
         threads : int, default ``[basic] threads`` of the options
             How many parts of a large file are transferred at once.
         overwrite : bool, default True
@@ -514,7 +523,7 @@ class FileMethods(ObjectAccess):
         -----
         The file is read in pieces as it is sent, so memory use does not depend on its size.
         """
-        extra = extra_args(ExtraArgs)
+        extra = {"ACL": DEFAULT_ACL, **extra_args(ExtraArgs)}
         path = expand_home(flname)
         name = os.fspath(path) if object_name is None else object_name
         options = {ours: extra.get(name) for name, ours in _UPLOAD_ARGS.items()}
@@ -522,11 +531,9 @@ class FileMethods(ObjectAccess):
             return self._store.with_upload_options(options).put(
                 name,
                 Body.of(file),
-                metadata=extra.get("Metadata"),
-                acl=extra.get("ACL", DEFAULT_ACL),
-                content_type=extra.get("ContentType"),
                 threads=threads,
                 condition=upload_condition(overwrite, if_match),
+                **{ours: extra[name] for name, ours in _PUT_ARGS.items() if name in extra},
             )
 
     def download_to_file(

@@ -108,16 +108,16 @@ class Store:
         *,
         metadata: Mapping[str, Any] | None = None,
         acl: str | None = None,
-        content_type: str | None = None,
         condition: IfAbsent | IfMatch | None = None,
         threads: int = 4,
+        **headers: Any,
     ) -> dict[str, Any]:
-        """Store an object; return what the documents call the response."""
+        """Store an object, with headers of ``PutOptions``; return the documented response."""
         self.require_writable()
         key = self.key(name)
         if condition is not None:
             metadata = {UPLOAD_ID: new_upload_id(), **(metadata or {})}
-        options = PutOptions(metadata, self.acl(acl), content_type, condition=condition)
+        options = PutOptions(metadata, self.acl(acl), condition=condition, **headers)
         with self.bar(f"uploading {key}", body.max_size) as bar:
             try:
                 result = self.backend.put(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import re
@@ -11,9 +12,10 @@ import stat
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.options import split_entries
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
 from cottoncandy.exceptions import (
@@ -29,11 +31,14 @@ from cottoncandy.transfer.engine import Action, perform
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
 
-#: Transfers one file: its path on disk, its key, and the number of threads.
-FileTransfer = Callable[[Path, Key, int], object]
+#: Downloads one object: the path of its file, its key, and the number of threads.
+Download = Callable[[Path, Key, int], object]
+#: Uploads one file: the same, and the ``ExtraArgs`` that its sidecar contains.
+Upload = Callable[[Path, Key, int, dict[str, Any]], object]
 
 _logger = logging.getLogger(__name__)
 
+_SIDECAR_SUFFIX = ".meta.json"
 _MAX_NAME_BYTES = 255  # of common file systems
 _WINDOWS = os.name == "nt"
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
@@ -48,6 +53,7 @@ class _File(NamedTuple):
     relative: str = ""
     size: int = 0
     error: OSError | None = None
+    extra: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 # -- up ------------------------------------------------------------------------------------------
@@ -57,7 +63,7 @@ def upload_directory(
     store: Store,
     root: Path,
     target: Key,
-    upload: FileTransfer,
+    upload: Upload,
     *,
     recursive: bool,
     threads: int,
@@ -76,7 +82,7 @@ def upload_directory(
         key = pathjoin(target, file.relative)
         known = existing.get(key)
         if known is None or not same_bytes(store, known, file.path, file.size):
-            upload(file.path, Key(key), threads if file.size > large else 1)
+            upload(file.path, Key(key), threads if file.size > large else 1, file.extra)
 
     def describe(failures: int, total: int) -> str:
         return (
@@ -99,7 +105,8 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
     """Return the regular files, sorted within each directory, and what could not be read.
 
     Symbolic links to files and directories are followed, except those back to a parent directory.
-    Sockets, pipes, devices and unfinished downloads are skipped.
+    Sockets, pipes, devices and unfinished downloads are skipped. If the directory is a local store,
+    the sidecars are not files but the metadata of those next to them.
     """
     files: list[_File] = []
     left_out = 0
@@ -114,6 +121,12 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             files.append(_File(directory, error=exc))
             continue
         deeper = []
+        sidecars = {
+            path.name.removesuffix(_SIDECAR_SUFFIX): extra
+            for path in paths
+            if path.name.endswith(_SIDECAR_SUFFIX)
+            if (extra := _read_sidecar(path)) is not None
+        }
         for path in paths:
             try:
                 status = path.stat()
@@ -123,7 +136,11 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
             elif stat.S_ISREG(status.st_mode):
-                files.append(_File(path, relative + path.name, status.st_size))
+                body, suffix, _ = path.name.rpartition(_SIDECAR_SUFFIX)
+                if suffix and body in sidecars:
+                    continue
+                extra = sidecars.get(path.name, {})
+                files.append(_File(path, relative + path.name, status.st_size, extra=extra))
             elif not stat.S_ISDIR(status.st_mode):
                 _logger.info("skipping %s: neither a file nor a directory", path)
             elif not recursive:
@@ -144,6 +161,28 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
     return files
 
 
+def _read_sidecar(path: Path) -> dict[str, Any] | None:
+    """Return the ``ExtraArgs`` of an object of the local backend; None if it is another file.
+
+    A user's file may have that name, so a sidecar is byte for byte what the backend writes.
+    """
+    try:
+        if not path.with_name(path.name.removesuffix(_SIDECAR_SUFFIX)).is_file():
+            return None
+        content = path.read_bytes()
+        entries = json.loads(content)
+        if json.dumps(entries, indent=4).encode() == content and all(
+            isinstance(text, str) for text in entries.values()
+        ):
+            metadata, headers = split_entries(entries)
+            headers.pop("storage_class", None)  # which means something on that store only
+            extra = {name.title().replace("_", ""): text for name, text in headers.items()}
+            return {"Metadata": metadata, **extra}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        pass
+    return None
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
@@ -155,7 +194,7 @@ def download_directory(
     store: Store,
     directory: str,
     root: Path,
-    download: FileTransfer,
+    download: Download,
     *,
     threads: int,
     skip_existing: bool,

@@ -458,8 +458,8 @@ def sync(
     -----
     A second call copies only what has changed, also after an interruption. Within a store, files
     are copied by the server. Metadata, content type, encoding and cache control are kept; on disk,
-    metadata is in ``NAME.meta.json`` and the rest is lost. Memory does not grow with the number of
-    files, except for ``dry_run`` and files to delete.
+    they are in ``NAME.meta.json``, except a content type that the name implies. Memory does not
+    grow with the number of files, except for ``dry_run`` and files to delete.
 
     Examples
     --------

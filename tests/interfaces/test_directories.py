@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import cottoncandy
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
@@ -124,6 +126,21 @@ def test_extra_args(memory: MemoryHarness, tree: Path) -> None:
     assert memory.raw_get("t/empty").metadata["by"] == "me"
     with pytest.raises(InvalidArgumentError, match="Colour"):
         memory.interface().upload_from_directory(tree, "t", ExtraArgs={"Colour": "red"})
+
+
+def test_local_store_is_uploaded_with_its_metadata(memory: MemoryHarness, tmp_path: Path) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    local = cottoncandy.get_interface(str(tmp_path / "store"), backend="local", verbose=False)
+    local.upload_raw_array("d/array", array)
+    local.upload_json("d/text", {"a": 1})
+    own = {"d/plain": "1", "d/plain.meta.json": '{"a": 1}', "d/alone.meta.json": '{"a": "b"}'}
+    for name, text in own.items():  # a user's files
+        (tmp_path / "store" / name).write_text(text)
+    cci = memory.interface()
+    cci.upload_from_directory(tmp_path / "store", "s", recursive=True)
+    assert cci.glob("s") == sorted(f"s/{name}" for name in ("d/array", "d/text", *own))
+    assert (cci.download_raw_array("s/d/array") == array).all()
+    assert cci.backend_interface.head("s/d/text").content_type == "application/json"
 
 
 def test_no_directory(memory: MemoryHarness, tree: Path) -> None:

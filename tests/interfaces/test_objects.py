@@ -244,7 +244,17 @@ def test_extra_args_that_would_be_ignored_are_refused(cci: Any, tmp_path: Path) 
     source = tmp_path / "file"
     source.write_bytes(b"body")
     with pytest.raises(InvalidArgumentError, match="Tagging"):
-        cci.upload_from_file(source, "object", ExtraArgs={"Tagging": "GLACIER"})
+        cci.upload_from_file(source, "object", ExtraArgs={"Tagging": "a=b"})
+
+
+def test_extra_args_are_headers(cci: Any, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"body")
+    extra = {"ContentEncoding": "br", "CacheControl": "no-store", "ContentType": "a/b"}
+    cci.upload_from_file(source, "object", ExtraArgs=extra)
+    found = cci.backend_interface.head("object")
+    assert (found.content_encoding, found.cache_control) == ("br", "no-store")
+    assert found.content_type == "a/b"
 
 
 @pytest.mark.parametrize("threads", [0, "4", None, 1.5], ids=repr)

@@ -10,6 +10,7 @@ import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import ClassVar, Self
 
 from cottoncandy.backends.base import (
@@ -47,7 +48,7 @@ from cottoncandy.backends.local.location import (
     is_directory,
     os_errors,
 )
-from cottoncandy.backends.local.reader import LocalReader, open_version
+from cottoncandy.backends.local.reader import LocalReader, guess_type, open_version
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import TemporaryFile
 from cottoncandy.exceptions import (
@@ -62,6 +63,7 @@ from cottoncandy.exceptions import (
 
 __all__ = ["LocalBackend"]
 
+_GENERIC_TYPES = ("application/octet-stream", "binary/octet-stream")
 # Errors of a kernel that cannot copy between two files.
 _NO_KERNEL_COPY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
@@ -174,11 +176,13 @@ class LocalBackend(Backend):
     ) -> PutResult:
         location = self._location(key, bucket)
         options = self._checked(key, options)
+        if options.content_type in {*_GENERIC_TYPES, guess_type(key)}:
+            options = replace(options, content_type=None)  # files need no sidecar for these
         with _staged(location, options.condition) as staged:
             for block in body:
                 with os_errors("write", location):
                     staged.write(block)
-            # Without metadata and headers, there is a sidecar only if the metadata is empty.
+            # None makes no sidecar, an empty mapping does.
             entries = options.entries or options.metadata
             return _finish(staged, location, entries, options.condition)
 

@@ -89,7 +89,9 @@ class FilesBackend(LocalBackend):
             with suppress(ObjectNotFoundError):  # replaced since, in another encoding
                 reader = self._open(self._location(key + _SUFFIXES[encoding], bucket), threads)
                 encoding = encoding or reader.info.content_encoding  # of a store in this directory
-                reader.info = replace(reader.info, key=key, content_encoding=encoding)
+                reader.info = replace(
+                    reader.info, key=key, content_type=None, content_encoding=encoding
+                )
                 return reader
         raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import mimetypes
 import os
 import stat
 import weakref
@@ -18,7 +20,7 @@ from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
-__all__ = ["LocalReader", "object_info", "open_version"]
+__all__ = ["LocalReader", "guess_type", "object_info", "open_version"]
 
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
@@ -34,6 +36,17 @@ def object_info(key: str, status: os.stat_result) -> ObjectInfo:
     """Describe an object by the status of its file."""
     modified = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
     return ObjectInfo(key, status.st_size, modified, Fingerprint.of(status).etag)
+
+
+def guess_type(key: str) -> str | None:
+    """Return the content type that a name implies, on every machine."""
+    kind, encoding = _types().guess_type(key)
+    return None if encoding else kind
+
+
+@functools.cache
+def _types() -> mimetypes.MimeTypes:
+    return mimetypes.MimeTypes()  # without the tables of the system
 
 
 def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
@@ -91,6 +104,7 @@ class LocalReader(ObjectReader):
         threads: int,
     ) -> None:
         metadata, headers = split_entries(entries or {})
+        headers.setdefault("content_type", guess_type(location.key))
         self.info = replace(object_info(location.key, status), metadata=metadata, **headers)
         #: The content of the sidecar, if there is one.
         self.entries = entries
