@@ -20,16 +20,12 @@ __all__ = [
     "COMPRESSION_TYPES",
     "brotli_compress",
     "brotli_decompress",
-    "bz2_compress",
-    "bz2_decompress",
     "compress",
     "decompress",
     "gunzip",
     "gzip_compress",
     "normalize_encoding",
     "transcode",
-    "xz_compress",
-    "xz_decompress",
     "zstd_compress",
     "zstd_decompress",
 ]
@@ -117,20 +113,28 @@ def decompress(content: Buffer, encoding: str | bool | None, filename: str = "co
         raise DecompressionError(f"'{filename}' is not in its content encoding: {exc}") from exc
 
 
-gzip_compress = partial(compress, method="gzip")
-brotli_compress = partial(compress, method="br")
-zstd_compress = partial(compress, method="zstd")
-xz_compress = partial(compress, method="xz")
-bz2_compress = partial(compress, method="bz2")
+def gzip_compress(content: Buffer, compresslevel: int | None = None) -> Buffer:
+    """Return content in gzip."""
+    return compress(content, "gzip", compresslevel)
+
+
+def brotli_compress(content: Buffer, quality: int | None = None) -> Buffer:
+    """Return content in brotli."""
+    return compress(content, "br", quality)
+
+
+def zstd_compress(content: Buffer, level: int | None = None) -> Buffer:
+    """Return content in zstd."""
+    return compress(content, "zstd", level)
+
+
 gunzip = partial(decompress, encoding="gzip")
 brotli_decompress = partial(decompress, encoding="br")
 zstd_decompress = partial(decompress, encoding="zstd")
-xz_decompress = partial(decompress, encoding="xz")
-bz2_decompress = partial(decompress, encoding="bz2")
 
 
 def transcode(
-    files: Iterable[dict[str, Any]],
+    files: dict[str, Any] | Iterable[dict[str, Any]],
     encoding: str | bool | None,
     level: int | None = None,
     progress: bool = False,
@@ -140,9 +144,9 @@ def transcode(
 
     Parameters
     ----------
-    files : iterable of dict
+    files : dict, or iterable of dict
         As ``CloudFiles.get`` returns them. Files in that encoding already (``raw`` and
-        ``compress``) are passed on unchanged.
+        ``compress``), and files that do not exist, are passed on unchanged.
     encoding : str, bool or None
         None decompresses.
     level : int, optional
@@ -160,12 +164,13 @@ def transcode(
     """
     wanted = normalize_encoding(encoding)
     with Progress(None, unit="files", label="transcoding", show=progress) as bar:
-        for file in files:
+        for file in [files] if isinstance(files, dict) else files:
             result = file if in_place else dict(file)
-            stored = normalize_encoding(file.get("compress")) if file.get("raw") else None
-            if stored != wanted and file["content"] is not None:
-                plain = decompress(file["content"], stored, str(file.get("path")))
-                result["content"] = compress(plain, wanted, level)
-            result["raw"], result["compress"] = True, wanted
+            if file["content"] is not None:
+                stored = normalize_encoding(file.get("compress")) if file.get("raw") else None
+                if stored != wanted:
+                    plain = decompress(file["content"], stored, str(file.get("path")))
+                    result["content"] = compress(plain, wanted, level)
+                result["raw"], result["compress"] = True, wanted
             yield result
             bar.update(1)

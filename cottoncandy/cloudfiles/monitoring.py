@@ -199,6 +199,14 @@ class IOSampler:
         """Return the number of samples."""
         return len(self._samples)
 
+    def start_time(self) -> float:
+        """Return when the oldest sample was taken; 0 without one."""
+        return self._samples[0][2] if self._samples else 0.0
+
+    def end_time(self) -> float:
+        """Return when the last sample was taken; 0 without one."""
+        return self._samples[-1][2] if self._samples else 0.0
+
     def samples(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Return total bytes received, total bytes sent, and times."""
         taken = list(self._samples)

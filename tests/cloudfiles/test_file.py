@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
 
@@ -304,7 +304,24 @@ def test_sampler_of_the_machine() -> None:
         while sampler.num_samples() < 3:
             time.sleep(0.01)
     assert not sampler.is_sampling()
+    assert 0 < sampler.start_time() < sampler.end_time()
     received, sent, times = sampler.samples()
     assert len(received) == len(sent) == len(times) >= 3
     assert len(sampler.current_bps()) == len(sampler.peak_bps()) == 2
     assert sampler.histogram_rx(0.01).sum() >= 0
+
+
+def test_compression_has_the_signatures_of_cloud_files() -> None:
+    assert compression.gunzip(compression.gzip_compress(b"x", compresslevel=1)) == b"x"
+    assert compression.gunzip(compression.gzip_compress(b"x", 6)) == b"x"
+    assert compression.brotli_decompress(compression.brotli_compress(b"x", quality=5)) == b"x"
+    assert compression.zstd_decompress(compression.zstd_compress(b"x", level=3)) == b"x"
+
+
+def test_transcode_accepts_one_file_and_leaves_missing_ones() -> None:
+    file = {"path": "a", "content": b"hello", "raw": False, "compress": None}
+    (found,) = compression.transcode(file, "br")
+    assert (found["raw"], found["compress"]) == (True, "br")
+    assert [each["content"] for each in compression.transcode([found], None)] == [b"hello"]
+    missing = {**file, "content": None}
+    assert list(compression.transcode([missing], "gzip")) == [missing]
