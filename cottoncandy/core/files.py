@@ -124,6 +124,7 @@ class TemporaryFile:
         self.target = target
         self.path, self.descriptor = _create(target, mode)
         self._status = os.fstat(self.descriptor)
+        self._renamed = False
         # Holds the lock until the end, after the file was closed.
         self._lock = -1
         if fcntl is not None:
@@ -146,6 +147,7 @@ class TemporaryFile:
         """Give the finished file the name of its target."""
         self.close()
         os.replace(self.path, self.target)
+        self._renamed = True
 
     def link(self) -> bool:
         """Give the finished file the name of its target, or return False if that exists."""
@@ -167,7 +169,7 @@ class TemporaryFile:
         if fcntl is not None and self._lock not in _lockable:
             return  # in a forked child, where it is the parent's
         try:
-            if os.path.samestat(os.lstat(self.path), self._status):
+            if not self._renamed and os.path.samestat(os.lstat(self.path), self._status):
                 os.unlink(self.path)
         except OSError:
             pass  # renamed, or removed by another process
@@ -193,20 +195,16 @@ def is_temporary_of(temporary: str, name: str) -> bool:
 
 def _create(target: str, mode: int) -> tuple[str, int]:
     """Create the first temporary file that no other writer uses."""
-    paths = _temporary_paths(target)
-    for path in paths:
-        remove_abandoned(path)
+    for path in _temporary_paths(target):
         try:
             descriptor = open_lockable(path, _CREATE, mode)
         except FileExistsError:
-            continue  # another writer uses it
+            remove_abandoned(path)  # unless another writer uses it
+            continue
         if _lock_new(descriptor, path):
-            break
+            return path, descriptor
         unlock(descriptor)
-    # Processes that wrote at the same time may all have been killed.
-    while remove_abandoned(next(paths)):
-        pass
-    return path, descriptor
+    raise AssertionError
 
 
 def _temporary_paths(target: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Directories of plain files whose suffixes are content encodings: ``a.gz`` is ``a`` in gzip."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH103, PTH114
+# ruff: noqa: PTH103
 from __future__ import annotations
 
 import heapq
@@ -120,11 +120,12 @@ class FilesBackend(LocalBackend):
                 f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
                 f"{', '.join(_ENCODINGS.values())}"
             )
-        before = self._variants(key, bucket)
         plain = replace(options, content_type=None, content_encoding=None)
-        if encoding not in before and before:
+        if options.condition is not None and encoding not in (
+            before := self._variants(key, bucket)
+        ):
             self._check_condition(key, options.condition, bucket)
-            plain = replace(plain, condition=None)
+            plain = replace(plain, condition=None) if before else plain
         name = key + _SUFFIXES[encoding]
         try:
             result = self._put_plain(name, body, plain, bucket) or super().put(
@@ -136,8 +137,8 @@ class FilesBackend(LocalBackend):
             with os_errors("create", self._bucket(bucket)):
                 os.makedirs(self._bucket(bucket), exist_ok=True)
             result = super().put(name, body, plain, bucket=bucket, threads=threads)
-        if before.keys() - {encoding}:
-            self._supersede(key, encoding, bucket, max(before.values()))
+        # Last, so that of two concurrent writers at least one finds the other's file.
+        self._supersede(key, encoding, bucket)
         return result
 
     def _put_plain(
@@ -150,15 +151,16 @@ class FilesBackend(LocalBackend):
         """
         location = self._location(name, bucket)
         self._checked(name, options)
+        if options.metadata or options.condition is not None:
+            return None
         with os_errors("write", location):
-            status = stat_or_none(location.path)
-            if (
-                options.metadata
-                or options.condition is not None
-                or os.path.lexists(location.sidecar)
-                or os.path.islink(location.path)
-                or (status is not None and not stat.S_ISREG(status.st_mode))
-                or (status is not None and not os.access(location.path, os.W_OK))
+            if os.path.lexists(location.sidecar):
+                return None
+            status = None
+            with suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(location.path)
+            if status is not None and not (
+                stat.S_ISREG(status.st_mode) and os.access(location.path, os.W_OK)
             ):
                 return None
             try:
@@ -258,17 +260,21 @@ class FilesBackend(LocalBackend):
         if not self.lazy:
             check_root(self._bucket(bucket))
 
-    def _supersede(self, key: str, encoding: str | None, bucket: str | None, after: int) -> None:
-        """Remove the older files of a name, which its new file has replaced."""
+    def _supersede(self, key: str, encoding: str | None, bucket: str | None) -> None:
+        """Remove the other files of a name, which its new file has replaced."""
         location = self._location(key, bucket)
-        with os_errors("replace", location), locked(location.directory):
-            path = location.path + _SUFFIXES[encoding]
-            found = _stat_variants(location.path)
-            if encoding in found and found[encoding] <= after:  # the clock was set back
-                found[encoding] = after + 1
-                os.utime(path, ns=(after + 1, after + 1))
-            for other, modified in found.items():
-                if other != encoding and modified < found.get(encoding, 0):
+        with os_errors("replace", location):
+            if not _stat_variants(location.path).keys() - {encoding}:
+                return
+            with locked(location.directory):
+                found = _stat_variants(location.path)
+                modified = found.pop(encoding, None)
+                if modified is None:
+                    return  # replaced since
+                newest = max(found.values(), default=0)
+                if modified <= newest:  # the clock was set back
+                    os.utime(location.path + _SUFFIXES[encoding], ns=(newest + 1, newest + 1))
+                for other in found:
                     old = self._location(key + _SUFFIXES[other], bucket)
                     for name in (old.path, old.sidecar):
                         with suppress(FileNotFoundError):
