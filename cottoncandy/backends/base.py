@@ -211,6 +211,12 @@ class Backend(ABC):
         other.upload_options = {**self.upload_options, **options}
         return other
 
+    def close(self) -> None:  # noqa: B027 - some stores have no connections
+        """Close the idle connections, which the backend shares with those on other buckets.
+
+        Any later use opens new ones.
+        """
+
     def status_message(self) -> str:
         """Return the line that ``verbose=True`` prints once an interface is ready."""
         return f"{self.name.capitalize()} backend instantiated."

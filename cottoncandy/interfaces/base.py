@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import UPLOAD_OPTIONS
@@ -205,7 +205,7 @@ def given_bucket(bucket_name: str | None) -> str | None:
 
 
 class BucketMethods(ObjectAccess):
-    """Selecting, creating, removing and measuring buckets."""
+    """Selecting, creating, removing and measuring buckets; closing their connections."""
 
     def _greet(self) -> None:
         """Print the available buckets and the current one."""
@@ -218,6 +218,31 @@ class BucketMethods(ObjectAccess):
         except AccessDeniedError:
             echo("(these credentials may not list buckets)")
         echo(f"Current bucket: {self.bucket_name}")
+
+    def close(self) -> None:
+        """Close the connections of this interface.
+
+        ``with cottoncandy.get_interface(...) as cci:`` does so at the end of the block.
+
+        Notes
+        -----
+        As with boto3's clients, nothing becomes unusable: the interface, its copies on other
+        buckets and what they have opened (lazy arrays, streams, browsers, stores of zarr, file
+        systems) connect again when they are used. Transfers that are under way continue.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> with cc.get_interface("my_bucket", backend="memory", verbose=False) as cci:
+        ...     response = cci.upload_object("hello", b"world")
+        """
+        self._store.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def exists_bucket(self, bucket_name: str) -> bool:
         """Check whether a bucket exists.

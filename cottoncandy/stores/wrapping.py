@@ -70,6 +70,9 @@ class WrappedBackend(Backend):
         other.inner = self.inner.with_upload_options(**options)
         return other
 
+    def close(self) -> None:
+        self.inner.close()
+
     def status_message(self) -> str:
         return self.inner.status_message()
 

@@ -109,6 +109,11 @@ class GCSBackend(Backend):
             self._twin = type(self)(replace(options, credentials=None, anonymous=True))
         return self._twin.with_bucket(self.bucket_name)
 
+    def close(self) -> None:
+        self._connection.close()
+        if self._twin is not None:
+            self._twin.close()
+
     def status_message(self) -> str:
         return f"Google Cloud Storage backend instantiated at {self._address}."
 

@@ -133,8 +133,16 @@ class Connection:
         with self._lock:
             if self._client is None:
                 self._client = self._new_client()
-                weakref.finalize(self, self._client.close).atexit = False
+                self._close = weakref.finalize(self, self._client.close)
+                self._close.atexit = False
             return self._client
+
+    def close(self) -> None:
+        """Close the client; the next use creates another."""
+        with self._lock:
+            if self._client is not None:
+                self._client = None
+                self._close()
 
     def _new_client(self) -> Any:
         options = self.options

@@ -103,6 +103,9 @@ class GDriveBackend(Backend):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._config, self.bucket_name)
 
+    def close(self) -> None:
+        self._session.close()
+
     def status_message(self) -> str:
         return "Google Drive backend instantiated."
 

@@ -108,6 +108,10 @@ class Session:
         self._idle.clear()
         self._auth = None
 
+    def close(self) -> None:
+        """Close the idle connections; later requests open new ones."""
+        _close_all(self._idle)
+
     @property
     def auth(self) -> Any:
         """pydrive2's ``GoogleAuth`` with credentials; loading it may ask the user to log in."""

@@ -104,6 +104,9 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
     def __repr__(self) -> str:
         return f"<HTTPBackend {self.describe()}>"
 
+    def close(self) -> None:
+        self._client.close()
+
     def status_message(self) -> str:
         return f"HTTP backend instantiated at {self.bucket_name}."
 

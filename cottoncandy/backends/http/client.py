@@ -131,6 +131,11 @@ class WebClient:
     def _reset(self) -> None:
         self._pools: dict[str | None, urllib3.PoolManager] = {}
 
+    def close(self) -> None:
+        """Close the connections; later requests open new ones."""
+        for pool in list(self._pools.values()):
+            pool.clear()
+
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, query: str = ""
     ) -> urllib3.BaseHTTPResponse:

@@ -130,6 +130,11 @@ class S3Backend(Backend):
             self._twin = type(self)(options.without_credentials())
         return self._twin.with_bucket(self.bucket_name)
 
+    def close(self) -> None:
+        self._connection.close()
+        if self._twin is not None:
+            self._twin.close()
+
     def status_message(self) -> str:
         return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
 

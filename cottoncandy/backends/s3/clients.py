@@ -93,6 +93,15 @@ class Connection:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
         self._reset()
 
+    def close(self) -> None:
+        """Close the connections; the clients open new ones when they are used again."""
+        with self._lock:
+            for key, made in list(self._made.items()):
+                if isinstance(made, S3Store):
+                    del self._made[key]  # obstore closes its connections with the store
+                elif meta := getattr(made, "meta", None):
+                    getattr(meta, "client", made).close()
+
     def cached(self, key: Any, make: Callable[[], T]) -> T:
         """Return the value for a key, made once per process."""
         try:
