@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view, crc32
+from cottoncandy.core.buffers import Body, Buffer, MiB, crc32
 from cottoncandy.exceptions import (
     InsufficientMemoryError,
     IntegrityError,
@@ -24,7 +24,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import dtypes
 from cottoncandy.formats.codecs import BUILT_IN, BlockLayout, get_codec
-from cottoncandy.formats.codecs.base import OutputBuffer
 
 __all__ = [
     "FORMAT_METADATA",
@@ -369,10 +368,7 @@ class RawArrayHeader:
         """
         view = self.bytes_of(out)
         with naming(object_name):
-            if self.compression is None:
-                _fill(chunks, view)
-            else:
-                get_codec(self.compression).decode_into(chunks, view)
+            get_codec(self.compression or "").decode_into(chunks, view)
         if self.checksum is not None:
             self.verify(crc32([view]), object_name)
 
@@ -536,10 +532,3 @@ def _unchanged(blocks: Iterator[memoryview], size: int, expected: int) -> Iterat
                 "or wait until nothing writes to it"
             )
         yield block
-
-
-def _fill(chunks: Iterable[Buffer], out: memoryview) -> None:
-    output = OutputBuffer(out, "uncompressed")
-    for chunk in chunks:
-        output.add(bytes_view(chunk))
-    output.finish()

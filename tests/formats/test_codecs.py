@@ -126,8 +126,6 @@ def test_lz4_refuses_too_much_and_names_zstd():
     codec = get_codec("lz4")
     with pytest.raises(InvalidArgumentError, match="Zstd"):
         codec.check_input(2**31)
-    with pytest.raises(InvalidArgumentError, match="Zstd"):
-        next(codec.encode(iter(()), 2**31))
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, True, 5])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from cottoncandy.core.buffers import Buffer, MiB, regroup
-from cottoncandy.exceptions import IntegrityError
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from cottoncandy.formats.codecs.blocks import BlockLayout
 
-__all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "OutputBuffer", "StreamCodec"]
+__all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "StreamCodec"]
 
 #: Names of the codecs that need no optional package, as stored in metadata.
 BUILT_IN = ("gzip", "Zlib", "BZ2", "Zstd", "LZ4", "LZMA")
@@ -30,6 +31,9 @@ class Codec(ABC):
 
     #: As stored in the metadata of an object.
     name: str
+
+    #: Bytes that the format can contain; None if it has no bound.
+    max_input: int | None = None
 
     #: No stream decodes to more than this multiple of its size; None if the format has no bound.
     max_ratio: ClassVar[int | None] = None
@@ -70,21 +74,26 @@ class Codec(ABC):
             bytes than ``out`` has.
         """
 
-    @abstractmethod
     def max_encoded_bytes(self, size: int) -> int:
         """Return an upper bound of the encoded size of ``size`` bytes."""
+        return size + size // 64 + 64 * 1024  # bzip2 takes most, with 1 % and 600 bytes
 
     def blocks(self, size: int) -> BlockLayout | None:
         """Return the layout of the block index that the stream of ``size`` bytes ends with."""
         return None
 
-    def check_input(self, size: int) -> None:  # noqa: B027 - most formats have no limit
+    def check_input(self, size: int) -> None:
         """Reject more bytes than the format can contain, before anything is encoded.
 
         Raises
         ------
         InvalidArgumentError
         """
+        if self.max_input is not None and size > self.max_input:
+            raise InvalidArgumentError(
+                f"{self.name} takes at most {self.max_input} bytes at once, and the array has "
+                f"{size}: use compression='Zstd'"
+            )
 
     def check_sizes(self, body_bytes: int, array_bytes: int) -> None:
         """Reject sizes that contradict each other, before memory is allocated.
@@ -126,7 +135,7 @@ class Decoder(Protocol):
 
 
 class StreamCodec(Codec):
-    """A codec whose library decodes piece by piece.
+    """A codec whose library encodes and decodes piece by piece.
 
     Notes
     -----
@@ -136,27 +145,51 @@ class StreamCodec(Codec):
     #: What may follow a stream: further streams, zeros, or nothing.
     trailing: ClassVar[Literal["streams", "zeros", "nothing"]] = "nothing"
 
+    #: As the library counts.
+    level: ClassVar[int]
+
+    @abstractmethod
+    def encoder(self, level: int) -> Any:
+        """Return an encoder: ``compress(data)`` and ``flush()``, as those of bz2 and lzma."""
+
     @abstractmethod
     def decoder(self) -> Decoder:
         """Return a decoder at the start of a stream."""
 
-    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
-        output = OutputBuffer(out, self.name)
-        # One byte more than fits is requested, to detect an overflow.
-        for block in self.decode(chunks, lambda: output.remaining_bytes + 1):
-            output.add(block)
-        output.finish()
+    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+        return self.encode_with(self.encoder(self.level), blocks)
 
-    def decode(
-        self, chunks: Iterable[Buffer], limit: Callable[[], int] = lambda: _OUTPUT_BYTES
-    ) -> Iterator[Buffer]:
+    @staticmethod
+    def encode_with(encoder: Any, blocks: Iterable[Buffer]) -> Iterator[Buffer]:
+        """Yield what an encoder makes of the blocks."""
+        for block in regroup(blocks, BLOCK_BYTES):
+            if encoded := encoder.compress(block):
+                yield encoded
+        yield encoder.flush()
+
+    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
+        position = 0
+        for block in self.decode(chunks, len(out)):
+            if len(block) > len(out) - position:
+                raise IntegrityError(
+                    f"the {self.name} stream decodes to more than the {len(out)} bytes that its "
+                    f"metadata promises: the body or the metadata is not what was stored"
+                )
+            out[position : position + len(block)] = block
+            position += len(block)
+        if position != len(out):
+            raise IntegrityError(
+                f"the {self.name} stream decodes to {position} bytes, and {len(out)} were expected"
+            )
+
+    def decode(self, chunks: Iterable[Buffer], size: int = sys.maxsize) -> Iterator[Buffer]:
         """Yield the decoded stream in pieces, whatever its size is.
 
         Parameters
         ----------
         chunks : iterable of buffer
-        limit : callable, optional
-            Returns the largest size of the next piece, in bytes.
+        size : int, optional
+            The expected size in bytes. At most one byte more is decoded.
 
         Raises
         ------
@@ -175,7 +208,8 @@ class StreamCodec(Codec):
                         break
                     decoder = self.decoder()
                 while True:
-                    block = self._decode(decoder, data, min(_OUTPUT_BYTES, limit()), position)
+                    length = min(_OUTPUT_BYTES, size - position + 1)
+                    block = self._decode(decoder, data, length, position)
                     position += len(block)
                     yield block
                     if decoder.eof or decoder.needs_input:
@@ -200,38 +234,3 @@ class StreamCodec(Codec):
     def _check_tail(self, tail: Buffer) -> None:
         if self.trailing == "nothing" or bytes(tail).strip(b"\0"):
             raise IntegrityError(f"bytes follow the end of the {self.name} stream")
-
-
-class OutputBuffer:
-    """A target of known size, filled from the start."""
-
-    __slots__ = ("codec_name", "out", "position")
-
-    def __init__(self, out: memoryview, codec_name: str) -> None:
-        self.out = out
-        self.position = 0
-        self.codec_name = codec_name
-
-    @property
-    def remaining_bytes(self) -> int:
-        """Number of bytes that are not filled yet."""
-        return len(self.out) - self.position
-
-    def add(self, block: Buffer) -> None:
-        """Append a block; raise if it does not fit."""
-        size = len(block)
-        if size > self.remaining_bytes:
-            raise IntegrityError(
-                f"the {self.codec_name} stream decodes to more than the {len(self.out)} bytes that "
-                f"its metadata promises: the body or the metadata is not what was stored"
-            )
-        self.out[self.position : self.position + size] = block
-        self.position += size
-
-    def finish(self) -> None:
-        """Check that ``out`` is full."""
-        if self.remaining_bytes:
-            raise IntegrityError(
-                f"the {self.codec_name} stream decodes to {self.position} bytes, and "
-                f"{len(self.out)} were expected"
-            )

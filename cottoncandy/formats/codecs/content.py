@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from cottoncandy.core.buffers import Buffer, bytes_view, regroup
+from cottoncandy.core.buffers import Buffer, bytes_view
 from cottoncandy.exceptions import InvalidArgumentError, MissingDependencyError
-from cottoncandy.formats.codecs.base import BLOCK_BYTES, StreamCodec
+from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.deflate import GzipCodec
 from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 
@@ -38,15 +34,6 @@ ENCODINGS: dict[str, StreamCodec] = {
 #: Suffixes of encoded files on disk, by content encoding.
 SUFFIXES = {"gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
 
-# Encoders with a level; without one, the codecs choose theirs.
-_ENCODERS: dict[str, Callable[[int], Any]] = {
-    "gzip": lambda level: zlib.compressobj(level, wbits=31),
-    "br": lambda level: BrotliCodec.encoder(level),
-    "zstd": lambda level: ZstdCodec.encoder(level),
-    "xz": lambda level: lzma.LZMACompressor(preset=level),
-    "bz2": lambda level: bz2.BZ2Compressor(level),
-}
-
 
 def encode_stream(
     blocks: Iterable[Buffer], encoding: str, size: int, level: int | None = None
@@ -68,18 +55,16 @@ def encode_stream(
     InvalidArgumentError
         If the encoding has no such level.
     """
+    codec = ENCODINGS[encoding]
     if level is None:
-        yield from ENCODINGS[encoding].encode(blocks, size)
-        return
+        return codec.encode(blocks, size)
     try:
-        encoder = _ENCODERS[encoding](level)
+        encoder = codec.encoder(level)
     except (MissingDependencyError, MemoryError):
         raise
     except Exception as exc:  # each library has its own error types
         raise InvalidArgumentError(f"{encoding} has no compression level {level!r}: {exc}") from exc
-    for block in regroup(blocks, BLOCK_BYTES):
-        yield encoder.compress(block)
-    yield encoder.flush()
+    return codec.encode_with(encoder, blocks)
 
 
 def encode(content: Buffer, encoding: str, level: int | None = None) -> bytes:

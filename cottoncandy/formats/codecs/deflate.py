@@ -11,20 +11,16 @@ References
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from isal import igzip_lib, isal_zlib
 
 from cottoncandy.core.buffers import Buffer, crc32_combine, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
-from cottoncandy.formats.codecs.blocks import (
-    GZIP_HEADER,
-    BlockLayout,
-    gzip_trailer,
-    max_block_bytes,
-)
+from cottoncandy.formats.codecs.blocks import GZIP_HEADER, BlockLayout, gzip_trailer
 
 __all__ = ["GzipCodec", "ZlibCodec"]
 
@@ -45,13 +41,15 @@ _STORED_BYTES = 65_535  # of one of deflate's stored blocks
 
 class _DeflateCodec(StreamCodec):
     max_ratio = 1032  # 258 bytes from two bits
+    level = 6
     _decoder_flag: ClassVar[int]
+    _wbits: ClassVar[int]
+
+    def encoder(self, level: int) -> Any:
+        return zlib.compressobj(level, wbits=self._wbits)
 
     def decoder(self) -> Decoder:
         return igzip_lib.IgzipDecompressor(self._decoder_flag)
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return max_block_bytes(size)
 
 
 class GzipCodec(_DeflateCodec):
@@ -72,6 +70,7 @@ class GzipCodec(_DeflateCodec):
     keeps_order = True
     trailing: ClassVar[Literal["streams", "zeros", "nothing"]] = "zeros"
     _decoder_flag = igzip_lib.DECOMP_GZIP
+    _wbits = 31
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         checksum, position = 0, len(GZIP_HEADER)
@@ -94,7 +93,7 @@ class GzipCodec(_DeflateCodec):
 
     def max_encoded_bytes(self, size: int) -> int:
         layout = self.blocks(size)
-        return max_block_bytes(size) + (layout.tail_bytes if layout else 0)
+        return super().max_encoded_bytes(size) + (layout.tail_bytes if layout else 0)
 
 
 class ZlibCodec(_DeflateCodec):
@@ -102,6 +101,7 @@ class ZlibCodec(_DeflateCodec):
 
     name = "Zlib"
     _decoder_flag = igzip_lib.DECOMP_ZLIB
+    _wbits = 15
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         checksum = isal_zlib.adler32(b"")

@@ -7,22 +7,14 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from cottoncandy.core.buffers import Buffer, MiB, regroup
+from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import MissingDependencyError
-from cottoncandy.formats.codecs.base import BLOCK_BYTES, Decoder, StreamCodec
+from cottoncandy.formats.codecs.base import Decoder, StreamCodec
 
 __all__ = ["BrotliCodec", "Bz2Codec", "LzmaCodec", "ZstdCodec"]
 
 # As on zstd's command line. A stream that needs more to be decoded is rejected.
 _MAX_WINDOW_BYTES = 128 * MiB
-
-# Measured on five kinds of scientific data: 160-420 MB/s per core; level 3, the library's default,
-# takes 1.3 to 5 times as long for bodies that are 0 to 4 % smaller.
-_ZSTD_LEVEL = 1
-
-
-# Of 0-11. At 11, the library's default, it compresses less than 1 MB/s.
-_BROTLI_QUALITY = 5
 
 
 class Bz2Codec(StreamCodec):
@@ -32,18 +24,17 @@ class Bz2Codec(StreamCodec):
     max_ratio = 2**22  # a block of up to 46.6 MB (900 kB of runs, 259 for 5) from over 20 bytes
     trailing = "streams"
 
-    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+    level = 9
+
+    def encoder(self, level: int) -> Any:
         from bz2 import BZ2Compressor
 
-        return _encoded(BZ2Compressor(), blocks)
+        return BZ2Compressor(level)
 
     def decoder(self) -> Decoder:
         from bz2 import BZ2Decompressor
 
         return BZ2Decompressor()
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return size + size // 64 + 4096  # bzip2's manual says 1 % and 600 bytes
 
 
 class LzmaCodec(StreamCodec):
@@ -53,18 +44,17 @@ class LzmaCodec(StreamCodec):
     max_ratio = 2**18  # a chunk of 2 MiB from over ten bytes
     trailing = "streams"
 
-    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
+    level = 6
+
+    def encoder(self, level: int) -> Any:
         from lzma import LZMACompressor
 
-        return _encoded(LZMACompressor(), blocks)
+        return LZMACompressor(preset=level)
 
     def decoder(self) -> Decoder:
         from lzma import FORMAT_XZ, LZMADecompressor
 
         return LZMADecompressor(FORMAT_XZ, memlimit=_MAX_WINDOW_BYTES)
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return size + size // 256 + 64 * 1024  # LZMA2 stores what it cannot compress
 
 
 class ZstdCodec(StreamCodec):
@@ -78,6 +68,9 @@ class ZstdCodec(StreamCodec):
     name = "Zstd"
     max_ratio = 32 * 1024  # a block of 128 KiB from four bytes
     trailing = "streams"
+    # Measured on five kinds of scientific data: 160-420 MB/s per core; level 3, the library's
+    # default, takes 1.3 to 5 times as long for bodies that are 0 to 4 % smaller.
+    level = 1
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         zstd = _zstd()
@@ -85,18 +78,16 @@ class ZstdCodec(StreamCodec):
         option = zstd.CompressionParameter
         encoder = zstd.ZstdCompressor(
             options={
-                option.compression_level: _ZSTD_LEVEL,
+                option.compression_level: self.level,
                 option.checksum_flag: 1,
                 # Some builds of the library have no threads.
                 option.nb_workers: min(workers, option.nb_workers.bounds()[1]),
             }
         )
         encoder.set_pledged_input_size(size)
-        return _encoded(encoder, blocks)
+        return self.encode_with(encoder, blocks)
 
-    @staticmethod
-    def encoder(level: int) -> Any:
-        """Return an encoder at a level of up to 22."""
+    def encoder(self, level: int) -> Any:
         return _zstd().ZstdCompressor(level=level)
 
     def decoder(self) -> Decoder:
@@ -106,9 +97,6 @@ class ZstdCodec(StreamCodec):
             options={zstd.DecompressionParameter.window_log_max: window_log}
         )
         return decoder
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return size + size // 256 + 64 * 1024  # ZSTD_COMPRESSBOUND, and room for small blocks
 
 
 class BrotliCodec(StreamCodec):
@@ -121,20 +109,15 @@ class BrotliCodec(StreamCodec):
 
     name = "br"
 
-    def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
-        return _encoded(self.encoder(_BROTLI_QUALITY), blocks)
+    # Of 0-11. At 11, the library's default, it compresses less than 1 MB/s.
+    level = 5
 
-    @staticmethod
-    def encoder(level: int) -> Any:
-        """Return an encoder at a level of 0 to 11, with the methods of the other libraries'."""
+    def encoder(self, level: int) -> Any:
         encoder = _brotli().Compressor(quality=level)
         return SimpleNamespace(compress=encoder.process, flush=encoder.finish)
 
     def decoder(self) -> Decoder:
         return _BrotliDecoder()
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return size + size // 64 + 4096  # it stores what it cannot compress, in blocks of 16 MiB
 
 
 class _BrotliDecoder:
@@ -164,14 +147,6 @@ def _brotli() -> Any:
             "Brotli needs the package brotli; install it with: pip install 'cottoncandy[files]'"
         ) from exc
     return brotli
-
-
-def _encoded(encoder: Any, blocks: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield what an encoder of any of these libraries makes of the blocks."""
-    for block in regroup(blocks, BLOCK_BYTES):
-        if encoded := encoder.compress(block):
-            yield encoded
-    yield encoder.flush()
 
 
 def _zstd() -> Any:

@@ -13,8 +13,6 @@ from cottoncandy.formats.codecs.base import BUILT_IN, Codec
 
 __all__ = ["Lz4Codec", "NumcodecsCodec"]
 
-_MAX_LZ4_BYTES = 0x7E000000  # LZ4_MAX_INPUT_SIZE of lz4.h
-
 # These change values, need parameters or make Python objects: they are not codecs of byte streams.
 _UNFIT = frozenset(
     re.findall(
@@ -40,20 +38,13 @@ class Lz4Codec(Codec):
 
     name = "LZ4"
     needs_whole = True
+    max_input = 0x7E000000  # LZ4_MAX_INPUT_SIZE of lz4.h
     max_ratio = 255  # each byte of a match length stands for at most 255
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         import lz4.block  # type: ignore[import-untyped]  # ships no stubs
 
-        self.check_input(size)
         yield lz4.block.compress(_joined(blocks), store_size=True)
-
-    def check_input(self, size: int) -> None:
-        if size > _MAX_LZ4_BYTES:
-            raise InvalidArgumentError(
-                f"LZ4 takes at most {_MAX_LZ4_BYTES} bytes at once, and the array has {size}: "
-                f"use compression='Zstd'"
-            )
 
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         import lz4.block
@@ -75,9 +66,6 @@ class Lz4Codec(Codec):
         del body  # before the pages of ``out`` are touched for the first time
         _check_decoded(self.name, len(decoded), len(out))
         out[:] = decoded
-
-    def max_encoded_bytes(self, size: int) -> int:
-        return 4 + size + size // 255 + 16  # LZ4_COMPRESSBOUND
 
 
 class NumcodecsCodec(Codec):
@@ -114,14 +102,7 @@ class NumcodecsCodec(Codec):
                 f"{', '.join(available)}"
             )
         self._codec: Any = numcodecs.get_codec({"id": name.lower()})
-
-    def check_input(self, size: int) -> None:
-        limit = getattr(self._codec, "max_buffer_size", None)
-        if limit is not None and size > limit:
-            raise InvalidArgumentError(
-                f"{self.name} takes at most {limit} bytes at once, and the array has {size}: use "
-                f"compression='Zstd'"
-            )
+        self.max_input = getattr(self._codec, "max_buffer_size", None)
 
     def encode(self, blocks: Iterable[Buffer], size: int, *, threads: int = 1) -> Iterator[Buffer]:
         try:
