@@ -23,12 +23,7 @@ from cottoncandy.formats.encryption.header import (
     segment_range,
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
-from cottoncandy.formats.encryption.legacy import (
-    BLOCK,
-    LegacyCipher,
-    could_be_legacy,
-    legacy_plaintext_size,
-)
+from cottoncandy.formats.encryption.legacy import BLOCK, LegacyCipher, could_be_legacy
 from cottoncandy.formats.encryption.segments import SegmentCipher
 
 __all__ = [
@@ -219,11 +214,11 @@ class LegacyReader(DecryptingReader):
 
     def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
         for key in keys.candidates(label, legacy=True):
-            object_key = key.legacy_key(inner.metadata, label)
+            object_key = key.object_key(inner.metadata, label, legacy=True)
             if object_key is None:
                 continue
             self._cipher = LegacyCipher(object_key, inner.pieces)
-            size = legacy_plaintext_size(self._cipher, inner.size)
+            size = self._cipher.plaintext_size(inner.size)
             if size is not None:
                 break
         else:

@@ -153,7 +153,7 @@ class EncryptedBackend(WrappedBackend):
         if key.endswith("/") and not reader.size:  # a directory, as consoles create them
             return False
         opened = open_encrypted(reader, self._keys, label)
-        if isinstance(opened, SegmentReader) and (self._keys.wraps or key_id is None):
+        if isinstance(opened, SegmentReader):
             cipher = opened.unlock()
             if cipher.source is self._keys:
                 return False

@@ -41,8 +41,6 @@ class KeyScheme(ABC):
     code: ClassVar[int]
     #: Description of the key, for messages.
     label: ClassVar[str]
-    #: Whether each object has a key, which this one wraps.
-    wraps: ClassVar[bool]
 
     #: Keys of the same scheme that read what was written before this one.
     old: tuple[Self, ...] = ()
@@ -57,12 +55,13 @@ class KeyScheme(ABC):
         """Return the key for a new object, and the metadata to recover it from."""
 
     @abstractmethod
-    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
-        """Return the key of a stored object; None if it belongs to another key."""
+    def object_key(
+        self, metadata: Mapping[str, str], label: str, *, legacy: bool = False
+    ) -> Secret | None:
+        """Return the key of a stored object; None if it belongs to another key.
 
-    @abstractmethod
-    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
-        """Return the key of an object that cottoncandy 0.2 or older wrote."""
+        ``legacy``: cottoncandy 0.2 or older wrote it.
+        """
 
     def wrapped(self, object_key: Secret) -> dict[str, str] | None:
         """Return an object's key as metadata; None if objects have no separate keys."""
@@ -137,11 +136,13 @@ class AESKeys(KeyScheme):
     name: ClassVar[str] = "AES"
     code: ClassVar[int] = 1
     label: ClassVar[str] = "key"
-    wraps: ClassVar[bool] = False
 
     def __init__(self, key: bytes) -> None:
         if len(key) not in _LEGACY_KEY_BYTES:
-            raise EncryptionKeyError(_wrong_length(len(key)))
+            raise EncryptionKeyError(
+                f"an AES key has 32 bytes (16 or 24 to read what cottoncandy 0.2 or older wrote), "
+                f"got {len(key)}; {_CREATE_KEY}"
+            )
         self._key = Secret(key)
 
     def __repr__(self) -> str:
@@ -156,10 +157,10 @@ class AESKeys(KeyScheme):
             raise EncryptionKeyError(f"objects cannot be encrypted with {reason}")
         return self._key, {}
 
-    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret:
+    def object_key(
+        self, metadata: Mapping[str, str], label: str, *, legacy: bool = False
+    ) -> Secret:
         return self._key
-
-    legacy_key = object_key
 
     def obstacle(self, *, legacy: bool) -> str | None:
         if legacy or len(self._key) == KEY_BYTES:
@@ -186,7 +187,6 @@ class RSAKeys(KeyScheme):
     name: ClassVar[str] = "RSA"
     code: ClassVar[int] = 2
     label: ClassVar[str] = "private key"
-    wraps: ClassVar[bool] = True
 
     def __init__(
         self, pem: bytes, passphrase: str | None = None, *, source: str = "the RSA key"
@@ -251,11 +251,16 @@ class RSAKeys(KeyScheme):
         wrapped = self._oaep("SHA256").encrypt(object_key.reveal())
         return {_WRAPPED: base64.b64encode(wrapped).decode("ascii")}
 
-    def object_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
-        return self._unwrap(metadata, label, "SHA256", (KEY_BYTES,))
-
-    def legacy_key(self, metadata: Mapping[str, str], label: str) -> Secret | None:
-        return self._unwrap(metadata, label, "SHA1", _LEGACY_KEY_BYTES)
+    def object_key(
+        self, metadata: Mapping[str, str], label: str, *, legacy: bool = False
+    ) -> Secret | None:
+        text = _joined(metadata, label)
+        try:
+            wrapped = base64.b64decode(text, validate=True)
+            key = Secret(self._oaep("SHA1" if legacy else "SHA256").decrypt(wrapped))
+        except (ValueError, TypeError):  # binascii.Error is a ValueError
+            return None
+        return key if len(key) in (_LEGACY_KEY_BYTES if legacy else (KEY_BYTES,)) else None
 
     def obstacle(self, *, legacy: bool) -> str | None:
         if self.can_read:
@@ -274,17 +279,6 @@ class RSAKeys(KeyScheme):
         """Return RSAES-OAEP [RFC 8017, section 7.1] with SHA256 or SHA1, also for MGF1."""
         algorithm = crypto_module(f"Hash.{hash_name}")
         return crypto_module("Cipher.PKCS1_OAEP").new(self._key, hashAlgo=algorithm)
-
-    def _unwrap(
-        self, metadata: Mapping[str, str], label: str, hash_name: str, lengths: tuple[int, ...]
-    ) -> Secret | None:
-        text = _joined(metadata, label)
-        try:
-            wrapped = base64.b64decode(text, validate=True)
-            key = Secret(self._oaep(hash_name).decrypt(wrapped))
-        except (ValueError, TypeError):  # binascii.Error is a ValueError
-            return None
-        return key if len(key) in lengths else None
 
 
 def parse_aes_key(text: str | bytes) -> AESKeys:
@@ -311,13 +305,6 @@ def parse_aes_key(text: str | bytes) -> AESKeys:
             f"got something else; {_CREATE_KEY}"
         ) from None
     return AESKeys(key)
-
-
-def _wrong_length(found: int) -> str:
-    return (
-        f"an AES key has 32 bytes (16 or 24 to read what cottoncandy 0.2 or older wrote), got "
-        f"{found}; {_CREATE_KEY}"
-    )
 
 
 def _joined(metadata: Mapping[str, str], label: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from cottoncandy.core.buffers import Buffer, regroup
 from cottoncandy.formats.encryption.crypto import Secret, crypto_module
 
-__all__ = ["LegacyCipher", "could_be_legacy", "legacy_plaintext_size"]
+__all__ = ["LegacyCipher", "could_be_legacy"]
 
 BLOCK = 16
 _LENGTH_BYTES = 8
@@ -57,16 +57,15 @@ class LegacyCipher:
             if whole:
                 yield cipher.decrypt(bytes(data[:whole]))
 
+    def plaintext_size(self, stored: int) -> int | None:
+        """Return the plaintext length at the end of the body; None if the padding contradicts it.
 
-def legacy_plaintext_size(cipher: LegacyCipher, stored: int) -> int | None:
-    """Return the plaintext length at the end of the body; None if the padding contradicts it.
-
-    Then the key is another one, or the object is not encrypted.
-    """
-    blocks = stored // BLOCK - 1
-    tail = b"".join(cipher.blocks(max(blocks - 2, 0), blocks))
-    size = int.from_bytes(tail[-_LENGTH_BYTES:], "little")
-    padding = BLOCK - (size + _LENGTH_BYTES) % BLOCK
-    spaces = tail[:-_LENGTH_BYTES][-padding:]
-    fits = size + padding + _LENGTH_BYTES == blocks * BLOCK and not spaces.strip(b" ")
-    return size if fits else None
+        Then the key is another one, or the object is not encrypted.
+        """
+        blocks = stored // BLOCK - 1
+        tail = b"".join(self.blocks(max(blocks - 2, 0), blocks))
+        size = int.from_bytes(tail[-_LENGTH_BYTES:], "little")
+        padding = BLOCK - (size + _LENGTH_BYTES) % BLOCK
+        spaces = tail[:-_LENGTH_BYTES][-padding:]
+        fits = size + padding + _LENGTH_BYTES == blocks * BLOCK and not spaces.strip(b" ")
+        return size if fits else None
