@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from cottoncandy.arrays.manifests import (
-    MANIFEST,
-    candidate_keys,
-    check_current,
-    own_parts,
-    read_json,
-)
+from cottoncandy.arrays.manifests import check_current, find_part
 from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array, read_selection
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.names import Key
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import (
-    IntegrityError,
-    MetadataError,
-    ObjectNotFoundError,
-)
+from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.blocks import ChunkProjection, select_blocks
 from cottoncandy.formats.generations import check_part, place_of
@@ -43,6 +31,10 @@ class ChunkedArray:
     manifest : Manifest
     info : ObjectInfo
         Of the manifest.
+    shape : tuple of int
+    dtype : dtype
+    chunks : tuple of tuple of int
+        Lengths of the chunks along each axis, as in Dask.
     """
 
     kind = "chunked"
@@ -50,46 +42,10 @@ class ChunkedArray:
     def __init__(self, store: Store, root: Key, manifest: Any, info: ObjectInfo) -> None:
         self.store = store
         self.root = root
-        self.manifest = _manifest(manifest, root)
+        self.manifest = found = chunked.Manifest.from_json(manifest, object_name=root)
+        self.shape, self.dtype, self.chunks = found.shape, found.dtype, found.chunks
         self.info = info
         self._codec: str | None = _UNKNOWN
-
-    @classmethod
-    def open(cls, store: Store, root: Key) -> ChunkedArray:
-        """Download the manifest.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If there is no such array.
-        MetadataError, IntegrityError
-            If the manifest is not valid.
-        """
-        try:
-            with store.open(pathjoin(root, MANIFEST)) as reader:
-                return cls(store, root, read_json(reader), reader.info)
-        except ObjectNotFoundError as exc:
-            if not store.backend.exists(root):
-                raise
-            raise ObjectNotFoundError(
-                f"'{root}' in bucket '{store.bucket}' is not a chunked array: use "
-                f"download_raw_array"
-            ) from exc
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self.manifest.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the array."""
-        return self.manifest.dtype
-
-    @property
-    def chunks(self) -> tuple[tuple[int, ...], ...]:
-        """Lengths of the chunks along each axis, as in Dask."""
-        return self.manifest.chunks
 
     @property
     def places(self) -> Iterator[str]:
@@ -153,27 +109,22 @@ class ChunkedArray:
         # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
         return array if array.dtype == self.dtype else array.view(self.dtype)
 
-    def check(self, index: tuple[int, ...], threads: int = 1) -> None:
-        """Look whether a chunk exists and is the one that the manifest names; its data is not read.
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Yield calls that look whether a chunk exists and is the one that the manifest names."""
+        return (partial(self._check_stored, index) for index in self.manifest.indices())
 
-        Raises
-        ------
-        ObjectNotFoundError, IntegrityError, MetadataError
-        """
-        with self._open(index, threads, prefetch=False) as reader:
+    def _check_stored(self, index: tuple[int, ...]) -> None:
+        with self._open(index, 1, prefetch=False) as reader:
             self._check(array_header(reader), index)
 
     def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
         """Open a chunk, after a look whether it is the part that the manifest names."""
         name, upload_id, number = self.manifest.part(index)
-        *others, last = candidate_keys(self.root, name)
         reader = None
-        for key in others:
-            with suppress(ObjectNotFoundError):
-                reader = self.store.open(key, threads, **options)
-                break
         try:
-            reader = reader or self.store.open(last, threads, **options)
+            reader = find_part(
+                self.root, name, lambda key: self.store.open(key, threads, **options)
+            )
             check_part(reader.metadata, upload_id, number, reader.info.key)
         except (ObjectNotFoundError, IntegrityError) as exc:
             if reader is not None:
@@ -191,16 +142,3 @@ class ChunkedArray:
                 f"the manifest of its array says {self.dtype}{expected}: chunks of two uploads "
                 f"are mixed"
             )
-
-
-def _manifest(obj: Any, root: str) -> chunked.Manifest:
-    try:
-        return chunked.Manifest.from_json(obj, object_name=root)
-    except MetadataError as exc:
-        try:
-            method, _ = own_parts(obj, root)
-        except MetadataError:
-            raise exc from None
-        if method == "download_sparse_array":
-            raise MetadataError(f"'{root}' is a sparse array: use {method}") from exc
-        raise

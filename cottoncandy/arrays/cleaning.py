@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from cottoncandy.arrays.generations import deleting, drive, predecessor, reading
+from cottoncandy.arrays.generations import delete_keys, drive, predecessor, reading
 from cottoncandy.arrays.manifests import Version
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.buffers import Body
@@ -96,8 +96,7 @@ def clean(
     if not dry_run:
         # First the manifests of predecessors: they are never restored in part.
         keys.sort(key=lambda key: not key.endswith(PREVIOUS))
-        if keys:
-            drive(store, deleting(keys))
+        delete_keys(store, keys)
         for upload in unfinished:
             store.backend.abort_upload(upload)
     return sorted({*keys, *(each.key for each in unfinished)}, key=str.encode)
@@ -201,7 +200,7 @@ def _now(store: Store, name: Key, dry_run: bool) -> datetime.datetime:
     try:
         store.backend.put(key, Body.of(b"{}"))
         modified = store.backend.head(key).modified
-        drive(store, deleting([key]))
+        delete_keys(store, [key])
     except CottonCandyError:
         if not dry_run:
             raise

@@ -13,7 +13,8 @@ from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from cottoncandy.arrays.manifests import Version, candidate_keys, read_manifest
+from cottoncandy.arrays.manifests import Version, find_part, read_manifest
+from cottoncandy.arrays.raw import Array, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
@@ -29,6 +30,7 @@ from cottoncandy.exceptions import (
     StorageFullError,
     StoreError,
 )
+from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import (
     MANIFEST,
     PREVIOUS,
@@ -39,10 +41,20 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["Generation", "copy_array", "copy_between", "remove_array", "replacing", "restore"]
+__all__ = [
+    "Upload",
+    "begin",
+    "copy_array",
+    "copy_between",
+    "delete_keys",
+    "remove_array",
+    "replacing",
+    "restore",
+]
 
 T = TypeVar("T")
 Condition = IfAbsent | IfMatch | None
+Build = Callable[["Version | None"], Mapping[str, Any]]
 
 _log = logging.getLogger(__name__)
 
@@ -115,43 +127,115 @@ def _send(store: Store, request: Read | Put | Delete, acl: str | None) -> Any:
             options = PutOptions(metadata, acl, "application/json", condition=condition)
             return store.backend.put(key, Body.of(body), options)
         case Delete(keys):
-            errors = [done.error for done in store.backend.delete(keys) if done.error is not None]
-            if errors:
-                raise errors[0]
-            return None
+            return delete_keys(store, keys)
+
+
+def delete_keys(store: Store, keys: list[str]) -> None:
+    """Delete objects; the first error is raised when all were tried."""
+    errors = [done.error for done in store.backend.delete(keys) if done.error is not None]
+    if errors:
+        raise errors[0]
 
 
 # -- the protocol --------------------------------------------------------------------------------
 
 
 @dataclass
-class Commit:
-    """A manifest that is to become the current one.
+class Upload:
+    """One upload of a value of several objects: its parts, then its commit.
+
+    It pickles, for workers that store parts; they do not need ``live``.
 
     Parameters
     ----------
+    store : Store
     root : Key
     upload_id : str
-    build : callable
-        Returns the JSON object of the manifest that replaces a version, or None; it raises if the
-        version cannot be replaced.
-    metadata : mapping of str to str, optional
-        None: those of the version that is replaced.
+    acl : str, optional
+    live : Version, optional
+        The version that is replaced.
+    documented : bool
+        Whether to use the names of 0.4.0 where they are free.
     fixed : bool
         Whether only the version that was found first may be replaced.
     sent : bool
         Whether the manifest may have been stored: then nothing may be deleted.
     """
 
+    store: Store
     root: Key
     upload_id: str
-    build: Callable[[Version | None], Mapping[str, Any]]
-    metadata: Mapping[str, str] | None = None
+    acl: str | None = None
+    live: Version | None = None
+    documented: bool = False
     fixed: bool = False
     sent: bool = False
 
     def key(self, *names: str) -> Key:
+        """Return the key of an object below the root."""
         return Key(pathjoin(self.root, *names))
+
+    def put(
+        self,
+        name: str,
+        number: int | str,
+        array: Array,
+        compression: str | bool | None,
+        threads: int = 1,
+    ) -> str:
+        """Store a part and return its place relative to the root.
+
+        Parameters
+        ----------
+        name : str
+        number : int or str
+            Its number in the upload; in a sparse array, its name.
+        array : ndarray
+        compression : str, bool or None
+        threads : int, default 1
+        """
+
+        def stored(place: str, condition: Condition) -> str:
+            put_array(
+                self.store,
+                self.key(place),
+                array,
+                compression,
+                metadata=part_metadata(self.upload_id, number),
+                acl=self.acl,
+                threads=threads,
+                condition=condition,
+            )
+            return place
+
+        if self.documented:
+            with contextlib.suppress(ObjectExistsError):
+                return stored(name, IfAbsent())
+        return stored(pathjoin(self.upload_id, name), None)
+
+    def commit(self, build: Build, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Make the manifest the current one; return what the documents call the response."""
+        committed = committing(self, build, metadata)
+        result, replaced, body = drive(self.store, committed, self.acl)
+        if replaced is not None:
+            try:
+                drive(self.store, tidying(replaced, Version.of(self.root, "", body, {})))
+            except (CottonCandyError, OSError) as exc:
+                _log.warning(
+                    "array '%s' was stored, but parts of an older version could not be removed: "
+                    "%s; cci.clean() removes them",
+                    self.root,
+                    exc,
+                )
+        response = {"ETag": result.etag, "VersionId": result.version_id}
+        return {name: value for name, value in response.items() if value is not None}
+
+    def abandon(self) -> None:
+        """Delete the parts below the upload's own id, unless it may be the current one."""
+        if not self.sent:
+            with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
+                below = objects_below(self.store.backend, self.key(self.upload_id))
+                delete_keys(self.store, [info.key for info in below])
 
 
 def reading(root: Key) -> Protocol[Version | None]:
@@ -167,58 +251,69 @@ def reading(root: Key) -> Protocol[Version | None]:
 
 
 def committing(
-    commit: Commit, live: Version | None
+    upload: Upload, build: Build, metadata: Mapping[str, str] | None
 ) -> Protocol[tuple[PutResult, Version | None, bytes]]:
     """Replace a version; return the result, the version that was replaced, and the manifest.
 
     After a lost answer or a rejected condition, the current manifest is read: only it shows
     the outcome of the upload.
+
+    Parameters
+    ----------
+    upload : Upload
+    build : callable
+        Returns the JSON object of the manifest that replaces a version, or None; it raises if the
+        version cannot be replaced.
+    metadata : mapping of str to str or None
+        Of the manifest; None: those of the version that is replaced.
     """
     attempts = _ATTEMPTS
     uncertain = False
+    live = upload.live
     while True:
-        commit.sent = uncertain
+        upload.sent = uncertain
         previous = None if live is None else live.upload_id
-        content = {**commit.build(live), "upload_id": commit.upload_id, "previous": previous}
+        content = {**build(live), "upload_id": upload.upload_id, "previous": previous}
         body = json.dumps(content).encode()
         if live is not None:
-            yield Put(commit.key(commit.upload_id, PREVIOUS), live.body, live.metadata)
+            yield Put(upload.key(upload.upload_id, PREVIOUS), live.body, live.metadata)
         condition = IfAbsent() if live is None else IfMatch(live.etag)
-        kept = live.metadata if commit.metadata is None and live is not None else commit.metadata
-        metadata = {**(kept or {}), UPLOAD_ID: commit.upload_id}
-        commit.sent = True
+        kept = live.metadata if metadata is None and live is not None else metadata
+        upload.sent = True
         try:
-            result: PutResult = yield Put(commit.key(MANIFEST), body, metadata, condition)
+            result: PutResult = yield Put(
+                upload.key(MANIFEST), body, {**(kept or {}), UPLOAD_ID: upload.upload_id}, condition
+            )
         except (ObjectExistsError, ObjectChangedError) as exc:
             error: Exception = exc
         except Exception as exc:
             if not _is_ambiguous(exc):
-                commit.sent = uncertain
+                upload.sent = uncertain
                 raise
             error, uncertain = exc, True
         else:
             return result, live, body
         try:
-            found = yield from reading(commit.root)
+            found = yield from reading(upload.root)
         except (CottonCandyError, OSError):
             raise error from None
-        if found is not None and found.upload_id == commit.upload_id:
+        if found is not None and found.upload_id == upload.upload_id:
             return PutResult(found.etag), live, body
         if (found and found.etag) == (live and live.etag):
             attempts -= 1
             if not attempts:
-                commit.sent = uncertain
+                upload.sent = uncertain
                 raise error
-        elif commit.fixed:
-            if found is not None and (yield from _follows(found, commit.upload_id)):
+        elif upload.fixed:
+            if found is not None and (yield from _follows(found, upload.upload_id)):
                 return PutResult(), live, body
-            commit.sent = uncertain
+            upload.sent = uncertain
             if live is None:
                 raise ObjectExistsError(
-                    f"array '{commit.root}' was stored by another client; pass overwrite=True to "
+                    f"array '{upload.root}' was stored by another client; pass overwrite=True to "
                     f"replace it"
                 ) from error
-            raise _changed(commit.root, found) from error
+            raise _changed(upload.root, found) from error
         live = found
 
 
@@ -259,25 +354,24 @@ def tidying(replaced: Version, new: Version) -> Protocol[None]:
         yield Delete([pathjoin(new.root, replaced.upload_id or "", PREVIOUS), *parts])
 
 
-def restoring(root: Key, upload_id: str) -> Protocol[tuple[Commit, Version]]:
-    """Prepare the commit that makes the predecessor current again.
+def restoring(upload: Upload) -> Protocol[Version]:
+    """Return the predecessor of the current version, which becomes the one to replace.
 
     Raises
     ------
     ObjectNotFoundError
         If there is no array, or no predecessor.
     """
-    live = yield from reading(root)
+    upload.live = live = yield from reading(upload.root)
     if live is None:
-        raise ObjectNotFoundError(f"there is no chunked or sparse array '{root}'")
-    before = yield from predecessor(root, live.upload_id)
+        raise ObjectNotFoundError(f"there is no chunked or sparse array '{upload.root}'")
+    before = yield from predecessor(upload.root, live.upload_id)
     if before is None:
         raise ObjectNotFoundError(
-            f"array '{root}' has no predecessor: it was not replaced, or the predecessor was "
-            f"removed by cci.clean()"
+            f"array '{upload.root}' has no predecessor: it was not replaced, or the predecessor "
+            f"was removed by cci.clean()"
         )
-    content = _identified(before.content)
-    return Commit(root, upload_id, lambda _: content, before.metadata, fixed=True), live
+    return before
 
 
 def _identified(content: dict[str, Any]) -> dict[str, Any]:
@@ -297,126 +391,6 @@ def _changed(root: Key, found: Version | None) -> ObjectChangedError:
 # -- writers -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Where the parts of one upload go; it pickles, for workers.
-
-    Parameters
-    ----------
-    store : Store
-    root : Key
-    upload_id : str
-    documented : bool
-        Whether to use the names of 0.4.0 where they are free.
-    """
-
-    store: Store
-    root: Key
-    upload_id: str
-    documented: bool
-
-    def put(
-        self,
-        name: str,
-        number: int | str,
-        upload: Callable[[Key, Mapping[str, str], Condition], object],
-    ) -> str:
-        """Store a part and return its place relative to the root.
-
-        Parameters
-        ----------
-        name : str
-        number : int or str
-            Its number in the upload; in a sparse array, its name.
-        upload : callable
-            Stores the part, from its key, metadata and condition.
-        """
-        metadata = part_metadata(self.upload_id, number)
-        if self.documented:
-            with contextlib.suppress(ObjectExistsError):
-                upload(Key(pathjoin(self.root, name)), metadata, IfAbsent())
-                return name
-        place = pathjoin(self.upload_id, name)
-        upload(Key(pathjoin(self.root, place)), metadata, None)
-        return place
-
-
-class Generation:
-    """One upload of a value of several objects: its parts, then its commit.
-
-    Attributes
-    ----------
-    live : Version or None
-        The version that is replaced.
-    parts : Parts
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        root: Key,
-        live: Version | None,
-        parts: Parts,
-        *,
-        acl: str | None,
-        fixed: bool,
-    ) -> None:
-        self.store, self.root, self.live, self.parts = store, root, live, parts
-        self._acl = acl
-        self._fixed = fixed
-        self._commit: Commit | None = None
-
-    def commit(
-        self,
-        build: Callable[[Version | None], Mapping[str, Any]],
-        metadata: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        """Make the manifest the current one; return what the documents call the response.
-
-        Parameters
-        ----------
-        build : callable
-            Returns the manifest that replaces a version.
-        metadata : mapping of str to str, optional
-            Of the manifest; by default, those of the version that is replaced.
-        """
-        self._commit = Commit(self.root, self.parts.upload_id, build, metadata, fixed=self._fixed)
-        return _committed(self.store, self._commit, self.live, self._acl)
-
-    def abandon(self) -> None:
-        """Delete the parts below the upload's own id, unless it may be the current one."""
-        if self._commit is None or not self._commit.sent:
-            below = pathjoin(self.root, self.parts.upload_id)
-            with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
-                keys = [info.key for info in objects_below(self.store.backend, below)]
-                if keys:
-                    drive(self.store, deleting(keys))
-
-
-def deleting(keys: list[str]) -> Protocol[None]:
-    """Delete objects."""
-    yield Delete(keys)
-
-
-def _committed(
-    store: Store, commit: Commit, live: Version | None, acl: str | None
-) -> dict[str, Any]:
-    result, replaced, body = drive(store, committing(commit, live), acl)
-    if replaced is not None:
-        try:
-            new = Version.of(commit.root, "", body, {})
-            drive(store, tidying(replaced, new))
-        except (CottonCandyError, OSError) as exc:
-            _log.warning(
-                "array '%s' was stored, but parts of an older version could not be removed: %s; "
-                "cci.clean() removes them",
-                commit.root,
-                exc,
-            )
-    response = {"ETag": result.etag, "VersionId": result.version_id}
-    return {name: value for name, value in response.items() if value is not None}
-
-
 def begin(
     store: Store,
     root: Key,
@@ -425,7 +399,7 @@ def begin(
     condition: Condition = None,
     part_bytes: int | None = 0,
     live: Version | None = None,
-) -> Generation:
+) -> Upload:
     """Begin an upload: read the version that it replaces.
 
     Parameters
@@ -455,12 +429,12 @@ def begin(
     documented = live is None and (
         part_bytes is None or store.backend.puts_atomically(pathjoin(root, MANIFEST), part_bytes)
     )
-    parts = Parts(store, root, new_upload_id(), documented)
-    return Generation(store, root, live, parts, acl=acl, fixed=condition is not None)
+    fixed = condition is not None
+    return Upload(store, root, new_upload_id(), acl, live, documented, fixed)
 
 
 @contextlib.contextmanager
-def replacing(store: Store, root: Key, **options: Any) -> Iterator[Generation]:
+def replacing(store: Store, root: Key, **options: Any) -> Iterator[Upload]:
     """Replace the value at ``root``: the block uploads the parts, then commits the manifest.
 
     Until the commit, the old version is current. A failed upload leaves it so, and deletes the
@@ -488,25 +462,19 @@ def copy_array(
         is_chunked = "dask" in content
         names = [entry[1] for entry in content["dask"]] if is_chunked else content["attrs"]
         places = [
-            pathjoin(new.parts.upload_id, f"pt{number:04d}" if is_chunked else origin[1])
+            pathjoin(new.upload_id, chunked.part_name(number) if is_chunked else origin[1])
             for number, origin in enumerate(content["parts"])
         ]
 
         def copy(pair: tuple[str, str]) -> None:
-            name, place = pair
-            *others, last = candidate_keys(version.root, name)
-            target = pathjoin(root, place)
-            for key in others:
-                with contextlib.suppress(ObjectNotFoundError):
-                    copy_between(source, key, dest, target)
-                    return
-            copy_between(source, last, dest, target)
+            name, target = pair[0], new.key(pair[1])
+            find_part(version.root, name, lambda key: copy_between(source, key, dest, target))
 
         for _ in map_threads(copy, zip(names, places, strict=True), threads):
             pass
         if is_chunked:
             pairs = zip(content["dask"], places, strict=True)
-            content = {**content, "dask": [[i, pathjoin(root, place)] for (i, _), place in pairs]}
+            content = {**content, "dask": [[i, new.key(place)] for (i, _), place in pairs]}
         else:
             content = {**content, "attrs": places}
         return new.commit(lambda _: content, version.metadata)
@@ -529,10 +497,10 @@ def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     if live is None:
         return False
     before = drive(store, predecessor(root, live.upload_id))
-    drive(store, deleting([pathjoin(root, MANIFEST)]))
+    delete_keys(store, [pathjoin(root, MANIFEST)])
     parts = {*live.keys, *(before.keys if before else ())}
     previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
-    drive(store, deleting([key for key in (*previous, *sorted(parts)) if key not in keep]))
+    delete_keys(store, [key for key in (*previous, *sorted(parts)) if key not in keep])
     return True
 
 
@@ -546,5 +514,7 @@ def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:
     ObjectChangedError
         If another client replaces the array at the same time.
     """
-    commit, live = drive(store, restoring(root, new_upload_id()))
-    return _committed(store, commit, live, acl)
+    upload = Upload(store, root, new_upload_id(), acl, fixed=True)
+    before = drive(store, restoring(upload))
+    content = _identified(before.content)
+    return upload.commit(lambda _: content, before.metadata)

@@ -27,7 +27,12 @@ from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.output import bytes2human, html_table, printable
-from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
 from cottoncandy.formats.codecs import BlockIndex
 from cottoncandy.formats.encryption import ENCRYPTION_METADATA
 from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader
@@ -66,28 +71,14 @@ class RawArray:
         metadata = info.metadata or {}
         # Without its key, an encrypted array has a shape, and a body of another size.
         size = None if ENCRYPTION_METADATA in metadata else info.size
-        self.header = RawArrayHeader.from_metadata(metadata, size, object_name=info.key)
+        self.header = header = RawArrayHeader.from_metadata(metadata, size, object_name=info.key)
+        self.shape, self.dtype, self.chunks = header.shape, header.dtype, header.chunks
+        self.compression = header.compression
         self._reader = reader if reader is not None and reader.pinned else None
         self._index: BlockIndex | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None, "_index": None}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.header.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.header.dtype
-
-    @property
-    def chunks(self) -> tuple[tuple[int, ...], ...] | None:
-        return self.header.chunks
-
-    @property
-    def compression(self) -> str | None:
-        return self.header.compression
 
     def read(self, selection: Any, threads: int) -> Array:
         whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
@@ -528,14 +519,41 @@ def _described(name: str, info: ObjectInfo, array: ArrayVersion | None) -> Array
 
 
 def open_parts(
-    store: Store, name: Key, error: ObjectNotFoundError | MetadataError
+    store: Store, name: Key, error: CottonCandyError | None = None, *, kind: str | None = None
 ) -> ChunkedArray | SparseArray:
-    """Open an array by its manifest; raise the error if there is none."""
+    """Open an array by its manifest.
+
+    Parameters
+    ----------
+    error : Exception, optional
+        Raised if there is no manifest.
+    kind : {'chunked', 'sparse'}, optional
+        Of which the array must be.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is no such array.
+    MetadataError, IntegrityError
+        If the manifest is not valid, or that of another kind.
+    """
     try:
         with store.open(pathjoin(name, MANIFEST)) as reader:
             manifest = read_json(reader)
-    except ObjectNotFoundError:
-        raise error from None
-    if isinstance(manifest, dict) and "dask" in manifest:
-        return ChunkedArray(store, name, manifest, reader.info)
-    return SparseArray(store, name, manifest, reader.info)
+    except ObjectNotFoundError as exc:
+        if error is not None:
+            raise error from None
+        if kind is None or not store.backend.exists(name):
+            raise
+        raise ObjectNotFoundError(
+            f"'{name}' in bucket '{store.bucket}' is not a {kind} array: use download_raw_array"
+        ) from exc
+    keys = manifest if isinstance(manifest, dict) else {}
+    if "dask" in keys or (kind == "chunked" and "attrs" not in keys):
+        array: ChunkedArray | SparseArray = ChunkedArray(store, name, manifest, reader.info)
+    else:
+        array = SparseArray(store, name, manifest, reader.info)
+    if kind not in (None, array.kind):
+        method = "download_dask_array" if array.kind == "chunked" else "download_sparse_array"
+        raise MetadataError(f"'{name}' is a {array.kind} array: use {method}")
+    return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ from cottoncandy.stores.store import Store
 __all__ = [
     "MANIFEST",
     "Version",
-    "candidate_keys",
     "check_current",
     "download_method",
+    "find_part",
     "latest",
     "own_parts",
     "read_json",
@@ -147,11 +148,18 @@ def own_parts(manifest: Any, root: str) -> tuple[str, frozenset[str]]:
     return "download_sparse_array", frozenset(place for place, _ in parts.values())
 
 
-def candidate_keys(root: Key, name: str) -> tuple[Key, ...]:
-    """Return where a part may be: below the manifest's directory, then where the manifest says."""
+def find_part(root: Key, name: str, call: Callable[[Key], T]) -> T:
+    """Call a function with the keys where a part may be, until one is found.
+
+    They are below the manifest's directory, then where the manifest says.
+    """
     here = pathjoin(root, place_of(name))
     # Version 0.4.0 stored the name as the user wrote it, and cleaned only the key.
-    return tuple(Key(key) for key in dict.fromkeys((here, name, clean_object_name(name))))
+    *others, last = dict.fromkeys((here, name, clean_object_name(name)))
+    for key in others:
+        with contextlib.suppress(ObjectNotFoundError):
+            return call(Key(key))
+    return call(Key(last))
 
 
 def latest(read: Callable[[], T]) -> T:

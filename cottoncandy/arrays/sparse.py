@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cottoncandy.arrays.generations import Condition, replacing
-from cottoncandy.arrays.manifests import MANIFEST, check_current, read_json
-from cottoncandy.arrays.raw import Array, array_header, put_array, read_array
+from cottoncandy.arrays.manifests import check_current
+from cottoncandy.arrays.raw import array_header, read_array
 from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import Key, pathjoin
@@ -46,27 +46,6 @@ class SparseArray:
         self._dtype: np.dtype[Any] | None = None
         self.info = info
         self.shape: tuple[int, ...] = tuple(manifest["shape"])
-
-    @classmethod
-    def open(cls, store: Store, root: Key) -> SparseArray:
-        """Download the manifest.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If there is no such array.
-        MetadataError, IntegrityError
-            If the manifest is not valid.
-        """
-        try:
-            with store.open(pathjoin(root, MANIFEST)) as reader:
-                return cls(store, root, read_json(reader), reader.info)
-        except ObjectNotFoundError as exc:
-            if not store.backend.exists(root):
-                raise
-            raise ObjectNotFoundError(
-                f"'{root}' in bucket '{store.bucket}' is not a sparse array: use download_raw_array"
-            ) from exc
 
     @property
     def places(self) -> Iterator[str]:
@@ -142,29 +121,13 @@ def upload_sparse(
     inner = max(1, threads // len(parts))
     # Version 0.4.0 reads only the documented names.
     with replacing(store, root, acl=acl, condition=condition, part_bytes=None) as new:
-
-        def write(item: tuple[str, Array]) -> str:
-            name, array = item
-
-            def upload(key: Key, metadata: Mapping[str, str], condition: Condition) -> None:
-                put_array(
-                    store,
-                    key,
-                    array,
-                    True,
-                    metadata=metadata,
-                    acl=acl,
-                    threads=inner,
-                    condition=condition,
-                )
-
-            return new.parts.put(name, name, upload)
-
-        places = list(map_threads(write, parts.items(), threads))
+        places = map_threads(
+            lambda name: new.put(name, name, parts[name], True, inner), parts, threads
+        )
         content = {
             **manifest,
-            "attrs": places,
-            "parts": [[new.parts.upload_id, name] for name in parts],
+            "attrs": list(places),
+            "parts": [[new.upload_id, name] for name in parts],
         }
         response = new.commit(lambda _: content, metadata)
     remove_raw_array(store, root)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,16 +13,16 @@ import numpy as np
 
 from cottoncandy.arrays.generations import (
     Condition,
-    Generation,
-    Parts,
+    Upload,
     begin,
+    delete_keys,
     drive,
     reading,
     replacing,
 )
 from cottoncandy.arrays.manifests import Version
-from cottoncandy.arrays.raw import Array, array_header, put_array
-from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.arrays.raw import Array, array_header
+from cottoncandy.core.names import Key
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -50,17 +50,15 @@ class ChunkWriter:
 
     Parameters
     ----------
-    parts : Parts
+    upload : Upload
     manifest : Manifest
         Of the blocks.
     compression : str, bool or None
-    acl : str or None
     """
 
-    parts: Parts
+    upload: Upload
     manifest: chunked.Manifest
     compression: str | bool | None
-    acl: str | None
 
     def write(self, index: tuple[int, ...], block: Any, threads: int = 1) -> str:
         """Compare a block with the manifest, and store it; return its place.
@@ -80,22 +78,9 @@ class ChunkWriter:
                 f"block {index} of the dask array is {array.dtype}{array.shape}, and the array "
                 f"declares {dtype}{expected}: pass the true dtype= and chunks= to map_blocks"
             )
-        array = array.astype(dtype, copy=False)
-        number = self.manifest.position(index)
-
-        def upload(key: Key, metadata: Mapping[str, str], condition: Condition) -> None:
-            put_array(
-                self.parts.store,
-                key,
-                array,
-                self.compression,
-                metadata=metadata,
-                acl=self.acl,
-                threads=threads,
-                condition=condition,
-            )
-
-        return self.parts.put(chunked.part_name(number), number, upload)
+        number, array = self.manifest.position(index), array.astype(dtype, copy=False)
+        name = chunked.part_name(number)
+        return self.upload.put(name, number, array, self.compression, threads)
 
     def write_all(self, array: Array, threads: int) -> list[str]:
         """Store all blocks of an array in memory; return their places in order."""
@@ -108,7 +93,7 @@ class ChunkWriter:
             where: tuple[Any, ...] = (*slices, ...)
             return self.write(index, array[where], inner)
 
-        label, show = f"uploading {len(pieces)} chunks", self.parts.store.settings.progress
+        label, show = f"uploading {len(pieces)} chunks", self.upload.store.settings.progress
         places = []
         with Progress(len(pieces), unit="chunks", label=label, show=show) as bar:
             for place in map_threads(write, pieces, threads):
@@ -122,7 +107,8 @@ class ChunkWriter:
 
         # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
         # without elements, also those that should have some.
-        writer = delayed(self, name=f"upload-{uuid4().hex}", traverse=False)
+        mine = replace(self, upload=replace(self.upload, live=None))
+        writer = delayed(mine, name=f"upload-{uuid4().hex}", traverse=False)
         write: Any = _write_block  # the stubs accept only functions of arrays
         places: da.Array = array.map_blocks(
             write,
@@ -135,9 +121,9 @@ class ChunkWriter:
 
     def manifest_of(self, places: Iterable[str]) -> chunked.Manifest:
         """Return the manifest of blocks that are stored."""
-        root, upload_id = self.parts.root, self.parts.upload_id
+        upload = self.upload
         return self.manifest.with_parts(
-            chunked.Part(pathjoin(root, place), upload_id, number)
+            chunked.Part(upload.key(place), upload.upload_id, number)
             for number, place in enumerate(places)
         )
 
@@ -182,16 +168,15 @@ def upload_chunked(
     largest = math.prod(map(max, chunks)) * dtype.itemsize
     options: dict[str, Any] = {"acl": acl, "condition": condition, "part_bytes": largest}
 
-    def writer_of(new: Generation) -> ChunkWriter:
-        manifest = chunked.Manifest.of(shape, dtype, chunks, root, new.parts.upload_id)
-        return ChunkWriter(new.parts, manifest, compression, acl)
+    def writer_of(new: Upload) -> ChunkWriter:
+        manifest = chunked.Manifest.of(shape, dtype, chunks, root, new.upload_id)
+        return ChunkWriter(new, manifest, compression)
 
     if not compute:
-        new = begin(store, root, **options)
-        return _delayed(new, writer_of(new), array, metadata)
+        return _delayed(writer_of(begin(store, root, **options)), array, metadata)
     with replacing(store, root, **options) as new:
         writer = writer_of(new)
-        return _finish(new, writer, _written(writer, array, threads), metadata)
+        return _finish(writer, _written(writer, array, threads), metadata)
 
 
 def _written(writer: ChunkWriter, array: Any, threads: int) -> list[str]:
@@ -201,18 +186,14 @@ def _written(writer: ChunkWriter, array: Any, threads: int) -> list[str]:
     return places
 
 
-def _finish(
-    new: Generation, writer: ChunkWriter, places: list[str], metadata: Mapping[str, str]
-) -> dict[str, Any]:
+def _finish(writer: ChunkWriter, places: list[str], metadata: Mapping[str, str]) -> dict[str, Any]:
     content = writer.manifest_of(places).to_json()
-    response = new.commit(lambda _: content, metadata)
-    remove_raw_array(new.store, new.root)
+    response = writer.upload.commit(lambda _: content, metadata)
+    remove_raw_array(writer.upload.store, writer.upload.root)
     return response
 
 
-def _delayed(
-    new: Generation, writer: ChunkWriter, array: Any, metadata: Mapping[str, str]
-) -> Delayed:
+def _delayed(writer: ChunkWriter, array: Any, metadata: Mapping[str, str]) -> Delayed:
     """Return the upload as a task that depends on the blocks."""
     import dask.array as da
     from dask.delayed import delayed
@@ -220,19 +201,19 @@ def _delayed(
     if isinstance(array, np.ndarray):
         array = da.from_array(array, chunks=writer.manifest.chunks)
     blocks = writer.write_blocks(array).to_delayed().ravel().tolist()
-    constants = delayed((new, writer, metadata), traverse=False)
+    constants = delayed((writer, metadata), traverse=False)
     task: Delayed = delayed(_finish_blocks, pure=False)(constants, blocks)
     return task
 
 
 def _finish_blocks(
-    constants: tuple[Generation, ChunkWriter, Mapping[str, str]], blocks: list[Any]
+    constants: tuple[ChunkWriter, Mapping[str, str]], blocks: list[Any]
 ) -> dict[str, Any]:
-    new, writer, metadata = constants
+    writer, metadata = constants
     try:
-        return _finish(new, writer, [block.item() for block in blocks], metadata)
+        return _finish(writer, [block.item() for block in blocks], metadata)
     except BaseException:
-        new.abandon()
+        writer.upload.abandon()
         raise
 
 
@@ -243,9 +224,7 @@ def remove_raw_array(store: Store, root: Key) -> None:
     try:
         with store.open(root, 1, prefetch=False) as reader:
             array_header(reader)
-        for deletion in store.backend.delete([root]):
-            if deletion.error is not None:
-                raise deletion.error
+        delete_keys(store, [root])
     except (ObjectNotFoundError, MetadataError):
         return  # nothing, or not an array
     except CottonCandyError as exc:
@@ -298,9 +277,9 @@ def append_chunked(
     if not isinstance(array, np.ndarray):
         array = array.rechunk(chunks)
     with replacing(store, root, acl=acl, condition=condition, live=version) as new:
-        upload_id = new.parts.upload_id
-        addition = chunked.Manifest.of(tuple(array.shape), array.dtype, chunks, root, upload_id)
-        writer = ChunkWriter(new.parts, addition, compression, acl)
+        shape = tuple(array.shape)
+        addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
+        writer = ChunkWriter(new, addition, compression)
         addition = writer.manifest_of(_written(writer, array, threads))
 
         def build(live: Version | None) -> Mapping[str, Any]:
@@ -339,12 +318,8 @@ def check_fits(
             f"array '{root}' is of dtype {base.dtype}, not {dtype}: convert it with "
             f"astype; nothing was uploaded"
         )
-    others = [
-        number
-        for number in range(max(len(shape), len(base.shape)))
-        if number != axis and shape[number : number + 1] != base.shape[number : number + 1]
-    ]
-    if not shape or len(shape) != len(base.shape) or others:
+    others = (shape[:axis] + shape[axis + 1 :], base.shape[:axis] + base.shape[axis + 1 :])
+    if not shape or len(shape) != len(base.shape) or others[0] != others[1]:
         raise InvalidArgumentError(
             f"an array of shape {shape} cannot be appended along axis {axis} to '{root}' of shape "
             f"{base.shape}; nothing was uploaded"
@@ -356,31 +331,20 @@ def _along(array: Any, axis: int, old: chunked.Manifest) -> tuple[int, ...]:
     if not isinstance(array, np.ndarray):
         return tuple(int(length) for length in array.chunks[axis])
     length: int = array.shape[axis]
-    longest = max(old.chunks[axis]) or length
-    full, rest = divmod(length, longest)
-    return (longest,) * full + ((rest,) if rest else ())
+    return chunked.cut(length, max(old.chunks[axis]) or length)
 
 
 def joined(base: chunked.Manifest, addition: chunked.Manifest, axis: int) -> chunked.Manifest:
     """Return the manifest of two arrays, concatenated along an axis."""
-    counts = [
-        0 if chunks[axis] == (0,) else len(chunks[axis])
-        for chunks in (base.chunks, addition.chunks)
-    ]
     lengths = tuple(filter(None, base.chunks[axis] + addition.chunks[axis]))
     chunks = (*base.chunks[:axis], lengths, *base.chunks[axis + 1 :])
     shape = (*base.shape[:axis], sum(lengths), *base.shape[axis + 1 :])
-    outer = math.prod(map(len, chunks[:axis]))
-    rows = [
-        _rows(list(manifest.parts()), outer, count > 0)
-        for manifest, count in zip((base, addition), counts, strict=True)
+    grids = [
+        np.fromiter(manifest.parts(), object, manifest.count).reshape(
+            [len(lengths) for lengths in manifest.chunks]
+        )
+        for manifest in (base, addition)
+        if manifest.chunks[axis] != (0,)
     ]
-    parts = (part for pair in zip(*rows, strict=True) for row in pair for part in row)
     whole = chunked.Manifest.of(shape, base.dtype, chunks, "", addition.upload_id)
-    return whole.with_parts(parts)
-
-
-def _rows(parts: list[chunked.Part], outer: int, used: bool) -> Iterator[list[chunked.Part]]:
-    size = len(parts) // outer
-    for number in range(outer):
-        yield parts[number * size : (number + 1) * size] if used else []
+    return whole.with_parts(np.concatenate(grids, axis).ravel().tolist())

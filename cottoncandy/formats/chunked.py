@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "block_slices",
     "chunks_for",
+    "cut",
     "nonempty_chunks",
     "own_parts",
     "part_name",
@@ -439,7 +440,7 @@ def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_by
     row_bytes = itemsize * math.prod(shape[:axis] + shape[axis + 1 :])
     rows = max(chunk_bytes // max(row_bytes, 1), 1)
     return tuple(
-        _cut(length, rows) if dimension == axis else (length,)
+        cut(length, rows) if dimension == axis else (length,)
         for dimension, length in enumerate(shape)
     )
 
@@ -453,7 +454,7 @@ def _isotropic(shape: tuple[int, ...], elements: int) -> Chunks:
         side = max(_integer_root(elements, len(shape) - done), 1)
         count = -(-length // side)
         size = -(-length // count) if count else 1  # even blocks rather than a small last one
-        chunks[dimension] = _cut(length, size)
+        chunks[dimension] = cut(length, size)
         elements = max(elements // max(chunks[dimension][0], 1), 1)
     return tuple(chunks[dimension] for dimension in range(len(shape)))
 
@@ -466,7 +467,8 @@ def _integer_root(value: int, degree: int) -> int:
     return root
 
 
-def _cut(length: int, size: int) -> tuple[int, ...]:
+def cut(length: int, size: int) -> tuple[int, ...]:
+    """Return the lengths of blocks of at most ``size`` that make up a length."""
     if length <= size:
         return (length,)
     full, rest = divmod(length, size)

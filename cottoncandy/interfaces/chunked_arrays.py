@@ -6,17 +6,16 @@ import datetime
 import math
 import operator
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.cleaning import clean
 from cottoncandy.arrays.generations import restore
-from cottoncandy.arrays.handle import CloudArray
+from cottoncandy.arrays.handle import CloudArray, open_parts
 from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.raw import codec_name
-from cottoncandy.arrays.sparse import SparseArray, upload_sparse
+from cottoncandy.arrays.sparse import upload_sparse
 from cottoncandy.arrays.uploads import append_chunked, upload_chunked
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import SEPARATOR, Key
@@ -316,7 +315,7 @@ class DaskArrayMethods(RawArrayMethods):
 
         root = self._store.key(object_name, tree=True)
         threads = self._store.threads(threads)
-        version = ChunkedArray.open(self._store, root)
+        version = open_parts(self._store, root, kind="chunked")
         array = CloudArray(self._store, root, version, threads)
         lazy: da.Array = da.from_array(
             array,
@@ -541,7 +540,5 @@ class SparseArrayMethods(RawArrayMethods):
         """
         root = self._store.key(object_name, tree=True)
         workers = self._store.threads(threads)
-        matrix: scipy.sparse.spmatrix | scipy.sparse.sparray = latest(
-            lambda: SparseArray.open(self._store, root).read(..., workers)
-        )
-        return matrix
+        matrix = latest(lambda: open_parts(self._store, root, kind="sparse").read(..., workers))
+        return cast("scipy.sparse.spmatrix | scipy.sparse.sparray", matrix)

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.generations import remove_array
+from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import MANIFEST, latest
 from cottoncandy.arrays.trees import check_absent, find_arrays, flatten, groups_of
 from cottoncandy.arrays.uploads import remove_raw_array
@@ -189,7 +189,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             try:
                 if methods[name] == "download_dask_array":
                     group[last] = latest(
-                        lambda: ChunkedArray.open(self._store, key).read(..., inner)
+                        lambda: open_parts(self._store, key, kind="chunked").read(..., inner)
                     )
                 else:
                     group[last] = getattr(self, methods[name])(key, threads=inner)

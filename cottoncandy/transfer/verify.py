@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
-from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.generations import drive, predecessor, reading
+from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import Version, read_json
 from cottoncandy.arrays.raw import array_header, read_array
-from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import Progress
@@ -238,13 +237,7 @@ class _Checks:
         with suppress(ObjectNotFoundError):
             if "dtype" in (self._store.backend.head(root).metadata or {}):
                 yield Fault(root, "raw and chunked array", "both exist; the raw one is read")
-        checks: Iterator[Callable[[], object]]
-        if "dask" in content:
-            array = ChunkedArray.open(self._store, root)
-            checks = (partial(array.check, index) for index in array.manifest.indices())
-        else:
-            checks = iter(SparseArray.open(self._store, root).checks())
-        for check in checks:
+        for check in open_parts(self._store, root).checks():
             yield from _part_faults(root, check)
 
 

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.arrays.generations import (
-    Commit,
     Delete,
     Found,
     Put,
     Read,
+    Upload,
     committing,
     reading,
     restoring,
@@ -96,24 +96,27 @@ class Writer:
         self.error: BaseException | None = None
         self.checked: Put | None = None
         self.late: list[Put] = []
-        self.commit: Commit | None = None
+        self.upload = Upload(None, ROOT, self.upload_id, fixed=fixed)  # type: ignore[arg-type]
+        self.began = False
         self.protocol = self.run()
         self.request = next(self.protocol)
 
     def run(self) -> Iterator[Any]:
         if self.kind == "restore":
-            self.commit, live = yield from restoring(ROOT, self.upload_id)
+            self.upload.fixed = True
+            before = yield from restoring(self.upload)
+            content, metadata = before.content, dict(before.metadata)
         else:
-            live = yield from reading(ROOT)
+            self.upload.live = yield from reading(ROOT)
             manifest = Manifest.of(
                 (2,), np.dtype("u1"), ((1, 1),), f"a/{self.upload_id}", self.upload_id
             )
             for part in manifest.parts():
-                metadata = {"cc-upload-id": self.upload_id, "cc-part": str(part.number)}
-                yield Put(part.name, self.name.encode(), metadata)
-            content = manifest.to_json()
-            self.commit = Commit(ROOT, self.upload_id, lambda _: content, {}, fixed=self.fixed)
-        _, replaced, body = yield from committing(self.commit, live)
+                identity = {"cc-upload-id": self.upload_id, "cc-part": str(part.number)}
+                yield Put(part.name, self.name.encode(), identity)
+            content, metadata = manifest.to_json(), {}
+        self.began = True
+        _, replaced, body = yield from committing(self.upload, lambda _: content, metadata)
         self.outcome = "committed"
         if replaced is not None:
             yield from tidying(replaced, Version.of(ROOT, "", body, {}))
@@ -207,7 +210,7 @@ def test_any_order_of_requests_and_faults_leaves_a_whole_array(data: st.DataObje
     for writer in writers:
         if writer.outcome == "committed":
             assert writer.upload_id in seen  # it was the current version for a moment at least
-        elif writer.outcome == "raised" and writer.commit is not None and not writer.commit.sent:
+        elif writer.outcome == "raised" and writer.began and not writer.upload.sent:
             assert writer.upload_id not in seen  # and so its parts may be deleted
     assert len(seen) == len(set(seen))
 
