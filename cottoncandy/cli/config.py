@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import LOCATION, WORDS, Connection, connected, print_json
 from cottoncandy.core.output import printable
 
 __all__ = ["alias", "doctor", "verify"]
@@ -63,22 +63,28 @@ def verify(
     as_json: bool,
 ) -> None:
     """Read everything below a location, and print what is damaged, missing or left over."""
-    from cottoncandy.transfer.verify import Fault, verify_store
+    from cottoncandy.transfer.verify import Fault, VerifyReport, verify_store
 
     def show(fault: Fault) -> None:
         if not as_json:
             click.echo(printable(f"{fault.kind}: {fault.name}: {fault.text}"))
 
     store, name = connection.store(location)
-    report = verify_store(
-        store,
-        name,
-        subset=_share(subset),
-        max_duration=max_duration,
-        after=after,
-        threads=threads,
-        found=show,
-    )
+    report = VerifyReport()
+    try:
+        verify_store(
+            store,
+            name,
+            subset=_share(subset),
+            max_duration=max_duration,
+            after=after,
+            threads=threads,
+            found=show,
+            report=report,
+        )
+    except KeyboardInterrupt:
+        ctx.meta[WORDS] += ["--after", report.position]
+        raise
     if as_json:
         print_json({**asdict(report), "ok": report.ok})
     else:

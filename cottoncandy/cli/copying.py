@@ -1,4 +1,4 @@
-"""``cp`` and ``mv``: which file goes where, by the rules of fsspec and the shell.
+"""``cp``, ``mv`` and ``xfer``: which file goes where, by the rules of fsspec and the shell.
 
 =====================  ===========================  ==================================
 source                 destination                  result
@@ -9,29 +9,39 @@ file                   ``dir/``, or an existing     ``dir/file``
 directory (``-r``)     existing directory           ``dest/directory/...``
 ``directory/`` (-r)    existing directory           ``dest/...``
 directory (``-r``)     new name                     ``name/...``
-pattern, several       directory                    ``dest/...``, each by the rules above
+pattern                directory                    ``dest/...``, from the first part with magic on
+list on stdin          directory                    ``dest/...``, below their common directory
+several                directory                    each by the rules above
 =====================  ===========================  ==================================
 """
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterable, Iterator
+import functools
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, write_bytes
+from cottoncandy.cli.locations import (
+    BLOCK_SIZE,
+    LOCATION,
+    PROGRESS,
+    WORDS,
+    print_json,
+    split_pattern,
+    standard_input,
+    write_bytes,
+)
 from cottoncandy.core.names import has_magic
+from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["cp", "mv", "routes"]
+__all__ = ["cp", "mv", "routes", "xfer"]
 
 
 class Route(NamedTuple):
@@ -42,11 +52,16 @@ class Route(NamedTuple):
     target: str
 
 
-@click.command()
-@click.argument("sources", type=LOCATION, nargs=-1, required=True)
-@click.argument("destination", type=LOCATION)
-@click.option("-r", "--recursive", is_flag=True, help="Directories, too.")
-@click.option(
+class Ends(NamedTuple):
+    """The options of ``CloudFiles`` at both ends."""
+
+    reading: dict[str, Any]
+    writing: dict[str, Any]
+    block_size: int
+
+
+_ENDPOINT = click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
+_COMPRESSION = click.option(
     "-c",
     "--compression",
     default="same",
@@ -54,25 +69,50 @@ class Route(NamedTuple):
     show_default=True,
     help="Content encoding of the copies.",
 )
-@click.option("--progress", is_flag=True, help="Show a progress bar.")
-@click.option("-b", "--block-size", default=128, show_default=True, help="Files in flight at most.")
-@click.option(
-    "--part-bytes", default=10**8, show_default=True, help="Upload larger files in parts."
-)
-@click.option("--no-sign-request", is_flag=True, help="Read the sources without credentials.")
+
+
+def _transferring(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what ``cp`` and ``mv`` have in common."""
+
+    @click.argument("sources", type=LOCATION, nargs=-1, required=True)
+    @click.argument("destination", type=LOCATION)
+    @PROGRESS
+    @BLOCK_SIZE
+    @click.option(
+        "--part-bytes", default=10**8, show_default=True, help="Upload larger files in parts."
+    )
+    @click.option("--no-sign-request", is_flag=True, help="Read the sources without credentials.")
+    @_ENDPOINT
+    @functools.wraps(command)
+    def wrapped(
+        progress: bool,
+        block_size: int,
+        part_bytes: int,
+        no_sign_request: bool,
+        endpoint_url: str | None,
+        **arguments: Any,
+    ) -> None:
+        parallel = click.get_current_context().obj
+        options = {"progress": progress, "endpoint": endpoint_url, "parallel": parallel}
+        reading = options | {"no_sign_request": no_sign_request}
+        writing = options | {"composite_upload_threshold": part_bytes}
+        command(ends=Ends(reading, writing, block_size), **arguments)
+
+    return wrapped
+
+
+@click.command()
+@_transferring
+@click.option("-r", "--recursive", is_flag=True, help="Directories, too.")
+@_COMPRESSION
 @click.option("--resumable", is_flag=True, help="Skip files whose copy exists and is not older.")
-@click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
 def cp(
     sources: tuple[str, ...],
     destination: str,
+    ends: Ends,
     recursive: bool,
     compression: str,
-    progress: bool,
-    block_size: int,
-    part_bytes: int,
-    no_sign_request: bool,
     resumable: bool,
-    endpoint_url: str | None,
 ) -> None:
     """Copy files.
 
@@ -81,58 +121,45 @@ def cp(
     """
     from cottoncandy.cloudfiles import CloudFiles
 
-    options: dict[str, Any] = {"progress": progress, "endpoint": endpoint_url}
-    reading = options | {"no_sign_request": no_sign_request}
-    writing = options | {"composite_upload_threshold": part_bytes}
+    if not resumable:
+        _replace_word("cp", "cp", "--resumable")
     if destination == "-":
-        for route in routes(sources, "", recursive, reading):
-            content = CloudFiles(route.directory, **reading).get(route.path)
+        for route in routes(sources, "", recursive, ends.reading):
+            content = CloudFiles(route.directory, **ends.reading).get(route.path)
             if content is None:
                 raise ObjectNotFoundError(f"there is no file '{route.path}' in {route.directory}")
             write_bytes(content)
         return
-    folder, name = _destination(destination, sources, recursive, writing)
-    for directory, items in _by_directory(routes(sources, name, recursive, reading)):
-        CloudFiles(directory, **reading).transfer_to(
-            CloudFiles(folder, **writing),
+    folder, name = _destination(destination, sources, recursive, ends.writing)
+    for directory, items in _by_directory(routes(sources, name, recursive, ends.reading)):
+        CloudFiles(directory, **ends.reading).transfer_to(
+            CloudFiles(folder, **ends.writing),
             ({"path": route.path, "dest_path": route.target} for route in items),
-            block_size=block_size,
-            reencode=None if compression == "same" else compression,
+            block_size=ends.block_size,
+            reencode=_encoding(compression),
             resumable=resumable,
         )
 
 
 @click.command()
-@click.argument("sources", type=LOCATION, nargs=-1, required=True)
-@click.argument("destination", type=LOCATION)
-@click.option("-r", "--recursive", is_flag=True, help="Directories, too.")
-@click.option("--progress", is_flag=True, help="Show a progress bar.")
-@click.option("-b", "--block-size", default=128, show_default=True, help="Files in flight at most.")
-@click.option(
-    "--part-bytes", default=10**8, show_default=True, help="Upload larger files in parts."
-)
-@click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
-def mv(
-    sources: tuple[str, ...],
-    destination: str,
-    recursive: bool,
-    progress: bool,
-    block_size: int,
-    part_bytes: int,
-    endpoint_url: str | None,
-) -> None:
-    """Move files; each source is deleted after its copy was checked."""
+@_transferring
+@click.option("-r", "--recursive", is_flag=True, help="Directories that match patterns, too.")
+def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) -> None:
+    """Move files and directories; each source is deleted after its copy was checked."""
     from cottoncandy.cloudfiles import CloudFiles
 
-    options: dict[str, Any] = {"progress": progress, "endpoint": endpoint_url}
-    writing = options | {"composite_upload_threshold": part_bytes}
-    folder, name = _destination(destination, sources, recursive, writing)
-    for directory, items in _by_directory(routes(sources, name, recursive, options)):
-        CloudFiles(directory, **options).moves(
-            CloudFiles(folder, **writing),
-            [(route.path, route.target) for route in items],
-            block_size=block_size,
+    recursive = recursive or not any(map(has_magic, sources))
+    folder, name = _destination(destination, sources, recursive, ends.writing)
+    for directory, items in _by_directory(routes(sources, name, recursive, ends.reading)):
+        CloudFiles(directory, **ends.reading).moves(
+            CloudFiles(folder, **ends.writing),
+            ((route.path, route.target) for route in items),
+            block_size=ends.block_size,
         )
+
+
+def _encoding(compression: str) -> str | None:
+    return None if compression == "same" else compression
 
 
 def _destination(
@@ -145,11 +172,19 @@ def _destination(
     if many or destination.endswith("/") or CloudFiles(destination, **options).isdir():
         return destination, ""
     if recursive and not _is_file(sources[0], options):
+        _replace_word(sources[0], f"{sources[0]}/")  # the directory exists when it goes on
         return destination, "."
     folder, _, name = destination.rpartition("/")
     if not name or folder.endswith(":/"):
         return destination, ""
     return folder or ("." if "/" not in destination else "/"), name
+
+
+def _replace_word(word: str, *words: str) -> None:
+    """Change the command that continues this one after an interruption."""
+    found = click.get_current_context().meta.get(WORDS, [word])
+    place = found.index(word)
+    found[place : place + 1] = words
 
 
 def routes(
@@ -169,54 +204,45 @@ def routes(
     """
     from cottoncandy.cloudfiles import CloudFiles
 
-    for source in _named(sources):
-        if has_magic(source):
-            yield from _matching(source, options)
-            continue
-        folder, _, base = source.rstrip("/").rpartition("/")
-        if not source.endswith("/") and _is_file(source, options):
-            yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
-            continue
-        if not recursive:
-            found = CloudFiles(source, **options).isdir()
-            raise (InvalidArgumentError if found else ObjectNotFoundError)(
-                f"'{source}' is a directory: pass -r" if found else f"there is no file '{source}'"
-            )
-        below = "" if name == "." or source.endswith("/") else base + "/"
-        files = CloudFiles(source, **options)
-        empty = True
-        for path in files:
-            empty = False
-            yield Route(source, path, below + path)
-        if empty:
-            raise ObjectNotFoundError(f"there is nothing at '{source}'")
-
-
-def _named(sources: Iterable[str]) -> Iterator[str]:
     for source in sources:
+        folder, _, base = source.rstrip("/").rpartition("/")
         if source == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from _listed()
+        elif not source.endswith("/") and _is_file(source, options):
+            yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
+        elif has_magic(source):
+            start, matches = split_pattern(source, recursive)
+            found = (Route(start, path, path) for path in CloudFiles(start, **options))
+            yield from _any((route for route in found if matches(route.path)), source)
+        elif recursive:
+            below = "" if name == "." or source.endswith("/") else base + "/"
+            paths = CloudFiles(source, **options)
+            yield from _any((Route(source, path, below + path) for path in paths), source)
+        elif CloudFiles(source, **options).isdir():
+            raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
         else:
-            yield source
+            raise ObjectNotFoundError(f"there is no file '{source}'")
 
 
-def _matching(pattern: str, options: dict[str, Any]) -> Iterator[Route]:
-    """Yield the files that match a pattern: ``*`` does not match ``/``, ``**`` does."""
-    from fsspec.utils import glob_translate
+def _listed() -> Iterator[Route]:
+    """Yield the files of a list on the standard input, without its directories on this computer."""
+    names = [each for each in standard_input() if "://" in each or not Path(each).is_dir()]
+    common = posixpath.commonprefix([posixpath.dirname(each).split("/") for each in names])
+    folder = "/".join(common)
+    if any("://" in each for each in names) and len(common) < 3:
+        raise InvalidArgumentError("the list names files of several buckets; copy each by itself")
+    start = len(folder) + bool(common)
+    for each in names:
+        yield Route(folder or _root(each), each[start:], each[start:])
 
-    from cottoncandy.cloudfiles import CloudFiles
 
-    parts = pattern.split("/")
-    first = next(number for number, part in enumerate(parts) if has_magic(part))
-    folder = "/".join(parts[:first]) or _root(pattern)
-    matches = re.compile(glob_translate("/".join(parts[first:]))).match
-    found = False
-    for path in CloudFiles(folder, **options):
-        if matches(path):
-            found = True
-            yield Route(folder, path, path.rpartition("/")[2])
-    if not found:
-        raise ObjectNotFoundError(f"nothing matches '{pattern}'")
+def _any(found: Iterable[Route], source: str) -> Iterator[Route]:
+    empty = True
+    for route in found:
+        empty = False
+        yield route
+    if empty:
+        raise ObjectNotFoundError(f"there is nothing at '{source}'")
 
 
 def _is_file(location: str, options: dict[str, Any]) -> bool:
@@ -235,3 +261,71 @@ def _root(location: str) -> str:
 def _by_directory(found: Iterable[Route]) -> Iterator[tuple[str, Iterator[Route]]]:
     """Group files by their directory, lazily: a million are never held in memory."""
     return groupby(found, key=attrgetter("directory"))
+
+
+@click.group()
+def xfer() -> None:
+    """Large transfers that continue where they stopped: ``init``, then ``execute``.
+
+    Several processes of this computer may execute one transfer.
+    """
+
+
+@xfer.command(name="init")
+@click.argument("source", type=LOCATION)
+@click.argument("destination", type=LOCATION)
+@_COMPRESSION
+@click.option("--db", required=True, type=click.Path(dir_okay=False), help="File to create.")
+@click.option("--txt", type=click.File(), help="Paths below SOURCE, one a line.")
+@_ENDPOINT
+def init(
+    source: str,
+    destination: str,
+    compression: str,
+    db: str,
+    txt: TextIO | None,
+    endpoint_url: str | None,
+) -> None:
+    """List the files below SOURCE into a file."""
+    from cottoncandy.cloudfiles import ResumableTransfer
+
+    paths = None if txt is None else filter(None, (line.rstrip("\r\n") for line in txt))
+    with ResumableTransfer(db, endpoint=endpoint_url) as job:
+        job.init(source, destination, paths, _encoding(compression))
+        if not (count := len(job)):
+            raise ObjectNotFoundError(f"there is nothing at '{source}'")
+    click.echo(f"{count} files to transfer; next: cottoncandy xfer execute {db}", err=True)
+
+
+@xfer.command()
+@click.argument("db", type=click.Path(dir_okay=False))
+@PROGRESS
+@click.option("--lease-msec", default=0, help="How long others leave files to this process.")
+@click.option("-b", "--block-size", default=200, show_default=True, help="Files to lease at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@_ENDPOINT
+@click.pass_context
+def execute(
+    ctx: click.Context,
+    db: str,
+    progress: bool,
+    lease_msec: int,
+    block_size: int,
+    as_json: bool,
+    endpoint_url: str | None,
+) -> None:
+    """Copy the files that are listed in DB, which is removed when all are copied.
+
+    Run it again to continue after an interruption.
+    """
+    from cottoncandy.cloudfiles import ResumableTransfer
+
+    with ResumableTransfer(db, lease_msec, endpoint=endpoint_url) as job:
+        copied = job.execute(progress=progress, block_size=block_size)
+        errors = job.errors()
+    if as_json:
+        print_json({"copied": copied, "errors": errors})
+    for error in errors.values():
+        click.echo(printable(f"cottoncandy: {error}"), err=True)
+    click.echo(f"{copied} files copied", err=True)
+    ctx.exit(1 if errors else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -10,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json, write_bytes
+from cottoncandy.cli.locations import (
+    BLOCK_SIZE,
+    LOCATION,
+    PROGRESS,
+    Connection,
+    connected,
+    print_json,
+    split_pattern,
+    standard_input,
+    write_bytes,
+)
+from cottoncandy.core.names import has_magic
 from cottoncandy.core.output import bytes2human, printable
 
 if TYPE_CHECKING:
@@ -97,9 +107,9 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 @click.option("-r", "--range", "span", metavar="START-STOP", help="Bytes from START up to STOP.")
 @connected
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
-    """Write objects to the standard output, unchanged."""
+    """Write objects to the standard output, unchanged. A single ``-`` reads their locations."""
     start, stop = (None, None) if span is None else _span(span)
-    for location in locations:
+    for location in standard_input() if locations == ("-",) else locations:
         store, name = connection.store(location)
         with store.open(name, prefetch=span is None) as reader:
             first, end, _ = slice(start, stop).indices(reader.size)
@@ -187,18 +197,34 @@ def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Everything below LOCATIONS, too.")
+@PROGRESS
+@BLOCK_SIZE
 @connected
-def rm(connection: Connection, locations: tuple[str, ...], recursive: bool) -> None:
+@click.pass_context
+def rm(
+    ctx: click.Context,
+    connection: Connection,
+    locations: tuple[str, ...],
+    recursive: bool,
+    progress: bool,
+    block_size: int,
+) -> None:
     """Delete objects. A single ``-`` reads locations from the standard input."""
+    from cottoncandy.cloudfiles import CloudFiles
     from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 
-    if locations == ("-",):
-        locations = tuple(line.rstrip("\n") for line in sys.stdin if line.strip())
-    for location in locations:
+    options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}
+    for location in standard_input() if locations == ("-",) else locations:
         cci, name = connection.interface(location, named=True)
         if recursive and not name:
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
-        if not cci.rm(name, recursive=recursive):
+        if has_magic(name) and not cci.exists_object(name):
+            folder, matches = split_pattern(location, recursive)
+            files = CloudFiles(folder, parallel=ctx.obj, **options)
+            removed = files.delete(path for path in files if matches(path))
+        else:
+            removed = cci.rm(name, recursive=recursive)
+        if not removed:
             raise ObjectNotFoundError(f"there is no object at '{location}'")
 
 

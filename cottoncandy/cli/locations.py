@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +12,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cottoncandy.core.names import has_magic
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
-__all__ = ["LOCATION", "Connection", "connected", "print_json", "write_bytes"]
+__all__ = [
+    "BLOCK_SIZE",
+    "LOCATION",
+    "PROGRESS",
+    "WORDS",
+    "Connection",
+    "connected",
+    "print_json",
+    "split_pattern",
+    "standard_input",
+    "write_bytes",
+]
+
+#: Entry of a context's ``meta``: the words of the command that continues this one.
+WORDS = "cottoncandy.words"
+
+BLOCK_SIZE = click.option(
+    "-b", "--block-size", default=128, show_default=True, help="Files in flight at most."
+)
+PROGRESS = click.option(
+    "--progress/--no-progress",
+    default=True,
+    callback=lambda ctx, param, value: value and sys.stderr.isatty(),
+    help="Show a progress bar on a terminal, after a second of work.",
+)
 
 
 class Connection(NamedTuple):
@@ -150,3 +177,26 @@ def write_bytes(data: Any) -> None:
     if output.write(data) < len(data):
         raise BrokenPipeError
     output.flush()
+
+
+def standard_input() -> Iterator[str]:
+    """Yield the lines of the standard input: names."""
+    return filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+
+
+def split_pattern(pattern: str, recursive: bool = False) -> tuple[str, Callable[[str], bool]]:
+    """Return the directory above the magic of a pattern, and what tells if a path below matches.
+
+    ``*`` does not match ``/``, ``**`` does. If ``recursive``, all below a match matches.
+    """
+    from fsspec.utils import glob_translate
+
+    parts = pattern.split("/")
+    first = next(number for number, part in enumerate(parts) if has_magic(part))
+    matches = re.compile(glob_translate("/".join(parts[first:]))).match
+
+    def found(path: str) -> bool:
+        ends = [place.start() for place in re.finditer("/", path)] if recursive else []
+        return any(matches(path[:end]) for end in [*ends, len(path)])
+
+    return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "."), found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from typing import Any
 
 import click
 
 from cottoncandy import __version__
+from cottoncandy.cli.locations import WORDS
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
 
@@ -38,6 +40,7 @@ _COMMANDS = {
     "sync": "syncing",
     "touch": "files",
     "verify": "config",
+    "xfer": "copying",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -55,6 +58,10 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -64,16 +71,22 @@ class _Commands(click.Group):
         except (CottonCandyError, OSError) as error:
             click.echo(f"cottoncandy: {printable(str(error))}", err=True)
             ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("cottoncandy: interrupted", err=True)
+        except KeyboardInterrupt as interruption:
+            done = "".join(f"; {note}" for note in getattr(interruption, "__notes__", ()))
+            again = shlex.join(["cottoncandy", *ctx.meta[WORDS]])
+            text = f"cottoncandy: interrupted{done}\nto continue: {again}"
+            click.echo("\n" + "\n".join(map(printable, text.splitlines())), err=True)
             ctx.exit(_INTERRUPTED)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cottoncandy")
-def main() -> None:
+@click.option("-p", "--parallel", default=1, help="Processes of cp, mv and rm; 0: one per core.")
+@click.pass_context
+def main(ctx: click.Context, parallel: int) -> None:
     """Arrays and files in the cloud.
 
     A LOCATION is a URL (s3://bucket/name, gs://, gdrive://, file:///path, https://) or a path on
     this computer. Credentials come from the options file and the environment, as in the library.
     """
+    ctx.obj = parallel if parallel > 0 else os.cpu_count()

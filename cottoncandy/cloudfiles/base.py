@@ -168,12 +168,13 @@ class FilesBase:
     ) -> Iterator[Result[Any, Any]]:
         """Yield the result of each item, from threads or processes, and move the bar."""
         processes = process_count(self.parallel if parallel is None else parallel)
-        if task is None or single or processes == 1 or self.protocol == "mem":
-            threads = 1 if single else self.num_threads
-            results: Iterator[Result[Any, Any]] = each(function, items, threads=threads)
-        else:
-            results = in_processes(task, items, processes)
         with self._bar(label, total, False if single else progress) as bar:
+            counted = bar.counted(items)
+            if task is None or single or processes == 1 or self.protocol == "mem":
+                threads = 1 if single else self.num_threads
+                results: Iterator[Result[Any, Any]] = each(function, counted, threads=threads)
+            else:
+                results = in_processes(task, counted, processes)
             for result in results:
                 bar.update(1)
                 yield result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from cottoncandy.cloudfiles.reading import ReadingMethods
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 from cottoncandy.transfer.copying import Copied, copy_object
+from cottoncandy.transfer.engine import Result, each
 
 __all__ = ["CloudFiles", "route_of"]
 
@@ -131,19 +133,22 @@ class CloudFiles(ReadingMethods, WritingMethods):
             raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
         items = [paths] if isinstance(paths, str | Mapping) else self if paths is None else paths
         monitor = TransmissionMonitor(IOEnum.TX)
-        convert = conversion(reencode, content_type)
-
-        def transfer(item: str | Mapping[str, Any]) -> None:
-            path, target = route_of(item)
-            try:
-                if not (resumable and self._is_current(path, dest, target)):
-                    self._transfer(path, dest, target, convert, monitor)
-            except ObjectNotFoundError:
-                if not allow_missing:
-                    raise
-
+        copy = partial(
+            self._copy,
+            dest=dest,
+            reencode=reencode,
+            content_type=content_type,
+            allow_missing=allow_missing,
+            resumable=resumable,
+        )
         results = self._each(
-            transfer, items, label="transferring", total=total_of(items, None), progress=progress
+            partial(copy, monitor=monitor),
+            items,
+            label="transferring",
+            total=total_of(items, None),
+            progress=progress,
+            parallel=1 if dest.protocol == "mem" else None,
+            task=partial(_block, copy, threads=self.num_threads),
         )
         count_results(results, "transfer")
         return monitor
@@ -164,6 +169,26 @@ class CloudFiles(ReadingMethods, WritingMethods):
         return source.transfer_to(
             self, paths, block_size, reencode, content_type, allow_missing, progress, resumable
         )
+
+    def _copy(
+        self,
+        item: Any,
+        *,
+        dest: CloudFiles,
+        reencode: str | bool | None,
+        content_type: str | None,
+        allow_missing: bool,
+        resumable: bool,
+        monitor: TransmissionMonitor | None = None,
+    ) -> None:
+        path, target = route_of(item)
+        monitor = monitor or TransmissionMonitor(IOEnum.TX)
+        try:
+            if not (resumable and self._is_current(path, dest, target)):
+                self._transfer(path, dest, target, conversion(reencode, content_type), monitor)
+        except ObjectNotFoundError:
+            if not allow_missing:
+                raise
 
     def _transfer(
         self, path: str, dest: CloudFiles, target: str, convert: Any, monitor: TransmissionMonitor
@@ -229,20 +254,25 @@ class CloudFiles(ReadingMethods, WritingMethods):
         """
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
 
-        def move(item: Any) -> None:
-            path, target = route_of(item)
-            if (dest._store.backend.describe(), dest._key(target)) == (
-                *(self._store.backend.describe(), self._key(path)),
-            ):
-                return
-            self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
-            self.delete(path)
-
         items = [paths] if isinstance(paths, str) else paths
+        move = partial(self._move, dest=dest)
         results = self._each(
-            move, items, label="moving", total=total_of(items, total), progress=progress
+            move,
+            items,
+            label="moving",
+            total=total_of(items, total),
+            progress=progress,
+            parallel=1 if dest.protocol == "mem" else None,
+            task=partial(_block, move, threads=self.num_threads),
         )
         count_results(results, "move")
+
+    def _move(self, item: Any, *, dest: CloudFiles) -> None:
+        path, target = route_of(item)
+        here = (self._store.backend.describe(), self._key(path))
+        if (dest._store.backend.describe(), dest._key(target)) != here:
+            self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
+            self.delete(path)
 
     # -- cf[...] ---------------------------------------------------------------------------------
 
@@ -288,6 +318,12 @@ def route_of(item: Any) -> tuple[str, str]:
     raise InvalidArgumentError(
         f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
     )
+
+
+def _block(
+    function: Callable[[Any], None], items: Iterable[Any], *, threads: int
+) -> Sequence[Result[Any, None]]:
+    return tuple(each(function, items, threads=threads))
 
 
 def _nonnegative(span: slice) -> tuple[int | None, int | None, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -41,10 +42,13 @@ def in_processes(
     # Spawned: a fork would share the connections and locks of this process.
     context = multiprocessing.get_context("spawn")
     pending: set[Future[Iterable[Any]]] = set()
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=signal.signal, initargs=ignoring
+    ) as pool:
         try:
             for block in blocks:
-                pending.add(pool.submit(task, block))
+                pending.add(pool.submit(_interruptible, task, block))
                 if len(pending) >= 2 * processes:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -59,3 +63,12 @@ def in_processes(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _interruptible(task: Callable[[Any], Iterable[Any]], block: Any) -> Iterable[Any]:
+    """Run a task that Ctrl-C interrupts; a process that waits for tasks ignores it."""
+    ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return task(block)
+    finally:
+        signal.signal(signal.SIGINT, ignoring)

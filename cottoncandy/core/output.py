@@ -7,12 +7,16 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from typing import Any, Self
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 from cottoncandy.core.threads import after_fork
 
 __all__ = ["Progress", "bytes2human", "echo", "html_table", "printable"]
+
+T = TypeVar("T")
 
 # Control characters, surrogates, and the marks that reverse the direction of text: they can hide
 # what a name says, or act on the terminal.
@@ -90,9 +94,13 @@ def bytes2human(nbytes: float) -> str:
 #: Work that is done sooner than this shows no bar, in seconds.
 DELAY_S = 1.0
 
+_MAX_AHEAD = 100_000  # items that wait until the work has reached them
+
 
 class Progress:
     """A bar over ``total`` units of work; it shows once the work has lasted a second.
+
+    An interruption (Ctrl-C) carries a note that says what was done.
 
     Parameters
     ----------
@@ -111,6 +119,7 @@ class Progress:
     ) -> None:
         self._bar: Any = None
         self._counting = threading.Lock()
+        self._done, self._total, self._unit, self._label = 0, total, unit, label
         if show is False or (show is None and not _is_interactive()):
             return
         # In a notebook without ipywidgets tqdm asks for them, and goes on to show its bar as text.
@@ -135,16 +144,42 @@ class Progress:
 
     def update(self, units: int) -> None:
         """Count some more units as done; from any thread."""
-        if self._bar is not None:
-            with self._counting:
+        with self._counting:
+            self._done += units
+            if self._bar is not None:
                 self._bar.update(units)
+
+    def counted(
+        self, items: Iterable[T], units: Callable[[T], int] = lambda item: 1
+    ) -> Iterator[T]:
+        """Yield items whose number is unknown; a bar that is shown runs ahead, to know the total.
+
+        At most 100,000 items are held. Then the time left is that of the items seen so far.
+        """
+        if self._bar is None or self._total is not None:
+            yield from items
+            return
+        waiting: deque[T] = deque()
+        remaining = iter(items)
+        while True:
+            found = list(islice(remaining, 10 if len(waiting) < _MAX_AHEAD else 1))
+            self._bar.total = (self._bar.total or 0) + sum(map(units, found))
+            waiting.extend(found)
+            if not waiting:
+                return
+            yield waiting.popleft()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
         if self._bar is not None:
             self._bar.close()
+        if isinstance(error, KeyboardInterrupt):
+            text = bytes2human if self._unit == "B" else str
+            total = "" if self._total is None else f" of {text(self._total)}"
+            unit = "" if self._unit == "B" else f" {self._unit}"
+            error.add_note(f"{self._label}: {text(self._done)}{total}{unit} done")
 
 
 def _is_interactive() -> bool:

@@ -269,7 +269,8 @@ def synchronize(
         report.actions = [step for step in steps if step.verb != "skip"]
     else:
         with Progress(None, unit="files", label=f"syncing to {dest}", show=progress) as bar:
-            outcomes = run(source, dest, steps, threads=count)
+            moving = (step for step in steps if step.verb in ("copy", "replace"))
+            outcomes = run(source, dest, bar.counted(moving), threads=count)
             complete(_moving(outcomes, bar), lambda failed, total: _failed(failed, total, dest))
     _check_source(source, seen)
     report.copied, report.replaced, report.skipped = seen["copy"], seen["replace"], seen["skip"]

@@ -99,11 +99,16 @@ def verify_store(
     after: str = "",
     threads: int = 4,
     found: Callable[[Fault], None] | None = None,
+    report: VerifyReport | None = None,
 ) -> VerifyReport:
-    """Check everything below a name; see :func:`cottoncandy.verify`."""
+    """Check everything below a name; see :func:`cottoncandy.verify`.
+
+    Each fault is passed to ``found``. ``report`` is filled and returned: an interruption leaves it.
+    """
     if not 0 < subset <= 1:
         raise InvalidArgumentError(f"subset must be above 0 and at most 1, got {subset!r}")
-    report, check = VerifyReport(position=after), _Checks(store)
+    report, check = report or VerifyReport(), _Checks(store)
+    report.position = after
     end = None if max_duration is None else time.monotonic() + max_duration
     chosen = (info for info in _objects(store, name, after) if _is_chosen(info.key, subset))
 
@@ -113,15 +118,20 @@ def verify_store(
             if found is not None:
                 found(fault)
 
-    with Progress(None, unit="B", label="verifying", show=store.settings.progress) as bar:
-        for info, faults in map_threads(lambda info: (info, check(info)), chosen, threads):
-            note(faults)
-            report.objects += 1
-            report.nbytes += info.size
-            report.position = info.key
-            bar.update(info.size)
-            if end is not None and time.monotonic() > end:
-                return report
+    try:
+        with Progress(None, unit="B", label="verifying", show=store.settings.progress) as bar:
+            counted = bar.counted(chosen, lambda info: info.size)
+            for info, faults in map_threads(lambda info: (info, check(info)), counted, threads):
+                note(faults)
+                report.objects += 1
+                report.nbytes += info.size
+                report.position = info.key
+                bar.update(info.size)
+                if end is not None and time.monotonic() > end:
+                    return report
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(f"after={report.position!r} continues")
+        raise
     note(list(_leftovers(store, name)))
     report.complete = True
     return report

@@ -91,6 +91,11 @@ def test_rm_and_touch(bucket: Path) -> None:
     assert run("rm", "-r", bucket / "new").exit_code == 0
     assert run("rm", "-", stdin=f"{bucket}/a.txt\n").exit_code == 0
     assert run("ls", bucket).stdout.split() == ["d/arr", "d/b.bin"]
+    (bucket / "d/x[1]").write_bytes(b"")
+    assert run("rm", bucket / "d/x[1]").exit_code == 0
+    assert run("rm", bucket / "d/x*").exit_code == 1
+    assert run("rm", "-r", "--progress", "-b", "2", bucket / "d*").exit_code == 0
+    assert run("ls", bucket).stdout == ""
 
 
 def test_arrays_go_to_files_and_back(bucket: Path, tmp_path: Path) -> None:
@@ -242,7 +247,9 @@ def tree(tmp_path: Path) -> Path:
         (["-r", "src/sub"], "there", {"there/sub/b": b"2", "there/sub/deep/c": b"3"}),
         (["-r", "src/sub/"], "there", {"there/b": b"2", "there/deep/c": b"3"}),
         (["src/*"], "new", {"new/a": b"1"}),
-        (["src/**"], "there", {"there/a": b"1", "there/b": b"2", "there/c": b"3"}),
+        (["src/**"], "there", {"there/a": b"1", "there/sub/b": b"2", "there/sub/deep/c": b"3"}),
+        (["-r", "src/s*"], "new", {"new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["src/*/b"], "new", {"new/sub/b": b"2"}),
     ],
 )
 @pytest.mark.parametrize("kind", ["file", "memory"])
@@ -275,7 +282,20 @@ def test_cp_and_mv_follow_the_table(
 def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
     assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
     assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
-    assert sorted(path.name for path in (tree / "new").iterdir()) == ["a", "one"]
+    assert (tree / "new/src/a").read_bytes() == b"1"
+    found = "\n".join(
+        map(str, sorted((tree / "src").rglob("*")))
+    )  # as find prints, with directories
+    assert run("cp", "-", f"{tree}/found/", stdin=found).exit_code == 0
+    assert sorted(path.name for path in (tree / "found").rglob("*")) == [
+        "a",
+        "b",
+        "c",
+        "deep",
+        "sub",
+    ]
+    two = run("cp", "-", f"{tree}/x/", stdin="s3://one/a\ns3://two/b\n")
+    assert (two.exit_code, "several buckets" in two.stderr) == (1, True)
 
 
 def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
@@ -290,7 +310,8 @@ def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
 @pytest.mark.parametrize("verb", ["cp", "mv"])
 def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
     before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-    for arguments in (["src", "new"], ["missing", "new"], ["-r", "missing", "new"], ["no*", "new"]):
+    wrong = [["missing", "new"], ["-r", "missing", "new"], ["no*", "new"]]
+    for arguments in [*wrong, ["src", "new"]] if verb == "cp" else wrong:
         result = run(verb, *[each if each == "-r" else tree / each for each in arguments])
         assert result.exit_code == 1
         assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,265 @@
+"""The command as a process: terminals, interruptions, kills, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import cottoncandy as cc
+from cottoncandy.cli.main import main
+from cottoncandy.core.output import Progress
+from tests.servers.web import PlainHandler, WebServer, serving
+
+pexpect = pytest.importorskip("pexpect")
+
+ROOT = Path(cc.__file__).parents[1]
+COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
+
+
+def command(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        **options,
+    )
+
+
+def fill(folder: Path, count: int) -> dict[str, bytes]:
+    files = {f"d{number % 7}/{number:04}": b"%d" % number * 100 for number in range(count)}
+    for name, body in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    return files
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+class Slow(PlainHandler):
+    """A server that answers thirty requests a second."""
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/"):
+            with self.server.turn:  # type: ignore[attr-defined]  # see below
+                time.sleep(0.03)
+        super().do_GET()
+
+
+@pytest.fixture
+def slow_server(tmp_path: Path) -> Iterator[WebServer]:
+    import threading
+
+    (tmp_path / "web").mkdir()
+    fill(tmp_path / "web", 400)
+    with serving(tmp_path / "web", Slow) as server:
+        server.turn = threading.Lock()  # type: ignore[attr-defined]
+        yield server
+
+
+# -- xfer ----------------------------------------------------------------------------------------
+
+
+def test_xfer_transfers_once_and_removes_its_file(tmp_path: Path) -> None:
+    files = fill(tmp_path / "src", 20)
+    job, dest = tmp_path / "job.db", tmp_path / "dest"
+    begun = command("xfer", "init", tmp_path / "src", dest, "--db", job)
+    assert (begun.returncode, begun.stdout) == (0, "")
+    assert "20 files" in begun.stderr
+    done = command(
+        "xfer", "execute", job, "--progress", "-b", "3", "--lease-msec", "1000", "--json"
+    )
+    assert json.loads(done.stdout) == {"copied": 20, "errors": {}}
+    assert "\r" not in done.stderr  # no progress bar without a terminal
+    assert contents(dest) == files
+    assert not list(tmp_path.glob("job.db*"))
+    assert command("xfer", "execute", job).returncode == 1
+
+
+def test_xfer_takes_a_list_and_an_encoding(tmp_path: Path) -> None:
+    fill(tmp_path / "src", 5)
+    run = CliRunner().invoke
+    job, dest = str(tmp_path / "job.db"), str(tmp_path / "dest")
+    options = ["--txt", "-", "-c", "gzip", "--db", job]
+    arguments = ["xfer", "init", str(tmp_path / "src"), dest, *options]
+    assert run(main, arguments, input="d0/0000\nd1/0001\n").exit_code == 0
+    (tmp_path / "src/d1/0001").unlink()
+    result = run(main, ["xfer", "execute", job])
+    assert (result.exit_code, result.stdout) == (1, "")  # a file that vanished was not copied
+    assert "d1/0001" in result.stderr
+    assert cc.CloudFiles(dest).head("d0/0000")["Content-Encoding"] == "gzip"
+    empty = run(main, ["xfer", "init", str(tmp_path / "none"), dest, "--db", job])
+    assert (empty.exit_code, "there is nothing" in empty.stderr) == (1, True)
+    assert run(main, ["xfer", "init", "a", "b"]).exit_code == 2
+
+
+# -- processes -----------------------------------------------------------------------------------
+
+
+def test_several_processes_copy_and_move(tmp_path: Path) -> None:
+    files = fill(tmp_path / "src", 30)
+    copied = command("-p", "2", "cp", "-r", tmp_path / "src", tmp_path / "copy")
+    assert copied.returncode == 0, copied.stderr
+    assert contents(tmp_path / "copy") == files
+    assert command("-p", "2", "mv", tmp_path / "src", tmp_path / "moved").returncode == 0
+    assert contents(tmp_path / "moved") == files
+    assert not contents(tmp_path / "src")
+    assert command("-p", "2", "rm", "-r", tmp_path / "moved/**").returncode == 0
+    assert not contents(tmp_path / "moved")
+    failed = command("-p", "2", "cp", "-r", tmp_path / "copy", tmp_path / "copy/d0/0000/x")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+# -- terminals and Ctrl-C ------------------------------------------------------------------------
+
+
+def terminal(*arguments: Any) -> Any:
+    return pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(40, 160),
+        use_poll=True,  # select() fails where a long run has more than 1,024 files open
+    )
+
+
+def test_terminal_shows_rate_and_time_left_until_interrupted(
+    slow_server: WebServer, tmp_path: Path
+) -> None:
+    child = terminal("cp", "-r", f"{slow_server.url}/", tmp_path / "dest")
+    child.expect(r"transferring: +\d+%.* \d+/400 \[\d+:\d+<\d+:\d+, +[\d.]+ ?files/s")
+    child.sendintr()
+    child.expect(
+        r"interrupted; transferring: (\d+) files done\s+to continue: cottoncandy cp --resumable -r"
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert 0 < int(child.match.group(1) if child.match is not pexpect.EOF else 1) < 400
+    assert "Traceback" not in child.before
+    before = contents(tmp_path / "dest")
+    assert before
+    assert all(contents(tmp_path / "web")[name] == body for name, body in before.items())
+
+
+def test_interrupted_processes_end_without_tracebacks(
+    slow_server: WebServer, tmp_path: Path
+) -> None:
+    child = terminal("-p", "2", "cp", "-r", f"{slow_server.url}/", tmp_path / "dest")
+    while not contents(tmp_path / "dest"):
+        time.sleep(0.05)
+        assert child.isalive()
+    child.sendintr()
+    child.expect("interrupted")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert "Traceback" not in child.before
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv", "rm", "sync", "xfer", "verify"])
+def test_interruption_says_what_was_done_and_how_to_continue(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fill(tmp_path / "src", 60)
+    source, dest, job = str(tmp_path / "src"), str(tmp_path / "dest"), str(tmp_path / "job.db")
+    run = CliRunner().invoke
+    run(main, ["xfer", "init", source, dest, "--db", job])
+    arguments = {
+        "cp": ["cp", "-r", source, dest],
+        "mv": ["mv", source, dest],
+        "rm": ["rm", "-r", source],
+        "sync": ["sync", source, dest],
+        "xfer": ["xfer", "execute", job],
+        "verify": ["verify", source],
+    }[verb]
+    update, calls = Progress.update, []
+
+    def interrupting(self: Progress, units: int) -> None:
+        update(self, units)
+        calls.append(units)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "update", interrupting)
+        result = run(main, arguments)
+    assert result.exit_code == 130
+    assert re.search(
+        r"interrupted; .*: [\d.]+(B| files| objects| of \d+ \w+) ?\w* ?done", result.stderr
+    )
+    words = shlex.split(result.stderr.partition("to continue: ")[2])
+    again = run(main, words[1:])
+    assert (words[:2], "--after" in words) == (["cottoncandy", verb], verb == "verify")
+    assert again.exit_code == 0, again.stderr
+    if verb in ("cp", "mv", "sync", "xfer"):
+        assert contents(tmp_path / "dest") == files
+    if verb in ("mv", "rm"):
+        assert not contents(tmp_path / "src")
+
+
+# -- kills ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["cp", "sync", "xfer"])
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_command_completes_when_run_again(verb: str, seed: int, tmp_path: Path) -> None:
+    files = fill(tmp_path / "src", 1500)
+    dest, job = tmp_path / "dest", tmp_path / "job.db"
+    arguments = {
+        "cp": ["cp", "-r", "--resumable", tmp_path / "src", f"{dest}/"],
+        "sync": ["sync", tmp_path / "src", dest],
+        "xfer": ["xfer", "execute", job],
+    }[verb]
+    arguments[2:2] = []
+    if verb == "cp":
+        arguments[3] = f"{tmp_path / 'src'}/"
+    assert command("xfer", "init", tmp_path / "src", dest, "--db", job).returncode == 0
+    rng = random.Random(seed)
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and not contents(dest):
+            time.sleep(0.01)
+        try:
+            process.wait(rng.uniform(0, 0.6))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert all(files[name] == body for name, body in visible(dest).items())
+    last = command(*arguments)
+    assert last.returncode == 0 or (verb == "xfer" and not job.exists()), last.stderr
+    assert visible(dest) == files
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    """Return the files without the temporary ones of killed writers, which no listing shows."""
+    return {name: (folder / name).read_bytes() for name in cc.CloudFiles(str(folder))}
