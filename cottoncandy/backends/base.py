@@ -12,6 +12,7 @@ import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
@@ -29,6 +30,7 @@ from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import nearest
 from cottoncandy.core.buffers import Body
+from cottoncandy.core.stats import Counter
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     ConfigurationError,
@@ -178,6 +180,11 @@ class Backend(ABC):
     #: Options of each put that does not specify them: see :meth:`with_upload_options`.
     upload_options: Mapping[str, str] = MappingProxyType({})
 
+    @cached_property
+    def counter(self) -> Counter:
+        """Requests and bytes of this process, of all buckets; implementations add to it."""
+        return Counter()
+
     # -- connecting ------------------------------------------------------------------------------
 
     @classmethod
@@ -188,7 +195,7 @@ class Backend(ABC):
     def with_bucket(self, bucket: str | None) -> Self:
         """Return the same backend on another bucket; connections are shared."""
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other.__dict__.update(self.__dict__, counter=self.counter)
         other.bucket_name = bucket
         return other
 

@@ -72,7 +72,9 @@ class _MemoryReader(ObjectReader):
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         for position in range(start, stop, _PIECE_BYTES):
-            yield self._body[position : min(position + _PIECE_BYTES, stop)]
+            piece = self._body[position : min(position + _PIECE_BYTES, stop)]
+            self.counter.add(received=len(piece))
+            yield piece
 
 
 class MemoryBackend(Backend):
@@ -111,7 +113,9 @@ class MemoryBackend(Backend):
         prefetch: bool = True,
         tail: int = 0,
     ) -> ObjectReader:
-        return _MemoryReader(self._find(key, bucket))
+        reader = _MemoryReader(self._find(key, bucket))
+        reader.counter = self.counter
+        return reader
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         return self._find(key, bucket).info
@@ -136,6 +140,7 @@ class MemoryBackend(Backend):
             options.content_type,
             **options.headers,
         )
+        self.counter.add(1, sent=len(data))
         with _LOCK:
             self._store(encoded, _Object(info, data), self._bucket(bucket), options.condition)
         return PutResult(info.etag)
@@ -169,6 +174,7 @@ class MemoryBackend(Backend):
             except InvalidNameError as error:
                 yield DeleteResult(key, error)
                 continue
+            self.counter.add(1)
             with _LOCK:
                 held = self._open(name)
                 if held.objects.pop(encoded, None) is not None:
@@ -244,6 +250,7 @@ class MemoryBackend(Backend):
 
     def _find(self, key: str, bucket: str | None) -> _Object:
         name = self._bucket(bucket)
+        self.counter.add(1)
         try:
             return self._open(name).objects[encode_key(key)]
         except KeyError:
@@ -265,6 +272,7 @@ class MemoryBackend(Backend):
         """Yield the objects page by page, so that a listing is lazy and never holds the lock."""
         start = max(prefix, start_after + b"\0")
         while True:
+            self.counter.add(1)
             with _LOCK:
                 held = self._open(bucket)
                 first = bisect_left(held.order, start)

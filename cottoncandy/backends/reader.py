@@ -18,6 +18,7 @@ from typing import Self
 from isal.isal_zlib import crc32, crc32_combine
 
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -128,6 +129,9 @@ class ObjectReader(ABC):
     #: client library retries.
     max_resumes: int = 5
 
+    #: Counts what is received, and resumed; the backend's, which sets it.
+    counter: Counter = Counter()
+
     @property
     def size(self) -> int:
         """Size of the body in bytes."""
@@ -181,6 +185,7 @@ class ObjectReader(ABC):
             breaks = 1 if position - begun >= _PROGRESS_BYTES else breaks + 1
             if breaks > self.max_resumes or position >= stop:
                 raise error
+            self.counter.add(retries=1)
             logger.info("%s: resuming at byte %d after error: %s", self.info.key, position, error)
             time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter
 

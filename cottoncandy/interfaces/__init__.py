@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cottoncandy.arrays.handle import ArrayInfo, CloudArray
+from cottoncandy.core.stats import Stats
 from cottoncandy.interfaces.base import InterfaceObject
 from cottoncandy.interfaces.default import (
     ArrayInterface,
@@ -21,4 +22,5 @@ __all__ = [
     "EncryptedInterface",
     "FileSystemInterface",
     "InterfaceObject",
+    "Stats",
 ]

@@ -16,6 +16,7 @@ from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.names import check_text
 from cottoncandy.core.output import bytes2human, echo, printable
+from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -130,6 +131,33 @@ class ObjectAccess(InterfaceObject):
     @backend_interface.setter
     def backend_interface(self, backend: Backend) -> None:
         self._store = replace(self._store, backend=backend)
+
+    @property
+    def stats(self) -> Stats:
+        """Requests, bytes and retries of this interface until now, in this process.
+
+        Returns
+        -------
+        stats : cottoncandy.interfaces.Stats
+            A value that does not change. The difference of two is what happened in between.
+
+        Notes
+        -----
+        Counted are all requests of the connection, those for other buckets, array handles and
+        Dask arrays of this process included. An interface that was pickled or forked begins at
+        zero in its new process. On disk and in memory, a request is an operation of the backend.
+
+        Examples
+        --------
+        >>> import cottoncandy
+        >>> cci = cottoncandy.get_interface("bucket", backend="memory", verbose=False)
+        >>> before = cci.stats
+        >>> cci.exists_object("array")
+        False
+        >>> (cci.stats - before).requests
+        1
+        """
+        return self.backend_interface.counter.read()
 
     @property
     def settings(self) -> Settings:

@@ -22,6 +22,7 @@ from cottoncandy.backends.base import (
     UnfinishedUpload,
 )
 from cottoncandy.core.buffers import Body
+from cottoncandy.core.stats import Counter
 
 __all__ = ["ReadOnlyBackend", "WrappedBackend"]
 
@@ -58,6 +59,11 @@ class WrappedBackend(Backend):
     def bucket_name(self) -> str | None:  # type: ignore[override]  # fixed; see with_bucket()
         """The bucket of the inner backend."""
         return self.inner.bucket_name
+
+    @property
+    def counter(self) -> Counter:
+        """Requests and bytes of the inner backend."""
+        return self.inner.counter
 
     def with_bucket(self, bucket: str | None) -> Self:
         other = object.__new__(type(self))

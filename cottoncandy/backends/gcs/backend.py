@@ -86,6 +86,7 @@ class GCSBackend(Backend):
     def __init__(self, options: GCSOptions, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
         self._connection = Connection(options)
+        self.counter = self._connection.counter
         self.public_buckets: set[str | None] = set()
         self._twin: Self | None = None
 
@@ -106,7 +107,8 @@ class GCSBackend(Backend):
         if options.anonymous:
             return None
         if self._twin is None:
-            self._twin = type(self)(replace(options, credentials=None, anonymous=True))
+            twin = self._twin = type(self)(replace(options, credentials=None, anonymous=True))
+            twin.counter = twin._connection.counter = self.counter
         return self._twin.with_bucket(self.bucket_name)
 
     def close(self) -> None:

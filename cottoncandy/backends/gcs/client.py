@@ -22,6 +22,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -115,6 +116,7 @@ class Connection:
 
     def __init__(self, options: GCSOptions) -> None:
         self.options = options
+        self.counter = Counter()
         self._reset()
         after_fork(self._reset)
 
@@ -125,6 +127,7 @@ class Connection:
         self._lock = threading.RLock()
         self._slots = threading.BoundedSemaphore(_CONNECTIONS)
         self._client: Any = None
+        self._sent = threading.local()
         self.known_buckets: set[str] = set()
 
     @property
@@ -133,6 +136,7 @@ class Connection:
         with self._lock:
             if self._client is None:
                 self._client = self._new_client()
+                self._count_requests(self._client._http)  # nothing public returns it
                 self._close = weakref.finalize(self, self._client.close)
                 self._close.atexit = False
             return self._client
@@ -170,6 +174,23 @@ class Connection:
             client_options={"api_endpoint": options.endpoint_url} if options.endpoint_url else None,
         )
 
+    def _count_requests(self, session: requests.Session) -> None:
+        """Count what a session sends: the first attempt, and those of Google's retries."""
+        send = session.send
+
+        def counted(request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            same = (request.method, request.url, request.headers.get("Content-Range"))
+            before = vars(self._sent).setdefault("before", set())
+            length = int(request.headers.get("Content-Length") or 0)
+            self.counter.add(1, length, retries=same in before)
+            before.add(same)
+            response = send(request, **options)
+            if request.method != "HEAD" and response.status_code < 300:
+                self.counter.add(received=int(response.headers.get("Content-Length") or 0))
+            return response
+
+        session.send = counted  # type: ignore[method-assign]  # its hooks don't see failures
+
     def bucket(self, name: str, *, pays: bool = False) -> Any:
         """Return Google's object of a bucket; no request is sent."""
         client, pays = self.client, pays or self.options.requester_pays
@@ -180,6 +201,7 @@ class Connection:
     def request(self, label: str) -> Iterator[None]:
         """Send requests, a limited number at a time, and translate their errors."""
         with self._slots:
+            self._sent.before = set()
             try:
                 yield
             except (CottonCandyError, OSError) as exc:

@@ -91,6 +91,7 @@ class GDriveBackend(Backend):
         self.bucket_name = bucket_name
         self._config = config
         self._session = Session(config)
+        self.counter = self._session.counter
         self._folders = Folders(self._session)
         self._objects = Objects(self._session, self._folders, config.upload_chunk_bytes)
         self._buckets = Buckets(self._session, self._folders, config.root)

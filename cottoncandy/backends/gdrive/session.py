@@ -19,6 +19,7 @@ from httplib2.error import HttpLib2Error
 from oauth2client.client import AccessTokenRefreshError
 
 from cottoncandy.backends.gdrive.auth import Config, make_auth
+from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import ForkSafeLock, after_fork
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -95,6 +96,7 @@ class Session:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.counter = Counter()
         self._auth: Any = None
         self._ids: list[str] = []
         self._lock = ForkSafeLock()
@@ -196,6 +198,7 @@ class Session:
             connection = self._idle.pop()
         except IndexError:
             connection = self._connect()
+        connection.sent_before = set()
         try:
             yield connection
         except HttpError as error:
@@ -219,6 +222,19 @@ class Session:
             # A copy for each connection: when its token is rejected, it takes a newer one from the
             # store if another connection has renewed it.
             credentials = credentials.store.get() or credentials
+        once = connection.request
+        connection.sent_before = set()
+
+        def counted(uri: str, method: str = "GET", body: Any = None, *more: Any, **kw: Any) -> Any:
+            length = len(body) if isinstance(body, str | bytes) else 0
+            self.counter.add(1, length, retries=(method, uri) in connection.sent_before)
+            connection.sent_before.add((method, uri))
+            response, content = once(uri, method, body, *more, **kw)
+            if response.status < 300:
+                self.counter.add(received=len(content))
+            return response, content
+
+        connection.request = counted
         credentials.authorize(connection)
         send = connection.request
 

@@ -89,6 +89,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
     def __init__(self, options: HTTPOptions, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
         self._client = WebClient(options)
+        self.counter = self._client.counter
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -137,6 +138,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
                     threads=threads,
                     sequential=sequential,
                 )
+                reader.counter = self.counter
                 reader.pinned = info.etag is not None and not sequential
                 return reader
             if isinstance(opened, GetResponse):
@@ -236,7 +238,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
             response.close()
             response = self._client.request("GET", url, {"Range": span, "Accept-Encoding": "gzip"})
         _check(response, url, key)
-        pieces = _pieces(response, label)
+        pieces = self.counter.received(_pieces(response, label))
         if response.status == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if found is None:
@@ -272,6 +274,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
                 raise status_error(response.status, url + _SIDECAR_SUFFIX)
             with body_errors(url + _SIDECAR_SUFFIX):
                 content = response.read(_MAX_SIDECAR_BYTES + 1)
+            self.counter.add(received=len(content))
         finally:
             response.drain_conn()
         metadata, headers = split_entries(_parse_sidecar(content, info, url))

@@ -27,6 +27,7 @@ from urllib3.exceptions import (
 )
 
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -120,6 +121,7 @@ class WebClient:
 
     def __init__(self, options: HTTPOptions) -> None:
         self.options = options
+        self.counter = Counter()
         self._reset()
         after_fork(self._reset)
         if options.query or options.login:
@@ -167,6 +169,7 @@ class WebClient:
         )
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
+            self.counter.add(1, retries=attempt > 0)
             try:
                 response = self._pool(url).request(
                     method, target, headers=sent, retries=retries, preload_content=False
@@ -178,6 +181,7 @@ class WebClient:
                     raise error from None
                 pause = 0.0
             else:
+                self.counter.add(len(response.retries.history) if response.retries else 0)
                 if last or response.status not in _TRANSIENT:
                     return response
                 error = status_error(response.status, url)
@@ -186,6 +190,14 @@ class WebClient:
             logger.info("retrying after error: %s", error)
             time.sleep(pause or random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError  # the last attempt returns or raises
+
+    def read_text(self, response: urllib3.BaseHTTPResponse, url: str) -> str:
+        """Return the body of a response as text."""
+        with body_errors(url):
+            text = response.read(decode_content=True).decode(errors="replace")
+        if response.status < 300:
+            self.counter.add(received=response.tell())  # before decompression
+        return text
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)

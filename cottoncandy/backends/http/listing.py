@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
-import urllib3
-
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.http.client import WebClient, body_errors, status_error
+from cottoncandy.backends.http.client import WebClient, status_error
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -132,7 +130,7 @@ class Listing:
         """
         url = f"{self._base}/{quote(directory)}"
         response = self._client.request("GET", url)
-        text = _text(response, url)
+        text = self._client.read_text(response, url)
         if response.status == 200 and _INDEX.search(text):
             return text
         self._status = response.status
@@ -166,7 +164,7 @@ class Listing:
         for url, inside in candidates:
             query = f"prefix={quote(inside, safe='')}&max-keys=1"
             response = self._client.request("GET", url, query=query)
-            text = _text(response, url)
+            text = self._client.read_text(response, url)
             if response.status == 200 and "ListBucketResult" in text:
                 return url, f"{inside}/" if inside else ""
         return None
@@ -181,7 +179,7 @@ class Listing:
                 options["delimiter"] = "/"
             query = "&".join(f"{name}={quote(text, safe='')}" for name, text in options.items())
             response = self._client.request("GET", url, query=query)
-            text = _text(response, url)
+            text = self._client.read_text(response, url)
             if response.status != 200:
                 raise status_error(response.status, url)
             page, last, truncated = _parse_xml(text, url)
@@ -193,11 +191,6 @@ class Listing:
             if not truncated or not last:
                 return
             marker = last
-
-
-def _text(response: urllib3.BaseHTTPResponse, url: str) -> str:
-    with body_errors(url):
-        return response.read(decode_content=True).decode(errors="replace")
 
 
 def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | None]:

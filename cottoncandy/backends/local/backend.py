@@ -158,6 +158,7 @@ class LocalBackend(Backend):
             return reader.info
 
     def exists(self, key: str, *, bucket: str | None = None) -> bool:
+        self.counter.add(1)
         try:
             location = self._location(key, bucket)
             with os_errors("look for", location):
@@ -179,7 +180,8 @@ class LocalBackend(Backend):
         if options.content_type in {*_GENERIC_TYPES, guess_type(key)}:
             options = replace(options, content_type=None)  # files need no sidecar for these
         with _staged(location, options.condition) as staged:
-            for block in body:
+            self.counter.add(1)
+            for block in self.counter.sent(body):
                 with os_errors("write", location):
                     staged.write(block)
             # None makes no sidecar, an empty mapping does.
@@ -197,6 +199,7 @@ class LocalBackend(Backend):
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         root = self._bucket(bucket)
         check_root(root)
+        self.counter.add(1)
         # Text that is not valid Unicode cannot begin a key, but has a place in the order.
         listing = Listing(
             os.fsencode(root),
@@ -219,6 +222,7 @@ class LocalBackend(Backend):
         for key in keys:
             try:
                 location = LocalLocation.of(key, root)
+                self.counter.add(1)
                 with os_errors("delete", location):
                     remove(location)
             except CottonCandyError as error:
@@ -363,8 +367,11 @@ class LocalBackend(Backend):
         )
 
     def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
+        self.counter.add(1)
         with os_errors("read", location):
-            return open_version(location, threads)
+            reader = open_version(location, threads)
+        reader.counter = self.counter
+        return reader
 
 
 @contextmanager

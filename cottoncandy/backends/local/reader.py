@@ -123,6 +123,7 @@ class LocalReader(ObjectReader):
                     f"{self._location} ended after {start} bytes, expected {stop}; another program "
                     f"truncated it"
                 )
+            self.counter.add(received=len(piece))
             start += len(piece)
             if start == stop:
                 self.check()

@@ -105,6 +105,7 @@ class S3Backend(Backend):
     def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
         self._connection = Connection(options)
+        self.counter = self._connection.counter
         self._buckets = Buckets(self._connection)
         self._transport = Transport(self._connection)
         self.public_buckets: set[str | None] = set()
@@ -127,7 +128,8 @@ class S3Backend(Backend):
         if options.unsigned:
             return None
         if self._twin is None:
-            self._twin = type(self)(options.without_credentials())
+            twin = self._twin = type(self)(options.without_credentials())
+            twin.counter = twin._connection.counter = self.counter
         return self._twin.with_bucket(self.bucket_name)
 
     def close(self) -> None:
@@ -163,13 +165,15 @@ class S3Backend(Backend):
                 if prefetch or tail
                 else self._transport.head(location)
             )
-        return RangeReader(
+        reader = RangeReader(
             lambda start, stop, etag: self._transport.get(location, start, stop, etag),
             str(location),
             opened,
             threads=threads,
             window_bytes=window,
         )
+        reader.counter = self.counter
+        return reader
 
     @reads_public_data
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:

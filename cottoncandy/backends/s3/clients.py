@@ -34,6 +34,7 @@ from cottoncandy.backends.s3.errors import (
 )
 from cottoncandy.backends.s3.listing import install_parser
 from cottoncandy.backends.s3.options import S3Options, obstore_honors, proxy_for
+from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUnreachableError
 
@@ -54,6 +55,9 @@ _SLOW_UPLOAD_S = 320
 _HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
 
 _HTML = re.compile(rb"(?i)\s*<(!doctype html|html)\b")
+
+# botocore numbers the attempts of a request in a header.
+_REPEATED = re.compile(r"attempt=(?!1\b)")
 
 # The process that first used obstore: its threads do not survive a fork.
 _obstore_process: list[int] = []
@@ -81,6 +85,7 @@ class Connection:
 
     def __init__(self, options: S3Options) -> None:
         self.options = options
+        self.counter = Counter()
         self._reset()
         after_fork(self._reset_in_child)
 
@@ -172,14 +177,41 @@ class Connection:
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 cannot create an S3 client: {exc}") from exc
         install_parser(client)
-        return _prepared(client, self.options.requester_pays)
+        return self._prepared(client)
 
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""
         resource = self._new_client(self.session.resource, custom=not self.on_aws)
-        _prepared(resource.meta.client, self.options.requester_pays)
+        self._prepared(resource.meta.client)
         return resource
+
+    def _prepared(self, client: Any) -> Any:
+        """Return a client with handlers for counts, charges and stores other than Amazon's."""
+        events, endpoint = client.meta.events, client.meta.endpoint_url
+        events.register("before-send.s3", self._count_request)
+        events.register(
+            "before-parse.*.*", self._count_response
+        )  # before listing.py takes the body
+        if self.options.requester_pays:
+            events.register("before-call.s3", _accept_charges)
+        if client.meta.config.signature_version == "s3":
+            events.register("before-sign.s3", _end_as_signed)
+        if not _is_aws(endpoint):
+            events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
+        return client
+
+    def _count_request(self, request: Any, **_: Any) -> None:
+        """Count an attempt of a request."""
+        repeated = _REPEATED.search(str(request.headers.get("amz-sdk-request")))
+        length = int(request.headers.get("Content-Length") or 0)
+        self.counter.add(1, length, retries=repeated is not None)
+
+    def _count_response(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+        body = response_dict["body"]
+        # Those of objects are counted as they arrive; those of errors not, as by obstore.
+        if isinstance(body, bytes) and response_dict["status_code"] < 300:
+            self.counter.add(received=len(body))
 
     def signer(self, bucket: str) -> Any:
         """Return the client that signs URLs: unlike others, it must know the bucket's region.
@@ -388,18 +420,6 @@ def _loader(search_paths: str) -> Loader:
     """
     found = [Path(os.path.expandvars(part)) for part in search_paths.split(os.pathsep) if part]
     return Loader([str(path.expanduser()) for path in found])
-
-
-def _prepared(client: Any, requester_pays: bool) -> Any:
-    """Return a client with handlers for stores other than Amazon's, and for charged requests."""
-    events, endpoint = client.meta.events, client.meta.endpoint_url
-    if requester_pays:
-        events.register("before-call.s3", _accept_charges)
-    if client.meta.config.signature_version == "s3":
-        events.register("before-sign.s3", _end_as_signed)
-    if not _is_aws(endpoint):
-        events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
-    return client
 
 
 def _accept_charges(params: dict[str, Any], **_: Any) -> None:

@@ -111,6 +111,7 @@ class Transport:
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:  # noqa: BLE001 - PanicException is not an Exception
+            self._connection.counter.add(retries=1)
             logger.debug("%s: repeating a request after %s", location, type(exc).__name__)
         return by_boto(location, *arguments)
 
@@ -143,8 +144,10 @@ class Transport:
             body = memoryview(result.bytes())  # no copy: it has the buffer protocol
             if len(body) != stop - start:
                 raise EOFError
+            self._connection.counter.add(received=len(body))
             return GetResponse(info, start, stop, iter((body,)))
-        return GetResponse(info, start, stop, _obstore_pieces(location, result))
+        pieces = self._connection.counter.received(_obstore_pieces(location, result))
+        return GetResponse(info, start, stop, pieces)
 
     def _obstore_head(self, location: S3Location) -> ObjectInfo:
         return self._obstore_open(location, {"head": True})[0]
@@ -156,6 +159,7 @@ class Transport:
         signed = tuple((name, headers[its]) for its, name in _SIGNED.items() if its in headers)
         slow = len(data) > _SLOW_UPLOAD_BYTES
         store = self._connection.obstore(location.bucket, signed, slow)
+        self._connection.counter.add(1, len(data))
         result = obstore.put(store, location.key, data, attributes=attributes, use_multipart=False)
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
@@ -163,6 +167,7 @@ class Transport:
         self, location: S3Location, options: Mapping[str, Any]
     ) -> tuple[ObjectInfo, Any]:
         store = self._connection.obstore(location.bucket)
+        self._connection.counter.add(1)
         result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
         meta, attributes = result.meta, dict(result.attributes)
         header = {ours: attributes.pop(name, None) for name, ours in _HEADERS.items()}
@@ -206,7 +211,8 @@ class Transport:
         except CottonCandyError:
             body.close()
             raise
-        return GetResponse(info, start, min(stop, size), _boto_pieces(location, body), body.close)
+        pieces = self._connection.counter.received(_boto_pieces(location, body))
+        return GetResponse(info, start, min(stop, size), pieces, body.close)
 
     def _boto_head(self, location: S3Location) -> ObjectInfo:
         client = self._connection.client
