@@ -11,6 +11,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
+from html import unescape
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -33,6 +35,7 @@ _FIELDS = frozenset(
         *("EncodingType", "IsTruncated", "KeyCount", "NextContinuationToken"),
     }
 )
+_TOKEN = re.compile(rb"<NextContinuationToken>([^<]+)<")
 _DAMAGED = "the server's listing is damaged"
 _BOOLEANS = {"true": True, "false": False}
 
@@ -96,8 +99,8 @@ def _parse(body: bytes) -> _Page:
     if b"<!DOCTYPE" in body:  # no store sends one; its entities could expand without limit
         raise ValueError("it has a document type declaration")
     root = ET.XML(body, parser=ET.XMLParser(encoding="utf-8"))  # noqa: S314 - see the line above
-    if _local_name(root) != "ListBucketResult":
-        raise ValueError(f"it is a {_local_name(root)}")
+    if _without_namespace(root.tag) != "ListBucketResult":
+        raise ValueError(f"it is a {_without_namespace(root.tag)}")
     header = _fields(root, restore)
     encoding = header.get("EncodingType", "").strip()
     if encoding not in ("", "url"):
@@ -106,7 +109,7 @@ def _parse(body: bytes) -> _Page:
     objects: list[ObjectInfo] = []
     prefixes: list[CommonPrefix] = []
     for node in root:
-        kind = _local_name(node)
+        kind = _without_namespace(node.tag)
         if kind == "Contents":
             objects.append(_object(_fields(node, restore), bool(encoding)))
         elif kind == "CommonPrefixes":
@@ -126,15 +129,16 @@ def _stand_in(reference: re.Match[bytes]) -> bytes:
     return reference[0]
 
 
-def _local_name(node: ET.Element) -> str:
-    return node.tag.rpartition("}")[2]
+@lru_cache(64)
+def _without_namespace(tag: str) -> str:
+    return tag.rpartition("}")[2]
 
 
 def _fields(node: ET.Element, restore: bool) -> dict[str, str]:
     """Return the texts of the elements in an element."""
     found: dict[str, str] = {}
     for child in node:
-        name = child.tag.rpartition("}")[2]
+        name = _without_namespace(child.tag)
         if name in _FIELDS:
             if name in found or len(child):
                 raise ValueError(f"it has more than one {name}")
@@ -171,7 +175,7 @@ def scan(
     start_after: str,
     page_size: int | None,
 ) -> Iterator[ObjectInfo | CommonPrefix]:
-    """Yield a listing page by page; from the second page on, the next one is fetched ahead.
+    """Yield a listing page by page; from the second page on, the next one is requested ahead.
 
     Raises
     ------
@@ -179,27 +183,30 @@ def scan(
         If the server returns an incomplete page, keys outside ``prefix``, keys out of order, or
         the same page again.
     """
-    request: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "Bucket": location.bucket,
         "Prefix": prefix,
         "EncodingType": "url",
         "MaxKeys": max(1, min(page_size or MAX_PAGE, MAX_PAGE)),
     }
     if delimiter:
-        request["Delimiter"] = delimiter
+        arguments["Delimiter"] = delimiter
     if start_after:
-        request["StartAfter"] = start_after
+        arguments["StartAfter"] = start_after
     tokens: set[str | None] = {None, ""}
 
-    def fetch(token: str | None) -> _Page:
+    def request(token: str | None) -> bytes:
         more = {"ContinuationToken": token} if token is not None else {}
         with translated(location):
-            body: bytes | None = client.list_objects_v2(**request, **more).get(_BODY)
+            body: bytes | None = client.list_objects_v2(**arguments, **more).get(_BODY)
         if body is None:
             raise StoreError(
                 f"{location}: the response is not an S3 listing; check that endpoint_url is an S3 "
                 f"server"
             )
+        return body
+
+    def parse(body: bytes) -> _Page:
         try:
             page = parse_page(body)
             if page.truncated and page.token in tokens:
@@ -212,13 +219,18 @@ def scan(
     # Directory buckets (S3 Express) are not listed in order.
     ordered = not (location.bucket or "").endswith("--x-s3")
     last: dict[type, str] = {ObjectInfo: start_after, CommonPrefix: ""}
-    page = fetch(None)
+    body = request(None)
     first = True
     while True:
-        # Don't prefetch the second page for callers that only read the first.
-        ahead = in_background(fetch, page.token) if page.truncated and not first else None
-        entries: Iterator[ObjectInfo | CommonPrefix]
-        entries = heapq.merge(page.objects, page.prefixes, key=_name_of)
+        # The next page is requested while this one is parsed, but not for callers that only read
+        # the first one.
+        found = None if first else _TOKEN.search(body)
+        token = unescape(found[1].decode("utf-8", "replace")) if found else None
+        ahead = in_background(request, token) if token else None
+        page = parse(body)
+        entries: Iterator[ObjectInfo | CommonPrefix] = iter(page.objects)
+        if page.prefixes:
+            entries = heapq.merge(page.objects, page.prefixes, key=_name_of)
         for entry in entries:
             name, before = _name_of(entry), last[type(entry)]
             if not name.startswith(prefix) or (ordered and name < before) or name == before != "":
@@ -230,7 +242,7 @@ def scan(
             yield entry
         if not page.truncated:
             return
-        page = ahead.result() if ahead is not None else fetch(page.token)
+        body = ahead.result() if ahead and token == page.token else request(page.token)
         first = False
 
 
