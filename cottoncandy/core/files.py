@@ -6,7 +6,7 @@ and removes it if it is not locked.
 """
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH101, PTH105, PTH108, PTH111, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH101, PTH105, PTH108, PTH111, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -18,10 +18,11 @@ import stat
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Self
+from unicodedata import normalize
 
 from cottoncandy.core.buffers import Buffer, bytes_view
 from cottoncandy.core.threads import after_fork
-from cottoncandy.exceptions import StorageFullError
+from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, StorageFullError
 
 try:
     import fcntl
@@ -29,13 +30,19 @@ except ImportError:  # Windows; files that a killed process leaves stay there
     fcntl = None  # type: ignore[assignment]  # checked wherever it is used
 
 __all__ = [
+    "DENIED",
+    "FULL",
     "TemporaryFile",
     "atomic_write",
+    "disk_errors",
     "expand_home",
+    "folds_names",
+    "is_folded",
     "is_temporary",
     "is_temporary_of",
     "lock",
     "open_lockable",
+    "other_spelling",
     "remove_abandoned",
     "unlock",
     "write_private",
@@ -47,7 +54,10 @@ _PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 
 _TEMPORARY = re.compile(rb"\.cottoncandy-[0-9a-f]{16}\.tmp")
 _OWN_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 _MAX_LINKS = 40  # as Linux follows
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+#: Errors of a disk that is full, and of one that may not be written.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 # -- locks ---------------------------------------------------------------------------------------
@@ -256,6 +266,47 @@ def _is_at(path: str, descriptor: int) -> bool:
     return os.path.samestat(os.fstat(descriptor), os.lstat(path))
 
 
+# -- names ---------------------------------------------------------------------------------------
+
+
+def folds_names(directory: str | os.PathLike[str]) -> bool:
+    """Return whether the files of a directory are found by names in another case, too."""
+    try:
+        with TemporaryFile(os.path.join(directory, "names")) as file:
+            return is_folded(file.path)
+    except OSError:
+        return False  # a directory that cannot be written: that is reported when it matters
+
+
+def is_folded(path: str) -> bool:
+    """Return whether a file is also found by its name in upper case."""
+    directory, name = os.path.split(path)
+    return _is_same(path, os.path.join(directory, name.upper()))
+
+
+def other_spelling(path: str) -> str | None:
+    """Return the name of a file that a path also refers to, because names are folded there.
+
+    Some file systems (macOS, Windows, network shares) ignore case, or the Unicode form of letters.
+    None if the file has exactly the name in the path, or does not exist.
+    """
+    directory, name = os.path.split(path)
+    folded = {name.swapcase(), *(normalize(form, name) for form in ("NFC", "NFD"))} - {name}
+    if not any(_is_same(path, os.path.join(directory, each)) for each in folded):
+        return None
+    names = os.listdir(directory)  # two hard links are two names
+    if name in names:
+        return None
+    return next((each for each in names if _is_same(path, os.path.join(directory, each))), None)
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    except OSError:
+        return False
+
+
 # -- whole files ---------------------------------------------------------------------------------
 
 
@@ -281,6 +332,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ------
     StorageFullError
         If the disk or the quota is exhausted.
+    AccessDeniedError
+        If the user or the file system does not allow it.
     """
     special = _open_special(os.fspath(path))
     if special is not None:
@@ -289,23 +342,38 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         return
     # The target of a symbolic link: replacing the link itself would surprise.
     target = os.path.realpath(path)
-    try:
-        part = TemporaryFile(target)
-    except OSError as exc:  # name the file that the caller passed
-        raise type(exc)(exc.errno, exc.strerror, target) from None
-    try:
+    with disk_errors(target):
+        try:
+            part = TemporaryFile(target)
+        except OSError as exc:  # name the file that the caller passed
+            raise type(exc)(exc.errno, exc.strerror, target) from None
         with part:
             with contextlib.suppress(OSError):
                 os.chmod(part.path, os.stat(target).st_mode & 0o777)
             with open(part.descriptor, "wb", closefd=False) as file:
                 yield file
             part.replace()
+
+
+@contextlib.contextmanager
+def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Translate the errors of a disk that is full, or that may not be written."""
+    try:
+        yield
+    except CottonCandyError:
+        raise
     except OSError as exc:
-        if exc.errno not in _FULL:
-            raise
-        raise StorageFullError(
-            f"the disk is full: '{target}' was not written; the previous file, if any, is unchanged"
-        ) from exc
+        if exc.errno in FULL:
+            raise StorageFullError(
+                f"the disk is full: '{path}' was not written; the previous file, if any, is "
+                f"unchanged"
+            ) from exc
+        if exc.errno in DENIED:
+            raise AccessDeniedError(
+                f"'{path}' cannot be written: {exc.strerror}; check the permissions of its "
+                f"directory"
+            ) from exc
+        raise
 
 
 def _open_special(path: str) -> BinaryIO | None:

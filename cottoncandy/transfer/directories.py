@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.backends.options import split_entries
-from cottoncandy.core.files import is_temporary
+from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
 from cottoncandy.core.names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
 from cottoncandy.exceptions import (
     EncryptionError,
@@ -203,9 +204,12 @@ def download_directory(
     branch, objects = _directory_objects(store, directory)
     files, directories = _plan(branch, objects, store.bucket)
     _check_disk(root, files, directories)
-    root.mkdir(parents=True, exist_ok=True)
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+    _check_spellings(root, {*files, *directories})
     for relative in sorted(directories):  # parents first
-        (root / relative).mkdir(exist_ok=True)
+        with disk_errors(root / relative):
+            (root / relative).mkdir(exist_ok=True)
     large = store.settings.mpd_use_threshold_bytes
 
     def transfer(relative: str, info: ObjectInfo) -> None:
@@ -326,6 +330,29 @@ def _check_disk(root: Path, files: Iterable[str], directories: Iterable[str]) ->
             raise _in_the_way(IsADirectoryError, errno.EISDIR, path)
         if path.is_symlink():
             _check_inside(path, inside)
+
+
+def _check_spellings(root: Path, names: Iterable[str]) -> None:
+    """Reject names that the file system does not tell from others, before anything is written.
+
+    Raises
+    ------
+    InvalidNameError
+    """
+    if not folds_names(root):
+        return
+    folded: dict[str, str] = {}
+    for name in sorted(names):
+        other = folded.setdefault(normalize("NFC", name.casefold()), name)
+        if other == name:
+            found = other_spelling(str(root / name))
+            other = name if found is None else str(Path(name).with_name(found))
+        if other != name:
+            raise InvalidNameError(
+                f"'{name}' and '{other}' would be one file, because the file system of '{root}' "
+                f"does not tell their names apart; nothing was downloaded. Download one of them "
+                f"with cci.download_to_file()"
+            )
 
 
 def _in_the_way(kind: type[OSError], code: int, path: Path) -> OSError:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cottoncandy
+from cottoncandy.backends import memory
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
 from cottoncandy.backends.local import LocalBackend
+from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.files import TemporaryFile
 from cottoncandy.exceptions import (
     AccessDeniedError,
+    CottonCandyError,
     ObjectChangedError,
     ObjectExistsError,
     StorageFullError,
@@ -320,3 +327,67 @@ class TestOtherWriters(LocalTests):
             backup = LocalBackend(str(tmp_path / f"backup{number}"))
             with backup.get("name") as reader:
                 assert reader.metadata == {"which": reader.read().decode()}
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount file systems of 1 MiB, which takes a superuser."""
+    mounted: list[Path] = []
+
+    def mount(options: str = "size=1m") -> Path:
+        path = tmp_path / f"disk{len(mounted)}"
+        path.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this user cannot mount a file system")
+        mounted.append(path)
+        return path
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture
+def cci() -> Iterator[Any]:
+    cci = cottoncandy.get_interface("disks", backend="memory", verbose=False)
+    cci.upload_object("t/a", b"small")
+    cci.upload_object("t/d/large", bytes(3 * MiB))
+    yield cci
+    memory.clear()
+
+
+def _writes(cci: Any, root: Path) -> list[tuple[Callable[[], object], set[str]]]:
+    """Return ways to write a large file below a directory, and what else they write."""
+    large = bytes(3 * MiB)
+    return [
+        (lambda: cci.sync("t", root), {"a", "d"}),
+        (lambda: cci.download_directory("t", root), {"a", "d"}),
+        (lambda: cci.download_to_file("t/d/large", root / "large"), set()),
+        (lambda: put(LocalBackend(str(root)), "d/large", large), set()),
+        (lambda: CloudFiles(root.as_uri(), progress=False).put("large", large), set()),
+    ]
+
+
+def test_a_disk_that_fills_up(mount: Callable[..., Path], cci: Any) -> None:
+    root = mount()
+    for write, more in _writes(cci, root):
+        with pytest.raises(CottonCandyError, match=r"large.*No space left|full.*large"):
+            write()
+        assert set(tree(root)) <= more
+        for path in root.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_disk_that_is_read_only(mount: Callable[..., Path], cci: Any) -> None:
+    root = mount()
+    put(LocalBackend(str(root)), "large", b"old")
+    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
+    for write, _ in _writes(cci, root):
+        with pytest.raises(CottonCandyError, match=r"(large|/d)'.*(Read-only|write-protected)"):
+            write()
+    with pytest.raises(AccessDeniedError, match="'large'"):
+        put(LocalBackend(str(root)), "large", b"new")
+    with pytest.raises(AccessDeniedError, match="Read-only"):
+        cci.download_directory("t", root / "new")
+    assert tree(root) == ["large"]

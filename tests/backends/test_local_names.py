@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.base import PutOptions
+from cottoncandy.backends.local import LocalBackend, location
 from cottoncandy.backends.local.commit import staging
+from cottoncandy.backends.local.files import FilesBackend
 from cottoncandy.backends.local.location import LocalLocation
 from cottoncandy.core.buffers import Body
+from cottoncandy.core.files import other_spelling
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import (
     InvalidNameError,
@@ -22,6 +25,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     StorageFullError,
 )
+from tests.backends._local import put
 
 
 def below(root: Path) -> list[str]:
@@ -173,3 +177,51 @@ def test_shortened() -> None:
     assert shorten("x" * 160) == "x" * 160
     assert len(shorten("x" * 161)) < 180
     assert shorten("short") == "short"
+
+
+@pytest.fixture(params=[LocalBackend, FilesBackend])
+def folding(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> LocalBackend:
+    """A directory in which ``d/readme`` and ``D/README`` seem to be names of ``d/README``."""
+    backend: LocalBackend = request.param(str(tmp_path))
+    put(backend, "d/README", b"old")
+    (tmp_path / "d" / "readme").hardlink_to(tmp_path / "d" / "README")
+    (tmp_path / "D").symlink_to("d")
+    found = {"readme": "README", "D": "d"}
+    monkeypatch.setattr(location, "other_spelling", lambda path: found.get(os.path.basename(path)))
+    return backend
+
+
+def test_the_name_in_the_listing_is_the_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "readme"
+    path.touch()
+    (tmp_path / "README").hardlink_to(path)
+    assert other_spelling(str(path)) is None
+    monkeypatch.setattr(os, "listdir", lambda directory: ["other", "README"])
+    assert other_spelling(str(path)) == "README"
+    assert other_spelling(str(tmp_path / "missing")) is None
+
+
+@pytest.mark.parametrize("key", ["d/readme", "D/README"])
+def test_another_spelling_replaces_nothing(folding: LocalBackend, tmp_path: Path, key: str) -> None:
+    other = "d/README" if key.startswith("d") else "d"
+    with pytest.raises(ObjectExistsError, match=rf"{key}.*'{other}'.*exists"):
+        folding.put(key, Body.of(b"new"))
+    with pytest.raises(ObjectExistsError):
+        folding.put(key, Body.of(b"new"), PutOptions({"a": "b"}))
+    (deletion,) = folding.delete([key])
+    assert isinstance(deletion.error, ObjectExistsError)
+    assert (tmp_path / "d" / "README").read_bytes() == b"old"
+    folding.put("d/README", Body.of(b"new"))
+    assert (tmp_path / "d" / "README").read_bytes() == b"new"
+
+
+def test_hard_links_are_two_names(tmp_path: Path) -> None:
+    backend = LocalBackend(str(tmp_path))
+    put(backend, "readme", b"old")
+    (tmp_path / "README").hardlink_to(tmp_path / "readme")
+    put(backend, "README", b"new")
+    assert backend.get("readme").read() == b"old"

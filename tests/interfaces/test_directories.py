@@ -24,6 +24,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
     StorageFullError,
 )
+from cottoncandy.transfer import directories
 from cottoncandy.transfer.directories import _is_file_name, same_bytes
 from tests.backends.wrappers import CountingBackend
 from tests.harness import MemoryHarness, StoreHarness, on_every_store
@@ -499,3 +500,33 @@ def test_deep_directories_come_down(memory: MemoryHarness, tmp_path: Path) -> No
     path.unlink()
     while (path := path.parent) != tmp_path:  # rmtree() recurses
         path.rmdir()
+
+
+@pytest.mark.parametrize("other", ["d/README", "D/x", "d/read\N{KELVIN SIGN}e"])
+def test_names_that_differ_in_case_only(
+    memory: MemoryHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    cci = memory.interface()
+    for name in ("d/x", "d/readKe", other, "d/readme"):
+        cci.upload_object(f"t/{name}", name.encode())
+    cci.download_directory("t", tmp_path / "distinct")
+    assert (tmp_path / "distinct" / other).read_text() == other
+    monkeypatch.setattr(directories, "folds_names", lambda root: True)
+    with pytest.raises(InvalidNameError, match="nothing was downloaded") as caught:
+        cci.download_directory("t", tmp_path / "folded")
+    assert other.partition("/x")[0] in str(caught.value)
+    assert list((tmp_path / "folded").iterdir()) == []
+
+
+def test_existing_files_in_another_case_are_kept(
+    memory: MemoryHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci = memory.interface()
+    cci.upload_object("t/readme", b"new")
+    (tmp_path / "README").write_bytes(b"old")
+    (tmp_path / "readme").hardlink_to(tmp_path / "README")
+    monkeypatch.setattr(os, "listdir", lambda path: ["README"])
+    monkeypatch.setattr(directories, "folds_names", lambda root: True)
+    with pytest.raises(InvalidNameError, match="'readme' and 'README'"):
+        cci.download_directory("t", tmp_path)
+    assert (tmp_path / "README").read_bytes() == b"old"

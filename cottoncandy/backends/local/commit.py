@@ -219,6 +219,8 @@ def stat_existing(
         If the file is write-protected, though the directory is not.
     """
     status = stat_or_none(location.path)
+    if status is not None:
+        location.check_spelling()
     if status is None or stat.S_ISDIR(status.st_mode):
         if status is not None:
             _empty_directories(location)
@@ -379,6 +381,8 @@ def remove(location: LocalLocation) -> None:
                 return  # a link to nowhere is not an object
             if status is not None and not stat.S_ISREG(status.st_mode):
                 return
+            if status is not None:
+                location.check_spelling()
             with marked(location):
                 unlink(location.path)
                 unlink(location.sidecar)

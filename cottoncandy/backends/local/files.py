@@ -31,7 +31,7 @@ from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import check_root, is_directory, os_errors, stat_or_none
 from cottoncandy.backends.local.sidecar import Fingerprint
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import TemporaryFile
+from cottoncandy.core.files import TemporaryFile, is_folded, other_spelling
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -175,6 +175,10 @@ class FilesBackend(LocalBackend):
                 if status is not None:
                     os.fchmod(staged.descriptor, status.st_mode & 0o777)
                 new = Fingerprint.of(os.fstat(staged.descriptor))
+                if status is None and is_folded(staged.path) and staged.link():
+                    return PutResult(new.etag)  # no other spelling was created meanwhile
+                if os.path.lexists(location.path):
+                    location.check_spelling()
                 staged.replace()
         return PutResult(new.etag)
 
@@ -276,6 +280,8 @@ class FilesBackend(LocalBackend):
                     os.utime(location.path + _SUFFIXES[encoding], ns=(newest + 1, newest + 1))
                 for other in found:
                     old = self._location(key + _SUFFIXES[other], bucket)
+                    if other_spelling(old.path) is not None:
+                        continue  # another file
                     for name in (old.path, old.sidecar):
                         with suppress(FileNotFoundError):
                             os.unlink(name)  # noqa: PTH108 - paths are text here

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cottoncandy.core.files import is_temporary
+from cottoncandy.core.files import DENIED, FULL, is_temporary, other_spelling
 from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
     CottonCandyError,
     InvalidNameError,
+    ObjectExistsError,
     ObjectNotFoundError,
     StorageFullError,
     StoreError,
@@ -41,8 +42,6 @@ SIDECAR_SUFFIX = ".meta.json"
 #: Errors of the operating system that mean "not found".
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
-_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
@@ -85,6 +84,16 @@ class LocalLocation:
         while directory != self.root:
             yield directory
             directory = os.path.dirname(directory)
+
+    def check_spelling(self) -> None:
+        """Raise ObjectExistsError if the file system gives another object this name, too."""
+        for path in (self.path, *self.parents()):
+            if other := other_spelling(path):
+                key = os.path.join(os.path.relpath(os.path.dirname(path), self.root), other)
+                raise ObjectExistsError(
+                    f"cannot change {self}: the file system does not tell its name from that of "
+                    f"'{os.path.normpath(key)}', which exists; choose another name"
+                )
 
     def __str__(self) -> str:
         return f"object '{shorten(self.key)}' in local directory '{self.root}'"
@@ -183,9 +192,9 @@ def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> Cotto
         except CottonCandyError as missing:
             return missing
         return ObjectNotFoundError(f"there is no {label}")
-    if error.errno in _DENIED:
+    if error.errno in DENIED:
         return AccessDeniedError(f"{text}; check the permissions of '{path}'")
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StorageFullError(f"{text}; free some space. The previous object is unchanged")
     if error.errno in _UNNAMEABLE:
         return InvalidNameError(
