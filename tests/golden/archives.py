@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.compat.cases import CASES, Case, upload
 
-__all__ = ["ARCHIVES", "PREFIX", "Archive"]
+__all__ = ["ARCHIVES", "GENERATIONS", "PREFIX", "Archive"]
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"
@@ -90,6 +90,25 @@ def _write_with_ours(root: Path, names: list[str], options: Mapping[str, Any]) -
         warnings.simplefilter("ignore")
         for name in names:
             upload(cci, f"{PREFIX}/{name}", CASES[name])
+
+
+def _write_generations(root: Path, options: Mapping[str, Any]) -> None:
+    """Write values of several objects that were replaced and appended to, and a block index."""
+    import numpy as np
+    from scipy import sparse
+
+    import cottoncandy
+
+    factory = cottoncandy.get_encrypted_interface if options else cottoncandy.get_interface
+    cci = factory(str(root), backend="local", verbose=False, **options)
+    for version in (0.0, 1.0):
+        array = np.arange(6.0) + version
+        cci.upload_dask_array(f"{PREFIX}/replaced", array, buffersize=16, subject="sub01")
+        cci.upload_dask_array(f"{PREFIX}/appended", array, buffersize=24)
+        cci.upload_sparse_array(f"{PREFIX}/sparse", sparse.csr_array(np.diag(array)))
+    for value in (7.0, 8.0):
+        cci.append_dask_array(f"{PREFIX}/appended", np.full(2, value))
+    cci.upload_raw_array(f"{PREFIX}/blocks", np.repeat(np.arange(25, dtype="<i4"), 2**14))
 
 
 def _put(root: Path, name: str, body: bytes, metadata: Mapping[str, str]) -> None:
@@ -187,8 +206,14 @@ ARCHIVES = [
     Archive("0.2-RSA", _few, lambda *given: _write_legacy_encrypted(*given, "RSA"), _RSA),
 ]
 
+#: Values of several objects that were replaced and appended to; their own test reads them.
+GENERATIONS = [
+    Archive("0.5.0-generations", _few, lambda root, _: _write_generations(root, {})),
+    Archive("0.5.0-generations-AES", _few, lambda root, _: _write_generations(root, _AES), _AES),
+]
+
 if __name__ == "__main__":
-    for made in ARCHIVES:
+    for made in ARCHIVES + GENERATIONS:
         if made.writer in sys.argv[1:]:
             try:
                 made.make()

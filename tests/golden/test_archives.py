@@ -14,7 +14,7 @@ import pytest
 
 import cottoncandy
 from tests.compat.cases import CASES, download, same
-from tests.golden.archives import ARCHIVES, PREFIX, Archive
+from tests.golden.archives import ARCHIVES, GENERATIONS, PREFIX, Archive
 
 pytestmark = [
     pytest.mark.skipif(
@@ -114,3 +114,27 @@ def test_copied_branches_are_read_where_they_are(
             shutil.copytree(root / PREFIX / name, tmp_path / "copy" / name)
             found = download(cci, f"copy/{name}", CASES[name].kind)
             assert same(CASES[name].expected(), found) == "", name
+
+
+@pytest.mark.parametrize("archive", GENERATIONS, ids=lambda archive: archive.writer)
+def test_generations_are_read_restored_and_continued(archive: Archive, tmp_path: Path) -> None:
+    archive.extract(tmp_path)
+    cci = interface(archive, tmp_path)
+    array = np.arange(6.0)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/replaced"], array + 1)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/appended"], [*(array + 1), 7, 7, 8, 8])
+    np.testing.assert_array_equal(cci[f"{PREFIX}/sparse"].toarray(), np.diag(array + 1))
+    assert cci.info(f"{PREFIX}/replaced").metadata == {"subject": "sub01"}
+    blocks = np.repeat(np.arange(25, dtype="<i4"), 2**14)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/blocks"], blocks)
+    np.testing.assert_array_equal(
+        cci.array(f"{PREFIX}/blocks")[2**18 - 9 :: 1000], blocks[2**18 - 9 :: 1000]
+    )
+    cci.restore(f"{PREFIX}/replaced")
+    cci.restore(f"{PREFIX}/sparse")
+    np.testing.assert_array_equal(cci[f"{PREFIX}/replaced"], array)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/sparse"].toarray(), np.diag(array))
+    cci.append_dask_array(f"{PREFIX}/appended", np.full(1, 9.0))
+    cci.clean("", grace=0)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/replaced"], array)
+    np.testing.assert_array_equal(cci[f"{PREFIX}/appended"], [*(array + 1), 7, 7, 8, 8, 9])
