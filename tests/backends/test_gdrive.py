@@ -261,6 +261,7 @@ class TestBuckets(DriveTests):
             {"root": ""},
             {"auth_method": "carrier"},
             {"http_timeout": 0},
+            *({"retries": value} for value in (-1, 1.5, "3", True, None)),
             {"http_timeout": "1"},
         ],
     )

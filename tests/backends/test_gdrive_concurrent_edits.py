@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -11,6 +12,8 @@ import pytest
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive.files import Root
+from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketNotFoundError,
@@ -93,6 +96,29 @@ class TestDuplicateNames(DriveTests):
         folders = [file.title for file in server.store.files.values() if file.is_folder]
         assert folders.count("deep") == folders.count("er") == 1
         assert len(keys(backend)) == 8
+
+    def test_processes_create_a_folder_at_once(
+        self, server: DriveServer, backend: GDriveBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither has found one, and both insert it before either looks again."""
+        barrier, insert = Barrier(2), Folders._insert
+
+        def together(self: Folders, root: Root, path: Path, parent: str) -> str:
+            barrier.wait(10)
+            found = insert(self, root, path, parent)
+            barrier.wait(10)
+            return found
+
+        monkeypatch.setattr(Folders, "_insert", together)
+        backends = [backend, pickle.loads(pickle.dumps(backend))]
+        with ThreadPoolExecutor(2) as pool:
+            for each, name in zip(backends, ("d/0", "d/1"), strict=True):
+                pool.submit(each.put, name, Body.of(b"x"))
+        folders = [file for file in server.store.files.values() if file.title == "d"]
+        assert [file.explicitly_trashed for file in folders].count(False) == 1
+        for each in backends:
+            assert keys(each) == ["d/0", "d/1"]
+            assert read(each, "d/0") == read(each, "d/1") == b"x"
 
 
 class TestOtherPeople(DriveTests):

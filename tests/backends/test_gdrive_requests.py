@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing import get_context
+
 import pytest
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
@@ -228,6 +233,40 @@ class TestBrokenAnswers(DriveTests):
         backend.put("big", Body.of(iter([body])))
         assert read(backend, "big") == body
         assert len(keys(backend)) == 1
+
+    def test_the_number_of_retries(
+        self, server: DriveServer, harness: DriveHarness, waits: list[float]
+    ) -> None:
+        server.fail("files.list", 503, times=2)
+        with pytest.raises(StoreError, match="unavailable"):
+            make(harness, retries=1).head("name")
+        assert waits == [2.0]
+        server.fail("upload.chunk", 503, times=1)
+        with pytest.raises(StoreError, match="unavailable"):
+            make(harness, retries=0).put("name", Body.of(bytes(2 * CHUNK)))
+        assert waits == [2.0]
+        assert server.operations().count("upload.chunk") == 1
+
+    def test_a_process_killed_during_an_upload(
+        self, server: DriveServer, backend: GDriveBackend
+    ) -> None:
+        backend.put("d/big", Body.of(b"old"))
+
+        def blocks() -> Iterator[bytes]:
+            for _ in range(3):
+                yield pattern(CHUNK)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        child = get_context("fork").Process(
+            target=lambda: backend.put("d/big", Body(blocks, size=5 * CHUNK))
+        )
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        assert server.operations().count("upload.chunk") >= 1
+        assert (read(backend, "d/big"), keys(backend)) == (b"old", ["d/big"])
+        backend.put("d/big", Body.of(b"new"))
+        assert read(backend, "d/big") == b"new"
 
     def test_an_upload_that_drive_forgot(self, server: DriveServer, backend: GDriveBackend) -> None:
         body = pattern(CHUNK + 5)

@@ -33,7 +33,7 @@ _PORTS = [8080, 8090, 8100, 8110]
 _HELP = "docs/gdrive.md describes the set-up step by step"
 
 
-_OPTIONS = ("auth_method", "http_timeout", "root")
+_OPTIONS = ("auth_method", "http_timeout", "retries", "root")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Config:
         Address of a proxy or a test server; Google's by default.
     root : str
         Id or path of the folder that ``My Drive`` means.
+    retries : int
+        Retries of one request after transient errors, after random pauses of up to 2, 4, 8, ... s.
     """
 
     secrets: Path = field(repr=False)
@@ -62,6 +64,7 @@ class Config:
     timeout_s: float
     endpoint_url: str | None
     root: str
+    retries: int
     upload_chunk_bytes: int
     download_chunk_bytes: int
 
@@ -84,6 +87,9 @@ class Config:
         timeout = extra.get("http_timeout", 60.0)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
             raise ConfigurationError(f"http_timeout must be a number of seconds, got {timeout!r}")
+        retries = extra.get("retries", 6)
+        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 20:
+            raise ConfigurationError(f"retries must be a number from 0 to 20, got {retries!r}")
         root = extra.get("root", "root")
         if not isinstance(root, str) or not root:
             raise ConfigurationError(
@@ -96,6 +102,7 @@ class Config:
             float(timeout),
             arguments.endpoint_url,
             root,
+            retries,
             settings.mpu_chunksize_bytes,
             settings.mpd_chunksize_bytes,
         )

@@ -121,7 +121,12 @@ class Folders:
             # Another thread may have created it.
             found = self.find(root, path) or self._look(root, path, (parent,))
             if not found:
-                found = (self._insert(root, path, parent),)
+                own = self._insert(root, path, parent)
+                # Another client may have created it in the same moment: both choose the oldest.
+                found = self._look(root, path, (parent,)) or (own,)
+                if found[0] != own:
+                    self._session.files("trash", fileId=own, fields="id")
+                    found = tuple(each for each in found if each != own)
                 self.remember(root, path, found)
         return found[0]
 

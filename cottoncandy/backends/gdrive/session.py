@@ -34,10 +34,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = ["RETRIES", "DriveError", "Session", "translated", "translating"]
-
-#: Retries of one request by the client library, after random pauses of up to 2, 4, ..., 64 s.
-RETRIES = 6
+__all__ = ["DriveError", "Session", "translated", "translating"]
 
 _IDS_PER_REQUEST = 100
 
@@ -96,6 +93,7 @@ class Session:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.retries = config.retries
         self.counter = Counter()
         self._auth: Any = None
         self._ids: list[str] = []
@@ -157,7 +155,7 @@ class Session:
             Of the last attempt.
         """
         with self.connection() as connection:
-            return request.execute(http=connection, num_retries=RETRIES)
+            return request.execute(http=connection, num_retries=self.retries)
 
     def files(self, verb: str, **arguments: Any) -> Any:
         """Call a method on files, in shared drives too."""

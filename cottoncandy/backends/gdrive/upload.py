@@ -19,7 +19,7 @@ from typing import Any
 
 from googleapiclient.http import MediaInMemoryUpload, MediaUpload
 
-from cottoncandy.backends.gdrive.session import RETRIES, DriveError, Session
+from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.exceptions import StoreError
 
@@ -90,12 +90,12 @@ def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
             try:
                 with session.connection() as connection:
                     # After an error, this first asks Drive how much has arrived.
-                    _, resource = request.next_chunk(http=connection, num_retries=RETRIES)
+                    _, resource = request.next_chunk(http=connection, num_retries=session.retries)
             except DriveError as error:
                 if error.status in _LOST and request.resumable_uri is not None:
                     raise _UploadLostError from error
                 # The library may have sent a chunk twice; ask once what Drive has.
-                limit = RETRIES if error.transient else int(error.status not in _DENIED)
+                limit = session.retries if error.transient else int(error.status not in _DENIED)
                 if failures >= limit:
                     raise
                 failures += 1
