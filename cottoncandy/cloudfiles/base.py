@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cottoncandy.cloudfiles import paths as cloudpaths
@@ -16,7 +17,7 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Result, each
 
-__all__ = ["ACL", "LARGE_THREADS", "FilesBase", "count_results", "first_error", "total_of"]
+__all__ = ["ACL", "LARGE_THREADS", "FilesBase", "count_results", "is_pair", "raise_first", "whole"]
 
 #: The owner of the bucket can read the files, other accounts cannot.
 ACL = "bucket-owner-full-control"
@@ -142,71 +143,84 @@ class FilesBase:
         """Return one answer, or a dictionary of answers."""
         if isinstance(paths, str):
             return function(paths)
-        found, failed = {}, []
-        for result in self._each(
-            function, paths, label=label, total=total_of(paths, total), progress=progress
-        ):
-            if result.error is None:
-                found[result.item] = result.value
-            else:
-                failed.append(result)
-        if failed:
-            raise first_error(failed, "look at")
-        return found
+        results = self._each(function, paths, label, total=total, progress=progress, parallel=1)
+        return {result.item: result.value for result in whole(results)}
 
     def _each(
         self,
         function: Callable[[Any], Any],
-        items: Iterable[Any],
-        *,
+        paths: Any,
         label: str,
-        total: int | None,
-        progress: bool | None,
-        parallel: int | bool | None = 1,
-        task: Callable[[Any], Iterable[Any]] | None = None,
-        single: bool = False,
+        *,
+        total: int | None = None,
+        progress: bool | None = None,
+        parallel: int | bool | None = None,
     ) -> Iterator[Result[Any, Any]]:
         """Yield the result of each item, from threads or processes, and move the bar."""
+        items = [paths] if isinstance(paths, str | Mapping) else paths
         processes = process_count(self.parallel if parallel is None else parallel)
-        with self._bar(label, total, False if single else progress) as bar:
+        threads = self.num_threads
+        if isinstance(items, list) and len(items) == 1:
+            processes, threads, progress = 1, 1, False
+        with self._bar(label, items, total, progress) as bar:
             counted = bar.counted(items)
-            if task is None or single or processes == 1 or self.protocol == "mem":
-                threads = 1 if single else self.num_threads
+            if processes == 1 or self.protocol == "mem":
                 results: Iterator[Result[Any, Any]] = each(function, counted, threads=threads)
             else:
+                task = partial(_in_this_process, function, self.num_threads)
                 results = in_processes(task, counted, processes)
             for result in results:
                 bar.update(1)
                 yield result
 
-    def _bar(self, label: str, total: int | None, progress: bool | None) -> Progress:
+    def _bar(self, label: str, items: Any, total: int | None, progress: bool | None) -> Progress:
+        total = len(items) if total is None and hasattr(items, "__len__") else total
         show = self.progress if progress is None else progress
         return Progress(total, unit="files", label=label, show=bool(show))
 
 
-def total_of(items: Any, total: int | None) -> int | None:
-    """Return the number of items, if it is known."""
-    return len(items) if total is None and hasattr(items, "__len__") else total
+def _in_this_process(
+    function: Callable[[Any], Any], threads: int, items: Sequence[Any]
+) -> Sequence[Result[Any, Any]]:
+    results = tuple(each(function, items, threads=threads))
+    for item in items:
+        if isinstance(item, dict):
+            item.pop("content", None)  # which need not be sent back
+    return results
 
 
-def count_results(results: Iterable[Result[Any, Any]], verb: str) -> int:
-    """Exhaust results and return their number, or raise the first error."""
+def is_pair(item: Any) -> bool:
+    """Return whether an item is a path and something that belongs to it."""
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+def whole(results: Iterable[Result[Any, Any]]) -> list[Result[Any, Any]]:
+    """Return all results, or raise the first error, with a note about the others."""
+    found = list(results)
+    failed = [result for result in found if result.error is not None]
+    raise_first(failed)
+    return found
+
+
+def count_results(results: Iterable[Result[Any, Any]]) -> int:
+    """Return the number of results, or raise as :func:`whole` does."""
     done, failed = 0, []
     for result in results:
         done += 1
         if result.error is not None:
             failed.append(result)
-    if failed:
-        raise first_error(failed, verb)
+    raise_first(failed)
     return done
 
 
-def first_error(failed: Sequence[Result[Any, Any]], verb: str) -> Exception:
-    """Return the error of one file, with a note about the others."""
-    error = failed[0].error or InvalidArgumentError("no error")
-    if len(failed) > 1:
-        names = ", ".join(
-            repr(getattr(each_.item, "path", each_.item)) for each_ in failed[1:_SHOWN]
-        )
-        error.add_note(f"could not {verb} {len(failed) - 1} more files: {names:.500}")
-    return error
+def raise_first(failed: Sequence[Result[Any, Any]]) -> None:
+    """Raise the error of the first file that failed, with a note about the others."""
+    if not failed or failed[0].error is None:
+        return
+    others = failed[1:]
+    if others:
+        items = (result.item for result in others[:_SHOWN])
+        names = (each_["path"] if isinstance(each_, dict) else str(each_) for each_ in items)
+        note = f"{len(others)} more files failed: {', '.join(map(repr, names)):.500}"
+        failed[0].error.add_note(note)
+    raise failed[0].error

@@ -44,6 +44,9 @@ class File:
     tags: Any = None
     raw: bool = False
 
+    def __str__(self) -> str:
+        return self.path
+
     @property
     def span(self) -> slice:
         return slice(self.start, self.end)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
-from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results, total_of
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.reading import ReadingMethods
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 from cottoncandy.transfer.copying import Copied, copy_object
-from cottoncandy.transfer.engine import Result, each
 
 __all__ = ["CloudFiles", "route_of"]
 
@@ -131,7 +130,6 @@ class CloudFiles(ReadingMethods, WritingMethods):
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
         if block_size < 1:
             raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
-        items = [paths] if isinstance(paths, str | Mapping) else self if paths is None else paths
         monitor = TransmissionMonitor(IOEnum.TX)
         copy = partial(
             self._copy,
@@ -140,17 +138,10 @@ class CloudFiles(ReadingMethods, WritingMethods):
             content_type=content_type,
             allow_missing=allow_missing,
             resumable=resumable,
+            monitor=monitor,
         )
-        results = self._each(
-            partial(copy, monitor=monitor),
-            items,
-            label="transferring",
-            total=total_of(items, None),
-            progress=progress,
-            parallel=1 if dest.protocol == "mem" else None,
-            task=partial(_block, copy, threads=self.num_threads),
-        )
-        count_results(results, "transfer")
+        paths, parallel = self if paths is None else paths, 1 if dest.protocol == "mem" else None
+        count_results(self._each(copy, paths, "transferring", progress=progress, parallel=parallel))
         return monitor
 
     def transfer_from(
@@ -179,10 +170,9 @@ class CloudFiles(ReadingMethods, WritingMethods):
         content_type: str | None,
         allow_missing: bool,
         resumable: bool,
-        monitor: TransmissionMonitor | None = None,
+        monitor: TransmissionMonitor,
     ) -> None:
         path, target = route_of(item)
-        monitor = monitor or TransmissionMonitor(IOEnum.TX)
         try:
             if not (resumable and self._is_current(path, dest, target)):
                 self._transfer(path, dest, target, conversion(reencode, content_type), monitor)
@@ -253,19 +243,10 @@ class CloudFiles(ReadingMethods, WritingMethods):
             As in :meth:`transfer_to`.
         """
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
-
-        items = [paths] if isinstance(paths, str) else paths
-        move = partial(self._move, dest=dest)
-        results = self._each(
-            move,
-            items,
-            label="moving",
-            total=total_of(items, total),
-            progress=progress,
-            parallel=1 if dest.protocol == "mem" else None,
-            task=partial(_block, move, threads=self.num_threads),
+        move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None
+        count_results(
+            self._each(move, paths, "moving", total=total, progress=progress, parallel=parallel)
         )
-        count_results(results, "move")
 
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)
@@ -318,12 +299,6 @@ def route_of(item: Any) -> tuple[str, str]:
     raise InvalidArgumentError(
         f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
     )
-
-
-def _block(
-    function: Callable[[Any], None], items: Iterable[Any], *, threads: int
-) -> Sequence[Result[Any, None]]:
-    return tuple(each(function, items, threads=threads))
 
 
 def _nonnegative(span: slice) -> tuple[int | None, int | None, int | None]:

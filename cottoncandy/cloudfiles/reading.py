@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, first_error, total_of
+from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, raise_first
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.core.names import prefix_of
@@ -88,29 +88,27 @@ class ReadingMethods(FilesBase):
         memory; use :meth:`iter_get` for more files than fit.
         """
         single = isinstance(paths, str | Mapping)
-        items: Iterable[Any] = [paths] if single else paths
         monitor = TransmissionMonitor(IOEnum.RX)
+        files = map(partial(requested, raw=raw), count(), [paths] if single else paths)
         found = list(
             self._each(
                 partial(self._get_again, part_size=part_size, monitor=monitor),
-                map(partial(requested, raw=raw), count(), items),
-                label="downloading",
-                total=total_of(items, total),
+                list(files) if hasattr(paths, "__len__") else files,
+                "downloading",
+                total=total,
                 progress=progress,
                 parallel=parallel,
-                task=partial(_get_files, cf=self, part_size=part_size),
-                single=single,
             )
         )
-        files = [_as_dict(result) for result in sorted(found, key=lambda result: result.item.order)]
-        failed = [result for result in found if result.error is not None]
-        if failed and (raise_errors or single):
-            raise first_error(failed, "download")
-        value: Any = files
+        found.sort(key=lambda result: result.item.order)
+        if raise_errors or single:
+            raise_first([result for result in found if result.error is not None])
+        contents = [_as_dict(result) for result in found]
+        value: Any = contents
         if return_dict:
-            value = {file["path"]: file["content"] for file in files}
+            value = {file["path"]: file["content"] for file in contents}
         elif single:
-            value = files[0]["content"]
+            value = contents[0]["content"]
         return (value, monitor) if return_recording else value
 
     def iter_get(
@@ -352,9 +350,3 @@ def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
         "Request-Charged": None,
         "Parts-Count": None,
     }
-
-
-def _get_files(
-    files: Sequence[File], *, cf: ReadingMethods, part_size: int | None
-) -> Sequence[Result[File, Any]]:
-    return tuple(each(partial(cf._get_again, part_size=part_size), files, threads=cf.num_threads))

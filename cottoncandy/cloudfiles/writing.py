@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,8 @@ from cottoncandy.cloudfiles.base import (
     LARGE_THREADS,
     FilesBase,
     count_results,
-    first_error,
-    total_of,
+    is_pair,
+    raise_first,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import json_bytes, upload_body
@@ -21,7 +21,7 @@ from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.transfer.copying import copy_object, kept_by
-from cottoncandy.transfer.engine import Result, each, retrying
+from cottoncandy.transfer.engine import Result, retrying
 
 __all__ = ["WritingMethods"]
 
@@ -101,22 +101,19 @@ class WritingMethods(FilesBase):
             If several files could not be uploaded; the others were.
         """
         given = _settings(locals())
-        single = isinstance(files, Mapping) or _is_pair(files)
-        items = [files] if single else files
-        if isinstance(items, list | tuple):
-            _check_unique([_as_file(each_, given)["path"] for each_ in items])
+        items = [files] if isinstance(files, Mapping) or is_pair(files) else files
+        lazy = (_as_file(item, given) for item in items)
+        sized = isinstance(items, list | tuple)
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
             partial(self._put, monitor=monitor),
-            (_as_file(item, given) for item in items),
-            label="uploading",
-            total=total_of(items, total),
+            _unique(lazy) if sized else lazy,
+            "uploading",
+            total=total,
             progress=progress,
             parallel=parallel,
-            task=partial(_put_files, cf=self),
-            single=single,
         )
-        count = count_results(results, "upload")
+        count = count_results(results)
         return (count, monitor) if return_recording else count
 
     def _put(self, file: Mapping[str, Any], monitor: TransmissionMonitor | None = None) -> int:
@@ -168,7 +165,7 @@ class WritingMethods(FilesBase):
         **options
             Those of :meth:`puts`.
         """
-        single = isinstance(files, Mapping) or _is_pair(files)
+        single = isinstance(files, Mapping) or is_pair(files)
 
         def encoded(item: Any) -> dict[str, Any]:
             file = _as_file(item, {})
@@ -202,15 +199,14 @@ class WritingMethods(FilesBase):
         items = [paths] if isinstance(paths, str) else paths
         start, count = len(self._connection[1]), 0
         failed: list[Result[Any, Any]] = []
-        with self._bar("deleting", total_of(items, total), progress) as bar:
+        with self._bar("deleting", items, total, progress) as bar:
             keys = (self._key(path) for path in items)  # type: ignore[arg-type]  # checked there
             for result in self._store.backend.delete(keys, threads=min(self.num_threads, 8)):
                 count += 1
                 if result.error is not None:
                     failed.append(Result(result.key[start:], None, result.error))
                 bar.update(1)
-        if failed:
-            raise first_error(failed, "delete")
+        raise_first(failed)
         return count
 
     def touch(
@@ -229,12 +225,8 @@ class WritingMethods(FilesBase):
             elif not nocopy:
                 copy_object(self._store, key, self._store, key, acl=ACL, convert=_unchanged)
 
-        items = [paths] if isinstance(paths, str) else paths
         count_results(
-            self._each(
-                touch, items, label="touching", total=total_of(items, total), progress=progress
-            ),
-            "touch",
+            self._each(touch, paths, "touching", total=total, progress=progress, parallel=1)
         )
 
 
@@ -248,35 +240,25 @@ def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: arguments[name] for name in _SETTINGS if name in arguments}
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-
-
 def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a file to upload as a dictionary; its own settings win."""
     if isinstance(item, Mapping) and "path" in item:
         return {**settings, **item}
-    if _is_pair(item):
+    if is_pair(item):
         return {**settings, "path": item[0], "content": item[1]}
     raise InvalidArgumentError(
         f"a file to upload is a pair of path and content, or a dictionary, got {item!r:.80}"
     )
 
 
-def _check_unique(paths: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise InvalidArgumentError(f"file '{path}' occurs twice; nothing was stored")
-        seen.add(path)
+def _unique(files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return files in a list, before anything is stored; each path may occur once."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        if found.setdefault(file["path"], file) is not file:
+            raise InvalidArgumentError(f"file '{file['path']}' occurs twice; nothing was stored")
+    return list(found.values())
 
 
 def _unchanged(info: ObjectInfo, body: Any, options: PutOptions) -> tuple[Any, PutOptions]:
     return body, options
-
-
-def _put_files(
-    files: Sequence[dict[str, Any]], *, cf: WritingMethods
-) -> Sequence[Result[Any, Any]]:
-    results = each(cf._put, files, threads=cf.num_threads)
-    return tuple(result._replace(item=result.item["path"]) for result in results)
