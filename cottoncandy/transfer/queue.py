@@ -209,9 +209,8 @@ class TransferQueue:
         rows = [(int(done), error, item.id) for item, error, done in results]
         with self._database() as database:
             database.execute("BEGIN IMMEDIATE")
-            database.executemany(
-                "UPDATE files SET done = ?, error = ?, owner = NULL WHERE id = ?", rows
-            )
+            # What failed stays leased until this process ends its run.
+            database.executemany("UPDATE files SET done = ?, error = ? WHERE id = ?", rows)
             database.execute("COMMIT")
 
     def release(self) -> None:
