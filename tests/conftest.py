@@ -175,12 +175,22 @@ def tmp_path(
 
 
 @pytest.fixture(autouse=True)
-def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a new home and no credentials; return that home."""
-    home = tmp_path / "home"
-    home.mkdir()
+def _isolated(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Give the test a new home, which most never make, and no credentials."""
+    home = tmp_path_factory.getbasetemp() / f"home-{next(_COUNTER)}"
     isolate(monkeypatch, home)
-    return home
+    yield home
+    if home.exists():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def isolated_environment(_isolated: Path) -> Path:
+    """Return the new home."""
+    _isolated.mkdir()
+    return _isolated
 
 
 @pytest.fixture(scope="session")

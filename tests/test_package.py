@@ -348,6 +348,7 @@ def test_helpers_on_names() -> None:
 # -- the quickstart ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_in_a_local_directory() -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "quickstart.py")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -22,6 +22,7 @@ MAX_LINES = 600
 TALKS = {("core/output.py", "print"), ("backends/gdrive/auth.py", "input")}
 
 
+@functools.cache
 def relative(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
@@ -31,6 +32,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
@@ -169,18 +171,19 @@ def test_no_assert_no_bare_except_no_print() -> None:
         if floor(module_name(path)) == "testing":
             continue  # tests
         for node in nodes(path):
-            where = f"{relative(path)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Assert):
-                found.append(f"{where}: assert on what a user gave vanishes under -O")
+                found.append(
+                    f"{relative(path)}:{node.lineno}: assert on what a user gave vanishes under -O"
+                )
             elif isinstance(node, ast.ExceptHandler) and node.type is None:
-                found.append(f"{where}: bare except")
+                found.append(f"{relative(path)}:{node.lineno}: bare except")
             elif (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
                 and node.func.id in ("print", "input", "breakpoint")
                 and (relative(path), node.func.id) not in TALKS
             ):
-                found.append(f"{where}: {node.func.id}()")
+                found.append(f"{relative(path)}:{node.lineno}: {node.func.id}()")
     assert found == []
 
 
@@ -188,9 +191,9 @@ def test_broad_handlers_raise_again() -> None:
     found = [
         f"{relative(path)}:{node.lineno}"
         for path in SOURCES
-        for node in nodes(path)
         if floor(module_name(path)) != "testing"
-        and isinstance(node, ast.ExceptHandler)
+        for node in nodes(path)
+        if isinstance(node, ast.ExceptHandler)
         and isinstance(node.type, ast.Name)
         and node.type.id in ("Exception", "BaseException")
         and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))

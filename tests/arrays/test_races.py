@@ -60,13 +60,13 @@ def _reads(cci: Any, number: int, seconds: float) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("store", "seconds"),
     [
-        ("local", 1.0),
-        pytest.param("local", 60.0, marks=pytest.mark.slow),
-        pytest.param("moto", 60.0, marks=pytest.mark.slow),
-        pytest.param("ceph", 60.0, marks=pytest.mark.slow),
+        ("local", 30.0),
+        ("moto", 30.0),
+        ("ceph", 30.0),
     ],
     indirect=["store"],
 )

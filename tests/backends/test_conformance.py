@@ -37,6 +37,7 @@ class TestLocal(BackendConformance):
     histories = 10
 
 
+@pytest.mark.slow  # nearly the local backend
 class TestFiles(BackendConformance):
     store_name = "files"
     examples = 10
@@ -56,6 +57,7 @@ class TestCeph(BackendConformance):
     crowd = 1005
 
 
+@pytest.mark.slow
 class TestTestWrappers(BackendConformance):
     """The backends of the tests that count calls, and fail when they are told to."""
 
@@ -185,6 +187,7 @@ class TestEncryptedMemory(EncryptedConformance):
     store_name = "memory"
 
 
+@pytest.mark.slow
 class TestEncryptedLocal(EncryptedConformance):
     store_name = "local"
 

@@ -190,7 +190,8 @@ def test_profile_beats_the_options_file(
     assert keys_of(backend) == ("lab", "FAKE-LAB-SECRET", None)
 
 
-def test_no_credentials_at_all() -> None:
+def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between retries
     backend = connect(None, None)
     for request in (
         lambda: backend.get("x"),

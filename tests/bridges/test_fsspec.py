@@ -16,11 +16,8 @@ from cottoncandy.exceptions import UnsupportedOperationError
 
 PLACES = [
     ("memory", "plain"),
-    ("memory", "AES"),
-    pytest.param("local", "plain", marks=pytest.mark.slow),
-    pytest.param("moto", "plain", marks=pytest.mark.slow),
+    pytest.param("local", "RSA", marks=pytest.mark.slow),
     pytest.param("moto", "AES", marks=pytest.mark.slow),
-    pytest.param("gdrive", "plain", marks=pytest.mark.slow),
 ]
 
 

@@ -26,14 +26,10 @@ PREFIX = "below/this"
     ("place", "encryption"),
     [
         ("memory", "plain"),
-        ("memory", "AES"),
-        ("local", "plain"),
-        ("local", "RSA"),
         ("moto", "plain"),
-        ("moto", "AES"),
-        pytest.param("ceph", "plain", marks=pytest.mark.slow),
+        pytest.param("local", "RSA", marks=pytest.mark.slow),
+        pytest.param("ceph", "AES", marks=pytest.mark.slow),
         pytest.param("gdrive", "plain", marks=pytest.mark.slow),
-        pytest.param("gdrive", "AES", marks=pytest.mark.slow),
     ],
     indirect=True,
 )

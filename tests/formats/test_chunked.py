@@ -220,11 +220,17 @@ def test_part_names_grow():
     assert [part_name(i) for i in (0, 42, 9999, 10000)] == ["pt0000", "pt0042", "pt9999", "pt10000"]
 
 
-@pytest.mark.parametrize("upload_id", [None, "cc-" + "1" * 32])
 @pytest.mark.parametrize(
-    ("chunks", "prefix"),
-    [((), "a"), (((1, 1, 2),), "a/b"), (((2, 2), (3, 3)), ""), (((1,) * 10002,), "x")],
-)  # fmt: skip
+    ("chunks", "prefix", "upload_id"),
+    [
+        *(
+            case
+            for new in (None, "cc-" + "1" * 32)
+            for case in [((), "a", new), (((1, 1, 2),), "a/b", new), (((2, 2), (3, 3)), "", new)]
+        ),
+        (((1,) * 10002,), "x", None),  # the names grow
+    ],
+)
 def test_parts_in_a_row_are_recognized_by_comparison(monkeypatch, chunks, prefix, upload_id):
     shape = tuple(map(sum, chunks))
     obj = Manifest.of(shape, np.dtype("f8"), chunks, prefix, upload_id).to_json()

@@ -11,7 +11,7 @@ from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.formats.codecs.content import ENCODINGS, decode, decode_stream, encode
 
-DATA = os.urandom(1000) * 3000
+DATA = os.urandom(1000) * 300
 
 
 @pytest.mark.parametrize("level", [None, 1, 9])

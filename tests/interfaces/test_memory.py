@@ -57,9 +57,8 @@ def test_encryption_takes_no_more(store: Any) -> None:
     assert rise("down", None, 1024, store, **options) <= limit
 
 
-@pytest.mark.parametrize(
-    "store", ["local", pytest.param("moto", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
 def test_a_hundred_megabytes_take_no_second_copy(store: Any) -> None:
     assert rise("up", None, 128, store) <= 72
     assert rise("down", None, 128, store) <= 72
