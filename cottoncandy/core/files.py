@@ -44,6 +44,7 @@ __all__ = [
     "open_lockable",
     "other_spelling",
     "remove_abandoned",
+    "rename_new",
     "unlock",
     "write_private",
 ]
@@ -162,15 +163,7 @@ class TemporaryFile:
     def link(self) -> bool:
         """Give the finished file the name of its target, or return False if that exists."""
         self.close()
-        try:
-            os.link(self.path, self.target)  # unlike a rename, never replaces a file
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            if os.path.lexists(self.target):
-                return False
-            os.replace(self.path, self.target)
-        return True
+        return rename_new(self.path, self.target)
 
     def discard(self) -> None:
         """Close the file, and remove it unless it was renamed."""
@@ -191,6 +184,21 @@ class TemporaryFile:
 
     def __exit__(self, *exc_info: object) -> None:
         self.discard()
+
+
+def rename_new(path: str, target: str) -> bool:
+    """Rename a file, or return False if the new name is taken."""
+    try:
+        os.link(path, target)  # unlike a rename, never replaces a file
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            return False
+        os.replace(path, target)
+    else:
+        os.unlink(path)
+    return True
 
 
 def is_temporary(name: str | bytes) -> bool:

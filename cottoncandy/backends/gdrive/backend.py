@@ -89,12 +89,11 @@ class GDriveBackend(Backend):
 
     def __init__(self, config: Config, bucket_name: str | None = MY_DRIVE) -> None:
         self.bucket_name = bucket_name
-        self._config = config
         self._session = Session(config)
         self.counter = self._session.counter
         self._folders = Folders(self._session)
-        self._objects = Objects(self._session, self._folders, config.upload_chunk_bytes)
-        self._buckets = Buckets(self._session, self._folders, config.root)
+        self._objects = Objects(self._session, self._folders)
+        self._buckets = Buckets(self._session, self._folders)
         self._locks = KeyedLocks()
 
     @classmethod
@@ -102,7 +101,7 @@ class GDriveBackend(Backend):
         return cls(Config.of(arguments), arguments.bucket_name or MY_DRIVE)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._config, self.bucket_name)
+        return type(self), (self._session.config, self.bucket_name)
 
     def close(self) -> None:
         self._session.close()
@@ -126,14 +125,7 @@ class GDriveBackend(Backend):
     ) -> ObjectReader:
         with self._about(key, bucket) as location:
             file = self._objects.need(location)[0]
-        return DriveReader(
-            self._session,
-            file,
-            file.info(key),
-            what=str(location),
-            threads=threads,
-            chunk_bytes=self._config.download_chunk_bytes,
-        )
+        return DriveReader(self._session, file, location, threads)
 
     def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
         with self._about(key, bucket) as location:
@@ -182,12 +174,7 @@ class GDriveBackend(Backend):
         with translating(what):
             root = self._buckets.root(name)
         listing = Listing(
-            self._session,
-            self._folders,
-            root,
-            prefix=prefix,
-            start_after=start_after,
-            page_size=page_size,
+            self._session, self._folders, root, prefix.encode(), start_after.encode(), page_size
         )
         found = listing.entries(by_folder=delimiter == "/")
         return _translated(group_by_delimiter(found, prefix, delimiter), what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
@@ -95,9 +95,8 @@ class Folders:
     stored in the oldest.
     """
 
-    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._clock = clock
         self._known: dict[tuple[Root, Path], tuple[tuple[str, ...], float]] = {}
         self._locks = KeyedLocks()
 
@@ -106,7 +105,7 @@ class Folders:
         if not path:
             return (root.id,)
         ids, until = self._known.get((root, path), ((), 0.0))
-        if ids and until > self._clock():
+        if ids and until > time.monotonic():
             return ids
         parents = self.find(root, path[:-1])
         return self._look(root, path, parents) if parents else ()
@@ -133,7 +132,7 @@ class Folders:
     def remember(self, root: Root, path: Path, ids: Sequence[str]) -> None:
         """Cache the ids of the folders at a path."""
         if ids:
-            self._known[root, path] = tuple(ids), self._clock() + _CACHE_TTL_S
+            self._known[root, path] = tuple(ids), time.monotonic() + _CACHE_TTL_S
 
     def forget(self, root: Root, path: Path, *, above: bool = True) -> None:
         """Drop a path from the cache, those below it and, by default, those above it."""
@@ -211,17 +210,9 @@ class Buckets:
     drive; the name of one; a folder at the top of My Drive.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        folders: Folders,
-        root: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
+    def __init__(self, session: Session, folders: Folders) -> None:
         self._session = session
         self._folders = folders
-        self._top_option = root
         self._top: Root | None = None
         self._drives: dict[str, Root] = {}
         self._no_drives: dict[str, float] = {}  # time until which no shared drive has that name
@@ -248,7 +239,7 @@ class Buckets:
         if name == MY_DRIVE:
             return self._find_top()
         drive = self._drives.get(name)
-        known_folder = self._no_drives.get(name, 0.0) > self._clock()
+        known_folder = self._no_drives.get(name, 0.0) > time.monotonic()
         if drive is None and not known_folder:
             drive = self._find_drive(name)
         if drive is not None or not is_name(name):
@@ -258,7 +249,7 @@ class Buckets:
         if not ids:
             return None
         if not known_folder:
-            self._no_drives[name] = self._clock() + _CACHE_TTL_S
+            self._no_drives[name] = time.monotonic() + _CACHE_TTL_S
         return Root(ids[0], top.drive_id)
 
     def all(self) -> Iterator[BucketInfo]:
@@ -297,7 +288,7 @@ class Buckets:
     def _find_top(self) -> Root:
         with self._lock:
             if self._top is None:
-                self._top = self._resolve_top(self._top_option)
+                self._top = self._resolve_top(self._session.config.root)
             return self._top
 
     def _resolve_top(self, option: str) -> Root:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.gdrive.files import DriveFile, Root, folder_query, search
@@ -16,6 +17,7 @@ __all__ = ["Listing"]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class Listing:
     """Lists objects below one root; requests are sent as the result is iterated.
 
@@ -23,48 +25,36 @@ class Listing:
     cannot contain a match are skipped.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        folders: Folders,
-        root: Root,
-        *,
-        prefix: str = "",
-        start_after: str = "",
-        page_size: int | None = None,
-    ) -> None:
-        self._session = session
-        self._folders = folders
-        self._root = root
-        self._prefix = prefix.encode()
-        self._after = start_after.encode()
-        self._page_size = page_size
-        self._path = tuple(prefix.split("/")[:-1])
+    session: Session
+    folders: Folders
+    root: Root
+    prefix: bytes
+    after: bytes
+    page_size: int | None
 
     def entries(self, *, by_folder: bool) -> Iterator[ObjectInfo | CommonPrefix]:
         """Yield the objects that match; if ``by_folder``, folders as prefixes, in one folder."""
-        if all(map(is_name, self._path)):
-            ids = self._folders.find(self._root, self._path)
-            if ids:
-                yield from self._walk(self._path, ids, by_folder)
+        path = tuple(self.prefix.decode().split("/")[:-1])
+        if all(map(is_name, path)) and (ids := self.folders.find(self.root, path)):
+            yield from self._walk(path, ids, by_folder)
 
     def _walk(
         self, path: Path, ids: Sequence[str], by_folder: bool = False
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         for key, entry in self._read(path, ids):
-            matches, later = key.startswith(self._prefix), key > self._after
+            matches, later = key.startswith(self.prefix), key > self.after
             if isinstance(entry, DriveFile):
                 if matches and later:
                     yield entry.info(key.decode(), with_metadata=False)
                 continue
-            if not later and not self._after.startswith(key):
+            if not later and not self.after.startswith(key):
                 continue
             below = self._walk(_path(key), [folder.id for folder in entry])
             if by_folder:
                 # A folder that start_after is in may have no later objects.
                 if matches and (later or next(below, None) is not None):
                     yield CommonPrefix(key.decode())
-            elif matches or self._prefix.startswith(key):
+            elif matches or self.prefix.startswith(key):
                 yield from below
 
     def _read(
@@ -79,7 +69,7 @@ class Listing:
         folders: dict[bytes, list[DriveFile]] = {}
         query = folder_query(ids)
         try:
-            for file in search(self._session, self._root, query, page_size=self._page_size):
+            for file in search(self.session, self.root, query, page_size=self.page_size):
                 if not self._is_entry(file, path):
                     continue
                 key = "/".join((*path, file.title)).encode()
@@ -91,15 +81,15 @@ class Listing:
             if fault.status != 404:
                 raise
             if not path:
-                self._folders.forget_all()
+                self.folders.forget_all()
                 raise BucketNotFoundError(
                     "the folder or shared drive of the bucket no longer exists on Google Drive"
                 ) from fault
-            self._folders.forget(self._root, path)  # deleted since it was found
+            self.folders.forget(self.root, path)  # deleted since it was found
             return []
         for key, same in folders.items():
             same.sort(key=lambda folder: (folder.created, folder.id))
-            self._folders.remember(self._root, _path(key), [folder.id for folder in same])
+            self.folders.remember(self.root, _path(key), [folder.id for folder in same])
         found: list[tuple[bytes, DriveFile | list[DriveFile]]] = [*files.items(), *folders.items()]
         return sorted(found, key=lambda item: item[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -65,17 +65,9 @@ class Objects:
     Errors are Drive's own (:class:`DriveError`).
     """
 
-    def __init__(
-        self,
-        session: Session,
-        folders: Folders,
-        chunk_bytes: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, session: Session, folders: Folders) -> None:
         self._session = session
         self._folders = folders
-        self._chunk_bytes = chunk_bytes
-        self._clock = clock
         self._written: OrderedDict[tuple[Root, Path], tuple[str, float]] = OrderedDict()
         self._warned: set[tuple[str, ...]] = set()
         self._lock = ForkSafeLock()
@@ -114,7 +106,7 @@ class Objects:
         """Record that a file is at a location, because Drive's search may not find it yet."""
         with self._lock:
             self._written.pop((location.root, location.path), None)
-            self._written[location.root, location.path] = file_id, self._clock() + _LAG_S
+            self._written[location.root, location.path] = file_id, time.monotonic() + _LAG_S
             while len(self._written) > _MAX_RECENT_WRITES:
                 self._written.popitem(last=False)
 
@@ -168,7 +160,7 @@ class Objects:
         """Add a recently written file, if the search does not find it yet."""
         with self._lock:
             file_id, until = self._written.get((location.root, location.path), ("", 0.0))
-        if until < self._clock() or any(file.id == file_id for file in found):
+        if until < time.monotonic() or any(file.id == file_id for file in found):
             return found
         try:
             file = fetch(self._session, file_id)
@@ -261,7 +253,6 @@ class Objects:
             make_request,
             body,
             content_type=resource["mimeType"],
-            chunk_bytes=self._chunk_bytes,
             what=str(location),
         )
         return DriveFile.of(answer), md5

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.backends.base import ObjectReader
 from cottoncandy.backends.gdrive.files import FILE_FIELDS, DriveFile, fetch
+from cottoncandy.backends.gdrive.objects import DriveLocation
 from cottoncandy.backends.gdrive.session import DriveError, Session, translating
-from cottoncandy.core.buffers import Buffer, MiB
+from cottoncandy.core.buffers import Buffer
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
 __all__ = ["DriveReader"]
@@ -26,21 +27,14 @@ class DriveReader(ObjectReader):
     max_resumes = 0  # the session retries
 
     def __init__(
-        self,
-        session: Session,
-        file: DriveFile,
-        info: ObjectInfo,
-        *,
-        what: str,
-        threads: int = 4,
-        chunk_bytes: int = 8 * MiB,
+        self, session: Session, file: DriveFile, location: DriveLocation, threads: int
     ) -> None:
-        self.info = info
+        self.info = file.info(location.key)
         self._session = session
         self._file = file
-        self._what = what
+        self._what = str(location)
         self.threads = threads
-        self.window_bytes = chunk_bytes
+        self.window_bytes = session.config.download_chunk_bytes
         self._pinned = file.can_read_revisions and file.revision is not None
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:

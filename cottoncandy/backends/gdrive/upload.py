@@ -20,7 +20,7 @@ from typing import Any
 from googleapiclient.http import MediaInMemoryUpload, MediaUpload
 
 from cottoncandy.backends.gdrive.session import DriveError, Session
-from cottoncandy.core.buffers import Body, MiB, regroup
+from cottoncandy.core.buffers import Body, regroup
 from cottoncandy.exceptions import StoreError
 
 __all__ = ["upload"]
@@ -43,20 +43,17 @@ def upload(
     body: Body,
     *,
     content_type: str,
-    chunk_bytes: int = 16 * MiB,
     what: str,
 ) -> tuple[dict[str, Any], str]:
     """Send a body; return the file's resource and the MD5 of the bytes sent.
 
-    The file changes only after the last byte has arrived.
+    The file changes only after the last byte has arrived. Memory: up to three chunks.
 
     Parameters
     ----------
     make_request : callable
         Takes a ``MediaUpload`` as ``media_body``; returns ``files.insert`` or ``files.update``,
         which must be idempotent.
-    chunk_bytes : int
-        Size of one request's chunk of the body. Memory: up to three of them.
 
     Raises
     ------
@@ -65,9 +62,9 @@ def upload(
     IntegrityError
         If the size of the body is not the one it declares.
     """
-    chunk_bytes = max(chunk_bytes // _CHUNK_UNIT_BYTES, 1) * _CHUNK_UNIT_BYTES
+    units = max(session.config.upload_chunk_bytes // _CHUNK_UNIT_BYTES, 1)
     for _ in range(3):
-        media = _BodyMedia(body, content_type, chunk_bytes)
+        media = _BodyMedia(body, content_type, units * _CHUNK_UNIT_BYTES)
         try:
             data = media.small_body()
             if data is not None:
@@ -83,19 +80,19 @@ def upload(
 def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
     """Send a request in chunks, resuming at the byte that Drive has after an error."""
     resource: dict[str, Any] | None = None
-    failures = 0
+    failures, retries = 0, session.config.retries
     try:
         while resource is None:
             before = request.resumable_progress
             try:
                 with session.connection() as connection:
                     # After an error, this first asks Drive how much has arrived.
-                    _, resource = request.next_chunk(http=connection, num_retries=session.retries)
+                    _, resource = request.next_chunk(http=connection, num_retries=retries)
             except DriveError as error:
                 if error.status in _LOST and request.resumable_uri is not None:
                     raise _UploadLostError from error
                 # The library may have sent a chunk twice; ask once what Drive has.
-                limit = session.retries if error.transient else int(error.status not in _DENIED)
+                limit = retries if error.transient else int(error.status not in _DENIED)
                 if failures >= limit:
                     raise
                 failures += 1

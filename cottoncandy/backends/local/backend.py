@@ -9,7 +9,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, Self
 
@@ -64,10 +64,6 @@ from cottoncandy.exceptions import (
 __all__ = ["LocalBackend"]
 
 _GENERIC_TYPES = ("application/octet-stream", "binary/octet-stream")
-# Errors of a kernel that cannot copy between two files.
-_NO_KERNEL_COPY = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
-)
 
 
 class LocalBackend(Backend):
@@ -416,19 +412,13 @@ def _rename(
 def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation) -> None:
     """Copy in the kernel if it can, which shares the blocks on some file systems."""
     done = 0
-    copy = getattr(os, "copy_file_range", None)
-    with os_errors("write", there):
-        while copy is not None and done < reader.size:
-            try:
-                count = copy(reader.descriptor, staged.descriptor, reader.size - done, done, done)
-            except OSError as error:
-                if error.errno not in _NO_KERNEL_COPY:
-                    raise
-                break
-            if not count:
-                break
+    # If the kernel cannot, or the disk is full, the rest finds out.
+    with suppress(AttributeError, OSError):
+        while count := os.copy_file_range(
+            reader.descriptor, staged.descriptor, reader.size - done, done, done
+        ):
             done += count
-        os.lseek(staged.descriptor, done, os.SEEK_SET)
+    os.lseek(staged.descriptor, done, os.SEEK_SET)
     for chunk in reader.chunks(done):
         with os_errors("write", there):
             staged.write(chunk)

@@ -38,6 +38,7 @@ from cottoncandy.core.files import (
     lock,
     open_lockable,
     remove_abandoned,
+    rename_new,
     unlock,
 )
 from cottoncandy.core.threads import ForkSafeLock
@@ -58,8 +59,6 @@ __all__ = [
 # How often other processes may remove a directory, with its last object, before this one gives up.
 _ATTEMPTS = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# What file systems without hard links answer to link().
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 #: Directories that uploads of this process created and that have no object yet. Uploads that fail
 #: side by side cannot remove theirs while another's file is in it: the last one does.
@@ -325,8 +324,8 @@ def commit(
             _replace_sidecar(sidecar, location)
             if condition is None:
                 _replace(body, location)
-            else:
-                _link(body, location)
+            elif not rename_new(body, location.path):  # by a program that does not use our locks
+                IfAbsent().check("", str(location))
         except BaseException:
             found = stat_or_none(location.path)
             if found is None or found.st_ino != new.inode:
@@ -356,20 +355,6 @@ def _replace(body: str, location: LocalLocation) -> None:
     os.replace(body, location.path)
     if links > 1:  # between two hard links of one file, rename() does nothing
         unlink(body)
-
-
-def _link(body: str, location: LocalLocation) -> None:
-    """Rename unless the name is taken, perhaps by a program that does not use our locks."""
-    try:
-        os.link(body, location.path)
-    except FileExistsError:
-        IfAbsent().check("", str(location))
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.replace(body, location.path)
-    else:
-        os.unlink(body)
 
 
 def remove(location: LocalLocation) -> None:
