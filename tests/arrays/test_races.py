@@ -64,9 +64,9 @@ def _reads(cci: Any, number: int, seconds: float) -> int:
 @pytest.mark.parametrize(
     ("store", "seconds"),
     [
-        ("local", 30.0),
-        ("moto", 30.0),
-        ("ceph", 30.0),
+        ("local", 20.0),
+        ("moto", 20.0),
+        ("ceph", 20.0),
     ],
     indirect=["store"],
 )

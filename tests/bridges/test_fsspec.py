@@ -16,7 +16,6 @@ from cottoncandy.exceptions import UnsupportedOperationError
 
 PLACES = [
     ("memory", "plain"),
-    pytest.param("local", "RSA", marks=pytest.mark.slow),
     pytest.param("moto", "AES", marks=pytest.mark.slow),
 ]
 
