@@ -47,6 +47,10 @@ _HEADER_NAMES = {
 class IfAbsent:
     """Condition of a put: no object has that name."""
 
+    def unmet(self, label: str) -> ObjectExistsError:
+        """Return the error for an object that exists."""
+        return ObjectExistsError(f"{label} exists; pass overwrite=True to replace it")
+
     def check(self, etag: str | None, label: str) -> None:
         """Reject an upload over an existing object.
 
@@ -62,7 +66,7 @@ class IfAbsent:
         ObjectExistsError
         """
         if etag is not None:
-            raise ObjectExistsError(f"{label} exists; pass overwrite=True to replace it")
+            raise self.unmet(label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ class IfMatch:
     """Condition of a put: the existing object still has this ETag."""
 
     etag: str
+
+    def unmet(self, label: str, found: str = "was replaced") -> ObjectChangedError:
+        """Return the error for an object that has another ETag."""
+        return ObjectChangedError(f"{label} {found} since it was read; nothing was stored")
 
     def check(self, etag: str | None, label: str) -> None:
         """Reject an upload over a missing object or another version.
@@ -85,9 +93,10 @@ class IfMatch:
         ------
         ObjectChangedError
         """
-        if etag is None or etag.strip('"') != self.etag.strip('"'):
-            found = "was deleted" if etag is None else "was replaced"
-            raise ObjectChangedError(f"{label} {found} since it was read; nothing was stored")
+        if etag is None:
+            raise self.unmet(label, "was deleted")
+        if etag.strip('"') != self.etag.strip('"'):
+            raise self.unmet(label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +273,8 @@ class Capabilities:
     ----------
     acls : bool
         Whether objects and buckets have canned ACLs.
+    default_acl : bool
+        Whether the default ACL of the options applies. Otherwise, only one that is passed.
     owners : bool
         Whether ``owner()`` works.
     trash : bool
@@ -289,6 +300,7 @@ class Capabilities:
     """
 
     acls: bool = False
+    default_acl: bool = False
     owners: bool = False
     trash: bool = False
     presign: bool = False

@@ -1,4 +1,4 @@
-"""Public data without credentials: reads that are denied are repeated anonymously."""
+"""Backends with connections; and public data, which needs no credentials."""
 
 from __future__ import annotations
 
@@ -6,29 +6,61 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
+from cottoncandy.backends.base import Backend
 from cottoncandy.exceptions import AccessDeniedError, StoreError
 
-__all__ = ["reads_public_data"]
+__all__ = ["RemoteBackend", "reads_public_data"]
 
 logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _PublicReader(Protocol):
-    """A backend with a twin that sends no credentials."""
+class RemoteBackend(Backend):
+    """A backend with connections, which is pickled as their options.
 
-    bucket_name: str | None
-    #: Buckets that only the twin may read.
-    public_buckets: set[str | None]
+    Parameters
+    ----------
+    options
+        Pickles include them, secrets too, because workers need them; the repr does not.
+    bucket_name : str, optional
+        Current bucket.
+    """
+
+    #: Takes the options; has ``options``, ``counter`` and ``close()``.
+    connection_class: ClassVar[type[Any]]
+
+    def __init__(self, options: Any, bucket_name: str | None = None) -> None:
+        self.bucket_name = bucket_name
+        self._connection = type(self).connection_class(options)
+        self.counter = self._connection.counter
+        #: Buckets that can only be read without credentials.
+        self.public_buckets: set[str | None] = set()
+        self._twin: Self | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"upload_options": dict(self.upload_options)}
+        return type(self), (self._connection.options, self.bucket_name), state
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.describe()}>"
 
     def anonymous(self) -> Self | None:
         """Return the same backend without credentials; None if it sends none anyway."""
+        options = self._connection.options.without_credentials()
+        if options is None:
+            return None
+        if self._twin is None:
+            self._twin = type(self)(options)
+            self._twin.counter = self._twin._connection.counter = self.counter
+        return self._twin.with_bucket(self.bucket_name)
 
-    def scan(self, *, bucket: str | None, page_size: int) -> Iterator[Any]:
-        """List the bucket."""
+    def close(self) -> None:
+        self._connection.close()
+        if self._twin is not None:
+            self._twin.close()
 
 
 def reads_public_data(method: F) -> F:
@@ -39,7 +71,7 @@ def reads_public_data(method: F) -> F:
     """
 
     @functools.wraps(method)
-    def read(self: _PublicReader, *args: Any, **kwargs: Any) -> Any:
+    def read(self: RemoteBackend, *args: Any, **kwargs: Any) -> Any:
         bucket = kwargs.get("bucket") or (args[0] if method.__name__ == "has_bucket" else None)
         bucket = bucket or self.bucket_name
 

@@ -192,8 +192,9 @@ class Store:
     # -- defaults from the options ---------------------------------------------------------------
 
     def acl(self, acl: str | None) -> str | None:
-        chosen = self.settings.default_acl if isinstance(acl, DefaultStr) else acl
-        if not chosen or not self.backend.capabilities.acls:
+        can, default = self.backend.capabilities, isinstance(acl, DefaultStr)
+        chosen = self.settings.default_acl if default else acl
+        if not chosen or not (can.default_acl if default else can.acls):
             return None
         return check_canned_acl(chosen)
 

@@ -136,7 +136,7 @@ def _options(info: ObjectInfo, backend: Backend, acl: str | None, *, same: bool)
 def kept_by(backend: Backend, options: PutOptions) -> PutOptions:
     """Return options without the headers and the ACL that a store does not keep."""
     can = backend.capabilities
-    lost = [*(options.headers.keys() - can.headers), *([] if can.acls else ["acl"])]
+    lost = [*(options.headers.keys() - can.headers), *([] if can.default_acl else ["acl"])]
     changes: dict[str, Any] = dict.fromkeys(lost)
     return replace(options, **changes)
 

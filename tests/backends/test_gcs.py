@@ -27,12 +27,17 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
     StoreUnreachableError,
+    UnsupportedOperationError,
 )
 from tests.environments import GCS_EMULATOR, EnvironmentUnavailableError
 from tests.servers.base import ManagedProcess, free_port, listens, wait_until
 from tests.servers.web import RangeHandler, WebServer
 
 pytest.importorskip("google.cloud.storage", reason="the extra gcs is not installed")
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.oauth2 import service_account
 
 from cottoncandy.backends.gcs import GCSBackend, client
 
@@ -233,6 +238,57 @@ def test_requester_pays_names_the_project(tmp_path: Path) -> None:
         assert all("userProject=lab" in path for _, path in server.requests)
     finally:
         server.stop()
+
+
+def test_acls_are_sent_if_they_are_passed(tmp_path: Path) -> None:
+    text = json.dumps({"name": "name", "bucket": "bucket", "generation": "1"}).encode()
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 200, "text": text}))
+    try:
+        cci = cottoncandy.get_interface(
+            "bucket", backend="gcs", endpoint_url=server.url, anon=True, verbose=False
+        )
+        cci.upload_object("name", b"x")  # the default ACL of the options is for S3
+        cci.upload_object("name", b"x", acl="public-read")
+        uploads = dict.fromkeys(path for _, path in server.requests if "upload" in path)
+        assert ["predefinedAcl=publicRead" in path for path in uploads] == [False, True]
+        with pytest.raises(UnsupportedOperationError, match="aws-exec-read"):
+            cci.upload_object("name", b"x", acl="aws-exec-read")
+        cci.upload_object("name", b"x", request_payer="requester")  # by the project
+    finally:
+        server.stop()
+
+
+def test_acls_of_a_bucket_without_any_are_rejected(tmp_path: Path) -> None:
+    message = "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled."
+    text = json.dumps({"error": {"code": 400, "message": message}}).encode()
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 400, "text": text}))
+    try:
+        with pytest.raises(UnsupportedOperationError, match="omit acl="):
+            connect(server.url, anon=True).put("name", Body.of(b"x"), PutOptions(acl="private"))
+    finally:
+        server.stop()
+
+
+def test_urls_are_signed_with_a_key() -> None:
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    credentials = service_account.Credentials.from_service_account_info(
+        {
+            "client_email": "me@lab.iam.gserviceaccount.com",
+            "private_key": key.decode(),
+            "token_uri": "http://127.0.0.1:9/token",
+        }
+    )
+    url = connect("http://127.0.0.1:9", credentials=credentials).presign("a b/ü", 3600)
+    assert url.startswith(
+        "http://127.0.0.1:9/bucket/a%20b/%C3%BC?X-Goog-Algorithm=GOOG4-RSA-SHA256"
+    )
+    assert "X-Goog-Expires=3600" in url
+    with pytest.raises(UnsupportedOperationError, match=r"service-account\.json"):
+        connect("http://127.0.0.1:9", anon=True).presign("name", 60)
 
 
 def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:

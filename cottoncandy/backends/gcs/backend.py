@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from itertools import chain, islice
 from typing import Any, ClassVar, Self
 
 from google.api_core.exceptions import RequestRangeNotSatisfiable
@@ -14,7 +14,6 @@ from google.cloud.storage.exceptions import InvalidResponse
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
-    Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
@@ -28,9 +27,16 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
-from cottoncandy.backends.gcs.client import RETRY, TIMEOUT_S, Connection, GCSOptions, close_response
+from cottoncandy.backends.gcs.client import (
+    RETRY,
+    TIMEOUT_S,
+    Connection,
+    GCSOptions,
+    close_response,
+    predefined_acl,
+)
 from cottoncandy.backends.options import STORED_HEADERS
-from cottoncandy.backends.public import reads_public_data
+from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
 from cottoncandy.core.names import shorten
@@ -45,76 +51,50 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectChangedError,
     ObjectNotFoundError,
+    UnsupportedOperationError,
 )
 
 __all__ = ["GCSBackend"]
 
 _WINDOW_BYTES = 8 * MiB  # of one request for a part of a body: it is held in memory
-_SMALL_BYTES = 8 * MiB  # uploads up to this size are one request
-_CHUNK_BYTES = 16 * MiB  # of a resumable upload
+_CHUNK_BYTES = 16 * MiB  # of a resumable upload; smaller bodies are sent with one request
 _ATTEMPTS = 10  # to find header and start of one version
 _MAX_KEY_BYTES = 1024
 _READ: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": RETRY}
 
 
-class GCSBackend(Backend):
+class GCSBackend(RemoteBackend):
     """Google Cloud Storage, or a server that speaks its JSON API.
 
     Parameters
     ----------
     options : GCSOptions
-        Pickles include them, because workers need them; the repr does not.
     bucket_name : str, optional
         Current bucket.
 
     Notes
     -----
     An ETag is the generation of the object, so conditions and readers are exact. Bodies are sent
-    with their CRC-32C, those above 8 MiB by a resumable upload in chunks of 16 MiB. Bodies are read
-    as they are stored, without decompression. Canned ACLs are ignored: most buckets reject them,
-    and permissions are the bucket's.
+    with their CRC-32C, those above 16 MiB by a resumable upload in chunks of that size. They are
+    not sent in parallel: that would take objects of their own for the parts, and permission to
+    delete them. Bodies are read as they are stored, without decompression.
     """
 
     name: ClassVar[str] = "gcs"
+    connection_class = Connection
+    _connection: Connection
     capabilities: ClassVar[Capabilities] = Capabilities(
+        acls=True,
+        presign=True,
         any_key=False,
         conditional_put=True,
         headers=frozenset({*STORED_HEADERS, "request_payer"}),
         metadata=MetadataLimits(max_bytes=8192, names=r"[!-~]+", help="printable ASCII, not empty"),
     )
 
-    def __init__(self, options: GCSOptions, bucket_name: str | None = None) -> None:
-        self.bucket_name = bucket_name
-        self._connection = Connection(options)
-        self.counter = self._connection.counter
-        self.public_buckets: set[str | None] = set()
-        self._twin: Self | None = None
-
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
         return cls(GCSOptions.of(arguments), arguments.bucket_name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {"upload_options": dict(self.upload_options)}
-        return type(self), (self._connection.options, self.bucket_name), state
-
-    def __repr__(self) -> str:
-        return f"<GCSBackend {self.describe()}>"
-
-    def anonymous(self) -> Self | None:
-        """Return the same backend without credentials; None if it sends none anyway."""
-        options = self._connection.options
-        if options.anonymous:
-            return None
-        if self._twin is None:
-            twin = self._twin = type(self)(replace(options, credentials=None, anonymous=True))
-            twin.counter = twin._connection.counter = self.counter
-        return self._twin.with_bucket(self.bucket_name)
-
-    def close(self) -> None:
-        self._connection.close()
-        if self._twin is not None:
-            self._twin.close()
 
     def status_message(self) -> str:
         return f"Google Cloud Storage backend instantiated at {self._address}."
@@ -139,10 +119,11 @@ class GCSBackend(Backend):
         tail: int = 0,
     ) -> ObjectReader:
         name = self._bucket(bucket)
+        label = self._label(key, name)
         for _ in range(_ATTEMPTS):
             # The header has no body, and the body no metadata: both are requested at once.
             span = (-tail, None) if tail else (0, AT_ONCE_BYTES)
-            start = in_background(self._part, name, key, *span) if prefetch or tail else None
+            start = in_background(self._start, name, key, *span) if prefetch or tail else None
             info = self.head(key, bucket=bucket)
             opened: GetResponse | ObjectInfo = info
             if start is not None:
@@ -156,63 +137,45 @@ class GCSBackend(Backend):
                 opened = GetResponse(info, first, first + len(body), iter([body]))
                 if len(body) == info.size:
                     _check_crc32c(body, info)
-            return RangeReader(
-                partial(self._range, name, info),
-                self._label(key, name),
-                opened,
-                threads=threads,
-                window_bytes=_WINDOW_BYTES,
-            )
-        raise ObjectChangedError(
-            f"{self._label(key, name)} is replaced faster than it can be opened; try again"
-        )
+            request = partial(self._range, name, info)
+            return RangeReader(request, label, opened, threads=threads)
+        raise ObjectChangedError(f"{label} is replaced faster than it can be opened; try again")
 
-    def _part(
+    def _start(
         self, bucket: str, key: str, start: int, stop: int | None
     ) -> tuple[bytes, str | None]:
         """Return a part of the current version, with one request, and its generation, if sent."""
         blob = self._blob(bucket, key)
         with self._connection.request(self._label(key, bucket)):
             try:
-                body = blob.download_as_bytes(
-                    start=start,
-                    end=None if stop is None else stop - 1,
-                    raw_download=True,
-                    checksum=None,
-                    **_READ,
-                )
+                body = _download(blob, start, stop)
             except (RequestRangeNotSatisfiable, InvalidResponse) as exc:
                 if "416" not in str(exc):
                     raise
                 close_response(exc)
-                body = blob.download_as_bytes(raw_download=True, checksum=None, **_READ)  # empty
+                body = _download(blob, None, None)  # it is empty
         return body, None if blob.generation is None else str(blob.generation)
 
     def _range(
         self, bucket: str, info: ObjectInfo, start: int, stop: int, etag: str
     ) -> GetResponse:
         """Return a range of a version, which is requested in pieces that fit into memory."""
-        blob = self._blob(bucket, info.key, int(etag))
+        blob, label = self._blob(bucket, info.key, int(etag)), self._label(info.key, bucket)
 
         def pieces() -> Iterator[Buffer]:
             for begin in range(start, stop, _WINDOW_BYTES):
                 end = min(begin + _WINDOW_BYTES, stop)
-                with self._connection.request(self._label(info.key, bucket)):
-                    try:
-                        piece = blob.download_as_bytes(
-                            start=begin, end=end - 1, raw_download=True, checksum=None, **_READ
-                        )
-                    except Exception as exc:
-                        if getattr(exc, "code", None) == 404:  # this generation
-                            raise ObjectChangedError(
-                                f"{self._label(info.key, bucket)} was replaced or deleted while it "
-                                f"was being read; read it again"
-                            ) from exc
-                        raise
+                try:
+                    with self._connection.request(label):
+                        piece = _download(blob, begin, end)
+                except ObjectNotFoundError as exc:  # this generation
+                    raise ObjectChangedError(
+                        f"{label} was replaced or deleted while it was being read; read it again"
+                    ) from exc
                 if len(piece) != end - begin:
                     raise IntegrityError(
-                        f"{self._label(info.key, bucket)}: requested {end - begin} bytes, but the "
-                        f"server returned {len(piece)}"
+                        f"{label}: requested {end - begin} bytes, but the server returned "
+                        f"{len(piece)}"
                     )
                 yield piece
 
@@ -243,38 +206,34 @@ class GCSBackend(Backend):
         options, name = self._checked(key, options), self._bucket(bucket)
         blob = self._blob(name, key, pays=options.request_payer is not None)
         label = self._label(key, name)
-        blob.metadata = dict(options.metadata or {}) or None
-        for header, value in options.headers.items():
-            setattr(blob, header, value)
+        _describe(blob, options)
         settings = {
             "content_type": options.content_type or "application/octet-stream",
             "if_generation_match": self._generation(label, options.condition),
+            "predefined_acl": predefined_acl(options.acl),
             "checksum": "crc32c",
             **_READ,
         }
-        file = _BodyFile(body, label)
-        head = file.read(_SMALL_BYTES + 1)
-        small = len(head) <= _SMALL_BYTES
-        if not small:  # before a long body is sent
+        blocks = regroup(body, _CHUNK_BYTES)
+        begun = list(islice(blocks, 2))
+        if len(begun) == 2:  # before a long body is sent
             self._check_condition(key, options.condition, name)
         try:
             with self._connection.request(label):
-                if small:
-                    blob.upload_from_string(head, **settings)
+                if len(begun) < 2:
+                    blob.upload_from_string(bytes(begun[0]) if begun else b"", **settings)
                 else:
-                    file.unread(head)
                     blob.chunk_size = _CHUNK_BYTES
-                    # Without a size, so that the file is read to its end, which checks the size.
+                    file = _BlockFile(chain((begun.pop(0) for _ in range(2)), blocks))
+                    # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
         except ObjectNotFoundError:
             self._require(name)
             raise
-        except (ObjectChangedError, BucketExistsError) as exc:
+        except (ObjectChangedError, BucketExistsError):
             if options.condition is None:
                 raise
-            etag = "" if isinstance(options.condition, IfAbsent) else "another"
-            options.condition.check(etag, label)
-            raise AssertionError from exc
+            raise options.condition.unmet(label) from None
         self._connection.known_buckets.add(name)
         return PutResult(str(blob.generation))
 
@@ -365,7 +324,7 @@ class GCSBackend(Backend):
             raise ObjectNotFoundError(f"there is no {self._label(source, home)}") from None
         except ObjectChangedError:
             if condition is not None:
-                condition.check("", label)
+                raise condition.unmet(label) from None
             raise
 
     def set_metadata(
@@ -384,12 +343,9 @@ class GCSBackend(Backend):
             IfMatch(etag).check(info.etag, label)
         options = self._checked(key, self._options_like(info, metadata))
         blob = self._blob(name, key)
-        blob.metadata = dict(options.metadata or {})
-        for header, value in {**options.headers, "content_type": options.content_type}.items():
-            setattr(blob, header, value)
-        return self._rewrite(
-            self._blob(name, key, int(info.etag or 0)), blob, label, options.condition
-        )
+        _describe(blob, options)
+        origin = self._blob(name, key, int(info.etag or 0))
+        return self._rewrite(origin, blob, label, options.condition)
 
     def _rewrite(
         self, origin: Any, blob: Any, label: str, condition: IfAbsent | IfMatch | None
@@ -439,7 +395,9 @@ class GCSBackend(Backend):
             raise InvalidNameError("a bucket name must not be empty")
         with self._connection.request(f"bucket '{bucket}' at {self._address}"):
             try:
-                self._connection.client.create_bucket(bucket, **_READ)
+                self._connection.client.create_bucket(
+                    bucket, predefined_acl=predefined_acl(acl), **_READ
+                )
             except ValueError as exc:
                 raise InvalidNameError(f"invalid bucket name '{bucket}': {exc}") from exc
 
@@ -453,6 +411,22 @@ class GCSBackend(Backend):
         except (BucketExistsError, ObjectChangedError) as exc:  # 409, and 412 from an emulator
             raise BucketNotEmptyError(f"{label} contains objects; delete them first") from exc
         self._connection.known_buckets.discard(bucket)
+
+    # -- features of Google ----------------------------------------------------------------------
+
+    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
+        blob = self._blob(self._bucket(bucket), key)
+        try:
+            with self._connection.request(self._label(key, self._bucket(bucket))):
+                url: str = blob.generate_signed_url(
+                    expiration=timedelta(seconds=expires_s), version="v4"
+                )
+        except AttributeError as exc:  # they have no private key
+            raise UnsupportedOperationError(
+                "these credentials cannot sign URLs; pass credentials='/path/to/service-account."
+                "json', the key file of a service account"
+            ) from exc
+        return url
 
     def native_object(self, key: str, *, bucket: str | None = None) -> Any:
         return self._blob(self._bucket(bucket), key)
@@ -500,6 +474,23 @@ class GCSBackend(Backend):
         )
 
 
+def _describe(blob: Any, options: PutOptions) -> None:
+    """Set the metadata and the headers with which a blob is stored."""
+    blob.metadata = dict(options.metadata or {}) or None
+    blob.content_type = options.content_type
+    for header in STORED_HEADERS:
+        setattr(blob, header, getattr(options, header))
+
+
+def _download(blob: Any, start: int | None, stop: int | None) -> bytes:
+    """Return a range of a body as it is stored; negative starts count from its end."""
+    end = None if stop is None else stop - 1
+    body: bytes = blob.download_as_bytes(
+        start=start, end=end, raw_download=True, checksum=None, **_READ
+    )
+    return body
+
+
 def _info(blob: Any, *, metadata: bool = False) -> ObjectInfo:
     found = {name.lower(): value for name, value in (blob.metadata or {}).items()}
     return ObjectInfo(
@@ -530,50 +521,19 @@ def _check_crc32c(body: bytes, info: ObjectInfo) -> None:
         raise IntegrityError(f"object '{info.key}': the CRC-32C of the body does not match")
 
 
-class _BodyFile(io.RawIOBase):
-    """A body as a file that Google's client reads, once."""
+class _BlockFile:
+    """Blocks of one size, as a file that Google's client reads once, block by block."""
 
-    def __init__(self, body: Body, label: str) -> None:
-        self._blocks = regroup(iter(body), MiB)
-        self._pending = b""
-        self._size, self._position = body.size, 0
-        self._label = label
-
-    def readable(self) -> bool:
-        return True
+    def __init__(self, blocks: Iterator[memoryview]) -> None:
+        self._blocks = blocks
+        self._position = 0
 
     def tell(self) -> int:
+        """Return the position."""
         return self._position
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Return the next bytes, fewer only at the end.
-
-        Raises
-        ------
-        IntegrityError
-            If the body has another size than it announced.
-        """
-        parts, missing = [self._pending], size if size is not None and size >= 0 else None
-        held = len(self._pending)
-        while missing is None or held < missing:
-            block = next(self._blocks, None)
-            if block is None:
-                break
-            parts.append(bytes(block))
-            held += len(block)
-        data = b"".join(parts)
-        cut = len(data) if missing is None else min(missing, len(data))
-        data, self._pending = data[:cut], data[cut:]
-        self._position += len(data)
-        at_end = missing is None or len(data) < missing
-        wrong = self._position != self._size if at_end else self._position > (self._size or 2**63)
-        if self._size is not None and wrong:
-            raise IntegrityError(
-                f"the data for {self._label} has another size than the announced {self._size} "
-                f"bytes; nothing was stored"
-            )
-        return data
-
-    def unread(self, data: bytes) -> None:
-        """Return bytes that were read at the start."""
-        self._pending, self._position = data + self._pending, 0
+    def read(self, size: int) -> bytes:
+        """Return the next block; fewer bytes than ``size`` only at the end."""
+        block = bytes(next(self._blocks, b""))
+        self._position += len(block)
+        return block

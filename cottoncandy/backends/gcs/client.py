@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import google.auth
@@ -22,6 +22,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.responses import status_error
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
@@ -33,14 +34,12 @@ from cottoncandy.exceptions import (
     CredentialsError,
     IntegrityError,
     InvalidNameError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
+    UnsupportedOperationError,
 )
 
-__all__ = ["RETRY", "TIMEOUT_S", "Connection", "GCSOptions", "close_response"]
+__all__ = ["RETRY", "TIMEOUT_S", "Connection", "GCSOptions", "close_response", "predefined_acl"]
 
 #: Six attempts in about half a minute. Uploads are safe to repeat: the last one wins.
 RETRY = DEFAULT_RETRY.with_delay(0.5, 8, 2).with_timeout(30)
@@ -49,6 +48,14 @@ TIMEOUT_S = (5, 60)
 # urllib3 warns of more connections than requests keeps.
 _CONNECTIONS = 10
 _EXTRA = ("anon", "credentials", "project", "request_payer")
+_LOGIN = (
+    "run 'gcloud auth application-default login', or pass "
+    "credentials='/path/to/service-account.json'"
+)
+_ACLS = {
+    *("authenticatedRead", "bucketOwnerFullControl", "bucketOwnerRead", "private"),
+    *("projectPrivate", "publicRead", "publicReadWrite"),
+}
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.full_control"]
 
 
@@ -104,6 +111,10 @@ class GCSOptions:
             bool(anonymous) or (emulated and not credentials),
             payer == "requester",
         )
+
+    def without_credentials(self) -> Self | None:
+        """Return the same options for anonymous requests; None if these are."""
+        return None if self.anonymous else replace(self, credentials=None, anonymous=True)
 
 
 class Connection:
@@ -216,6 +227,21 @@ class Connection:
                 raise error from exc
 
 
+def predefined_acl(acl: str | None) -> str | None:
+    """Return Google's name of a canned ACL.
+
+    Raises
+    ------
+    UnsupportedOperationError
+        If Google has no such ACL.
+    """
+    first, *others = (acl or "").split("-")
+    name = first + "".join(map(str.capitalize, others))
+    if acl and name not in _ACLS:
+        raise UnsupportedOperationError(f"Google Cloud Storage has no ACL {acl!r}; omit acl=")
+    return name or None
+
+
 def close_response(exc: BaseException) -> None:
     """Close the connection of an error response, whose body Google's library does not read."""
     if (response := getattr(exc, "response", None)) is not None:
@@ -238,8 +264,7 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
         return StoreUnreachableError(f"{label}: cannot connect to Google to get credentials: {exc}")
     if isinstance(exc, auth.GoogleAuthError):
         return CredentialsError(
-            f"{label}: Google does not accept the credentials ({exc}); run 'gcloud auth "
-            f"application-default login', or pass credentials='/path/to/service-account.json'"
+            f"{label}: Google does not accept the credentials ({exc}); {_LOGIN}"
         )
     if isinstance(exc, requests.RequestException):
         return _translated_network(exc, label)
@@ -262,24 +287,14 @@ def _from_status(status: int, message: str, label: str) -> CottonCandyError:
             f"access denied to {label}: the reader is charged for requests to this bucket; pass "
             f"request_payer='requester' and project='the project that pays'"
         )
-    if status == 401:
-        return CredentialsError(
-            f"access denied to {label} without credentials, or with invalid ones; run 'gcloud auth "
-            f"application-default login', or pass credentials='/path/to/service-account.json'"
+    if "uniform bucket-level access" in text:
+        return UnsupportedOperationError(
+            f"{label}: the bucket has no ACLs, but uniform bucket-level access; omit acl="
         )
-    if status == 403:
-        return AccessDeniedError(f"access denied to {label}; ask the bucket's owner for permission")
-    if status == 404:
-        return ObjectNotFoundError(f"there is no {label}")
     if status == 409:
         if "not empty" in text:
             return BucketNotEmptyError(f"{label} contains objects; delete them first")
         return BucketExistsError(f"{label} already exists, possibly in another account")
-    if status in (412, 416):
-        return ObjectChangedError(f"{label} was replaced while it was being read; read it again")
     if status == 400 and "name" in text.lower():
         return InvalidNameError(f"the store rejects the name of {label}: {text}")
-    if status in (408, 504):
-        return StoreTimeoutError(f"{label}: the server did not answer in time; try again later")
-    advice = "; try again later" if status in (429, 500, 502, 503) else ""
-    return StoreError(f"{label}: the store answered {status} {text}{advice}")
+    return status_error(status, label, _LOGIN, text)

@@ -6,16 +6,14 @@ import datetime
 import email.utils
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 
 from cottoncandy.backends.base import (
-    Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
@@ -28,7 +26,9 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.http.client import HTTPOptions, WebClient, body_errors, status_error
 from cottoncandy.backends.http.listing import Listing
 from cottoncandy.backends.options import split_entries
+from cottoncandy.backends.public import RemoteBackend
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
+from cottoncandy.backends.responses import content_range, header_text
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import (
@@ -52,18 +52,16 @@ _ATTEMPTS = 10  # to find body and metadata of one version
 # A sidecar that is older was not written while body and metadata were requested.
 _RECENT = datetime.timedelta(seconds=60)
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _METADATA_PREFIXES = ("x-amz-meta-", "x-goog-meta-")
 _SAFE = "/!$&'()*+,;=:@~"  # characters that need no escape in a path
 
 
-class HTTPBackend(ReadOnlyVerbs, Backend):
+class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     """Files of a web server, read-only.
 
     Parameters
     ----------
     options : HTTPOptions
-        Pickles include them, with passwords, because workers need them; the repr does not.
     bucket_name : str, optional
         URL of a directory.
 
@@ -82,14 +80,11 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
     """
 
     name: ClassVar[str] = "http"
+    connection_class = WebClient
+    _connection: WebClient
     checks_buckets: ClassVar[bool] = False
     uses_default_bucket: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities] = Capabilities(writable=False, any_key=False)
-
-    def __init__(self, options: HTTPOptions, bucket_name: str | None = None) -> None:
-        self.bucket_name = bucket_name
-        self._client = WebClient(options)
-        self.counter = self._client.counter
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
@@ -98,15 +93,6 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
             bucket = f"{endpoint.rstrip('/')}/{quote(bucket.strip('/'), safe=_SAFE)}"
         url = _checked_url(bucket or endpoint or "")
         return cls(HTTPOptions.of(arguments, url), url)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._client.options, self.bucket_name)
-
-    def __repr__(self) -> str:
-        return f"<HTTPBackend {self.describe()}>"
-
-    def close(self) -> None:
-        self._client.close()
 
     def status_message(self) -> str:
         return f"HTTP backend instantiated at {self.bucket_name}."
@@ -166,7 +152,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         base = self._bucket(bucket)
-        listing = Listing(self._client, base, lambda key: self._head(self._url(key, base), key))
+        listing = Listing(self._connection, base, lambda key: self._head(self._url(key, base), key))
         found = listing.entries(prefix, start_after, by_directory=delimiter == "/")
         visible = (
             entry
@@ -184,7 +170,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
 
     def has_bucket(self, bucket: str) -> bool:
         """Return whether a directory has an index page, or exists without one being shown."""
-        return Listing(self._client, _checked_url(bucket)).exists()
+        return Listing(self._connection, _checked_url(bucket)).exists()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -212,7 +198,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
         return self._get_range(url, key, -tail, 0 if tail else _FIRST_BYTES, first=True)
 
     def _head(self, url: str, key: str) -> ObjectInfo:
-        response = self._client.request("HEAD", url)
+        response = self._connection.request("HEAD", url)
         response.drain_conn()
         if response.status in (403, 405, 501) or "Content-Length" not in response.headers:
             if response.status == 404:
@@ -230,21 +216,23 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
         """Request a range, or with a negative start the end of the body."""
         label = f"object '{key}' at {url}"
         span = f"bytes={start}" if start < 0 else f"bytes={start}-{stop - 1}"
-        response = self._client.request("GET", url, {"Range": span})
+        response = self._connection.request("GET", url, {"Range": span})
         if first and response.status == 416:  # it is empty
             response.drain_conn()
-            response = self._client.request("GET", url)
+            response = self._connection.request("GET", url)
         if stored_encoding(response):
             response.close()
-            response = self._client.request("GET", url, {"Range": span, "Accept-Encoding": "gzip"})
+            response = self._connection.request(
+                "GET", url, {"Range": span, "Accept-Encoding": "gzip"}
+            )
         _check(response, url, key)
         pieces = self.counter.received(_pieces(response, label))
         if response.status == 206:
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            found = content_range(response.headers)
             if found is None:
                 response.close()
                 raise IntegrityError(f"{label}: the server sent an unreadable Content-Range")
-            begin, end, size = int(found[1]), int(found[2]) + 1, int(found[3])
+            begin, end, size = found
             info = _info(key, response, size)
             return GetResponse(info, begin, end, pieces, response.close), False
         length = response.headers.get("Content-Length")
@@ -264,7 +252,7 @@ class HTTPBackend(ReadOnlyVerbs, Backend):
         info = opened if isinstance(opened, ObjectInfo) else opened.info
         if info.metadata is not None:
             return info
-        response = self._client.request("GET", url + _SIDECAR_SUFFIX)
+        response = self._connection.request("GET", url + _SIDECAR_SUFFIX)
         try:
             if response.status == 403:
                 logger.warning("%s%s: access is denied, metadata is missing", url, _SIDECAR_SUFFIX)
@@ -319,7 +307,7 @@ def _info(key: str, response: urllib3.BaseHTTPResponse, size: int) -> ObjectInfo
     metadata: dict[str, str] | None = None
     if any(name.startswith(("x-amz-", "x-goog-")) for name in headers):
         metadata = {
-            name.removeprefix(prefix): _decoded(value)
+            name.removeprefix(prefix): header_text(value)
             for prefix in _METADATA_PREFIXES
             for name, value in headers.items()
             if name.startswith(prefix)
@@ -347,14 +335,6 @@ def _date(text: str | None) -> datetime.datetime | None:
         return email.utils.parsedate_to_datetime(text or "")
     except ValueError:
         return None
-
-
-def _decoded(value: str) -> str:
-    """Return a header's value as UTF-8; http.client decodes it as Latin-1."""
-    try:
-        return value if value.isascii() else value.encode("latin-1").decode()
-    except UnicodeError:
-        return value
 
 
 def _pieces(response: urllib3.BaseHTTPResponse, label: str) -> Iterator[Buffer]:

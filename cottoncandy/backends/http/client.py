@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import random
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    InvalidHeader,
     LocationValueError,
     MaxRetryError,
     NewConnectionError,
@@ -26,17 +25,15 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from cottoncandy.backends import responses
 from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.responses import TRANSIENT
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
-    AccessDeniedError,
     ConfigurationError,
     CottonCandyError,
-    CredentialsError,
     IntegrityError,
-    ObjectChangedError,
-    ObjectNotFoundError,
     StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
@@ -46,11 +43,14 @@ __all__ = ["HTTPOptions", "WebClient", "body_errors", "status_error"]
 
 logger = logging.getLogger(__name__)
 
-# As on S3: four attempts, with pauses of 3.5 s in total on average.
-_ATTEMPTS = 4
-_PAUSE_S = 1.0  # longest one after the first attempt; doubled for each later one
+# As on S3: four attempts, with pauses of some seconds in total.
+_RETRIES = 3
+_PAUSE_S = 0.5  # after the second attempt; doubled for each later one
 _MAX_PAUSE_S = 20.0  # longest one that a server may ask for
-_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_LOGIN = (
+    "pass ACCESS_KEY (the user) and SECRET_KEY (the password), or write "
+    "https://user:password@host/..."
+)
 _EXTRA = ("headers", "query", "timeout", "verify")
 
 
@@ -125,7 +125,8 @@ class WebClient:
         self._reset()
         after_fork(self._reset)
         if options.query or options.login:
-            logging.getLogger("urllib3.connectionpool").addFilter(_mask_queries)
+            for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+                logging.getLogger(name).addFilter(_mask_queries)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WebClient, (self.options,)
@@ -159,45 +160,39 @@ class WebClient:
                 sent["Authorization"] = f"Basic {token}"
             query = "&".join(filter(None, (options.query, query)))
         target = f"{url}?{query}" if query else url
-        retries = urllib3.Retry(
+        retries = _Retry(
             None,
-            connect=0,
-            read=0,
+            connect=_RETRIES,
+            read=_RETRIES,
+            status=_RETRIES,
             other=0,
             redirect=10,
+            status_forcelist=TRANSIENT,
+            raise_on_status=False,
+            backoff_factor=_PAUSE_S,
+            backoff_jitter=_PAUSE_S,
             remove_headers_on_redirect={"Authorization", "Cookie", *options.headers},
         )
-        for attempt in range(_ATTEMPTS):
-            last = attempt == _ATTEMPTS - 1
-            self.counter.add(1, retries=attempt > 0)
-            try:
-                response = self._pool(url).request(
-                    method, target, headers=sent, retries=retries, preload_content=False
-                )
-            except HTTPError as exc:
-                error = _translated(exc, url)
-                if last or not isinstance(error, (StoreUnreachableError, StoreTimeoutError)):
-                    # Not chained: urllib3's text contains the query.
-                    raise error from None
-                pause = 0.0
-            else:
-                self.counter.add(len(response.retries.history) if response.retries else 0)
-                if last or response.status not in _TRANSIENT:
-                    return response
-                error = status_error(response.status, url)
-                pause = _retry_after(response)
-                response.drain_conn()
-            logger.info("retrying after error: %s", error)
-            time.sleep(pause or random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - jitter
-        raise AssertionError  # the last attempt returns or raises
+        try:
+            response = self._pool(url).request(
+                method, target, headers=sent, retries=retries, preload_content=False
+            )
+        except HTTPError as exc:
+            unanswered = isinstance(exc, MaxRetryError) and _RETRIES
+            self.counter.add(1 + unanswered, retries=unanswered)
+            raise _translated(exc, url) from None  # urllib3's text contains the query
+        before = response.retries.history if response.retries else ()
+        repeated = sum(each.redirect_location is None for each in before)
+        self.counter.add(1 + len(before), retries=repeated)
+        return response
 
-    def read_text(self, response: urllib3.BaseHTTPResponse, url: str) -> str:
-        """Return the body of a response as text."""
+    def read(self, response: urllib3.BaseHTTPResponse, url: str) -> bytes:
+        """Return the whole body of a response."""
         with body_errors(url):
-            text = response.read(decode_content=True).decode(errors="replace")
+            body = response.read(decode_content=True)
         if response.status < 300:
             self.counter.add(received=response.tell())  # before decompression
-        return text
+        return body
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -222,9 +217,14 @@ class WebClient:
         return self._pools[proxy]
 
 
-def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), _MAX_PAUSE_S) if re.fullmatch(r"\d{1,9}", text) else 0.0
+class _Retry(urllib3.Retry):
+    """urllib3's retries, which wait no longer than some seconds for a server that says when."""
+
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        try:
+            return min(super().get_retry_after(response) or 0, _MAX_PAUSE_S)
+        except InvalidHeader:
+            return None
 
 
 def _mask_queries(record: logging.LogRecord) -> bool:
@@ -237,27 +237,8 @@ def _mask_queries(record: logging.LogRecord) -> bool:
 
 
 def status_error(status: int, label: str) -> CottonCandyError:
-    """Return the error for a response that is not a success.
-
-    Parameters
-    ----------
-    status : int
-    label : str
-        What was requested, without secrets.
-    """
-    if status == 401:
-        return CredentialsError(
-            f"{label} requires a login; pass ACCESS_KEY (the user) and SECRET_KEY (the password), "
-            f"or write https://user:password@host/..."
-        )
-    if status == 403:
-        return AccessDeniedError(f"access denied to {label}; ask its owner for permission")
-    if status in (404, 410):
-        return ObjectNotFoundError(f"there is no {label}")
-    if status in (412, 416):
-        return ObjectChangedError(f"{label} was replaced while it was being read; read it again")
-    advice = "; try again later" if status in _TRANSIENT else ""
-    return StoreError(f"{label}: the server answered with status {status}{advice}")
+    """Return the error for a response that is not a success."""
+    return responses.status_error(status, label, _LOGIN)
 
 
 def _translated(exc: HTTPError, url: str) -> CottonCandyError:

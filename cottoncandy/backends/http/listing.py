@@ -6,11 +6,12 @@ import datetime
 import html
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from xml.etree import ElementTree
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.http.client import WebClient, status_error
+from cottoncandy.backends.pages import name_of, parse_page
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -130,7 +131,7 @@ class Listing:
         """
         url = f"{self._base}/{quote(directory)}"
         response = self._client.request("GET", url)
-        text = self._client.read_text(response, url)
+        text = self._client.read(response, url).decode(errors="replace")
         if response.status == 200 and _INDEX.search(text):
             return text
         self._status = response.status
@@ -164,7 +165,7 @@ class Listing:
         for url, inside in candidates:
             query = f"prefix={quote(inside, safe='')}&max-keys=1"
             response = self._client.request("GET", url, query=query)
-            text = self._client.read_text(response, url)
+            text = self._client.read(response, url).decode(errors="replace")
             if response.status == 200 and "ListBucketResult" in text:
                 return url, f"{inside}/" if inside else ""
         return None
@@ -179,18 +180,23 @@ class Listing:
                 options["delimiter"] = "/"
             query = "&".join(f"{name}={quote(text, safe='')}" for name, text in options.items())
             response = self._client.request("GET", url, query=query)
-            text = self._client.read_text(response, url)
+            body = self._client.read(response, url)
             if response.status != 200:
                 raise status_error(response.status, url)
-            page, last, truncated = _parse_xml(text, url)
-            for entry in page:
+            try:
+                page = parse_page(body)
+            except ValueError as error:
+                raise IntegrityError(f"{url}: the listing is damaged: {error}") from error
+            last = ""
+            for entry in page.entries:
+                last = name_of(entry)
                 if isinstance(entry, CommonPrefix):
-                    yield CommonPrefix(entry.prefix[len(root) :])
+                    yield CommonPrefix(last[len(root) :])
                 else:
-                    yield ObjectInfo(entry.key[len(root) :], entry.size, entry.modified, entry.etag)
-            if not truncated or not last:
+                    yield replace(entry, key=last[len(root) :])
+            marker = page.token or last
+            if not page.truncated or not marker:
                 return
-            marker = last
 
 
 def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | None]:
@@ -213,32 +219,3 @@ def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | Non
             exact = moment.replace(tzinfo=datetime.UTC), int(shown[2])
         found[name] = exact
     return found
-
-
-def _parse_xml(text: str, url: str) -> tuple[list[ObjectInfo | CommonPrefix], str, bool]:
-    """Return the entries of a page in order, its last name, and whether there is another page."""
-    try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - expat limits entities
-        for element in root.iter():
-            element.tag = element.tag.rpartition("}")[2]
-        entries: list[ObjectInfo | CommonPrefix] = [
-            ObjectInfo(
-                item.findtext("Key", ""),
-                int(item.findtext("Size", "")),
-                datetime.datetime.fromisoformat(item.findtext("LastModified", "")),
-                item.findtext("ETag"),
-            )
-            for item in root.findall("Contents")
-        ]
-        prefixes = [item.findtext("Prefix", "") for item in root.findall("CommonPrefixes")]
-    except (ElementTree.ParseError, ValueError) as error:
-        raise IntegrityError(f"{url}: the listing cannot be read: {error}") from error
-    names = [entry.key for entry in entries if isinstance(entry, ObjectInfo)] + prefixes
-    entries += [CommonPrefix(prefix) for prefix in prefixes]
-    entries.sort(key=lambda entry: _name(entry).encode())
-    last = root.findtext("NextMarker") or max(names, key=str.encode, default="")
-    return entries, last, root.findtext("IsTruncated") == "true"
-
-
-def _name(entry: ObjectInfo | CommonPrefix) -> str:
-    return entry.key if isinstance(entry, ObjectInfo) else entry.prefix

@@ -27,7 +27,7 @@ from cottoncandy.backends.base import (
     UnfinishedUpload,
 )
 from cottoncandy.backends.options import STORED_HEADERS, UPLOAD_OPTIONS
-from cottoncandy.backends.public import reads_public_data
+from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
@@ -79,22 +79,23 @@ T = TypeVar("T")
 _MAX_DELETED = 1000
 
 
-class S3Backend(Backend):
+class S3Backend(RemoteBackend):
     """One S3 store.
 
     Parameters
     ----------
     options : S3Options
-        The options of the connection. Pickles include them, with the keys, because workers need
-        them; the repr does not.
     bucket_name : str, optional
         Current bucket.
     """
 
     name: ClassVar[str] = "s3"
+    connection_class = Connection
+    _connection: Connection
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         acls=True,
+        default_acl=True,
         owners=True,
         presign=True,
         stored_checksum="md5",
@@ -103,39 +104,13 @@ class S3Backend(Backend):
     )
 
     def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
-        self.bucket_name = bucket_name
-        self._connection = Connection(options)
-        self.counter = self._connection.counter
+        super().__init__(options, bucket_name)
         self._buckets = Buckets(self._connection)
         self._transport = Transport(self._connection)
-        self.public_buckets: set[str | None] = set()
-        self._twin: Self | None = None
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
         return cls(S3Options.of(arguments), arguments.bucket_name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {"upload_options": dict(self.upload_options)}
-        return type(self), (self._connection.options, self.bucket_name), state
-
-    def __repr__(self) -> str:
-        return f"<S3Backend {self.describe()}>"
-
-    def anonymous(self) -> Self | None:
-        """Return the same backend without credentials; None if it sends none anyway."""
-        options = self._connection.options
-        if options.unsigned:
-            return None
-        if self._twin is None:
-            twin = self._twin = type(self)(options.without_credentials())
-            twin.counter = twin._connection.counter = self.counter
-        return self._twin.with_bucket(self.bucket_name)
-
-    def close(self) -> None:
-        self._connection.close()
-        if self._twin is not None:
-            self._twin.close()
 
     def status_message(self) -> str:
         return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
@@ -208,7 +183,7 @@ class S3Backend(Backend):
         except CottonCandyError as exc:
             unmet = parse_error(exc.__cause__ or exc).status == 412
             if condition is not None and (unmet or isinstance(exc, ObjectNotFoundError)):
-                raise _unmet(condition, location) from exc
+                raise condition.unmet(str(location)) from exc
             raise
         if acl is not None and options.acl is None:  # no canned ACL has these grants
             self._copying.set_acl(location, acl)
@@ -532,12 +507,3 @@ class S3Backend(Backend):
 
     def native_bucket(self, bucket: str | None = None) -> Any:
         return self._connection.resource.Bucket(self._bucket(bucket))
-
-
-def _unmet(condition: IfAbsent | IfMatch, location: S3Location) -> CottonCandyError:
-    """Return the error for a condition that the server reports as not met."""
-    try:
-        condition.check("another" if isinstance(condition, IfMatch) else "", str(location))
-    except CottonCandyError as error:
-        return error
-    raise AssertionError

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
+from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
@@ -16,7 +17,6 @@ from cottoncandy.backends.s3.errors import (
     from_details,
     translated,
 )
-from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.multipart import MultipartUpload
 from cottoncandy.backends.s3.transport import boto_headers
 from cottoncandy.core.buffers import MiB

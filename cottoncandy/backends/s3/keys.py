@@ -18,7 +18,6 @@ __all__ = [
     "encode_metadata_names",
     "has_dot_segments",
     "obstore_accepts_key",
-    "quoted_etag",
 ]
 
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
@@ -104,10 +103,3 @@ def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:
         if name not in names and name.replace("_", "-") in names:
             names[name] = names.pop(name.replace("_", "-"))
     return names
-
-
-def quoted_etag(etag: str | None) -> str | None:
-    """Return an ETag in quotes, as in HTTP headers; some responses omit them."""
-    if not etag:
-        return None
-    return etag if etag.endswith('"') else f'"{etag}"'

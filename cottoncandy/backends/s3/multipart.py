@@ -13,9 +13,9 @@ from typing import Any
 import botocore.exceptions as boto
 
 from cottoncandy.backends.base import PutResult
+from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
-from cottoncandy.backends.s3.keys import quoted_etag
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view

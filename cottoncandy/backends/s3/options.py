@@ -138,8 +138,10 @@ class S3Options:
             requester_pays=extra.get("request_payer") is not None,
         )
 
-    def without_credentials(self) -> Self:
-        """Return the same options for requests that are not signed."""
+    def without_credentials(self) -> Self | None:
+        """Return the same options for requests that are not signed; None if these are none."""
+        if self.unsigned:
+            return None
         return replace(
             self,
             access_key=None,

@@ -19,7 +19,9 @@ import obstore
 from obstore.exceptions import PreconditionError
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
+from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse
+from cottoncandy.backends.responses import content_range, header_text
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -29,7 +31,7 @@ from cottoncandy.backends.s3.errors import (
     parse_error,
     translated,
 )
-from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key, quoted_etag
+from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
@@ -60,7 +62,6 @@ _SIGNED = {
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
     "RequestPayer": "x-amz-request-payer",
 }
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -196,7 +197,7 @@ class Transport:
         body = response["Body"]
         try:
             size = length = _length(location, response)
-            found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
+            found = content_range(response, "ContentRange")
             if start < 0 and found is None:
                 start, stop = 0, size  # the whole body, which may be empty
             elif "Range" in request:
@@ -205,9 +206,9 @@ class Transport:
                         f"{location}: the server (or a proxy before it) did not return the "
                         f"requested range of bytes"
                     )
-                start, size = int(found[1]), int(found[3])
+                start, _, size = found
                 stop = start + length
-            info = _info(location, response, size, _decode)
+            info = _info(location, response, size, header_text)
         except CottonCandyError:
             body.close()
             raise
@@ -228,7 +229,7 @@ class Transport:
                 except boto.ClientError as reason:
                     raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
                 response["Body"].close()
-        return _info(location, response, _length(location, response), _decode)
+        return _info(location, response, _length(location, response), header_text)
 
     def _boto_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         with translated(location):
@@ -367,11 +368,3 @@ def _info(
         header.get("CacheControl"),
         header.get("StorageClass"),
     )
-
-
-def _decode(value: str) -> str:
-    """Return a header's value as UTF-8; http.client decodes it as Latin-1."""
-    try:
-        return value if value.isascii() else value.encode("latin-1").decode()
-    except UnicodeError:
-        return value
