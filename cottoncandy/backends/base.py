@@ -241,19 +241,21 @@ class Backend(ABC):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         """Open an object with one request.
 
-        It returns the header and, if ``prefetch``, the start of the body.
+        It returns the header and, if ``prefetch``, the start of the body or another part.
 
         Parameters
         ----------
         threads : int, default 4
             Maximum number of concurrent requests of the reader.
-        prefetch : bool, default True
+        prefetch : bool or tuple of int, default True
             False if little or nothing of the body will be read: then only the header is requested.
+            ``(start, stop)`` if that range will be read, which may reach beyond the end: stores
+            that can return it with the header do so.
         tail : int, default 0
             If not 0, the first request returns up to this many bytes of the body's end instead of
             its start, if the store can do that.

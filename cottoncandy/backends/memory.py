@@ -110,7 +110,7 @@ class MemoryBackend(Backend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         reader = _MemoryReader(self._find(key, bucket))

@@ -83,7 +83,8 @@ class RangeReader(ObjectReader):
         self._label = label
         self._sequential = sequential
         self._closed = False
-        # A small start of the body serves all reads, a large one the first read that begins there.
+        # A small start or end of the body serves all reads, any other part the first read that
+        # begins there.
         self._start = memoryview(b"")
         self._opened: dict[int, GetResponse] = {}
         if isinstance(opened, ObjectInfo):
@@ -93,6 +94,9 @@ class RangeReader(ObjectReader):
         if opened.start == 0 and opened.stop > AT_ONCE_BYTES:
             self.prefetched = 0 if sequential else opened.stop
             self._opened[0] = opened
+            return
+        if opened.start and opened.stop < self.info.size:
+            self._opened[opened.start] = opened
             return
         with suppress(StoreError, IntegrityError):  # requested again when it is read
             body = memoryview(b"".join(self._body(opened, opened.start, opened.stop)))

@@ -10,6 +10,7 @@ import errno
 import functools
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,8 +248,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
         """Return an object, or the bytes from ``start`` to ``end`` (negative: from its end)."""
-        whole = start is None and end is None
-        with self.store.open(self._key(path), prefetch=whole) as reader:
+        prefetch: bool | tuple[int, int] = start is None and end is None
+        if not prefetch and (start or 0) >= 0 and (end is None or end >= 0):
+            prefetch = (start or 0, sys.maxsize if end is None else end)
+        with self.store.open(self._key(path), prefetch=prefetch) as reader:
             first, stop, _ = slice(start, end).indices(reader.size)
             return reader.read(first, max(first, stop))
 

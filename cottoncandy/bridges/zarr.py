@@ -7,6 +7,7 @@ The objects are those that zarr's own stores read and write: the value of ``key`
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -171,14 +172,14 @@ class CottonCandyStore(zarr_store.Store):
                 raise ValueError(f"Unexpected byte_range, got {wanted}.")  # as zarr's stores do
         # Sharded arrays begin with the end of a shard: its index comes with the header.
         ends = [each.suffix for each in ranges if isinstance(each, zarr_store.SuffixByteRequest)]
+        first = True if None in ranges or not ranges else _span(ranges[0], sys.maxsize)
         try:
-            reader = self._store.open(
-                self._key(key), prefetch=None in ranges, tail=max(ends, default=0)
-            )
+            reader = self._store.open(self._key(key), prefetch=first, tail=max(ends, default=0))
         except ObjectNotFoundError:
             return [None] * len(ranges)
         with reader:
-            parts = map_threads(lambda wanted: _part(reader, wanted), ranges, reader.threads)
+            threads = min(reader.threads, len(ranges))
+            parts = map_threads(lambda wanted: _part(reader, wanted), ranges, threads)
             return [prototype.buffer.from_bytes(part) for part in parts]
 
     async def exists(self, key: str) -> bool:
@@ -189,7 +190,8 @@ class CottonCandyStore(zarr_store.Store):
         return info.size
 
     async def getsize_prefix(self, prefix: str) -> int:
-        return sum([entry.size async for entry in self._scan(prefix)])
+        below = prefix_of(prefix.rstrip("/"))  # "c" means what is below "c/", and not "cc/0"
+        return sum([entry.size async for entry in self._scan(below)])
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -284,14 +286,19 @@ _REQUESTS = (
 
 
 def _part(reader: ObjectReader, wanted: zarr_store.ByteRequest | None) -> bytes:
-    start, stop = 0, reader.size
+    if isinstance(wanted, zarr_store.SuffixByteRequest):
+        return reader.tail(wanted.suffix)
+    return reader.read(*_span(wanted, reader.size))
+
+
+def _span(wanted: zarr_store.ByteRequest | None, size: int) -> tuple[int, int]:
+    """Return the range that a request means in a value of some size."""
+    start, stop = 0, size
     if isinstance(wanted, zarr_store.RangeByteRequest):
-        start, stop = wanted.start, min(wanted.end, reader.size)
+        start, stop = wanted.start, wanted.end
     elif isinstance(wanted, zarr_store.OffsetByteRequest):
         start = wanted.offset
-    elif isinstance(wanted, zarr_store.SuffixByteRequest):
-        return reader.tail(wanted.suffix)
-    return reader.read(start, stop)
+    return min(start, size), min(stop, size)
 
 
 async def _in_thread(function: Callable[[], R]) -> R:

@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.encryption import (
     ENCRYPTION_METADATA,
+    HEADER_BYTES,
     SEGMENT_BYTES,
     EncryptionInfo,
     KeyScheme,
@@ -78,11 +79,14 @@ class EncryptedBackend(WrappedBackend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         # The segments that contain the tail, wherever they begin.
         tail = tail and stored_size(tail + SEGMENT_BYTES)
+        if isinstance(prefetch, tuple):  # the format's header comes first
+            near = prefetch[1] <= SEGMENT_BYTES
+            prefetch = (0, stored_size(SEGMENT_BYTES) if near else HEADER_BYTES)
         reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
         try:
             return open_encrypted(reader, self._keys, self._label(key, bucket))

@@ -407,7 +407,8 @@ def open_file(
     size = None if block_size is None else check_int(block_size, "block_size", 1)
     binary: CloudStream | CloudWriter
     if kind.startswith("r"):
-        binary = CloudStream(store.open(name, threads, prefetch=False), size)
+        size = size or _BLOCK_BYTES
+        binary = CloudStream(store.open(name, threads, prefetch=(0, size)), size)
     else:
         store.require_writable()
         key = store.key(name)

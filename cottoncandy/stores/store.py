@@ -88,7 +88,7 @@ class Store:
     # -- objects ---------------------------------------------------------------------------------
 
     def open(
-        self, name: str, threads: int = 4, *, prefetch: bool = True, tail: int = 0
+        self, name: str, threads: int = 4, *, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         """Open an object for reading: its header has arrived, its body follows on demand."""
         key = self.key(name)

@@ -93,7 +93,7 @@ class WrappedBackend(Backend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         return self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)

@@ -198,6 +198,25 @@ class ReadingConformance:
         reader.close()
         reader.close()
 
+    @pytest.mark.parametrize(
+        "span", [(0, 1), (2, 7), (2**20, 2**20 + 5), (7, 12 * MiB), (5, 10**9)]
+    )
+    def test_any_range_may_arrive_with_the_header(
+        self, backend: Backend, harness: StoreHarness, span: tuple[int, int]
+    ) -> None:
+        start, stop = span
+
+        def check(body: bytes) -> None:
+            harness.raw_put("name", body, {"one": "1"})
+            with backend.get("name", prefetch=span) as reader:
+                assert (reader.size, reader.metadata) == (len(body), {"one": "1"})
+                end = min(stop, len(body))
+                assert reader.read(min(start, end), end) == body[start:stop]
+                assert reader.read(min(start, end), end) == body[start:stop]
+                assert reader.read() == body
+
+        for_each([b"", b"x", pattern(100_003), BIG[: 15 * MiB]], check)
+
     @pytest.mark.parametrize(("size", "prefetch"), [(1000, True), (1000, False), (21 * MiB, True)])
     def test_replaced_while_open(self, backend: Backend, size: int, prefetch: bool) -> None:
         old, new = BIG[:size], BIG[7 : size + 7]

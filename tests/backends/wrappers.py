@@ -68,7 +68,7 @@ class WrappedBackend(wrapping.WrappedBackend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         with ExitStack() as opened:

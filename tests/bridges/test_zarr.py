@@ -12,9 +12,19 @@ from cottoncandy.exceptions import AccessDeniedError, DecryptionError
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
 
-from zarr.abc.store import RangeByteRequest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from hypothesis.stateful import run_state_machine_as_test  # noqa: E402
+from zarr.abc.store import (  # noqa: E402
+    OffsetByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+)
 from zarr.core.buffer import cpu, default_buffer_prototype  # noqa: E402
 from zarr.storage import LocalStore  # noqa: E402
+from zarr.testing.stateful import (  # noqa: E402
+    ZarrHierarchyStateMachine,
+    ZarrStoreStateMachine,
+)
 from zarr.testing.store import StoreTests  # noqa: E402
 
 from cottoncandy.bridges.zarr import CottonCandyStore  # noqa: E402
@@ -153,3 +163,57 @@ def test_ranges_beyond_the_end_are_cut(cci: Any) -> None:
         None,
         b"0123",
     ]
+
+
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_reading_a_part_takes_one_request(fault_proxy: Any, factory: Any) -> None:
+    server = fault_proxy.server
+    bucket = server.borrow_bucket()
+    cci = factory(bucket, verbose=False, **server.interface_arguments())
+    body = np.random.default_rng(0).bytes(2**20)
+    cci.upload_object("a", body)
+    store = cci.zarr_store()
+
+    def requests(*ranges: Any) -> tuple[list[bytes | None], int]:
+        fault_proxy.forget()
+        found = store.get_partial_values(default_buffer_prototype(), [("a", r) for r in ranges])
+        values = zarr.core.sync.sync(found)
+        return [None if each is None else each.to_bytes() for each in values], len(
+            fault_proxy.requests
+        )
+
+    most = 2 if hasattr(cci, "encryption") else 1
+    for wanted, expected in (
+        (RangeByteRequest(0, 100), body[:100]),
+        (RangeByteRequest(700_000, 700_100), body[700_000:700_100]),
+        (OffsetByteRequest(900_000), body[900_000:]),
+        (OffsetByteRequest(2), body[2:]),
+        (SuffixByteRequest(1000), body[-1000:]),
+        (None, body),
+    ):
+        found, count = requests(wanted)
+        assert found == [expected], wanted
+        assert count <= most, wanted
+    assert requests(RangeByteRequest(5, 9), RangeByteRequest(600_000, 600_003))[0] == [
+        body[5:9],
+        body[600_000:600_003],
+    ]
+    cci.upload_object("a", b"")
+    assert requests(OffsetByteRequest(5), RangeByteRequest(1, 9), None)[0] == [b"", b"", b""]
+    server.return_bucket(bucket)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # zarr's, about the dtypes that it draws
+@pytest.mark.parametrize("machine", [ZarrStoreStateMachine, ZarrHierarchyStateMachine])
+@pytest.mark.parametrize(
+    ("place", "encryption"),
+    [("memory", "plain"), ("memory", "AES"), ("local", "plain"), ("local", "AES"),
+     ("moto", "plain"), ("moto", "AES")],
+    indirect=True,
+)  # fmt: skip
+def test_state_machines_of_zarr_find_nothing(cci: Any, machine: Any) -> None:
+    run_state_machine_as_test(
+        lambda: machine(cci.zarr_store(PREFIX)),
+        settings=settings(max_examples=15, stateful_step_count=20, deadline=None),
+    )

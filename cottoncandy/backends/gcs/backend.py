@@ -115,7 +115,7 @@ class GCSBackend(RemoteBackend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         name = self._bucket(bucket)
@@ -123,7 +123,8 @@ class GCSBackend(RemoteBackend):
         for _ in range(_ATTEMPTS):
             # The header has no body, and the body no metadata: both are requested at once.
             span = (-tail, None) if tail else (0, AT_ONCE_BYTES)
-            start = in_background(self._start, name, key, *span) if prefetch or tail else None
+            wanted = prefetch is True or tail
+            start = in_background(self._start, name, key, *span) if wanted else None
             info = self.head(key, bucket=bucket)
             opened: GetResponse | ObjectInfo = info
             if start is not None:

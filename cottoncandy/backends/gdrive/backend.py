@@ -120,7 +120,7 @@ class GDriveBackend(Backend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         with self._about(key, bucket) as location:

@@ -108,7 +108,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         url = self._url(key, bucket)
@@ -190,12 +190,13 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         return f"{self._bucket(bucket)}/{encoded}"
 
     def _open(
-        self, url: str, key: str, prefetch: bool, tail: int
+        self, url: str, key: str, prefetch: bool | tuple[int, int], tail: int
     ) -> tuple[GetResponse | ObjectInfo, bool]:
         """Request the header and, if wanted, a part of the body; whether ranges are ignored."""
         if not prefetch and not tail:
             return self._head(url, key), False
-        return self._get_range(url, key, -tail, 0 if tail else _FIRST_BYTES, first=True)
+        span = prefetch if isinstance(prefetch, tuple) else (0, _FIRST_BYTES)
+        return self._get_range(url, key, *((-tail, 0) if tail else span), first=True)
 
     def _head(self, url: str, key: str) -> ObjectInfo:
         response = self._connection.request("HEAD", url)

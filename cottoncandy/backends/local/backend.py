@@ -144,7 +144,7 @@ class LocalBackend(Backend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         return self._open(self._location(key, bucket), threads)

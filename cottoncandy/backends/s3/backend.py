@@ -128,16 +128,18 @@ class S3Backend(RemoteBackend):
         *,
         bucket: str | None = None,
         threads: int = 4,
-        prefetch: bool = True,
+        prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
         location = self._location(key, bucket)
         window = self._connection.options.settings.mpd_chunksize_bytes
         window = min(max(window, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
+        start, stop = prefetch if isinstance(prefetch, tuple) else (0, window * prefetch)
+        span = (-tail, 0) if tail else (start, min(stop, start + window))
         with self._known_bucket(location):
             opened = (
-                self._transport.get(location, -tail, 0 if tail else window)
-                if prefetch or tail
+                self._transport.get(location, *span)
+                if tail or start < stop
                 else self._transport.head(location)
             )
         reader = RangeReader(

@@ -76,8 +76,8 @@ class Transport:
     ) -> GetResponse:
         """Send a GET for a range of the version with that ETag.
 
-        Without an ETag, the response is the start of the current version, which may be shorter, or
-        its last ``-start`` bytes.
+        Without an ETag, the response is from the current version, and may be shorter, or begin
+        elsewhere if the range does not exist. A negative start means the last ``-start`` bytes.
         """
         return self._send(self._obstore_get, self._boto_get, location, start, stop, etag)
 
@@ -183,14 +183,14 @@ class Transport:
         request = location.request
         if etag is not None:
             request |= {"Range": f"bytes={start}-{stop - 1}", "IfMatch": etag}
-        elif start < 0:
-            request["Range"] = f"bytes={start}"
+        elif start:
+            request["Range"] = f"bytes={start}" if start < 0 else f"bytes={start}-{stop - 1}"
         # Without a range, which an empty object does not have, the rest of the body is not read.
         with translated(location):
             try:
                 response = self._connection.client.get_object(**request)
             except boto.ClientError as exc:
-                if start >= 0 or parse_error(exc).status != 416:
+                if etag is not None or not start or parse_error(exc).status != 416:
                     raise
                 del request["Range"]
                 response = self._connection.client.get_object(**request)
@@ -198,7 +198,7 @@ class Transport:
         try:
             size = length = _length(location, response)
             found = content_range(response, "ContentRange")
-            if start < 0 and found is None:
+            if start and etag is None and found is None:
                 start, stop = 0, size  # the whole body, which may be empty
             elif "Range" in request:
                 if found is None:
