@@ -260,7 +260,7 @@ def _remote(
     size = max(-(-len(items) // (2 * workers)), 1)
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     futures = [client.submit(_copied, shard, ends, pure=False, retries=3) for shard in shards]
-    for future in as_completed(futures):  # type: ignore[no-untyped-call]  # dask has no types
+    for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]  # dask has no types
         yield future.result()
 
 
