@@ -37,7 +37,7 @@ def verify(
     after : str, default ''
         Name after which to begin, in the order of names.
     threads : int, default 4
-        How many objects are read at once. Each takes as much memory as its array.
+        How many objects are read at once. They are streamed: memory does not grow with their size.
     **options
         As for :func:`cottoncandy.get_interface`; and ``encryption``, ``encryptionKey`` and
         ``passphrase`` as for :func:`cottoncandy.get_encrypted_interface`.

@@ -6,9 +6,11 @@ import os
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy.typing as npt
+from isal import isal_zlib
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectReader
 from cottoncandy.config.options import Settings
@@ -16,7 +18,8 @@ from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, MetadataError
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats.codecs import BlockIndex, BlockLayout
+from cottoncandy.formats.codecs import BlockIndex, BlockLayout, get_codec
+from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.blocks import GZIP_HEADER
 from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
 from cottoncandy.formats.selection import SelectionPlan
@@ -27,6 +30,7 @@ __all__ = [
     "Array",
     "array_header",
     "block_index",
+    "check_array",
     "codec_name",
     "put_array",
     "read_array",
@@ -151,6 +155,45 @@ def read_array(
         checksum = store.fill(reader, header.bytes_of(array), checksum=True)
         header.verify(checksum, name)
     return array
+
+
+def check_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> None:
+    """Read the array of an opened object and verify its checksum, in bounded memory.
+
+    Only codecs that decode a body as a whole (LZ4, those of numcodecs) take that of the array.
+
+    Raises
+    ------
+    IntegrityError
+        If the body is not what was stored.
+    """
+    name = reader.info.key
+    index = block_index(reader, header)
+    if index is not None:
+        blocks = range(index.layout.count)
+        runs = index.runs(blocks, _MAX_SHARE_BYTES)
+        _inflate(store, reader, index, runs, blocks, lambda start, plain: None, reader.threads)
+        return
+    codec = None if header.compression is None else get_codec(header.compression)
+    if codec is not None and not isinstance(codec, StreamCodec):
+        read_array(store, reader, header)
+        return
+    chunks: Iterator[Buffer] = store.chunks(reader)
+    with naming(name):
+        if codec is not None:
+            first = next(chunks, b"")
+            ours = codec.name == "gzip" and header.checksum is not None
+            if ours and bytes(first[: len(GZIP_HEADER)]) != GZIP_HEADER:
+                raise IntegrityError("the gzip header is not the one that was stored")
+            chunks = codec.decode(chain([first], chunks), header.nbytes)
+        checksum = size = 0
+        for chunk in chunks:
+            checksum, size = isal_zlib.crc32(chunk, checksum), size + len(chunk)
+            if size > header.nbytes:
+                break  # the decoder yields nothing after one byte too much
+        if size != header.nbytes:
+            raise IntegrityError(f"the body has not the {header.nbytes} bytes of the array")
+    header.verify(checksum, name)
 
 
 def read_selection(

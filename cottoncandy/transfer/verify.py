@@ -14,7 +14,7 @@ from itertools import chain
 from cottoncandy.arrays.generations import drive, predecessor, reading
 from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import Version, read_json
-from cottoncandy.arrays.raw import array_header, read_array
+from cottoncandy.arrays.raw import array_header, check_array
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import Progress
@@ -207,7 +207,7 @@ class _Checks:
         except IntegrityError as error:
             yield Fault(name, "wrong size", str(error))
             return
-        read_array(self._store, reader, header)
+        check_array(self._store, reader, header)
 
     def _file(self, reader: ObjectReader) -> None:
         digest = hashlib.md5(usedforsecurity=False)
