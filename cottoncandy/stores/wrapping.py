@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
-from cottoncandy.backends.base import (
-    DEFAULT_OPTIONS,
-    Backend,
-    BucketInfo,
-    Capabilities,
-    CommonPrefix,
-    ConnectionArguments,
-    DeleteResult,
-    ObjectInfo,
-    ObjectReader,
-    PutOptions,
-    PutResult,
-    ReadOnlyVerbs,
-    UnfinishedUpload,
-)
-from cottoncandy.core.buffers import Body
+from cottoncandy.backends.base import Backend, Capabilities, ConnectionArguments, ReadOnlyVerbs
 from cottoncandy.core.stats import Counter
 
 __all__ = ["ReadOnlyBackend", "WrappedBackend"]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _passed_on(verb: F) -> F:
+    """Return a verb that is that of the inner backend."""
+
+    def call(self: WrappedBackend, *args: Any, **options: Any) -> Any:
+        return getattr(self.inner, verb.__name__)(*args, **options)
+
+    functools.update_wrapper(call, verb)
+    vars(call).pop("__isabstractmethod__", None)
+    return cast("F", call)
 
 
 class WrappedBackend(Backend):
@@ -76,130 +76,34 @@ class WrappedBackend(Backend):
         other.inner = self.inner.with_upload_options(**options)
         return other
 
-    def close(self) -> None:
-        self.inner.close()
+    # -- every verb ------------------------------------------------------------------------------
 
-    def status_message(self) -> str:
-        return self.inner.status_message()
-
-    def describe(self) -> str:
-        return self.inner.describe()
-
-    # -- objects ---------------------------------------------------------------------------------
-
-    def get(
-        self,
-        key: str,
-        *,
-        bucket: str | None = None,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
-    ) -> ObjectReader:
-        return self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
-
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self.inner.head(key, bucket=bucket)
-
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        return self.inner.exists(key, bucket=bucket)
-
-    def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        bucket: str | None = None,
-        threads: int = 4,
-    ) -> PutResult:
-        return self.inner.put(key, body, options, bucket=bucket, threads=threads)
-
-    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
-        return self.inner.puts_atomically(key, size, bucket=bucket)
-
-    def unfinished_uploads(
-        self, prefix: str, *, bucket: str | None = None
-    ) -> Iterator[UnfinishedUpload]:
-        return self.inner.unfinished_uploads(prefix, bucket=bucket)
-
-    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
-        return self.inner.stray_metadata(prefix, bucket=bucket)
-
-    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
-        self.inner.abort_upload(upload, bucket=bucket)
-
-    def scan(
-        self,
-        prefix: str = "",
-        *,
-        bucket: str | None = None,
-        delimiter: str = "",
-        start_after: str = "",
-        page_size: int | None = None,
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        return self.inner.scan(
-            prefix,
-            bucket=bucket,
-            delimiter=delimiter,
-            start_after=start_after,
-            page_size=page_size,
-        )
-
-    def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        bucket: str | None = None,
-        threads: int = 4,
-        permanently: bool = True,
-    ) -> Iterator[DeleteResult]:
-        return self.inner.delete(keys, bucket=bucket, threads=threads, permanently=permanently)
-
-    def copy(self, source: str, dest: str, **options: Any) -> PutResult:
-        return self.inner.copy(source, dest, **options)
-
-    def move(self, source: str, dest: str, **options: Any) -> PutResult:
-        return self.inner.move(source, dest, **options)
-
-    def set_metadata(
-        self,
-        key: str,
-        metadata: Mapping[str, str],
-        *,
-        etag: str | None = None,
-        bucket: str | None = None,
-    ) -> PutResult:
-        return self.inner.set_metadata(key, metadata, etag=etag, bucket=bucket)
-
-    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
-        self.inner.remove_links(prefix, bucket=bucket)
-
-    # -- buckets, and features of some stores ----------------------------------------------------
-
-    def list_buckets(self) -> Iterator[BucketInfo]:
-        return self.inner.list_buckets()
-
-    def has_bucket(self, bucket: str) -> bool:
-        return self.inner.has_bucket(bucket)
-
-    def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        self.inner.create_bucket(bucket, acl=acl)
-
-    def delete_bucket(self, bucket: str) -> None:
-        self.inner.delete_bucket(bucket)
-
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        return self.inner.owner(key, bucket=bucket)
-
-    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
-        return self.inner.presign(key, expires_s, bucket=bucket)
-
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
-        return self.inner.native_object(key, bucket=bucket)
-
-    def native_bucket(self, bucket: str | None = None) -> Any:
-        return self.inner.native_bucket(bucket)
+    status_message = _passed_on(Backend.status_message)
+    describe = _passed_on(Backend.describe)
+    close = _passed_on(Backend.close)
+    get = _passed_on(Backend.get)
+    head = _passed_on(Backend.head)
+    exists = _passed_on(Backend.exists)
+    put = _passed_on(Backend.put)
+    puts_atomically = _passed_on(Backend.puts_atomically)
+    unfinished_uploads = _passed_on(Backend.unfinished_uploads)
+    abort_upload = _passed_on(Backend.abort_upload)
+    stray_metadata = _passed_on(Backend.stray_metadata)
+    scan = _passed_on(Backend.scan)
+    delete = _passed_on(Backend.delete)
+    copy = _passed_on(Backend.copy)
+    move = _passed_on(Backend.move)
+    set_metadata = _passed_on(Backend.set_metadata)
+    has_md5_etag = _passed_on(Backend.has_md5_etag)
+    remove_links = _passed_on(Backend.remove_links)
+    list_buckets = _passed_on(Backend.list_buckets)
+    has_bucket = _passed_on(Backend.has_bucket)
+    create_bucket = _passed_on(Backend.create_bucket)
+    delete_bucket = _passed_on(Backend.delete_bucket)
+    owner = _passed_on(Backend.owner)
+    presign = _passed_on(Backend.presign)
+    native_object = _passed_on(Backend.native_object)
+    native_bucket = _passed_on(Backend.native_bucket)
 
 
 class ReadOnlyBackend(ReadOnlyVerbs, WrappedBackend):

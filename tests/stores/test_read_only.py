@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces import DefaultInterface
-from cottoncandy.stores.wrapping import ReadOnlyBackend
+from cottoncandy.stores.wrapping import ReadOnlyBackend, WrappedBackend
 from tests.backends.wrappers import CountingBackend
 
 WRITES = {
@@ -210,3 +210,11 @@ def test_sync_to_a_read_only_store_is_rejected(tmp_path: Path) -> None:
 def test_read_only_must_be_a_flag() -> None:
     with pytest.raises(ConfigurationError, match="read_only"):
         cottoncandy.get_interface("memory://read-only", read_only="yes", verbose=False)
+
+
+def test_wrapped_backends_pass_on_every_verb() -> None:
+    """Otherwise the default would answer, such as that an ETag is an MD5 where it is not."""
+    own = {"can_copy_from", "read_only_error"}
+    verbs = {name for name, _ in inspect.getmembers(Backend, callable) if not name.startswith("_")}
+    inherited = {name for name in verbs if getattr(WrappedBackend, name) is getattr(Backend, name)}
+    assert inherited == own
