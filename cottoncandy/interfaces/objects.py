@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces.base import ObjectAccess, given_bucket
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
+from cottoncandy.transfer.copying import check_md5, checked_blocks
 
 __all__ = ["FileMethods", "ObjectMethods"]
 
@@ -254,10 +256,13 @@ class ObjectMethods(ObjectAccess):
         ObjectNotFoundError
             If the object does not exist.
         IntegrityError
-            If the body is truncated or changes during the download.
+            If the body is truncated or changes during the download, or has another MD5 than the
+            store has for it: on S3, of objects that were uploaded with one request.
         """
         with self._store.open(object_name, threads) as reader:
-            return reader.read()
+            content = reader.read()
+            check_md5(self._store.backend, reader.info, content)
+            return content
 
     def upload_json(
         self,
@@ -557,6 +562,8 @@ class FileMethods(ObjectAccess):
         ------
         ObjectNotFoundError
             If the object does not exist.
+        IntegrityError
+            As :meth:`download_object` raises it; the file is not replaced.
         StorageFullError
             If the disk is full.
         FileNotFoundError, IsADirectoryError, PermissionError
@@ -569,7 +576,8 @@ class FileMethods(ObjectAccess):
         """
         path = expand_home(file_name)
         with self._store.open(object_name, threads) as reader, atomic_write(path) as file:
-            for chunk in self._store.chunks(reader):
+            chunks = partial(self._store.chunks, reader)
+            for chunk in checked_blocks(chunks, self._store.backend, reader.info):
                 file.write(chunk)
 
 

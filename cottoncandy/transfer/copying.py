@@ -15,7 +15,17 @@ from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import retrying
 
-__all__ = ["Conversion", "Copied", "copy_object", "etag_md5", "kept_by", "matches_md5", "md5_of"]
+__all__ = [
+    "Conversion",
+    "Copied",
+    "check_md5",
+    "checked_blocks",
+    "copy_object",
+    "etag_md5",
+    "kept_by",
+    "matches_md5",
+    "md5_of",
+]
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -87,6 +97,26 @@ def _copy_once(
     return Copied(info.size, info)
 
 
+def check_md5(backend: Backend, info: ObjectInfo, content: Buffer) -> None:
+    """Compare a whole body with the MD5 that the store has, if it has one.
+
+    Raises
+    ------
+    IntegrityError
+    """
+    expected = etag_md5(backend, info)
+    if expected not in (None, md5_of([content])) and etag_md5(backend, info, confirm=True):
+        raise IntegrityError(f"object '{info.key}' arrived with another MD5 than the store has")
+
+
+def checked_blocks(
+    chunks: Callable[[], Iterator[Buffer]], backend: Backend, info: ObjectInfo
+) -> Iterator[Buffer]:
+    """Yield a whole body; raise IntegrityError before its last block if the MD5 is wrong."""
+    expected = partial(etag_md5, backend, info)
+    return chunks() if expected() is None else _Checked(chunks, expected, info.key).blocks()
+
+
 class _Checked:
     """The blocks of a body, whose MD5 is compared with that of the source before the last one."""
 
@@ -150,6 +180,8 @@ def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> st
         Whether to ask the store, with a request: the ETag of an object that the server encrypted
         with a separate key looks like an MD5. For those who found a difference.
     """
+    if info.md5 is not None:
+        return info.md5
     if backend.capabilities.stored_checksum != "md5":
         return None
     if confirm and not backend.has_md5_etag(info.key):
@@ -172,5 +204,5 @@ def md5_of(blocks: Iterable[Buffer]) -> str:
 
 def matches_md5(content: Buffer, info: ObjectInfo) -> bool:
     """Return whether content has the MD5 of a header; True if that has none."""
-    expected = _plain_md5(info)
+    expected = info.md5 or _plain_md5(info)
     return expected is None or md5_of((content,)) == expected

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cottoncandy
+from cottoncandy.backends import memory
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -349,3 +352,22 @@ def test_deep_json_raises(cci: Any) -> None:
         cci.upload_object("value", body)
         with pytest.raises(IntegrityError, match="JSON"):
             cci.download_json("value")
+
+
+def test_an_altered_body_is_detected(tmp_path: Path) -> None:
+    """The store's own MD5 guards objects that are not arrays."""
+    cci: Any = cottoncandy.get_interface(
+        "altered", backend="memory", verbose=False, force_bucket_creation=True
+    )
+    cci.upload_object("name", b"right")
+    stored = memory._BUCKETS["altered"].objects[b"name"]
+    stored.body = b"wrong"
+    with pytest.raises(IntegrityError, match="another MD5"):
+        cci.download_object("name")
+    target = tmp_path / "file"
+    target.write_bytes(b"before")
+    with pytest.raises(IntegrityError, match="another MD5"):
+        cci.download_to_file("name", target)
+    assert target.read_bytes() == b"before"
+    stored.info = replace(stored.info, etag="an opaque one")
+    assert cci.download_object("name") == b"wrong"
