@@ -66,15 +66,19 @@ class Environment:
         Names the directory in the cache.
     requirements : tuple of str
         What pip installs. A change of these, or of Python, makes another environment.
+    base : str, optional
+        The Python that it is made with. Default: this one.
     """
 
     name: str
     requirements: tuple[str, ...]
+    base: str = sys.executable
 
     @property
     def directory(self) -> Path:
         """Where the environment is, or would be."""
-        identity = "\n".join([*self.requirements, sys.version, platform.machine()])
+        version = sys.version if self.base == sys.executable else self.base
+        identity = "\n".join([*self.requirements, version, platform.machine()])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return _cache_directory() / f"{self.name}-{digest}"
 
@@ -98,7 +102,7 @@ class Environment:
     def _build(self, directory: Path) -> None:
         """Build in place, because environments can't be moved; the mark comes last."""
         shutil.rmtree(directory, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(directory)])
+        _run([self.base, "-m", "venv", str(directory)])
         command = [str(_interpreter(directory)), "-m", "pip", "install"]
         command += ["--quiet", "--disable-pip-version-check", "--no-input"]
         _run([*command, *self.requirements])

@@ -1,0 +1,324 @@
+"""Measure this version next to its peers, on one server, in one run.
+
+    python benchmarks/run.py                         # everything, on a Ceph node of its own
+    python benchmarks/run.py --only up-,down- --rounds 5
+    python benchmarks/run.py --server http://KEY:SECRET@localhost:9000
+    python benchmarks/run.py --quick                 # small and on moto: does it work, not how fast
+
+Peers run in turn within each round, each in a separate process and environment, so that a machine
+whose speed drifts drifts for all; compare ratios, not times. A last run of each counts requests,
+through a proxy. Results are checked for equality. They are merged into the JSON file of the
+report by scenario, so a report can be filled in parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import numpy as np  # noqa: E402 - after the path is set
+import report  # noqa: E402
+from environments import PEERS, WORKERS  # noqa: E402
+from scenarios import Scenario, scenarios  # noqa: E402
+
+from tests.environments import ORIGINAL_ENVIRONMENT  # noqa: E402
+from tests.servers import S3Server  # noqa: E402
+from tests.servers.proxy import FaultProxy  # noqa: E402
+
+MiB = 2**20
+_SLOW_S = 10  # a peer that takes longer is measured once
+_TIMEOUT_S = 300
+
+
+class FailedError(Exception):
+    """A peer could not do its task."""
+
+
+class Runner:
+    """Runs scenarios on one server and keeps their results.
+
+    Parameters
+    ----------
+    place : S3Server
+    results : dict
+        What the report shows; changed in place.
+    folder : Path
+        For data, files and homes; in memory if possible.
+    quick : bool
+        Whether speed does not matter, and a failure ends the run.
+    here : bool
+        Whether to run only the peers that need no environment of their own.
+    """
+
+    def __init__(
+        self, place: S3Server, results: dict[str, Any], folder: Path, *, quick: bool, here: bool
+    ) -> None:
+        self.place, self.results, self.folder = place, results, folder
+        self.quick, self.here = quick, here
+        self._bucket = self._shared = ""
+        self._done: set[tuple[str, ...]] = set()
+
+    def run(self, scenario: Scenario, rounds: int, *, count: bool) -> None:
+        """Run one scenario: rounds that are timed, and one whose requests are counted."""
+        self._enter(scenario.shared or scenario.name)
+        peers = [name for name in scenario.peers if PEERS[name].quick or not self.here]
+        found: dict[str, Any] = {name: {"seconds": [], "cpu": [], "memory": []} for name in peers}
+        out = set()
+        for number in range(min(rounds, scenario.rounds or rounds)):
+            for name in peers[number % len(peers) :] + peers[: number % len(peers)]:
+                if name in out:
+                    continue
+                try:
+                    result = self._once(scenario, name, found[name])
+                except FailedError as error:
+                    found[name] = {"error": str(error)}
+                    out.add(name)
+                    continue
+                if result["seconds"] > _SLOW_S and name != peers[0]:
+                    out.add(name)
+        if count and scenario.task != "import" and not scenario.task.startswith("local"):
+            for name in peers:
+                if "error" not in found[name]:
+                    self._count(scenario, name, found[name])
+        entry = self.results.setdefault(scenario.name, {"peers": {}})
+        entry |= {key: value for key, value in asdict(scenario).items() if key != "peers"}
+        for name, values in found.items():
+            old = entry["peers"].get(name, {})
+            kept = values if "error" in values else {k: v for k, v in values.items() if v != []}
+            entry["peers"][name] = kept if "error" in values else {**old, **kept}
+            entry["peers"][name].pop("error" if "error" not in values else "", None)
+        shown = [
+            f"{name} {values['seconds'][-1]:.2f} s"
+            if values.get("seconds")
+            else f"{name} {values.get('error', 'counted')}"
+            for name, values in found.items()
+        ]
+        print(f"{scenario.name}: {', '.join(shown)}", flush=True)
+
+    def close(self) -> None:
+        """Remove what is stored."""
+        if self._bucket:
+            self.place.remove_bucket(self._bucket)
+
+    def _enter(self, shared: str) -> None:
+        """Work in a bucket of this group of scenarios; the one before is removed."""
+        if shared != self._shared:
+            self.close()
+            self._done.clear()
+            self._shared, self._bucket = shared, self.place.make_bucket("benchmark")
+
+    def _once(self, scenario: Scenario, peer: str, values: dict[str, Any]) -> dict[str, float]:
+        self._prepare(scenario, peer)
+        with self._line(scenario) as place:
+            result = self._work(scenario, peer, scenario.task, place)
+        for key in ("seconds", "cpu", "memory"):
+            values[key].append(round(result[key], 4))
+        self._done.add((scenario.task, peer))
+        return result
+
+    def _count(self, scenario: Scenario, peer: str, values: dict[str, Any]) -> None:
+        """Run once more through a proxy that counts; the requests of connecting are subtracted."""
+        proxy = FaultProxy(self.place)
+        try:
+            self._prepare(scenario, peer)
+            self._work(scenario, peer, scenario.task, proxy.server)
+            ours = [each for each in proxy.requests if "warm-up" not in each.path]
+            values["requests"] = len(ours)
+            values["sent"] = sum(each.received for each in ours)
+            values["received"] = sum(each.sent for each in ours)
+        except FailedError as error:
+            print(f"{scenario.name}: {peer} fails behind the proxy: {error}", file=sys.stderr)
+        finally:
+            proxy.stop()
+
+    def _prepare(self, scenario: Scenario, peer: str) -> None:
+        """Make what a task works on, unless an earlier one has."""
+        if scenario.before is None:
+            return
+        peer = "limit" if scenario.before == "fill" else peer
+        if scenario.used_up or (scenario.before, peer) not in self._done:
+            self._work(scenario, peer, scenario.before, self.place)
+            self._done.add((scenario.before, peer))
+
+    def _work(self, scenario: Scenario, peer: str, task: str, place: S3Server) -> dict[str, float]:
+        python = PEERS[peer].python(quick=self.here)
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        environment = ORIGINAL_ENVIRONMENT | {"HOME": str(home), "XDG_CONFIG_HOME": ""}
+        if PEERS[peer].environment is None:
+            environment["PYTHONPATH"] = str(ROOT)
+        if task == "import":
+            code = (
+                "import time; s = time.perf_counter(); c = time.process_time(); import {}; print("
+            )
+            code += '\'{{"seconds": %f, "cpu": %f, "memory": 0}}\' % (time.perf_counter() - s, '
+            code += "time.process_time() - c))"
+            command, job = [python, "-c", code.format(PEERS[peer].module)], {}
+        else:
+            command = [python, WORKERS / f"{PEERS[peer].worker}.py"]
+            name = "keys" if scenario.before == "fill" else peer.replace(" ", "").replace(",", "-")
+            job = {
+                **{key: value for key, value in scenario.job.items() if key != "mib"},
+                "task": task,
+                "name": name,
+                "peer": peer,
+                "bucket": self._bucket,
+                "endpoint": place.endpoint_url,
+                "folder": str(self.folder),
+                "access_key": place.access_key,
+                "secret_key": place.secret_key,
+            }
+            if self.quick:
+                job["warm_bytes"] = MiB
+            if "data" in scenario.job:
+                job["data"] = str(self._data(scenario.job["data"], scenario.job["mib"]))
+        try:
+            done = subprocess.run(
+                command,
+                input=json.dumps(job),
+                capture_output=True,
+                text=True,
+                cwd=self.folder,
+                env=environment,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise FailedError(f"takes more than {_TIMEOUT_S} s") from None
+        if done.returncode:
+            if self.quick:
+                raise SystemExit(f"{scenario.name}: {peer} failed:\n{done.stderr}")
+            raise FailedError(done.stderr.strip().splitlines()[-1][:200])
+        result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def _data(self, kind: str, mib: int) -> Path:
+        """Return the file with an array, which all peers load."""
+        path = self.folder / f"{kind}-{mib}.npy"
+        if not path.exists():
+            rng, nbytes = np.random.default_rng(0), mib * MiB
+            array: Any
+            if kind == "noise":
+                array = rng.standard_normal(nbytes // 8)
+            elif kind == "walk":
+                array = rng.standard_normal(nbytes // 4, dtype="f4").cumsum(dtype="f4")
+            elif kind == "counts":
+                array = rng.poisson(100, nbytes // 2).astype("i2")
+            else:
+                array = rng.random(nbytes, dtype="f4") < 0.1
+            np.save(path, array.reshape(-1, 1024))
+        return path
+
+    @contextmanager
+    def _line(self, scenario: Scenario) -> Iterator[S3Server]:
+        """Give the server, for some scenarios at the end of a slow line."""
+        if not scenario.line:
+            yield self.place
+            return
+        host, port = self.place.address
+        command = [sys.executable, Path(__file__).with_name("line.py"), host, str(port)]
+        relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert relay.stdout
+            yield self.place.at(f"http://127.0.0.1:{int(relay.stdout.readline())}")
+        finally:
+            relay.communicate(timeout=10)
+
+
+@contextmanager
+def server(name: str, folder: Path) -> Iterator[S3Server]:
+    """Give the server that was named: one that is started, or that of a URL."""
+    started: Any
+    if name == "ceph":
+        from tests.servers.ceph import CephServer
+
+        started = CephServer()
+    elif name == "moto":
+        from tests.servers.moto import MotoServer
+
+        started = MotoServer(folder)
+    else:
+        url = urlsplit(name)
+        key = url.username or os.environ["AWS_ACCESS_KEY_ID"]
+        secret = url.password or os.environ["AWS_SECRET_ACCESS_KEY"]
+        yield S3Server(f"{url.scheme}://{url.netloc.rpartition('@')[2]}", key, secret)
+        return
+    try:
+        yield started.users[0]
+    finally:
+        started.stop()
+
+
+def main() -> None:
+    """Measure, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--server", default=None, help="ceph (default), moto, or a URL")
+    parser.add_argument("--only", default="", help="beginnings of scenarios, joined by commas")
+    parser.add_argument("--skip", default="", help="beginnings of scenarios to leave out")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds; 0 only counts requests"
+    )
+    parser.add_argument("--peers", default="", help="peers to run, joined by commas")
+    parser.add_argument("--no-count", action="store_true", help="do not count requests")
+    parser.add_argument("--quick", action="store_true", help="small, once, without environments")
+    parser.add_argument("--all-peers", action="store_true", help="also with --quick")
+    parser.add_argument("--build", action="store_true", help="only build the environments")
+    parser.add_argument("--cache", help="where environments are kept")
+    parser.add_argument("--output", type=Path, help="where the report goes (docs/inside)")
+    options = parser.parse_args()
+    if options.cache:
+        ORIGINAL_ENVIRONMENT["COTTONCANDY_TEST_CACHE"] = options.cache
+    if options.build:
+        for name, peer in PEERS.items():
+            print(name, peer.python(), flush=True)
+        return
+    only, skip = options.only.split(","), tuple(filter(None, options.skip.split(",")))
+    wanted = [
+        each.of(options.peers.split(",")) if options.peers else each
+        for each in scenarios(quick=options.quick)
+        if each.name.startswith(tuple(only)) and not (skip and each.name.startswith(skip))
+    ]
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="cottoncandy-benchmark-", dir=memory if memory.is_dir() else None
+    ) as name:
+        folder = Path(name)
+        output = options.output or (folder if options.quick else ROOT / "docs" / "inside")
+        kept = report.load(output)
+        kind = options.server or ("moto" if options.quick else "ceph")
+        kept["machine"] = {
+            "date": time.strftime("%Y-%m-%d"),
+            "server": {"ceph": "Ceph", "moto": "moto"}.get(kind, "another"),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+            "processor": platform.machine(),
+        }
+        begun, here = time.time(), options.quick and not options.all_peers
+        with server(kind, folder) as place:
+            runner = Runner(place, kept["scenarios"], folder, quick=options.quick, here=here)
+            for scenario in wanted:
+                rounds = 1 if options.quick else options.rounds
+                runner.run(scenario, rounds, count=not options.no_count)
+                report.save(kept, output)  # what there is, if the run is interrupted
+            runner.close()
+        report.write(kept, output)
+        print(f"{len(wanted)} scenarios in {time.time() - begun:.0f} s: {output}")
+
+
+if __name__ == "__main__":
+    main()
