@@ -21,19 +21,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import numpy as np  # noqa: E402 - after the path is set
-import report  # noqa: E402
+import report  # noqa: E402 - after the path is set
 from environments import PEERS, WORKERS  # noqa: E402
+from places import array_file, server, slow_line  # noqa: E402
 from scenarios import Scenario, scenarios  # noqa: E402
 
 from tests.environments import ORIGINAL_ENVIRONMENT  # noqa: E402
@@ -92,7 +90,7 @@ class Runner:
                 if result["seconds"] > _SLOW_S and name != peers[0]:
                     out.add(name)
         if count and scenario.task != "import" and not scenario.task.startswith("local"):
-            for name in peers:
+            for name in peers[:1] if self.quick else peers:
                 if "error" not in found[name]:
                     self._count(scenario, name, found[name])
         entry = self.results.setdefault(scenario.name, {"peers": {}})
@@ -124,7 +122,7 @@ class Runner:
 
     def _once(self, scenario: Scenario, peer: str, values: dict[str, Any]) -> dict[str, float]:
         self._prepare(scenario, peer)
-        with self._line(scenario) as place:
+        with slow_line(self.place) if scenario.line else nullcontext(self.place) as place:
             result = self._work(scenario, peer, scenario.task, place)
         for key in ("seconds", "cpu", "memory"):
             values[key].append(round(result[key], 4))
@@ -186,7 +184,9 @@ class Runner:
             if self.quick:
                 job["warm_bytes"] = MiB
             if "data" in scenario.job:
-                job["data"] = str(self._data(scenario.job["data"], scenario.job["mib"]))
+                job["data"] = str(
+                    array_file(self.folder, scenario.job["data"], scenario.job["mib"])
+                )
         try:
             done = subprocess.run(
                 command,
@@ -206,62 +206,6 @@ class Runner:
             raise FailedError(done.stderr.strip().splitlines()[-1][:200])
         result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return result
-
-    def _data(self, kind: str, mib: int) -> Path:
-        """Return the file with an array, which all peers load."""
-        path = self.folder / f"{kind}-{mib}.npy"
-        if not path.exists():
-            rng, nbytes = np.random.default_rng(0), mib * MiB
-            array: Any
-            if kind == "noise":
-                array = rng.standard_normal(nbytes // 8)
-            elif kind == "walk":
-                array = rng.standard_normal(nbytes // 4, dtype="f4").cumsum(dtype="f4")
-            elif kind == "counts":
-                array = rng.poisson(100, nbytes // 2).astype("i2")
-            else:
-                array = rng.random(nbytes, dtype="f4") < 0.1
-            np.save(path, array.reshape(-1, 1024))
-        return path
-
-    @contextmanager
-    def _line(self, scenario: Scenario) -> Iterator[S3Server]:
-        """Give the server, for some scenarios at the end of a slow line."""
-        if not scenario.line:
-            yield self.place
-            return
-        host, port = self.place.address
-        command = [sys.executable, Path(__file__).with_name("line.py"), host, str(port)]
-        relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            assert relay.stdout
-            yield self.place.at(f"http://127.0.0.1:{int(relay.stdout.readline())}")
-        finally:
-            relay.communicate(timeout=10)
-
-
-@contextmanager
-def server(name: str, folder: Path) -> Iterator[S3Server]:
-    """Give the server that was named: one that is started, or that of a URL."""
-    started: Any
-    if name == "ceph":
-        from tests.servers.ceph import CephServer
-
-        started = CephServer()
-    elif name == "moto":
-        from tests.servers.moto import MotoServer
-
-        started = MotoServer(folder)
-    else:
-        url = urlsplit(name)
-        key = url.username or os.environ["AWS_ACCESS_KEY_ID"]
-        secret = url.password or os.environ["AWS_SECRET_ACCESS_KEY"]
-        yield S3Server(f"{url.scheme}://{url.netloc.rpartition('@')[2]}", key, secret)
-        return
-    try:
-        yield started.users[0]
-    finally:
-        started.stop()
 
 
 def main() -> None:
