@@ -11,12 +11,14 @@ import base64
 import functools
 import gc
 import importlib.util
+import inspect
 import itertools
 import re
 import shutil
 import signal
 import ssl
 import threading
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -46,7 +48,13 @@ _RSA_KEY = Path(__file__).parent / "vectors" / "fake_rsa.pem"
 _AES_KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 #: Fixtures, and names of stores, that need a server or another environment; so do all "…server".
-_SERVERS = {"moto", "ceph", "ceph_users", "gcs", "gdrive", "python_040"}
+_SERVERS = {"serve", "moto", "ceph", "ceph_users", "gcs", "gdrive", "python_040"}
+
+#: Directories of tests that need large libraries, or walk over the whole source.
+_APART = {"bridges", "compat", "docs"}
+
+#: Modules that start processes, of half a second each.
+_PROCESSES = {"subprocess", "multiprocessing", "pexpect", "distributed"}
 
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
@@ -83,7 +91,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a server; run those that need the slowest one last."""
     for item in items:
-        if _servers(item):
+        if item.path.parent.name in _APART or _servers(item) or _starts_processes(item):
             item.add_marker(pytest.mark.server)
     items.sort(key=_wants_ceph)
 
@@ -95,6 +103,40 @@ def _servers(item: pytest.Item) -> set[str]:
     if callspec := getattr(item, "callspec", None):
         named.update(value for value in callspec.params.values() if isinstance(value, str))
     return {name for name in named if name in _SERVERS or name.endswith("server")}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the run without servers the imports of what it would leave out."""
+    return True if collection_path.name in _APART and _is_quick(config) else None
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    return "not server" in config.option.markexpr
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    """Tell whether a test, its fixtures or the functions of the tests that they call do so."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    pending = [getattr(item, "function", None)]
+    pending += [found[-1].func for found in getattr(fixtures, "name2fixturedefs", {}).values()]
+    seen = set()
+    while pending:
+        function = pending.pop()
+        if not inspect.isfunction(function) or not function.__module__.startswith("tests."):
+            continue
+        names = _names(function.__code__)
+        if not names.isdisjoint(_PROCESSES):
+            return True
+        called = [function.__globals__.get(name) for name in names - seen]
+        seen |= names
+        pending += called
+    return False
+
+
+@functools.cache
+def _names(code: types.CodeType) -> frozenset[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return frozenset(code.co_names).union(*map(_names, inner))
 
 
 def _wants_ceph(item: pytest.Item) -> bool:

@@ -280,7 +280,9 @@ ENDINGS = [
         kind,
         before,
         fault,
-        marks=[] if (before == 1 if kind == "chunked" else fault == "killed") else pytest.mark.slow,
+        marks=[]
+        if (kind, before) == ("chunked", 1) or (kind, before, fault) == ("sparse", 1, "killed")
+        else pytest.mark.slow,
     )
     for kind in KINDS
     for before in (0, 1, 2)
@@ -338,9 +340,15 @@ class Interleaved(WrappedBackend):
         return super()._call(verb, *keys)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("other", KINDS)
-@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "other", "before"),
+    [
+        ("chunked", "chunked", 1),
+        ("chunked", "sparse", 0),
+        ("sparse", "chunked", 1),
+        ("sparse", "sparse", 0),
+    ],
+)
 def test_two_writers_never_mix(memory: MemoryHarness, kind: str, other: str, before: int) -> None:
     upload, _ = KINDS[kind]
     for request in itertools.count(1):
@@ -468,8 +476,7 @@ def test_another_programs_manifest_is_not_changed(memory: MemoryHarness, method:
 # -- arrays that grow ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-@pytest.mark.parametrize("dask", [False, True])
+@pytest.mark.parametrize(("axis", "dask"), [(0, False), (1, True), (-1, False)])
 def test_append_along_every_axis(memory: MemoryHarness, axis: int, dask: bool) -> None:
     import dask.array as da
 

@@ -155,6 +155,7 @@ def test_long_names_are_shortened_in_messages(root: Path) -> None:
         cci.upload_object("a/" * 300 + "../b", b"")
 
 
+@pytest.mark.slow
 def test_keys_deeper_than_the_recursion_limit(root: Path) -> None:
     backend = LocalBackend(str(root))
     key = "d/" * 1100 + "name"

@@ -19,6 +19,9 @@ pexpect = pytest.importorskip("pexpect")
 GROUPS = ["sub01_awesome_analysis_DOT_grp", "sub02_awesome_analysis_DOT_grp"]
 
 
+pytestmark = pytest.mark.server  # shells
+
+
 @pytest.fixture(params=[pytest.param("jedi", marks=pytest.mark.slow), "evaluation"])
 def complete(
     request: pytest.FixtureRequest, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch

@@ -350,6 +350,7 @@ def test_instances_pickle(cf: CloudFiles) -> None:
     assert pickle.loads(pickle.dumps(cf))["a"] == b"1"
 
 
+@pytest.mark.server  # of processes
 def test_processes(cf: CloudFiles) -> None:
     files = [(f"{number}", str(number).encode()) for number in range(5)]
     assert cf.puts(files, parallel=2) == 5

@@ -80,6 +80,7 @@ def test_every_value_is_read_as_it_was(
     assert len(wrong) > 3
 
 
+@pytest.mark.server
 def test_metadata_are_those_stored(archive: Archive, cci: Any, root: Path) -> None:
     """What encryption added is the only thing missing."""
     for key in cci.glob(f"{PREFIX}/raw"):
@@ -91,18 +92,21 @@ def test_metadata_are_those_stored(archive: Archive, cci: Any, root: Path) -> No
         assert all(name.startswith(("key", "cc-encryption")) for name in missing)
 
 
+@pytest.mark.server
 def test_every_object_belongs_to_a_value(names: list[str], cci: Any) -> None:
     whole = {f"{PREFIX}/{name}" for name in names}
     for key in cci.glob(""):
         assert key in whole or any(key.startswith(f"{name}/") for name in whole), key
 
 
+@pytest.mark.server
 def test_listing_shows_every_object(cci: Any, root: Path) -> None:
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     sidecars = {name for name in files if name.removesuffix(".meta.json") in files - {name}}
     assert set(cci.glob("")) == files - sidecars
 
 
+@pytest.mark.server
 def test_copied_branches_are_read_where_they_are(
     archive: Archive, names: list[str], root: Path, tmp_path: Path
 ) -> None:

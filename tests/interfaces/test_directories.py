@@ -490,6 +490,7 @@ def test_names_that_no_file_can_have_are_rejected(
         target.mkdir(exist_ok=True)
 
 
+@pytest.mark.slow
 def test_deep_directories_come_down(memory: MemoryHarness, tmp_path: Path) -> None:
     """Deeper than Python's recursion limit, and no longer than a path may be."""
     name = "/".join("d" * 1100)

@@ -371,7 +371,7 @@ class S3Handler(RangeHandler):
         super().end_headers()
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 1), (1000, 1010), (2047, 2050), (0, 4096)])
+@pytest.mark.parametrize(("start", "stop"), [(0, 4096), (2047, 2050)])
 def test_the_example_reads_rows(tmp_path: Path, start: int, stop: int) -> None:
     cci = cc.get_interface(str(tmp_path), backend="local", verbose=False)
     array = np.random.default_rng(0).poisson(100, (4096, 300)).astype(">i4")

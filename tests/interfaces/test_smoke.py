@@ -21,7 +21,11 @@ from tests.interfaces.arrays import LAYOUTS, assert_same, sample
 
 
 @on_every_store
-@pytest.mark.parametrize("encryption", ["plain", "AES", "RSA"], indirect=True)
+@pytest.mark.parametrize(
+    "encryption",
+    ["plain", "AES", pytest.param("RSA", marks=pytest.mark.slow)],  # AES with other keys
+    indirect=True,
+)
 class TestSmoke:
     def test_objects(self, cci: Any, store: StoreHarness, encryption: str) -> None:
         for name, body in (("a/bytes", b"x" * 1000), ("a/empty", b""), ("a/pieces", [b"0", b"1"])):
