@@ -27,6 +27,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.generations import (
     MANIFEST,
+    PART,
     PART_NUMBER,
     PREVIOUS,
     UPLOAD_ID,
@@ -40,7 +41,7 @@ __all__ = ["clean"]
 
 _log = logging.getLogger(__name__)
 
-_PART = re.compile(r"pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+", re.ASCII)
+_PART = re.compile(PART)
 
 
 @dataclass

@@ -6,16 +6,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.core.names import SEPARATOR
+from cottoncandy.formats.generations import MANIFEST, PART, PREVIOUS, UPLOAD, is_upload_id
 
 __all__ = ["may_be_array", "value_names"]
 
 # The parts of an array, and its manifests, by their names below the array's.
-_UPLOAD = re.compile("cc-[0-9a-f]{32}")
 _PART = re.compile(
-    r"(?P<root>.+?)/(?:cc-[0-9a-f]{32}/)?"
-    r"(?P<part>pt\d{4,}|data|indices|indptr|row|col|offsets|coord\d+|metadata\.json|previous\.json)",
+    rf"(?P<root>.+?)/(?:{UPLOAD}/)?(?P<part>{PART}|{re.escape(MANIFEST)}|{re.escape(PREVIOUS)})",
     re.DOTALL,
 )
 #: The parts that make an array, if a manifest is there too.
@@ -65,7 +63,7 @@ def may_be_array(names: Iterable[str]) -> bool:
     found = [_PART.fullmatch(f"array/{name}") for name in names]
     parts = {match["part"] for match in found if match is not None}
     parts |= {"chunk"} if any(part.startswith("pt") for part in parts) else set()
-    replaced = any(_UPLOAD.fullmatch(name) for name in names)
+    replaced = any(map(is_upload_id, names))
     return MANIFEST in parts and (replaced or any(needed <= parts for needed in _COMPLETE))
 
 

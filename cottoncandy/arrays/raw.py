@@ -18,7 +18,7 @@ from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, MetadataError
 from cottoncandy.formats import selection as selections
-from cottoncandy.formats.codecs import BlockIndex, BlockLayout, get_codec
+from cottoncandy.formats.codecs import BlockIndex, get_codec
 from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.blocks import GZIP_HEADER
 from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
@@ -115,13 +115,11 @@ def block_index(reader: ObjectReader, header: RawArrayHeader) -> BlockIndex | No
     IntegrityError
         If it is damaged, or belongs to another array.
     """
-    return None if header.blocks is None else _parsed_index(reader, header, header.blocks)
-
-
-def _parsed_index(reader: ObjectReader, header: RawArrayHeader, layout: BlockLayout) -> BlockIndex:
-    tail = reader.tail(layout.tail_bytes)
+    if header.blocks is None:
+        return None
+    tail = reader.tail(header.blocks.tail_bytes)
     with naming(reader.info.key):
-        return BlockIndex.parse(tail, layout, reader.size, header.checksum)
+        return BlockIndex.parse(tail, header.blocks, reader.size, header.checksum)
 
 
 def read_array(
@@ -219,7 +217,7 @@ def read_selection(
         selections.resolve(selection, header.shape)  # rejected before anything is downloaded
         return selections.select(read_array(store, reader, header), selection)
     if header.blocks is not None:
-        return _read_blocks(store, reader, header, header.blocks, selection, threads, index)
+        return _read_blocks(store, reader, header, selection, threads, index)
     plan = selections.plan(header, selection)
     result = plan.new_array()
     if plan.contiguous is not None:
@@ -227,9 +225,9 @@ def read_selection(
         return result
 
     def fetch(number: int) -> None:
-        plan.place(number, reader.read(*plan.reads[number]), result)
+        plan.place(number, reader.read(*plan.read(number)), result)
 
-    for _ in map_threads(fetch, range(len(plan.reads)), threads):
+    for _ in map_threads(fetch, range(plan.count), threads):
         pass
     return result
 
@@ -238,12 +236,12 @@ def _read_blocks(
     store: Store,
     reader: ObjectReader,
     header: RawArrayHeader,
-    layout: BlockLayout,
     selection: Any,
     threads: int,
     index: BlockIndex | None,
 ) -> Array:
-    block_bytes = layout.block_bytes
+    assert header.blocks is not None
+    block_bytes = header.blocks.block_bytes
     # A smaller gap than a block contains no block, so every block of a read is needed.
     plan = selections.plan(
         header, selection, max_gap=block_bytes - 1, max_read=max(4 * MiB, block_bytes)
@@ -251,7 +249,8 @@ def _read_blocks(
     result = plan.new_array()
     if not plan.nbytes:
         return result
-    index = index or _parsed_index(reader, header, layout)
+    index = index or block_index(reader, header)
+    assert index is not None
     reads = [*plan.reads] if plan.contiguous is None else [plan.contiguous]
     touched: list[int] = []
     for start, stop in reads:

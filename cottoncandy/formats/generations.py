@@ -12,8 +12,10 @@ from cottoncandy.exceptions import IntegrityError
 
 __all__ = [
     "MANIFEST",
+    "PART",
     "PART_NUMBER",
     "PREVIOUS",
+    "UPLOAD",
     "UPLOAD_ID",
     "check_part",
     "is_upload_id",
@@ -35,8 +37,10 @@ UPLOAD_ID = "cc-upload-id"
 #: Metadata name of the number of a part in its upload, or of its name in a sparse array.
 PART_NUMBER = "cc-part"
 
-# Directories have these names, and their contents may be deleted: no other program's may match.
-_UPLOAD_ID = re.compile("cc-[0-9a-f]{32}")
+#: Patterns of the names of parts, and of the directories of uploads. Their contents may be deleted,
+#: so no other program's may match.
+PART = r"(?:pt[0-9]{4,}|data|indices|indptr|row|col|offsets|coord[0-9]+)"
+UPLOAD = "cc-[0-9a-f]{32}"
 
 
 def new_upload_id() -> str:
@@ -46,7 +50,7 @@ def new_upload_id() -> str:
 
 def is_upload_id(value: Any) -> bool:
     """Return whether a value is an upload id of this format."""
-    return isinstance(value, str) and _UPLOAD_ID.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(UPLOAD, value) is not None
 
 
 def upload_ids(manifest: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -30,7 +30,6 @@ __all__ = [
     "RawArrayHeader",
     "as_array",
     "bytes_of",
-    "check_array",
     "encode_array",
     "naming",
     "new_array",
@@ -47,50 +46,19 @@ _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
 
-def check_array(value: object) -> Array:
-    """Return the plain array of a value that has bytes; refuse what has none.
-
-    Parameters
-    ----------
-    value : ndarray or numpy scalar
-        Subclasses such as ``np.memmap`` and ``np.matrix`` count as the array they hold.
-
-    Returns
-    -------
-    array : ndarray
-        The same memory; nothing is copied.
-
-    Raises
-    ------
-    UnsupportedDtypeError
-        If the elements are Python objects or pointers, or the array is masked.
-    """
-    if isinstance(value, np.ma.MaskedArray):
-        raise UnsupportedDtypeError(
-            "a masked array is two arrays: store array.filled(value), or array.data and "
-            "np.ma.getmaskarray(array) side by side with dict2cloud"
-        )
-    if not isinstance(value, (np.ndarray, np.generic)):
-        raise UnsupportedDtypeError(
-            f"a numpy array is needed, and a {type(value).__name__} was given: "
-            f"pass np.asarray(value), or use upload_pickle for Python objects"
-        )
-    array = np.asarray(value)
-    dtypes.check(array.dtype)
-    return array
-
-
 def as_array(value: object) -> Array:
     """Return the array that a user's value stands for; refuse what has no bytes.
 
     Parameters
     ----------
     value : array_like
-        Anything that ``np.asarray`` understands.
+        Anything that ``np.asarray`` understands. Subclasses such as ``np.memmap`` and ``np.matrix``
+        count as the array they hold.
 
     Returns
     -------
     array : ndarray
+        Of an array, the same memory.
 
     Raises
     ------
@@ -98,18 +66,25 @@ def as_array(value: object) -> Array:
         If the elements are Python objects or pointers, the rows are of different lengths, or the
         array is masked or sparse.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise UnsupportedDtypeError(
+            "a masked array is two arrays: store array.filled(value), or array.data and "
+            "np.ma.getmaskarray(array) side by side with dict2cloud"
+        )
     if not isinstance(value, (np.ndarray, np.generic)):
         advice = _other_type(value)
         if advice is not None:
-            raise UnsupportedDtypeError(f"{_article(value)} is not an array: {advice}")
-        try:
-            value = np.asarray(value)
-        except ValueError as exc:
-            raise UnsupportedDtypeError(
-                f"this {type(value).__name__} is not an array: {exc}; use dict2cloud for several "
-                f"arrays, or upload_pickle for Python objects"
-            ) from exc
-    return check_array(value)
+            given = "None" if value is None else f"a value of type {type(value).__name__}"
+            raise UnsupportedDtypeError(f"{given} is not an array: {advice}")
+    try:
+        array = np.asarray(value)
+    except ValueError as exc:
+        raise UnsupportedDtypeError(
+            f"this {type(value).__name__} is not an array: {exc}; use dict2cloud for several "
+            f"arrays, or upload_pickle for Python objects"
+        ) from exc
+    dtypes.check(array.dtype)
+    return array
 
 
 def _other_type(value: object) -> str | None:
@@ -131,10 +106,6 @@ def _other_type(value: object) -> str | None:
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         return "pass value.to_numpy(), or its columns to dict2cloud"
     return None
-
-
-def _article(value: object) -> str:
-    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def encode_array(
@@ -176,7 +147,7 @@ def encode_array(
     >>> metadata["dtype"], metadata["shape"], metadata["order"], body.size
     ('<i2', '3', 'C', 6)
     """
-    array = check_array(array)
+    array = as_array(array)
     codec = None if compression is None else get_codec(compression)
     if array.nbytes == 0:
         codec = None  # readers of version 0.4.0 fail on an empty Zstd or LZ4 body

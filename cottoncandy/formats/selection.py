@@ -13,9 +13,9 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -108,9 +108,9 @@ class SelectionPlan:
     dtype : dtype
     order : {'C', 'F'}
         Memory order of the result, which is that of the object.
-    reads : sequence of (int, int)
-        Half-open byte ranges, rising; made when asked for. The bytes of number ``i`` go to
-        ``place(i, ...)``, in any order and from any thread.
+    count : int
+        Number of reads. The bytes of ``read(i)`` go to ``place(i, ...)``, in any order and from any
+        thread.
     contiguous : (int, int) or None
         Where the bytes of the result lie side by side in the object: the range that fills
         ``bytes_of(out)``. One read straight into place then serves instead of ``reads``.
@@ -140,7 +140,8 @@ class SelectionPlan:
         empty = math.prod(shape) * dtype.itemsize == 0
         self._split = _choose_split(axes, extents, max_gap, max_read)
         self._cuts = _cuts(axes, extents, self._split, max_gap, max_read)
-        self.reads: Sequence[tuple[int, int]] = _Reads(self, 0 if empty else self._count_reads())
+        outer = math.prod(axis.count for axis in axes[: self._split])
+        self.count = 0 if empty else outer * len(self._cuts)
         self.contiguous: tuple[int, int] | None = None
         if empty:
             self.contiguous = (0, 0)
@@ -153,6 +154,11 @@ class SelectionPlan:
     def nbytes(self) -> int:
         """Size of the result in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def reads(self) -> Iterator[tuple[int, int]]:
+        """Half-open byte ranges, rising."""
+        return map(self.read, range(self.count))
 
     def new_array(self) -> npt.NDArray[Any]:
         """Return the result, not yet filled.
@@ -168,14 +174,14 @@ class SelectionPlan:
         return bytes_of(out, self.order)
 
     def place(self, index: int, buffer: Buffer, out: npt.NDArray[Any]) -> None:
-        """Copy the bytes of ``reads[index]`` to where they belong in a result.
+        """Copy the bytes of ``read(index)`` to where they belong in a result.
 
         Raises
         ------
         ValueError
             If the buffer is not as long as the read.
         """
-        start, stop = self.reads[index]
+        start, stop = self.read(index)
         if len(buffer) != stop - start:
             raise ValueError(f"read {index} has {stop - start} bytes, and {len(buffer)} were given")
         fixed, first, stop = self._locate(index)
@@ -208,9 +214,6 @@ class SelectionPlan:
         )
         return view[(*keys, ...)]  # without the dots, no keys would give a scalar
 
-    def _count_reads(self) -> int:
-        return math.prod(axis.count for axis in self._axes[: self._split]) * len(self._cuts)
-
     def _locate(self, index: int) -> tuple[tuple[int, ...], int, int]:
         """Return the positions on the outer axes, and the span on the axis that is cut."""
         group, part = divmod(index, len(self._cuts))
@@ -227,7 +230,8 @@ class SelectionPlan:
     def _inner(self) -> bool:
         return self._split < len(self._axes)
 
-    def _range(self, index: int) -> tuple[int, int]:
+    def read(self, index: int) -> tuple[int, int]:
+        """Return the half-open byte range of a read."""
         fixed, first, stop = self._locate(index)
         start = self._offset + sum(
             axis.offset(position)
@@ -238,32 +242,6 @@ class SelectionPlan:
         axis = self._axes[self._split]
         end = start + axis.offset(stop - 1) + self._extents[self._split + 1]
         return start + axis.offset(first), end
-
-
-class _Reads(Sequence[tuple[int, int]]):
-    """Byte ranges, computed on access, because there may be very many."""
-
-    def __init__(self, owner: SelectionPlan, count: int) -> None:
-        self._owner = owner
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[int, int]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[int, int]]: ...
-
-    def __getitem__(self, index: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
-        if isinstance(index, slice):
-            return [self._owner._range(i) for i in range(*index.indices(self._count))]
-        if index < 0:
-            index += self._count
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._owner._range(index)
 
 
 def plan(
@@ -327,10 +305,10 @@ def plan(
         MAX_GAP_BYTES if max_gap is None else max_gap,
         MAX_READ_BYTES if max_read is None else max_read,
     )
-    if len(result.reads) > MAX_READS:
+    if result.count > MAX_READS:
         raise SelectionError(
             f"the selection {selection!r} of an array of shape {header.shape} in order "
-            f"{header.order} takes {len(result.reads)} separate reads: download whole rows (or "
+            f"{header.order} takes {result.count} separate reads: download whole rows (or "
             f"all of it) and index those"
         )
     return result

@@ -428,7 +428,7 @@ def _checked(arr: Any) -> Any:
         return raw.as_array(arr)
     dtypes.check(arr.dtype)
     if isinstance(getattr(arr, "_meta", None), np.ma.MaskedArray):
-        raw.check_array(arr._meta)  # raises before anything is computed or replaced
+        raw.as_array(arr._meta)  # raises before anything is computed or replaced
     if any(length != length for lengths in arr.chunks for length in lengths):
         raise InvalidArgumentError(
             "the dask array has chunks of unknown size; call arr.compute_chunk_sizes() first"

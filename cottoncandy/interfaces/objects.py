@@ -388,14 +388,8 @@ class ObjectMethods(ObjectAccess):
                 f"cannot pickle a value of type {type(data_object).__name__}: {exc}; nothing was "
                 f"uploaded"
             ) from exc
-        return self._store.put(
-            object_name,
-            Body.of(data),
-            metadata=checked_metadata(metadata, self.upload_pickle),
-            acl=acl,
-            threads=threads,
-            condition=upload_condition(overwrite, if_match),
-        )
+        options: dict[str, Any] = {"overwrite": overwrite, "if_match": if_match, **metadata}
+        return self.upload_object(object_name, data, acl, threads, **options)
 
     def download_pickle(self, object_name: str, threads: int = DEFAULT_THREADS) -> Any:
         """Download a pickled object.

@@ -18,7 +18,6 @@ from cottoncandy.arrays.raw import (
     read_selection,
 )
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -257,19 +256,12 @@ class RawArrayMethods(ObjectMethods):
         -----
         The file is first created in memory, which takes a second copy of the array.
         """
-        metadata = checked_metadata(metadata, self.upload_npy_array)
         array = raw.without_padding(raw.as_array(array))
         _check_npy(array.dtype)
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
-        return self._store.put(
-            object_name,
-            Body.of(file.getbuffer()),
-            metadata=metadata,
-            acl=acl,
-            threads=threads,
-            condition=upload_condition(overwrite, if_match),
-        )
+        options: dict[str, Any] = {"overwrite": overwrite, "if_match": if_match, **metadata}
+        return self.upload_object(object_name, file.getbuffer(), acl, threads, **options)
 
     def download_npy_array(self, object_name: str, threads: int = DEFAULT_THREADS) -> Array:
         """Download a np.ndarray that was uploaded using ``np.save``.
