@@ -20,6 +20,7 @@ sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file_
 
 import dask.array as da  # noqa: E402 - see above
 from dask.distributed import Client, LocalCluster  # noqa: E402
+from distributed.diagnostics import MemorySampler  # noqa: E402
 
 import cottoncandy as cc  # noqa: E402
 
@@ -49,6 +50,7 @@ def main() -> None:
             dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
+        (sampler := MemorySampler()).sample("all", interval=0.1),
     ):
         if options.bucket:
             cci = cc.get_interface(options.bucket, endpoint_url=options.endpoint_url, verbose=False)
@@ -73,6 +75,8 @@ def main() -> None:
         print("peak memory of the workers:", ", ".join(f"{mib:.0f} MiB" for mib in peaks.values()))
         print(f"peak memory of the scheduler and this process: {peak_memory():.0f} MiB")
         cci.rm("example", recursive=True)
+    seen = max(nbytes for _, nbytes in sampler.samples["all"])
+    print(f"most memory that the scheduler saw in all workers: {seen / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -539,7 +539,7 @@ def open_parts(
     """
     try:
         with store.open(pathjoin(name, MANIFEST)) as reader:
-            manifest = read_json(reader)
+            manifest = read_json(reader, manifest=True)
     except ObjectNotFoundError as exc:
         if error is not None:
             raise error from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -91,15 +92,16 @@ class Version:
         return (Key(pathjoin(self.root, place)) for place in self.places)
 
 
-def read_json(reader: ObjectReader) -> Any:
+def read_json(reader: ObjectReader, *, manifest: bool = False) -> Any:
     """Return the value of an opened JSON object.
 
     Raises
     ------
     IntegrityError
-        If the body is not JSON in UTF-8.
+        If the body is not JSON in UTF-8, or larger than any manifest.
     """
-    return _parsed(reader.read(), reader.info.key)  # a wrong key is a ValueError, too
+    body = read_manifest(reader) if manifest else reader.read()
+    return _parsed(body, reader.info.key)  # a wrong key is a ValueError, too
 
 
 def read_manifest(reader: ObjectReader) -> bytes:
@@ -118,17 +120,22 @@ def read_manifest(reader: ObjectReader) -> bytes:
 
 
 def _parsed(body: bytes, name: str) -> Any:
+    collecting = gc.isenabled()
+    gc.disable()  # a manifest is up to millions of lists, which it would go through again and again
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
         raise IntegrityError(f"object '{name}' is not JSON in UTF-8: {exc}") from exc
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def download_method(store: Store, root: Key) -> str | None:
     """Return the method that downloads the array of that name, None if there is none."""
     try:
         with store.open(pathjoin(root, MANIFEST)) as reader:
-            return own_parts(read_json(reader), root)[0]
+            return own_parts(read_json(reader, manifest=True), root)[0]
     except (ObjectNotFoundError, IntegrityError, MetadataError):
         return None
 

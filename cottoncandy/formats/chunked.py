@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -222,7 +222,7 @@ class Manifest:
         return cls(shape, dtype, nonempty_chunks(chunks), runs, *ids)
 
 
-_START = itemgetter(0)
+_START = operator.itemgetter(0)
 
 
 def _single_run(obj: Mapping[str, Any], chunks: Chunks, identified: bool) -> Run | None:
@@ -240,16 +240,18 @@ def _single_run(obj: Mapping[str, Any], chunks: Chunks, identified: bool) -> Run
         return None
     if first is None or pathjoin(prefix, part_name(first)) != name or not all(map(all, chunks)):
         return None
-    start = name[: -len(last)]
+    start, count = name[: -len(last)], math.prod(map(len, chunks))
     indices = itertools.product(*(range(len(lengths)) for lengths in chunks))
-    expected = [[list(index), f"{start}pt{n:04d}"] for n, index in enumerate(indices, first)]
-    if entries != expected:
+    # One by one, since a million lists would occupy the garbage collector.
+    expected = ([list(index), f"{start}pt{n:04d}"] for n, index in enumerate(indices, first))
+    if len(entries) != count or not all(map(operator.eq, entries, expected)):
         return None
     if not identified:
         return Run(0, prefix, first, None, first)
     if not (is_upload_id(upload_id) and _is_length(number)):
         return None
-    if origins != [[upload_id, n] for n in range(number, number + len(expected))]:
+    numbers = ([upload_id, n] for n in range(number, number + count))
+    if len(origins) != count or not all(map(operator.eq, origins, numbers)):
         return None
     return Run(0, prefix, first, upload_id, number)
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cottoncandy.arrays import manifests
 from cottoncandy.arrays.generations import (
     Delete,
     Found,
@@ -799,6 +800,22 @@ def test_damaged_manifests_are_typed_errors(memory: MemoryHarness, kind: str) ->
             memory.raw_put("a/metadata.json", damaged, metadata)
     cci.clean("", grace=0)
     assert memory.raw_get("b/secret").body == b"not yours"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_oversized_manifest_is_not_downloaded(
+    memory: MemoryHarness, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    monkeypatch.setattr(manifests, "_MAX_BYTES", 10)
+    for read in (lambda: value(cci, "a"), lambda: cci["a"], lambda: cci.info("a")):
+        with pytest.raises(IntegrityError, match="more than a manifest has"):
+            read()
+    with pytest.raises(ObjectExistsError):
+        upload(cci, 1)
+    assert cci.clean("a", grace=0) == []
 
 
 def test_a_raw_array_of_the_name_goes_after_the_commit(memory: MemoryHarness) -> None:

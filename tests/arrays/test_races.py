@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,3 +126,48 @@ def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any) -> None
         response = task.compute()
         assert response["ETag"] == cci.info("a").etag
         assert (cci["a"] == 2).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_a_worker_that_is_killed_while_it_reads(store: Any) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    array = np.arange(40_000.0).reshape(40, 1000)
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        cci = store.interface()
+        cci.upload_dask_array("a", array, axis=0, buffersize=8000)
+        lazy = cci.download_dask_array("a").map_blocks(_slow_increment, dtype="f8")
+        victim = next(iter(client.run(os.getpid).values()))
+        timer = threading.Timer(0.6, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        np.testing.assert_array_equal(lazy.compute(), array + 1)
+        timer.join()
+        assert victim not in client.run(os.getpid).values()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+def test_the_example_of_a_cluster_runs_within_the_memory_of_its_workers(store: Any) -> None:
+    pytest.importorskip("distributed")
+    root = Path(__file__).parents[2]
+    connection = store.connection()
+    keys = {
+        "AWS_ACCESS_KEY_ID": connection["ACCESS_KEY"],
+        "AWS_SECRET_ACCESS_KEY": connection["SECRET_KEY"],
+    }
+    command = [sys.executable, str(root / "examples" / "distributed.py")]
+    command += ["--bucket", store.bucket, "--endpoint-url", connection["endpoint_url"]]
+    done = subprocess.run(
+        command,
+        env=os.environ | keys | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mean -0.000" in done.stdout or "mean 0.000" in done.stdout
+    (seen,) = re.findall(r"scheduler saw in all workers: (\d+) MiB", done.stdout)
+    assert int(seen) < 2 * 256, done.stdout
+    assert store.raw_keys() == []
