@@ -217,7 +217,8 @@ def read_selection(
         selections.resolve(selection, header.shape)  # rejected before anything is downloaded
         return selections.select(read_array(store, reader, header), selection)
     if header.blocks is not None:
-        return _read_blocks(store, reader, header, selection, threads, index)
+        block_bytes = header.blocks.block_bytes
+        return _read_blocks(store, reader, header, block_bytes, selection, threads, index)
     plan = selections.plan(header, selection)
     result = plan.new_array()
     if plan.contiguous is not None:
@@ -236,21 +237,19 @@ def _read_blocks(
     store: Store,
     reader: ObjectReader,
     header: RawArrayHeader,
+    block_bytes: int,
     selection: Any,
     threads: int,
     index: BlockIndex | None,
 ) -> Array:
-    assert header.blocks is not None
-    block_bytes = header.blocks.block_bytes
     # A smaller gap than a block contains no block, so every block of a read is needed.
     plan = selections.plan(
         header, selection, max_gap=block_bytes - 1, max_read=max(4 * MiB, block_bytes)
     )
     result = plan.new_array()
-    if not plan.nbytes:
+    index = index or (block_index(reader, header) if plan.nbytes else None)
+    if index is None or not plan.nbytes:
         return result
-    index = index or block_index(reader, header)
-    assert index is not None
     reads = [*plan.reads] if plan.contiguous is None else [plan.contiguous]
     touched: list[int] = []
     for start, stop in reads:
