@@ -218,6 +218,7 @@ def main() -> None:
         "--rounds", type=int, default=5, help="timed rounds; 0 only counts requests"
     )
     parser.add_argument("--peers", default="", help="peers to run, joined by commas")
+    parser.add_argument("--promised", action="store_true", help="only what is promised")
     parser.add_argument("--no-count", action="store_true", help="do not count requests")
     parser.add_argument("--quick", action="store_true", help="small, once, without environments")
     parser.add_argument("--all-peers", action="store_true", help="also with --quick")
@@ -233,9 +234,13 @@ def main() -> None:
         return
     only, skip = options.only.split(","), tuple(filter(None, options.skip.split(",")))
     wanted = [
-        each.of(options.peers.split(",")) if options.peers else each
+        each.of(options.peers.split(",") if options.peers else each.promises)
+        if options.peers or options.promised
+        else each
         for each in scenarios(quick=options.quick)
-        if each.name.startswith(tuple(only)) and not (skip and each.name.startswith(skip))
+        if each.name.startswith(tuple(only))
+        and not (skip and each.name.startswith(skip))
+        and (each.promises or not options.promised)
     ]
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(
