@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from cottoncandy.cloudfiles.locks import Locks
 from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.entries import Endpoint
 
 __all__ = ["ACL", "LARGE_THREADS", "FilesBase", "count_results", "is_pair", "raise_first", "whole"]
 
@@ -48,8 +51,7 @@ class FilesBase:
     ) -> None:
         if green:
             warnings.warn("green= has no effect: threads are preemptive", UserWarning, stacklevel=2)
-        if num_threads < 1:
-            raise InvalidArgumentError(f"num_threads must be at least 1, got {num_threads!r}")
+        check_int(num_threads, "num_threads", 1)
         self.cloudpath = cloudpaths.normalize(cloudpath)
         self.progress = progress
         self.green = green
@@ -87,6 +89,13 @@ class FilesBase:
         if not isinstance(path, str) or not path:
             raise InvalidArgumentError(f"the path of a file must be a str, got {path!r}")
         return self._connection[1] + path
+
+    def _endpoint(self) -> Endpoint:
+        """Return all files as the source or destination of a transfer."""
+        store, prefix = self._connection
+        if self.protocol == "file":
+            store = store.in_bucket(os.path.realpath(self._path.path))
+        return Endpoint(store, prefix)
 
     # -- properties, and paths as text -----------------------------------------------------------
 

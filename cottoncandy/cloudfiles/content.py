@@ -6,15 +6,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.cloudfiles.compression import decompress, normalize_encoding
-from cottoncandy.cloudfiles.exceptions import MD5IntegrityError
+from cottoncandy.cloudfiles.exceptions import DecompressionError, MD5IntegrityError
 from cottoncandy.core.buffers import Body, Buffer
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs.content import decode_stream, encode_stream
 from cottoncandy.transfer.copying import etag_md5, matches_md5, md5_of
 
@@ -119,13 +119,20 @@ def conversion(
             return body, options
         chunks: Iterable[Buffer] = body
         for encoding in stored:
-            chunks = decode_stream(chunks, encoding)
+            chunks = _decoded(chunks, encoding, info.key)
         if stored or wanted:
             plain = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
             body = plain if wanted is None else encoded_body(plain, wanted, None)
         return body, replace(options, content_encoding=wanted)
 
     return convert
+
+
+def _decoded(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterator[Buffer]:
+    try:
+        yield from decode_stream(chunks, encoding)
+    except IntegrityError as exc:
+        raise DecompressionError(f"'{path}' is not in its content encoding: {exc}") from exc
 
 
 # -- checks --------------------------------------------------------------------------------------

@@ -9,11 +9,17 @@ from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results
+from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.reading import ReadingMethods
 from cottoncandy.cloudfiles.writing import WritingMethods
-from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
+from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer.copying import Copied, copy_object
 
 __all__ = ["CloudFiles", "route_of"]
@@ -119,6 +125,8 @@ class CloudFiles(ReadingMethods, WritingMethods):
         ------
         ObjectNotFoundError
             If a path does not exist; the other files were copied.
+        InvalidArgumentError
+            If all files would be copied to a directory among them.
         IntegrityError
             If a copy is not what its source is.
 
@@ -128,8 +136,10 @@ class CloudFiles(ReadingMethods, WritingMethods):
         source, where both stores have one.
         """
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
-        if block_size < 1:
-            raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
+        check_int(block_size, "block_size", 1)
+        normalize_encoding(reencode)
+        if paths is None:
+            self._check_apart(dest)
         monitor = TransmissionMonitor(IOEnum.TX)
         copy = partial(
             self._copy,
@@ -160,6 +170,17 @@ class CloudFiles(ReadingMethods, WritingMethods):
         return source.transfer_to(
             self, paths, block_size, reencode, content_type, allow_missing, progress, resumable
         )
+
+    def _check_apart(self, dest: CloudFiles) -> None:
+        """Reject a copy of everything to a directory in it, or from none."""
+        source, target = self._endpoint(), dest._endpoint()
+        if self.protocol == "file" and not source.exists():
+            raise BucketNotFoundError(f"there is no {source}; nothing was copied")
+        if source.contains(target) and not target.contains(source):
+            raise InvalidArgumentError(
+                f"the destination is inside the source: {target} is below {source}; nothing was "
+                f"copied"
+            )
 
     def _copy(
         self,

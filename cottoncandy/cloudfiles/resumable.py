@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.files import CloudFiles, route_of
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
@@ -22,6 +23,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     PartialFailureError,
 )
+from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer.engine import Result, each
 from cottoncandy.transfer.queue import Item, TransferQueue
 
@@ -92,10 +94,14 @@ class ResumableTransfer:
         Raises
         ------
         InvalidArgumentError
-            If the file is the queue of another transfer.
+            If the file is the queue of another transfer, or all files would be copied to a
+            directory among them.
         """
         source = CloudFiles(src, **self._options)
-        CloudFiles(dest, **self._options)
+        target = CloudFiles(dest, **self._options)
+        normalize_encoding(reencode)
+        if paths is None:
+            source._check_apart(target)
         job = {"source": source.cloudpath, "dest": str(dest), "reencode": json.dumps(reencode)}
         items: Iterable[Any] = source.list() if paths is None else paths
         self._queue.create(job, map(route_of, [items] if isinstance(items, str) else items))
@@ -143,8 +149,7 @@ class ResumableTransfer:
             raise InvalidArgumentError(
                 f"this is the transfer of '{self._queue.path}', not of '{db}'"
             )
-        if block_size < 1:
-            raise InvalidArgumentError(f"block_size must be at least 1, got {block_size!r}")
+        check_int(block_size, "block_size", 1)
         seconds = self._lease_s if lease_msec is None else _lease(lease_msec)
         job = self._queue.job()
         ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)

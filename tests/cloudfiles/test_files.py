@@ -14,11 +14,16 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.cloudfiles import CloudFiles
+from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 from cottoncandy.cloudfiles.compression import compress
 from cottoncandy.cloudfiles.exceptions import DecompressionError, UnsupportedProtocolError
 from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
-from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    CottonCandyError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
 
 ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
 
@@ -391,3 +396,70 @@ def test_the_package_exports_the_names() -> None:
 def test_compress_of_unknown_types() -> None:
     with pytest.raises(ValueError, match="'zip'"):
         compress(b"", "zip")
+
+
+# -- bad input -----------------------------------------------------------------------------------
+
+
+def test_a_destination_inside_its_source_is_refused(tmp_path: Any) -> None:
+    for cf in (CloudFiles("mem://inside/a"), CloudFiles(str(tmp_path / "a"))):
+        cf.puts([("x", b"1"), ("b/y", b"2")])
+        inside = CloudFiles(cf.join(cf.cloudpath, "b/c"))
+        for transfer in (cf.transfer_to, ResumableTransfer(tmp_path / "q.db").init):
+            arguments = (
+                (inside,) if transfer == cf.transfer_to else (cf.cloudpath, inside.cloudpath)
+            )
+            with pytest.raises(InvalidArgumentError, match="inside the source"):
+                transfer(*arguments)
+        assert list(cf) == ["b/y", "x"]
+        cf.transfer_to(inside, ["x"])
+        cf.transfer_to(cf, reencode="gzip")
+        assert cf.get(["x"])[0]["compress"] == "gzip"
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+    with pytest.raises(InvalidArgumentError, match="inside the source"):
+        CloudFiles(str(tmp_path / "a")).transfer_to(str(tmp_path / "link"))
+
+
+def test_a_missing_directory_is_no_source(tmp_path: Any) -> None:
+    with pytest.raises(BucketNotFoundError, match="mistyped"):
+        CloudFiles(str(tmp_path / "mistyped")).transfer_to(str(tmp_path / "to"))
+    with pytest.raises(BucketNotFoundError, match="mistyped"):
+        ResumableTransfer(tmp_path / "q.db").init(str(tmp_path / "mistyped"), "mem://to/x")
+
+
+def test_a_mislabelled_file_is_not_reencoded_and_the_rest_is(cf: CloudFiles) -> None:
+    cf.put("bad", b"not gzip", compress="gzip", raw=True)
+    cf.put("good", b"1")
+    dest = CloudFiles("mem://reencoded/x")
+    with pytest.raises(DecompressionError, match="bad'"):
+        cf.transfer_to(dest, reencode="br")
+    assert list(dest) == ["good"]
+    with pytest.raises(InvalidArgumentError, match="bogus"):
+        cf.transfer_to(dest, reencode="bogus")
+
+
+def test_names_that_clash_on_disk_are_named_and_the_rest_is_there(tmp_path: Any) -> None:
+    source = CloudFiles("mem://clash/x", num_threads=1)
+    source.puts([("n", b"1"), ("n/x", b"2"), ("../up", b"3"), ("a//b", b"4"), ("ok", b"5")])
+    with pytest.raises(CottonCandyError) as caught:
+        source.transfer_to(str(tmp_path / "to"))
+    told = str(caught.value) + "".join(caught.value.__notes__)
+    assert all(f"'{name}'" in told for name in ("n/x", "../up", "a//b"))
+    assert list(CloudFiles(str(tmp_path / "to"))) == ["n", "ok"]
+    assert [path.name for path in tmp_path.iterdir()] == ["to"]
+
+
+@pytest.mark.parametrize("value", [0, -1, "2", None, 1.5])
+def test_numbers_below_one_are_refused(value: Any) -> None:
+    for options in ({"num_threads": value}, {"parallel": value}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(options))):
+            CloudFiles("mem://numbers/x", **options)
+    with pytest.raises(InvalidArgumentError, match="block_size"):
+        CloudFiles("mem://numbers/x").transfer_to("mem://numbers/y", block_size=value)
+
+
+def test_a_loop_of_links_is_listed_once(tmp_path: Any) -> None:
+    cf = CloudFiles(str(tmp_path / "a"))
+    cf.puts([("x", b"1"), ("b/y", b"2")])
+    (tmp_path / "a" / "b" / "loop").symlink_to(tmp_path / "a")
+    assert list(cf) == ["b/y", "x"]

@@ -28,7 +28,13 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.local.commit import locked
-from cottoncandy.backends.local.location import check_root, is_directory, os_errors, stat_or_none
+from cottoncandy.backends.local.location import (
+    LocalLocation,
+    check_root,
+    is_directory,
+    os_errors,
+    stat_or_none,
+)
 from cottoncandy.backends.local.sidecar import Fingerprint
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import TemporaryFile, is_folded, other_spelling
@@ -85,7 +91,7 @@ class FilesBackend(LocalBackend):
         self, key: str, *, bucket: str | None = None, threads: int = 4, **options: Any
     ) -> ObjectReader:
         for _ in range(_ATTEMPTS):
-            encoding = self._current(key, bucket)[0]
+            encoding = self._current(key, bucket)
             with suppress(ObjectNotFoundError):  # replaced since, in another encoding
                 reader = self._open(self._location(key + _SUFFIXES[encoding], bucket), threads)
                 encoding = encoding or reader.info.content_encoding  # of a store in this directory
@@ -121,11 +127,12 @@ class FilesBackend(LocalBackend):
                 f"{', '.join(_ENCODINGS.values())}"
             )
         plain = replace(options, content_type=None, content_encoding=None)
-        if options.condition is not None and encoding not in (
-            before := self._variants(key, bucket)
-        ):
+        location = self._location(key, bucket)
+        with os_errors("look for", location):
+            before = _stat_variants(location.path)
+        if before and encoding not in before:
             self._check_condition(key, options.condition, bucket)
-            plain = replace(plain, condition=None) if before else plain
+            plain = replace(plain, condition=None)
         name = key + _SUFFIXES[encoding]
         try:
             result = self._put_plain(name, body, plain, bucket) or super().put(
@@ -137,8 +144,10 @@ class FilesBackend(LocalBackend):
             with os_errors("create", self._bucket(bucket)):
                 os.makedirs(self._bucket(bucket), exist_ok=True)
             result = super().put(name, body, plain, bucket=bucket, threads=threads)
-        # Last, so that of two concurrent writers at least one finds the other's file.
-        self._supersede(key, encoding, bucket)
+        # Again, so that of two concurrent writers at least one finds the other's file.
+        with os_errors("replace", location):
+            if _stat_variants(location.path).keys() - {encoding}:
+                self._supersede(location, encoding, max(before.values(), default=0))
         return result
 
     def _put_plain(
@@ -253,38 +262,42 @@ class FilesBackend(LocalBackend):
                     found = _stat_variants(location.path)
         return found
 
-    def _current(self, key: str, bucket: str | None) -> tuple[str | None, int]:
+    def _current(self, key: str, bucket: str | None) -> str | None:
         found = self._variants(key, bucket)
         if not found:
             self._check_root(bucket)
             raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
-        return max(found.items(), key=itemgetter(1))
+        return _newest(found)
 
     def _check_root(self, bucket: str | None) -> None:
         if not self.lazy:
             check_root(self._bucket(bucket))
 
-    def _supersede(self, key: str, encoding: str | None, bucket: str | None) -> None:
-        """Remove the other files of a name, which its new file has replaced."""
-        location = self._location(key, bucket)
-        with os_errors("replace", location):
-            if not _stat_variants(location.path).keys() - {encoding}:
-                return
-            with locked(location.directory):
-                found = _stat_variants(location.path)
-                modified = found.pop(encoding, None)
-                if modified is None:
-                    return  # replaced since
-                newest = max(found.values(), default=0)
-                if modified <= newest:  # the clock was set back
-                    os.utime(location.path + _SUFFIXES[encoding], ns=(newest + 1, newest + 1))
-                for other in found:
-                    old = self._location(key + _SUFFIXES[other], bucket)
-                    if other_spelling(old.path) is not None:
-                        continue  # another file
-                    for name in (old.path, old.sidecar):
-                        with suppress(FileNotFoundError):
-                            os.unlink(name)  # noqa: PTH108 - paths are text here
+    def _supersede(self, location: LocalLocation, encoding: str | None, before: int) -> None:
+        """Remove all files of a name but the newest: the new one, or a concurrent writer's.
+
+        Those that were there before have been changed at ``before``.
+        """
+        with locked(location.directory):
+            found = _stat_variants(location.path)
+            modified = found.get(encoding)
+            if modified is None:
+                return  # replaced since
+            if modified <= before:  # the clock was set back
+                modified = found[encoding] = before + 1
+                path = location.path + _SUFFIXES[encoding]
+                os.utime(path, ns=(modified, modified))
+            for other in found.keys() - {_newest(found)}:
+                old = self._location(location.key + _SUFFIXES[other], location.root)
+                if other_spelling(old.path) is not None:
+                    continue  # another file
+                for name in (old.path, old.sidecar):
+                    with suppress(FileNotFoundError):
+                        os.unlink(name)  # noqa: PTH108 - paths are text here
+
+
+def _newest(found: dict[str | None, int]) -> str | None:
+    return max(found.items(), key=itemgetter(1))[0]
 
 
 def _stat_variants(path: str) -> dict[str | None, int]:
