@@ -59,6 +59,9 @@ def get_interface(
     **kwargs
         ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
         bucket is created.
+        ``cache="~/.cache/cottoncandy"`` keeps what is read in that directory, so that reading it
+        again downloads nothing, up to ``cache_size`` (default ``"20GB"``; bytes, or a number with
+        ``kB``, ``MB``, ``GB`` or ``TB``).
         Options of the backend. S3: ``config``, a :class:`botocore.config.Config` with timeouts,
         retries, proxies, signature version, addressing style; ``anon=True`` never sends
         credentials; ``request_payer="requester"`` accepts the charges for requests;

@@ -99,6 +99,7 @@ class UnfinishedUpload(NamedTuple):
 _FACTORY_PARAMETERS = (
     *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
     *("verbose", "backend", "read_only", "encryption", "encryptionKey", "passphrase"),
+    *("cache", "cache_size"),
     *UPLOAD_OPTIONS,
 )
 

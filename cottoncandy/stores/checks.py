@@ -16,6 +16,7 @@ from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
 __all__ = [
+    "check_bytes",
     "check_canned_acl",
     "check_duration",
     "check_int",
@@ -42,6 +43,7 @@ _CANNED_ACLS = (
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|w)", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kKMGT]?)B?", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -62,6 +64,25 @@ def check_int(value: Any, name: str, minimum: int) -> int:
             f"{name} must be an integer of at least {minimum}, got {value!r}"
         )
     return number
+
+
+def check_bytes(value: Any, name: str) -> int:
+    """Return a size in bytes: an integer, or text such as ``'500MB'`` or ``'20 GB'``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is anything else, or less than 1.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        size = int(float(found[1]) * 1000 ** "KMGT".find(found[2].upper() or "?") * 1000)
+        if size > 0:
+            return size
+    raise InvalidArgumentError(
+        f"{name} must be a number of bytes or text such as '500MB' or '20GB', got {value!r:.80}"
+    )
 
 
 def check_duration(value: Any, name: str) -> datetime.timedelta:

@@ -13,6 +13,8 @@ from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
 from cottoncandy.formats.encryption import KeyScheme
+from cottoncandy.stores.cached import CachedBackend
+from cottoncandy.stores.checks import check_bytes
 from cottoncandy.stores.encrypted import EncryptedBackend
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import StoreURL, is_url, mask, parse_url
@@ -22,6 +24,8 @@ __all__ = ["DEFAULT_BACKEND", "backend_name", "check_bucket_name", "connect", "c
 
 #: Backend of the factories, which a URL overrides.
 DEFAULT_BACKEND = "s3"
+
+_CACHE_SIZE = "20GB"
 
 
 def connect(
@@ -47,7 +51,7 @@ def connect(
     settings : Settings, optional
         The options, secrets included; the store keeps those without.
     extra : mapping
-        Options of the backend, and ``read_only``.
+        Options of the backend, ``read_only``, ``cache`` and ``cache_size``.
     keys : KeyScheme, optional
         Encrypt with these.
 
@@ -125,6 +129,12 @@ def _connect(
     read_only = extra.pop("read_only", False)
     if not isinstance(read_only, bool):
         raise ConfigurationError(f"read_only must be True or False, got {read_only!r}")
+    cache, cache_bytes = extra.pop("cache", None), extra.pop("cache_size", None)
+    if cache_bytes is not None and cache is None:
+        raise ConfigurationError("cache_size is the limit of cache=, a directory, which is missing")
+    max_bytes = check_bytes(_CACHE_SIZE if cache_bytes is None else cache_bytes, "cache_size")
+    if cache is not None and not (isinstance(cache, str | os.PathLike) and os.fspath(cache)):
+        raise ConfigurationError(f"cache must be a directory, got {cache!r}")
     if url.query:
         extra["query"] = url.query
     store = backend_class(url.backend)
@@ -146,6 +156,8 @@ def _connect(
     )
     if uploads:
         connected = connected.with_upload_options(**uploads)
+    if cache is not None:
+        connected = CachedBackend(connected, cache, max_bytes)
     if read_only:
         connected = ReadOnlyBackend(connected)
     if keys is not None:

@@ -30,7 +30,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
 from cottoncandy.stores.checks import check_canned_acl, check_int
 
-__all__ = ["Store"]
+__all__ = ["Store", "state_of"]
 
 _ENCRYPTION_METADATA = "cc-encryption"  # EncryptedBackend removes it from what it can read
 _PROGRESS_BYTES = 64 * MiB  # smaller transfers show no bar
@@ -83,7 +83,7 @@ class Store:
 
     def same_settings(self, other: Store) -> bool:
         """Return whether another store has the same backend, bucket, credentials and keys."""
-        return bool(_state(self.backend) == _state(other.backend))
+        return bool(state_of(self.backend) == state_of(other.backend))
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -225,12 +225,12 @@ def _counted(body: Body, bar: Progress) -> Body:
     return Body(blocks, size=body.size, max_size=body.max_size, replayable=body.replayable)
 
 
-def _state(value: Any) -> Any:
+def state_of(value: Any) -> Any:
     """Return the settings that an object is pickled as, to be compared."""
     if isinstance(value, Mapping):
-        return {name: _state(each) for name, each in value.items()}
+        return {name: state_of(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_state(each) for each in value]
+        return [state_of(each) for each in value]
     if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
         return value
-    return _state(value.__reduce_ex__(4)[:3])
+    return state_of(value.__reduce_ex__(4)[:3])

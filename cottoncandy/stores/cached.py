@@ -1,0 +1,202 @@
+"""A backend around a backend that keeps what was read on the disk, for reading it again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from isal.isal_zlib import crc32
+
+from cottoncandy.backends.base import Backend, ObjectReader
+from cottoncandy.core.buffers import Buffer, MiB, regroup
+from cottoncandy.core.files import TemporaryFile, expand_home
+from cottoncandy.exceptions import CottonCandyError
+from cottoncandy.stores.store import state_of
+from cottoncandy.stores.wrapping import WrappedBackend
+
+__all__ = ["CachedBackend"]
+
+logger = logging.getLogger(__name__)
+
+_WINDOW_BYTES = MiB  # bodies are cached, and therefore downloaded, in windows of this size
+_REQUEST_BYTES = 8 * MiB  # adjacent windows that are missing are requested together, up to this
+_CHECKSUM_BYTES = 4
+_REFRESH_S = 3600  # how old the date of last use may become
+_FULL, _EVICTED = 1 / 16, 0.9  # of the limit: written between two looks, and what remains
+
+
+class CachedBackend(WrappedBackend):
+    """Another backend; the bodies of its objects are kept on the disk, window by window.
+
+    Parameters
+    ----------
+    inner : Backend
+    directory : path-like
+        Several processes and interfaces can share it.
+    max_bytes : int
+        The windows that were not used for longest are deleted when there are more.
+
+    Notes
+    -----
+    Opening an object always sends a request, which returns its ETag; the name of a window contains
+    it, so a replaced object is downloaded again. A window is written to a temporary file and
+    renamed, and has a checksum: one that is damaged, missing or cannot be written is downloaded.
+    """
+
+    name = "cached"
+
+    def __init__(self, inner: Backend, directory: str | os.PathLike[str], max_bytes: int) -> None:
+        super().__init__(inner)
+        self._windows = _Windows(Path(expand_home(directory)), max_bytes)
+        self._place = repr(_stable(state_of(inner.with_bucket(None))))
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        threads: int = 4,
+        prefetch: bool | tuple[int, int] = True,
+        tail: int = 0,
+    ) -> ObjectReader:
+        folder = self._windows.folder(self._place, self._bucket(bucket), key)
+        if folder.is_dir():  # probably nothing of the body is needed
+            prefetch, tail = False, 0
+        elif isinstance(prefetch, tuple):
+            start, stop = prefetch
+            step = _WINDOW_BYTES
+            prefetch = (start // step * step, -(-stop // step) * step)
+        tail = tail and tail + _WINDOW_BYTES  # whole windows, wherever the end is
+        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
+        return reader if reader.info.etag is None else _CachedReader(reader, self._windows, folder)
+
+
+class _CachedReader(ObjectReader):
+    """One version of an object, from the disk or the store."""
+
+    max_resumes = 0  # the stored object's pieces are
+
+    def __init__(self, inner: ObjectReader, windows: _Windows, folder: Path) -> None:
+        self._inner, self._windows = inner, windows
+        self.info = inner.info
+        self.threads, self.window_bytes, self.pinned = (
+            inner.threads,
+            inner.window_bytes,
+            inner.pinned,
+        )
+        self.prefetched = inner.prefetched
+        self._version = folder / _digest(str(inner.info.etag), str(inner.size))
+        self._closed = False
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        step = _WINDOW_BYTES
+        number, end = start // step, -(-stop // step)
+        while number < end:
+            window = None if self._closed else self._windows.load(self._path(number))
+            if window is not None:
+                yield self._cut(window, number, start, stop)
+                number += 1
+                continue
+            after = number + 1
+            most = min(end, number + _REQUEST_BYTES // step)
+            while after < most and not self._path(after).exists():
+                after += 1
+            pieces = self._inner.pieces(number * step, min(after * step, self.size))
+            for found in regroup(pieces, step):
+                self._windows.save(self._path(number), found)
+                yield self._cut(found, number, start, stop)
+                number += 1
+
+    def close(self) -> None:
+        self._closed = True  # the inner reader raises the error
+        self._inner.close()
+
+    def _path(self, number: int) -> Path:
+        return self._version.with_name(f"{self._version.name}-{number}")
+
+    def _cut(self, window: Buffer, number: int, start: int, stop: int) -> memoryview:
+        begin = number * _WINDOW_BYTES
+        return memoryview(window)[max(start - begin, 0) : stop - begin]
+
+
+class _Windows:
+    """The files of a cache directory. Errors of the disk only cost a download."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory, self._max_bytes = directory, max_bytes
+        self._unchecked = max_bytes  # bytes written since the last look; the first write looks
+
+    def folder(self, *names: str) -> Path:
+        """Return the directory of an object's windows."""
+        name = _digest(*names)
+        return self._directory / name[:2] / name[2:]
+
+    def load(self, path: Path) -> memoryview | None:
+        """Return a window; None if there is none, or a damaged one."""
+        try:
+            with path.open("rb") as file:
+                data = memoryview(file.read())
+                old = time.time() - os.fstat(file.fileno()).st_mtime > _REFRESH_S
+            if old:
+                os.utime(path)
+        except OSError:
+            return None
+        body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+        return body if crc32(body).to_bytes(_CHECKSUM_BYTES, "little") == checksum else None
+
+    def save(self, path: Path, body: Buffer) -> None:
+        """Store a window in one step, and make room from time to time."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with TemporaryFile(str(path), 0o600) as part:
+                part.write(body)
+                part.write(crc32(body).to_bytes(_CHECKSUM_BYTES, "little"))
+                part.replace()
+        except (OSError, CottonCandyError) as error:
+            logger.debug("a window was not cached: %s", error)
+            self._unchecked = self._max_bytes
+        self._unchecked += len(memoryview(body))
+        if self._unchecked > self._max_bytes * _FULL:
+            self._unchecked = 0
+            self._evict()
+
+    def _evict(self) -> None:
+        """Delete the windows that were not used for longest, if there are too many."""
+        found = []
+        for parent, _, names in os.walk(self._directory):
+            for path in (Path(parent, name) for name in names):
+                with suppress(OSError):  # deleted by another process
+                    status = path.stat()
+                    found.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        if total <= self._max_bytes:
+            return
+        for _, size, path in sorted(found):
+            if total <= self._max_bytes * _EVICTED:
+                return
+            with suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()  # if it is empty now
+            total -= size
+
+
+def _digest(*names: str) -> str:
+    text = "\0".join(names)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stable(value: Any) -> Any:
+    """Return settings in a form whose text is the same in every process."""
+    if isinstance(value, Mapping):
+        return sorted((str(name), _stable(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return [_stable(each) for each in value]
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
+    return getattr(value, "__qualname__", value)

@@ -1,0 +1,180 @@
+"""``cache=``: what was read once is read from the disk, and never a wrong byte."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cottoncandy as cc
+from cottoncandy.backends.base import Backend
+from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
+from cottoncandy.stores.cached import CachedBackend
+from tests.backends.conformance import BackendConformance
+from tests.backends.wrappers import CountingBackend
+
+MiB = 2**20
+
+
+class TestCached(BackendConformance):
+    """Every test reads through a cache, and some objects twice."""
+
+    store_name = "local"
+    examples = 10
+    histories = 3
+
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path) -> None:
+        self.cache = tmp_path / "cache"
+
+    def wrap(self, backend: Backend) -> Backend:
+        return CachedBackend(backend, self.cache, 100 * MiB)
+
+
+def files(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+def cached(cci: Any, cache: Path, max_bytes: int = 10**9) -> CountingBackend:
+    """Put a cache beneath an interface; return what counts the requests beneath it."""
+    counting = CountingBackend(_bare(cci.backend_interface))
+    beneath = CachedBackend(counting, cache, max_bytes)
+    if hasattr(cci.backend_interface, "inner"):
+        cci.backend_interface.inner = beneath
+    else:
+        cci.backend_interface = beneath
+    return counting
+
+
+def _bare(backend: Any) -> Any:
+    return getattr(backend, "inner", backend)
+
+
+@pytest.fixture
+def cci(store: Any, factory: Any) -> Any:
+    return factory(store.bucket, backend="memory", verbose=False)
+
+
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_second_epoch_sends_no_body_bytes(cci: Any, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).standard_normal((1000, 400))
+    cci.upload_raw_array("raw", array, compression=False)
+    cci.upload_raw_array("packed", array)
+    cci.upload_dask_array("dask", array, axis=0, buffersize=MiB)
+    cci.upload_object("empty", b"")
+    counting = cached(cci, tmp_path / "cache")
+
+    def epoch() -> None:
+        for name in ("raw", "packed"):
+            np.testing.assert_array_equal(cci.download_raw_array(name), array)
+            np.testing.assert_array_equal(cci.array(name)[500:510], array[500:510])
+        np.testing.assert_array_equal(cci.download_dask_array("dask")[7].compute(), array[7])
+        with cci.open("raw") as stream:
+            assert len(stream.read()) == cci.filesystem().info("raw")["size"]
+        assert (
+            cci.filesystem().cat_file("raw", 1_500_000, 1_500_008)
+            == array.tobytes()[1_500_000:1_500_008]
+        )
+        assert cci.download_object("empty") == b""
+
+    epoch()
+    counting.reset()
+    epoch()
+    assert counting.bytes_received == 0
+    array = array[::-1].copy()
+    for name in ("raw", "packed"):
+        cci.upload_raw_array(name, array, compression=False if name == "raw" else "gzip")
+    cci.upload_dask_array("dask", array, axis=0, buffersize=MiB)
+    epoch()
+    if hasattr(cci, "encryption"):
+        assert not any(array.tobytes()[:64] in path.read_bytes() for path in files(tmp_path))
+
+
+def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> None:
+    body = np.random.default_rng(0).bytes(5 * MiB // 2)
+    cci.upload_object("a", body)
+    cached(cci, tmp_path / "cache")
+    for damage in (b"", b"xyz", bytes(1000), None):
+        assert cci.download_object("a") == body
+        for path in files(tmp_path / "cache"):
+            assert path.stat().st_mode & 0o77 == 0
+            path.write_bytes(path.read_bytes()[:-10] if damage is None else damage)
+    assert cci.download_object("a") == body
+
+
+def test_disks_that_cannot_be_written_only_cost_downloads(cci: Any, tmp_path: Path) -> None:
+    cci.upload_object("a", b"body")
+    (tmp_path / "file").write_bytes(b"")
+    cached(cci, tmp_path / "file" / "cache")
+    assert cci.download_object("a") == cci.download_object("a") == b"body"
+
+
+def test_windows_used_last_remain(cci: Any, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cached(cci, cache, 4 * MiB)
+    for number in range(12):
+        cci.upload_object(f"{number}", bytes([number]) * MiB)
+        assert cci.download_object(f"{number}") == bytes([number]) * MiB
+        for age, path in enumerate(sorted(files(cache), key=lambda each: each.stat().st_mtime_ns)):
+            os.utime(path, (age, age))
+        assert sum(path.stat().st_size for path in files(cache)) <= 4 * MiB + 100
+    assert cci.download_object("11") == bytes([11]) * MiB
+
+
+def test_names_hold_the_store_the_bucket_and_the_key(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"backend": "local", "cache": tmp_path / "cache", "verbose": False}
+    for bucket in ("one", "two"):
+        cci = cc.get_interface(str(tmp_path / bucket), **options)
+        cci.upload_object("a", bucket.encode())
+        cci.upload_object("ab", b"other")
+    for bucket in ("one", "two"):
+        cci = cc.get_interface(str(tmp_path / bucket), **options)
+        again = pickle.loads(pickle.dumps(cci))
+        assert cci.download_object("a") == again.download_object("a") == bucket.encode()
+        assert cci.download_object("ab") == b"other"
+    assert len(files(tmp_path / "cache")) == 4
+    url = f"file://{tmp_path}/one/array"
+    cc.get_interface(str(tmp_path / "one"), **options).upload_raw_array("array", np.arange(9))
+    assert cc.array(url, cache=str(tmp_path / "cache"), cache_size="1GB")[3] == 3
+
+
+PROGRAM = """
+import sys, cottoncandy as cc
+options = dict(backend="local", cache=sys.argv[2], cache_size="3MB", verbose=False)
+cci = cc.get_interface(sys.argv[1], **options)
+for number in range(30):
+    name = str(number % 3)
+    assert cci.download_object(name) == (name * 1_500_000).encode()
+"""
+
+
+def test_eight_processes_share_a_small_cache(tmp_path: Path) -> None:
+    cci = cc.get_interface(str(tmp_path / "bucket"), backend="local", verbose=False)
+    for number in range(3):
+        cci.upload_object(str(number), (str(number) * 1_500_000).encode())
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "bucket"), str(tmp_path / "cache")]
+    running = [subprocess.Popen(command) for _ in range(8)]
+    running[0].kill()
+    assert [each.wait() for each in running][1:] == [0] * 7
+
+
+def test_wrong_options_raise(tmp_path: Path) -> None:
+    def connect(**options: Any) -> Any:
+        return cc.get_interface("memory://cached", verbose=False, **options)
+
+    for wrong in ("", "20 XB", "-1", 0, -5, 1.5, True, "GB"):
+        with pytest.raises(InvalidArgumentError, match="cache_size must be"):
+            connect(cache=tmp_path, cache_size=wrong)
+    for directory in ("", True, 5):
+        with pytest.raises(ConfigurationError, match="cache must be a directory"):
+            connect(cache=directory)
+    with pytest.raises(ConfigurationError, match="cache_size"):
+        connect(cache_size="1GB")
+    for size in ("1.5GB", "100 MB", "7kB", "10", 10**6):
+        connect(cache=tmp_path, cache_size=size)
