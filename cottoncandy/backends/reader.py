@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectChangedError,
     StoreError,
+    StoreTimeoutError,
 )
 
 __all__ = ["ObjectInfo", "ObjectReader"]
@@ -129,6 +130,9 @@ class ObjectReader(ABC):
     #: client library retries.
     max_resumes: int = 5
 
+    #: How long nothing may arrive before an interrupted range is not resumed any more.
+    max_stall_s: float = 120
+
     #: Counts what is received, and resumed; the backend's, which sets it.
     counter: Counter = Counter()
 
@@ -155,20 +159,20 @@ class ObjectReader(ABC):
         """Yield the bytes of ``[start, stop)`` as they arrive.
 
         An interrupted stream is resumed at its position with a new request, a limited number of
-        times, with pauses.
+        times, with pauses, unless the server stalls.
         """
         tail, tail_start = self.prefetched_tail, self.size - len(self.prefetched_tail)
         if len(tail) and stop > tail_start:
             yield from self.pieces(start, tail_start)
             yield tail[max(start - tail_start, 0) : stop - tail_start]
             return
-        position, breaks = start, 0
+        position, breaks, progressed = start, 0, time.monotonic()
         while position < stop:
             begun = position
             error: CottonCandyError
             try:
                 for piece in self.stream(position, stop):
-                    position += len(bytes_view(piece))
+                    position, progressed = position + len(bytes_view(piece)), time.monotonic()
                     if position > stop:
                         break
                     yield piece
@@ -185,6 +189,11 @@ class ObjectReader(ABC):
             breaks = 1 if position - begun >= _PROGRESS_BYTES else breaks + 1
             if breaks > self.max_resumes or position >= stop:
                 raise error
+            if (stalled := time.monotonic() - progressed) > self.max_stall_s:
+                raise StoreTimeoutError(
+                    f"object '{self.info.key}': nothing arrived for {stalled:.0f} s; try again "
+                    f"later"
+                ) from error
             self.counter.add(retries=1)
             logger.info("%s: resuming at byte %d after error: %s", self.info.key, position, error)
             time.sleep(random.uniform(0, _PAUSE_S * 2**breaks))  # noqa: S311 - jitter

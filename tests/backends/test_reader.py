@@ -128,6 +128,15 @@ def test_a_range_that_breaks_off_for_ever_raises() -> None:
     assert len(reader.requests) == 1 + reader.max_resumes
 
 
+def test_a_range_that_stalls_is_given_up() -> None:
+    """Resumed on a new connection once, but not for ever."""
+    reader = Scripted(lambda start, stop: iter([DATA[start : start + 500]]), threads=1)
+    reader.max_stall_s = -1  # longer than that, always
+    with pytest.raises(StoreTimeoutError, match="nothing arrived"):
+        reader.read()
+    assert len(reader.requests) == 1
+
+
 def test_progress_allows_any_number_of_breaks() -> None:
     cut = lambda start, stop: Scripted.whole(start, min(start + MiB // 2, stop))  # noqa: E731
     with pytest.raises(IntegrityError):

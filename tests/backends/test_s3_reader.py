@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from botocore.config import Config
 
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.config.options import Settings
@@ -37,6 +38,22 @@ class TestFaults(S3Tests):
         out = bytearray(size)
         with pytest.raises((IntegrityError, StoreError), match="name"):
             backend.get(key).read_into(memoryview(out))
+
+    @pytest.mark.parametrize("key", ["name", "odd//name"])
+    def test_a_stalled_body_is_given_up(
+        self, behind: S3Backend, fault_proxy: FaultProxy, moto_bucket: str, key: str
+    ) -> None:
+        """After a second try on a new connection, instead of all retries of all layers."""
+        behind.put(key, Body.of(pattern(2 * MiB)))
+        config = Config(retries={"max_attempts": 0}, read_timeout=0.3)
+        backend = backend_at(fault_proxy.server, moto_bucket, config=config)
+        rule = fault_proxy.on("GET", "name").hang(at=100)
+        try:
+            with pytest.raises(StoreError, match="name"):
+                backend.get(key, threads=1).read()
+            assert len(fault_proxy.select("GET")) <= 6
+        finally:
+            rule.release()
 
     @pytest.mark.parametrize("key", ["name", "odd//name"])
     def test_server_that_ignores_ranges(

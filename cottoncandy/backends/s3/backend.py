@@ -150,6 +150,7 @@ class S3Backend(RemoteBackend):
             window_bytes=window,
         )
         reader.counter = self.counter
+        reader.max_stall_s = self._connection.max_stall_s
         return reader
 
     @reads_public_data

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import ipaddress
 import logging
+import math
 import os
 import re
 import ssl
@@ -50,6 +51,9 @@ _CREDENTIAL_LIFETIME = timedelta(minutes=5)
 
 # A part of 16 MiB at 50 kB/s: obstore's read timeout starts when it begins to send.
 _SLOW_UPLOAD_S = 320
+
+# How long a response may take, in read timeouts.
+_MAX_DOWNLOAD_TIMEOUTS = 10
 
 # nginx, and programs in Go
 _HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
@@ -162,6 +166,12 @@ class Connection:
             return self.region
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or self.region
+
+    @property
+    def max_stall_s(self) -> float:
+        """How long a body may stall before it is not resumed any more: two read timeouts."""
+        timeout = self.client.meta.config.read_timeout
+        return math.inf if timeout is None else 2 * float(timeout)
 
     # -- boto3 -----------------------------------------------------------------------------------
 
@@ -379,8 +389,12 @@ class Connection:
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=float(config.connect_timeout)),
             "read_timeout": timedelta(seconds=read_timeout),
-            # For the whole request; botocore has no such limit, and large bodies take long.
-            "timeout": timedelta(hours=6),
+            # For the whole request; botocore has no such limit, and large bodies take long. A
+            # download is resumed where it ended, so a slow line may take longer, and a server that
+            # sends a byte now and then is given up.
+            "timeout": timedelta(hours=6)
+            if slow_upload
+            else timedelta(seconds=_MAX_DOWNLOAD_TIMEOUTS * read_timeout),
             "pool_max_idle_per_host": str(config.max_pool_connections),
             "user_agent": " ".join(filter(None, (agent, config.user_agent_extra))),
         }
