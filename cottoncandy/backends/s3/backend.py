@@ -31,7 +31,6 @@ from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
-from cottoncandy.backends.s3.conditions import honors_conditions
 from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -174,7 +173,9 @@ class S3Backend(RemoteBackend):
         self._buckets.require_exact_key(location)
         if not self._connection.on_aws:
             options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
-        if condition is not None and not self._honors_conditions(location):
+        if condition is not None and not self._buckets.honors_conditions(
+            location, self._transport.put
+        ):
             self._check_condition(key, condition, bucket)
             options = replace(options, condition=None)
         acl = None
@@ -235,7 +236,9 @@ class S3Backend(RemoteBackend):
         whole = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
         whole = min(whole, next(part_sizes(settings, size, gathered=True)))
         location = self._location(key, bucket, writing=True)
-        return (self._connection.on_aws or size <= whole) and self._honors_conditions(location)
+        return (self._connection.on_aws or size <= whole) and self._buckets.honors_conditions(
+            location, self._transport.put
+        )
 
     def unfinished_uploads(
         self, prefix: str, *, bucket: str | None = None
@@ -253,9 +256,6 @@ class S3Backend(RemoteBackend):
             self._connection.client.abort_multipart_upload(
                 **location.request, UploadId=upload.upload_id
             )
-
-    def _honors_conditions(self, location: S3Location) -> bool:
-        return honors_conditions(self._connection, self._transport, location)
 
     def _create(
         self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]

@@ -1,14 +1,16 @@
-"""Cached facts about the buckets of a connection: existence, ACLs, odd keys."""
+"""Cached facts about buckets and their server: existence, ACLs, odd keys, conditions."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
 
+from cottoncandy.backends.base import IfMatch, PutOptions
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -31,6 +33,9 @@ __all__ = ["Buckets", "rejects_acls"]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+# Whether a server honors the conditions of uploads, by endpoint, for all connections.
+_honor_conditions: dict[str, bool] = {}
 
 _ACL_CODES = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 
@@ -167,3 +172,40 @@ class Buckets:
                     return b"ListBucketResult" in body.read(2048)
         except InvalidNameError:
             return True
+
+    # -- conditions ------------------------------------------------------------------------------
+
+    def honors_conditions(self, location: S3Location, put: Callable[..., object]) -> bool:
+        """Return whether a put with a condition is one atomic step: found out once per process.
+
+        AWS is known to honor them. Another server is asked to store an empty object next to this
+        one if its ETag is one that it cannot have. One that stores it ignores conditions.
+
+        Parameters
+        ----------
+        put : callable
+            Stores a body; see ``Transport.put``.
+        """
+        if self._connection.on_aws:
+            return True
+        endpoint = self._connection.endpoint
+        if endpoint not in _honor_conditions:
+            probe = replace(location, key=f"{location.key}.cc-probe-{secrets.token_hex(16)}")
+            try:
+                put(probe, b"", PutOptions(condition=IfMatch("0" * 32)))
+            except CottonCandyError as exc:
+                status = parse_error(exc.__cause__ or exc).status
+                if status not in (404, 412, 501):
+                    raise  # denied, or no connection: conditions may be supported
+                _honor_conditions[endpoint] = status != 501
+            else:
+                _honor_conditions[endpoint] = False
+                self._connection.client.delete_object(**probe.request)
+            if not _honor_conditions[endpoint]:
+                logger.warning(
+                    "not atomic here: %s ignores the conditions of uploads; with overwrite=False, "
+                    "if_match= and replacements of chunked arrays, another client may store an "
+                    "object between the check and the upload",
+                    location.endpoint,
+                )
+        return _honor_conditions[endpoint]

@@ -22,14 +22,8 @@ __all__ = ["S3Options", "obstore_honors", "proxy_for"]
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
 # to obstore, or have no effect there.
 _BOTOCORE_ONLY = (
-    "auth_scheme_preference",
-    "client_cert",
-    "client_context_params",
-    "proxies_config",
-    "sigv4a_signing_region_set",
-    "tcp_keepalive",
-    "use_dualstack_endpoint",
-    "use_fips_endpoint",
+    *("auth_scheme_preference", "client_cert", "client_context_params", "proxies_config"),
+    *("sigv4a_signing_region_set", "tcp_keepalive", "use_dualstack_endpoint", "use_fips_endpoint"),
     "user_agent_appid",
 )
 _BOTOCORE_ONLY_S3 = ("use_accelerate_endpoint", "use_dualstack_endpoint")
@@ -37,21 +31,10 @@ _BOTOCORE_ONLY_S3 = ("use_accelerate_endpoint", "use_dualstack_endpoint")
 _OBSTORE_ONLY = frozenset(
     f"AWS_{name}"
     for name in (
-        "ALLOW_INVALID_CERTIFICATES",
-        "CHECKSUM_ALGORITHM",
-        "CONDITIONAL_PUT",
-        "DEFAULT_CONTENT_TYPE",
-        "HTTP1_ONLY",
-        "HTTP2_ONLY",
-        "PROXY_CA_CERTIFICATE",
-        "PROXY_EXCLUDES",
-        "PROXY_URL",
-        "REQUEST_PAYER",
-        "S3_EXPRESS",
-        "SERVER_SIDE_ENCRYPTION",
-        "SSE_BUCKET_KEY_ENABLED",
-        "SSE_CUSTOMER_KEY_BASE64",
-        "SSE_KMS_KEY_ID",
+        *("ALLOW_INVALID_CERTIFICATES", "CHECKSUM_ALGORITHM", "CONDITIONAL_PUT", "HTTP1_ONLY"),
+        *("DEFAULT_CONTENT_TYPE", "HTTP2_ONLY", "PROXY_CA_CERTIFICATE", "PROXY_EXCLUDES"),
+        *("PROXY_URL", "REQUEST_PAYER", "S3_EXPRESS", "SERVER_SIDE_ENCRYPTION"),
+        *("SSE_BUCKET_KEY_ENABLED", "SSE_CUSTOMER_KEY_BASE64", "SSE_KMS_KEY_ID"),
         "UNSIGNED_PAYLOAD",
     )
 )
