@@ -13,10 +13,19 @@ from botocore.exceptions import ClientError
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.errors import CODES, S3Location, parse_error, redact, translate
+from cottoncandy.backends.s3.errors import (
+    CODES,
+    ErrorDetails,
+    S3Location,
+    from_details,
+    parse_error,
+    redact,
+    translate,
+)
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
+    BucketNotFoundError,
     CottonCandyError,
     CredentialsError,
     IntegrityError,
@@ -301,3 +310,19 @@ def test_status_in_place_of_a_code_is_not_a_code() -> None:
     response: Any = {"Error": {"Code": "301"}, "ResponseMetadata": {"HTTPStatusCode": 301}}
     details = parse_error(ClientError(response, "HeadObject"))
     assert (details.status, details.code) == (301, "")
+
+
+def test_a_missing_thing_without_a_code_is_what_was_requested() -> None:
+    """A response to HEAD has no body with a code."""
+    assert type(from_details(ErrorDetails(404), S3Location("e", "b", "k"))) is ObjectNotFoundError
+    assert type(from_details(ErrorDetails(404), S3Location("e", "b"))) is BucketNotFoundError
+
+
+def test_a_deleted_bucket_is_looked_up_again(moto: S3Server) -> None:
+    backend = backend_at(moto, "deleted-bucket")
+    backend.create_bucket("deleted-bucket")
+    backend.put("name", Body.of(b"x"))  # the bucket is known now
+    list(backend.delete(["name"]))
+    backend.delete_bucket("deleted-bucket")
+    with pytest.raises(BucketNotFoundError):
+        backend.head("name")
