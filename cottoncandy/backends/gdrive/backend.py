@@ -101,7 +101,8 @@ class GDriveBackend(Backend):
         return cls(Config.of(arguments), arguments.bucket_name or MY_DRIVE)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._session.config, self.bucket_name)
+        state = {"upload_options": dict(self.upload_options)}
+        return type(self), (self._session.config, self.bucket_name), state
 
     def close(self) -> None:
         self._session.close()
