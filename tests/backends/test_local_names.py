@@ -12,7 +12,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.local import LocalBackend, location
+from cottoncandy.backends.local import LocalBackend, commit, files, location
 from cottoncandy.backends.local.commit import staging
 from cottoncandy.backends.local.files import FilesBackend
 from cottoncandy.backends.local.location import LocalLocation
@@ -191,6 +191,8 @@ def folding(
     (tmp_path / "D").symlink_to("d")
     found = {"readme": "README", "D": "d"}
     monkeypatch.setattr(location, "other_spelling", lambda path: found.get(os.path.basename(path)))
+    for module in (commit, files):
+        monkeypatch.setattr(module, "is_folded", lambda path: True)
     return backend
 
 
@@ -218,6 +220,15 @@ def test_another_spelling_replaces_nothing(folding: LocalBackend, tmp_path: Path
     assert (tmp_path / "d" / "README").read_bytes() == b"old"
     folding.put("d/README", Body.of(b"new"))
     assert (tmp_path / "d" / "README").read_bytes() == b"new"
+
+
+def test_another_spelling_of_a_directory(folding: LocalBackend, tmp_path: Path) -> None:
+    for options in (PutOptions(), PutOptions({"a": "b"})):
+        with pytest.raises(ObjectExistsError, match=r"D/new.*'d'.*exists"):
+            folding.put("D/new", Body.of(b"new"), options)
+        folding.put("d/new", Body.of(b"new"), options)
+        list(folding.delete(["d/new"]))
+    assert sorted(each.name for each in (tmp_path / "d").iterdir()) == ["README", "readme"]
 
 
 def test_hard_links_are_two_names(tmp_path: Path) -> None:

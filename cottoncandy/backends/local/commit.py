@@ -33,6 +33,7 @@ from cottoncandy.backends.local.sidecar import (
 )
 from cottoncandy.core.files import (
     TemporaryFile,
+    is_folded,
     is_temporary,
     is_temporary_of,
     lock,
@@ -295,6 +296,8 @@ def commit(
         fingerprints never repeat), and gets the permissions of that.
     """
     old = stat_existing(location, condition)
+    if old is None and is_folded(body):
+        location.check_spelling()  # of its directories
     if stamp:
         _stamp(body, old)
     new = Fingerprint.of(os.stat(body))

@@ -184,11 +184,13 @@ class FilesBackend(LocalBackend):
                 if status is not None:
                     os.fchmod(staged.descriptor, status.st_mode & 0o777)
                 new = Fingerprint.of(os.fstat(staged.descriptor))
-                if status is None and is_folded(staged.path) and staged.link():
-                    return PutResult(new.etag)  # no other spelling was created meanwhile
-                if os.path.lexists(location.path):
+                folded = is_folded(staged.path)
+                if folded or status is not None:
                     location.check_spelling()
-                staged.replace()
+                if not (folded and status is None and staged.link()):
+                    if folded:
+                        location.check_spelling()  # of a file that was created meanwhile
+                    staged.replace()
         return PutResult(new.etag)
 
     def scan(
