@@ -29,6 +29,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
 from cottoncandy.stores.keys import resolve_keys
@@ -241,6 +242,14 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             raise UnsupportedOperationError(f"there is no modification time of '{path}'")
         moment: datetime.datetime = found["modified"]
         return moment
+
+    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        """Return a URL that anyone can read for some seconds, if the store has such URLs.
+
+        Of an encrypted object, it returns the encrypted bytes.
+        """
+        seconds = check_int(expiration, "expiration", 1)
+        return str(self.store.backend.presign(self._key(path), seconds))
 
     # -- reading ---------------------------------------------------------------------------------
 

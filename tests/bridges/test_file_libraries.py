@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,40 @@ def test_archives_and_pictures_are_read_in_place(cci: Any) -> None:
     cci.upload_object("a.png", buffer.getvalue())
     with cci.open("a.png") as stream:
         assert pil.open(stream).size == (8, 8)
+
+
+def test_one_member_of_a_tar_file_is_read_in_place(cci: Any) -> None:
+    with cci.open("a.tar", "wb") as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
+        for name, body in (("large", bytes(3 * 2**20)), ("small", b"it works")):
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
+    with cci.open("a.tar") as stream, tarfile.open(fileobj=stream) as archive:
+        assert archive.extractfile("small").read() == b"it works"
+        assert bytes_read(stream) < 2**19
+
+
+def test_a_part_of_a_sound_is_read(cci: Any) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    sound = np.sin(np.arange(500_000) / 20).astype("f4")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound, 16_000, format="WAV", subtype="FLOAT")
+    cci.upload_object("a.wav", buffer.getvalue())
+    with cci.open("a.wav") as stream, soundfile.SoundFile(stream) as file:
+        file.seek(300_000)
+        np.testing.assert_array_equal(file.read(1000, dtype="f4"), sound[300_000:301_000])
+        assert bytes_read(stream) < 2**19
+
+
+def test_opening_takes_one_request_and_small_reads_few(fault_proxy: Any, factory: Any) -> None:
+    server = fault_proxy.server
+    bucket = server.borrow_bucket()
+    cci = factory(bucket, verbose=False, **server.interface_arguments())
+    body = np.random.default_rng(0).bytes(3 * 2**20)
+    cci.upload_object("a", body)
+    fault_proxy.forget()
+    with cci.open("a", block_size=2**20) as stream:
+        assert len(fault_proxy.requests) <= (2 if hasattr(cci, "encryption") else 1)
+        assert b"".join(stream.read(1024) for _ in range(1024)) == body[: 2**20]
+        assert len(fault_proxy.requests) <= 4
+    server.return_bucket(bucket)

@@ -185,6 +185,65 @@ def test_read_only_file_system_writes_nothing(place: Any) -> None:
             write()
 
 
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_existing_files_are_kept_if_creating(cci: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe("x", b"old")
+    with pytest.raises(FileExistsError):
+        fs.pipe_file("x", b"new", mode="create")
+    with pytest.raises(FileExistsError):
+        fs.open("x", "xb")
+    assert fs.cat("x") == b"old"
+    fs.pipe_file("y", b"new", mode="create")
+    with fs.open("z", "xb") as file:
+        file.write(b"new")
+    fs.invalidate_cache()
+    assert fs.cat(["y", "z"]) == {"y": b"new", "z": b"new"}
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+def test_signed_urls_are_read_without_credentials(cci: Any) -> None:
+    from urllib.request import urlopen
+
+    fs = cci.filesystem("a")
+    fs.pipe("b c", b"it works")
+    with urlopen(fs.sign("b c", expiration=60)) as response:
+        assert response.read() == b"it works"
+    with pytest.raises(ValueError, match="expiration"):
+        fs.sign("b c", expiration=0)
+
+
+def test_stores_without_signatures_say_so(cci: Any) -> None:
+    with pytest.raises(UnsupportedOperationError, match="cannot sign"):
+        cci.filesystem().sign("x")
+
+
+def test_dask_and_pyarrow_read_directories_of_tables(options: dict[str, Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    dataset = pytest.importorskip("pyarrow.dataset")
+    dataframe = pytest.importorskip("dask.dataframe")
+    for number in range(3):
+        table = pandas.DataFrame({"n": [number, number + 10], "run": ["a", "b"]})
+        table.to_parquet(f"cottoncandy://d/{number}.parquet", storage_options=options)
+        table.to_csv(f"cottoncandy://c/{number}.csv", index=False, storage_options=options)
+    fs = fsspec.filesystem("cottoncandy", **options)
+    found = dataset.dataset("d", filesystem=fs).to_table(filter=dataset.field("n") >= 10)
+    assert sorted(found["n"].to_pylist()) == [10, 11, 12]
+    lazy = dataframe.read_csv("cottoncandy://c/*.csv", storage_options=options)
+    assert int(lazy.n.sum().compute(scheduler="synchronous")) == 36
+
+
+def test_xarray_reads_netcdf_lazily(options: dict[str, Any], tmp_path: Any) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    dataset = xarray.Dataset({"t": (("x", "y"), [[1.0, 2.0], [3.0, 4.0]])}, {"x": [5, 6]})
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    fs = fsspec.filesystem("cottoncandy", **options)
+    fs.put_file(str(tmp_path / "a.nc"), "a.nc")
+    with fs.open("a.nc") as file, xarray.open_dataset(file, engine="h5netcdf") as found:
+        xarray.testing.assert_identical(found.load(), dataset)
+
+
 @pytest.mark.filterwarnings("ignore:UPath 'cottoncandy' filesystem not explicitly implemented")
 def test_universal_paths_work(options: dict[str, Any]) -> None:
     upath = pytest.importorskip("upath")
