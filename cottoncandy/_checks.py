@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def verify(
     Parameters
     ----------
     url : str
-        A bucket, a directory in it, or one object: ``'s3://bucket/sub01'``.
+        A bucket, a directory in it, or one object: ``'s3://bucket/sub01'``; or a path on disk.
     subset : float, default 1.0
         Share of the objects to read, the same ones each time; between 0 and 1.
     max_duration : float, optional
@@ -66,7 +67,7 @@ def verify(
     """
     from cottoncandy.transfer.verify import verify_store
 
-    store, name = _store(url, options)
+    store, name = open_location(url, options)
     return verify_store(
         store, name, subset=subset, max_duration=max_duration, after=after, threads=threads
     )
@@ -80,7 +81,7 @@ def doctor(url: str, **options: Any) -> Report:
     Parameters
     ----------
     url : str
-        A bucket, or a directory in it: ``'s3://bucket'``.
+        A bucket, or a directory in it: ``'s3://bucket'``; or a path on disk.
     **options
         As for :func:`verify`.
 
@@ -101,15 +102,21 @@ def doctor(url: str, **options: Any) -> Report:
     from cottoncandy.core.names import prefix_of
     from cottoncandy.stores.doctor import examine
 
-    store, name = _store(url, options)
+    store, name = open_location(url, options)
     return examine(store, prefix_of(name))
 
 
-def _store(url: str, options: dict[str, Any]) -> tuple[Store, str]:
-    """Return the store of a URL, and what follows its bucket."""
+def open_location(
+    location: str, options: dict[str, Any], *, named: bool = False
+) -> tuple[Store, str]:
+    """Return the store of a URL or of a path on disk, and the name or prefix in it.
+
+    A directory on disk is a bucket; if ``named``, it has a name in the one above it.
+    """
     from cottoncandy.config.options import Settings
     from cottoncandy.stores.connect import connect_url
     from cottoncandy.stores.keys import resolve_keys
+    from cottoncandy.stores.urls import is_url, parse_url
 
     names = ("ACCESS_KEY", "SECRET_KEY", "endpoint_url")
     login = [options.pop(name, None) for name in names]
@@ -117,6 +124,20 @@ def _store(url: str, options: dict[str, Any]) -> tuple[Store, str]:
     passphrase, settings = options.pop("passphrase", None), Settings.load()
     encrypted = method is not None or key is not None
     keys = resolve_keys(method, key, passphrase, settings) if encrypted else None
-    return connect_url(
-        url, *login, settings=settings, extra=options, keys=keys, directory=url.startswith("file:")
+    url, name = location, None
+    if not is_url(location) or location.lower().startswith("file://"):
+        path = Path(parse_url(location).bucket if is_url(location) else location)
+        url, name = _on_disk(path.expanduser().absolute(), named)
+    store, rest = connect_url(
+        url, *login, settings=settings, extra=options, keys=keys, directory=name is not None
     )
+    return store, rest if name is None else name
+
+
+def _on_disk(path: Path, named: bool) -> tuple[str, str]:
+    """Return the URL of the deepest directory that exists, and the rest of a path as a name."""
+    directory = path.parent if named else path
+    while not directory.is_dir() and directory != directory.parent:
+        directory = directory.parent
+    name = "" if directory == path else path.relative_to(directory).as_posix()
+    return f"file://{directory}", name

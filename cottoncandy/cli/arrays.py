@@ -56,7 +56,7 @@ def info(connection: Connection, location: str, as_json: bool) -> None:
 @connected
 def preview(connection: Connection, location: str) -> None:
     """Print statistics of an array, and a small picture of a slice."""
-    from cottoncandy.cli.preview import describe
+    from cottoncandy.browser.terminal import describe
 
     cci, name = connection.interface(location, named=True)
     click.echo(describe(cci.array(name)))

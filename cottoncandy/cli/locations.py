@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -56,32 +55,17 @@ class Connection(NamedTuple):
     encryption_key: str | None = None
 
     def store(self, location: str, *, named: bool = False) -> tuple[Store, str]:
-        """Return the store of a location, and the name or prefix in it.
+        """Return the store of a location, and the name or prefix in it."""
+        from cottoncandy._checks import open_location
 
-        A directory on disk is a bucket; if ``named``, it has a name in the one above it.
-        """
-        from cottoncandy.config.options import Settings
-        from cottoncandy.stores.connect import connect_url
-        from cottoncandy.stores.keys import resolve_keys
-        from cottoncandy.stores.urls import is_url, parse_url
-
-        settings = Settings.load()
-        keys = None
-        if self.encryption or self.encryption_key:
-            keys = resolve_keys(self.encryption, self.encryption_key, None, settings)
-        url, name = location, None
-        if not is_url(location) or location.lower().startswith("file://"):
-            path = Path(parse_url(location).bucket if is_url(location) else location)
-            url, name = _on_disk(path.expanduser().absolute(), named)
-        store, rest = connect_url(
-            url,
-            endpoint_url=self.endpoint_url,
-            settings=settings,
-            extra={"anon": True} if self.no_sign_request else {},
-            keys=keys,
-            directory=name is not None,
-        )
-        return store, rest if name is None else name
+        options: dict[str, Any] = {
+            "endpoint_url": self.endpoint_url,
+            "encryption": self.encryption,
+            "encryptionKey": self.encryption_key,
+        }
+        if self.no_sign_request:
+            options["anon"] = True
+        return open_location(location, options, named=named)
 
     def interface(self, location: str, *, named: bool = False) -> tuple[DefaultInterface, str]:
         """Return an interface on the store of a location, and the name in it."""
@@ -91,15 +75,6 @@ class Connection(NamedTuple):
         store, name = self.store(location, named=named)
         encrypted = self.encryption or self.encryption_key
         return interface_on(EncryptedInterface if encrypted else DefaultInterface, store), name
-
-
-def _on_disk(path: Path, named: bool) -> tuple[str, str]:
-    """Return the URL of the deepest directory that exists, and the rest of a path as a name."""
-    directory = path.parent if named else path
-    while not directory.is_dir() and directory != directory.parent:
-        directory = directory.parent
-    name = "" if directory == path else path.relative_to(directory).as_posix()
-    return f"file://{directory}", name
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
