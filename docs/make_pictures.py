@@ -5,6 +5,9 @@ Needs Chromium.
 
 from __future__ import annotations
 
+import contextlib
+import html
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +15,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 
 import cottoncandy as cc
+from cottoncandy.cli.main import main
 
 IMAGES = Path(__file__).resolve().parent / "images"
 
@@ -85,8 +90,53 @@ def photograph(address: str, picture: Path, size: str, scale: float) -> None:
         )  # fmt: skip
 
 
+def terminal(*commands: str) -> str:
+    """Run the command with each line of words; return a picture of the terminal, as SVG."""
+    lines: list[tuple[str, str]] = []
+    for words in commands:
+        lines.append(("#f9bd5d", f"$ cottoncandy {words}"))
+        result = CliRunner().invoke(main, shlex.split(words))
+        # Messages after results, as they arrive.
+        for text, colour in ((result.stdout, "#e8e8ee"), (result.stderr, "#9aa0b5")):
+            lines += [(colour, line[:100]) for line in text.rstrip().splitlines()]
+        lines.append(("", ""))
+    height = 20 * len(lines) + 20
+    rows = "".join(
+        f'<text x="18" y="{20 * number + 32}" fill="{colour}" xml:space="preserve">'
+        f"{html.escape(line)}</text>"
+        for number, (colour, line) in enumerate(lines)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="880" height="{height}">'
+        f'<rect width="880" height="{height}" rx="8" fill="#1e1f2b"/>'
+        f'<g font-family="ui-monospace,Menlo,Consolas,monospace" font-size="14">{rows}</g></svg>\n'
+    )
+
+
+def terminals() -> None:
+    """Draw what the command prints."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name in ("run1.npy", "run2.npy", "notes.txt"):
+            (Path("scans") / name).parent.mkdir(exist_ok=True)
+            (Path("scans") / name).write_bytes(name.encode() * 100)
+        y, x = np.mgrid[-1:1:90j, -1:1:120j]
+        bold = np.clip(1 - np.hypot(x / 0.8, y), 0, 1) * 900
+        cci = cc.get_interface("sub01", backend="local", verbose=False)
+        cci.upload_raw_array("bold", bold.astype("f4"), subject="S1")
+        cci.upload_dask_array("series", np.ones((40, 30)), axis=0, buffersize=2400)
+        arrays = terminal("info sub01/bold", "preview sub01/bold")
+        files = terminal("sync --dry-run scans copy", "sync scans copy", "sync scans copy")
+        cci.rm("series/pt0001")
+        checks = terminal("verify sub01")
+    for name, picture in (("arrays", arrays), ("sync", files), ("verify", checks)):
+        (IMAGES / f"terminal-{name}.svg").write_text(picture, "utf-8")
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
+    terminals()
+    if "--terminals" in sys.argv:
+        sys.exit()
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "page.html"
         source.write_text(page(project()), "utf-8")

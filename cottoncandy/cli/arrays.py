@@ -22,21 +22,11 @@ def info(connection: Connection, location: str, as_json: bool) -> None:
     cci, name = connection.interface(location, named=True)
     found = cci.info(name)
     ratio = found.nbytes / found.stored_bytes if found.nbytes and found.stored_bytes else None
-    rows: dict[str, Any] = {
-        "name": found.name,
-        "kind": found.kind,
-        "dtype": None if found.dtype is None else str(found.dtype),
-        "shape": found.shape,
-        "chunks": found.chunks,
-        "codec": found.codec,
-        "nbytes": found.nbytes,
-        "stored_bytes": found.stored_bytes,
-        "ratio": None if ratio is None else round(ratio, 2),
-        "checksum": found.checksum,
-        "encrypted": found.encrypted,
-        "modified": found.modified,
-        "metadata": dict(found.metadata),
-    }
+    parts = ("name", "kind", "dtype", "shape", "chunks", "codec", "nbytes", "stored_bytes")
+    rows: dict[str, Any] = {key: getattr(found, key) for key in parts}
+    rows["ratio"] = None if ratio is None else round(ratio, 2)
+    rows |= {key: getattr(found, key) for key in ("checksum", "encrypted", "modified")}
+    rows["metadata"] = dict(found.metadata)
     if as_json:
         print_json(rows)
         return

@@ -45,6 +45,9 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 
 @click.command()
 @click.argument("location", type=LOCATION)
+@click.argument("copy", type=LOCATION, required=False)
+@click.option("-m", "--only-matching", is_flag=True, help="Compare the files that both have.")
+@click.option("-v", "--verbose", "--md5", is_flag=True, hidden=True)  # as cloud-files has them
 @click.option("--subset", metavar="PERCENT", help="Read a share only, the same one each time.")
 @click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
 @click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
@@ -56,19 +59,29 @@ def verify(
     ctx: click.Context,
     connection: Connection,
     location: str,
+    copy: str | None,
+    only_matching: bool,
+    verbose: bool,
     subset: str | None,
     max_duration: float | None,
     after: str,
     threads: int,
     as_json: bool,
 ) -> None:
-    """Read everything below a location, and print what is damaged, missing or left over."""
+    """Read everything below a location, and print what is damaged, missing or left over.
+
+    With COPY, compare the files below both by their checksums, or by reading them.
+    """
     from cottoncandy.transfer.verify import Fault, VerifyReport, verify_store
 
     def show(fault: Fault) -> None:
         if not as_json:
             click.echo(printable(f"{fault.kind}: {fault.name}: {fault.text}"))
 
+    if copy is not None:
+        from cottoncandy.cli.syncing import compare
+
+        ctx.exit(compare(connection, location, copy, only_matching, as_json))
     store, name = connection.store(location)
     report = VerifyReport()
     try:

@@ -131,12 +131,13 @@ def cp(
             write_bytes(content)
         return
     folder, name = _destination(destination, sources, recursive, ends.writing)
-    for directory, items in _by_directory(routes(sources, name, recursive, ends.reading)):
+    found = routes(sources, name, recursive, ends.reading)
+    for directory, items in groupby(found, key=attrgetter("directory")):  # lazily
         CloudFiles(directory, **ends.reading).transfer_to(
             CloudFiles(folder, **ends.writing),
             ({"path": route.path, "dest_path": route.target} for route in items),
             block_size=ends.block_size,
-            reencode=_encoding(compression),
+            reencode=None if compression == "same" else compression,
             resumable=resumable,
         )
 
@@ -150,16 +151,13 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
 
     recursive = recursive or not any(map(has_magic, sources))
     folder, name = _destination(destination, sources, recursive, ends.writing)
-    for directory, items in _by_directory(routes(sources, name, recursive, ends.reading)):
+    found = routes(sources, name, recursive, ends.reading)
+    for directory, items in groupby(found, key=attrgetter("directory")):  # lazily
         CloudFiles(directory, **ends.reading).moves(
             CloudFiles(folder, **ends.writing),
             ((route.path, route.target) for route in items),
             block_size=ends.block_size,
         )
-
-
-def _encoding(compression: str) -> str | None:
-    return None if compression == "same" else compression
 
 
 def _destination(
@@ -258,11 +256,6 @@ def _root(location: str) -> str:
     return "/" if location.startswith("/") else "."
 
 
-def _by_directory(found: Iterable[Route]) -> Iterator[tuple[str, Iterator[Route]]]:
-    """Group files by their directory, lazily: a million are never held in memory."""
-    return groupby(found, key=attrgetter("directory"))
-
-
 @click.group()
 def xfer() -> None:
     """Large transfers that continue where they stopped: ``init``, then ``execute``.
@@ -291,7 +284,7 @@ def init(
 
     paths = None if txt is None else filter(None, (line.rstrip("\r\n") for line in txt))
     with ResumableTransfer(db, endpoint=endpoint_url) as job:
-        job.init(source, destination, paths, _encoding(compression))
+        job.init(source, destination, paths, None if compression == "same" else compression)
         if not (count := len(job)):
             raise ObjectNotFoundError(f"there is nothing at '{source}'")
     click.echo(f"{count} files to transfer; next: cottoncandy xfer execute {db}", err=True)

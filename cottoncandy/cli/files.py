@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +24,19 @@ from cottoncandy.cli.locations import (
 )
 from cottoncandy.core.names import has_magic
 from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
     from cottoncandy.stores.store import Store
 
-__all__ = ["acl", "cat", "du", "head", "ls", "mkdir", "rm", "touch"]
+__all__ = ["acl", "cat", "du", "expand", "head", "ls", "mkdir", "rm", "touch"]
+
+# Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
+_LIMIT = 100_000
+_SET = re.compile(r"\[(?P<characters>[^\[\]]+)\](?:\{(?P<count>\d+)\})?")
+# As cloud-files has it, for commands that show no bar.
+_PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_value=False)
 
 
 @click.command()
@@ -37,6 +46,8 @@ __all__ = ["acl", "cat", "du", "head", "ls", "mkdir", "rm", "touch"]
 @click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
 @click.option("--sqlite", metavar="FILE", help="Write name, size and time into a database.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--shortpath", is_flag=True, hidden=True, expose_value=False)
+@_PROGRESS_FLAG
 @connected
 def ls(
     connection: Connection,
@@ -48,8 +59,6 @@ def ls(
     as_json: bool,
 ) -> None:
     """List names below a directory or a prefix, those of subdirectories too."""
-    from cottoncandy.cli.expressions import expand
-
     rows: Iterator[tuple[str, int | None, Any]] = (
         row
         for each in (expand(location) if expr else [location])
@@ -72,7 +81,6 @@ def _listing(
     connection: Connection, location: str, flat: bool
 ) -> Iterator[tuple[str, int | None, Any]]:
     from cottoncandy.backends.base import CommonPrefix
-    from cottoncandy.exceptions import ObjectNotFoundError
 
     store, prefix = connection.store(location)
     if prefix and not prefix.endswith("/") and store.has_below(prefix):
@@ -88,6 +96,36 @@ def _listing(
             yield entry.key[skipped:], entry.size, entry.modified
     if not found and prefix:
         raise ObjectNotFoundError(f"there is nothing at '{location}'")
+
+
+def expand(text: str) -> Iterator[str]:
+    """Yield the texts that an expression stands for, in order.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there are more than 100,000, or a bracket is not closed.
+
+    Examples
+    --------
+    >>> list(expand("s3://bucket/[ab]"))
+    ['s3://bucket/a', 's3://bucket/b']
+    """
+    choices: list[str | list[str]] = []
+    total, position = 1, 0
+    for found in _SET.finditer(text):
+        choices.append([text[position : found.start()]])
+        count = int(found["count"] or 1)
+        characters = sorted(set(found["characters"]))
+        total *= len(characters) ** count
+        if total > _LIMIT:
+            raise InvalidArgumentError(f"{text!r} stands for more than {_LIMIT} prefixes")
+        choices.extend([characters] * count)
+        position = found.end()
+    rest = text[position:]
+    if set("[]{}") & set(rest + "".join(choice[0] for choice in choices if len(choice) == 1)):
+        raise InvalidArgumentError(f"{text!r} has a bracket without its counterpart")
+    return map("".join, product(*choices, [rest]))
 
 
 def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> None:
@@ -180,7 +218,6 @@ def du(
 
 def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
     """Yield the object of a name and everything below it."""
-    from cottoncandy.exceptions import ObjectNotFoundError
     from cottoncandy.stores.finding import objects_below
 
     found = False
@@ -211,7 +248,6 @@ def rm(
 ) -> None:
     """Delete objects. A single ``-`` reads locations from the standard input."""
     from cottoncandy.cloudfiles import CloudFiles
-    from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 
     options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}
     for location in standard_input() if locations == ("-",) else locations:
@@ -230,6 +266,7 @@ def rm(
 
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@_PROGRESS_FLAG
 @connected
 def touch(connection: Connection, locations: tuple[str, ...]) -> None:
     """Create empty objects, unless they exist."""
@@ -259,6 +296,7 @@ def acl() -> None:
 
 @acl.command(name="get")
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@_PROGRESS_FLAG
 @connected
 def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print owner and grants of objects as JSON."""

@@ -81,7 +81,12 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a connection to a command, which gets a :class:`Connection` first."""
 
     @click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
-    @click.option("--no-sign-request", is_flag=True, help="Read public data, without credentials.")
+    @click.option(
+        "--no-sign-request",
+        "--no-auth",
+        is_flag=True,
+        help="Read public data, without credentials.",
+    )
     @click.option(
         "--encryption",
         type=click.Choice(["AES", "RSA"], case_sensitive=False),

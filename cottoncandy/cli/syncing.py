@@ -65,6 +65,29 @@ def sync(
     click.echo(str(report), err=not dry_run)
 
 
+def compare(
+    connection: Connection, source: str, dest: str, only_matching: bool, as_json: bool
+) -> int:
+    """Print the differences of two locations; return the exit status."""
+    from cottoncandy.transfer.sync import Rules, synchronize
+
+    ends = _endpoint(connection, source), _endpoint(connection, dest)
+    report = synchronize(*ends, Rules(delete=True, checksum=True), dry_run=True)
+    words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
+    shown = [
+        (step.path, words[step.verb])
+        for step in report.actions
+        if step.verb == "replace" or not only_matching
+    ]
+    if as_json:
+        print_json({"same": report.skipped, "different": dict(shown)})
+    else:
+        for path, text in shown:
+            click.echo(printable(f"{text}: {path}"))
+        click.echo(f"{report.skipped} files are the same, {len(shown)} are not", err=True)
+    return 1 if shown else 0
+
+
 def _endpoint(connection: Connection, location: str) -> Endpoint:
     from cottoncandy.core.names import prefix_of
     from cottoncandy.stores.urls import is_url

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cottoncandy as cc
-from cottoncandy.cli.expressions import expand
+from cottoncandy.cli.files import expand
 from cottoncandy.cli.main import main
 from cottoncandy.exceptions import InvalidArgumentError
 
@@ -341,6 +341,38 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     assert "--after" in run("verify", "--max-duration", "0", bucket).stderr
     assert run("verify", "--after", "d/arr", bucket).exit_code == 0
     assert run("verify", "--subset", "x", bucket).exit_code == 2
+
+
+def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    assert run("sync", tree, copy).exit_code == 0
+    same = run("verify", tree, copy)
+    assert (same.exit_code, same.stdout, "5 files are the same" in same.stderr) == (0, "", True)
+    (copy / "one").write_bytes(b"5")  # of the same size
+    (copy / "src/a").unlink()
+    (copy / "more").write_bytes(b"")
+    found = run("verify", "-v", "--md5", tree, f"file://{copy}")
+    assert found.exit_code == 1
+    assert sorted(found.stdout.splitlines()) == [
+        *("different: one", "only in the copy: more", "only in the source: src/a"),
+    ]
+    only = json.loads(run("verify", "-m", "--json", tree, copy).stdout)
+    assert only == {"same": 3, "different": {"one": "different"}}
+    assert run("verify", tree, tmp_path / "missing").exit_code == 1
+
+
+def test_forms_of_cloud_files_are_accepted(bucket: Path) -> None:
+    for words in (
+        ["ls", "--shortpath", "--progress", bucket],
+        ["touch", "--progress", bucket / "x"],
+        ["cp", "--progress", "-b", "4", "--part-bytes", "100", bucket / "x", f"{bucket}/y"],
+        ["mv", "--progress", "-b", "4", bucket / "y", f"{bucket}/z"],
+        ["rm", "--progress", "-b", "4", bucket / "z"],
+        ["du", "-shcN", "-e", bucket],
+        ["mkdir", bucket / "new/deep"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, result.stderr
 
 
 def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:

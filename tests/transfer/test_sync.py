@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.sync import Rules, Step, plan
 from tests.harness import StoreHarness
+from tests.servers.proxy import FaultProxy
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -239,3 +242,29 @@ def test_whole_seconds_of_a_store_are_settled_by_content(
 
     monkeypatch.setattr(backend, "scan", in_seconds)
     assert cci.sync(here, "data").replaced == int(changed)
+
+
+def test_second_run_sends_listings_only(
+    fault_proxy: FaultProxy, moto_bucket: str, here: Path, tmp_path: Path
+) -> None:
+    cci = cc.get_interface(moto_bucket, verbose=False, **fault_proxy.server.interface_arguments())
+    cci.sync(here, "data")
+    cci.sync("data", tmp_path / "there")
+    for source, dest in ((here, "data"), ("data", tmp_path / "there"), (here, "data/")):
+        before = len(fault_proxy.requests)
+        report = cci.sync(source, dest, delete=True)
+        assert (report.nbytes, report.skipped) == (0, 4)
+        found = [(each.method, "list-type" in each.query) for each in fault_proxy.requests[before:]]
+        others = [request for request in found if request != ("GET", True)]
+        assert 0 < len(found) - len(others) <= 2
+        assert len(others) <= 2, found  # does the bucket exist
+        assert {method for method, _ in others} <= {"HEAD"}
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_objects() -> None:
+    program = Path(cc.__file__).parents[1] / "benchmarks" / "command.py"
+    found = subprocess.run(
+        [sys.executable, program, "--memory", "1000000"], capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout.split()[-5]) < 200, found.stdout
