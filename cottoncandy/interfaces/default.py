@@ -98,7 +98,8 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         *,
         skip_existing: bool = False,
         overwrite: bool = True,
-    ) -> None:
+        dry_run: bool = False,
+    ) -> SyncReport | None:
         """Upload the files of a directory, several at a time.
 
         Parameters
@@ -118,6 +119,13 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         overwrite : bool, default True
             Whether to replace existing objects, as in :meth:`upload_object`: each object that
             exists is one that could not be uploaded.
+        dry_run : bool, default False
+            Whether only to report what would be done.
+
+        Returns
+        -------
+        report : SyncReport or None
+            Of a dry run: files, bytes, and an estimate of requests and cost.
 
         Raises
         ------
@@ -140,7 +148,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         root = Path(expand_home(disk_path))
         default = "" if root.as_posix() == "." else root.as_posix()
         target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
-        upload_directory(
+        report = upload_directory(
             self._store,
             root,
             target,
@@ -150,8 +158,11 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             recursive=recursive,
             threads=threads,
             skip_existing=skip_existing,
+            dry_run=dry_run,
         )
-        echo(f'Uploaded "{root}" to "{target}"')
+        if not dry_run:
+            echo(f'Uploaded "{root}" to "{target}"')
+        return report
 
     def sync(
         self,
@@ -265,7 +276,8 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         *,
         threads: int = DEFAULT_THREADS,
         skip_existing: bool = False,
-    ) -> None:
+        dry_run: bool = False,
+    ) -> SyncReport | None:
         """Download an entire directory: all objects below a name, several at a time.
 
         Parameters
@@ -281,6 +293,13 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
             Whether to skip files that have the object's size and bytes already, for example to
             resume an interrupted download. Bytes are compared by the ETag if it is an MD5,
             otherwise by reading the object.
+        dry_run : bool, default False
+            Whether only to report what would be done.
+
+        Returns
+        -------
+        report : SyncReport or None
+            Of a dry run: files, bytes, and an estimate of requests and cost.
 
         Raises
         ------
@@ -303,13 +322,14 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         Files are written completely or not at all. Other files in the directory are kept. An object
         whose name ends in ``/``, the marker of an empty directory, becomes a directory.
         """
-        download_directory(
+        return download_directory(
             self._store,
             directory,
             Path(expand_home(disk_name)),
             lambda path, key, count: self.download_to_file(key, path, count),
             threads=threads,
             skip_existing=skip_existing,
+            dry_run=dry_run,
         )
 
 

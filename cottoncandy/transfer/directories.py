@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -29,6 +31,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Action, perform
+from cottoncandy.transfer.sync import Step, SyncReport
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
 
@@ -69,21 +72,31 @@ def upload_directory(
     recursive: bool,
     threads: int,
     skip_existing: bool,
-) -> None:
-    """Upload the files below a directory."""
+    dry_run: bool,
+) -> SyncReport | None:
+    """Upload the files below a directory; return what a dry run would do."""
     files = _files_below(root, recursive)
     existing: dict[str, ObjectInfo] = {}
-    if skip_existing:
+    if skip_existing or dry_run:
         existing = {info.key: info for info in objects_below(store.backend, target)}
     large = store.settings.mpu_use_threshold_bytes
+
+    def decide(file: _File) -> Step:
+        known = existing.get(pathjoin(target, file.relative))
+        if known is None:
+            return Step("copy", file.relative, "not in the destination", file.size)
+        same = skip_existing and same_bytes(store, known, file.path, file.size)
+        return _step(file.relative, file.size, same=same, compared=skip_existing)
+
+    if dry_run:
+        return _dry_run((decide(file) for file in files if file.error is None), None)
 
     def transfer(file: _File) -> None:
         if file.error is not None:
             raise file.error
-        key = pathjoin(target, file.relative)
-        known = existing.get(key)
-        if known is None or not same_bytes(store, known, file.path, file.size):
-            upload(file.path, Key(key), threads if file.size > large else 1, file.extra)
+        key = Key(pathjoin(target, file.relative))
+        if decide(file).verb != "skip":
+            upload(file.path, key, threads if file.size > large else 1, file.extra)
 
     def describe(failures: int, total: int) -> str:
         return (
@@ -100,6 +113,7 @@ def upload_directory(
         label=f"uploading {root}",
         describe=describe,
     )
+    return None
 
 
 def _files_below(root: Path, recursive: bool) -> list[_File]:
@@ -199,11 +213,22 @@ def download_directory(
     *,
     threads: int,
     skip_existing: bool,
-) -> None:
-    """Download the objects below a name."""
+    dry_run: bool,
+) -> SyncReport | None:
+    """Download the objects below a name; return what a dry run would do."""
     branch, objects = _directory_objects(store, directory)
     files, directories = _plan(branch, objects, store.bucket)
     _check_disk(root, files, directories)
+
+    def decide(relative: str, info: ObjectInfo) -> Step:
+        path = root / relative
+        if not path.is_file():
+            return Step("copy", relative, "not in the destination", info.size)
+        same = skip_existing and same_bytes(store, info, path, path.stat().st_size)
+        return _step(relative, info.size, same=same, compared=skip_existing)
+
+    if dry_run:
+        return _dry_run(starmap(decide, files.items()), store)
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     _check_spellings(root, {*files, *directories})
@@ -213,10 +238,8 @@ def download_directory(
     large = store.settings.mpd_use_threshold_bytes
 
     def transfer(relative: str, info: ObjectInfo) -> None:
-        path = root / relative
-        if skip_existing and path.is_file() and same_bytes(store, info, path, path.stat().st_size):
-            return
-        download(path, Key(info.key), threads if info.size > large else 1)
+        if decide(relative, info).verb != "skip":
+            download(root / relative, Key(info.key), threads if info.size > large else 1)
 
     def describe(failures: int, total: int) -> str:
         return (
@@ -233,6 +256,7 @@ def download_directory(
         label=f"downloading {branch}",
         describe=describe,
     )
+    return None
 
 
 def _directory_objects(store: Store, directory: str) -> tuple[str, list[ObjectInfo]]:
@@ -366,6 +390,20 @@ def _check_inside(path: Path, inside: Path) -> None:
             f"'{path}' leads out of the target directory, to '{resolved}'; nothing was downloaded. "
             f"Remove that symbolic link, or download into another directory"
         )
+
+
+def _step(path: str, size: int, *, same: bool, compared: bool) -> Step:
+    """Return the step of a file that exists at the destination."""
+    if same:
+        return Step("skip", path, "the content is the same")
+    return Step("replace", path, "the content differs" if compared else "it exists", size)
+
+
+def _dry_run(steps: Iterable[Step], source: Store | None) -> SyncReport:
+    report = SyncReport(dry_run=True)
+    deque(report.noting(steps), 0)
+    report.estimate(source)
+    return report
 
 
 #: ETag that is the MD5 of a body, or of the MD5s of its parts.

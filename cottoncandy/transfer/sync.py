@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
 from cottoncandy.transfer.engine import Outcome, complete, delete, each
 from cottoncandy.transfer.entries import Endpoint
@@ -234,6 +235,26 @@ class SyncReport:
     dry_run: bool = False
     actions: list[Step] = field(default_factory=list)
 
+    def noting(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """Yield steps and count them; of a dry run, keep those that change something."""
+        names = {"copy": "copied", "replace": "replaced", "delete": "deleted", "skip": "skipped"}
+        for step in steps:
+            setattr(self, names[step.verb], getattr(self, names[step.verb]) + 1)
+            self.nbytes += step.size
+            if self.dry_run and step.verb != "skip":
+                self.actions.append(step)
+            yield step
+
+    def estimate(self, source: Store | None, *, inside: bool = False) -> None:
+        """Estimate requests and cost, from the numbers of files; ``source`` None is a disk."""
+        moved = self.copied + self.replaced
+        listed = moved + self.skipped + self.deleted
+        listings = 2 * max(-(-listed // _PAGE), 1)
+        self.requests = listings + 2 * moved - (-self.deleted // _PAGE)
+        self.cost = _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
+        if source is not None and not inside:
+            self.cost += _EGRESS_PRICE * self.nbytes * source.backend.capabilities.acls
+
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""
         return (
@@ -262,22 +283,19 @@ def synchronize(
     if not source.exists():
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
-    seen: Counter[str] = Counter()
     report = SyncReport(dry_run=dry_run)
-    steps = _counted(plan(source, dest, rules, threads=count), seen, report)
+    steps = report.noting(plan(source, dest, rules, threads=count))
     if dry_run:
-        report.actions = [step for step in steps if step.verb != "skip"]
+        deque(steps, 0)
     else:
         with Progress(None, unit="files", label=f"syncing to {dest}", show=progress) as bar:
-            moving = (step for step in steps if step.verb in ("copy", "replace"))
-            outcomes = run(source, dest, bar.counted(moving), threads=count)
+            outcomes = run(source, dest, steps, threads=count)
             complete(_moving(outcomes, bar), lambda failed, total: _failed(failed, total, dest))
-    _check_source(source, seen)
-    report.copied, report.replaced, report.skipped = seen["copy"], seen["replace"], seen["skip"]
-    report.deleted = seen["delete"]
-    _estimate(report, source, dest)
-    if seen["delete"] and not dry_run:
-        _delete_extras(source, dest, rules, seen["delete"], max_delete, count)
+    _check_source(source, report)
+    inside = dest.store.backend.can_copy_from(source.store.backend)
+    report.estimate(source.store, inside=inside)
+    if report.deleted and not dry_run:
+        _delete_extras(source, dest, rules, report.deleted, max_delete, count)
     return report
 
 
@@ -324,13 +342,6 @@ def run(
     ]
     for result in each(transfer, whole, threads=threads):
         yield Outcome(result.item.path, result.error)
-
-
-def _counted(steps: Iterable[Step], seen: Counter[str], report: SyncReport) -> Iterator[Step]:
-    for step in steps:
-        seen[step.verb] += 1
-        report.nbytes += step.size
-        yield step
 
 
 def _moving(outcomes: Iterable[Outcome], bar: Progress) -> Iterator[Outcome]:
@@ -384,23 +395,11 @@ def _check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:
         )
 
 
-def _check_source(source: Endpoint, seen: Counter[str]) -> None:
+def _check_source(source: Endpoint, report: SyncReport) -> None:
     """Raise if there is nothing at the source, before anything is deleted."""
-    found = seen["copy"] + seen["replace"] + seen["skip"]
+    found = report.copied + report.replaced + report.skipped
     if source.prefix and not found and next(source.entries(), None) is None:
         raise ObjectNotFoundError(f"there is nothing at {source}; nothing was deleted")
-
-
-def _estimate(report: SyncReport, source: Endpoint, dest: Endpoint) -> None:
-    moved = report.copied + report.replaced
-    inside = dest.store.backend.can_copy_from(source.store.backend)
-    listed = moved + report.skipped + report.deleted
-    listings = 2 * max(-(-listed // _PAGE), 1)
-    deletions = -(-report.deleted // _PAGE)
-    report.requests = listings + 2 * moved + deletions
-    report.cost = _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
-    if not inside:
-        report.cost += _EGRESS_PRICE * report.nbytes * source.store.backend.capabilities.acls
 
 
 def sync(

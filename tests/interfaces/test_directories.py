@@ -321,6 +321,31 @@ def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
     assert not same_bytes(store, ObjectInfo("gone", len(body)), path, len(body))
 
 
+def test_dry_runs_say_what_would_be_done(
+    memory: MemoryHarness, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cci = memory.interface()
+    report = cci.upload_from_directory(tree, "t", recursive=True, dry_run=True)
+    assert memory.raw_keys() == []
+    assert not capsys.readouterr().out
+    assert (report.copied, report.nbytes) == (len(FILES), sum(map(len, FILES.values())))
+    assert report.requests > 0
+    assert f"{len(FILES)} would be copied" in str(report)
+    cci.upload_from_directory(tree, "t", recursive=True)
+    (tree / "empty").write_bytes(b"no more")
+    report = cci.upload_from_directory(tree, "t", True, skip_existing=True, dry_run=True)
+    assert [step[:2] for step in report.actions] == [("replace", "empty")]
+    assert report.skipped == len(FILES) - 1
+    target = tmp_path / "down"
+    report = cci.download_directory("t", target, dry_run=True)
+    assert (report.copied, target.exists()) == (len(FILES), False)
+    cci.download_directory("t", target)
+    (target / "image.dat").unlink()
+    report = cci.download_directory("t", target, skip_existing=True, dry_run=True)
+    assert [step[:2] for step in report.actions] == [("copy", "image.dat")]
+    assert not (target / "image.dat").exists()
+
+
 # -- what a download refuses ---------------------------------------------------------------------
 
 
