@@ -51,7 +51,7 @@ from cottoncandy.backends.s3.listing import scan
 from cottoncandy.backends.s3.multipart import (
     GATHERED_AHEAD_BYTES,
     MultipartUpload,
-    body_parts,
+    gathered_parts,
     part_sizes,
 )
 from cottoncandy.backends.s3.options import S3Options
@@ -205,7 +205,8 @@ class S3Backend(RemoteBackend):
         if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
             parts = iter((memoryview(body.read()),))
         else:
-            parts = body_parts(body, settings)
+            sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
+            parts = gathered_parts(body, sizes)
         # Whether there is a second part decides how the first one is sent.
         begun = list(islice(parts, 2))
         if len(begun) < 2:
@@ -342,7 +343,7 @@ class S3Backend(RemoteBackend):
             status = response["ResponseMetadata"]["HTTPStatusCode"]
             confirmed(status == 204, "status 204", location)
         except ObjectNotFoundError:
-            return None
+            pass
         except InvalidNameError as exc:
             return exc
         return None

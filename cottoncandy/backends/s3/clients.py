@@ -500,20 +500,16 @@ def _read_certificates(path: str) -> bytes:
     try:
         found = Path(path).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        # OpenSSL accepts other kinds as well; rustls only this one.
+        if b"-----BEGIN CERTIFICATE-----" not in found:
+            raise ssl.SSLError("not PEM")
     except ssl.SSLError as exc:
-        raise _no_certificates(path) from exc
+        raise ConfigurationError(
+            f"there are no certificates in {path!r} (verify=, AWS_CA_BUNDLE), or damaged ones; it "
+            f"must be a PEM file, in which each certificate begins with -----BEGIN CERTIFICATE-----"
+        ) from exc
     except OSError as exc:
         raise ConfigurationError(
             f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) cannot be read: {exc}"
         ) from exc
-    # OpenSSL accepts other kinds as well; rustls only this one.
-    if b"-----BEGIN CERTIFICATE-----" not in found:
-        raise _no_certificates(path)
     return found
-
-
-def _no_certificates(path: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"there are no certificates in {path!r} (verify=, AWS_CA_BUNDLE), or damaged ones; it must "
-        f"be a PEM file, in which each certificate begins with -----BEGIN CERTIFICATE-----"
-    )

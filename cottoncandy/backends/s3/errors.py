@@ -275,13 +275,27 @@ def parse_error(exc: BaseException) -> ErrorDetails:
 
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
     """Return cottoncandy's error for one of botocore's or urllib3's; None for any other."""
-    if isinstance(exc, (boto.BotoCoreError, boto.ClientError, Boto3Error)):
-        return _translate_botocore(exc, location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
     if isinstance(exc, ResponseParserError):
         return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
-    return None
+    if isinstance(exc, boto.ClientError):
+        return from_details(parse_error(exc), location)
+    if not isinstance(exc, boto.BotoCoreError | Boto3Error):
+        return None
+    text = str(exc)
+    fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
+    if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
+        if "EOF occurred in violation" in text:  # OpenSSL, if a connection closes unexpectedly
+            return StoreUnreachableError(_HUNG_UP.format(**fields))
+        if isinstance(exc, boto.SSLError) and (explanation := _explain_tls(text, location)):
+            return StoreUnreachableError(explanation)
+        if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
+            return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
+    if isinstance(exc, boto.ParamValidationError) and location.bucket and not location.key:
+        return InvalidNameError(f"invalid bucket name '{location.bucket}'")
+    found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
+    return found[0](found[1].format(**fields))
 
 
 def confirmed(value: T | None, name: str, location: S3Location) -> T:
@@ -341,24 +355,6 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
     )
     kind = StoreBusyError if busy else StoreError
     return kind(f"{location}: the store answered {described or 'with an error'}{advice}")
-
-
-def _translate_botocore(exc: BaseException, location: S3Location) -> CottonCandyError:
-    if isinstance(exc, boto.ClientError):
-        return from_details(parse_error(exc), location)
-    text = str(exc)
-    fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
-    if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
-        if "EOF occurred in violation" in text:  # OpenSSL, if a connection closes unexpectedly
-            return StoreUnreachableError(_HUNG_UP.format(**fields))
-        if isinstance(exc, boto.SSLError) and (explanation := _explain_tls(text, location)):
-            return StoreUnreachableError(explanation)
-        if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
-            return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
-    if isinstance(exc, boto.ParamValidationError) and location.bucket and not location.key:
-        return InvalidNameError(f"invalid bucket name '{location.bucket}'")
-    found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
-    return found[0](found[1].format(**fields))
 
 
 def _explain_tls(text: str, location: S3Location) -> str | None:

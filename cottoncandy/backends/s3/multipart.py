@@ -18,11 +18,11 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
-from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
-__all__ = ["MultipartUpload", "body_parts", "gathered_parts", "part_sizes"]
+__all__ = ["MultipartUpload", "gathered_parts", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,6 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
     for growth in itertools.count():
         # 8 MiB, 16 MiB, …: 10,000 parts of at most 4 GiB reach the 5 TiB that S3 allows.
         yield from itertools.repeat(min(size << growth, 4096 * MiB), step)
-
-
-def body_parts(body: Body, settings: Settings) -> Iterator[memoryview]:
-    """Yield the parts of a body."""
-    sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
-    return gathered_parts(body, sizes)
 
 
 def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
