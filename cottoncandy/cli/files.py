@@ -132,12 +132,18 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
     import sqlite3
     from contextlib import closing
 
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE files (filename TEXT, size INTEGER, modified TEXT)")
-        database.executemany(
-            "INSERT INTO files VALUES (?, ?, ?)",
-            ((name, size, None if time is None else time.isoformat()) for name, size, time in rows),
-        )
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE files (filename TEXT, size INTEGER, modified TEXT)")
+            database.executemany(
+                "INSERT INTO files VALUES (?, ?, ?)",
+                (
+                    (name, size, None if time is None else time.isoformat())
+                    for name, size, time in rows
+                ),
+            )
+    except sqlite3.Error as error:
+        raise InvalidArgumentError(f"cannot write the database '{path}': {error}") from error
 
 
 @click.command()

@@ -54,6 +54,9 @@ def test_ls_writes_a_database(bucket: Path, tmp_path: Path) -> None:
     database.close()
     assert rows[0] == ("a.txt", 10)
     assert len(rows) == 3
+    for place in (tmp_path / "list.db", tmp_path / "missing/list.db"):  # a second time, and nowhere
+        result = run("ls", "--sqlite", place, bucket)
+        assert (result.exit_code, "cannot write the database" in result.stderr) == (1, True)
 
 
 def test_names_that_act_on_the_terminal_are_escaped(bucket: Path) -> None:
