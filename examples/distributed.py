@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bucket", help="default: a temporary directory")
     parser.add_argument("--endpoint-url")
-    parser.add_argument("--rows", type=int, default=40_000, help="of 1,000 float64 each")
-    parser.add_argument("--memory-limit", default="256MiB", help="of each worker")
+    parser.add_argument("--rows", type=int, default=60_000, help="of 1,000 float64 each")
+    parser.add_argument("--memory-limit", default="384MiB", help="of each worker")
     options = parser.parse_args()
 
     with (
@@ -56,7 +56,7 @@ def main() -> None:
             cci = cc.get_interface(options.bucket, endpoint_url=options.endpoint_url, verbose=False)
         else:
             cci = cc.get_interface(directory, backend="local", verbose=False)
-        array = da.random.default_rng(0).standard_normal((options.rows, 1000), chunks=(2000, 1000))
+        array = da.random.default_rng(0).standard_normal((options.rows, 1000), chunks=(1000, 1000))
         print(f"{array.nbytes / 2**20:.0f} MiB in {array.npartitions} blocks")
         start = time.monotonic()
         cci.upload_dask_array("example/array", array, compression=False)
@@ -67,9 +67,9 @@ def main() -> None:
         print(f"mean {float(lazy.mean().compute()):.6f} in {time.monotonic() - start:.1f} s")
 
         start = time.monotonic()
-        cci.upload_dask_array("example/array", lazy.rechunk((1000, 500)), compression=False)
+        cci.upload_dask_array("example/array", lazy.rechunk((2000, 250)), compression=False)
         print(f"rechunked, onto the same name, in {time.monotonic() - start:.1f} s")
-        assert cci.download_dask_array("example/array").numblocks == (options.rows // 1000, 2)
+        assert cci.download_dask_array("example/array").numblocks == (options.rows // 2000, 4)
 
         peaks = client.run(peak_memory)
         print("peak memory of the workers:", ", ".join(f"{mib:.0f} MiB" for mib in peaks.values()))
