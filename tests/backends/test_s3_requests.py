@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
+    BucketNotFoundError,
     CredentialsError,
     ObjectExistsError,
     StoreUnreachableError,
@@ -50,6 +52,28 @@ class TestRequests(S3Tests):
         pieces = Body.of(iter([b"b", b"ody"]))
         assert requests_of(fault_proxy, lambda: backend.put("a", pieces)) == ["PUT"]
         assert backend.get("a").read() == b"body"
+
+    def test_an_acl_that_was_refused_is_not_sent_again(
+        self, backend: S3Backend, fault_proxy: FaultProxy
+    ) -> None:
+        fault_proxy.on(method="PUT").refuse_acl()
+        options = PutOptions(acl="private")
+        backend.put("a", Body.of(b"body"), options)
+        for name in ("b", "c"):
+            put = functools.partial(backend.put, name, Body.of(b"body"), options)
+            assert requests_of(fault_proxy, put) == ["PUT"]
+
+    def test_a_bucket_that_was_removed_is_missing(
+        self, backend: S3Backend, moto_bucket: str
+    ) -> None:
+        """It was there before, and an answer to HEAD has no body that tells it from an object."""
+        bucket = f"{moto_bucket}-removed"
+        backend.create_bucket(bucket)
+        backend.put("a", Body.of(b"body"), bucket=bucket)
+        list(backend.delete(["a"], bucket=bucket))
+        backend.delete_bucket(bucket)
+        with pytest.raises(BucketNotFoundError):
+            backend.head("a", bucket=bucket)
 
     def test_requests_of_a_slice(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
