@@ -6,8 +6,9 @@ import enum
 import threading
 import time
 import uuid
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partialmethod
 from typing import Any, Self
 
@@ -38,14 +39,14 @@ class TransmissionMonitor:
 
     Notes
     -----
-    Any thread may record; 32 bytes are kept per transfer. Rates are in bits per second unless the
+    Any thread may record; 24 bytes are kept per transfer. Rates are in bits per second unless the
     name says otherwise. Times are those of ``time.time()``.
     """
 
     def __init__(self, direction: IOEnum) -> None:
         self.direction = direction
         self.errors: set[uuid.UUID] = set()
-        self._flights: list[tuple[float, float, int]] = []
+        self._numbers = array("d")  # start, end and bytes of each, in turn
         self._begun: dict[uuid.UUID, float] = {}
 
     @classmethod
@@ -59,7 +60,7 @@ class TransmissionMonitor:
         records = list(tms)
         merged = cls(records[0].direction if records else IOEnum.RX)
         for each in records:
-            merged._flights += each._flights
+            merged._numbers += each._numbers
             merged.errors |= each.errors
         return merged
 
@@ -71,7 +72,12 @@ class TransmissionMonitor:
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
         """Record the end of a transfer of ``num_bytes`` bytes."""
-        self._flights.append((self._begun.pop(flight_id), time.time(), num_bytes))
+        self._numbers.extend((self._begun.pop(flight_id), time.time(), num_bytes))
+
+    @property
+    def _flights(self) -> Iterator[tuple[float, float, float]]:
+        numbers = iter(self._numbers[:])
+        return zip(numbers, numbers, numbers, strict=True)
 
     def end_error(self, flight_id: uuid.UUID) -> None:
         """Record that a transfer failed."""
@@ -80,7 +86,7 @@ class TransmissionMonitor:
 
     def total_bytes(self) -> int:
         """Return the number of bytes of all transfers."""
-        return sum(count for _, _, count in self._flights)
+        return int(sum(count for _, _, count in self._flights))
 
     def start_unix_time(self) -> float:
         """Return when the first transfer began; 0 without one."""
@@ -93,7 +99,7 @@ class TransmissionMonitor:
     def total_bps(self) -> float:
         """Return the mean rate from the first start to the last end."""
         duration = self.end_unix_time() - self.start_unix_time()
-        return 8 * self.total_bytes() / max(duration, _EPSILON_S) if self._flights else 0.0
+        return 8 * self.total_bytes() / max(duration, _EPSILON_S) if self._numbers else 0.0
 
     def current_bps(self, look_back_sec: float = 2.0) -> float:
         """Return the mean rate of the last seconds."""
@@ -111,7 +117,7 @@ class TransmissionMonitor:
 
     def histogram(self, resolution: float = 1.0) -> NDArray[np.uint32]:
         """Return the bytes transferred in each interval of ``resolution`` seconds."""
-        if not self._flights:
+        if not self._numbers:
             return np.zeros(0, np.uint32)
         first, last = self.start_unix_time(), self.end_unix_time()
         bins = np.zeros(max(int(np.ceil((last - first) / resolution)), 1))

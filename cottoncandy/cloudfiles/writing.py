@@ -106,7 +106,7 @@ class WritingMethods(FilesBase):
         sized = isinstance(items, list | tuple)
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
-            partial(self._put, monitor=monitor),
+            partial(self._put, monitor=monitor if return_recording else None),
             _unique(lazy) if sized else lazy,
             "uploading",
             total=total,

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import pickle
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -463,3 +464,22 @@ def test_a_loop_of_links_is_listed_once(tmp_path: Any) -> None:
     cf.puts([("x", b"1"), ("b/y", b"2")])
     (tmp_path / "a" / "b" / "loop").symlink_to(tmp_path / "a")
     assert list(cf) == ["b/y", "x"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_files() -> None:
+    def held() -> int:
+        return tracemalloc.get_traced_memory()[0]
+
+    cf = CloudFiles("mem://memory/x", num_threads=2)
+    cf.puts((str(number), b"1") for number in range(10))
+    tracemalloc.start()
+    try:
+        for count in (1_000, 40_000):
+            before = held()
+            assert sum(1 for _ in cf.iter_get(str(n % 10) for n in range(count))) == count
+            assert cf.puts((str(n % 10), b"2") for n in range(count)) == count
+            assert cf.delete(f"missing-{n}" for n in range(count)) == count
+        assert held() - before < 200_000  # 5 bytes per file
+    finally:
+        tracemalloc.stop()
