@@ -110,7 +110,7 @@ def test_xfer_takes_a_list_and_an_encoding(tmp_path: Path) -> None:
     assert "d1/0001" in result.stderr
     assert cc.CloudFiles(dest).head("d0/0000")["Content-Encoding"] == "gzip"
     empty = run(main, ["xfer", "init", str(tmp_path / "none"), dest, "--db", job])
-    assert (empty.exit_code, "there is nothing" in empty.stderr) == (1, True)
+    assert (empty.exit_code, "there is no" in empty.stderr) == (1, True)
     assert run(main, ["xfer", "init", "a", "b"]).exit_code == 2
 
 
