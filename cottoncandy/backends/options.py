@@ -48,7 +48,13 @@ class IfAbsent:
     """Condition of a put: no object has that name."""
 
     def unmet(self, label: str) -> ObjectExistsError:
-        """Return the error for an object that exists."""
+        """Return the error for an object that exists.
+
+        Parameters
+        ----------
+        label : str
+            The object, for the message.
+        """
         return ObjectExistsError(f"{label} exists; pass overwrite=True to replace it")
 
     def check(self, etag: str | None, label: str) -> None:
@@ -76,7 +82,15 @@ class IfMatch:
     etag: str
 
     def unmet(self, label: str, found: str = "was replaced") -> ObjectChangedError:
-        """Return the error for an object that has another ETag."""
+        """Return the error for an object that has another ETag.
+
+        Parameters
+        ----------
+        label : str
+            The object, for the message.
+        found : str, default "was replaced"
+            What happened to it.
+        """
         return ObjectChangedError(f"{label} {found} since it was read; nothing was stored")
 
     def check(self, etag: str | None, label: str) -> None:
