@@ -1,0 +1,94 @@
+"""zarr on a Ceph node: this library's store next to zarr's ``ObjectStore`` on obstore.
+
+    python -m benchmarks.zarr_store [--repeat 3]
+
+Prints how many times as fast as ``ObjectStore`` each kind of array is written and read. The
+stores take turns, and the best of the repetitions counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import zarr
+from obstore.store import S3Store
+from zarr.storage import ObjectStore
+
+import cottoncandy as cc
+from tests.servers.ceph import CephServer
+
+#: Name -> number of chunks and bytes in each.
+KINDS = {
+    "256 MiB in chunks of 4 MiB": (64, 4 * 2**20),
+    "2,000 chunks of 16 KiB": (2000, 16 * 2**10),
+}
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+def measure(stores: dict[str, Callable[[str], Any]], repeat: int) -> None:
+    """Print the ratios for all kinds of arrays."""
+    for kind, (count, nbytes) in KINDS.items():
+        values = np.random.default_rng(0).integers(0, 256, (count, nbytes), "u1")
+        best: dict[tuple[str, str], float] = {}
+        for turn in range(repeat):
+            for name, make in stores.items():
+                array = zarr.create_array(
+                    make(f"{nbytes}-{turn}"), shape=values.shape, chunks=(1, nbytes), dtype="u1",
+                    compressors=None,
+                )  # fmt: skip
+                took = {
+                    "write": seconds(partial(array.__setitem__, slice(None), values)),
+                    "read": seconds(partial(array.__getitem__, slice(None))),
+                }
+                assert np.array_equal(array[:], values)
+                for verb, duration in took.items():
+                    best[name, verb] = min(best.get((name, verb), duration), duration)
+        for verb in ("write", "read"):
+            ratio = best["obstore", verb] / best["cottoncandy", verb]
+            print(f"{kind}: {verb} {ratio:.2f} times as fast as ObjectStore")
+
+
+def main() -> None:
+    """Start a Ceph node, and measure."""
+    parser = argparse.ArgumentParser(description="zarr's stores on one Ceph node")
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    server = CephServer()
+    try:
+        s3 = server.users[0]
+        bucket, connection = s3.borrow_bucket(), s3.interface_arguments()
+        cci = cc.get_interface(bucket, verbose=False, **connection)
+
+        def obstore(name: str) -> ObjectStore:
+            return ObjectStore(
+                S3Store(
+                    bucket,
+                    prefix=f"theirs/{name}",
+                    endpoint=connection["endpoint_url"],
+                    access_key_id=connection["ACCESS_KEY"],
+                    secret_access_key=connection["SECRET_KEY"],
+                    region="us-east-1",
+                    virtual_hosted_style_request=False,
+                    client_options={"allow_http": True},
+                )
+            )
+
+        stores = {"cottoncandy": lambda name: cci.zarr_store(f"ours/{name}"), "obstore": obstore}
+        measure(stores, repeat)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
