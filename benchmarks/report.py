@@ -23,7 +23,7 @@ _HEAD = """\
 the server ({server}), on {system} ({processor}). Peers ran in turn, each in a separate process, and
 what they read was compared with what was written. Times are ratios to cottoncandy's in one run,
 medians over its rounds: 2x means that a peer took twice as long. *Limit* is bare obstore, without
-checksums, dtypes and typed errors.
+checksums, dtypes and typed errors.{busy}
 
 ## What was promised
 """
@@ -47,7 +47,13 @@ def write(results: dict[str, Any], folder: Path) -> None:
     plots = folder / "benchmarks"
     plots.mkdir(parents=True, exist_ok=True)
     save(results, folder)
-    lines = [_HEAD.format(**results["machine"]), *_promises(results["scenarios"])]
+    machine = results["machine"]
+    # Ratios of a busy machine say little about the limit, and about peers that use all cores.
+    busy = ""
+    if machine["load"] > machine["cores"] / 2:
+        busy = "\n\n**The machine was busy with other work**: its load was "
+        busy += f"{machine['load']:.0f} when the run began."
+    lines = [_HEAD.format(busy=busy, **machine), *_promises(results["scenarios"])]
     for name, scenario in results["scenarios"].items():
         lines += ["", f"## {scenario['title'][0].upper()}{scenario['title'][1:]}", ""]
         if _plot(scenario, plots / name):

@@ -254,6 +254,7 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"),
             "server": {"ceph": "Ceph", "moto": "moto"}.get(kind, "another"),
             "cores": os.cpu_count(),
+            "load": os.getloadavg()[0],
             "system": platform.system(),
             "processor": platform.machine(),
         }
