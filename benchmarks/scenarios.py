@@ -172,7 +172,7 @@ def _small_objects(quick: bool) -> Iterator[Scenario]:
         shared, promised = f"small-{count}", {LIMIT: 0.8, "cloud-files": 2.0, OLD: 6.0}
         yield Scenario(
             f"put-{count}",
-            f"dict2cloud, {count:,} x 8 KiB",
+            f"upload of {count:,} x 8 KiB, dict2cloud",
             "put_many",
             peers,
             {"count": count},
@@ -182,7 +182,7 @@ def _small_objects(quick: bool) -> Iterator[Scenario]:
         promised = {LIMIT: 0.8, "cloud-files": 3.5, OLD: 22.0}
         yield Scenario(
             f"get-{count}",
-            f"cloud2dict, {count:,} x 8 KiB",
+            f"download of {count:,} x 8 KiB, cloud2dict",
             "get_many",
             peers,
             {"count": count},
@@ -307,7 +307,7 @@ def _line(quick: bool) -> Iterator[Scenario]:
         )
     yield Scenario(
         "line-get",
-        f"cloud2dict, {count} x 8 KiB, 1 Gbit/s and 20 ms",
+        f"download of {count} x 8 KiB, cloud2dict, 1 Gbit/s and 20 ms",
         "get_many",
         (OURS, LIMIT, "cloud-files", "boto3"),
         {"count": count},
