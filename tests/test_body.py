@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
-from cottoncandy.core.buffers import Body
+from cottoncandy.core.buffers import Body, regroup
 from cottoncandy.exceptions import InvalidArgumentError
 
 
@@ -28,3 +29,14 @@ def test_pipe_is_read_to_its_end() -> None:
         os.write(writing, b"whole")
         os.close(writing)
         assert b"".join(Body.of(file)) == b"whole"
+
+
+def test_iterable_that_fills_one_buffer_again_and_again() -> None:
+    def readings() -> Iterator[memoryview]:
+        buffer = bytearray(2)
+        for number in range(3):
+            buffer[:] = bytes([number, number])
+            yield memoryview(buffer)
+
+    assert list(Body.of(readings())) == [b"\0\0", b"\1\1", b"\2\2"]
+    assert b"".join(regroup(Body.of(readings()), 4)) == b"\0\0\1\1\2\2"

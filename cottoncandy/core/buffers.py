@@ -202,12 +202,14 @@ class Body:
 def _checked(blocks: Iterator[Any]) -> Iterator[Buffer]:
     for block in blocks:
         try:
-            yield bytes_view(block)
+            view = bytes_view(block)
         except TypeError:
             raise InvalidArgumentError(
                 f"the body of an object must be bytes, a binary file or an iterable of bytes; this "
                 f"iterable contains a {type(block).__name__}"
             ) from None
+        # A program may fill one buffer again and again.
+        yield view if isinstance(block, bytes) else bytes(view)
 
 
 _BLOCK_BYTES = 16 * MiB
