@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from itertools import product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -265,7 +267,8 @@ def rm(
             files = CloudFiles(folder, parallel=ctx.obj, **options)
             removed = files.delete(path for path in files if matches(path))
         else:
-            removed = cci.rm(name, recursive=recursive)
+            with redirect_stdout(sys.stderr):  # what it prints are messages
+                removed = cci.rm(name, recursive=recursive)
         if not removed:
             raise ObjectNotFoundError(f"there is no object at '{location}'")
 
