@@ -175,6 +175,15 @@ def test_codecs_of_numcodecs(name):
                 decode_ours(name, [body], size - 1)
 
 
+@pytest.mark.parametrize("name", ["gzip", "Zlib", "BZ2", "LZMA", "Zstd", "br"])
+def test_decoding_ends_soon_after_the_expected_size(name):
+    codec = get_codec(name)
+    body = b"".join(codec.encode([bytes(5 * MiB)], 5 * MiB))
+    for size in (0, 10, MiB, 5 * MiB - 1):
+        decoded = sum(map(len, codec.decode([body], size)))
+        assert size < decoded <= size + MiB
+
+
 def test_encoding_is_lazy_and_bounded():
     class Endless:
         taken = 0

@@ -189,7 +189,7 @@ class StreamCodec(Codec):
         ----------
         chunks : iterable of buffer
         size : int, optional
-            The expected size in bytes. At most one byte more is decoded.
+            The expected size in bytes. The iterator ends once more is decoded, mostly one byte.
 
         Raises
         ------
@@ -212,6 +212,8 @@ class StreamCodec(Codec):
                     block = self._decode(decoder, data, length, position)
                     position += len(block)
                     yield block
+                    if position > size:
+                        return  # the caller rejects it
                     if decoder.eof or decoder.needs_input:
                         break
                     data = b""
