@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from isal.isal_zlib import crc32
 
 from cottoncandy.backends.base import Backend, ObjectReader
 from cottoncandy.core.buffers import Buffer, MiB, regroup
-from cottoncandy.core.files import TemporaryFile, expand_home
+from cottoncandy.core.files import TemporaryFile, expand_home, is_temporary
 from cottoncandy.exceptions import CottonCandyError
 from cottoncandy.stores.store import state_of
 from cottoncandy.stores.wrapping import WrappedBackend
@@ -29,6 +30,8 @@ _REQUEST_BYTES = 8 * MiB  # adjacent windows that are missing are requested toge
 _CHECKSUM_BYTES = 4
 _REFRESH_S = 3600  # how old the date of last use may become
 _FULL, _EVICTED = 1 / 16, 0.9  # of the limit: written between two looks, and what remains
+_FOLDER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}")
+_FILE = re.compile(r"[0-9a-f]{64}-[0-9]+")
 
 
 class CachedBackend(WrappedBackend):
@@ -66,7 +69,7 @@ class CachedBackend(WrappedBackend):
         tail: int = 0,
     ) -> ObjectReader:
         folder = self._windows.folder(self._place, self._bucket(bucket), key)
-        if folder.is_dir():  # probably nothing of the body is needed
+        if _exists(folder):  # probably nothing of the body is needed
             prefetch, tail = False, 0
         elif isinstance(prefetch, tuple):
             start, stop = prefetch
@@ -98,14 +101,15 @@ class _CachedReader(ObjectReader):
         step = _WINDOW_BYTES
         number, end = start // step, -(-stop // step)
         while number < end:
-            window = None if self._closed else self._windows.load(self._path(number))
+            size = min(step, self.size - number * step)
+            window = None if self._closed else self._windows.load(self._path(number), size)
             if window is not None:
                 yield self._cut(window, number, start, stop)
                 number += 1
                 continue
             after = number + 1
             most = min(end, number + _REQUEST_BYTES // step)
-            while after < most and not self._path(after).exists():
+            while after < most and not _exists(self._path(after)):
                 after += 1
             pieces = self._inner.pieces(number * step, min(after * step, self.size))
             for found in regroup(pieces, step):
@@ -137,8 +141,8 @@ class _Windows:
         name = _digest(*names)
         return self._directory / name[:2] / name[2:]
 
-    def load(self, path: Path) -> memoryview | None:
-        """Return a window; None if there is none, or a damaged one."""
+    def load(self, path: Path, size: int) -> memoryview | None:
+        """Return a window of that size; None if there is none, or a damaged one."""
         try:
             with path.open("rb") as file:
                 data = memoryview(file.read())
@@ -148,7 +152,8 @@ class _Windows:
         except OSError:
             return None
         body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-        return body if crc32(body).to_bytes(_CHECKSUM_BYTES, "little") == checksum else None
+        whole = len(body) == size and crc32(body).to_bytes(_CHECKSUM_BYTES, "little") == checksum
+        return body if whole else None
 
     def save(self, path: Path, body: Buffer) -> None:
         """Store a window in one step, and make room from time to time."""
@@ -167,10 +172,15 @@ class _Windows:
             self._evict()
 
     def _evict(self) -> None:
-        """Delete the windows that were not used for longest, if there are too many."""
+        """Delete the windows that were not used for longest, if there are too many.
+
+        Other files of the directory are not the cache's.
+        """
         found = []
         for parent, _, names in os.walk(self._directory):
-            for path in (Path(parent, name) for name in names):
+            if not _FOLDER.fullmatch(Path(parent).relative_to(self._directory).as_posix()):
+                continue
+            for path in (Path(parent, name) for name in names if _is_window(name)):
                 with suppress(OSError):  # deleted by another process
                     status = path.stat()
                     found.append((status.st_mtime, status.st_size, path))
@@ -184,6 +194,16 @@ class _Windows:
                 path.unlink()
                 path.parent.rmdir()  # if it is empty now
             total -= size
+
+
+def _is_window(name: str) -> bool:
+    """Return whether a file is a window, or one that was or is being written."""
+    return _FILE.fullmatch(name) is not None or is_temporary(name)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path exists and may be read; unlike pathlib's, it never raises."""
+    return os.access(path, os.R_OK)
 
 
 def _digest(*names: str) -> str:

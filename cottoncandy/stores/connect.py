@@ -133,7 +133,7 @@ def _connect(
     if cache_bytes is not None and cache is None:
         raise ConfigurationError("cache_size is the limit of cache=, a directory, which is missing")
     max_bytes = check_bytes(_CACHE_SIZE if cache_bytes is None else cache_bytes, "cache_size")
-    if cache is not None and not (isinstance(cache, str | os.PathLike) and os.fspath(cache)):
+    if cache is not None and not _is_path(cache):
         raise ConfigurationError(f"cache must be a directory, got {cache!r}")
     if url.query:
         extra["query"] = url.query
@@ -163,6 +163,11 @@ def _connect(
     if keys is not None:
         connected = EncryptedBackend(connected, keys)
     return Store(connected, settings.without_secrets())
+
+
+def _is_path(value: Any) -> bool:
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else b""
+    return isinstance(text, str) and text != "" and "\0" not in text
 
 
 def _one(name: str, argument: Any, in_url: str | None) -> Any:

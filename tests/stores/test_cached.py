@@ -100,7 +100,7 @@ def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> Non
     body = np.random.default_rng(0).bytes(5 * MiB // 2)
     cci.upload_object("a", body)
     cached(cci, tmp_path / "cache")
-    for damage in (b"", b"xyz", bytes(1000), None):
+    for damage in (b"", b"xyz", bytes(4), bytes(1000), None):
         assert cci.download_object("a") == body
         for path in files(tmp_path / "cache"):
             assert path.stat().st_mode & 0o77 == 0
@@ -111,8 +111,36 @@ def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> Non
 def test_disks_that_cannot_be_written_only_cost_downloads(cci: Any, tmp_path: Path) -> None:
     cci.upload_object("a", b"body")
     (tmp_path / "file").write_bytes(b"")
-    cached(cci, tmp_path / "file" / "cache")
-    assert cci.download_object("a") == cci.download_object("a") == b"body"
+    for directory in (tmp_path / "file" / "cache", tmp_path / ("long" * 100)):
+        cached(cci, directory)
+        assert cci.download_object("a") == cci.download_object("a") == b"body"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+@pytest.mark.parametrize("mode", [0, 0o500])
+def test_denied_directories_only_cost_downloads(cci: Any, tmp_path: Path, mode: int) -> None:
+    cci.upload_object("a", b"body")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    cached(cci, tmp_path / "cache")
+    try:
+        assert cci.download_object("a") == cci.download_object("a") == b"body"
+    finally:
+        (tmp_path / "cache").chmod(0o700)
+
+
+def test_other_files_in_the_directory_remain(cci: Any, tmp_path: Path) -> None:
+    others = [tmp_path / "notes.txt", tmp_path / "data" / "array.npy", tmp_path / "ab" / "c"]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(3 * MiB))
+        os.utime(path, (1, 1))
+    cached(cci, tmp_path, 2 * MiB)
+    for number in range(4):
+        cci.upload_object(f"{number}", bytes([number]) * MiB)
+        assert cci.download_object(f"{number}") == bytes([number]) * MiB
+    assert all(path.stat().st_size == 3 * MiB for path in others)
+    assert 0 < len(files(tmp_path)) - len(others) <= 2
 
 
 def test_windows_used_last_remain(cci: Any, tmp_path: Path) -> None:
@@ -171,7 +199,7 @@ def test_wrong_options_raise(tmp_path: Path) -> None:
     for wrong in ("", "20 XB", "-1", 0, -5, 1.5, True, "GB"):
         with pytest.raises(InvalidArgumentError, match="cache_size must be"):
             connect(cache=tmp_path, cache_size=wrong)
-    for directory in ("", True, 5):
+    for directory in ("", "a\0b", b"a", True, 5):
         with pytest.raises(ConfigurationError, match="cache must be a directory"):
             connect(cache=directory)
     with pytest.raises(ConfigurationError, match="cache_size"):
