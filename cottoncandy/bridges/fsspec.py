@@ -360,6 +360,9 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             for each in paths:
                 if not self.store.has_object(self._key(each)) and self.isdir(each):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), each)
+        if recursive and maxdepth is None:
+            for each in self.expand_path(path):
+                self.store.backend.remove_links(prefix_of(self._key(each)))
         self._delete(map(self._key, paths))
 
     def rm_file(self, path: str) -> None:

@@ -223,7 +223,12 @@ class CottonCandyStore(zarr_store.Store):
     async def delete_dir(self, prefix: str) -> None:
         self._check_writable()
         below = prefix_of(self._key(prefix))
-        await _in_thread(lambda: self._delete(entry.key for entry in self._backend.scan(below)))
+
+        def delete() -> None:
+            self._backend.remove_links(below)
+            self._delete(entry.key for entry in self._backend.scan(below))
+
+        await _in_thread(delete)
 
     def _delete(self, keys: Iterable[str]) -> None:
         for _, error in self._backend.delete(keys):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,3 +219,19 @@ def test_state_machines_of_zarr_find_nothing(cci: Any, machine: Any) -> None:
         lambda: machine(cci.zarr_store(PREFIX)),
         settings=settings(max_examples=15, stateful_step_count=20, deadline=None),
     )
+
+
+def test_files_behind_links_are_not_deleted(tmp_path: Path) -> None:
+    import cottoncandy as cc
+
+    (tmp_path / "bucket" / "d").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_bytes(b"kept")
+    cci = cc.get_interface(str(tmp_path / "bucket"), backend="local", verbose=False)
+    store, fs = cci.zarr_store("d"), cci.filesystem()
+    for remove in (lambda: asyncio.run(store.delete_dir("")), lambda: fs.rm("d", recursive=True)):
+        cci.upload_object("d/x", b"x")
+        (tmp_path / "bucket" / "d" / "link").symlink_to(tmp_path / "elsewhere")
+        remove()
+        assert cci.glob("*") == []
+        assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"kept"
