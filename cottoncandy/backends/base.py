@@ -456,6 +456,10 @@ class Backend(ABC):
         kept.
         """
 
+    def resolve_links(self, prefix: str, *, bucket: str | None = None) -> str | None:
+        """Return the directory that a prefix is, with links followed; None on stores without."""
+        return None
+
     # -- buckets ---------------------------------------------------------------------------------
 
     @abstractmethod

@@ -96,6 +96,7 @@ class WrappedBackend(Backend):
     set_metadata = _passed_on(Backend.set_metadata)
     has_md5_etag = _passed_on(Backend.has_md5_etag)
     remove_links = _passed_on(Backend.remove_links)
+    resolve_links = _passed_on(Backend.resolve_links)
     list_buckets = _passed_on(Backend.list_buckets)
     has_bucket = _passed_on(Backend.has_bucket)
     create_bucket = _passed_on(Backend.create_bucket)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.core.names import prefix_of, shorten
+from cottoncandy.core.names import SEPARATOR, prefix_of, shorten
 from cottoncandy.exceptions import BucketNotFoundError, InvalidArgumentError
 from cottoncandy.stores.connect import connect, connect_url
 from cottoncandy.stores.finding import scan_objects
@@ -96,7 +97,23 @@ class Endpoint:
     def contains(self, other: Self) -> bool:
         """Return whether another endpoint is the same, or below this one."""
         own, others = self.store.backend, other.store.backend
+        links = own.resolve_links(self.prefix), others.resolve_links(other.prefix)
+        if links[0] is not None and links[1] is not None:
+            return prefix_of(links[1]).startswith(prefix_of(links[0]))
         if not (own.can_copy_from(others) or own.describe() == others.describe()):
             return False
         here, there = (prefix_of(f"{each.store.bucket}/{each.prefix}") for each in (self, other))
         return there.startswith(here)
+
+    def holds(self) -> Callable[[str], bool]:
+        """Return a function that returns whether a path is here, not behind a link."""
+        backend, prefix = self.store.backend, self.prefix
+        root = backend.resolve_links(prefix)
+        if root is None:
+            return lambda path: True
+
+        @functools.lru_cache(1024)
+        def is_here(directory: str) -> bool:
+            return backend.resolve_links(prefix + directory) == os.path.join(root, directory)  # noqa: PTH118 - paths are text
+
+        return lambda path: SEPARATOR not in path or is_here(path.rpartition(SEPARATOR)[0])

@@ -106,7 +106,7 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
     BucketNotFoundError
         If the source does not exist. A destination that does not is empty.
     """
-    selects = rules.selects()
+    selects, in_dest = rules.selects(), dest.holds()
     ours, theirs = (
         (entry for entry in entries if selects(entry[0]))
         for entries in (source.entries(), _entries_if_any(dest))
@@ -115,7 +115,8 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
     def decide(pair: tuple[str, ObjectInfo | None, ObjectInfo | None]) -> Step | None:
         path, here, there = pair
         if here is None:
-            return Step("delete", path, "not in the source") if rules.delete else None
+            extra = rules.delete and in_dest(path)
+            return Step("delete", path, "not in the source") if extra else None
         if there is None:
             return Step("copy", path, "not in the destination", here.size)
         return _compare(source, dest, path, here, there, rules.checksum)

@@ -162,8 +162,24 @@ def test_ends_inside_each_other_are_rejected(here: Path, tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(here)
     with pytest.raises(InvalidArgumentError, match="the same"):
         cc.sync(here, tmp_path / "link")
+    with pytest.raises(InvalidArgumentError, match="inside the source"):
+        cc.sync(f"file://{here}", f"file://{tmp_path}/link/b")
+    with pytest.raises(InvalidArgumentError, match="would delete it"):
+        cc.sync(f"file://{tmp_path}/link/b", f"file://{here}", delete=True)
     (tmp_path / "here-too").mkdir()
     cc.sync(here, tmp_path / "here-too")
+
+
+def test_files_behind_links_are_not_deleted(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    (there / "b").mkdir(parents=True)
+    (there / "b" / "extra").write_text("extra")
+    (there / "link").symlink_to(here)
+    (there / "b" / "relative").symlink_to("../../here")
+    before = tree(here)
+    report = cc.sync(here, there, delete=True)
+    assert (tree(here), report.deleted) == (before, 1)
+    assert not (there / "b" / "extra").exists()
 
 
 def test_failures_are_named_and_nothing_is_deleted(

@@ -298,6 +298,10 @@ class LocalBackend(Backend):
                     with os.scandir(path) as entries:
                         pending.extend(entry.path for entry in entries if entry.is_dir())
 
+    def resolve_links(self, prefix: str, *, bucket: str | None = None) -> str | None:
+        root, key = self._bucket(bucket), prefix.rstrip("/")
+        return os.path.realpath(LocalLocation.of(key, root).path if key else root)
+
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
