@@ -43,6 +43,7 @@ Array = npt.NDArray[Any]
 #: up to 5 GB then arrive with one request, and smaller objects arrive whole.
 TAIL_BYTES = 64 * 1024
 
+_CORES = os.cpu_count() or 1
 _LARGE_ARRAY_BYTES = 2 * 2**30
 _MAX_REQUEST_BYTES = 16 * MiB  # of a slice
 _MAX_SHARE_BYTES = 64 * MiB  # of a whole array, for one thread
@@ -78,8 +79,7 @@ def put_array(
         If ``metadata`` has a name that describes the array.
     """
     codec = codec_name(store.settings, compression, array.nbytes)
-    cores = os.cpu_count() or 1
-    described, body = encode_array(array, codec, threads=min(threads, cores))
+    described, body = encode_array(array, codec, threads=min(threads, _CORES))
     owned = {*described, "gzip"}  # the old name of compression
     if clash := sorted(each for each in metadata if each.lower() in owned):
         raise MetadataError(

@@ -66,6 +66,8 @@ def padding(dtype: np.dtype[Any]) -> npt.NDArray[np.bool_] | None:
 
     NumPy does not copy such bytes, so that they differ from one copy of an array to the next.
     """
+    if dtype.subdtype is None and dtype.fields is None:
+        return None
     unused = np.ones(dtype.itemsize, np.bool_)
     _mark_fields(dtype, unused)
     return unused if unused.any() else None

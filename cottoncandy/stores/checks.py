@@ -180,9 +180,10 @@ def checked_metadata(
     meant = keywords.get("metadata")  # a str is metadata of that name
     exact = dict(meant) if isinstance(meant, Mapping) else {}
     found = {name: value for name, value in keywords.items() if not exact or name != "metadata"}
+    # Reading signatures is slow next to a small upload, and most uploads have no metadata.
     parameters = [
         parameter.name
-        for method in methods
+        for method in (methods if found else ())
         for parameter in inspect.signature(method).parameters.values()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
