@@ -53,6 +53,8 @@ def verify(
     ------
     InvalidArgumentError
         If ``subset`` is not between 0 and 1.
+    BucketNotFoundError, ObjectNotFoundError
+        If there is nothing at the URL. An empty bucket is whole.
 
     Examples
     --------

@@ -20,6 +20,7 @@ from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import ForkSafeLock, map_threads
 from cottoncandy.exceptions import (
+    BucketNotFoundError,
     CottonCandyError,
     EncryptionError,
     IntegrityError,
@@ -133,8 +134,20 @@ def verify_store(
         interruption.add_note(f"after={report.position!r} continues")
         raise
     note(list(_leftovers(store, name)))
+    if not (report.objects or report.faults or after):
+        _check_found(store, name)
     report.complete = True
     return report
+
+
+def _check_found(store: Store, name: str) -> None:
+    """Raise if there is nothing at a location: whoever mistyped it must not be told it is whole."""
+    if store.bucket is not None and not store.backend.has_bucket(store.bucket):
+        raise BucketNotFoundError(f"there is no bucket '{store.bucket}'; nothing was verified")
+    if name and next(_objects(store, name, ""), None) is None:
+        raise ObjectNotFoundError(
+            f"there is nothing under '{name}' in {store.describe()}; nothing was verified"
+        )
 
 
 def _objects(store: Store, name: str, after: str) -> Iterator[ObjectInfo]:

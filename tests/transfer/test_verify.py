@@ -14,7 +14,11 @@ import pytest
 import scipy.sparse
 
 import cottoncandy as cc
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
 from cottoncandy.transfer.verify import verify_store
 from tests.harness import StoreHarness
 
@@ -212,6 +216,22 @@ def test_verify_stops_and_continues(cci: Any) -> None:
 def test_verify_by_url_covers_one_name_only(store: StoreHarness, cci: Any) -> None:
     flip("v/plain")(cci, store)
     assert cc.verify(f"memory://{store.bucket}/v/gzip").ok
-    assert cc.verify(f"memory://{store.bucket}/v/pl").objects == 0
+    with pytest.raises(ObjectNotFoundError):
+        cc.verify(f"memory://{store.bucket}/v/pl")
     report = cc.verify(f"memory://{store.bucket}")
     assert "damaged: v/plain" in str(report)
+
+
+def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
+    cci = cc.get_interface("mistyped", backend="memory", verbose=False)
+    assert cc.verify("memory://mistyped").ok  # empty
+    cci.upload_object("a/b", b"body")
+    for url in ("memory://mistyped/c", "memory://mistyped/a/c"):
+        with pytest.raises(ObjectNotFoundError, match="nothing was verified"):
+            cc.verify(url)
+    with pytest.raises(ObjectNotFoundError, match="nothing was verified"):
+        cc.verify(f"file://{tmp_path}/missing")
+    with pytest.raises(BucketNotFoundError):
+        cc.verify("memory://mistyped-bucket")
+    assert cc.verify("memory://mistyped/a", subset=1e-9).ok
+    assert cc.verify("memory://mistyped/a", after="a/b").ok
