@@ -353,17 +353,54 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             if not self.isdir(path1):
                 raise
 
+    def mv(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Move objects: copy them, and delete the originals that are none of the copies."""
+        paths = self._to_delete(path1, recursive, maxdepth)
+        copies: set[tuple[str, str]] = set()
+
+        def cp_file(source: str, dest: str, **options: Any) -> None:
+            self.cp_file(source, dest, **options)
+            copies.add(self._place(dest))
+
+        copying = object.__new__(type(self))  # copy.copy() would return the cached instance
+        copying.__dict__.update(self.__dict__)
+        copying.cp_file = cp_file  # type: ignore[assignment, method-assign]  # which copy() calls
+        copying.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
+        originals = [each for each in paths if self._place(each) not in copies]
+        if recursive and maxdepth is None:
+            self._remove_links(path1)
+        self._delete(map(self._key, originals))
+
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, many per request."""
-        paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        paths = self._to_delete(path, recursive, maxdepth)
+        if recursive and maxdepth is None:
+            self._remove_links(path)
+        self._delete(map(self._key, paths))
+
+    def _to_delete(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
+        paths: list[str] = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
         if not recursive:
             for each in paths:
                 if not self.store.has_object(self._key(each)) and self.isdir(each):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), each)
-        if recursive and maxdepth is None:
-            for each in self.expand_path(path):
-                self.store.backend.remove_links(prefix_of(self._key(each)))
-        self._delete(map(self._key, paths))
+        return paths
+
+    def _remove_links(self, path: Any) -> None:
+        for each in self.expand_path(path):
+            self.store.backend.remove_links(prefix_of(self._key(each)))
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Return where an object is, links to its directory followed."""
+        parent, _, name = self._key(path).rpartition("/")
+        return self.store.backend.resolve_links(parent) or parent, name
 
     def rm_file(self, path: str) -> None:
         """Delete an object."""

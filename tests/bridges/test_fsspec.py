@@ -251,3 +251,28 @@ def test_universal_paths_work(options: dict[str, Any]) -> None:
     path.write_text("it works")
     assert path.read_text() == "it works"
     assert [each.name for each in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_moves_to_the_same_place_and_below_it_lose_nothing(tmp_path: Any) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e").symlink_to("d")
+    for cci in (
+        cc.get_interface(str(tmp_path), backend="local", verbose=False),
+        cc.get_interface("moved", backend="memory", verbose=False),
+    ):
+        fs = cci.filesystem()
+        fs.pipe("d/a", b"a")
+        for dest in ("d", "d/", "d/a", "/d/a"):
+            fs.mv("d/a", dest)
+            assert fs.cat_file("d/a") == b"a"
+        fs.mv("d", "d/below", recursive=True)
+        assert fs.cat_file("d/below/a") == b"a"
+        assert not fs.exists("d/a")
+        fs.mv("d/below/a", "d/a")
+        if cci.backend == "local":
+            fs.mv("d/a", "e/a")
+            fs.mv("d", "e", recursive=True)
+            assert fs.cat_file("d/a") == b"a"
+        fs.mv("d", "f", recursive=True)
+        assert cci.glob("f/*") == ["f/a"]
+        assert not fs.exists("d/a")
