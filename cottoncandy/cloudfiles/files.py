@@ -271,10 +271,16 @@ class CloudFiles(ReadingMethods, WritingMethods):
 
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)
-        here = (self._store.backend.describe(), self._key(path))
-        if (dest._store.backend.describe(), dest._key(target)) != here:
+        if self._place(path) != dest._place(target):
             self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
             self.delete(path)
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Return where a file is, links to its directory followed."""
+        backend, key = self._store.backend, self._key(path)
+        parent, _, name = key.rpartition("/")
+        directory = backend.resolve_links(parent)
+        return (backend.describe(), key) if directory is None else (directory, name)
 
     # -- cf[...] ---------------------------------------------------------------------------------
 

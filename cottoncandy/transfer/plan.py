@@ -95,6 +95,8 @@ def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
                     f"'{target}' is in '{route.source}' and would be overwritten by another of "
                     f"its objects; copy or move the tree to another name first"
                 )
+    if keys != [route.source]:
+        _check_links(store, route)
     if not overwrite:
         wanted = set(targets.values())
         start = posixpath.commonprefix([min(wanted), max(wanted)])
@@ -105,3 +107,19 @@ def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
                     f"overwrite=True to replace it. Nothing was copied or moved"
                 )
     return targets
+
+
+def _check_links(store: Store, route: Route) -> None:
+    """Reject a tree that gets into itself through a link to a directory."""
+    here, there = (
+        store.backend.resolve_links(prefix_of(key), bucket=bucket)
+        for key, bucket in (
+            (route.source, route.source_bucket),
+            (route.dest, route.dest_bucket),
+        )
+    )
+    if here is not None and there is not None and prefix_of(there).startswith(prefix_of(here)):
+        raise InvalidArgumentError(
+            f"'{route.dest}' is '{route.source}' or below it, through a link: a tree cannot be "
+            f"copied or moved into itself"
+        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cottoncandy
+from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.exceptions import (
     CottonCandyError,
     InvalidArgumentError,
@@ -282,3 +285,27 @@ def test_names_that_other_programs_made(store: StoreHarness) -> None:
     cci.rm("copy", recursive=True)
     assert everything(store) == {"moved" + key[1:]: key.encode() for key in odd}
     assert cci.lsdir("moved") == ["moved/.", "moved//", "moved/b", "moved/d e+%20#é"]
+
+
+def test_links_to_the_source_lose_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "link").symlink_to("bucket")
+    there = str(tmp_path / "bucket")
+    cci = cottoncandy.get_interface(there, backend="local", verbose=False)
+    link = cottoncandy.get_interface(str(tmp_path / "link"), backend="local", verbose=False)
+    array = np.arange(40.0)
+    cci.upload_raw_array("d/raw", array)
+    cci.upload_dask_array("d/chunked", array, buffersize=80)
+    (tmp_path / "bucket" / "e").symlink_to("d")
+    cci.mv("d/raw", "e/raw", overwrite=True)
+    link.mv("d/raw", "d/raw", dest_bucket=there, overwrite=True)
+    link.mv("d/chunked", "e/moved", recursive=True)
+    cci.mv("d/moved", "d/chunked", recursive=True)
+    trees = (("d", "e", None), ("d", "d", there), ("d/chunked", "e/chunked", None))
+    for name, dest, bucket in trees:
+        with pytest.raises(InvalidArgumentError, match="through a link"):
+            link.mv(name, dest, dest_bucket=bucket, recursive=True, overwrite=True)
+    CloudFiles(f"file://{tmp_path}/link").move("d/raw", f"file://{there}/d/raw")
+    CloudFiles(f"file://{tmp_path}/link/d").moves(f"file://{there}/d", ["raw"])
+    np.testing.assert_array_equal(cci.download_raw_array("d/raw"), array)
+    np.testing.assert_array_equal(cci.download_dask_array("d/chunked").compute(), array)

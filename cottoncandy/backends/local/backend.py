@@ -265,6 +265,8 @@ class LocalBackend(Backend):
                     f"cannot move {here}: '{link}' is a symbolic link, and the files in its "
                     f"target are kept; use cci.cp() and then cci.rm()"
                 )
+        if here.is_same_name(there):  # through links: what is stored is not to be removed
+            there = here
         if here != there and not os.path.islink(here.path):  # a relative link would break
             # The temporary file keeps other processes from removing the directory.
             with self._open(here), _staged(there, condition):

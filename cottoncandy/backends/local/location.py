@@ -85,6 +85,14 @@ class LocalLocation:
             yield directory
             directory = os.path.dirname(directory)
 
+    def is_same_name(self, other: LocalLocation) -> bool:
+        """Return whether another location is this entry of this directory, links followed."""
+        if self.key.rpartition("/")[2] != other.key.rpartition("/")[2]:
+            return False
+        with os_errors("move", self):
+            here, there = stat_or_none(self.directory), stat_or_none(other.directory)
+        return here is not None and there is not None and os.path.samestat(here, there)
+
     def check_spelling(self) -> None:
         """Raise ObjectExistsError if the file system gives another object this name, too."""
         for path in (self.path, *self.parents()):
