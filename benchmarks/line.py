@@ -14,7 +14,7 @@ import asyncio
 import sys
 
 _PIECE = 64 * 1024
-_BUFFERED = 256  # pieces on their way: more than the rate times the delay
+_BUFFERED = 256  # pieces in transit: more than the rate times the delay
 
 
 class Direction:

@@ -1,6 +1,6 @@
 """Measure this version next to its peers, on one server, in one run.
 
-    python benchmarks/run.py                         # everything, on a Ceph node of its own
+    python benchmarks/run.py                         # everything, on a Ceph node that it starts
     python benchmarks/run.py --only up-,down- --rounds 5
     python benchmarks/run.py --server http://KEY:SECRET@localhost:9000
     python benchmarks/run.py --quick                 # small and on moto: does it work, not how fast
@@ -60,7 +60,7 @@ class Runner:
     quick : bool
         Whether speed does not matter, and a failure ends the run.
     here : bool
-        Whether to run only the peers that need no environment of their own.
+        Whether to run only the peers that need no separate environment.
     """
 
     def __init__(

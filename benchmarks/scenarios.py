@@ -55,7 +55,7 @@ class Scenario:
     line : bool
         Whether requests cross a line of 1 Gbit/s and 20 ms.
     rounds : int, optional
-        At most so many.
+        At most this many.
     """
 
     name: str

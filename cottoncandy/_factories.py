@@ -66,7 +66,7 @@ def get_interface(
         retries, proxies, signature version, addressing style; ``anon=True`` never sends
         credentials; ``request_payer="requester"`` accepts the charges for requests;
         ``storage_class``, ``server_side_encryption`` and ``sse_kms_key_id`` apply to all uploads,
-        of arrays and files alike, that do not pass their own; ``profile_name``,
+        of arrays and files, that do not pass their own; ``profile_name``,
         ``region_name``, ``aws_session_token``, ``use_ssl`` and ``verify`` are passed to boto3.
         Google Cloud Storage: ``credentials``, ``project``, ``anon``, ``request_payer``,
         ``storage_class``. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.

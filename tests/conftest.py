@@ -115,7 +115,7 @@ def _is_quick(config: pytest.Config) -> bool:
 
 
 def _starts_processes(item: pytest.Item) -> bool:
-    """Tell whether a test, its fixtures or the functions of the tests that they call do so."""
+    """Return whether a test, its fixtures or the functions of the tests that they call do so."""
     fixtures = getattr(item, "_fixtureinfo", None)
     pending = [getattr(item, "function", None)]
     pending += [found[-1].func for found in getattr(fixtures, "name2fixturedefs", {}).values()]

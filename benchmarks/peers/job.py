@@ -1,4 +1,4 @@
-"""What the workers of all peers share: the job, the clock, the comparison.
+"""Shared by the workers of all peers: the job, the clock, the comparison.
 
 A worker is a script with a dictionary of tasks. It reads a job as JSON from standard input,
 does it, and prints the result as the last line of its output. Only the block in ``job.measured()``
@@ -155,7 +155,7 @@ def _cpu() -> float:
 
 
 def _memory(field: str) -> float:
-    """Return a field of this process's status, in MiB; the peak where there is none."""
+    """Return a field of this process's status, in MiB; the peak if there is none."""
     try:
         with open(STATUS) as file:
             found = next(line for line in file if line.startswith(field))

@@ -1,4 +1,4 @@
-"""tensorstore, on zarr arrays of its own."""
+"""tensorstore, on its own zarr arrays."""
 
 from __future__ import annotations
 

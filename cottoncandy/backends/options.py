@@ -29,7 +29,7 @@ __all__ = [
 #: Headers that a store may keep with an object, and return with it.
 STORED_HEADERS = ("content_encoding", "cache_control", "storage_class")
 
-#: What an interface may set for all its uploads, and each upload for itself.
+#: Options that an interface sets for all its uploads, and an upload for itself.
 UPLOAD_OPTIONS = ("storage_class", "server_side_encryption", "sse_kms_key_id", "request_payer")
 
 _HEADERS = tuple(dict.fromkeys(STORED_HEADERS + UPLOAD_OPTIONS))

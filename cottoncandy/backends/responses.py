@@ -1,4 +1,4 @@
-"""What the stores behind HTTP have in common: the header of a response, and its status."""
+"""Headers and statuses of the responses of stores that speak HTTP."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """Return a URL that anyone can read for some seconds, if the store has such URLs.
 
-        Of an encrypted object, it returns the encrypted bytes.
+        For an encrypted object, it returns the encrypted bytes.
         """
         seconds = check_int(expiration, "expiration", 1)
         return str(self.store.backend.presign(self._key(path), seconds))

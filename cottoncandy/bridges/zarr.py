@@ -190,7 +190,7 @@ class CottonCandyStore(zarr_store.Store):
         return info.size
 
     async def getsize_prefix(self, prefix: str) -> int:
-        below = prefix_of(prefix.rstrip("/"))  # "c" means what is below "c/", and not "cc/0"
+        below = prefix_of(prefix.rstrip("/"))  # "c" means the contents of "c/", and not "cc/0"
         return sum([entry.size async for entry in self._scan(below)])
 
     # -- writing ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ __all__ = ["Counter", "Stats"]
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What an interface has sent and received: the value of ``cci.stats`` at one moment.
+    """Counts of what an interface has sent and received: ``cci.stats`` at one moment.
 
     Two of them subtract, so that a part of a program can be measured.
 

@@ -46,7 +46,7 @@ Positions: TypeAlias = "int | range | npt.NDArray[np.int64]"
 #: Two runs with at most this many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
 
-#: A longer read is split, so that the buffers under way stay small. Only one element that is
+#: A longer read is split, so that the buffers in flight stay small. Only one element that is
 #: larger makes a larger read.
 MAX_READ_BYTES = 16 * MiB
 

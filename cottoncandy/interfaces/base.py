@@ -198,7 +198,7 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
     A running call stays in its bucket, whatever other threads do to the interface. Objects that it
     opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers. A writing method
     raises on a read-only store, before any request. Options of an upload, such as
-    ``storage_class=``, apply to all that it stores.
+    ``storage_class=``, apply to everything it stores.
     """
     uploading = method.__name__.startswith("upload_") or method.__name__ in _UPLOADING
 
@@ -256,7 +256,7 @@ class BucketMethods(ObjectAccess):
         -----
         As with boto3's clients, nothing becomes unusable: the interface, its copies on other
         buckets and what they have opened (lazy arrays, streams, browsers, stores of zarr, file
-        systems) connect again when they are used. Transfers that are under way continue.
+        systems) connect again when they are used. Running transfers continue.
 
         Examples
         --------

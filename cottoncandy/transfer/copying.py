@@ -68,7 +68,7 @@ def _copy_once(
     threads : int, default 1
         Number of concurrent requests for a large object.
     convert : callable, optional
-        Changes body and options on the way.
+        Changes body and options before the upload.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def test_copy_with_an_incomplete_acl_is_private(
 
 
 def test_copy_sends_the_permission_of_one_user(fault_proxy: FaultProxy, moto_bucket: str) -> None:
-    """No canned ACL describes it, so it takes a request of its own."""
+    """No canned ACL describes it, so it takes a separate request."""
     client = fault_proxy.server.client()
     client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", GrantRead="id=fake-user")
     backend_at(fault_proxy.server, moto_bucket).copy("a", "b")

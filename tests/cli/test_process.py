@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Slow(PlainHandler):
-    """A server that answers thirty requests a second."""
+    """A server that answers thirty requests per second."""
 
     def do_GET(self) -> None:
         if not self.path.endswith("/"):

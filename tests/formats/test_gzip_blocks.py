@@ -106,7 +106,7 @@ def test_index_of_5_gb_fits_into_one_request():
 
 
 COUNT = 2 * MiB
-#: Arrays of 2 MiB, and whether they are stored as they are.
+#: Arrays of 2 MiB, and whether they are stored uncompressed.
 KINDS = {
     "float64 normal": (lambda rng: rng.standard_normal(COUNT // 8), True),
     "float64 uniform": (lambda rng: rng.random(COUNT // 8), True),

@@ -59,7 +59,7 @@ def test_workers_upload_and_download(cci: Any, method: str) -> None:
 
 
 class _Dataset:
-    """What a DataLoader iterates over: items are read by workers that inherit it."""
+    """Like the dataset of a DataLoader: its items are read by workers that inherit it."""
 
     def __init__(self, cci: Any, name: str) -> None:
         self.cci, self.array = cci, cci.array(name)

@@ -76,7 +76,7 @@ class GCSBackend(RemoteBackend):
     -----
     An ETag is the generation of the object, so conditions and readers are exact. Bodies are sent
     with their CRC-32C, those above 16 MiB by a resumable upload in chunks of that size. They are
-    not sent in parallel: that would take objects of their own for the parts, and permission to
+    not sent in parallel: that would take separate objects for the parts, and permission to
     delete them. Bodies are read as they are stored, without decompression.
     """
 

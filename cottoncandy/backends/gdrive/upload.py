@@ -151,7 +151,7 @@ class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
         return True
 
     def size(self) -> int | None:
-        """Return the size, as soon as it is known: the last chunk must declare it."""
+        """Return the size, once it is known: the last chunk must declare it."""
         self._read_to(self._next + self._chunk_bytes + 1)
         return self._stop if self._ended else self._declared
 

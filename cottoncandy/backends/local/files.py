@@ -155,7 +155,7 @@ class FilesBackend(LocalBackend):
     ) -> PutResult | None:
         """Replace a file that has no metadata before and after; None if this is another case.
 
-        One rename is atomic by itself: the lock of the directory, and the steps that keep a body
+        One rename is atomic: the lock of the directory, and the steps that keep a body
         and its metadata together, would take three times as long.
         """
         location = self._location(name, bucket)
@@ -278,7 +278,7 @@ class FilesBackend(LocalBackend):
     def _supersede(self, location: LocalLocation, encoding: str | None, before: int) -> None:
         """Remove all files of a name but the newest: the new one, or a concurrent writer's.
 
-        Those that were there before have been changed at ``before``.
+        Existing ones have been changed at ``before``.
         """
         with locked(location.directory):
             found = _stat_variants(location.path)
