@@ -77,9 +77,10 @@ def check_bytes(value: Any, name: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
-        size = int(float(found[1]) * 1000 ** "KMGT".find(found[2].upper() or "?") * 1000)
-        if size > 0:
-            return size
+        with contextlib.suppress(OverflowError):
+            size = int(float(found[1]) * 1000 ** "KMGT".find(found[2].upper() or "?") * 1000)
+            if size > 0:
+                return size
     raise InvalidArgumentError(
         f"{name} must be a number of bytes or text such as '500MB' or '20GB', got {value!r:.80}"
     )

@@ -196,7 +196,7 @@ def test_wrong_options_raise(tmp_path: Path) -> None:
     def connect(**options: Any) -> Any:
         return cc.get_interface("memory://cached", verbose=False, **options)
 
-    for wrong in ("", "20 XB", "-1", 0, -5, 1.5, True, "GB"):
+    for wrong in ("", "9" * 400, "20 XB", "-1", 0, -5, 1.5, True, "GB"):
         with pytest.raises(InvalidArgumentError, match="cache_size must be"):
             connect(cache=tmp_path, cache_size=wrong)
     for directory in ("", "a\0b", b"a", True, 5):
