@@ -265,7 +265,8 @@ def rm(
         if has_magic(name) and not cci.exists_object(name):
             folder, matches = split_pattern(location, recursive)
             files = CloudFiles(folder, parallel=ctx.obj, **options)
-            removed = files.delete(path for path in files if matches(path))
+            in_folder = files._endpoint().holds()  # what a link to a directory refers to is kept
+            removed = files.delete(path for path in files if matches(path) and in_folder(path))
         else:
             with redirect_stdout(sys.stderr):  # what it prints are messages
                 removed = cci.rm(name, recursive=recursive)

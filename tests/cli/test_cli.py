@@ -365,6 +365,16 @@ def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
     assert run("verify", tree, tmp_path / "missing").exit_code == 1
 
 
+def test_rm_of_patterns_keeps_what_links_refer_to(bucket: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_bytes(b"kept")
+    (bucket / "d" / "link").symlink_to(tmp_path / "elsewhere")
+    for words in (["-r", bucket / "d*"], [bucket / "**"]):
+        assert run("rm", *words).exit_code == 0
+        assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"kept"
+    assert run("ls", bucket).stdout.split() == ["d/link/kept"]
+
+
 def test_forms_of_cloud_files_are_accepted(bucket: Path) -> None:
     for words in (
         ["ls", "--shortpath", "--progress", bucket],
