@@ -52,7 +52,7 @@ def verify(
     Raises
     ------
     InvalidArgumentError
-        If ``subset`` is not between 0 and 1.
+        If ``subset`` is not between 0 and 1, or another parameter is wrong.
     BucketNotFoundError, ObjectNotFoundError
         If there is nothing at the URL. An empty bucket is whole.
 

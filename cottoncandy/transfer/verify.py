@@ -29,6 +29,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is_upload_id
+from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
 
@@ -106,8 +107,13 @@ def verify_store(
 
     Each fault is passed to ``found``. ``report`` is filled and returned: an interruption leaves it.
     """
-    if not 0 < subset <= 1:
+    if not (isinstance(subset, int | float) and 0 < subset <= 1):
         raise InvalidArgumentError(f"subset must be above 0 and at most 1, got {subset!r}")
+    if not (max_duration is None or (isinstance(max_duration, int | float) and max_duration >= 0)):
+        raise InvalidArgumentError(f"max_duration must be seconds, got {max_duration!r}")
+    if not isinstance(after, str):
+        raise InvalidArgumentError(f"after must be the name of an object, got {after!r}")
+    check_int(threads, "threads", 1)
     report, check = report or VerifyReport(), _Checks(store)
     report.position = after
     end = None if max_duration is None else time.monotonic() + max_duration

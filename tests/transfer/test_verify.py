@@ -235,3 +235,19 @@ def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
         cc.verify("memory://mistyped-bucket")
     assert cc.verify("memory://mistyped/a", subset=1e-9).ok
     assert cc.verify("memory://mistyped/a", after="a/b").ok
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"subset": value} for value in (0, -1, 2, "x", None, float("nan"))),
+        *({"max_duration": value} for value in (-1, "x", float("nan"))),
+        *({"after": value} for value in (5, None)),
+        *({"threads": value} for value in (0, "x", None)),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_raise(wrong: dict[str, Any]) -> None:
+    cc.get_interface("verified-wrongly", backend="memory", verbose=False)
+    with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+        cc.verify("memory://verified-wrongly", **wrong)
