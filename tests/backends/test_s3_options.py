@@ -408,6 +408,14 @@ def test_variable_reaches_both_clients_or_is_left_to_botocore(
         connection.obstore("b")
 
 
+def test_variables_of_retries_are_honored(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connect()._connection.client.meta.config.retries["total_max_attempts"] == 4
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    monkeypatch.setenv("AWS_RETRY_MODE", "standard")
+    retries = connect()._connection.client.meta.config.retries
+    assert (retries["mode"], retries["total_max_attempts"]) == ("standard", 2)
+
+
 @pytest.mark.parametrize("exempt", ["*", "127.0.0.1:9", "127.0.0.1", "example.org,127.0.0.1:9"])
 def test_exemption_from_the_proxy_is_left_to_botocore(
     exempt: str, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,8 @@ _EXTRA = (
 # The address of AWS in options files since the first version; boto3 resolves the region's own.
 _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
 
+_RETRY_VARIABLES = {"mode": "AWS_RETRY_MODE", "total_max_attempts": "AWS_MAX_ATTEMPTS"}
+
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
@@ -149,12 +151,16 @@ class S3Options:
         signature: dict[str, Any] = {}
         if self.unsigned or self.signature_version is not None:
             signature["signature_version"] = UNSIGNED if self.unsigned else self.signature_version
+        # The pauses add up to 3.5 s on average. The standard mode of botocore 1.44 waits for 0.2 s
+        # and gives all threads one quota: a server that restarts would end transfers.
+        retries: Any = {"mode": "legacy", "total_max_attempts": 4}
+        for name, variable in _RETRY_VARIABLES.items():
+            if os.environ.get(variable):
+                del retries[name]  # botocore reads it
         defaults = Config(
             connect_timeout=5,
             read_timeout=60,
-            # The pauses add up to 3.5 s on average. The standard mode of botocore 1.44 waits for
-            # 0.2 s and gives all threads one quota: a server that restarts would end transfers.
-            retries={"mode": "legacy", "total_max_attempts": 4},
+            retries=retries,
             max_pool_connections=32,
             # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead,
             # by their SHA-256.
