@@ -17,6 +17,7 @@ from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     InvalidArgumentError,
+    ObjectChangedError,
     ObjectNotFoundError,
 )
 from cottoncandy.stores.checks import check_int
@@ -273,7 +274,20 @@ class CloudFiles(ReadingMethods, WritingMethods):
         path, target = route_of(item)
         if self._place(path) != dest._place(target):
             self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
+            self._check_other(path, dest, target)
             self.delete(path)
+
+    def _check_other(self, path: str, dest: CloudFiles, target: str) -> None:
+        """Raise if a copy may be its original, in a store that has two addresses."""
+        ends = (self._store, self._key(path)), (dest._store, dest._key(target))
+        if len({(store.bucket, key, store.backend.name) for store, key in ends}) == 2:
+            return
+        here, there = (store.backend.head(key) for store, key in ends)
+        if (here.etag, here.modified) == (there.etag, there.modified):
+            raise ObjectChangedError(
+                f"'{path}' was copied and not deleted, because the copy looks as if it were the "
+                f"same object, in a store that has two addresses; if not, delete it"
+            )
 
     def _place(self, path: str) -> tuple[str, str]:
         """Return where a file is, links to its directory followed."""

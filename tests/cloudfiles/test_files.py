@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
     InvalidArgumentError,
+    ObjectChangedError,
     ObjectNotFoundError,
 )
 
@@ -483,3 +484,17 @@ def test_memory_does_not_grow_with_the_number_of_files() -> None:
         assert held() - before < 200_000  # 5 bytes per file
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("make", ["moto"], indirect=True)
+def test_a_move_to_another_address_of_the_store_deletes_nothing(
+    make: Callable[..., CloudFiles],
+) -> None:
+    here = make()
+    here["a"] = b"a"
+    there = CloudFiles(here.cloudpath.replace("127.0.0.1", "localhost"), secrets=here.secrets)
+    with pytest.raises(ObjectChangedError, match="two addresses"):
+        here.moves(there, ["a"])
+    assert here["a"] == b"a"
+    here.moves(there, [("a", "b")])
+    assert sorted(here) == ["b"]
