@@ -24,7 +24,7 @@ def client() -> Iterator[Any]:
         "n_workers": 2,
         "threads_per_worker": 1,
         "processes": True,
-        "dashboard_address": None,
+        "dashboard_address": ":0",  # a free port; None is 8787
     }
     with (
         distributed.LocalCluster(**options) as cluster,

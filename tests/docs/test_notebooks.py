@@ -45,7 +45,7 @@ def pictures(notebook: Any) -> int:
 
 
 @pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def execute(tmp_path: Path, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a notebook in a new process, in an empty directory."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "default")
