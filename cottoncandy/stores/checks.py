@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import inspect
+import numbers
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -74,8 +75,8 @@ def check_bytes(value: Any, name: str) -> int:
     InvalidArgumentError
         If it is anything else, or less than 1.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
+        return int(value)
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         with contextlib.suppress(OverflowError):
             size = int(float(found[1]) * 1000 ** "KMGT".find(found[2].upper() or "?") * 1000)
@@ -97,8 +98,8 @@ def check_duration(value: Any, name: str) -> datetime.timedelta:
     if isinstance(value, datetime.timedelta) and value >= datetime.timedelta():
         return value
     with contextlib.suppress(OverflowError, ValueError):
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return datetime.timedelta(seconds=value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) >= 0:
+            return datetime.timedelta(seconds=float(value))
         if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
             return datetime.timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
     raise InvalidArgumentError(
