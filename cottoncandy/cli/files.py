@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections import defaultdict
@@ -268,8 +269,11 @@ def rm(
             in_folder = files._endpoint().holds()  # what a link to a directory refers to is kept
             removed = files.delete(path for path in files if matches(path) and in_folder(path))
         else:
-            with redirect_stdout(sys.stderr):  # what it prints are messages
+            # What it prints are messages. Without -r there is one: the error below, in other words.
+            with redirect_stdout(sys.stderr if recursive else io.StringIO()):
                 removed = cci.rm(name, recursive=recursive)
+            if not (removed or recursive) and cci.lsdir(name, limit=1):
+                raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
         if not removed:
             raise ObjectNotFoundError(f"there is no object at '{location}'")
 

@@ -90,7 +90,9 @@ def test_rm_and_touch(bucket: Path) -> None:
     assert run("touch", bucket / "new/empty", bucket / "a.txt").exit_code == 0
     assert (bucket / "new/empty").read_bytes() == b""
     assert (bucket / "a.txt").read_bytes() == b"0123456789"
-    assert run("rm", bucket / "new").exit_code == 1
+    refused = run("rm", bucket / "new")
+    assert refused.exit_code == 1
+    assert refused.stderr == f"cottoncandy: '{bucket}/new' is a directory: pass -r\n"
     removed = run("rm", "-r", bucket / "new")
     assert (removed.exit_code, removed.stdout) == (0, "")
     assert run("rm", "-", stdin=f"{bucket}/a.txt\n").exit_code == 0
