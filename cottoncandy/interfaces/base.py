@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from cottoncandy.backends.base import Backend, ObjectInfo
@@ -177,9 +178,11 @@ class ObjectAccess(InterfaceObject):
         if create is None:
             create = self.settings.force_bucket_creation or backend.creates_buckets
         if not (create and backend.capabilities.writable):
+            directory = "/" in bucket and Path(bucket).is_dir()
+            hint = "; for the directory on disk, pass backend='local'" if directory else ""
             raise BucketNotFoundError(
                 f"there is no bucket '{bucket}' ({backend.describe()}); check its "
-                f"name, or pass force_bucket_creation=True to create it"
+                f"name, or pass force_bucket_creation=True to create it{hint}"
             )
         try:
             backend.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))

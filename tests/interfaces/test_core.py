@@ -209,6 +209,11 @@ def test_factories_reject_bucket_names_that_are_none(store: StoreHarness, name: 
         store.interface(name)
 
 
+def test_a_directory_on_disk_is_no_bucket_of_another_store(tmp_path: Any) -> None:
+    with pytest.raises(BucketNotFoundError, match="pass backend='local'"):
+        cottoncandy.get_interface(str(tmp_path), backend="memory", force_bucket_creation=False)
+
+
 def test_missing_local_directory_is_not_created_unasked(tmp_path: Any) -> None:
     missing = tmp_path / "mistyped"
     with pytest.raises(BucketNotFoundError, match="mistyped"):
