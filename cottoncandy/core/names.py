@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import PurePath
 
 from cottoncandy.exceptions import InvalidNameError
 
@@ -79,6 +80,17 @@ def resolve_name(name: str, exists: Callable[[str], bool], strict: bool = False)
     return cleaned
 
 
+def _not_text(name: object) -> str:
+    hint = (
+        "; pass path.as_posix()"
+        if isinstance(name, PurePath)
+        else "; the name comes first"
+        if hasattr(name, "shape")
+        else ""
+    )
+    return f"an object name must be a str, got {type(name).__name__}{hint}"
+
+
 def check_text(name: str) -> str:
     """Return a name, if it is text that has an encoding.
 
@@ -88,7 +100,7 @@ def check_text(name: str) -> str:
         If it is not a str, or has unpaired surrogates: names of files that are not UTF-8 do.
     """
     if not isinstance(name, str):
-        raise InvalidNameError(f"an object name must be a str, got {type(name).__name__}")
+        raise InvalidNameError(_not_text(name))
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -145,7 +157,7 @@ def clean_object_name(name: str) -> str:
     'path/to/object'
     """
     if not isinstance(name, str):
-        raise InvalidNameError(f"an object name must be a str, got {type(name).__name__}")
+        raise InvalidNameError(_not_text(name))
     return _SLASHES.sub(SEPARATOR, name).removeprefix(SEPARATOR)
 
 

@@ -101,7 +101,10 @@ class TransferQueue:
 
     def _open(self, create: bool) -> sqlite3.Connection:
         if not create and not self.path.exists():
-            raise ObjectNotFoundError(f"there is no queue '{self.path}'; create it with init()")
+            raise ObjectNotFoundError(
+                f"there is no queue '{self.path}': its transfer is complete, or was not begun "
+                f"with init"
+            )
         # Threads take turns: each statement below is a transaction.
         connection = sqlite3.connect(
             self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False

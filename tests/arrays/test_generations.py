@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
     InvalidArgumentError,
+    InvalidNameError,
     MetadataError,
     ObjectChangedError,
     ObjectExistsError,
@@ -664,8 +666,21 @@ def test_clean_rejects_what_is_not_a_duration(memory: MemoryHarness, grace: Any)
 
 def test_durations() -> None:
     day = datetime.timedelta(days=1)
-    for grace in ("1d", "24h", "1440 m", 86400, 86400.0, day, "86400s"):
+    for grace in ("1d", "24h", "1440 m", 86400, 86400.0, day, "86400s", np.int64(86400)):
         assert check_duration(grace, "grace") == day
+
+
+def test_mistaken_names_are_explained(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("raw", np.ones(3))
+    with pytest.raises(ObjectNotFoundError, match="before a replacement is not kept"):
+        cci.restore("raw")
+    with pytest.raises(InvalidNameError, match="the name comes first"):
+        cci.upload_raw_array(np.ones(3), "name")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(InvalidNameError, match="as_posix"):
+        cci.upload_raw_array(Path("name"), np.ones(3))  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(InvalidArgumentError, match="compression=False"):
+        cci.upload_raw_array("name", np.ones(3), compression="none")
 
 
 # -- conditions ------------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def _create(location: LocalLocation) -> TemporaryFile:
         except (FileNotFoundError, NotADirectoryError):
             _make_directory(location)
     raise StoreError(
-        f"cannot write {location}: another process keeps removing '{location.directory}'"
+        f"cannot write {location}: no file can be created in '{location.directory}', or another "
+        f"process keeps removing it"
     )
 
 

@@ -91,15 +91,15 @@ class NumcodecsCodec(Codec):
             import numcodecs  # type: ignore[import-untyped]  # ships no stubs
         except ImportError as exc:
             raise MissingDependencyError(
-                f"unknown codec '{name}'; built in are {known}. Others require numcodecs: "
-                f'pip install "cottoncandy[numcodecs]"'
+                f"unknown codec '{name}'; built in are {known}, and compression=False for none. "
+                f'Others require numcodecs: pip install "cottoncandy[numcodecs]"'
             ) from exc
         built_in = {built_in.lower() for built_in in BUILT_IN}
         available = sorted(set(numcodecs.registry.codec_registry) - _UNFIT - built_in)
         if name.lower() not in available:
             raise InvalidArgumentError(
                 f"no codec is called '{name}'; there are {known}, and from numcodecs: "
-                f"{', '.join(available)}"
+                f"{', '.join(available)}; compression=False compresses nothing"
             )
         self._codec: Any = numcodecs.get_codec({"id": name.lower()})
         self.max_input = getattr(self._codec, "max_buffer_size", None)
