@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR, prefix_of, shorten
-from cottoncandy.exceptions import BucketNotFoundError, InvalidArgumentError
+from cottoncandy.exceptions import (
+    BucketNotFoundError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
 from cottoncandy.stores.connect import connect, connect_url
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
@@ -100,10 +105,23 @@ class Endpoint:
         links = own.resolve_links(self.prefix), others.resolve_links(other.prefix)
         if links[0] is not None and links[1] is not None:
             return prefix_of(links[1]).startswith(prefix_of(links[0]))
-        if not (own.can_copy_from(others) or own.describe() == others.describe()):
-            return False
         here, there = (prefix_of(f"{each.store.bucket}/{each.prefix}") for each in (self, other))
-        return there.startswith(here)
+        if not there.startswith(here):
+            return False
+        if own.can_copy_from(others) or own.describe() == others.describe():
+            return True
+        return here != there and self._has_the_same(other)
+
+    def _has_the_same(self, other: Self) -> bool:
+        """Return whether both are one store at two addresses, as far as one object shows it."""
+        own, others = self.store.backend, other.store.backend
+        if own.name != others.name:
+            return False
+        with suppress(ObjectNotFoundError, BucketNotFoundError):
+            for info in scan_objects(others, other.prefix):
+                found = own.head(info.key)
+                return (found.etag, found.modified) == (info.etag, info.modified)
+        return False
 
     def holds(self) -> Callable[[str], bool]:
         """Return a function that returns whether a path is here, not behind a link."""

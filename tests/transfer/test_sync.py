@@ -170,6 +170,24 @@ def test_ends_inside_each_other_are_rejected(here: Path, tmp_path: Path) -> None
     cc.sync(here, tmp_path / "here-too")
 
 
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_ends_inside_each_other_at_two_addresses_are_rejected(
+    store: StoreHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = store.connection()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", connection["ACCESS_KEY"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", connection["SECRET_KEY"])
+    store.interface().upload_object("x/y/a", b"a")
+    inner = f"s3://{connection['endpoint_url']}/{store.bucket}/x/y"
+    outer = inner.replace("127.0.0.1", "localhost").removesuffix("/y")
+    with pytest.raises(InvalidArgumentError, match="the source is inside the destination"):
+        cc.sync(inner, outer, delete=True)
+    with pytest.raises(InvalidArgumentError, match="the destination is inside the source"):
+        cc.sync(outer, inner)
+    assert store.raw_keys() == ["x/y/a"]
+    assert cc.sync(inner, outer).copied == 1
+
+
 def test_files_behind_links_are_not_deleted(here: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     (there / "b").mkdir(parents=True)
