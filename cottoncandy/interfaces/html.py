@@ -29,9 +29,10 @@ def interface_html(title: str, store: Store) -> str:
     supported = [text for name, text in _CAPABILITIES.items() if getattr(declared, name, False)]
     rows = {
         "Store": store.describe(),
-        "Bucket": store.bucket or "none; choose one with cci.set_bucket('name')",
         "Supports": ", ".join(supported) or "objects and metadata",
     }
+    if store.bucket is None:
+        rows["Bucket"] = "none; choose one with cci.set_bucket('name')"
     if declared.acls:
         rows["Default ACL"] = store.settings.default_acl or "the server's"
     steps = "".join(f"<div><code>{html.escape(step)}</code></div>" for step in _FIRST_STEPS)

@@ -68,8 +68,8 @@ class EncryptedBackend(WrappedBackend):
             limits = replace(limits, max_bytes=limits.max_bytes - keys.metadata_bytes)
         super().__init__(inner, stored_checksum=None, metadata=limits)
 
-    def __repr__(self) -> str:
-        return f"<EncryptedBackend {self._keys.name} {self.inner.describe()}>"
+    def describe(self) -> str:
+        return f"{self.inner.describe()}, encrypted with {self._keys.name}"
 
     # -- objects ---------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class WrappedBackend(Backend):
         raise TypeError("wrap a connected backend")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.inner.describe()}>"
+        return f"<{type(self).__name__} {self.describe()}>"
 
     @property
     def bucket_name(self) -> str | None:  # type: ignore[override]  # fixed; see with_bucket()

@@ -51,6 +51,6 @@ def test_html_has_no_secrets() -> None:
     )
     page = cci._repr_html_()
     assert "EncryptedInterface" in page
-    assert "127.0.0.1" in page
+    assert "127.0.0.1:9, encrypted with AES" in page
     assert not any(secret in page for secret in ("SECRET", "S" * 32))
     assert f"<td style='text-align:left'>{cci.settings.default_acl}</td>" in page
