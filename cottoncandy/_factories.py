@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -273,7 +274,7 @@ def get_browser(
 
 @_shared_text
 def array(
-    url: str,
+    url: str | os.PathLike[str],
     ACCESS_KEY: str | None = None,
     SECRET_KEY: str | None = None,
     endpoint_url: str | None = None,
@@ -288,10 +289,10 @@ def array(
 
     Parameters
     ----------
-    url : str
+    url : str or path-like
         ``s3://bucket/name``, ``s3://https://host/bucket/name``, ``gs://bucket/name``,
         ``gdrive://folder/name``, ``file:///directory/name``, ``memory://bucket/name`` or
-        ``https://host/directory/name``, which may be presigned.
+        ``https://host/directory/name``, which may be presigned. A :class:`pathlib.Path` is on disk.
     {ACCESS_KEY}
     {endpoint_url}
     threads : int, default 4
@@ -348,7 +349,7 @@ def array(
         keys=resolve_keys(encryption, encryptionKey, passphrase, settings) if encrypted else None,
     )
     if not name:
-        raise InvalidArgumentError(f"the URL {mask(url)!r} names a bucket, and no array in it")
+        raise InvalidArgumentError(f"the URL {mask(str(url))!r} names a bucket, and no array in it")
     return open_array(store, store.key(name, tree=True), store.threads(threads))
 
 

@@ -391,6 +391,10 @@ class Backend(ABC):
         """Return whether the ETag of an object is an MD5, if its form and the store allow that."""
         return self.capabilities.stored_checksum == "md5"
 
+    def storage_class(self, key: str) -> str | None:
+        """Return the storage class of an object; those of S3 are not in the answer to a GET."""
+        return self.head(key).storage_class
+
     def can_copy_from(self, other: Backend) -> bool:
         """Return whether :meth:`copy` also copies from another backend's buckets."""
         return other is self

@@ -34,7 +34,7 @@ class FilesBase:
 
     def __init__(
         self,
-        cloudpath: str,
+        cloudpath: str | os.PathLike[str],
         *,
         progress: bool = False,
         green: bool | None = None,
@@ -48,10 +48,13 @@ class FilesBase:
         lock_dir: str | None = None,
         composite_upload_threshold: int = 100_000_000,
         no_sign_request: bool = False,
+        retries: int | None = None,
     ) -> None:
         if green:
             warnings.warn("green= has no effect: threads are preemptive", UserWarning, stacklevel=2)
         check_int(num_threads, "num_threads", 1)
+        if retries is not None:
+            check_int(retries, "retries", 0)
         self.cloudpath = cloudpaths.normalize(cloudpath)
         self.progress = progress
         self.green = green
@@ -63,7 +66,13 @@ class FilesBase:
         self.no_sign_request = no_sign_request
         self._path = cloudpaths.extract(self.cloudpath)
         self._options = Options(
-            secrets, use_https, endpoint, request_payer, composite_upload_threshold, no_sign_request
+            secrets,
+            use_https,
+            endpoint,
+            request_payer,
+            composite_upload_threshold,
+            no_sign_request,
+            retries,
         )
         self._locks = Locks.of(lock_dir, locking if self.protocol == "file" else False)
         self._opened: tuple[Store, str] | None = None
@@ -85,10 +94,11 @@ class FilesBase:
     def _store(self) -> Store:
         return self._connection[0]
 
-    def _key(self, path: str) -> str:
-        if not isinstance(path, str) or not path:
-            raise InvalidArgumentError(f"the path of a file must be a str, got {path!r}")
-        return self._connection[1] + path
+    def _key(self, path: Any) -> str:
+        text = path_text(path)
+        if not text:
+            raise InvalidArgumentError("the path of a file must not be empty")
+        return self._connection[1] + text
 
     def _endpoint(self) -> Endpoint:
         """Return all files as the source or destination of a transfer."""
@@ -150,10 +160,10 @@ class FilesBase:
         label: str,
     ) -> Any:
         """Return one answer, or a dictionary of answers."""
-        if isinstance(paths, str):
-            return function(paths)
+        if isinstance(paths, str | os.PathLike):
+            return function(os.fspath(paths))
         results = self._each(function, paths, label, total=total, progress=progress, parallel=1)
-        return {result.item: result.value for result in whole(results)}
+        return {path_text(result.item): result.value for result in whole(results)}
 
     def _each(
         self,
@@ -166,7 +176,7 @@ class FilesBase:
         parallel: int | bool | None = None,
     ) -> Iterator[Result[Any, Any]]:
         """Yield the result of each item, from threads or processes, and move the bar."""
-        items = [paths] if isinstance(paths, str | Mapping) else paths
+        items = as_items(paths)
         processes = process_count(self.parallel if parallel is None else parallel)
         threads = self.num_threads
         if isinstance(items, list) and len(items) == 1:
@@ -198,9 +208,31 @@ def _in_this_process(
     return results
 
 
+def is_single(paths: Any) -> bool:
+    """Return whether an argument is one file: a path, or a dictionary."""
+    return isinstance(paths, str | os.PathLike | Mapping)
+
+
+def as_items(paths: Any) -> Any:
+    """Return the files of an argument: one, or an iterable of them."""
+    if is_single(paths):
+        return [paths]
+    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
+        raise InvalidArgumentError(f"expected the path of a file, or several, got {paths!r:.80}")
+    return paths
+
+
+def path_text(path: Any) -> str:
+    """Return the path of a file as text."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"the path of a file must be text or a Path, got {path!r:.80}")
+    return text
+
+
 def is_pair(item: Any) -> bool:
     """Return whether an item is a path and something that belongs to it."""
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | os.PathLike)
 
 
 def whole(results: Iterable[Result[Any, Any]]) -> list[Result[Any, Any]]:

@@ -49,6 +49,7 @@ class Options:
     request_payer: str | None = None
     composite_upload_threshold: int = 100_000_000
     no_sign_request: bool = False
+    retries: int | None = None
 
 
 def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
@@ -61,7 +62,9 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
         bucket, prefix = (prefix, "") if path.host is None else (f"{path.host}/{prefix}", "")
     arguments, extra = _credentials(path, options)
     settings = Settings.load()
-    settings = replace(settings, mpu_use_threshold_bytes=int(options.composite_upload_threshold))
+    retries = settings.retries if options.retries is None else options.retries
+    threshold = int(options.composite_upload_threshold)
+    settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
     shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
     identity = (_BACKENDS[path.protocol], *arguments, shape, settings)
     with _lock:

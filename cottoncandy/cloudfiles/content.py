@@ -11,12 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
+from cottoncandy.cloudfiles.base import path_text
 from cottoncandy.cloudfiles.compression import decompress, normalize_encoding
-from cottoncandy.cloudfiles.exceptions import DecompressionError, MD5IntegrityError
+from cottoncandy.cloudfiles.exceptions import (
+    CRC32CIntegrityError,
+    DecompressionError,
+    MD5IntegrityError,
+)
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs.content import decode_stream, encode_stream
-from cottoncandy.transfer.copying import etag_md5, matches_md5, md5_of
+from cottoncandy.transfer.copying import check_content, md5_of
 
 __all__ = [
     "File",
@@ -56,16 +61,16 @@ class File:
         return (self.start, self.end) != (None, None)
 
 
-def requested(order: int, item: str | Mapping[str, Any], *, raw: bool = False) -> File:
+def requested(order: int, item: Any, *, raw: bool = False) -> File:
     """Return what an item of ``get`` asks for: a path, or a dictionary with a range."""
-    if isinstance(item, str):
-        return File(order, item, raw=raw)
+    if isinstance(item, str | os.PathLike):
+        return File(order, os.fspath(item), raw=raw)
     if not isinstance(item, Mapping) or "path" not in item:
         raise InvalidArgumentError(
             f"a file to download is a path, or a dictionary with 'path', got {item!r:.80}"
         )
     start, end = item.get("byte_range") or (item.get("start"), item.get("end"))
-    return File(order, item["path"], start, end, item.get("tags"), raw)
+    return File(order, path_text(item["path"]), start, end, item.get("tags"), raw)
 
 
 # -- encodings -----------------------------------------------------------------------------------
@@ -115,7 +120,7 @@ def conversion(
         stored = encodings(info.content_encoding)
         if content_type is not None:
             options = replace(options, content_type=content_type)
-        if reencode is None or stored == ([wanted] if wanted else []):
+        if reencode is None or stored == ([wanted] if wanted else []) or _is_ours(info):
             return body, options
         chunks: Iterable[Buffer] = body
         for encoding in stored:
@@ -126,6 +131,15 @@ def conversion(
         return body, replace(options, content_encoding=wanted)
 
     return convert
+
+
+def _is_ours(info: ObjectInfo) -> bool:
+    """Return whether an object is an array, a part of one, or encrypted.
+
+    Its body is what its metadata describe; in a content encoding, it could not be read any more.
+    """
+    names = (info.metadata or {}).keys()
+    return names >= {"dtype", "shape"} or any(name.startswith("cc-") for name in names)
 
 
 def _decoded(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterator[Buffer]:
@@ -143,20 +157,23 @@ def verify(backend: Backend, info: ObjectInfo, content: Buffer, part_bytes: int 
 
     Raises
     ------
-    MD5IntegrityError
+    MD5IntegrityError, CRC32CIntegrityError
     """
     digest, _, parts = (info.etag or "").strip('"').partition("-")
     if part_bytes and parts.isdigit():
         pieces = (content[at : at + part_bytes] for at in range(0, len(content), part_bytes))
         digests = [hashlib.md5(piece, usedforsecurity=False).digest() for piece in pieces]
-        same = len(digests) == int(parts) and md5_of(digests) == digest
-    else:
-        same = matches_md5(content, info) or etag_md5(backend, info, confirm=True) is None
-    if not same:
-        raise MD5IntegrityError(
-            f"file '{info.key}' arrived with another MD5 than the store has for it; download it "
-            f"again"
-        )
+        if len(digests) != int(parts) or md5_of(digests) != digest:
+            raise MD5IntegrityError(
+                f"file '{info.key}' arrived with another MD5 than that of its parts in the store; "
+                f"download it again"
+            )
+        return
+    try:
+        check_content(backend, info, content)
+    except IntegrityError as exc:
+        crc32c = info.md5 is None and info.crc32c is not None
+        raise (CRC32CIntegrityError if crc32c else MD5IntegrityError)(str(exc)) from exc
 
 
 # -- uploads -------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
+from cottoncandy.cloudfiles.base import as_items, is_single
 from cottoncandy.cloudfiles.files import CloudFiles
+from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.exceptions import InvalidArgumentError
 
 __all__ = ["CloudFile", "dl"]
@@ -34,7 +37,9 @@ class CloudFile:
     (b'hello', 11, 11)
     """
 
-    def __init__(self, path: str, *, cache_meta: bool = False, **options: Any) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, cache_meta: bool = False, **options: Any
+    ) -> None:
         path = cloudpaths.normalize(path)
         folder, _, self.filename = path.rpartition("/")
         if not self.filename or folder.endswith(("://", ":/")):
@@ -188,7 +193,7 @@ class CloudFile:
         self.put(content)
 
 
-def dl(paths: str | Iterable[str | Mapping[str, Any]], raw: bool = False, **options: Any) -> Any:
+def dl(paths: Paths, raw: bool = False, **options: Any) -> Any:
     """Download files of many buckets at once.
 
     Parameters
@@ -216,8 +221,8 @@ def dl(paths: str | Iterable[str | Mapping[str, Any]], raw: bool = False, **opti
     >>> [file["content"] for file in dl(["mem://one/a", "mem://two/b"])]
     [b'first', b'second']
     """
-    single = isinstance(paths, str | Mapping)
-    items: list[Any] = [paths] if single else list(paths)
+    single = is_single(paths)
+    items: list[Any] = list(as_items(paths))
     grouped: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     names: list[str] = []
     for order, item in enumerate(items):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
-from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
@@ -62,6 +63,8 @@ class CloudFiles(ReadingMethods, WritingMethods):
         Files above this size, in bytes, are uploaded in parts.
     no_sign_request : bool, default False
         Whether to send requests without credentials.
+    retries : int, default ``[basic] retries`` of the options, 7
+        How often a request is repeated while the store is busy.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
             Number of files that may be waiting; files are streamed, not held in memory.
         reencode : str or bool, optional
             Content encoding of the copies; ``False`` and ``'none'`` decompress. None keeps it.
+            Arrays and encrypted objects are copied unchanged: otherwise they could not be read.
         content_type : str, optional
             MIME type of the copies, instead of their own.
         allow_missing : bool, default False
@@ -331,12 +335,12 @@ class CloudFiles(ReadingMethods, WritingMethods):
 
 def route_of(item: Any) -> tuple[str, str]:
     """Return the path of a file and that of its copy."""
-    if isinstance(item, str):
-        return item, item
+    if isinstance(item, str | os.PathLike):
+        return os.fspath(item), os.fspath(item)
     if isinstance(item, Mapping) and "path" in item:
-        return item["path"], item.get("dest_path") or item["path"]
+        item = (item["path"], item.get("dest_path") or item["path"])
     if isinstance(item, tuple | list) and len(item) == 2:
-        return item[0], item[1]
+        return path_text(item[0]), path_text(item[1])
     raise InvalidArgumentError(
         f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
     )

@@ -15,7 +15,7 @@ from cottoncandy.cloudfiles.secrets import cloud_files_dir
 from cottoncandy.core.files import write_private
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.stores.urls import ALIASES, read_aliases
+from cottoncandy.stores.urls import ALIASES, is_url, read_aliases
 
 __all__ = [
     "ALIASES",
@@ -154,7 +154,7 @@ def _split_format(cloudpath: str) -> tuple[str, str]:
     return "", cloudpath
 
 
-def normalize(cloudpath: str) -> str:
+def normalize(cloudpath: str | os.PathLike[str]) -> str:
     """Return a cloud path in one form; a plain path becomes a ``file://`` URL.
 
     Examples
@@ -164,7 +164,7 @@ def normalize(cloudpath: str) -> str:
     """
     cloudpath = os.fspath(cloudpath)
     form, path = _split_format(cloudpath)
-    if not _PROTOCOL.match(path):
+    if not (is_url(path) or _PROTOCOL.match(path)):
         path = "file://" + os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - paths are text
     return f"{form}://{path}" if form and (form != _PRECOMPUTED or "|" not in cloudpath) else path
 

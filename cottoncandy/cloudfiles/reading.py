@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, raise_first
+from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, as_items, is_single, raise_first
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.core.names import prefix_of
@@ -23,7 +23,7 @@ from cottoncandy.transfer.engine import Result, each, retrying
 
 __all__ = ["Paths", "ReadingMethods"]
 
-Paths = str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
+Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
 
 class ReadingMethods(FilesBase):
@@ -87,9 +87,9 @@ class ReadingMethods(FilesBase):
         A range of a compressed file is cut out of its decompressed content. All results are held in
         memory; use :meth:`iter_get` for more files than fit.
         """
-        single = isinstance(paths, str | Mapping)
+        single = is_single(paths)
         monitor = TransmissionMonitor(IOEnum.RX)
-        files = map(partial(requested, raw=raw), count(), [paths] if single else paths)
+        files = map(partial(requested, raw=raw), count(), as_items(paths))
         found = list(
             self._each(
                 partial(self._get_again, part_size=part_size, monitor=monitor),
@@ -127,12 +127,12 @@ class ReadingMethods(FilesBase):
         >>> [file["content"] for file in cf.iter_get(cf.list())]
         [b'first']
         """
-        files = map(partial(requested, raw=raw), count(), paths)
+        files = map(partial(requested, raw=raw), count(), as_items(paths))
         results = each(self._get_again, files, threads=self.num_threads)
         return map(_as_dict, results)
 
     def _get_again(self, file: File, **options: Any) -> tuple[bytes | None, str | None]:
-        return retrying(lambda: self._get(file, **options))
+        return retrying(lambda: self._get(file, **options), self._store)
 
     def _get(
         self,
@@ -182,7 +182,7 @@ class ReadingMethods(FilesBase):
             If a file is not JSON.
         """
         found = self.get(paths, total=total)
-        if isinstance(paths, str | Mapping):
+        if is_single(paths):
             return None if found is None else json.loads(found)
         contents = (file["content"] for file in found)
         return [None if content is None else json.loads(content) for content in contents]
@@ -194,7 +194,7 @@ class ReadingMethods(FilesBase):
         return self._ask(self._exists, paths, total, progress, "looking for")
 
     def _exists(self, path: str) -> bool:
-        return retrying(lambda: self._store.backend.exists(self._key(path)))
+        return retrying(lambda: self._store.backend.exists(self._key(path)), self._store)
 
     def size(
         self,
@@ -231,7 +231,7 @@ class ReadingMethods(FilesBase):
 
     def _head(self, path: str) -> ObjectInfo | None:
         try:
-            return retrying(lambda: self._store.backend.head(self._key(path)))
+            return retrying(lambda: self._store.backend.head(self._key(path)), self._store)
         except ObjectNotFoundError:
             return None
 
@@ -260,8 +260,7 @@ class ReadingMethods(FilesBase):
                 return {"Owner": native.Acl().owner, "Grants": native.Acl().grants}
             return list(native.acl) if hasattr(native, "acl") else None
 
-        items = [paths] if isinstance(paths, str) else paths
-        found = self._ask(acl, items, total, progress, "reading permissions")
+        found = self._ask(acl, as_items(paths), total, progress, "reading permissions")
         return (found, TransmissionMonitor(IOEnum.RX)) if return_recording else found
 
     def list(

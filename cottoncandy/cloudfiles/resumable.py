@@ -7,11 +7,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cottoncandy.cloudfiles.base import as_items
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.files import CloudFiles, route_of
@@ -103,8 +104,8 @@ class ResumableTransfer:
         if paths is None:
             source._check_apart(target)
         job = {"source": source.cloudpath, "dest": str(dest), "reencode": json.dumps(reencode)}
-        items: Iterable[Any] = source.list() if paths is None else paths
-        self._queue.create(job, map(route_of, [items] if isinstance(items, str) else items))
+        items = source.list() if paths is None else as_items(paths)
+        self._queue.create(job, map(route_of, items))
 
     def execute(
         self,

@@ -11,8 +11,10 @@ from cottoncandy.cloudfiles.base import (
     ACL,
     LARGE_THREADS,
     FilesBase,
+    as_items,
     count_results,
     is_pair,
+    path_text,
     raise_first,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
@@ -136,7 +138,7 @@ class WritingMethods(FilesBase):
         try:
             with self._locks.held(self.cloudpath, path):
                 put = partial(self._store.backend.put, key, body, options, threads=LARGE_THREADS)
-                retrying(put) if body.replayable else put()
+                retrying(put, self._store) if body.replayable else put()
             sent = body.size or 0
         finally:
             monitor.end_io(flight, sent)
@@ -196,11 +198,11 @@ class WritingMethods(FilesBase):
         PartialFailureError
             If several files could not be deleted; the others were.
         """
-        items = [paths] if isinstance(paths, str) else paths
+        items = as_items(paths)
         start, count = len(self._connection[1]), 0
         failed: list[Result[Any, Any]] = []
         with self._bar("deleting", items, total, progress) as bar:
-            keys = (self._key(path) for path in items)  # type: ignore[arg-type]  # checked there
+            keys = (self._key(path) for path in items)
             for result in self._store.backend.delete(keys, threads=min(self.num_threads, 8)):
                 count += 1
                 if result.error is not None:
@@ -243,9 +245,9 @@ def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a file to upload as a dictionary; its own settings win."""
     if isinstance(item, Mapping) and "path" in item:
-        return {**settings, **item}
+        return {**settings, **item, "path": path_text(item["path"])}
     if is_pair(item):
-        return {**settings, "path": item[0], "content": item[1]}
+        return {**settings, "path": path_text(item[0]), "content": item[1]}
     raise InvalidArgumentError(
         f"a file to upload is a pair of path and content, or a dictionary, got {item!r:.80}"
     )

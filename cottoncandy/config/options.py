@@ -70,6 +70,10 @@ def _count(text: str) -> int:
     return value
 
 
+def _repetitions(text: str) -> int:
+    return _count(text) if text.strip() != "0" else 0
+
+
 def _megabytes(text: str) -> int:
     value = float(text) * _MB
     if not (math.isfinite(value) and value >= 1):
@@ -109,6 +113,7 @@ _KEYS = _Kind(
 )
 _FLAG = _Kind(to_boolean, "True or False")
 _COUNT = _Kind(_count, "a whole number above 0")
+_RETRIES = _Kind(_repetitions, "a whole number")
 _SIZE = _Kind(_megabytes, "a size in MB above 0")
 _WORDS = _Kind(_words, "words", allow_empty=True)
 _NAME = _Kind(_one_line, "a name")
@@ -152,6 +157,9 @@ class Settings:
         How requests are signed: s3v4, s3, ... Empty: boto3 decides.
     threads : int
         Number of connections that one operation may use at once; at least 1.
+    retries : int
+        How often sync and CloudFiles repeat a request while the store is busy (0: never), after
+        random pauses of up to 0.5 s that double each time, up to 60 s.
     progress : bool, optional
         Progress bars of long operations. auto: in terminals and notebooks only; True; False.
     mpu_use_threshold_bytes : int
@@ -207,6 +215,7 @@ class Settings:
     force_bucket_creation: bool = _option(False, "basic", _FLAG)
     signature_version: str | None = _option(None, "basic", _OPTIONAL)
     threads: int = _option(4, "basic", _COUNT)
+    retries: int = _option(7, "basic", _RETRIES)
     progress: bool | None = _option(None, "basic", _PROGRESS)
     # [upload_settings]
     mpu_use_threshold_bytes: int = _option(32 * _MB, "upload_settings", _SIZE)

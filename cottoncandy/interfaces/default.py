@@ -176,6 +176,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         max_delete: int | None = None,
         checksum: bool = False,
         threads: int = DEFAULT_THREADS,
+        retries: int | None = None,
     ) -> SyncReport:
         """Make one place a copy of another, as :func:`cottoncandy.sync` does.
 
@@ -185,7 +186,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             Text is a name in the bucket, with everything below it; ``''`` is the whole bucket. A
             :class:`pathlib.Path`, or text that begins with ``/``, ``./``, ``../`` or ``~``, is a
             directory on disk. Or a URL.
-        delete, dry_run, include, exclude, max_delete, checksum, threads : optional
+        delete, dry_run, include, exclude, max_delete, checksum, threads, retries : optional
             As in :func:`cottoncandy.sync`.
 
         Returns
@@ -212,6 +213,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             threads=threads,
             dry_run=dry_run,
             max_delete=max_delete,
+            retries=retries,
             progress=self._store.settings.progress,
         )
 

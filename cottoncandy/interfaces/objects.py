@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces.base import ObjectAccess, given_bucket
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
-from cottoncandy.transfer.copying import check_md5, checked_blocks
+from cottoncandy.transfer.copying import check_content, checked_blocks
 
 __all__ = ["FileMethods", "ObjectMethods"]
 
@@ -261,7 +261,7 @@ class ObjectMethods(ObjectAccess):
         """
         with self._store.open(object_name, threads) as reader:
             content = reader.read()
-            check_md5(self._store.backend, reader.info, content)
+            check_content(self._store.backend, reader.info, content)
             return content
 
     def upload_json(

@@ -78,7 +78,7 @@ def connect(
 
 
 def connect_url(
-    url: str,
+    url: str | os.PathLike[str],
     access_key: Any = None,
     secret_key: Any = None,
     endpoint_url: Any = None,
@@ -92,7 +92,8 @@ def connect_url(
 
     Parameters
     ----------
-    url : str
+    url : str or path-like
+        A path is on disk.
     access_key, secret_key, endpoint_url, settings, extra, keys
         As in :func:`connect`.
     directory : bool, default False
@@ -109,6 +110,8 @@ def connect_url(
     >>> store.bucket, key
     ('bucket', 'path/name')
     """
+    if isinstance(url, os.PathLike):
+        url = "file://" + os.path.abspath(url)  # noqa: PTH100 - a URL is text
     parsed = parse_url(url)
     parsed = parsed if directory else parsed.split()
     store = _connect(parsed, access_key, secret_key, endpoint_url, settings, extra, keys)

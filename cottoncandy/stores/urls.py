@@ -22,6 +22,7 @@ __all__ = ["ALIASES", "StoreURL", "alias_files", "is_url", "mask", "parse_url", 
 ALIASES: dict[str, str] = {}
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_ONE_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?!//)")
 _LOGIN = re.compile(r"(?<=://)[^/?#@]*@|(?<=://)[^/?#]*:[^/]*@")
 #: Characters of a path that are not escaped in a URL.
 SAFE_CHARACTERS = "/!$&'()*+,;=:@~"
@@ -68,8 +69,23 @@ class StoreURL:
 
 
 def is_url(text: Any) -> bool:
-    """Return whether a bucket name is a URL."""
-    return isinstance(text, str) and _URL.match(text) is not None
+    """Return whether a bucket name is a URL.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If slashes are missing after its scheme: it would be a directory on disk.
+    """
+    if not isinstance(text, str):
+        return False
+    found = _ONE_SLASH.match(text)
+    if found and found["scheme"].lower() in {*_SYNTAX, *BACKENDS, *ALIASES}:
+        scheme, rest = found["scheme"], text[found.end() :].lstrip("/")
+        raise InvalidArgumentError(
+            f"{mask(text)!r} is not a URL: write {mask(f'{scheme}://{rest}')!r}, with two slashes, "
+            f"or {mask(f'./{text}')!r} if it is on disk"
+        )
+    return _URL.match(text) is not None
 
 
 def mask(text: str) -> str:
@@ -97,9 +113,11 @@ def parse_url(url: str) -> StoreURL:
     >>> parse_url("s3://bucket/path/name")
     StoreURL(backend='s3', bucket='bucket', path='path/name', endpoint_url=None, user=None)
     """
-    found = _URL.match(url)
+    found = _URL.match(url) if is_url(url) else None
     if found is None:
-        raise InvalidArgumentError(f"{shorten(url)!r} is not a URL, such as 's3://bucket/name'")
+        raise InvalidArgumentError(
+            f"{shorten(str(url))!r} is not a URL, such as 's3://bucket/name' or 'file:///path/name'"
+        )
     scheme, rest = found["scheme"].lower(), found["rest"]
     if scheme in _SYNTAX:
         return _SYNTAX[scheme](scheme, rest)

@@ -95,6 +95,7 @@ class WrappedBackend(Backend):
     move = _passed_on(Backend.move)
     set_metadata = _passed_on(Backend.set_metadata)
     has_md5_etag = _passed_on(Backend.has_md5_etag)
+    storage_class = _passed_on(Backend.storage_class)
     remove_links = _passed_on(Backend.remove_links)
     resolve_links = _passed_on(Backend.resolve_links)
     list_buckets = _passed_on(Backend.list_buckets)

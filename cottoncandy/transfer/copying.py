@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,12 +19,11 @@ from cottoncandy.transfer.engine import retrying
 __all__ = [
     "Conversion",
     "Copied",
-    "check_md5",
+    "check_content",
     "checked_blocks",
     "copy_object",
     "etag_md5",
     "kept_by",
-    "matches_md5",
     "md5_of",
 ]
 
@@ -43,7 +43,7 @@ Conversion = Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]]
 
 def copy_object(source: Store, key: str, dest: Store, dest_key: str, **options: Any) -> Copied:
     """Copy an object as :func:`_copy_once` does; repeat that while a store is busy."""
-    return retrying(partial(_copy_once, source, key, dest, dest_key, **options))
+    return retrying(partial(_copy_once, source, key, dest, dest_key, **options), dest)
 
 
 def _copy_once(
@@ -82,14 +82,14 @@ def _copy_once(
         return Copied(0)
     with source.backend.get(key, threads=threads) as reader:
         info = reader.info
-        checked = _Checked(reader.chunks, partial(etag_md5, source.backend, info), key)
-        body = Body(checked.blocks, size=reader.size)
-        options = _options(info, dest.backend, acl, same=type(source.backend) is type(dest.backend))
+        checked = _Checked(source.backend, info)
+        body = Body(lambda: checked.blocks(reader.chunks()), size=reader.size)
+        options = _options(info, source.backend, dest.backend, acl)
         if convert is not None:
             body, options = convert(info, body, options)
         result = dest.backend.put(dest_key, body, options, threads=threads)
-    stored = replace(info, key=dest_key, etag=result.etag)
-    if convert is None and checked.differs_from(partial(etag_md5, dest.backend, stored)):
+    stored = ObjectInfo(dest_key, info.size, etag=result.etag)
+    if convert is None and checked.differ_in(dest.backend, stored):
         raise IntegrityError(
             f"the copy of '{key}' as '{dest_key}' was altered in transit: it has another MD5; copy "
             f"it again"
@@ -97,70 +97,83 @@ def _copy_once(
     return Copied(info.size, info)
 
 
-def check_md5(backend: Backend, info: ObjectInfo, content: Buffer) -> None:
-    """Compare a whole body with the MD5 that the store has, if it has one.
+def check_content(backend: Backend, info: ObjectInfo, content: Buffer) -> None:
+    """Compare a whole body with the checksum that the store has, if it has one.
 
     Raises
     ------
     IntegrityError
     """
-    expected = etag_md5(backend, info)
-    if expected not in (None, md5_of([content])) and etag_md5(backend, info, confirm=True):
-        raise IntegrityError(f"object '{info.key}' arrived with another MD5 than the store has")
+    deque(checked_blocks(lambda: iter((content,)), backend, info), 0)
 
 
 def checked_blocks(
     chunks: Callable[[], Iterator[Buffer]], backend: Backend, info: ObjectInfo
 ) -> Iterator[Buffer]:
-    """Yield a whole body; raise IntegrityError before its last block if the MD5 is wrong."""
-    expected = partial(etag_md5, backend, info)
-    return chunks() if expected() is None else _Checked(chunks, expected, info.key).blocks()
+    """Yield a whole body; raise IntegrityError before its last block if its checksum is wrong."""
+    if etag_md5(backend, info) is None and info.crc32c is None:
+        return chunks()
+    return _Checked(backend, info).blocks(chunks())
 
 
 class _Checked:
-    """The blocks of a body, whose MD5 is compared with that of the source before the last one."""
+    """The blocks of a body, whose checksums are compared before the last one.
 
-    def __init__(
-        self, chunks: Callable[[], Iterator[Buffer]], expected: Callable[..., str | None], key: str
-    ) -> None:
-        self._chunks = chunks
-        self._expected = expected
-        self._key = key
+    The MD5; the CRC-32C of objects whose store has only that, such as composites.
+    """
+
+    def __init__(self, backend: Backend, info: ObjectInfo) -> None:
+        self._backend, self._info = backend, info
         self._md5 = ""
+        self._crc32c: str | None = None
 
-    def blocks(self) -> Iterator[Buffer]:
+    def blocks(self, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
         digest = hashlib.md5(usedforsecurity=False)
+        crc32c: Any = None
+        if self._info.crc32c is not None and self._info.md5 is None:
+            from google_crc32c import Checksum
+
+            crc32c = Checksum()  # type: ignore[no-untyped-call]  # Google has no types
         held: Buffer | None = None  # one block behind, so that a wrong body is never complete
-        for block in self._chunks():
+        for block in chunks:
             digest.update(block)
+            if crc32c is not None:
+                crc32c.update(bytes(block))
             if held is not None:
                 yield held
             held = block
-        self._md5 = digest.hexdigest()
-        if self.differs_from(self._expected):
+        self._md5, self._crc32c = digest.hexdigest(), crc32c and crc32c.digest().hex()
+        if self.differ_in(self._backend, self._info):
+            kind = "MD5" if crc32c is None else "CRC-32C"
             raise IntegrityError(
-                f"object '{self._key}' arrived with another MD5 than the store has for it; nothing "
-                f"was stored. Copy it again"
+                f"object '{self._info.key}' arrived with another {kind} than the store has for it; "
+                f"transfer it again"
             )
         if held is not None:
             yield held
 
-    def differs_from(self, stored: Callable[..., str | None]) -> bool:
-        """Return whether a store has another MD5; if so, it is asked again."""
+    def differ_in(self, backend: Backend, info: ObjectInfo) -> bool:
+        """Return whether a store has other checksums; if its MD5 differs, it is asked again."""
+        if None not in (self._crc32c, info.crc32c):
+            return self._crc32c != info.crc32c
+        stored = partial(etag_md5, backend, info)
         return stored() not in (None, self._md5) and stored(confirm=True) is not None
 
 
-def _options(info: ObjectInfo, backend: Backend, acl: str | None, *, same: bool) -> PutOptions:
+def _options(info: ObjectInfo, source: Backend, dest: Backend, acl: str | None) -> PutOptions:
     """Return what the copy is stored with: all that the destination keeps."""
+    storage_class = None
+    if source.name == dest.name and "storage_class" in dest.capabilities.headers:
+        storage_class = info.storage_class or source.storage_class(info.key)
     options = PutOptions(
         dict(info.metadata) if info.metadata else None,
         acl,
         info.content_type,
         info.content_encoding,
         info.cache_control,
-        info.storage_class if same else None,
+        storage_class,
     )
-    return kept_by(backend, options)
+    return kept_by(dest, options)
 
 
 def kept_by(backend: Backend, options: PutOptions) -> PutOptions:
@@ -186,10 +199,6 @@ def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> st
         return None
     if confirm and not backend.has_md5_etag(info.key):
         return None
-    return _plain_md5(info)
-
-
-def _plain_md5(info: ObjectInfo) -> str | None:
     etag = (info.etag or "").strip('"').lower()
     return etag if _MD5.fullmatch(etag) else None
 
@@ -200,9 +209,3 @@ def md5_of(blocks: Iterable[Buffer]) -> str:
     for block in blocks:
         digest.update(block)
     return digest.hexdigest()
-
-
-def matches_md5(content: Buffer, info: ObjectInfo) -> bool:
-    """Return whether content has the MD5 of a header; True if that has none."""
-    expected = info.md5 or _plain_md5(info)
-    return expected is None or md5_of((content,)) == expected

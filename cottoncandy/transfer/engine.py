@@ -29,7 +29,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.store import Store
 
 __all__ = [
-    "RETRIES",
     "Action",
     "Outcome",
     "Result",
@@ -55,8 +54,6 @@ _FATAL = (
 )
 _SHOWN = 10
 
-#: How often a call is repeated while the store is busy.
-RETRIES = 7
 _FIRST_PAUSE_S = 0.5
 _LAST_PAUSE_S = 60.0
 _MAX_PACE = 64
@@ -128,18 +125,18 @@ class _Pace:
 _pace = _Pace()
 
 
-def retrying(call: Callable[[], R]) -> R:
+def retrying(call: Callable[[], R], store: Store) -> R:
     """Return the result of a call that may be repeated; repeat it while the store is busy.
 
-    Everyone in this process slows down with it. There are :data:`RETRIES` repetitions, after random
-    pauses of up to 0.5 s that double each time, up to 60 s.
+    Everyone in this process slows down with it. There are as many repetitions as the options of the
+    store say, after random pauses of up to 0.5 s that double each time, up to 60 s.
     """
     for attempt in itertools.count():
         try:
             with _pace:
                 return call()
         except StoreBusyError as exc:
-            if attempt >= RETRIES:
+            if attempt >= store.settings.retries:
                 raise
             logger.info("retrying after %s", exc)
         time.sleep(random.uniform(0, min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)))  # noqa: S311 - jitter

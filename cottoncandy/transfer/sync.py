@@ -273,11 +273,14 @@ def synchronize(
     threads: int = DEFAULT_THREADS,
     dry_run: bool = False,
     max_delete: int | None = None,
+    retries: int | None = None,
     progress: bool | None = None,
 ) -> SyncReport:
     """Make the destination a copy of the source; the parameters are those of :func:`sync`."""
-    if max_delete is not None:
-        check_int(max_delete, "max_delete", 0)
+    for name, value in (("max_delete", max_delete), ("retries", retries)):
+        if value is not None:
+            check_int(value, name, 0)
+    dest = replace(dest, store=dest.store.with_settings(retries=retries))
     _check_apart(source, dest, rules)
     if not dry_run:
         dest.store.require_writable()
@@ -414,6 +417,7 @@ def sync(
     max_delete: int | None = None,
     checksum: bool = False,
     threads: int = DEFAULT_THREADS,
+    retries: int | None = None,
     progress: bool | None = None,
 ) -> SyncReport:
     """Make one place a copy of another: a directory on disk or a store, in both directions.
@@ -437,6 +441,8 @@ def sync(
         both files. Default: same size, and the destination is not older.
     threads : int, default ``[basic] threads`` of the options, at least 16
         How many files are transferred at once.
+    retries : int, default ``[basic] retries`` of the options, 7
+        How often a copy is repeated while a store is busy.
     progress : bool, optional
         Whether to show a progress bar. Default: in terminals and notebooks.
 
@@ -480,6 +486,7 @@ def sync(
         threads=threads,
         dry_run=dry_run,
         max_delete=max_delete,
+        retries=retries,
         progress=progress,
     )
 

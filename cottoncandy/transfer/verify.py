@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 
 from cottoncandy.arrays.generations import drive, predecessor, reading
@@ -31,7 +30,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is_upload_id
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.copying import etag_md5
+from cottoncandy.transfer.copying import checked_blocks
 
 __all__ = ["Fault", "VerifyReport", "verify_store"]
 
@@ -229,12 +228,7 @@ class _Checks:
         check_array(self._store, reader, header)
 
     def _file(self, reader: ObjectReader) -> None:
-        digest = hashlib.md5(usedforsecurity=False)
-        for chunk in reader.chunks():
-            digest.update(chunk)
-        expected = partial(etag_md5, self._store.backend, reader.info)
-        if expected() not in (None, digest.hexdigest()) and expected(confirm=True) is not None:
-            raise IntegrityError(f"object '{reader.info.key}' has another MD5 than was stored")
+        deque(checked_blocks(reader.chunks, self._store.backend, reader.info), 0)
 
     def _is_leftover(self, key: str, reader: ObjectReader) -> bool:
         """Return whether an object says that it is a part, and no version of its array needs it."""

@@ -9,6 +9,7 @@ import pickle
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -498,3 +499,53 @@ def test_a_move_to_another_address_of_the_store_deletes_nothing(
     assert here["a"] == b"a"
     here.moves(there, [("a", "b")])
     assert sorted(here) == ["b"]
+
+
+def test_paths_may_be_path_objects(tmp_path: Path) -> None:
+    cf = CloudFiles(tmp_path / "files")
+    path, other = Path("b/a"), Path("c")
+    assert cf.put(path, b"1") == 1
+    assert cf.puts([(other, b"2"), {"path": Path("d"), "content": b"3"}]) == 2
+    assert cf.get(path) == cf[path] == cf.get({"path": path}) == b"1"
+    assert cf[path, 0:1] == b"1"
+    assert cf.get([path, other], return_dict=True) == {"b/a": b"1", "c": b"2"}
+    assert cf.exists(path)
+    assert cf.exists([path, other]) == {"b/a": True, "c": True}
+    assert cf.size([other]) == {"c": 1}
+    cf.put_json(Path("info"), {"x": 1})
+    assert cf.get_json(Path("info")) == {"x": 1}
+    cf.touch(Path("empty"))
+    cf.transfer_to(tmp_path / "there", [path])
+    cf.moves(tmp_path / "there", [(other, Path("moved"))])
+    assert list(CloudFiles(tmp_path / "there")) == ["b/a", "moved"]
+    assert cf.delete(path) == cf.delete([Path("d")]) == 1
+    assert list(cf) == ["empty", "info"]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"a", [b"a"], [None]])
+def test_wrong_paths_are_typed_errors(wrong: Any) -> None:
+    cf = CloudFiles("mem://bucket/wrong")
+    for call in (cf.get, cf.exists, cf.delete, cf.touch, cf.head, cf.get_json):
+        with pytest.raises(InvalidArgumentError, match="path"):
+            call(wrong)
+
+
+def test_reencode_keeps_arrays_and_encrypted_objects_readable(tmp_path: Path) -> None:
+    url = "memory://reencode"
+    cci = cottoncandy.get_interface(url, verbose=False)
+    array = np.arange(1000.0).reshape(10, 100)
+    cci.upload_raw_array("x/raw", array, compression=False)
+    cci.upload_dask_array("x/chunked", array, axis=0)
+    cci.upload_object("x/text", b"plain")
+    options = {"encryption": "AES", "encryptionKey": bytes(32), "verbose": False}
+    secret = cottoncandy.get_encrypted_interface(url, **options)
+    secret.upload_object("x/secret", b"secret")
+    cf = CloudFiles("mem://reencode/x")
+    cf.transfer_to(cf, reencode="gzip")
+    CloudFiles("mem://reencode/y").transfer_from(cf, reencode="zstd", content_type="text/x")
+    assert cf.head("text")["Content-Encoding"] == "gzip"
+    for folder in ("x", "y"):
+        assert np.array_equal(cci.download_raw_array(f"{folder}/raw"), array)
+        assert np.array_equal(cci.download_dask_array(f"{folder}/chunked").compute(), array)
+        assert secret.download_object(f"{folder}/secret") == b"secret"
+    assert CloudFiles("mem://reencode/y").get("text") == b"plain"

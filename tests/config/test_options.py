@@ -36,6 +36,7 @@ VALUES = [
     ("basic", "force_bucket_creation", "yes", "force_bucket_creation", True),
     ("basic", "signature_version", "s3v4", "signature_version", "s3v4"),
     ("basic", "threads", "7", "threads", 7),
+    ("basic", "retries", "0", "retries", 0),
     ("basic", "progress", "False", "progress", False),
     ("upload_settings", "mpu_use_threshold", "1", "mpu_use_threshold_bytes", MB),
     ("upload_settings", "mpu_chunksize", "6.5", "mpu_chunksize_bytes", 13 * MB // 2),

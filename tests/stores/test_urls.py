@@ -192,3 +192,35 @@ def test_url_interface_pickles() -> None:
     cci = cottoncandy.get_interface("memory://urls-pickled", verbose=False)
     cci.upload_object("a", b"body")
     assert pickle.loads(pickle.dumps(cci)).download_object("a") == b"body"
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/a", "S3:bucket", "file:/data", "gs:/b", "memory:/x"])
+def test_a_scheme_without_two_slashes_is_not_a_directory(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: cottoncandy.sync(tmp_path, text),
+        lambda: cottoncandy.sync(text, tmp_path / "there"),
+        lambda: cottoncandy.CloudFiles(text),
+        lambda: cottoncandy.get_interface(text, backend="local", verbose=False),
+        lambda: cottoncandy.array(text),
+    ):
+        with pytest.raises(InvalidArgumentError, match="with two slashes"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_colon_in_the_name_of_a_directory_is_no_scheme(tmp_path: Path) -> None:
+    assert not urls.is_url("sub-01:run")
+    assert not urls.is_url(f"{tmp_path}/s3:/x")
+    assert not urls.is_url("./s3:/x")
+
+
+def test_array_opens_a_path_on_disk(tmp_path: Path) -> None:
+    cci = cottoncandy.get_interface(tmp_path, backend="local", verbose=False)
+    cci.upload_raw_array("sub01/run 1%", np.arange(5))
+    assert cottoncandy.array(tmp_path / "sub01" / "run 1%")[2] == 2
+    for wrong in (None, 5, b"s3://bucket/a", str(tmp_path / "sub01")):
+        with pytest.raises(InvalidArgumentError, match="not a URL"):
+            cottoncandy.array(wrong)  # type: ignore[arg-type]  # wrong on purpose

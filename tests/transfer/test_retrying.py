@@ -7,9 +7,20 @@ import threading
 
 import pytest
 
-from cottoncandy.exceptions import StoreBusyError, StoreError
+import cottoncandy as cc
+from cottoncandy.config.options import Settings
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    PartialFailureError,
+    StoreBusyError,
+    StoreError,
+)
+from cottoncandy.stores.connect import connect
 from cottoncandy.transfer import engine
-from cottoncandy.transfer.engine import RETRIES, retrying
+from cottoncandy.transfer.engine import retrying
+
+RETRIES = Settings().retries
+STORE = connect("memory", "retrying")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +41,7 @@ def test_busy_calls_are_repeated_with_growing_pauses(pauses: list[float]) -> Non
             raise answer
         return answer
 
-    assert retrying(call) == "done"
+    assert retrying(call, STORE) == "done"
     assert pauses == [0.5, 1, 2, 4, 8, 16, 32]
 
 
@@ -43,7 +54,7 @@ def test_a_store_that_stays_busy_is_an_error(pauses: list[float]) -> None:
         raise StoreBusyError("busy")
 
     with pytest.raises(StoreBusyError):
-        retrying(call)
+        retrying(call, STORE)
     assert calls == RETRIES + 1
 
 
@@ -52,7 +63,7 @@ def test_other_errors_are_not_repeated(pauses: list[float]) -> None:
         raise StoreError("no")
 
     with pytest.raises(StoreError):
-        retrying(call)
+        retrying(call, STORE)
     assert pauses == []
 
 
@@ -76,7 +87,7 @@ def test_everyone_slows_down_and_recovers() -> None:
             inside -= 1
 
     event = threading.Event()
-    threads = [threading.Thread(target=retrying, args=(call,)) for _ in range(16)]
+    threads = [threading.Thread(target=retrying, args=(call, STORE)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,3 +96,35 @@ def test_everyone_slows_down_and_recovers() -> None:
     while pace._limit < math.inf:
         with pace:
             pass
+
+
+@pytest.mark.parametrize("retries", [None, 0, 2])
+def test_retries_are_an_option(
+    retries: int | None, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cc.CloudFiles("mem://retries/from").put("a", b"1")
+
+    def busy(*arguments: object, **options: object) -> None:
+        raise StoreBusyError("busy")
+
+    monkeypatch.setattr("cottoncandy.backends.memory.MemoryBackend.copy", busy)
+    monkeypatch.setattr("cottoncandy.backends.memory.MemoryBackend.head", busy)
+    with pytest.raises(PartialFailureError, match="busy"):
+        cc.sync("memory://retries/from", "memory://retries/to", retries=retries)
+    expected = 7 if retries is None else retries
+    assert len(pauses) == expected
+    with pytest.raises(StoreBusyError):
+        cc.CloudFiles("mem://retries/from", retries=retries).size("a")
+    assert len(pauses) == 2 * expected
+    monkeypatch.setenv("COTTONCANDY_BASIC_RETRIES", "1")
+    with pytest.raises(StoreBusyError):
+        cc.CloudFiles("mem://retries/from").size("a")
+    assert len(pauses) == 2 * expected + 1
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "3", True + 0.5])
+def test_wrong_retries_are_rejected(wrong: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="retries must be"):
+        cc.sync("memory://retries/a", "memory://retries/b", retries=wrong)
+    with pytest.raises(InvalidArgumentError, match="retries must be"):
+        cc.CloudFiles("mem://retries/a", retries=wrong)

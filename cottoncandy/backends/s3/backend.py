@@ -419,6 +419,13 @@ class S3Backend(RemoteBackend):
         kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
         return not (kms or head.get("SSECustomerAlgorithm"))
 
+    def storage_class(self, key: str) -> str | None:
+        location = self._location(key, None)
+        with translated(location):
+            head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
+        found: str | None = head.get("StorageClass")
+        return found
+
     def can_copy_from(self, other: Backend) -> bool:
         if not isinstance(other, S3Backend):
             return False
