@@ -200,12 +200,11 @@ class FilesBase:
 
 def _in_this_process(
     function: Callable[[Any], Any], threads: int, items: Sequence[Any]
-) -> Sequence[Result[Any, Any]]:
-    results = tuple(each(function, items, threads=threads))
-    for item in items:
-        if isinstance(item, dict):
-            item.pop("content", None)  # which need not be sent back
-    return results
+) -> Iterator[Result[Any, Any]]:
+    for result in each(function, items, threads=threads):
+        if isinstance(result.item, dict):
+            result.item.pop("content", None)  # which need not be sent back
+        yield result
 
 
 def is_single(paths: Any) -> bool:

@@ -17,6 +17,9 @@ __all__ = ["in_processes", "process_count"]
 
 _BLOCK = 256  # files that a process gets at once
 
+# In a process that Ctrl-C has interrupted: the blocks that it has been sent are not begun.
+_interrupted: list[bool] = []
+
 
 def process_count(parallel: int | bool) -> int:
     """Return the number of processes of a ``parallel=`` argument; True is one per core."""
@@ -41,7 +44,7 @@ def in_processes(
     blocks = iter(lambda: list(islice(remaining, _BLOCK)), [])
     # Spawned: a fork would share the connections and locks of this process.
     context = multiprocessing.get_context("spawn")
-    pending: set[Future[Iterable[Any]]] = set()
+    pending: set[Future[tuple[list[Any], bool]]] = set()
     ignoring = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=signal.signal, initargs=ignoring
@@ -50,11 +53,12 @@ def in_processes(
             for block in blocks:
                 pending.add(pool.submit(_interruptible, task, block))
                 if len(pending) >= 2 * processes:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield from future.result()
-            for future in pending:
-                yield from future.result()
+                    yield from _results(pending, wait(pending, return_when=FIRST_COMPLETED).done)
+            yield from _results(pending, list(pending))
+        except KeyboardInterrupt:
+            # What the processes did until Ctrl-C reached them, too.
+            yield from _results(pending, [each for each in pending if not each.cancel()])
+            raise
         except BrokenProcessPool as exc:
             raise StoreError(
                 "a process of parallel= ended early; a script that uses it must be importable: put "
@@ -65,10 +69,29 @@ def in_processes(
                 future.cancel()
 
 
-def _interruptible(task: Callable[[Any], Iterable[Any]], block: Any) -> Iterable[Any]:
-    """Run a task that Ctrl-C interrupts; a process that waits for tasks ignores it."""
-    ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return task(block)
-    finally:
-        signal.signal(signal.SIGINT, ignoring)
+def _results(
+    pending: set[Future[tuple[list[Any], bool]]], futures: Iterable[Future[tuple[list[Any], bool]]]
+) -> Iterator[Any]:
+    """Yield the results of blocks, and remove these from the pending ones."""
+    ended = False
+    for future in futures:
+        found, interrupted = future.result()
+        pending.discard(future)
+        ended |= interrupted
+        yield from found
+    if ended:
+        raise KeyboardInterrupt
+
+
+def _interruptible(task: Callable[[Any], Iterable[Any]], block: Any) -> tuple[list[Any], bool]:
+    """Return the results of a task until Ctrl-C; a process that waits for tasks ignores it."""
+    found: list[Any] = []
+    if not _interrupted:
+        ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            found.extend(task(block))  # one by one
+        except KeyboardInterrupt:
+            _interrupted.append(True)
+        finally:
+            signal.signal(signal.SIGINT, ignoring)
+    return found, bool(_interrupted)

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import cottoncandy as cc
 from cottoncandy.cli.main import main
 from cottoncandy.core.output import Progress
+from tests.servers import S3Server
 from tests.servers.web import PlainHandler, WebServer, serving
 
 pexpect = pytest.importorskip("pexpect")
@@ -166,7 +168,7 @@ def test_terminal_shows_rate_and_time_left_until_interrupted(
     assert all(contents(tmp_path / "web")[name] == body for name, body in before.items())
 
 
-def test_interrupted_processes_end_without_tracebacks(
+def test_interrupted_processes_say_what_was_done(
     slow_server: WebServer, tmp_path: Path
 ) -> None:
     child = terminal("-p", "2", "cp", "-r", f"{slow_server.url}/", tmp_path / "dest")
@@ -174,7 +176,8 @@ def test_interrupted_processes_end_without_tracebacks(
         time.sleep(0.05)
         assert child.isalive()
     child.sendintr()
-    child.expect("interrupted")
+    child.expect(r"interrupted; transferring: (\d+) files done")
+    assert 0 < int(child.match.group(1)) <= len(contents(tmp_path / "dest"))
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
@@ -263,3 +266,30 @@ def test_killed_command_completes_when_run_again(verb: str, seed: int, tmp_path:
 def visible(folder: Path) -> dict[str, bytes]:
     """Return the files without the temporary ones of killed writers, which no listing shows."""
     return {name: (folder / name).read_bytes() for name in cc.CloudFiles(str(folder))}
+
+
+def test_info_needs_no_boto3(moto: S3Server, moto_bucket: str) -> None:
+    """Loading boto3 takes longer than all else that the command does."""
+    cci = cc.get_interface(
+        moto_bucket, moto.access_key, moto.secret_key, moto.endpoint_url, verbose=False
+    )
+    cci.upload_raw_array("array", np.arange(6.0))
+    code = (
+        "import sys\n"
+        "from cottoncandy.cli.main import main\n"
+        "main(standalone_mode=False)\n"
+        "sys.exit(str({'boto3', 'botocore.client', 'botocore.config', 'urllib3', 'scipy', 'dask'}"
+        " & {*sys.modules}))"
+    )
+    login = {"AWS_ACCESS_KEY_ID": moto.access_key, "AWS_SECRET_ACCESS_KEY": moto.secret_key}
+    login["AWS_ENDPOINT_URL_S3"] = moto.endpoint_url
+    found = subprocess.run(
+        [sys.executable, "-c", code, "info", f"s3://{moto_bucket}/array"],
+        env={**os.environ, **login, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "float64" in found.stdout
+    assert found.stderr.endswith("set()\n")
