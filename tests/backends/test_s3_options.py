@@ -19,6 +19,7 @@ import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
 from cottoncandy.backends.s3.clients import Connection, credential_provider
+from cottoncandy.backends.s3.options import resolve
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -125,6 +126,74 @@ def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) 
     shown.append(str(wrong.value))
     assert "***@127.0.0.1:9" in shown[0]
     assert [text for text in shown if "FAKEPASSWORD" in text] == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"AWS_DEFAULT_REGION": "eu-west-3", "AWS_REGION": "ignored", "AWS_CA_BUNDLE": ""},
+        {"AWS_ENDPOINT_URL_S3": "http://localhost:9", "AWS_ENDPOINT_URL": "http://localhost:8"},
+        {"AWS_ENDPOINT_URL": "https://s3.example.org"},
+        {"AWS_ACCESS_KEY_ID": "OTHER", "AWS_SECRET_ACCESS_KEY": "FAKE", "AWS_SESSION_TOKEN": "T"},
+    ],
+    ids=lambda variables: "+".join(variables) or "options",
+)
+@pytest.mark.parametrize("keys", ["given", "environment", "anonymous"])
+def test_resolves_as_boto3(
+    variables: dict[str, str], keys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What obstore gets without boto3 is what boto3 would have resolved."""
+    pair = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+    for name, value in ((pair if keys == "environment" else {}) | variables).items():
+        monkeypatch.setenv(name, value)
+    login = (ACCESS, SECRET) if keys == "given" else (None, None)
+    endpoint = None if any("ENDPOINT" in name for name in variables) else "http://127.0.0.1:9"
+    backend = connect(*login, endpoint, **({"anon": True} if keys == "anonymous" else {}))
+    connection = backend._connection
+    found = connection.resolved
+    assert found is not None
+    assert "client" not in connection._made
+    client = connection.client
+    assert (found.endpoint, found.region) == (client.meta.endpoint_url, connection.region)
+    assert found.region == client.meta.region_name
+    for name in (*vars(found.config).keys() - {"user_agent", "s3"},):
+        assert getattr(found.config, name) == getattr(client.meta.config, name), name
+    assert found.config.s3.items() <= client.meta.config.s3.items()
+    if keys == "anonymous":
+        assert found.keys == ()
+    else:
+        assert found.keys == keys_of(backend)
+        boto3s = credential_provider(connection.credentials)()
+        assert credential_provider(None, found.keys)() == boto3s
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        ({"config": Config(read_timeout=3)}, {}),
+        ({"profile_name": "lab"}, {}),
+        ({"endpoint_url": "https://s3.eu-west-1.amazonaws.com"}, {}),
+        ({"endpoint_url": "http://user:FAKE@127.0.0.1:9"}, {}),
+        ({"endpoint_url": None}, {}),
+        ({"region_name": "not a region"}, {}),
+        ({"access_key": None, "secret_key": None}, {}),
+        ({"access_key": None, "secret_key": None}, {"AWS_ACCESS_KEY_ID": "half"}),
+        ({"settings": Settings(signature_version="s3")}, {}),
+        ({"settings": Settings(verbose_boto=True)}, {}),
+        ({}, {"AWS_PROFILE": "lab"}),
+        ({}, {"AWS_MAX_ATTEMPTS": "7"}),
+        ({}, {"AWS_CONFIG_FILE": __file__}),
+        ({}, {"AWS_SHARED_CREDENTIALS_FILE": __file__}),
+    ],
+    ids=str,
+)
+def test_leaves_the_rest_to_boto3(
+    arguments: dict[str, Any], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert resolve(connect(**arguments)._connection.options) is None
 
 
 def test_config_of_another_type() -> None:

@@ -168,9 +168,7 @@ def test_terminal_shows_rate_and_time_left_until_interrupted(
     assert all(contents(tmp_path / "web")[name] == body for name, body in before.items())
 
 
-def test_interrupted_processes_say_what_was_done(
-    slow_server: WebServer, tmp_path: Path
-) -> None:
+def test_interrupted_processes_say_what_was_done(slow_server: WebServer, tmp_path: Path) -> None:
     child = terminal("-p", "2", "cp", "-r", f"{slow_server.url}/", tmp_path / "dest")
     while not contents(tmp_path / "dest"):
         time.sleep(0.05)

@@ -11,18 +11,13 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
 import botocore.exceptions as boto
-import botocore.session
-from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.loaders import Loader
 from obstore.store import S3Store
 
 from cottoncandy._version import __version__
@@ -34,10 +29,22 @@ from cottoncandy.backends.s3.errors import (
     translated,
 )
 from cottoncandy.backends.s3.listing import install_parser
-from cottoncandy.backends.s3.options import S3Options, obstore_honors, proxy_for
+from cottoncandy.backends.s3.options import (
+    Resolved,
+    S3Options,
+    is_aws,
+    obstore_honors,
+    proxy_for,
+    resolve,
+)
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    import boto3
+    import botocore.session
+    from botocore.loaders import Loader
 
 __all__ = ["Connection", "credential_provider"]
 
@@ -124,12 +131,22 @@ class Connection:
 
     # -- the store -------------------------------------------------------------------------------
 
+    @_Once
+    def resolved(self) -> Resolved | None:
+        """Return what is known without boto3, which is loaded when it is needed."""
+        return resolve(self.options)
+
+    @property
+    def config(self) -> Any:
+        """Configuration of all clients, as boto3 resolves it."""
+        return self.resolved.config if self.resolved else self.client.meta.config
+
     @property
     def endpoint(self) -> str:
         """Address of the store, as boto3 resolves it."""
         if self.options.endpoint_url is not None:
             return self.options.endpoint_url
-        url: str = self.client.meta.endpoint_url
+        url: str = self.resolved.endpoint if self.resolved else self.client.meta.endpoint_url
         return url
 
     @property
@@ -144,11 +161,13 @@ class Connection:
     @property
     def on_aws(self) -> bool:
         """Whether the store is Amazon's."""
-        return _is_aws(self.endpoint)
+        return is_aws(self.endpoint)
 
     @property
     def region(self) -> str:
         """The store's region in signatures."""
+        if self.resolved:
+            return self.resolved.region
         return self.options.region_name or self.session.region_name or "us-east-1"
 
     def bucket_region(self, bucket: str) -> str:
@@ -170,7 +189,7 @@ class Connection:
     @property
     def max_stall_s(self) -> float:
         """How long a body may stall before it is not resumed any more: two read timeouts."""
-        timeout = self.client.meta.config.read_timeout
+        timeout = self.config.read_timeout
         return math.inf if timeout is None else 2 * float(timeout)
 
     # -- boto3 -----------------------------------------------------------------------------------
@@ -180,7 +199,7 @@ class Connection:
         """Create the boto3 client."""
         try:
             client = self._new_client()
-            if self.options.endpoint_url is None and not _is_aws(client.meta.endpoint_url):
+            if self.options.endpoint_url is None and not is_aws(client.meta.endpoint_url):
                 client = self._new_client(custom=True)  # the environment or a profile names it
         except ConfigurationError:
             raise  # it is a ValueError, too
@@ -207,7 +226,7 @@ class Connection:
             events.register("before-call.s3", _accept_charges)
         if client.meta.config.signature_version == "s3":
             events.register("before-sign.s3", _end_as_signed)
-        if not _is_aws(endpoint):
+        if not is_aws(endpoint):
             events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
         return client
 
@@ -228,6 +247,8 @@ class Connection:
 
         boto3 signs URLs with version 2, which newer regions do not accept.
         """
+        from botocore.config import Config
+
         options = self.options
         signature = Config(signature_version=options.signature_version or "s3v4")
         region = self.bucket_region(bucket)
@@ -269,6 +290,8 @@ class Connection:
     @_Once
     def session(self) -> boto3.Session:
         """Create the boto3 session: profile, credentials and region."""
+        import boto3
+
         options = self.options
         if options.settings.verbose_boto:
             # Levels only: the messages appear where the program's log does.
@@ -287,6 +310,8 @@ class Connection:
 
     @_Once
     def _core(self) -> botocore.session.Session:
+        import botocore.session
+
         core = botocore.session.Session(profile=self.options.profile_name)
         paths = core.get_config_variable("data_path") or ""
         loader = _loader(paths)
@@ -303,7 +328,8 @@ class Connection:
         if verify is None:
             # As in botocore, except that an empty variable is ignored; there, it means False.
             verify = (
-                self._core.get_config_variable("ca_bundle")
+                os.environ.get("AWS_CA_BUNDLE")
+                or (None if self.resolved else self._core.get_config_variable("ca_bundle"))
                 or os.environ.get("REQUESTS_CA_BUNDLE")
                 or True
             )
@@ -316,7 +342,7 @@ class Connection:
     @_Once
     def botocore_only(self) -> bool:
         """Return whether only botocore supports the options."""
-        return not obstore_honors(self.client.meta.config, self.endpoint)
+        return not obstore_honors(self.config, self.endpoint)
 
     @property
     def obstore_usable(self) -> bool:
@@ -341,8 +367,8 @@ class Connection:
         return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
 
     def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> S3Store:
-        unsigned = self.options.unsigned
-        if not unsigned and self.credentials is None:
+        unsigned, keys = self.options.unsigned, self.resolved.keys if self.resolved else ()
+        if not (unsigned or keys) and self.credentials is None:
             raise CredentialsError(NO_CREDENTIALS)
         region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
@@ -359,7 +385,9 @@ class Connection:
             # The provider does not refer to the connection: that holds the stores, and the garbage
             # collector does not see into obstore, so none of them would ever be freed.
             # It is always set: obstore would pair our keys with the environment's token.
-            credential_provider=None if unsigned else credential_provider(self.credentials),  # type: ignore[arg-type]  # the same
+            credential_provider=None  # type: ignore[arg-type]  # the same
+            if unsigned
+            else credential_provider(None if keys else self.credentials, keys),
         )
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:
@@ -369,7 +397,7 @@ class Connection:
         if resolved and region != self.region:
             endpoint = self._new_client(region=region).meta.endpoint_url
         # A profile may set it, too.
-        style = (self.client.meta.config.s3 or {}).get("addressing_style")
+        style = (self.config.s3 or {}).get("addressing_style")
         if style is None:
             style = "auto" if resolved else "path"
         # A wildcard certificate (*.s3.amazonaws.com) does not cover bucket names with dots.
@@ -382,7 +410,9 @@ class Connection:
         return endpoint, virtual
 
     def _client_options(self, endpoint: str, headers: Headers, slow_upload: bool) -> dict[str, Any]:
-        config = self.options.botocore_config(custom_endpoint=True)
+        config = (
+            self.config if self.resolved else self.options.botocore_config(custom_endpoint=True)
+        )
         read_timeout = float(config.read_timeout) + (_SLOW_UPLOAD_S if slow_upload else 0)
         agent = config.user_agent or f"cottoncandy/{__version__}"
         options: dict[str, Any] = {
@@ -409,10 +439,18 @@ class Connection:
         return options
 
 
-def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that obstore calls for boto3's credentials, refreshed if they expire."""
+def credential_provider(credentials: Any, keys: Sequence[Any] = ()) -> Callable[[], dict[str, Any]]:
+    """Return a function that obstore calls for boto3's credentials, refreshed if they expire.
+
+    ``keys`` take their place: access key, secret key and token.
+    """
 
     def provide() -> dict[str, Any]:
+        if keys:
+            names = ("access_key_id", "secret_access_key", "token", "expires_at")
+            return dict(zip(names, (*keys, None), strict=True))
+        from botocore.credentials import RefreshableCredentials
+
         frozen = credentials.get_frozen_credentials()
         refreshed = isinstance(credentials, RefreshableCredentials)
         return {
@@ -432,6 +470,8 @@ def _loader(search_paths: str) -> Loader:
     Otherwise the first client of every session parses them again, which takes 80 ms. Each interface
     has a session, and a dask worker unpickles many.
     """
+    from botocore.loaders import Loader
+
     found = [Path(os.path.expandvars(part)) for part in search_paths.split(os.pathsep) if part]
     return Loader([str(path.expanduser()) for path in found])
 
@@ -481,11 +521,6 @@ def _check_server(
             f"{endpoint} answers with a web page, so it is not an S3 server; check endpoint_url, "
             f"and any proxy"
         )
-
-
-def _is_aws(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def _is_address(host: str) -> bool:

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import botocore.exceptions as boto
-import urllib3.exceptions
-from boto3.exceptions import Boto3Error
-from botocore.parsers import ResponseParserError
 
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -275,6 +272,10 @@ def parse_error(exc: BaseException) -> ErrorDetails:
 
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
     """Return cottoncandy's error for one of botocore's or urllib3's; None for any other."""
+    import urllib3.exceptions
+    from boto3.exceptions import Boto3Error
+    from botocore.parsers import ResponseParserError
+
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
     if isinstance(exc, ResponseParserError):

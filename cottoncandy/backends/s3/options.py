@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.utils import get_environ_proxies
 
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["S3Options", "obstore_honors", "proxy_for"]
+__all__ = ["Resolved", "S3Options", "is_aws", "obstore_honors", "proxy_for", "resolve"]
 
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
 # to obstore, or have no effect there.
@@ -49,6 +49,32 @@ _HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
 
 _RETRY_VARIABLES = {"mode": "AWS_RETRY_MODE", "total_max_attempts": "AWS_MAX_ATTEMPTS"}
 
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "read_timeout": 60,
+    "max_pool_connections": 32,
+    # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead, by
+    # their SHA-256.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+
+# What ``resolve`` reads. Any other variable, or a file of AWS, needs botocore.
+_RESOLVED_VARIABLES = frozenset(
+    f"AWS_{name}"
+    for name in (
+        *("ACCESS_KEY", "ACCESS_KEY_ID", "CA_BUNDLE", "CONFIG_FILE", "DEFAULT_REGION"),
+        *("EC2_METADATA_DISABLED", "ENDPOINT_URL", "ENDPOINT_URL_S3", "REGION"),
+        *("SECRET_ACCESS_KEY", "SECRET_KEY", "SESSION_TOKEN", "SHARED_CREDENTIALS_FILE"),
+    )
+)
+_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
+_PLAIN_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
+_PLAIN_REGION = re.compile(r"[a-z][a-z0-9-]{,61}[a-z0-9]")
+
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
@@ -60,7 +86,7 @@ class S3Options:
         None leaves credentials to boto3's chain.
     endpoint_url : str, optional
         None leaves the endpoint to boto3 (``AWS_ENDPOINT_URL_S3``, profiles, AWS).
-    config : botocore.config.Config
+    config : botocore.config.Config, optional
         The user's, without the signature version.
     signature_version : str, optional
         None is the store's default, version 4.
@@ -80,7 +106,7 @@ class S3Options:
     region_name: str | None = None
     use_ssl: bool = True
     verify: bool | str | None = None
-    config: Any = field(default_factory=Config, repr=False)  # the stubs lack its attributes
+    config: Any = field(default=None, repr=False)  # the stubs lack its attributes
     signature_version: str | None = None
     unsigned: bool = False
     requester_pays: bool = False
@@ -98,8 +124,8 @@ class S3Options:
         arguments.check_extra("s3", _EXTRA)
         _check_types(arguments)
         settings = arguments.settings
-        config: Any = extra.get("config") or Config()
-        signature = config.signature_version or settings.signature_version or None
+        config: Any = extra.get("config")
+        signature = getattr(config, "signature_version", None) or settings.signature_version or None
         unsigned = signature is UNSIGNED or bool(extra.get("anon"))
         if extra.get("anon") and (arguments.access_key or arguments.secret_key):
             raise ConfigurationError(
@@ -114,10 +140,10 @@ class S3Options:
             session_token=extra.get("aws_session_token"),
             profile_name=extra.get("profile_name"),
             endpoint_url=_endpoint(arguments),
-            region_name=extra.get("region_name") or config.region_name,
+            region_name=extra.get("region_name") or getattr(config, "region_name", None),
             use_ssl=extra.get("use_ssl", True),
             verify=os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify,
-            config=config.merge(Config(signature_version=None)),
+            config=config and config.merge(type(config)(signature_version=None)),
             signature_version=None if unsigned else signature,
             unsigned=unsigned,
             requester_pays=extra.get("request_payer") is not None,
@@ -145,7 +171,10 @@ class S3Options:
         custom_endpoint : bool
             Whether the store is not Amazon's.
         """
-        s3: Any = {"payload_signing_enabled": True, **(self.config.s3 or {})}
+        from botocore.config import Config
+
+        config: Any = self.config or Config()
+        s3: Any = {"payload_signing_enabled": True, **(config.s3 or {})}
         if custom_endpoint:
             s3.setdefault("addressing_style", "path")
         signature: dict[str, Any] = {}
@@ -157,17 +186,73 @@ class S3Options:
         for name, variable in _RETRY_VARIABLES.items():
             if os.environ.get(variable):
                 del retries[name]  # botocore reads it
-        defaults = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            retries=retries,
-            max_pool_connections=32,
-            # Old servers (Ceph 16) reject the newer checksums. The signature covers bodies instead,
-            # by their SHA-256.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        return defaults.merge(self.config).merge(Config(s3=s3, **signature))
+        defaults = Config(retries=retries, **_DEFAULTS)
+        return defaults.merge(config).merge(Config(s3=s3, **signature))
+
+
+class Resolved(NamedTuple):
+    """What botocore would make of the options and the environment, without loading it.
+
+    Parameters
+    ----------
+    endpoint, region : str
+    keys : tuple of str, str, str or None
+        Access key, secret key and token; empty if requests are not signed.
+    config
+        The attributes of a ``botocore.config.Config`` that matter to obstore.
+    """
+
+    endpoint: str
+    region: str
+    keys: tuple[Any, ...]
+    config: Any
+
+
+def resolve(options: S3Options) -> Resolved | None:
+    """Resolve a store other than Amazon's with given keys; None if that needs botocore.
+
+    Loading botocore and creating a client takes longer than Python's start and a request together.
+    """
+    environment = os.environ
+    names = {name for name in environment if name.startswith("AWS_")}
+    endpoint = options.endpoint_url or environment.get(
+        "AWS_ENDPOINT_URL_S3", environment.get("AWS_ENDPOINT_URL", "")
+    )
+    region = options.region_name or environment.get("AWS_DEFAULT_REGION", "us-east-1")
+    keys = (options.access_key, options.secret_key, options.session_token)
+    if not any(keys):
+        variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        keys = tuple(map(environment.get, variables))  # type: ignore[assignment]  # three
+    if (
+        any((options.config, options.profile_name, options.signature_version))
+        or options.settings.verbose_boto
+        or not names <= _RESOLVED_VARIABLES
+        or any(os.path.exists(_path(name)) for name in _FILES)  # noqa: PTH110 - never raises
+        or not _PLAIN_ENDPOINT.fullmatch(endpoint)
+        or is_aws(endpoint)
+        or not _PLAIN_REGION.fullmatch(region)
+        or not (options.unsigned or all(keys[:2]))
+    ):
+        return None
+    config = SimpleNamespace(
+        **_DEFAULTS,
+        proxies=None,
+        s3={"addressing_style": "path", "payload_signing_enabled": True},
+        signature_version=UNSIGNED if options.unsigned else "s3v4",
+        user_agent=None,
+        user_agent_extra=None,
+    )
+    return Resolved(endpoint, region, () if options.unsigned else keys, config)
+
+
+def _path(variable: str) -> str:
+    return os.path.expanduser(os.environ.get(variable, _FILES[variable]))  # noqa: PTH111 - never raises
+
+
+def is_aws(endpoint: str) -> bool:
+    """Return whether an endpoint is Amazon's."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def obstore_honors(config: Any, endpoint: str) -> bool:
@@ -199,8 +284,13 @@ def obstore_honors(config: Any, endpoint: str) -> bool:
 
 def proxy_for(config: Any, endpoint: str) -> str | None:
     """Return the URL of the proxy that botocore uses for an endpoint; None without one."""
-    proxies = get_environ_proxies(endpoint) if config.proxies is None else config.proxies
-    proxy: str | None = proxies.get(urlsplit(endpoint).scheme)
+    scheme = urlsplit(endpoint).scheme
+    proxies = getproxies() if config.proxies is None else config.proxies
+    if config.proxies is None and scheme in proxies:
+        from botocore.utils import get_environ_proxies
+
+        proxies = get_environ_proxies(endpoint)
+    proxy: str | None = proxies.get(scheme)
     if not proxy:
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
@@ -221,13 +311,19 @@ def _check_types(arguments: ConnectionArguments) -> None:
     ):
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a str, got a {type(value).__name__}")
-    for name, types, expected in (
-        ("config", Config, "a botocore.config.Config"),
-        ("verify", (bool, str, os.PathLike), "True, False or the path of a certificate file"),
-    ):
-        value = extra.get(name)
-        if value is not None and not isinstance(value, types):
-            raise ConfigurationError(f"{name} must be {expected}, got a {type(value).__name__}")
+    config, verify = extra.get("config"), extra.get("verify")
+    if config is not None:
+        from botocore.config import Config
+
+        if not isinstance(config, Config):
+            raise ConfigurationError(
+                f"config must be a botocore.config.Config, got a {type(config).__name__}"
+            )
+    if verify is not None and not isinstance(verify, bool | str | os.PathLike):
+        raise ConfigurationError(
+            f"verify must be True, False or the path of a certificate file, got a "
+            f"{type(verify).__name__}"
+        )
 
 
 def _find_keys(arguments: ConnectionArguments) -> tuple[str | None, str | None]:
