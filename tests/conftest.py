@@ -117,19 +117,28 @@ def _is_quick(config: pytest.Config) -> bool:
 def _starts_processes(item: pytest.Item) -> bool:
     """Return whether a test, its fixtures or the functions of the tests that they call do so."""
     fixtures = getattr(item, "_fixtureinfo", None)
-    pending = [getattr(item, "function", None)]
-    pending += [found[-1].func for found in getattr(fixtures, "name2fixturedefs", {}).values()]
-    seen = set()
+    functions = [found[-1].func for found in getattr(fixtures, "name2fixturedefs", {}).values()]
+    return any(map(_starts_process, [getattr(item, "function", None), *functions]))
+
+
+@functools.cache
+def _starts_process(function: Any) -> bool:
+    pending, seen = [function], set()
     while pending:
         function = pending.pop()
-        if not inspect.isfunction(function) or not function.__module__.startswith("tests."):
+        if function in seen or not inspect.isfunction(function):
             continue
-        names = _names(function.__code__)
-        if not names.isdisjoint(_PROCESSES):
-            return True
-        called = [function.__globals__.get(name) for name in names - seen]
-        seen |= names
-        pending += called
+        seen.add(function)
+        function = inspect.unwrap(function)  # of tests.cases.each
+        if function.__module__.startswith("tests."):
+            names = _names(function.__code__)
+            if not names.isdisjoint(_PROCESSES):
+                return True
+            pending += [
+                found
+                for name in names
+                if inspect.isfunction(found := function.__globals__.get(name))
+            ]
     return False
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from cottoncandy import exceptions
 from cottoncandy.exceptions import CottonCandyError
+from tests.cases import each
 
 CLASSES = [
     value
@@ -95,7 +96,7 @@ def test_every_error_has_the_fitting_builtin() -> None:
     assert BUILTINS.keys() == {cls.__name__ for cls in CLASSES}
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@each("cls", CLASSES)
 def test_who_catches_what(cls: type[CottonCandyError]) -> None:
     assert issubclass(cls, CottonCandyError)
     builtin = BUILTINS[cls.__name__]
@@ -104,7 +105,7 @@ def test_who_catches_what(cls: type[CottonCandyError]) -> None:
         raise cls("object 'a' in bucket 'b'")
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@each("cls", CLASSES)
 def test_errors_cross_processes(cls: type[CottonCandyError]) -> None:
     error = cls("object 'a' in bucket 'b' is missing")
     again = pickle.loads(pickle.dumps(error))
@@ -113,7 +114,7 @@ def test_errors_cross_processes(cls: type[CottonCandyError]) -> None:
     assert again.args == error.args
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@each("cls", CLASSES)
 def test_every_error_says_when_it_is_raised(cls: type[CottonCandyError]) -> None:
     text = inspect.getdoc(cls)
     assert text is not None

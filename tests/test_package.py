@@ -21,6 +21,7 @@ import pytest
 import cottoncandy
 from cottoncandy import _version
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
+from tests.cases import each
 from tests.environments import ORIGINAL_ENVIRONMENT
 from tests.harness import HARNESSES
 from tests.servers import S3Server
@@ -148,7 +149,7 @@ def test_the_import_opens_no_connection_and_one_file(isolated_environment: Path)
 # -- what is public ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PUBLIC_MODULES)
+@each("name", PUBLIC_MODULES)
 def test_public_names_exist_and_are_sorted(name: str) -> None:
     module = importlib.import_module(name)
     # As the linter sorts: constants, then classes, then the rest.
@@ -157,7 +158,7 @@ def test_public_names_exist_and_are_sorted(name: str) -> None:
     assert [public for public in module.__all__ if not hasattr(module, public)] == []
 
 
-@pytest.mark.parametrize("name", PUBLIC_MODULES)
+@each("name", PUBLIC_MODULES)
 def test_no_public_class_or_function_is_left_out(name: str) -> None:
     """Public names defined in a public module are in its ``__all__``."""
     module = importlib.import_module(name)
@@ -254,7 +255,7 @@ def test_submodules_come_when_asked_for() -> None:
 # -- factories -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["get_interface", "get_browser", "get_encrypted_interface"])
+@each("name", ["get_interface", "get_browser", "get_encrypted_interface"])
 def test_the_factories_docstrings_are_whole(name: str) -> None:
     factory = getattr(cottoncandy, name)
     text = inspect.getdoc(factory)
@@ -305,8 +306,8 @@ def test_an_unknown_backend_or_option_is_refused() -> None:
 # -- helpers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("nbytes", "text"),
+@each(
+    "nbytes, text",
     [
         (0, "0.00B"),
         (1, "1.00B"),

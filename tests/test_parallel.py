@@ -14,6 +14,7 @@ import pytest
 import cottoncandy
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import ForkSafeLock, after_fork, interruptible, map_threads
+from tests.cases import each
 
 
 def press_ctrl_c(seen: threading.Event) -> None:
@@ -23,7 +24,7 @@ def press_ctrl_c(seen: threading.Event) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("threads", [1, 3, 20])
+@each("threads", [1, 3, 20])
 def test_results_come_in_order(threads: int) -> None:
     assert list(map_threads(lambda x: x * x, range(50), threads)) == [x * x for x in range(50)]
 

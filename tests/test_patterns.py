@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import glob
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,13 +15,14 @@ from cottoncandy.core.patterns import (
     escape_pattern,
     split_literal,
 )
+from tests.cases import each
 
 NAMES = st.text("ab[]!*?-/\n.é", max_size=8)
 PATTERNS = st.text("ab[]!*?-/\n.é", max_size=8)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "literal", "whole"),
+@each(
+    "pattern, literal, whole",
     [
         ("", "", True),
         ("a/b", "a/b", True),
@@ -94,8 +94,6 @@ def test_many_stars_end() -> None:
     assert not pattern.matches(["a"] * 200)
 
 
-@pytest.mark.parametrize(
-    ("prefix", "shown"), [("a/", "a"), ("a/b/", "a/b"), ("a//", "a//"), ("/", "/")]
-)
+@each("prefix, shown", [("a/", "a"), ("a/b/", "a/b"), ("a//", "a//"), ("/", "/")])
 def test_directory_names(prefix: str, shown: str) -> None:
     assert directory_name(prefix) == shown

@@ -30,6 +30,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 from cottoncandy.stores.files import CloudStream
+from tests.cases import each
 from tests.harness import StoreHarness
 
 BODY = bytes(range(256)) * 100
@@ -63,8 +64,8 @@ def cci() -> Any:
     return interface
 
 
-@pytest.mark.parametrize("size", [100, 1000, 5000, -1])
-@pytest.mark.parametrize("error", [StoreUnreachableError("cut"), None])
+@each("size", [100, 1000, 5000, -1])
+@each("error", [StoreUnreachableError("cut"), None])
 def test_failed_read_raises_again_until_seek(size: int, error: Exception | None) -> None:
     reader = FragileReader(12_345, error)
     stream = CloudStream(reader)
@@ -246,8 +247,8 @@ def layers(file: Any, kind: str) -> Any:
     return io.TextIOWrapper(file, "utf-8") if kind == "text" else file
 
 
-@pytest.mark.parametrize("size", [100, 20 * MiB])
-@pytest.mark.parametrize("kind", ["bytes", "gzip", "text", "own text"])
+@each("size", [100, 20 * MiB])
+@each("kind", ["bytes", "gzip", "text", "own text"])
 def test_exception_while_writing_keeps_the_old_object(cci: Any, kind: str, size: int) -> None:
     cci.upload_object("object", b"old")
     data = "x" * size if "text" in kind else random.Random(3).randbytes(size)
@@ -280,8 +281,8 @@ def test_close_in_a_finally_clause_after_an_exception_stores_nothing(cci: Any) -
     assert cci.download_object("object") == b"whole"
 
 
-@pytest.mark.parametrize(
-    ("kind", "size"),
+@each(
+    "kind, size",
     [("bytes", 20 * MiB), ("gzip", 100), ("text", 100), ("own text", 100)],
 )
 def test_collected_file_stores_nothing(cci: Any, kind: str, size: int) -> None:
@@ -325,7 +326,7 @@ def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:
     assert cci.download_object("late") == b"first"
 
 
-@pytest.mark.parametrize("mode", ["ab", "a", "rb+", "r+", "rw", "w+b", "", "U", None, 3, "bt"])
+@each("mode", ["ab", "a", "rb+", "r+", "rw", "w+b", "", "U", None, 3, "bt"])
 def test_other_modes_are_explained(cci: Any, mode: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="written whole"):
         cci.open("object", mode)

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
 from cottoncandy.backends import BACKENDS
+from tests.cases import each
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cottoncandy"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -69,7 +68,7 @@ def comparisons_with_a_backend(nodes: Iterable[ast.AST]) -> Iterator[int]:
             yield node.lineno
 
 
-@pytest.mark.parametrize(
+@each(
     "code",
     [
         "if backend == 's3': pass",

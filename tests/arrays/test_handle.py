@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
     SelectionError,
 )
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.interfaces.arrays import DTYPES, LAYOUTS, sample
 
 #: Uploads of one array in each way that a handle opens.
@@ -236,8 +237,8 @@ def test_opening_takes_one_request_and_two_for_chunks(cci: Any) -> None:
 # -- sparse --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
-@pytest.mark.parametrize("container", ["matrix", "array"])
+@each("kind", ["csr", "csc", "coo", "bsr", "dia"])
+@each("container", ["matrix", "array"])
 def test_slices_of_sparse_arrays_are_those_of_scipy(cci: Any, kind: str, container: str) -> None:
     dense = np.diag(np.arange(1.0, 7)).astype("<f4")
     matrix = getattr(scipy.sparse, f"{kind}_{container}")(dense)

@@ -23,6 +23,7 @@ from cottoncandy.stores.encrypted import EncryptedBackend
 from cottoncandy.stores.wrapping import WrappedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed
+from tests.cases import each
 from tests.harness import MemoryHarness, Stored, StoreHarness
 from tests.servers.web import serving
 
@@ -238,7 +239,7 @@ class TestWrappers:
             counting.exists("name")
         assert pickle.loads(pickle.dumps(counting)).verbs == {"exists": 1}
 
-    @pytest.mark.parametrize("kind", FAULTS)
+    @each("kind", FAULTS)
     def test_upload_that_breaks_is_old_or_new(self, backend: Backend, kind: str) -> None:
         faulty = FaultyBackend(backend)
         faulty.put("name", Body.of(b"old"))

@@ -40,6 +40,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 
 from cottoncandy.backends.gcs import GCSBackend, client
+from tests.cases import each
 
 
 @pytest.fixture
@@ -308,8 +309,8 @@ def test_without_credentials_requests_are_anonymous(isolated_environment: Path) 
     assert type(found._credentials).__name__ == "AnonymousCredentials"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
+@each(
+    "options, message",
     [
         ({"request_payer": "me"}, "requester"),
         ({"anon": True, "credentials": "key.json"}, "anon"),

@@ -26,13 +26,14 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from tests.backends._drive import DriveTests, keys, make, read
+from tests.cases import each
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.query import parse_query
 
 
 class TestNames(DriveTests):
-    @pytest.mark.parametrize(
+    @each(
         "name", ["it's", "back\\slash", "\\'", "'", "a' or trashed = true or title = '", "ü'日本\\"]
     )
     def test_queries_are_escaped(self, backend: GDriveBackend, name: str) -> None:
@@ -254,7 +255,7 @@ class TestBuckets(DriveTests):
             with pytest.raises(ConfigurationError):
                 keys(make(harness, "My Drive", root=root))
 
-    @pytest.mark.parametrize(
+    @each(
         "extra",
         [
             {"rot": "x"},

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
+from tests.cases import each
 from tests.servers.drive import DriveServer
 from tests.servers.drive.errors import ApiError
 from tests.servers.drive.query import parse_query
@@ -55,8 +56,8 @@ def item(**fields: Any) -> Any:
     return SimpleNamespace(**(defaults | fields))
 
 
-@pytest.mark.parametrize(
-    ("query", "passes"),
+@each(
+    "query, passes",
     [
         ("", True),
         ("title = 'name of it'", True),

@@ -37,6 +37,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.stores.connect import connect_url
+from tests.cases import each
 from tests.servers.web import PlainHandler, RangeHandler, WebServer
 
 Serve = Callable[..., WebServer]
@@ -152,8 +153,8 @@ def test_writing_is_rejected_and_pickles_read(serve: Serve, tmp_path: Path) -> N
     with pytest.raises(UnsupportedOperationError, match="read-only"):
         list(cci.backend_interface.delete(["name"]))
     assert len(server.requests) == seen == 0  # connecting sends nothing, either
-    for each in (copy.copy(cci), pickle.loads(pickle.dumps(cci))):
-        assert each.download_object("name") == b"body"
+    for other in (copy.copy(cci), pickle.loads(pickle.dumps(cci))):
+        assert other.download_object("name") == b"body"
 
 
 def test_whole_bodies_are_one_request(serve: Serve, tmp_path: Path) -> None:
@@ -527,8 +528,8 @@ def test_links_that_lead_back_end(serve: Serve, tmp_path: Path) -> None:
     assert len(keys) < 600
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
+@each(
+    "options, message",
     [
         ({"headers": "x"}, "headers"),
         ({"headers": {"a": "b\nc"}}, "headers"),

@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.testing.samples import keys_of
 from tests.backends._local import LocalTests, put, tree
+from tests.cases import each
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ class TestRoots(LocalTests):
                 LocalBackend().create_bucket(str(tmp_path / name))
         assert LocalBackend().has_bucket(str(tmp_path / "file")) is False
 
-    @pytest.mark.parametrize("name", ["a\0b", " ", b"bytes", 5, "~nosuchuser/data", "~nosuchuser"])
+    @each("name", ["a\0b", " ", b"bytes", 5, "~nosuchuser/data", "~nosuchuser"])
     def test_invalid_root_raises(self, name: Any) -> None:
         with pytest.raises(InvalidNameError, match="directory"):
             LocalBackend(name)

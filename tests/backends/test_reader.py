@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import interrupted_when
+from tests.cases import each
 
 DATA = pattern(5 * MiB + 3)
 PIECE = MiB // 4
@@ -67,8 +68,8 @@ def read(reader: ObjectReader, start: int = 0) -> bytearray:
     return out
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 200])
-@pytest.mark.parametrize("start", [0, 1, 5 * MiB])
+@each("threads", [1, 2, 3, 200])
+@each("start", [0, 1, 5 * MiB])
 def test_ranges_are_read_once_each(threads: int, start: int) -> None:
     reader = Scripted(threads=threads)
     read(reader, start)
@@ -101,8 +102,8 @@ def test_ranges_outside_the_object_raise() -> None:
     assert reader.requests == []
 
 
-@pytest.mark.parametrize("error", [None, IntegrityError("cut"), StoreTimeoutError("hung")])
-@pytest.mark.parametrize("chunks", [False, True])
+@each("error", [None, IntegrityError("cut"), StoreTimeoutError("hung")])
+@each("chunks", [False, True])
 def test_a_range_that_breaks_off_is_resumed(error: Exception | None, chunks: bool) -> None:
     cuts = iter([PIECE, 2 * PIECE, 0])
 

@@ -37,6 +37,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.options import Settings
 from tests.backends._s3 import backend_at
+from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -70,7 +71,7 @@ def make(cls: type[Exception]) -> Exception:
     return exc
 
 
-@pytest.mark.parametrize("cls", BOTOCORE, ids=lambda cls: cls.__name__)
+@each("cls", BOTOCORE)
 def test_botocore(cls: type[Exception]) -> None:
     error = translate(make(cls), WHERE)
     assert isinstance(error, CottonCandyError)
@@ -96,15 +97,15 @@ def test_some_are_what_they_should_be() -> None:
         assert type(translate(make(getattr(botocore.exceptions, name)), WHERE)) is cls, name
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@each("code", sorted(CODES))
 def test_error_codes(code: str) -> None:
     error = translate(client_error(code, 400), WHERE)
     assert type(error) is CODES[code][0]
     assert "{" not in str(error)
 
 
-@pytest.mark.parametrize(
-    ("status", "cls"),
+@each(
+    "status, cls",
     [
         (401, AccessDeniedError),
         (403, AccessDeniedError),
@@ -125,7 +126,7 @@ def test_others_pass() -> None:
     assert isinstance(translate(urllib3.exceptions.ProtocolError("x"), WHERE), StoreError)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "https://h/b/k?X-Amz-Signature=FAKESECRET&x=1",

@@ -23,6 +23,7 @@ from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 from cottoncandy.options import Settings
+from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -308,7 +309,7 @@ def test_forked_child(moto: S3Server, moto_bucket: str) -> None:
     assert backend.get("from child").read() == b"child"
 
 
-@pytest.mark.parametrize("status", [200, 301, 403])
+@each("status", [200, 301, 403])
 def test_region_of_an_aws_bucket(status: int) -> None:
     """Asked once; refusals name the region too."""
     connection = Connection(S3Options(Settings(), "FAKE-ACCESS", "FAKE-SECRET"))

@@ -18,6 +18,7 @@ from cottoncandy.backends.s3.errors import S3Location
 from cottoncandy.backends.s3.listing import parse_page, scan
 from cottoncandy.exceptions import IntegrityError, StoreError
 from tests.backends._s3 import S3Tests, backend_at
+from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -129,8 +130,8 @@ def test_altered_listing_is_rejected_or_read_as_botocore_reads_it(body: bytes, d
     assert truncated >= expected_truncated
 
 
-@pytest.mark.parametrize(
-    ("opening", "closing"),
+@each(
+    "opening, closing",
     [
         ("<Contents>", "</Contents>"),
         (f"<Contents xmlns='{_NAMESPACE}'>", "</Contents>"),
@@ -160,7 +161,7 @@ def test_names_that_are_not_encoded_are_kept() -> None:
     assert page.objects == [ObjectInfo(key, 1)]
 
 
-@pytest.mark.parametrize("character", [*map(chr, range(9)), "\x0b", "\x1f", "\r"])
+@each("character", [*map(chr, range(9)), "\x0b", "\x1f", "\r"])
 def test_control_characters_that_ceph_writes_are_kept(character: str) -> None:
     header = (
         f"<Prefix>{character}</Prefix><NextContinuationToken>{character}a</NextContinuationToken>"
@@ -170,7 +171,7 @@ def test_control_characters_that_ceph_writes_are_kept(character: str) -> None:
     assert [each.key for each in page.objects] == [f"{character}b"]
 
 
-@pytest.mark.parametrize("reference", ["&#1;", "&#x1;", "&#x01;", "&#001;"])
+@each("reference", ["&#1;", "&#x1;", "&#x01;", "&#001;"])
 def test_references_to_control_characters_are_kept(reference: str) -> None:
     """Ceph writes both kinds."""
     token = f"<NextContinuationToken>{reference}\x02</NextContinuationToken>"
@@ -180,8 +181,8 @@ def test_references_to_control_characters_are_kept(reference: str) -> None:
     assert [each.key for each in page.objects] == ["\x01b"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
+@each(
+    "before, after",
     [
         (b"<KeyCount>2</KeyCount>", b"<KeyCount>3</KeyCount>"),
         (b"<KeyCount>2</KeyCount>", b"<KeyCount>many</KeyCount>"),
@@ -242,7 +243,7 @@ def test_pages_follow_each_other() -> None:
     assert keys_in(page_of("a", token="1"), page_of(token="2"), page_of("b")) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
+@each(
     "pages",
     [
         (page_of("a", token="1"), page_of("b", token="1")),

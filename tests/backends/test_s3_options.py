@@ -29,6 +29,7 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
 )
 from cottoncandy.options import Settings
+from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -84,7 +85,7 @@ def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPat
     assert backend.describe() == "bucket:bucket on http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments",
     [
         {"access_key": b"FAKE"},
@@ -410,8 +411,8 @@ def test_config_option_reaches_both_clients_or_is_left_to_botocore(name: str) ->
         assert connection.client.meta.region_name == "eu-west-3"
 
 
-@pytest.mark.parametrize(
-    ("options", "by_obstore"),
+@each(
+    "options, by_obstore",
     [
         ({"addressing_style": "virtual"}, True),
         ({"payload_signing_enabled": True}, True),

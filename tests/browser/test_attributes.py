@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.browser.attributes import AttributeNames, is_introspection_name, mangle
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
-    ("name", "attribute"),
+@each(
+    "name, attribute",
     [
         ("plain", "plain"),
         ("sub01_awesome_analysis.grp", "sub01_awesome_analysis_DOT_grp"),

@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
+from tests.cases import each
 from tests.harness import MemoryHarness, StoreHarness
 
 GROUP = "sub01_awesome_analysis_DOT_grp"
@@ -212,7 +213,7 @@ def test_one_listing_for_each_directory(cci: Any) -> None:
             _ = dataset.shape, dataset.dtype, dataset.nbytes, dataset.attrs
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         "_ipython_canary_method_should_not_exist_", "_ipython_display_", "_repr_mimebundle_",

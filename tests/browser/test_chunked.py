@@ -18,6 +18,7 @@ from cottoncandy.exceptions import (
     SelectionError,
 )
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.harness import MemoryHarness
 
 ARRAY = np.arange(10 * 6 * 4, dtype=">i4").reshape(10, 6, 4)
@@ -57,13 +58,12 @@ def test_it_is_one_array(node: Any, cci: Any) -> None:
     np.testing.assert_array_equal(list(node), ARRAY)
 
 
-@pytest.mark.parametrize(
+@each(
     "selection",
     [
         np.s_[3], np.s_[-1, -1, -1], np.s_[3:5], np.s_[..., 1], np.s_[::-1, 2:4], np.s_[1::5, ::3],
         np.s_[:, None, 0], np.s_[5:5], np.s_[9:2:-3, ::-1, ::-2], np.int64(2),
     ],
-    ids=str,
 )  # fmt: skip
 def test_slices(cci: Any, selection: Any) -> None:
     for compression in (False, "Zlib"):

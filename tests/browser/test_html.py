@@ -20,6 +20,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from tests.backends.wrappers import CountingBackend, WrappedBackend
+from tests.cases import each
 from tests.harness import MemoryHarness
 
 _VOID = {"img", "br", "meta"}
@@ -197,7 +198,7 @@ def test_a_slice(cci: Any) -> None:
     assert page.tags.count("img") == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "array",
     [
         np.arange(6).reshape(2, 3),
@@ -219,7 +220,7 @@ def test_pictures_of_all_kinds(cci: Any, array: np.ndarray) -> None:
         assert max(picture.shape[:2]) <= 240
 
 
-@pytest.mark.parametrize(
+@each(
     "array",
     [
         np.sin(np.arange(5000) / 300),

@@ -15,6 +15,7 @@ import pytest
 from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
+from tests.cases import each
 
 
 def options_of(cf: CloudFiles) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def test_cached_header_is_renewed_by_a_put() -> None:
     assert file.size() == 3
 
 
-@pytest.mark.parametrize("path", ["mem://b", "mem://b/a/", "/"])
+@each("path", ["mem://b", "mem://b/a/", "/"])
 def test_paths_that_are_no_files(path: str) -> None:
     with pytest.raises(InvalidArgumentError):
         CloudFile(path)

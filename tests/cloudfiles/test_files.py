@@ -27,6 +27,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
+from tests.cases import each
 
 ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
 
@@ -78,7 +79,7 @@ def test_get_returns_ranges(cf: CloudFiles) -> None:
     ]
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@each("encoding", ENCODINGS)
 def test_encoded_files_are_decoded_and_ranges_are_of_the_content(
     cf: CloudFiles, encoding: str
 ) -> None:
@@ -168,7 +169,7 @@ def test_files_of_get_can_be_put(cf: CloudFiles) -> None:
     assert (cf["a"], cf["b"]) == (b"1", b"2")
 
 
-@pytest.mark.parametrize("encoding", [None, "gzip", "br", "zstd", "xz", "bz2"])
+@each("encoding", [None, "gzip", "br", "zstd", "xz", "bz2"])
 def test_a_name_has_one_encoding(cf: CloudFiles, encoding: str | None) -> None:
     for before in [None, *ENCODINGS]:
         cf.put("a", b"old", compress=before)
@@ -452,7 +453,7 @@ def test_names_that_clash_on_disk_are_named_and_the_rest_is_there(tmp_path: Any)
     assert [path.name for path in tmp_path.iterdir()] == ["to"]
 
 
-@pytest.mark.parametrize("value", [0, -1, "2", None, 1.5])
+@each("value", [0, -1, "2", None, 1.5])
 def test_numbers_below_one_are_refused(value: Any) -> None:
     for options in ({"num_threads": value}, {"parallel": value}):
         with pytest.raises(InvalidArgumentError, match=next(iter(options))):

@@ -11,10 +11,11 @@ from cottoncandy.cloudfiles import paths, secrets
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
 from cottoncandy.cloudfiles.paths import ExtractedPath, extract
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
+@each(
+    "path, expected",
     [
         ("gs://b/a/c", ("precomputed", "gs", "b", "a/c", None, None)),
         ("s3://b", ("precomputed", "s3", "b", "", None, None)),
@@ -40,7 +41,7 @@ def test_extract(path: str, expected: tuple[str | None, ...]) -> None:
     assert isinstance(extract(path), ExtractedPath)
 
 
-@pytest.mark.parametrize("path", ["", "/a/b", "a", "nope://a/b", "gs://", "s3:///"])
+@each("path", ["", "/a/b", "a", "nope://a/b", "gs://", "s3:///"])
 def test_other_paths_are_rejected(path: str) -> None:
     with pytest.raises(UnsupportedProtocolError):
         extract(path)

@@ -12,6 +12,7 @@ from cottoncandy.config import location
 from cottoncandy.config.options import declared_options, to_boolean
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
+from tests.cases import each
 from tests.config.helpers import FILE_OF_040, MB, options_text
 
 
@@ -130,12 +131,12 @@ def test_an_empty_number_leaves_the_layer_below(
     assert Settings.load().progress is None
 
 
-@pytest.mark.parametrize("word", ["True", "true", "tru", "t", "y", "yes", "1", "TRUE", " on "])
+@each("word", ["True", "true", "tru", "t", "y", "yes", "1", "TRUE", " on "])
 def test_words_for_true(word: str) -> None:
     assert to_boolean(word) is True
 
 
-@pytest.mark.parametrize("word", ["False", "false", "f", "n", "no", "0", "off", "None", ""])
+@each("word", ["False", "false", "f", "n", "no", "0", "off", "None", ""])
 def test_words_for_false(word: str) -> None:
     assert to_boolean(word) is False
 

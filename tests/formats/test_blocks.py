@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats.blocks import select_blocks
 from cottoncandy.formats.selection import select
+from tests.cases import each
 
 LENGTHS = st.one_of(st.just((0,)), st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple))
 
@@ -62,7 +63,7 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
     assert len(selected) == len(pieces) == len({piece.index for piece in pieces})
 
 
-@pytest.mark.parametrize(
+@each(
     "selection",
     [
         10,

@@ -7,9 +7,10 @@ import zlib
 import pytest
 
 from cottoncandy.core.buffers import crc32, crc32_combine
+from tests.cases import each
 
 
-@pytest.mark.parametrize("cut", [0, 1, 4, 7])
+@each("cut", [0, 1, 4, 7])
 def test_combined_crcs_of_ranges_equal_the_crc_of_the_whole(cut):
     data = b"ranges."
     first, second = data[:cut], data[cut:]

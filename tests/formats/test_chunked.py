@@ -23,6 +23,7 @@ from cottoncandy.formats.chunked import (
     own_parts,
     part_name,
 )
+from tests.cases import each
 
 shapes = st.lists(st.integers(0, 40), max_size=4).map(tuple)
 small_shapes = st.lists(st.integers(0, 9), max_size=4).map(tuple)
@@ -159,8 +160,8 @@ def test_empty_blocks_are_never_written():
 GOOD = manifest_for((5, 3), ((3, 2), (3,))).to_json()
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
+@each(
+    "key, value",
     [
         ("shape", None), ("shape", [5]), ("shape", [5, -3]), ("shape", [5, 3.0]), ("shape", "5,3"),
         ("shape", [5, True]), ("shape", [6, 3]),
@@ -184,20 +185,20 @@ def test_nonsense_is_refused(key, value):
         Manifest.from_json(obj, object_name="the/manifest")
 
 
-@pytest.mark.parametrize("key", ["shape", "dtype", "chunks", "dask"])
+@each("key", ["shape", "dtype", "chunks", "dask"])
 def test_missing_keys_are_refused(key):
     obj = {name: value for name, value in GOOD.items() if name != key}
     with pytest.raises(MetadataError, match=key):
         Manifest.from_json(obj, object_name="m")
 
 
-@pytest.mark.parametrize("obj", [None, [], "text", 5])
+@each("obj", [None, [], "text", 5])
 def test_no_manifest_at_all(obj):
     with pytest.raises(MetadataError, match="JSON object"):
         Manifest.from_json(obj, object_name="m")
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((3, 4), 2), ((3, 4), -3), ((), 1), ((), -2)])
+@each("shape, axis", [((3, 4), 2), ((3, 4), -3), ((), 1), ((), -2)])
 def test_axis_out_of_range(shape, axis):
     with pytest.raises(InvalidArgumentError, match="axis"):
         chunks_for(shape, 8, axis, 100)

@@ -15,6 +15,7 @@ import zstandard
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs import BUILT_IN, get_codec
+from tests.cases import each
 from tests.formats.conformance import CodecConformance, payload
 from tests.formats.reference_codecs import CODECS, cut, decode_ours, encode_ours, index_bytes
 
@@ -104,8 +105,8 @@ def zstd_variants(data):
     }
 
 
-@pytest.mark.parametrize("variant", list(zstd_variants(b"")))
-@pytest.mark.parametrize("chunk", [1, 3, 10**6])
+@each("variant", list(zstd_variants(b"")))
+@each("chunk", [1, 3, 10**6])
 def test_zstd_in_all_its_shapes(variant, chunk):
     data = payload(3000) + bytes(200_000)
     body = zstd_variants(data)[variant]
@@ -128,7 +129,7 @@ def test_lz4_refuses_too_much_and_names_zstd():
         codec.check_input(2**31)
 
 
-@pytest.mark.parametrize("name", ["", "  ", None, True, 5])
+@each("name", ["", "  ", None, True, 5])
 def test_what_is_no_name(name):
     with pytest.raises(InvalidArgumentError, match="gzip"):
         get_codec(name)
@@ -140,7 +141,7 @@ def test_unknown_names_list_the_known_ones():
         get_codec("squash")
 
 
-@pytest.mark.parametrize("name", ["pickle", "delta", "vlen-utf8", "shuffle"])
+@each("name", ["pickle", "delta", "vlen-utf8", "shuffle"])
 def test_filters_are_no_codecs(name):
     pytest.importorskip("numcodecs")
     with pytest.raises(InvalidArgumentError):
@@ -175,7 +176,7 @@ def test_codecs_of_numcodecs(name):
                 decode_ours(name, [body], size - 1)
 
 
-@pytest.mark.parametrize("name", ["gzip", "Zlib", "BZ2", "LZMA", "Zstd", "br"])
+@each("name", ["gzip", "Zlib", "BZ2", "LZMA", "Zstd", "br"])
 def test_decoding_ends_soon_after_the_expected_size(name):
     codec = get_codec(name)
     body = b"".join(codec.encode([bytes(5 * MiB)], 5 * MiB))

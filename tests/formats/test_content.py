@@ -10,13 +10,14 @@ import pytest
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.formats.codecs.content import ENCODINGS, decode, decode_stream, encode
+from tests.cases import each
 
 DATA = os.urandom(1000) * 300
 
 
-@pytest.mark.parametrize("level", [None, 1, 9])
-@pytest.mark.parametrize("content", [b"", b"x", DATA], ids=["empty", "byte", "long"])
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@each("level", [None, 1, 9])
+@each("content", [b"", b"x", DATA])
+@each("encoding", ENCODINGS)
 def test_content_survives(encoding: str, content: bytes, level: int | None) -> None:
     stored = encode(content, encoding, level)
     assert decode(stored, encoding) == content
@@ -24,7 +25,7 @@ def test_content_survives(encoding: str, content: bytes, level: int | None) -> N
     assert b"".join(decode_stream(pieces, encoding)) == content
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@each("encoding", ENCODINGS)
 def test_damaged_content_is_rejected(encoding: str) -> None:
     stored = encode(DATA, encoding)
     for damaged in (stored[:-3], stored + b"xx", b"something else", b""):
@@ -32,7 +33,7 @@ def test_damaged_content_is_rejected(encoding: str) -> None:
             decode(damaged, encoding)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@each("encoding", ENCODINGS)
 def test_unknown_level_is_an_invalid_argument(encoding: str) -> None:
     with pytest.raises(InvalidArgumentError, match="no compression level"):
         encode(b"x", encoding, 99)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from cottoncandy.exceptions import MetadataError, MissingDependencyError, UnsupportedDtypeError
 from cottoncandy.formats import dtypes
+from tests.cases import each
 
 
 def back(dtype):
@@ -35,7 +36,7 @@ def assert_same(found, expected):
 PLAIN = ["f8", ">i4", "?", "M8[ns]", "m8[25s]", "M8", "S5", "U3", "V7", "c16", "f2", "g", "u1"]
 
 
-@pytest.mark.parametrize("text", PLAIN)
+@each("text", PLAIN)
 def test_plain_dtypes_need_no_key_of_ours(text):
     dtype = np.dtype(text)
     assert dtypes.to_metadata(dtype) == {"dtype": dtype.str}
@@ -54,8 +55,8 @@ STRUCTURED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("description", "align"),
+@each(
+    "description, align",
     [(description, False) for description in STRUCTURED]
     + [(description, True) for description in STRUCTURED if isinstance(description, list)],
 )

@@ -30,6 +30,7 @@ from cottoncandy.formats.encryption import (
 from cottoncandy.formats.encryption import segments as segments
 from cottoncandy.formats.encryption.crypto import Secret, hkdf_sha256
 from cottoncandy.stores.decryption import open_encrypted
+from tests.cases import each
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
     METADATA,
@@ -50,7 +51,7 @@ def rsa_keys(name: str = "fake_rsa.pem") -> RSAKeys:
 # -- round trips ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each("size", SIZES)
 def test_what_was_encrypted_comes_back(size: int) -> None:
     plaintext = fake_bytes(size)
     stored = StoredObject.of(plaintext)
@@ -129,7 +130,7 @@ def test_altered_segments_elsewhere_do_not_hinder_a_range() -> None:
         reader.read(319, 321)
 
 
-@pytest.mark.parametrize("bounds", [(-1, 5), (5, 4), (0, 101), (100, 101), (101, 101)])
+@each("bounds", [(-1, 5), (5, 4), (0, 101), (100, 101), (101, 101)])
 def test_ranges_lie_inside_the_object(bounds: tuple[int, int]) -> None:
     legacy = next(v for v in vectors("legacy") if vector_id(v) == "AES256-100")
     old = StoredObject(base64.b64decode(legacy["body"]), {})
@@ -221,7 +222,7 @@ def vector_keys(vector: dict[str, Any]) -> KeyScheme:
     return AESKeys(base64.b64decode(vector["key"])) if vector["scheme"] == "AES" else rsa_keys()
 
 
-@pytest.mark.parametrize("vector", vectors("v1") + vectors("v1-id"), ids=vector_id)
+@each("vector", vectors("v1") + vectors("v1-id"))
 def test_version_1_vectors(vector: dict[str, Any]) -> None:
     stored = StoredObject(base64.b64decode(vector["body"]), vector["metadata"])
     reader = stored.open(vector_keys(vector))
@@ -231,7 +232,7 @@ def test_version_1_vectors(vector: dict[str, Any]) -> None:
     assert reader.metadata == vector["clean_metadata"]
 
 
-@pytest.mark.parametrize("vector", vectors("legacy"), ids=vector_id)
+@each("vector", vectors("legacy"))
 def test_legacy_vectors(vector: dict[str, Any]) -> None:
     stored = StoredObject(base64.b64decode(vector["body"]), vector["metadata"])
     reader = stored.open(vector_keys(vector))

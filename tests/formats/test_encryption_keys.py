@@ -31,6 +31,7 @@ from cottoncandy.formats.encryption import AESKeys, RSAKeys
 from cottoncandy.options import Settings
 from cottoncandy.stores import keys as encryption
 from cottoncandy.stores.keys import generate_key, generate_key_pair, resolve_keys
+from tests.cases import each
 from tests.formats.encrypted_objects import FAKE_KEY, VECTORS, StoredObject
 
 FAKE_BASE64 = base64.b64encode(FAKE_KEY).decode()
@@ -54,10 +55,9 @@ def options_file(text: str) -> Path:
 # -- AES ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     [FAKE_KEY, bytearray(FAKE_KEY), FAKE_BASE64, FAKE_BASE64.encode(), f" {FAKE_BASE64}\n"],
-    ids=["bytes", "bytearray", "base64", "base64-bytes", "base64-with-space"],
 )
 def test_forms_of_an_aes_key(key: Any) -> None:
     stored = StoredObject.of(b"secret", keys=AESKeys(FAKE_KEY))
@@ -72,7 +72,7 @@ def test_short_keys_read_old_objects_and_do_not_write(size: int) -> None:
         StoredObject.of(b"secret", keys=keys)
 
 
-@pytest.mark.parametrize("size", [1, 15, 17, 31, 33, 64])
+@each("size", [1, 15, 17, 31, 33, 64])
 def test_wrong_lengths(size: int) -> None:
     key = bytes(size)
     with pytest.raises(EncryptionKeyError, match=r"an AES key has 32 bytes|got something else"):
@@ -81,8 +81,8 @@ def test_wrong_lengths(size: int) -> None:
         resolve("AES", base64.b64encode(key).decode())
 
 
-@pytest.mark.parametrize(
-    ("key", "message"),
+@each(
+    "key, message",
     [
         (None, "requires a key"),
         ("", "requires a key"),
@@ -121,8 +121,8 @@ def test_the_options_hold_old_keys() -> None:
     assert Settings.load().without_secrets().encryption_old_keys == ()
 
 
-@pytest.mark.parametrize(
-    ("method", "key", "message"),
+@each(
+    "method, key, message",
     [
         ("AES", [], "requires a key"),
         ("RSA", (), "requires a key pair"),
@@ -264,8 +264,8 @@ def test_auto_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None
 # -- RSA ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("key", "passphrase"),
+@each(
+    "key, passphrase",
     [
         (str(PRIVATE), None),
         (PRIVATE, None),
@@ -274,15 +274,14 @@ def test_auto_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None
         (str(LOCKED), PASSPHRASE),
         (LOCKED.read_text(), PASSPHRASE),
     ],
-    ids=["str", "path", "bytes", "text", "locked", "locked-text"],
 )
 def test_forms_of_an_rsa_key(key: Any, passphrase: str | None) -> None:
     stored = StoredObject.of(b"secret", keys=resolve("RSA", str(PUBLIC)))
     assert stored.read(resolve("RSA", key, passphrase)) == b"secret"
 
 
-@pytest.mark.parametrize(
-    ("key", "passphrase", "message"),
+@each(
+    "key, passphrase, message",
     [
         (None, None, "requires a key pair"),
         ("auto", None, "requires a key pair"),
@@ -387,8 +386,8 @@ def test_a_pair_too_short_is_refused(tmp_path: Path) -> None:
 # -- secrets and dependencies ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("method", "key"),
+@each(
+    "method, key",
     [
         ("AES", base64.b64encode(bytes(range(31))).decode()),
         ("AES", "fake+secret/that=is=nothing"),

@@ -12,6 +12,7 @@ from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, Integrit
 from cottoncandy.formats.encryption import ENCRYPTION_METADATA, AESKeys, RSAKeys, encrypt_body
 from cottoncandy.formats.encryption.segments import SegmentCipher
 from cottoncandy.stores.decryption import open_encrypted
+from tests.cases import each
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
     METADATA,
@@ -226,7 +227,7 @@ def test_a_public_key_writes_and_does_not_read() -> None:
     assert stored.read(RSAKeys((VECTORS / "fake_rsa.pem").read_bytes())) == PLAINTEXT
 
 
-@pytest.mark.parametrize("wrapped", [None, "", "AAAA", "no base64!", "in chunks"])
+@each("wrapped", [None, "", "AAAA", "no base64!", "in chunks"])
 def test_a_wrapped_key_that_was_altered_or_lost(wrapped: str | None) -> None:
     rsa = RSAKeys((VECTORS / "fake_rsa.pem").read_bytes())
     stored = StoredObject.of(PLAINTEXT, keys=rsa)
@@ -248,7 +249,7 @@ def test_the_wrapped_key_of_another_object() -> None:
 # -- objects that are not encrypted ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 32, 33, 48, 96, 112, 160, 1000, 4096])
+@each("size", [0, 1, 15, 16, 17, 31, 32, 33, 48, 96, 112, 160, 1000, 4096])
 def test_a_plaintext_object(size: int) -> None:
     for body in (bytes(size), b" " * size, fake_bytes(size)):
         with pytest.raises(DecryptionError, match=r"get_interface\(\)"):

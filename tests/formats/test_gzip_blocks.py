@@ -19,6 +19,7 @@ from cottoncandy.formats.codecs import get_codec
 from cottoncandy.formats.codecs.blocks import BlockIndex, BlockLayout
 from cottoncandy.formats.codecs.deflate import _STORE_ABOVE
 from cottoncandy.formats.raw import RawArrayHeader, encode_array
+from tests.cases import each
 from tests.formats.indexed_gzip import indexed_gzip, write
 from tests.formats.reference_codecs import encode_ours
 
@@ -36,8 +37,8 @@ def parsed(body, nbytes, block_bytes=MiB, checksum=None):
     return BlockIndex.parse(body[-layout.tail_bytes :], layout, len(body), checksum)
 
 
-@pytest.mark.parametrize("size", [MiB + 1, 2 * MiB, 3 * MiB - 1, 3 * MiB + 12345])
-@pytest.mark.parametrize("threads", [1, 3])
+@each("size", [MiB + 1, 2 * MiB, 3 * MiB - 1, 3 * MiB + 12345])
+@each("threads", [1, 3])
 def test_each_block_of_our_streams_inflates_alone(size, threads):
     data = payload(size)
     body = encode_ours("gzip", data, threads)
@@ -52,7 +53,7 @@ def test_each_block_of_our_streams_inflates_alone(size, threads):
         assert index.checksums[number] == zlib.crc32(plain)
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, MiB])
+@each("size", [0, 1, 1000, MiB])
 def test_one_block_has_no_index(size):
     assert get_codec("gzip").blocks(size) is None
     decoder = zlib.decompressobj(31)
@@ -119,7 +120,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each("kind", KINDS)
 def test_blocks_that_do_not_compress_are_stored(kind):
     make, stored = KINDS[kind]
     data = make(np.random.default_rng(0)).tobytes()
@@ -287,8 +288,8 @@ def test_struct_of_the_page():
     assert member[-10:] == b"\x03\x00" + bytes(8)
 
 
-@pytest.mark.parametrize(
-    ("shape", "order", "chunks"),
+@each(
+    "shape, order, chunks",
     [
         ((1000,), "C", ((100,) * 10,)),
         ((25, 40), "C", ((2,) * 12 + (1,), (40,))),

@@ -29,6 +29,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.raw import RawArrayHeader, as_array, encode_array, without_padding
 from cottoncandy.stores.store import Store
+from tests.cases import each
 from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
 ALL = [None, *CODECS]
@@ -111,8 +112,8 @@ def test_round_trip(dtype, shape, layout, compression, seed):
     assert metadata["cc-checksum"] == f"crc32:{zlib.crc32(plain):08x}"
 
 
-@pytest.mark.parametrize("compression", ALL)
-@pytest.mark.parametrize("order", ["C", "F"])
+@each("compression", ALL)
+@each("order", ["C", "F"])
 def test_bodies_of_others_are_read(compression, order):
     array = np.arange(600, dtype=">i4").reshape(20, 30)
     # Version 0.4.0 reads and writes those of other codecs in C order, whatever they say.
@@ -127,7 +128,7 @@ def test_bodies_of_others_are_read(compression, order):
     assert_identical(download(metadata, body), array)
 
 
-@pytest.mark.parametrize("spelling", ["GZIP", "Gzip", "zlib", "ZSTD", "bz2", "lz4"])
+@each("spelling", ["GZIP", "Gzip", "zlib", "ZSTD", "bz2", "lz4"])
 def test_codec_names_in_any_case(spelling):
     canonical = {name.lower(): name for name in CODECS}[spelling.lower()]
     array = np.arange(10)
@@ -137,8 +138,8 @@ def test_codec_names_in_any_case(spelling):
     assert_identical(download(metadata, b"".join(body)), array)
 
 
-@pytest.mark.parametrize(
-    ("legacy", "compression", "encoded"),
+@each(
+    "legacy, compression, encoded",
     [("True", "False", True), ("False", "gzip", False), ("true", None, True)],
 )
 def test_the_old_gzip_key_overrides(legacy, compression, encoded):
@@ -150,7 +151,7 @@ def test_the_old_gzip_key_overrides(legacy, compression, encoded):
     assert_identical(download(metadata, body), array)
 
 
-@pytest.mark.parametrize("word", ["False", "None", "false", "none"])
+@each("word", ["False", "None", "false", "none"])
 def test_words_for_no_compression(word):
     array = np.arange(3, dtype="<i2")
     metadata = {"dtype": "<i2", "shape": "3", "compression": word}
@@ -173,7 +174,7 @@ def test_a_copy_without_padding_has_zeros_there():
     assert without_padding(packed) is packed
 
 
-@pytest.mark.parametrize("codec", ["BZ2", "LZ4", "Zlib", "Zstd"])
+@each("codec", ["BZ2", "LZ4", "Zlib", "Zstd"])
 def test_fortran_order_is_kept_only_where_040_reads_it(codec):
     array = np.arange(6.0).reshape(2, 3, order="F")
     for compression, order in ((codec, "C"), ("gzip", "F")):
@@ -197,9 +198,9 @@ PADDED = {
 }
 
 
-@pytest.mark.parametrize("dtype", list(PADDED))
-@pytest.mark.parametrize("compression", [None, "gzip", "LZ4"])
-@pytest.mark.parametrize("select", [np.s_[:], np.s_[::2], np.s_[:, 1], np.s_[1, ::-1]], ids=str)
+@each("dtype", list(PADDED))
+@each("compression", [None, "gzip", "LZ4"])
+@each("select", [np.s_[:], np.s_[::2], np.s_[:, 1], np.s_[1, ::-1]])
 def test_padding_is_stored_as_zeros(dtype, compression, select):
     dtype = PADDED[dtype]
     noise = np.full(6 * 5 * dtype.itemsize, 0xA5, "u1")
@@ -219,9 +220,9 @@ def test_padding_is_stored_as_zeros(dtype, compression, select):
     assert (elements[:, used] == 0xA5).all()
 
 
-@pytest.mark.parametrize("compression", ALL)
-@pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("size", [10, 3 * 2**17])
+@each("compression", ALL)
+@each("step", [1, 2])
+@each("size", [10, 3 * 2**17])
 def test_array_that_changes_during_upload_raises(compression, step, size):
     array = np.zeros(size, "<f8")[::step]
     metadata, body = encode_array(array, compression)
@@ -240,7 +241,7 @@ def test_blocks_are_copies_so_retries_send_the_same_bytes():
     assert not any(first)
 
 
-@pytest.mark.parametrize("compression", [None, "gzip", "Zstd"])
+@each("compression", [None, "gzip", "Zstd"])
 def test_strided_arrays_are_copied_in_pieces(compression):
     # 64 MiB with every second element: 32 MiB are sent.
     array = np.zeros((8, 1024, 1024))[:, :, ::2]
@@ -263,7 +264,7 @@ def test_large_rows_are_cut_too():
     assert b"".join(body) == array.tobytes()
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         np.float32(2.5), np.array(7), np.array("text"), np.array(b""), np.datetime64("2020-01-01"),
@@ -271,7 +272,7 @@ def test_large_rows_are_cut_too():
         np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("compression", [None, "gzip", "LZ4"])
+@each("compression", [None, "gzip", "LZ4"])
 def test_unusual_values(value, compression):
     array = as_array(value)
     metadata, body = encode_array(array, compression)
@@ -309,8 +310,8 @@ def test_memory_maps(tmp_path):
     assert_identical(download(metadata, b"".join(body)), np.arange(1000.0))
 
 
-@pytest.mark.parametrize(
-    ("value", "advice"),
+@each(
+    "value, advice",
     [
         (np.ma.array([1, 2], mask=[0, 1]), "filled"),
         (np.array([None, {}]), "upload_pickle"),
@@ -340,8 +341,8 @@ def test_encode_refuses_before_anything_is_encoded():
 GOOD = {"dtype": "<f8", "shape": "2,5", "compression": "False", "order": "C"}
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
+@each(
+    "key, value",
     [
         ("dtype", None), ("dtype", ""), ("dtype", "|O"), ("dtype", "O"), ("dtype", "object"),
         ("dtype", "f8,i4"), ("dtype", "(2,)f8"), ("dtype", "<f9"), ("dtype", "garbage"),
@@ -392,13 +393,13 @@ def test_a_missing_order_means_c_and_unknown_checksums_are_not_compared():
     assert header.checksum is None
 
 
-@pytest.mark.parametrize("size", [0, 79, 81, 8000])
+@each("size", [0, 79, 81, 8000])
 def test_a_body_of_another_size_is_refused_before_memory_is_asked_for(size):
     with pytest.raises(IntegrityError, match=f"80 bytes, and the body has {size}"):
         RawArrayHeader.from_metadata(GOOD, size, object_name="o")
 
 
-@pytest.mark.parametrize("compression", CODECS)
+@each("compression", CODECS)
 def test_a_claim_beyond_all_ratios_is_refused(compression):
     metadata = {**GOOD, "shape": "1000000000000", "compression": compression}
     with pytest.raises(IntegrityError, match="'o'"):
@@ -413,7 +414,7 @@ def test_no_memory_is_a_typed_error():
     assert isinstance(raised.value, MemoryError)
 
 
-@pytest.mark.parametrize("compression", ALL)
+@each("compression", ALL)
 def test_every_flipped_bit_of_a_body_is_noticed_or_harmless(compression):
     array = np.random.default_rng(3).integers(0, 9, 60).astype("<i2")
     metadata, body = encode_array(array, compression)
@@ -429,7 +430,7 @@ def test_every_flipped_bit_of_a_body_is_noticed_or_harmless(compression):
         assert compression is not None
 
 
-@pytest.mark.parametrize("compression", ALL)
+@each("compression", ALL)
 def test_truncated_and_longer_bodies_are_noticed(compression):
     array = np.arange(100.0)
     metadata, body = encode_array(array, compression)
@@ -454,9 +455,9 @@ def test_verify():
         header.verify(1, "o")
 
 
-@pytest.mark.parametrize("dtype", ["<f8", "M8[ns]", "|V5", "?", ">c16", "S3", "<U2"])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (4, 5)])
-@pytest.mark.parametrize("order", ["C", "F"])
+@each("dtype", ["<f8", "M8[ns]", "|V5", "?", ">c16", "S3", "<U2"])
+@each("shape", [(), (3,), (2, 0), (4, 5)])
+@each("order", ["C", "F"])
 def test_bytes_of_is_a_writable_view(dtype, shape, order):
     header = RawArrayHeader(np.dtype(dtype), shape, order, None, None, 0)
     array = header.new_array()
@@ -468,7 +469,7 @@ def test_bytes_of_is_a_writable_view(dtype, shape, order):
     assert array.tobytes(order) == bytes(view)
 
 
-@pytest.mark.parametrize("size", [16 * MiB, 16 * MiB + 1, 40 * MiB + 3])
+@each("size", [16 * MiB, 16 * MiB + 1, 40 * MiB + 3])
 def test_checksums_of_large_arrays_are_shared_among_threads(size):
     array = np.random.default_rng(0).integers(0, 255, size, "u1")
     expected = f"crc32:{zlib.crc32(array):08x}"
@@ -482,7 +483,7 @@ def test_headers_pickle():
     assert pickle.loads(pickle.dumps(header)) == header
 
 
-@pytest.mark.parametrize("compression", [None, "gzip", "Zstd", "LZ4", "LZMA"])
+@each("compression", [None, "gzip", "Zstd", "LZ4", "LZMA"])
 def test_mutated_metadata_and_cut_bodies_raise_typed_errors(compression):
     draw = random.Random(0)
     array = np.zeros(6, np.dtype([("a", "i1"), ("b", ">f8", (2,))], align=True))

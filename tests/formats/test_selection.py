@@ -15,6 +15,7 @@ from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats import selection as module
 from cottoncandy.formats.raw import RawArrayHeader
 from cottoncandy.formats.selection import plan
+from tests.cases import each
 
 
 def header_of(array, order="C"):
@@ -140,7 +141,7 @@ def test_too_many_reads_are_refused_in_words():
         plan(header, np.s_[:, 0])
 
 
-@pytest.mark.parametrize(
+@each(
     "selection",
     [3, -4, (0, 5), (0, 0, 0), (..., 1, ...), np.s_[0, :, 1]],
 )
@@ -162,7 +163,7 @@ def test_messages_are_those_of_numpy():
     assert str(ours.value) == str(numpys.value)
 
 
-@pytest.mark.parametrize(
+@each(
     "selection",
     [True, np.True_, np.ones((3, 5), bool), "field", 1.0, [0.5], ["a"], [[0], [1]], ([0], [1])],
 )
@@ -222,22 +223,20 @@ def test_rows_of_a_list_are_read_with_their_small_gaps_only():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("selection", [[2, 1], [0, 0], [-1, 0], np.s_[:, [4, 1]]])
+@each("selection", [[2, 1], [0, 0], [-1, 0], np.s_[:, [4, 1]]])
 def test_unsorted_lists_say_what_to_do(selection):
     with pytest.raises(SelectionError, match=r"ascending order.*np\.unique"):
         plan(header_of(np.zeros((3, 5))), selection)
 
 
-@pytest.mark.parametrize(
-    "selection", [[3], [-4, 0], np.array([2**63], "u8"), [True, False], np.s_[:, [True] * 6]]
-)
+@each("selection", [[3], [-4, 0], np.array([2**63], "u8"), [True, False], np.s_[:, [True] * 6]])
 def test_lists_and_masks_that_do_not_fit_are_index_errors(selection):
     with pytest.raises(SelectionError) as raised:
         plan(header_of(np.zeros((3, 5))), selection)
     assert isinstance(raised.value, IndexError)
 
 
-@pytest.mark.parametrize("selection", [np.s_[::0], np.s_["a":], np.s_[1.5:]])
+@each("selection", [np.s_[::0], np.s_["a":], np.s_[1.5:]])
 def test_impossible_slices(selection):
     with pytest.raises(SelectionError):
         plan(header_of(np.zeros((3, 5))), selection)

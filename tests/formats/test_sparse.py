@@ -13,6 +13,7 @@ from scipy import sparse
 
 from cottoncandy.exceptions import IntegrityError, MetadataError, UnsupportedDtypeError
 from cottoncandy.formats.sparse import from_parts, parts_of, to_parts
+from tests.cases import each
 
 FORMATS = ["csr", "csc", "bsr", "coo", "dia"]
 
@@ -81,8 +82,8 @@ def test_unsorted_indices_are_not_called_sorted():
     assert found.toarray().tobytes() == matrix.toarray().tobytes()
 
 
-@pytest.mark.parametrize("container", ["matrix", "array"])
-@pytest.mark.parametrize("kind", ["lil", "dok"])
+@each("container", ["matrix", "array"])
+@each("kind", ["lil", "dok"])
 def test_lil_and_dok_become_csr(kind, container):
     matrix = getattr(sparse, f"{kind}_{container}")((3, 4))
     matrix[1, 2] = 5.0
@@ -145,7 +146,7 @@ def test_what_has_no_bytes_is_refused():
 GOOD = {"type": "csr", "attrs": ["data", "indices", "indptr"], "shape": [2, 3]}
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"type": "xyz"}, {"type": None}, {"type": ["csr"]}, {"shape": None}, {"shape": [2]},
@@ -158,7 +159,7 @@ def test_nonsense_in_the_manifest(change):
         from_parts({**GOOD, **change}, {}, object_name="m/metadata.json")
 
 
-@pytest.mark.parametrize("manifest", [None, [], "csr", 3])
+@each("manifest", [None, [], "csr", 3])
 def test_no_manifest_at_all(manifest):
     with pytest.raises(MetadataError, match="JSON object"):
         from_parts(manifest, {})
@@ -169,8 +170,8 @@ def test_a_missing_part():
         from_parts(GOOD, {"data": np.ones(1), "indices": np.ones(1, int)})
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape", "parts"),
+@each(
+    "kind, shape, parts",
     [
         ("csr", [2, 3], {"data": np.ones(1), "indices": [3], "indptr": [0, 1, 1]}),
         ("csr", [2, 3], {"data": np.ones(1), "indices": [-1], "indptr": [0, 1, 1]}),

@@ -6,10 +6,9 @@ import importlib
 import inspect
 from typing import Any
 
-import pytest
-
 import cottoncandy
 from cottoncandy import interfaces
+from tests.cases import each
 from tests.interfaces import api_reference as reference
 
 METHODS = [
@@ -33,7 +32,7 @@ def documented_parameters(signature: inspect.Signature) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("class_name", "method"), METHODS)
+@each("class_name, method", METHODS)
 def test_signatures(class_name: str, method: str) -> None:
     expected = dict(reference.API[class_name][method])
     function = getattr(getattr(interfaces, class_name), method)
@@ -54,14 +53,14 @@ def test_signatures(class_name: str, method: str) -> None:
             assert str(found[name]) == str(default) or found[name] == default
 
 
-@pytest.mark.parametrize("class_name", list(reference.BASES))
+@each("class_name", list(reference.BASES))
 def test_bases(class_name: str) -> None:
     cls = getattr(interfaces, class_name)
     for base in reference.BASES[class_name]:
         assert issubclass(cls, getattr(interfaces, base))
 
 
-@pytest.mark.parametrize("class_name", list(reference.BASES))
+@each("class_name", list(reference.BASES))
 def test_constructors(class_name: str) -> None:
     found = documented_parameters(inspect.signature(getattr(interfaces, class_name).__init__))
     assert list(found) == list(reference.CONSTRUCTOR)
@@ -76,7 +75,7 @@ def test_the_default_interface_has_everything() -> None:
             assert callable(getattr(interfaces.DefaultInterface, method))
 
 
-@pytest.mark.parametrize(("class_name", "method"), METHODS)
+@each("class_name, method", METHODS)
 def test_docstrings(class_name: str, method: str) -> None:
     doc = inspect.getdoc(getattr(getattr(interfaces, class_name), method))
     assert doc is not None

@@ -20,6 +20,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.harness import MemoryHarness, S3Harness, StoreHarness
 from tests.servers import S3Server
 
@@ -105,7 +106,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("call", "value", "name"), CASES, ids=_label)
+@each("call, value, name", CASES)
 def test_numbers_that_are_none(cci: Any, call: Call, value: Any, name: str) -> None:
     with (
         cci.backend_interface.expect(),
@@ -117,7 +118,7 @@ def test_numbers_that_are_none(cci: Any, call: Call, value: Any, name: str) -> N
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [*THREADS, *LIMITS, *PAGES], ids=_label)
+@each("call", [*THREADS, *LIMITS, *PAGES])
 def test_numbers_of_numpy_are_numbers(cci: Any, call: Call) -> None:
     call(cci, np.int64(2))
 
@@ -249,7 +250,7 @@ SPELLINGS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "value", "keyword", "meant"), SPELLINGS, ids=_label)
+@each("method, value, keyword, meant", SPELLINGS)
 def test_misspelled_parameter_is_not_stored(
     cci: Any, method: str, value: Any, keyword: Any, meant: str
 ) -> None:
@@ -260,9 +261,7 @@ def test_misspelled_parameter_is_not_stored(
         cci.cloud2dict("branch", key="a")
 
 
-@pytest.mark.parametrize(
-    ("method", "value"), [(method, value) for method, value, _, _ in SPELLINGS[:10]], ids=str
-)
+@each("method, value", [(method, value) for method, value, _, _ in SPELLINGS[:10]])
 def test_names_in_the_metadata_argument_are_stored(cci: Any, method: str, value: Any) -> None:
     getattr(cci, method)("a", value, metadata={"ACL": "x", "Acq": 3}, acq2="y")
     stored = cci.download_stream("a").metadata
@@ -288,9 +287,9 @@ def test_metadata_of_other_names_is_stored(cci: Any) -> None:
 # -- factories -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["s3", "local", "memory", "gdrive"])
-@pytest.mark.parametrize(
-    ("name", "meant"),
+@each("backend", ["s3", "local", "memory", "gdrive"])
+@each(
+    "name, meant",
     [
         ("endpoint_ulr", "endpoint_url"),
         ("url", "endpoint_url"),
@@ -305,7 +304,7 @@ def test_misspelled_parameter_is_named(backend: str, name: str, meant: str) -> N
         cottoncandy.get_interface("b", backend=backend, verbose=False, **{name: "x"})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["zzz", "colour", "n", "compression_level"])
+@each("name", ["zzz", "colour", "n", "compression_level"])
 def test_parameter_like_no_other_gets_no_suggestion(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"unknown option '{name}'") as caught:
         cottoncandy.get_interface("b", verbose=False, **{name: "x"})  # type: ignore[arg-type]
@@ -331,7 +330,7 @@ def test_metadata_name_that_is_not_text_is_rejected(upload: str) -> None:
     assert not cci.exists_object("odd-metadata")
 
 
-@pytest.mark.parametrize(("encryption", "key"), [(5, "x"), ("RSA", 5), ("RSA", [1])])
+@each("encryption, key", [(5, "x"), ("RSA", 5), ("RSA", [1])])
 def test_encryption_that_is_not_text_is_a_typed_error(encryption: Any, key: Any) -> None:
     with pytest.raises(EncryptionKeyError):
         cottoncandy.get_encrypted_interface(

@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from tests.cases import each
 from tests.harness import on_every_store
 
 
@@ -179,8 +180,8 @@ def test_showing_objects(store: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert "limit=None" in lines[-1]
 
 
-@pytest.mark.parametrize(
-    ("size", "shown"),
+@each(
+    "size, shown",
     [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (100_000, "97.7K"), (2**20, "1.0M")],
 )
 def test_small_sizes_are_shown_in_small_units(

@@ -18,6 +18,7 @@ import cottoncandy
 from cottoncandy.exceptions import BucketNotFoundError, CottonCandyError, InvalidNameError
 from cottoncandy.interfaces import DefaultInterface
 from tests.backends.wrappers import WrappedBackend
+from tests.cases import each
 from tests.harness import StoreHarness
 from tests.interfaces.arrays import assert_same
 
@@ -195,7 +196,7 @@ def test_what_is_open_reports_a_deleted_bucket(store: StoreHarness, cci: Any) ->
             use()
 
 
-@pytest.mark.parametrize("name", [None, 5, "", "  ", b"bytes", ["a"]])
+@each("name", [None, 5, "", "  ", b"bytes", ["a"]])
 def test_bucket_names_that_are_none_raise(cci: Any, store: StoreHarness, name: Any) -> None:
     for method in (cci.set_bucket, cci.create_bucket, cci.rm_bucket, cci.exists_bucket):
         with pytest.raises(InvalidNameError, match="bucket name"):
@@ -203,7 +204,7 @@ def test_bucket_names_that_are_none_raise(cci: Any, store: StoreHarness, name: A
     assert cci.bucket_name == store.bucket
 
 
-@pytest.mark.parametrize("name", [5, "  ", b"bytes"])
+@each("name", [5, "  ", b"bytes"])
 def test_factories_reject_bucket_names_that_are_none(store: StoreHarness, name: Any) -> None:
     with pytest.raises(CottonCandyError, match="bucket name"):
         store.interface(name)

@@ -22,6 +22,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.chunked import Manifest
 from tests.backends.wrappers import FaultyBackend
+from tests.cases import each
 from tests.interfaces.arrays import LAYOUTS, sample
 
 da = pytest.importorskip("dask.array")
@@ -35,7 +36,7 @@ def assert_equal(result: Any, expected: np.ndarray) -> None:
     assert values.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 
-@pytest.mark.parametrize("axis", [-1, 0, 1, None], ids=str)
+@each("axis", [-1, 0, 1, None])
 def test_axes(cci: Any, axis: int | None) -> None:
     array = sample("<f4", (10, 12, 14))
     cci.upload_dask_array("branch/array", array, axis=axis, buffersize=2000)
@@ -50,7 +51,7 @@ def test_objects_are_the_documented_ones(store: Any) -> None:
     assert store.raw_keys() == ["array/metadata.json", "array/pt0000", "array/pt0001"]
 
 
-@pytest.mark.parametrize("layout", ["0-d", "empty", "empty-2d", "F", "strided", "structured"])
+@each("layout", ["0-d", "empty", "empty-2d", "F", "strided", "structured"])
 def test_layouts(cci: Any, layout: str) -> None:
     array = LAYOUTS[layout]
     cci.upload_dask_array("array", array)
@@ -64,7 +65,7 @@ def test_a_masked_dask_array_replaces_nothing(cci: Any) -> None:
     assert_equal(cci.download_dask_array("array"), np.arange(4))
 
 
-@pytest.mark.parametrize("chunks", [(2, 3), ((1, 4), (5, 1)), (5, 6), (1, 1)], ids=str)
+@each("chunks", [(2, 3), ((1, 4), (5, 1)), (5, 6), (1, 1)])
 def test_dask_arrays_keep_their_chunks(cci: Any, chunks: Any) -> None:
     array = sample("<i2", (5, 6))
     cci.upload_dask_array("array", da.from_array(array, chunks=chunks) + 1)
@@ -173,7 +174,7 @@ def test_chunks_of_another_array_are_told(store: Any) -> None:
         cci.download_dask_array("array").compute()
 
 
-@pytest.mark.parametrize(
+@each(
     "manifest",
     [
         b"{}",
@@ -301,7 +302,7 @@ def test_slices_download_only_their_part(store: Any, monkeypatch: Any) -> None:
     assert taken == [(slice(30, 40, 2),)]
 
 
-@pytest.mark.parametrize(
+@each(
     "select",
     [
         lambda x: x[[3, 1, 10]],
@@ -349,7 +350,6 @@ def test_copies_of_one_pickled_array_share_their_connections(cci: Any) -> None:
         np.array([(1, 2)], [("a", ">i2"), ("b", "u1")])[0:1].reshape(()),
         np.array("2026-01-01", "<M8[D]"),
     ],
-    ids=lambda array: array.dtype.str,
 )
 @pytest.mark.parametrize("lazy", [False, True])
 def test_0d_arrays_keep_byte_order_and_width(cci: Any, array: np.ndarray, lazy: bool) -> None:
@@ -358,14 +358,14 @@ def test_0d_arrays_keep_byte_order_and_width(cci: Any, array: np.ndarray, lazy: 
     assert cci.download_raw_array("array/pt0000").dtype == array.dtype
 
 
-@pytest.mark.parametrize("chunks", [((0,), (2, 2)), ((0, 0), (4,)), ((0,), (4,))], ids=str)
+@each("chunks", [((0,), (2, 2)), ((0, 0), (4,)), ((0,), (4,))])
 def test_dask_arrays_without_elements(cci: Any, chunks: Any) -> None:
     array = np.zeros((0, 4), ">i2")
     cci.upload_dask_array("array", da.from_array(array, chunks=chunks))
     assert_equal(cci.download_dask_array("array"), array)
 
 
-@pytest.mark.parametrize(
+@each(
     "wrong",
     [
         lambda x: x.map_blocks(lambda b: b.astype("f4"), dtype="f8"),
@@ -395,8 +395,8 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("document", FOREIGN, ids=str)
-@pytest.mark.parametrize("kind", ["dask", "sparse"])
+@each("document", FOREIGN)
+@each("kind", ["dask", "sparse"])
 def test_a_foreign_document_makes_the_upload_raise(cci: Any, document: Any, kind: str) -> None:
     cci.upload_json("study/metadata.json", document)
     for name in ("bold", "events"):

@@ -16,6 +16,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.interfaces import dictionaries
+from tests.cases import each
 from tests.interfaces.arrays import assert_same, sample
 
 NESTED = {
@@ -125,7 +126,7 @@ def test_what_is_no_array_is_none(cci: Any, caplog: pytest.LogCaptureFixture) ->
     assert "d/notes.json" in caplog.text
 
 
-@pytest.mark.parametrize("key", [3, None, ""], ids=repr)
+@each("key", [3, None, ""])
 def test_keys_that_are_no_names(cci: Any, key: Any) -> None:
     with pytest.raises(InvalidNameError, match="text"):
         cci.dict2cloud("d", {"good": np.arange(3), key: np.arange(3)})
@@ -147,14 +148,14 @@ def test_a_leaf_below_another(cci: Any, order: int) -> None:
     assert cci.glob("d/*") == []
 
 
-@pytest.mark.parametrize("leaf", [None, {1, 2}, np.ma.masked_array([1]), [[1], [1, 2]]], ids=repr)
+@each("leaf", [None, {1, 2}, np.ma.masked_array([1]), [[1], [1, 2]]])
 def test_errors_name_the_leaf(cci: Any, leaf: Any) -> None:
     with pytest.raises(UnsupportedDtypeError, match="'d/group/bad'"):
         cci.dict2cloud("d", {"good": np.arange(3), "group": {"bad": leaf}})
     assert cci.glob("d/*") == []
 
 
-@pytest.mark.parametrize("value", [[np.arange(3)], np.arange(3), None], ids=repr)
+@each("value", [[np.arange(3)], np.arange(3), None])
 def test_what_is_no_dictionary(cci: Any, value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=type(value).__name__):
         cci.dict2cloud("d", value)
@@ -232,14 +233,14 @@ class TestValuesOfSeveralObjects:
             cci.cloud2dict("chunked")
 
 
-@pytest.mark.parametrize("key", ["a/", "/", "//", "", 1])
+@each("key", ["a/", "/", "//", "", 1])
 def test_keys_that_would_not_come_back_are_rejected(cci: Any, key: Any) -> None:
     with pytest.raises(InvalidNameError, match="nothing was uploaded"):
         cci.dict2cloud("d", {"good": np.ones(2), key: np.ones(2)})
     assert cci.glob("*") == []
 
 
-@pytest.mark.parametrize("keys", [[1], 1, [b"b"]])
+@each("keys", [[1], 1, [b"b"]])
 def test_keys_that_are_not_text_are_rejected(cci: Any, keys: Any) -> None:
     cci.dict2cloud("d", {"b": {"c": np.ones(2)}}, verbose=False)
     with pytest.raises(InvalidArgumentError, match="keys must be names"):

@@ -27,6 +27,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.transfer import directories
 from cottoncandy.transfer.directories import _is_file_name, same_bytes
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.harness import MemoryHarness, StoreHarness, on_every_store
 
 FILES = {
@@ -361,7 +362,7 @@ def test_keys_that_would_escape(memory: MemoryHarness, tmp_path: Path, key: str)
     assert not (tmp_path / "deep").exists()
 
 
-@pytest.mark.parametrize(
+@each(
     "part", ["C:", "a:b", "a\\b", "..\\x", "CON", "nul.txt", "com1.tar", "x.", "x ", "a\nb", "a?"]
 )
 def test_names_that_windows_takes_otherwise(part: str) -> None:
@@ -369,7 +370,7 @@ def test_names_that_windows_takes_otherwise(part: str) -> None:
     assert _is_file_name(part, windows=False)
 
 
-@pytest.mark.parametrize("part", ["a", ".hidden", "a.b", "console", "é", "COM10"])
+@each("part", ["a", ".hidden", "a.b", "console", "é", "COM10"])
 def test_names_that_are_fine(part: str) -> None:
     assert _is_file_name(part, windows=True)
     assert _is_file_name(part, windows=False)

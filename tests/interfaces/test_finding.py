@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cottoncandy.core.patterns import split_literal
 from cottoncandy.exceptions import InvalidArgumentError
 from tests.backends.wrappers import CountingBackend, WrappedBackend
+from tests.cases import each
 from tests.harness import MemoryHarness, StoreHarness
 from tests.test_patterns import plain_match
 
@@ -52,7 +53,7 @@ def odd() -> Any:
     harness.close()
 
 
-@pytest.mark.parametrize(
+@each(
     "pattern",
     ["*", "a/*", "a/*/c*", "a*", "*image", "a/sub0[12]/d", "a/sub0[!1]/*", "b/x?y", "b/?", "zz*"],
 )
@@ -138,8 +139,8 @@ def test_lsdir(fs: Any) -> None:
         fs.lsdir("a/s*")
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
+@each(
+    "pattern, expected",
     [
         ("*", ["a", "ab", "b"]),
         ("a*", ["a", "ab"]),

@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.interfaces.arrays import assert_same
 
 ARRAY = np.arange(24.0).reshape(4, 6)
@@ -78,8 +79,8 @@ def test_an_empty_bucket_has_no_names(cci: Any) -> None:
 UPLOAD = "cc-" + "0" * 31 + "a"
 
 
-@pytest.mark.parametrize(
-    ("keys", "names"),
+@each(
+    "keys, names",
     [
         (["a", "a/metadata.json", "a/pt0000"], ["a"]),
         (["a", "a-b", "a/metadata.json", "a/pt0000", "b"], ["a", "a-b", "b"]),
@@ -97,7 +98,7 @@ def test_manifest_and_parts_count_as_one_name(keys: list[str], names: list[str])
     assert list(value_names(sorted(keys))) == names
 
 
-@pytest.mark.parametrize("name", ["missing", "a/missing", "a"])
+@each("name", ["missing", "a/missing", "a"])
 def test_missing_names_are_key_errors(cci: Any, name: str) -> None:
     cci["a/b"] = ARRAY
     for error in (KeyError, FileNotFoundError, ObjectNotFoundError):

@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from tests.backends.wrappers import WrappedBackend
+from tests.cases import each
 from tests.harness import MemoryHarness, StoreHarness
 
 
@@ -116,9 +117,9 @@ def test_a_whole_bucket(fs: Any, store: StoreHarness) -> None:
     assert everything(store, other) == everything(store)
 
 
-@pytest.mark.parametrize("verb", ["cp", "mv"])
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("recursive", [False, True])
+@each("verb", ["cp", "mv"])
+@each("overwrite", [False, True])
+@each("recursive", [False, True])
 def test_onto_itself(
     fs: Any, store: StoreHarness, verb: str, overwrite: bool, recursive: bool
 ) -> None:
@@ -135,8 +136,8 @@ def test_onto_itself(
     assert everything(store) == before
 
 
-@pytest.mark.parametrize("verb", ["cp", "mv"])
-@pytest.mark.parametrize("overwrite", [False, True])
+@each("verb", ["cp", "mv"])
+@each("overwrite", [False, True])
 def test_into_its_own_subtree(fs: Any, store: StoreHarness, verb: str, overwrite: bool) -> None:
     before = everything(store)
     for dest in ("data/exp/sub", "data/exp/"):

@@ -10,6 +10,7 @@ import pytest
 
 from cottoncandy.exceptions import InvalidNameError
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.harness import MemoryHarness
 
 
@@ -122,8 +123,8 @@ def test_only_names_to_clean_cost_a_request(twins: Any) -> None:
 NOT_TEXT: list[Any] = ["\ud800", "a\udcff/b", None, 5, b"bytes", ("t",)]
 
 
-@pytest.mark.parametrize("name", NOT_TEXT, ids=ascii)
-@pytest.mark.parametrize(
+@each("name", NOT_TEXT)
+@each(
     "call",
     [
         lambda cci, name: cci.glob(name),

@@ -22,11 +22,12 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
+from tests.cases import each
 
 BODIES = [b"", b"x", bytes(range(256)) * 1000]
 
 
-@pytest.mark.parametrize("body", BODIES, ids=len)
+@each("body", BODIES)
 def test_bytes_come_back(cci: Any, body: bytes) -> None:
     cci.upload_object("branch/object", body)
     data = cci.download_object("branch/object")
@@ -34,7 +35,7 @@ def test_bytes_come_back(cci: Any, body: bytes) -> None:
     assert data == body
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         bytearray(b"0123456789"),
@@ -43,7 +44,6 @@ def test_bytes_come_back(cci: Any, body: bytes) -> None:
         (piece for piece in (b"0123", b"", b"456789")),
         [b"01234", b"56789"],
     ],
-    ids=["bytearray", "memoryview", "file", "generator", "list"],
 )
 def test_bodies_of_every_kind(store: Any, body: Any) -> None:
     cci = store.interface()
@@ -62,7 +62,7 @@ def test_a_file_is_sent_from_where_it_stands(cci: Any) -> None:
     assert cci.download_object("object") == b"sent"
 
 
-@pytest.mark.parametrize("body", ["text", 5, None, [1, 2]], ids=repr)
+@each("body", ["text", 5, None, [1, 2]])
 def test_what_has_no_bytes_is_refused(cci: Any, body: Any) -> None:
     cci.upload_object("object", b"old")
     with pytest.raises(InvalidArgumentError, match="byte"):
@@ -81,7 +81,7 @@ def test_a_body_that_fails_leaves_the_old_object(cci: Any) -> None:
     assert cci.download_object("object") == b"old"
 
 
-@pytest.mark.parametrize("name", ["/branch/object", "//branch//object", "branch/object"])
+@each("name", ["/branch/object", "//branch//object", "branch/object"])
 def test_slashes_are_cleaned(store: Any, name: str) -> None:
     cci = store.interface()
     cci.upload_object(name, b"body")
@@ -98,7 +98,7 @@ def test_metadata_is_text_in_lower_case(cci: Any) -> None:
         assert stream.metadata["done"] == "True"
 
 
-@pytest.mark.parametrize("value", [b"bytes", ["list"], {"a": 1}], ids=repr)
+@each("value", [b"bytes", ["list"], {"a": 1}])
 def test_metadata_that_is_no_text_is_refused(cci: Any, value: Any) -> None:
     with pytest.raises(MetadataError, match="subject"):
         cci.upload_object("object", b"body", subject=value)
@@ -161,7 +161,7 @@ def test_objects_in_another_bucket_are_told_apart(store: Any) -> None:
     assert cci.exists_object("object", bucket_name=other)
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, "ü"]}, [], "text", 3, True], ids=repr)
+@each("value", [{"a": [1, 2.5, None, "ü"]}, [], "text", 3, True])
 def test_json(cci: Any, value: Any) -> None:
     cci.upload_json("metadata.json", value, note="n")
     assert cci.download_json("metadata.json") == value
@@ -260,7 +260,7 @@ def test_extra_args_are_headers(cci: Any, tmp_path: Path) -> None:
     assert found.content_type == "a/b"
 
 
-@pytest.mark.parametrize("threads", [0, "4", None, 1.5], ids=repr)
+@each("threads", [0, "4", None, 1.5])
 def test_threads_are_checked(cci: Any, threads: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="threads"):
         cci.upload_object("object", b"body", threads=threads)
@@ -277,15 +277,14 @@ def test_pickles_hold_no_secret_that_is_not_needed(
     assert b"OBVIOUSLYFAKESECRET" not in data
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "words"),
+@each(
+    "value, error, words",
     [
         (np.arange(3), TypeError, "use upload_raw_array"),
         ({"a": [b"bytes"]}, TypeError, "bytes"),
         ({1: "a", "1": "b"}, ValueError, "same text"),
         ({"deep": [{True: 1, "true": 2}]}, ValueError, "same text"),
     ],
-    ids=str,
 )
 def test_values_that_json_would_change_are_rejected(
     cci: Any, value: Any, error: type[Exception], words: str
@@ -313,14 +312,13 @@ def test_json_keys_become_text(cci: Any) -> None:
     assert cci.download_json("a") == {"1": "a", "null": "b", "1.5": float("inf")}
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         np.array([None, {}]),
         np.zeros(2, [("a", "i4"), ("b", "O")]),
         np.array(None),
     ],
-    ids=["objects", "structured", "0-d"],
 )
 def test_pointers_are_not_uploaded(cci: Any, body: Any) -> None:
     with pytest.raises(UnsupportedDtypeError, match="upload_pickle"):
@@ -328,7 +326,7 @@ def test_pointers_are_not_uploaded(cci: Any, body: Any) -> None:
     assert cci.glob("*") == []
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [b"", b"\x80", pickle.dumps([1, 2])[:-1], b"garbage", b"(lp0\nS'", b"\x80\x04]\x94(K\x01R."],
 )

@@ -17,20 +17,21 @@ from cottoncandy.exceptions import (
     MetadataError,
     UnsupportedDtypeError,
 )
+from tests.cases import each
 from tests.interfaces.arrays import DTYPES, LAYOUTS, assert_same, sample
 
 CODECS = [True, False, None, "gzip", "Zlib", "BZ2", "Zstd", "LZ4"]
 
 
-@pytest.mark.parametrize("compression", CODECS, ids=str)
+@each("compression", CODECS)
 def test_codecs(cci: Any, compression: Any) -> None:
     array = sample("<f8", (20, 30))
     cci.upload_raw_array("branch/array", array, compression=compression)
     assert_same(cci.download_raw_array("branch/array"), array)
 
 
-@pytest.mark.parametrize("compression", [True, False], ids=["compressed", "raw"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@each("compression", [True, False])
+@each("dtype", DTYPES)
 def test_dtypes(store: Any, dtype: str, compression: bool) -> None:
     cci = store.interface()
     array = sample(dtype)
@@ -39,8 +40,8 @@ def test_dtypes(store: Any, dtype: str, compression: bool) -> None:
     assert store.raw_get("array").metadata["dtype"] == np.dtype(dtype).str
 
 
-@pytest.mark.parametrize("compression", [True, False, "Zstd"], ids=str)
-@pytest.mark.parametrize("layout", list(LAYOUTS))
+@each("compression", [True, False, "Zstd"])
+@each("layout", list(LAYOUTS))
 def test_layouts(store: Any, layout: str, compression: Any) -> None:
     cci = store.interface()
     array = LAYOUTS[layout]
@@ -73,7 +74,7 @@ def test_scalars_and_lists_are_arrays(cci: Any) -> None:
     assert_same(cci.download_raw_array("list"), np.array([[1, 2], [3, 4]]))
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         np.array([1, "a", None], dtype=object),
@@ -81,7 +82,6 @@ def test_scalars_and_lists_are_arrays(cci: Any) -> None:
         np.ma.masked_array([1, 2], [True, False]),
         [[1, 2], {"a": 1}],
     ],
-    ids=["object", "object-field", "masked", "ragged"],
 )
 def test_what_has_no_bytes_is_refused(cci: Any, value: Any) -> None:
     if isinstance(value, list):
@@ -111,7 +111,7 @@ def test_metadata_rides_along(cci: Any) -> None:
         assert stream.metadata["shape"] == "3"
 
 
-@pytest.mark.parametrize("name", ["dtype", "shape", "Order", "compression"])
+@each("name", ["dtype", "shape", "Order", "compression"])
 def test_metadata_that_describes_the_array_is_refused(cci: Any, name: str) -> None:
     if name == "compression":
         with pytest.raises(InvalidArgumentError):
@@ -171,8 +171,8 @@ SELECTIONS = [
 ]
 
 
-@pytest.mark.parametrize("compression", [False, "gzip"], ids=["raw", "gzip"])
-@pytest.mark.parametrize("selection", SELECTIONS, ids=repr)
+@each("compression", [False, "gzip"])
+@each("selection", SELECTIONS)
 def test_selections(cci: Any, selection: Any, compression: Any) -> None:
     array = sample(">i4", (6, 7, 8))
     cci.upload_raw_array("array", array, compression=compression)
@@ -227,8 +227,8 @@ def test_what_is_no_npy(cci: Any) -> None:
 GOOD = {"dtype": "<i4", "shape": "2,3", "compression": "False", "order": "C"}
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
+@each(
+    "change, error",
     [
         ({"shape": "-1"}, MetadataError),
         ({"shape": "2,x"}, MetadataError),
@@ -244,7 +244,6 @@ GOOD = {"dtype": "<i4", "shape": "2,3", "compression": "False", "order": "C"}
         ({"compression": "gzip"}, IntegrityError),
         ({"compression": "nosuchcodec"}, MetadataError),
     ],
-    ids=repr,
 )
 def test_nonsense_is_told(store: Any, change: dict[str, str | None], error: type) -> None:
     metadata = {name: value for name, value in (GOOD | change).items() if value is not None}
@@ -307,7 +306,7 @@ def npy_header(text: str, version: bytes = b"\x01\x00") -> bytes:
     return b"\x93NUMPY" + version + len(text).to_bytes(width, "little") + text.encode()
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -328,7 +327,6 @@ def npy_header(text: str, version: bytes = b"\x01\x00") -> bytes:
         npy_header("{'descr': ['a', 5], 'fortran_order': False, 'shape': (3,)}\n"),
         npy_header("{}", b"\x09\x00"),
     ],
-    ids=range(17),
 )
 def test_hostile_npy_bodies_raise(cci: Any, body: bytes) -> None:
     cci.upload_object("array.npy", body)
@@ -342,7 +340,7 @@ def test_npy_arrays_of_many_fields_come_back(cci: Any) -> None:
     assert np.array_equal(cci.download_npy_array("array"), array)
 
 
-@pytest.mark.parametrize(
+@each(
     "metadata",
     [{"gzip": "0"}, {"GZIP": "True"}, {"cc-dtype": "<f8"}, {"cc-checksum": "x"}, {"CC-names": "x"},
      {"cc-encryption": "x"}, {"dtype": "x"}, {"shape": "3"}],
@@ -382,8 +380,8 @@ class Labelled:
         return np.zeros(2)
 
 
-@pytest.mark.parametrize(
-    ("value", "advice"),
+@each(
+    "value, advice",
     [
         ({"a": 1}, "dict2cloud"),
         (None, "pass the array"),
@@ -398,7 +396,6 @@ class Labelled:
         ([1, 2], None),
         (2**63, None),
     ],
-    ids=lambda value: type(value).__name__,
 )
 def test_values_given_as_arrays(cci: Any, value: Any, advice: str | None) -> None:
     for upload in (cci.upload_raw_array, cci.upload_npy_array, cci.upload_dask_array):

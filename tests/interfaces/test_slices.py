@@ -28,6 +28,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.codecs.blocks import BlockLayout
 from cottoncandy.formats.raw import encode_array
 from tests.backends.wrappers import CountingBackend
+from tests.cases import each
 from tests.formats.indexed_gzip import indexed_gzip, write
 from tests.servers.web import RangeHandler, serving
 
@@ -131,8 +132,8 @@ def check(data: Any, cci: Any, codec: str | None) -> None:
         assert found.flags.writeable
 
 
-@pytest.mark.parametrize(
-    ("codec", "encrypted", "examples"),
+@each(
+    "codec, encrypted, examples",
     [("blocks", False, 25), ("blocks", True, 10), *((codec, False, 5) for codec in CODECS[1:])],
 )
 def test_slices_are_what_numpy_selects(codec: str | None, encrypted: bool, examples: int) -> None:
@@ -334,8 +335,8 @@ def test_an_index_without_its_codec_raises() -> None:
         cci.download_raw_array("array")
 
 
-@pytest.mark.parametrize("size", [MiB - 1, MiB, MiB + 1, 4 * MiB])
-@pytest.mark.parametrize("dtype", ["u1", ">f8", "V3"])
+@each("size", [MiB - 1, MiB, MiB + 1, 4 * MiB])
+@each("dtype", ["u1", ">f8", "V3"])
 def test_arrays_of_about_n_blocks(size: int, dtype: str) -> None:
     cci = interface()
     array = array_of((size // np.dtype(dtype).itemsize,), dtype, "C")

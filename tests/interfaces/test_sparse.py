@@ -14,6 +14,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
+from tests.cases import each
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -37,8 +38,8 @@ def assert_equal(result: Any, expected: Any) -> None:
             assert np.array_equal(left, right), name
 
 
-@pytest.mark.parametrize("kind", ["matrix", "array"])
-@pytest.mark.parametrize("fmt", FORMATS)
+@each("kind", ["matrix", "array"])
+@each("fmt", FORMATS)
 def test_formats(cci: Any, fmt: str, kind: str) -> None:
     matrix = example(kind, fmt)
     cci.upload_sparse_array("branch/matrix", matrix)
@@ -68,7 +69,7 @@ SPECIAL = {
 }
 
 
-@pytest.mark.parametrize("name", list(SPECIAL))
+@each("name", list(SPECIAL))
 def test_special_cases(store: Any, name: str) -> None:
     cci = store.interface()
     cci.upload_sparse_array("matrix", SPECIAL[name])
@@ -131,8 +132,8 @@ def test_parts_that_do_not_fit_together(store: Any) -> None:
             cci.download_sparse_array("matrix")
 
 
-@pytest.mark.parametrize("fmt", ["csr", "csc", "bsr", "coo", "dia"])
-@pytest.mark.parametrize("dtype", ["u1", "u4", "u8", "i2", ">i4"])
+@each("fmt", ["csr", "csc", "bsr", "coo", "dia"])
+@each("dtype", ["u1", "u4", "u8", "i2", ">i4"])
 def test_index_dtypes_are_converted(cci: Any, fmt: str, dtype: str) -> None:
     matrix = example(fmt=fmt)
     if fmt == "dia":  # unsigned offsets cannot be negative
@@ -147,7 +148,7 @@ def test_index_dtypes_are_converted(cci: Any, fmt: str, dtype: str) -> None:
     assert np.array_equal(cci.download_sparse_array("matrix").toarray(), expected)
 
 
-@pytest.mark.parametrize("indices", [[99, 0, 7, 3, 4], [-1, 0, 7, 3, 4], [0.5, 1, 2, 3, 4]])
+@each("indices", [[99, 0, 7, 3, 4], [-1, 0, 7, 3, 4], [0.5, 1, 2, 3, 4]])
 def test_a_matrix_that_is_not_valid_is_not_uploaded(cci: Any, indices: Any) -> None:
     matrix = example()
     matrix.indices = np.array(indices)

@@ -21,10 +21,11 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores import urls
 from cottoncandy.stores.connect import connect_url
 from cottoncandy.stores.urls import StoreURL, mask, parse_url
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each(
+    "url, expected",
     [
         ("s3://bucket", ("s3", "bucket", "", None)),
         ("s3://bucket/", ("s3", "bucket", "", None)),
@@ -45,8 +46,8 @@ def test_url_parts(url: str, expected: tuple[Any, ...]) -> None:
     assert (parsed.backend, parsed.bucket, parsed.path, parsed.endpoint_url) == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
+@each(
+    "url, message",
     [
         ("bucket/name", "not a URL"),
         ("s3://", "no bucket"),
@@ -69,7 +70,7 @@ def test_invalid_urls_are_rejected(url: str, message: str) -> None:
             cottoncandy.get_interface(url, verbose=False)
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "s3://user:hunter2@bucket/name",
@@ -178,7 +179,7 @@ def test_aliases(isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) ->
         parse_url("loop://bucket")
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"a": "b"}', '{"a": {"host": 1}}', "{", "[" * 10**5])
+@each("text", ["[1]", '{"a": "b"}', '{"a": {"host": 1}}', "{", "[" * 10**5])
 def test_damaged_aliases_name_the_file(text: str) -> None:
     folder = user_directory()
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.transfer.verify import verify_store
+from tests.cases import each
 from tests.harness import StoreHarness
 
 Plant = Callable[[Any, StoreHarness], str]
@@ -168,7 +169,7 @@ def test_two_hundred_planted_faults_are_all_found_and_named(
     assert found == planted
 
 
-@pytest.mark.parametrize("compression", [False, "gzip", "Zlib", "Zstd"])
+@each("compression", [False, "gzip", "Zlib", "Zstd"])
 def test_memory_does_not_grow_with_the_array(cci: Any, compression: str | bool) -> None:
     array = np.random.default_rng(0).integers(0, 9, 2**23)  # 64 MiB
     cci.upload_raw_array("large", array, compression=compression)
@@ -237,7 +238,7 @@ def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
     assert cc.verify("memory://mistyped/a", after="a/b").ok
 
 
-@pytest.mark.parametrize(
+@each(
     "wrong",
     [
         *({"subset": value} for value in (0, -1, 2, "x", None, float("nan"))),
@@ -245,7 +246,6 @@ def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
         *({"after": value} for value in (5, None)),
         *({"threads": value} for value in (0, "x", None)),
     ],
-    ids=str,
 )
 def test_wrong_arguments_raise(wrong: dict[str, Any]) -> None:
     cc.get_interface("verified-wrongly", backend="memory", verbose=False)
