@@ -84,15 +84,14 @@ class SQLiteBackend(Backend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool = True,
         tail: int = 0,
     ) -> ObjectReader:
-        return SQLiteReader(*self._find(key, bucket))
+        return SQLiteReader(*self._find(key))
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self._find(key, bucket)[0]
+    def head(self, key: str) -> ObjectInfo:
+        return self._find(key)[0]
 
     def put(
         self,
@@ -100,17 +99,16 @@ class SQLiteBackend(Backend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        where, encoded = self._existing(bucket), _encode(key)
+        where, encoded = self._existing(), _encode(key)
         options = self._checked(key, options)
         data = bytes(body.read())
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         noted = json.dumps(options.metadata or {})
         create = isinstance(options.condition, IfAbsent)  # atomic, unlike the other condition
         if not create:
-            self._check_condition(key, options.condition, bucket)
+            self._check_condition(key, options.condition)
         verb = "INSERT" if create else "REPLACE"
         try:
             self._run(
@@ -127,23 +125,21 @@ class SQLiteBackend(Backend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        where = self._existing(bucket)  # at once, not when the listing is iterated
+        where = self._existing()  # at once, not when the listing is iterated
         return self._scan(where, prefix.encode(), delimiter.encode(), start_after.encode())
 
     def delete(
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        where = self._existing(bucket)
+        where = self._existing()
         for key in keys:
             try:
                 encoded = _encode(key)
@@ -159,10 +155,9 @@ class SQLiteBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        info, body = self._find(source, source_bucket)
+        info, body = self._origin(source_bucket)._find(source)
         return self.put(
             dest,
             Body.of(body),
@@ -171,7 +166,6 @@ class SQLiteBackend(Backend):
                 content_type=info.content_type,
                 condition=None if overwrite else IfAbsent(),
             ),
-            bucket=source_bucket if dest_bucket is None else dest_bucket,
         )
 
     # -- buckets ---------------------------------------------------------------------------------
@@ -192,7 +186,7 @@ class SQLiteBackend(Backend):
             raise BucketExistsError(f"bucket '{bucket}' already exists") from exc
 
     def delete_bucket(self, bucket: str) -> None:
-        where = self._existing(bucket)
+        where = self.with_bucket(bucket)._existing()
         if self._run("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (where,)):
             raise BucketNotEmptyError(f"bucket '{bucket}' contains objects; delete them first")
         self._run("DELETE FROM buckets WHERE name = ?", (where,))
@@ -204,14 +198,14 @@ class SQLiteBackend(Backend):
         with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
-    def _existing(self, bucket: str | None) -> str:
-        name = self._bucket(bucket)
+    def _existing(self) -> str:
+        name = self.bucket
         if not self.has_bucket(name):
             raise BucketNotFoundError(f"there is no bucket '{name}' in '{self._database}'")
         return name
 
-    def _find(self, key: str, bucket: str | None) -> tuple[ObjectInfo, bytes]:
-        where = self._existing(bucket)
+    def _find(self, key: str) -> tuple[ObjectInfo, bytes]:
+        where = self._existing()
         rows = self._run(
             "SELECT body, etag, modified, metadata, type FROM objects WHERE bucket = ? AND key = ?",
             (where, _encode(key)),

@@ -485,7 +485,7 @@ def copy_array(
 
 def copy_between(source: Store, key: str, dest: Store, target: str) -> None:
     """Copy an object on the server."""
-    source.backend.copy(key, target, source_bucket=source.bucket, dest_bucket=dest.bucket)
+    dest.backend.copy(key, target, source_bucket=source.backend.bucket)
 
 
 def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:

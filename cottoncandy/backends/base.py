@@ -154,7 +154,7 @@ def group_by_delimiter(
 class Backend(ABC):
     """One store, seen as buckets of keys.
 
-    Every method accepts ``bucket=None``, which means the current bucket, and raises
+    Keys are those of the bucket ``bucket_name``; every method raises
     :class:`~cottoncandy.exceptions.BucketNotFoundError` if it does not exist. A backend may be used
     from several threads at once, and is pickled as its settings, never its connections.
     """
@@ -175,7 +175,7 @@ class Backend(ABC):
     #: although it cannot be found, such as a directory of a web server without an index page.
     checks_buckets: ClassVar[bool] = True
 
-    #: Bucket that is used if none is passed. It never changes: see :meth:`with_bucket`.
+    #: The bucket; None if none was chosen. It never changes: see :meth:`with_bucket`.
     bucket_name: str | None = None
 
     #: Options of each put that does not specify them: see :meth:`with_upload_options`.
@@ -240,7 +240,6 @@ class Backend(ABC):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
@@ -267,7 +266,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+    def head(self, key: str) -> ObjectInfo:
         """Return the header of an object, with its metadata.
 
         Raises
@@ -282,7 +281,6 @@ class Backend(ABC):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         """Store an object atomically: on any error, the previous object is kept.
@@ -309,7 +307,6 @@ class Backend(ABC):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
@@ -326,7 +323,6 @@ class Backend(ABC):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
@@ -342,12 +338,11 @@ class Backend(ABC):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        """Copy on the server, with metadata, content type and ACL.
+        """Copy an object into this bucket on the server, with metadata, content type and ACL.
 
-        ``dest_bucket`` defaults to ``source_bucket``.
+        ``source_bucket`` defaults to this bucket.
 
         Raises
         ------
@@ -363,7 +358,6 @@ class Backend(ABC):
         metadata: Mapping[str, str],
         *,
         etag: str | None = None,
-        bucket: str | None = None,
     ) -> PutResult:
         """Replace all metadata of an object. The body, the headers and the ACL are kept.
 
@@ -381,13 +375,13 @@ class Backend(ABC):
         ObjectChangedError
             If the object has another ETag, or is replaced in the same moment.
         """
-        with self.get(key, bucket=bucket, prefetch=False) as reader:
+        with self.get(key, prefetch=False) as reader:
             if etag is not None:
                 IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
             body = Body(reader.chunks, size=reader.size)
-            return self.put(key, body, self._options_like(reader.info, metadata), bucket=bucket)
+            return self.put(key, body, self._options_like(reader.info, metadata))
 
-    def has_md5_etag(self, key: str, *, bucket: str | None = None) -> bool:
+    def has_md5_etag(self, key: str) -> bool:
         """Return whether the ETag of an object is an MD5, if its form and the store allow that."""
         return self.capabilities.stored_checksum == "md5"
 
@@ -399,32 +393,30 @@ class Backend(ABC):
         """Return whether :meth:`copy` also copies from another backend's buckets."""
         return other is self
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+    def exists(self, key: str) -> bool:
         """Return whether the object exists. Errors other than "not found" are raised."""
         try:
-            self.head(key, bucket=bucket)
+            self.head(key)
         except ObjectNotFoundError:
             return False
         return True
 
-    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+    def puts_atomically(self, key: str, size: int = 0) -> bool:
         """Return whether a put of that size checks its condition and stores in one atomic step.
 
         It may send a request, to find out what the server supports.
         """
         return self.capabilities.conditional_put
 
-    def unfinished_uploads(
-        self, prefix: str, *, bucket: str | None = None
-    ) -> Iterator[UnfinishedUpload]:
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         """Yield the uploads in parts that were begun and neither completed nor aborted."""
         return iter(())
 
-    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
+    def stray_metadata(self, prefix: str) -> Iterator[str]:
         """Yield names for which there is metadata but no object: where both are separate files."""
         return iter(())
 
-    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
         """Abort one of the unfinished uploads; its parts are deleted."""
         raise UnsupportedOperationError(f"the {self.name} backend has no unfinished uploads")
 
@@ -434,33 +426,26 @@ class Backend(ABC):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
         """Rename an object. The source is deleted only after the copy exists."""
-        result = self.copy(
-            source,
-            dest,
-            source_bucket=source_bucket,
-            dest_bucket=dest_bucket,
-            overwrite=overwrite,
-        )
-        home = self._bucket(source_bucket)
-        if source == dest and home == (home if dest_bucket is None else self._bucket(dest_bucket)):
+        result = self.copy(source, dest, source_bucket=source_bucket, overwrite=overwrite)
+        origin = self._origin(source_bucket)
+        if (source, origin.bucket) == (dest, self.bucket):
             return result  # onto itself
-        for deletion in self.delete([source], bucket=source_bucket):
+        for deletion in origin.delete([source]):
             if deletion.error is not None:
                 raise deletion.error
         return result
 
-    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:  # noqa: B027 - few stores have links
+    def remove_links(self, prefix: str) -> None:  # noqa: B027 - few stores have links
         """Remove the links to directories at and below a prefix, before its objects are deleted.
 
         Objects reached through a link appear below the prefix but are stored elsewhere; they are
         kept.
         """
 
-    def resolve_links(self, prefix: str, *, bucket: str | None = None) -> str | None:
+    def resolve_links(self, prefix: str) -> str | None:
         """Return the directory that a prefix is, with links followed; None on stores without."""
         return None
 
@@ -494,24 +479,24 @@ class Backend(ABC):
 
     # -- only on some stores --------------------------------------------------------------------
 
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+    def owner(self, key: str) -> Mapping[str, str]:
         """Return the owner of an object: ``ID`` and, if known, ``DisplayName``."""
         raise UnsupportedOperationError(f"objects have no owner on the {self.name} backend")
 
-    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
+    def presign(self, key: str, expires_s: int) -> str:
         """Return a URL that reads an object without credentials, until it expires."""
         raise UnsupportedOperationError(
             f"the {self.name} backend cannot sign URLs; copy the object to an S3 store to share it"
         )
 
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+    def native_object(self, key: str) -> Any:
         """Return the client library's own object (boto3's ``Object``)."""
         raise UnsupportedOperationError(
             f"the {self.name} backend has no native object; use download_object() or "
             f"download_stream()"
         )
 
-    def native_bucket(self, bucket: str | None = None) -> Any:
+    def native_bucket(self) -> Any:
         """Return the client library's own bucket (boto3's ``Bucket``)."""
         raise UnsupportedOperationError(
             f"the {self.name} backend has no native bucket object; use get_objects()"
@@ -556,26 +541,35 @@ class Backend(ABC):
             },
         )
 
-    def _check_condition(
-        self, key: str, condition: IfAbsent | IfMatch | None, bucket: str | None
-    ) -> None:
+    def _check_condition(self, key: str, condition: IfAbsent | IfMatch | None) -> None:
         """Check the condition of a put with a request, if the store cannot check it."""
         if condition is None:
             return
         try:
-            etag = self.head(key, bucket=bucket).etag or ""
+            etag = self.head(key).etag or ""
         except ObjectNotFoundError:
             etag = None
-        condition.check(etag, f"object '{key}' in bucket '{self._bucket(bucket)}'")
+        condition.check(etag, f"object '{key}' in bucket '{self.bucket}'")
 
-    def _bucket(self, bucket: str | None) -> str:
-        chosen = self.bucket_name if bucket is None else bucket
-        if not chosen:
+    def _origin(self, bucket: str | None) -> Self:
+        """Return the backend on the bucket that is copied from."""
+        return self if bucket in (None, self.bucket_name) else self.with_bucket(bucket)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket.
+
+        Raises
+        ------
+        BucketNotFoundError
+            If none was chosen.
+        """
+        if not self.bucket_name:
             raise BucketNotFoundError(
                 "no bucket selected; pass bucket_name, call cci.set_bucket(name), or set [basic] "
                 "default_bucket in the options file"
             )
-        return chosen
+        return self.bucket_name
 
 
 class ReadOnlyVerbs(Backend):

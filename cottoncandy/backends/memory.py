@@ -108,17 +108,16 @@ class MemoryBackend(Backend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        reader = _MemoryReader(self._find(key, bucket))
+        reader = _MemoryReader(self._find(key))
         reader.counter = self.counter
         return reader
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self._find(key, bucket).info
+    def head(self, key: str) -> ObjectInfo:
+        return self._find(key).info
 
     def put(
         self,
@@ -126,7 +125,6 @@ class MemoryBackend(Backend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         encoded, options = encode_key(key), self._checked(key, options)
@@ -142,19 +140,18 @@ class MemoryBackend(Backend):
         )
         self.counter.add(1, sent=len(data))
         with _LOCK:
-            self._store(encoded, _Object(info, data), self._bucket(bucket), options.condition)
+            self._store(encoded, _Object(info, data), options.condition)
         return PutResult(info.etag)
 
     def scan(
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        name = self._bucket(bucket)
+        name = self.bucket
         self._open(name)
         found = self._walk(name, prefix.encode(), start_after.encode())
         return group_by_delimiter(found, prefix, delimiter)
@@ -163,11 +160,10 @@ class MemoryBackend(Backend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        name = self._bucket(bucket)
+        name = self.bucket
         for key in keys:
             try:
                 encoded = encode_key(key)
@@ -187,16 +183,14 @@ class MemoryBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
         encoded = encode_key(dest)
         with _LOCK:
-            stored = self._find(source, source_bucket)
+            stored = self._origin(source_bucket)._find(source)
             info = replace(stored.info, key=dest, modified=_now())
-            target = self._bucket(source_bucket if dest_bucket is None else dest_bucket)
             condition = None if overwrite else IfAbsent()
-            self._store(encoded, _Object(info, stored.body), target, condition)
+            self._store(encoded, _Object(info, stored.body), condition)
         return PutResult(info.etag)
 
     def can_copy_from(self, other: Backend) -> bool:
@@ -248,22 +242,20 @@ class MemoryBackend(Backend):
         except KeyError:
             raise BucketNotFoundError(f"there is no bucket '{bucket}' in memory") from None
 
-    def _find(self, key: str, bucket: str | None) -> _Object:
-        name = self._bucket(bucket)
+    def _find(self, key: str) -> _Object:
+        name = self.bucket
         self.counter.add(1)
         try:
             return self._open(name).objects[encode_key(key)]
         except KeyError:
             raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{name}'") from None
 
-    def _store(
-        self, encoded: bytes, stored: _Object, bucket: str, condition: IfAbsent | IfMatch | None
-    ) -> None:
-        held = self._open(bucket)
+    def _store(self, encoded: bytes, stored: _Object, condition: IfAbsent | IfMatch | None) -> None:
+        held = self._open(self.bucket)
         present = held.objects.get(encoded)
         if condition is not None:
             etag = None if present is None else present.info.etag
-            condition.check(etag, f"object '{stored.info.key}' in bucket '{bucket}'")
+            condition.check(etag, f"object '{stored.info.key}' in bucket '{self.bucket}'")
         if present is None:
             insort(held.order, encoded)
         held.objects[encoded] = stored

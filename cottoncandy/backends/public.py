@@ -26,7 +26,7 @@ class RemoteBackend(Backend):
     options
         Pickles include them, secrets too, because workers need them; the repr does not.
     bucket_name : str, optional
-        Current bucket.
+        The bucket.
     """
 
     #: Takes the options; has ``options``, ``counter`` and ``close()``.
@@ -38,7 +38,7 @@ class RemoteBackend(Backend):
         self.counter = self._connection.counter
         #: Buckets that can only be read without credentials.
         self.public_buckets: set[str | None] = set()
-        self._twin: Self | None = None
+        self._twins: list[Self] = []  # none or one, shared with those on other buckets
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"upload_options": dict(self.upload_options)}
@@ -52,15 +52,16 @@ class RemoteBackend(Backend):
         options = self._connection.options.without_credentials()
         if options is None:
             return None
-        if self._twin is None:
-            self._twin = type(self)(options)
-            self._twin.counter = self._twin._connection.counter = self.counter
-        return self._twin.with_bucket(self.bucket_name)
+        if not self._twins:
+            twin = type(self)(options)
+            twin.counter = twin._connection.counter = self.counter
+            self._twins.append(twin)
+        return self._twins[0].with_bucket(self.bucket_name)
 
     def close(self) -> None:
         self._connection.close()
-        if self._twin is not None:
-            self._twin.close()
+        for twin in self._twins:
+            twin.close()
 
 
 def reads_public_data(method: F) -> F:
@@ -72,8 +73,7 @@ def reads_public_data(method: F) -> F:
 
     @functools.wraps(method)
     def read(self: RemoteBackend, *args: Any, **kwargs: Any) -> Any:
-        bucket = kwargs.get("bucket") or (args[0] if method.__name__ == "has_bucket" else None)
-        bucket = bucket or self.bucket_name
+        bucket = args[0] if method.__name__ == "has_bucket" else self.bucket_name
 
         def anonymously(denied: AccessDeniedError) -> Any:
             twin = self.anonymous()
@@ -82,7 +82,7 @@ def reads_public_data(method: F) -> F:
             try:
                 result = _begun(method(twin, *args, **kwargs))
                 if result is True:  # a bucket that exists may still be private
-                    _begun(twin.scan(bucket=bucket, page_size=1))
+                    _begun(twin.with_bucket(bucket).scan(page_size=1))
             except (AccessDeniedError, StoreError):
                 raise denied from None
             if bucket not in self.public_buckets:

@@ -34,7 +34,6 @@ __all__ = [
     "BucketMethods",
     "InterfaceObject",
     "ObjectAccess",
-    "given_bucket",
     "interface_on",
     "print_objects",
 ]
@@ -123,6 +122,11 @@ class ObjectAccess(InterfaceObject):
     def bucket_name(self) -> str | None:
         """Name of the current bucket; None if none was chosen."""
         return self._store.bucket
+
+    def _store_in(self, bucket_name: str | None) -> Store:
+        """Return the store on a bucket; None means the current one."""
+        store = self._store
+        return store if bucket_name is None else store.in_bucket(check_bucket_name(bucket_name))
 
     @property
     def backend_interface(self) -> Backend:
@@ -228,11 +232,6 @@ def interface_on(kind: type[Interface], store: Store) -> Interface:
     made._store = store
     made.backend, made.verbose = store.backend.name, False
     return made
-
-
-def given_bucket(bucket_name: str | None) -> str | None:
-    """Return the name of a bucket as text; None means the current one."""
-    return None if bucket_name is None else check_bucket_name(bucket_name)
 
 
 class BucketMethods(ObjectAccess):
@@ -385,10 +384,8 @@ class BucketMethods(ObjectAccess):
         ObjectNotFoundError
             If there is no such object on Google Drive.
         """
-        bucket = given_bucket(bucket_name)
-        return self._store.backend.native_object(
-            self._store.key(object_name, bucket=bucket), bucket=bucket
-        )
+        store = self._store_in(bucket_name)
+        return store.backend.native_object(store.key(object_name))
 
     def get_objects(
         self,

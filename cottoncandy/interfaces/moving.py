@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from cottoncandy.backends.base import PutResult
@@ -14,7 +13,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from cottoncandy.interfaces.base import given_bucket
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.transfer.engine import complete, report
@@ -23,8 +21,6 @@ from cottoncandy.transfer.move import remove_tree, transfer_tree
 from cottoncandy.transfer.plan import Route, plan_tree
 
 __all__ = ["MovingMethods", "RemovingMethods"]
-
-_Transfer = Callable[..., PutResult]
 
 
 class MovingMethods(ObjectMethods):
@@ -100,7 +96,7 @@ class MovingMethods(ObjectMethods):
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
         if recursive:
             return self._transfer_tree(route, overwrite, threads, moving=False)
-        return self._transfer_object(self._store.backend.copy, route, overwrite)
+        return self._transfer_object(route, overwrite, moving=False)
 
     def mv(
         self,
@@ -173,40 +169,38 @@ class MovingMethods(ObjectMethods):
         route = self._route(source_name, dest_name, source_bucket, dest_bucket)
         if recursive:
             return self._transfer_tree(route, overwrite, threads, moving=True)
-        return self._transfer_object(self._store.backend.move, route, overwrite)
+        return self._transfer_object(route, overwrite, moving=True)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _route(
         self, source_name: str, dest_name: str, source_bucket: str | None, dest_bucket: str | None
     ) -> Route:
-        bucket = self.bucket_name if source_bucket is None else given_bucket(source_bucket)
-        dest_bucket = bucket if dest_bucket is None else given_bucket(dest_bucket)
-        source = self._store.key(source_name, tree=True, strict=True, bucket=bucket)
-        dest = self._store.key(dest_name, tree=True, strict=True, bucket=dest_bucket)
-        return Route.of(source, dest, bucket, dest_bucket)
+        origin = self._store_in(source_bucket)
+        target = origin if dest_bucket is None else self._store_in(dest_bucket)
+        source = origin.key(source_name, tree=True, strict=True)
+        dest = target.key(dest_name, tree=True, strict=True)
+        return Route.of(source, dest, origin, target)
 
-    def _transfer_object(
-        self, transfer: _Transfer, route: Route, overwrite: bool
-    ) -> dict[str, Any]:
+    def _transfer_object(self, route: Route, overwrite: bool, *, moving: bool) -> dict[str, Any]:
         try:
             if route.in_place and route.source == route.dest:
-                info = self._store.backend.head(route.source, bucket=route.source_bucket)
+                info = route.origin.backend.head(route.source)
                 route.check_not_same(overwrite)
                 result = PutResult(info.etag)
             else:
-                result = transfer(
+                backend = route.target.backend
+                result = (backend.move if moving else backend.copy)(
                     route.source,
                     route.dest,
-                    source_bucket=route.source_bucket,
-                    dest_bucket=route.dest_bucket,
+                    source_bucket=route.origin.backend.bucket,
                     overwrite=overwrite,
                 )
         except (ObjectNotFoundError, InvalidNameError) as exc:
-            if not self._store.has_below(route.source, route.source_bucket):
+            if not route.origin.has_below(route.source):
                 raise
             raise ObjectNotFoundError(
-                f"'{route.source}' in bucket '{route.source_bucket}' is a directory; pass "
+                f"'{route.source}' in bucket '{route.origin.bucket}' is a directory; pass "
                 f"recursive=True to include its contents"
             ) from exc
         response = {"ETag": result.etag, "VersionId": result.version_id}
@@ -216,7 +210,7 @@ class MovingMethods(ObjectMethods):
         self, route: Route, overwrite: bool, threads: int, *, moving: bool
     ) -> list[str]:
         workers = self._store.bulk_threads(threads)  # invalid ones raise before any request
-        targets = plan_tree(self._store, route, overwrite=overwrite)
+        targets = plan_tree(route, overwrite=overwrite)
         pairs = {
             key: target for key, target in targets.items() if not (route.in_place and key == target)
         }
@@ -224,14 +218,12 @@ class MovingMethods(ObjectMethods):
 
         def describe(failed: int, total: int) -> str:
             return (
-                f"{failed} of {total} objects in bucket '{route.source_bucket}' could not be "
-                f"{done}, the others are below '{route.dest}' in bucket '{route.dest_bucket}'; "
+                f"{failed} of {total} objects in bucket '{route.origin.bucket}' could not be "
+                f"{done}, the others are below '{route.dest}' in bucket '{route.target.bucket}'; "
                 f"to finish it, make the same call again, with overwrite=True"
             )
 
-        outcomes = transfer_tree(
-            self._store, route, pairs, overwrite=overwrite, moving=moving, threads=workers
-        )
+        outcomes = transfer_tree(route, pairs, overwrite=overwrite, moving=moving, threads=workers)
         report(self._store, outcomes, len(pairs), unit="objects", label=done, describe=describe)
         return sorted(targets.values())
 

@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
-from cottoncandy.interfaces.base import ObjectAccess, given_bucket
+from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 from cottoncandy.transfer.copying import check_content, checked_blocks
@@ -59,13 +59,11 @@ class ObjectMethods(ObjectAccess):
         ObjectNotFoundError
             If the object does not exist and ``raise_err`` is True.
         """
-        bucket_name = given_bucket(bucket_name)
-        key = self._store.key(object_name, bucket=bucket_name)
-        exists = bool(key) and self._store.backend.exists(key, bucket=bucket_name)
+        store = self._store_in(bucket_name)
+        key = store.key(object_name)
+        exists = bool(key) and store.backend.exists(key)
         if raise_err and not exists:
-            raise ObjectNotFoundError(
-                f"there is no object '{key}' in bucket '{bucket_name or self.bucket_name}'"
-            )
+            raise ObjectNotFoundError(f"there is no object '{key}' in bucket '{store.bucket}'")
         return exists
 
     def upload_object(

@@ -63,12 +63,11 @@ class CachedBackend(WrappedBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        folder = self._windows.folder(self._place, self._bucket(bucket), key)
+        folder = self._windows.folder(self._place, self.bucket, key)
         if _exists(folder):  # probably nothing of the body is needed
             prefetch, tail = False, 0
         elif isinstance(prefetch, tuple):
@@ -76,7 +75,7 @@ class CachedBackend(WrappedBackend):
             step = _WINDOW_BYTES
             prefetch = (start // step * step, -(-stop // step) * step)
         tail = tail and tail + _WINDOW_BYTES  # whole windows, wherever the end is
-        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
+        reader = self.inner.get(key, threads=threads, prefetch=prefetch, tail=tail)
         return reader if reader.info.etag is None else _CachedReader(reader, self._windows, folder)
 
 

@@ -77,7 +77,6 @@ class EncryptedBackend(WrappedBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
@@ -87,20 +86,20 @@ class EncryptedBackend(WrappedBackend):
         if isinstance(prefetch, tuple):  # the format's header comes first
             near = prefetch[1] <= SEGMENT_BYTES
             prefetch = (0, stored_size(SEGMENT_BYTES) if near else HEADER_BYTES)
-        reader = self.inner.get(key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail)
+        reader = self.inner.get(key, threads=threads, prefetch=prefetch, tail=tail)
         try:
-            return open_encrypted(reader, self._keys, self._label(key, bucket))
+            return open_encrypted(reader, self._keys, self._label(key))
         except BaseException:
             reader.close()
             raise
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+    def head(self, key: str) -> ObjectInfo:
         """Return an object's header; for plain objects, and those of 0.2, as stored."""
-        info = self.inner.head(key, bucket=bucket)
-        return encrypted_info(info, self._keys, self._label(key, bucket))
+        info = self.inner.head(key)
+        return encrypted_info(info, self._keys, self._label(key))
 
-    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
-        return self.inner.puts_atomically(key, stored_size(size), bucket=bucket)
+    def puts_atomically(self, key: str, size: int = 0) -> bool:
+        return self.inner.puts_atomically(key, stored_size(size))
 
     def put(
         self,
@@ -108,14 +107,13 @@ class EncryptedBackend(WrappedBackend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         options = self._checked(key, options)
         metadata = self._without_reserved(key, options.metadata or {})
         sealed, stored = encrypt_body(body, metadata, self._keys)
         options = replace(options, metadata=stored)
-        return self.inner.put(key, sealed, options, bucket=bucket, threads=threads)
+        return self.inner.put(key, sealed, options, threads=threads)
 
     def check_writes(self) -> None:
         """Raise EncryptionKeyError if the first key only reads."""
@@ -149,7 +147,7 @@ class EncryptedBackend(WrappedBackend):
         return False
 
     def _rotate(self, key: str, reader: ObjectReader, threads: int) -> bool:
-        label, info = self._label(key, None), reader.info
+        label, info = self._label(key), reader.info
         text = reader.metadata.get(ENCRYPTION_METADATA)
         key_id = None if text is None else EncryptionInfo.parse(text, label).key_id
         if key_id == self._keys.id:
@@ -179,18 +177,17 @@ class EncryptedBackend(WrappedBackend):
         metadata: Mapping[str, str],
         *,
         etag: str | None = None,
-        bucket: str | None = None,
     ) -> PutResult:
         options = self._checked(key, PutOptions(metadata))
         metadata = self._without_reserved(key, options.metadata or {})
-        info = self.inner.head(key, bucket=bucket)
+        info = self.inner.head(key)
         stored = info.metadata or {}
         if ENCRYPTION_METADATA not in stored or bound_metadata(stored) != bound_metadata(metadata):
             # The body is bound to the old metadata, or cottoncandy 0.2 wrote it.
-            return Backend.set_metadata(self, key, metadata, etag=etag, bucket=bucket)
+            return Backend.set_metadata(self, key, metadata, etag=etag)
         own = {name: value for name, value in stored.items() if self._reserves(name)}
         version = info.etag if etag is None else etag
-        return self.inner.set_metadata(key, {**metadata, **own}, etag=version, bucket=bucket)
+        return self.inner.set_metadata(key, {**metadata, **own}, etag=version)
 
     def _without_reserved(self, key: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
         """Return the metadata; raise if a name is the encryption's own."""
@@ -208,22 +205,20 @@ class EncryptedBackend(WrappedBackend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         found = super().scan(
             prefix,
-            bucket=bucket,
             delimiter=delimiter,
             start_after=start_after,
             page_size=page_size,
         )
         return map(_listed, found)
 
-    def _label(self, key: str, bucket: str | None) -> str:
-        return f"object '{key}' in bucket '{self._bucket(bucket)}'"
+    def _label(self, key: str) -> str:
+        return f"object '{key}' in bucket '{self.bucket}'"
 
 
 def _listed(entry: ObjectInfo | CommonPrefix) -> ObjectInfo | CommonPrefix:

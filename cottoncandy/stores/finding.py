@@ -50,30 +50,30 @@ class Node(NamedTuple):
 
 
 def scan_objects(
-    backend: Backend, prefix: str = "", *, bucket: str | None = None, page_size: int | None = None
+    backend: Backend, prefix: str = "", *, page_size: int | None = None
 ) -> Iterator[ObjectInfo]:
     """Yield every object whose key starts with a prefix, lazily."""
-    for entry in backend.scan(prefix, bucket=bucket, page_size=page_size):
+    for entry in backend.scan(prefix, page_size=page_size):
         if not isinstance(entry, CommonPrefix):
             yield entry
 
 
-def objects_below(backend: Backend, key: str, *, bucket: str | None = None) -> Iterator[ObjectInfo]:
+def objects_below(backend: Backend, key: str) -> Iterator[ObjectInfo]:
     """Yield every object below a name, but not the object of that name.
 
     ``data/exp2`` is not below ``data/exp``; everything is below ``''``. A marker that consoles
     create for a directory (``data/exp/``) is below it.
     """
-    return scan_objects(backend, prefix_of(key), bucket=bucket)
+    return scan_objects(backend, prefix_of(key))
 
 
-def tree(store: Store, key: str, *, bucket: str | None = None) -> list[str]:
+def tree(store: Store, key: str) -> list[str]:
     """Return the keys of the object of a name, if it exists, and of all objects below it.
 
     A name that ends in ``/`` means only the objects below it.
     """
-    own = [key] if not key.endswith(SEPARATOR) and store.has_object(key, bucket) else []
-    return own + [info.key for info in objects_below(store.backend, key, bucket=bucket)]
+    own = [key] if not key.endswith(SEPARATOR) and store.has_object(key) else []
+    return own + [info.key for info in objects_below(store.backend, key)]
 
 
 # -- directories ---------------------------------------------------------------------------------

@@ -170,28 +170,26 @@ class Store:
 
     # -- names -----------------------------------------------------------------------------------
 
-    def key(
-        self, name: str, *, tree: bool = False, strict: bool = False, bucket: str | None = None
-    ) -> Key:
+    def key(self, name: str, *, tree: bool = False, strict: bool = False) -> Key:
         """Return the key that a user's name refers to: see :func:`resolve_name`.
 
         ``tree`` also accepts a name that has objects below it.
         """
 
         def exists(key: str) -> bool:
-            return self.has_object(key, bucket) or (tree and self.has_below(key, bucket))
+            return self.has_object(key) or (tree and self.has_below(key))
 
         return resolve_name(name, exists, strict)
 
-    def has_object(self, key: str, bucket: str | None = None) -> bool:
+    def has_object(self, key: str) -> bool:
         """Return whether an object exists; the store cannot have one whose name it rejects."""
         try:
-            return bool(key) and self.backend.exists(key, bucket=bucket)
+            return bool(key) and self.backend.exists(key)
         except InvalidNameError:
             return False
 
-    def has_below(self, key: str, bucket: str | None = None) -> bool:
-        found = self.backend.scan(prefix_of(key), bucket=bucket, page_size=1)
+    def has_below(self, key: str) -> bool:
+        found = self.backend.scan(prefix_of(key), page_size=1)
         return next(found, None) is not None
 
     # -- defaults from the options ---------------------------------------------------------------

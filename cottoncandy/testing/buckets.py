@@ -31,11 +31,12 @@ class BucketConformance:
         assert backend.has_bucket(name) is False
         backend.create_bucket(name)
         assert backend.has_bucket(name) is True
-        backend.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}), bucket=name)
+        new = backend.with_bucket(name)
+        new.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}))
         with pytest.raises(BucketNotEmptyError, match=name):
             backend.delete_bucket(name)
         assert harness.raw_get("folder/name", name) == (b"x", {"a": "b"})
-        list(backend.delete(["folder/name"], bucket=name))
+        list(new.delete(["folder/name"]))
         backend.delete_bucket(name)
         assert backend.has_bucket(name) is False
         with pytest.raises(BucketNotFoundError, match=name):

@@ -258,13 +258,14 @@ class ReadingConformance:
 
     def test_missing_bucket(self, backend: Backend, harness: StoreHarness) -> None:
         missing = harness.bucket + "-missing"
+        nowhere = backend.with_bucket(missing)
         calls: list[Callable[[], object]] = [
-            lambda: backend.get("name", bucket=missing),
-            lambda: backend.head("name", bucket=missing),
-            lambda: backend.exists("name", bucket=missing),
-            lambda: backend.put("name", Body.of(b"x"), bucket=missing),
-            lambda: list(backend.scan(bucket=missing)),
-            lambda: list(backend.scan("a/", delimiter="/", bucket=missing)),
+            lambda: nowhere.get("name"),
+            lambda: nowhere.head("name"),
+            lambda: nowhere.exists("name"),
+            lambda: nowhere.put("name", Body.of(b"x")),
+            lambda: list(nowhere.scan()),
+            lambda: list(nowhere.scan("a/", delimiter="/")),
             lambda: backend.copy("name", "other", source_bucket=missing),
             lambda: backend.delete_bucket(missing),
         ]
@@ -286,12 +287,13 @@ class ReadingConformance:
     ) -> None:
         harness.raw_put("name", b"here")
         harness.raw_put("name", b"there", bucket=other_bucket)
-        with backend.get("name", bucket=other_bucket) as reader:
+        other = backend.with_bucket(other_bucket)
+        with other.get("name") as reader:
             assert reader.read() == b"there"
         with backend.get("name") as reader:
             assert reader.read() == b"here"
-        assert list(backend.delete(["name"], bucket=other_bucket)) == [("name", None)]
-        assert not backend.exists("name", bucket=other_bucket)
+        assert list(other.delete(["name"])) == [("name", None)]
+        assert not other.exists("name")
         assert backend.exists("name")
 
     def test_exists(self, backend: Backend, harness: StoreHarness) -> None:

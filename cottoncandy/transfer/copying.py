@@ -78,7 +78,7 @@ def _copy_once(
         If the bytes that arrived, or were stored, are not those of the source.
     """
     if convert is None and dest.backend.can_copy_from(source.backend):
-        dest.backend.copy(key, dest_key, source_bucket=source.bucket, dest_bucket=dest.bucket)
+        dest.backend.copy(key, dest_key, source_bucket=source.backend.bucket)
         return Copied(0)
     with source.backend.get(key, threads=threads) as reader:
         info = reader.info

@@ -34,7 +34,6 @@ _ATTEMPTS = 5
 
 
 def transfer_tree(
-    store: Store,
     route: Route,
     targets: Mapping[str, str],
     *,
@@ -53,11 +52,7 @@ def transfer_tree(
     targets : mapping of str to str
         The new key of each object, as :func:`plan_tree` returns it.
     """
-    backend = store.backend
-    source, dest = (
-        store if bucket == store.bucket else store.in_bucket(bucket)
-        for bucket in (route.source_bucket, route.dest_bucket)
-    )
+    source, dest = route.origin, route.target
     manifests, owners = _arrays(targets)
     found = map_threads(lambda key: _replaces(source, dest, key, targets[key]), manifests, threads)
     versions = zip(manifests, found, strict=True) if overwrite else ()
@@ -65,9 +60,11 @@ def transfer_tree(
 
     def transfer(key: str) -> Action:
         # A part that was moved before its manifest would be missing in the original array.
-        verb = backend.move if moving and key not in owners else backend.copy
-        buckets = {"source_bucket": route.source_bucket, "dest_bucket": route.dest_bucket}
-        return Action(key, partial(verb, key, targets[key], overwrite=overwrite, **buckets))
+        verb = dest.backend.move if moving and key not in owners else dest.backend.copy
+        call = partial(
+            verb, key, targets[key], source_bucket=source.backend.bucket, overwrite=overwrite
+        )
+        return Action(key, call)
 
     def commit(key: str) -> Action:
         if key in replaced:
@@ -92,7 +89,7 @@ def transfer_tree(
         done = [key for key in manifests if key not in failed]
         rest = [key for key, manifest in owners.items() if manifest not in failed]
         for keys in filter(None, (done, rest)):  # first the manifests
-            for result in backend.delete(keys, bucket=route.source_bucket, threads=threads):
+            for result in source.backend.delete(keys, threads=threads):
                 if result.error is not None:
                     yield Outcome(*result)
 
@@ -135,11 +132,10 @@ def _copy_manifest(
             part = pathjoin(root, place)
             if part not in targets and source.backend.exists(part):
                 copy_between(source, part, dest, pathjoin(new_root, place))
-        source.backend.copy(
+        dest.backend.copy(
             key,
             targets[key],
-            source_bucket=source.bucket,
-            dest_bucket=dest.bucket,
+            source_bucket=source.backend.bucket,
             overwrite=overwrite or attempt > 0,
         )
         found = _version(dest, new_root)

@@ -23,30 +23,28 @@ class Route:
         Key; one that ends in ``/`` means only the objects below it.
     dest : str
         Key, without ``/`` at its end.
-    source_bucket, dest_bucket : str, optional
-        None is the current bucket.
+    origin, target : Store
+        The buckets of the two: one backend, and perhaps one bucket.
     """
 
     source: str
     dest: str
-    source_bucket: str | None
-    dest_bucket: str | None
+    origin: Store
+    target: Store
 
     @classmethod
-    def of(
-        cls, source: str, dest: str, source_bucket: str | None, dest_bucket: str | None
-    ) -> Route:
+    def of(cls, source: str, dest: str, origin: Store, target: Store) -> Route:
         """Return the route of a copy; a destination that ends in ``/`` is a directory."""
         if not dest or dest.endswith(SEPARATOR):
             dest += posixpath.basename(source.removesuffix(SEPARATOR))
-        return cls(source, dest.removesuffix(SEPARATOR), source_bucket, dest_bucket)
+        return cls(source, dest.removesuffix(SEPARATOR), origin, target)
 
     @property
     def in_place(self) -> bool:
         """Whether source and destination are in one bucket."""
-        return self.source_bucket == self.dest_bucket
+        return self.origin.bucket == self.target.bucket
 
-    def target(self, key: str) -> str:
+    def new_key(self, key: str) -> str:
         """Return the new key of one of the objects."""
         if key == self.source and not key.endswith(SEPARATOR):
             return self.dest
@@ -57,11 +55,11 @@ class Route:
         if not overwrite:
             raise ObjectExistsError(
                 f"source and destination are the same: '{self.source}' in bucket "
-                f"'{self.source_bucket}'"
+                f"'{self.origin.bucket}'"
             )
 
 
-def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
+def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
     """Return the new key of each object of a tree.
 
     Raises
@@ -73,12 +71,12 @@ def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
     ObjectExistsError
         If a target exists and ``overwrite`` is False.
     """
-    keys = tree(store, route.source, bucket=route.source_bucket)
+    keys = tree(route.origin, route.source)
     if not keys:
         raise ObjectNotFoundError(
-            f"there is nothing under '{route.source}' in bucket '{route.source_bucket}'"
+            f"there is nothing under '{route.source}' in bucket '{route.origin.bucket}'"
         )
-    targets = {key: route.target(key) for key in keys}
+    targets = {key: route.new_key(key) for key in keys}
     source, dest = prefix_of(route.source), prefix_of(route.dest)
     if route.in_place:
         if source == dest:
@@ -96,27 +94,24 @@ def plan_tree(store: Store, route: Route, *, overwrite: bool) -> dict[str, str]:
                     f"its objects; copy or move the tree to another name first"
                 )
     if keys != [route.source]:
-        _check_links(store, route)
+        _check_links(route)
     if not overwrite:
         wanted = set(targets.values())
         start = posixpath.commonprefix([min(wanted), max(wanted)])
-        for info in scan_objects(store.backend, start, bucket=route.dest_bucket):
+        for info in scan_objects(route.target.backend, start):
             if info.key in wanted:
                 raise ObjectExistsError(
-                    f"object '{info.key}' exists in bucket '{route.dest_bucket}'; pass "
+                    f"object '{info.key}' exists in bucket '{route.target.bucket}'; pass "
                     f"overwrite=True to replace it. Nothing was copied or moved"
                 )
     return targets
 
 
-def _check_links(store: Store, route: Route) -> None:
+def _check_links(route: Route) -> None:
     """Reject a tree that gets into itself through a link to a directory."""
     here, there = (
-        store.backend.resolve_links(prefix_of(key), bucket=bucket)
-        for key, bucket in (
-            (route.source, route.source_bucket),
-            (route.dest, route.dest_bucket),
-        )
+        store.backend.resolve_links(prefix_of(key))
+        for key, store in ((route.source, route.origin), (route.dest, route.target))
     )
     if here is not None and there is not None and prefix_of(there).startswith(prefix_of(here)):
         raise InvalidArgumentError(

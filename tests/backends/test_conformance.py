@@ -82,26 +82,27 @@ class ServedBackend(WrappedBackend):
     def __init__(self, inner: Backend, root: str, url: str) -> None:
         super().__init__(inner)
         self.root, self.url = root, url
-        self.web = HTTPBackend(HTTPOptions(), url)
+        self.server = HTTPBackend(HTTPOptions(), url)
 
-    def at(self, bucket: str | None) -> str:
-        """Return the URL of a bucket."""
-        path = self.inner._bucket(bucket)
+    @property
+    def web(self) -> HTTPBackend:
+        """The web server's directory that is the bucket."""
+        path = self.inner.bucket
         if not self.inner.has_bucket(path):  # a web server tells no missing bucket from others
             raise BucketNotFoundError(f"there is no directory {path}")
-        return self.url + path.removeprefix(self.root)
+        return self.server.with_bucket(self.url + path.removeprefix(self.root))
 
-    def get(self, key: str, *, bucket: str | None = None, **options: Any) -> ObjectReader:
-        return self.web.get(key, bucket=self.at(bucket), **options)
+    def get(self, key: str, **options: Any) -> ObjectReader:
+        return self.web.get(key, **options)
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        return self.web.head(key, bucket=self.at(bucket))
+    def head(self, key: str) -> ObjectInfo:
+        return self.web.head(key)
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        return self.web.exists(key, bucket=self.at(bucket))
+    def exists(self, key: str) -> bool:
+        return self.web.exists(key)
 
-    def scan(self, prefix: str = "", *, bucket: str | None = None, **options: Any) -> Any:
-        return self.web.scan(prefix, bucket=self.at(bucket), **options)
+    def scan(self, prefix: str = "", **options: Any) -> Any:
+        return self.web.scan(prefix, **options)
 
     def put(self, *arguments: Any, **options: Any) -> PutResult:
         return PutResult(f'"{self.inner.put(*arguments, **options).etag}"')

@@ -216,11 +216,12 @@ class TestBuckets(DriveTests):
         assert {f.drive_id for f in server.store.files.values() if f.title == "name"} == {drive_id}
         assert read(backend, "a/name") == b"x"
         backend.put("a/name", Body.of(b"xy"))
-        backend.copy("a/name", "mine", dest_bucket=harness.bucket)
-        backend.move("a/name", "mine too", dest_bucket=harness.bucket)
+        mine = backend.with_bucket(harness.bucket)
+        mine.copy("a/name", "mine", source_bucket=backend.bucket)
+        mine.move("a/name", "mine too", source_bucket=backend.bucket)
         assert harness.raw_keys() == ["mine", "mine too"]
         assert keys(backend) == []
-        backend.move("mine", "back", source_bucket=harness.bucket, dest_bucket=backend.bucket_name)
+        backend.move("mine", "back", source_bucket=harness.bucket)
         assert keys(backend) == ["back"]
         with pytest.raises(UnsupportedOperationError, match="shared drive"):
             backend.owner("back")
@@ -316,5 +317,5 @@ class TestFiles(DriveTests):
         made.SetContentString("two\nlines\n")
         made.Upload()
         drive.auth.thread_local.http.close()
-        with backend.get("by pydrive2", bucket="My Drive") as reader:
+        with backend.with_bucket("My Drive").get("by pydrive2") as reader:
             assert reader.read() == b"two\nlines\n"

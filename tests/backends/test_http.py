@@ -513,7 +513,7 @@ def test_directories_without_a_listing(serve: Serve, tmp_path: Path) -> None:
     with web.get("name") as reader:
         assert reader.read() == b"body"
     with pytest.raises(BucketNotFoundError):
-        list(web.scan(bucket=(web.bucket_name or "") + "/missing"))
+        list(web.with_bucket((web.bucket_name or "") + "/missing").scan())
     denied = serve(answering(lambda request: (403, {}, b"")))
     with pytest.raises(AccessDeniedError):
         list(backend(denied.url).scan())

@@ -238,9 +238,10 @@ class TestFiles(LocalTests):
         bucket = str(other / f"cottoncandy-test-{os.getpid()}")
         backend.create_bucket(bucket)
         put(backend, "name", b"body", a="b")
-        backend.move("name", "there", source_bucket=backend.bucket_name, dest_bucket=bucket)
-        with backend.get("there", bucket=bucket) as reader:
+        there = backend.with_bucket(bucket)
+        there.move("name", "there", source_bucket=backend.bucket)
+        with there.get("there") as reader:
             assert (reader.read(), reader.metadata) == (b"body", {"a": "b"})
         assert keys_of(backend) == []
-        list(backend.delete(["there"], bucket=bucket))
+        list(there.delete(["there"]))
         backend.delete_bucket(bucket)

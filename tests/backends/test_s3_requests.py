@@ -69,11 +69,12 @@ class TestRequests(S3Tests):
         """It was there before, and an answer to HEAD has no body that tells it from an object."""
         bucket = f"{moto_bucket}-removed"
         backend.create_bucket(bucket)
-        backend.put("a", Body.of(b"body"), bucket=bucket)
-        list(backend.delete(["a"], bucket=bucket))
+        there = backend.with_bucket(bucket)
+        there.put("a", Body.of(b"body"))
+        list(there.delete(["a"]))
         backend.delete_bucket(bucket)
         with pytest.raises(BucketNotFoundError):
-            backend.head("a", bucket=bucket)
+            there.head("a")
 
     def test_requests_of_a_slice(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy

@@ -101,11 +101,12 @@ class TestFallback(S3Tests):
         assert clients_of(fault_proxy) == ["obstore"] * 2
 
     def test_missing_bucket_is_not_a_missing_object(self, backend: S3Backend) -> None:
-        for call in (backend.get, backend.head):
+        nowhere = backend.with_bucket("no-such-bucket")
+        for call in (nowhere.get, nowhere.head):
             with pytest.raises(BucketNotFoundError, match="'no-such-bucket'"):
-                call("name", bucket="no-such-bucket")  # type: ignore[operator]  # both take it
+                call("name")  # type: ignore[operator]  # both take it
         with pytest.raises(BucketNotFoundError, match="'no-such-bucket'"):
-            backend.put("name", Body.of(BODY), bucket="no-such-bucket")
+            nowhere.put("name", Body.of(BODY))
 
     def test_error_that_remains_is_typed_by_botocore(
         self, backend: S3Backend, fault_proxy: FaultProxy

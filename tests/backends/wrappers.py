@@ -66,7 +66,6 @@ class WrappedBackend(wrapping.WrappedBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
@@ -74,20 +73,18 @@ class WrappedBackend(wrapping.WrappedBackend):
         with ExitStack() as opened:
             with self._call("get", key):
                 reader = opened.enter_context(
-                    self.inner.get(
-                        key, bucket=bucket, threads=threads, prefetch=prefetch, tail=tail
-                    )
+                    self.inner.get(key, threads=threads, prefetch=prefetch, tail=tail)
                 )
             opened.pop_all()
             return _WrappedReader(self, reader)
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
+    def head(self, key: str) -> ObjectInfo:
         with self._call("head", key):
-            return self.inner.head(key, bucket=bucket)
+            return self.inner.head(key)
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+    def exists(self, key: str) -> bool:
         with self._call("exists", key):
-            return self.inner.exists(key, bucket=bucket)
+            return self.inner.exists(key)
 
     def put(
         self,
@@ -95,28 +92,24 @@ class WrappedBackend(wrapping.WrappedBackend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         with self._call("put", key):
-            return self.inner.put(key, self._watched(body), options, bucket=bucket, threads=threads)
+            return self.inner.put(key, self._watched(body), options, threads=threads)
 
-    def unfinished_uploads(
-        self, prefix: str, *, bucket: str | None = None
-    ) -> Iterator[UnfinishedUpload]:
-        return self.inner.unfinished_uploads(prefix, bucket=bucket)
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        return self.inner.unfinished_uploads(prefix)
 
-    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
-        self.inner.abort_upload(upload, bucket=bucket)
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        self.inner.abort_upload(upload)
 
-    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
-        return self.inner.puts_atomically(key, size, bucket=bucket)
+    def puts_atomically(self, key: str, size: int = 0) -> bool:
+        return self.inner.puts_atomically(key, size)
 
     def scan(
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
@@ -124,7 +117,6 @@ class WrappedBackend(wrapping.WrappedBackend):
         return self._items(
             lambda: self.inner.scan(
                 prefix,
-                bucket=bucket,
                 delimiter=delimiter,
                 start_after=start_after,
                 page_size=page_size,
@@ -137,15 +129,12 @@ class WrappedBackend(wrapping.WrappedBackend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
         taken = list(keys)
         return self._items(
-            lambda: self.inner.delete(
-                taken, bucket=bucket, threads=threads, permanently=permanently
-            ),
+            lambda: self.inner.delete(taken, threads=threads, permanently=permanently),
             "delete",
             *taken,
         )
@@ -178,9 +167,9 @@ class WrappedBackend(wrapping.WrappedBackend):
         with self._call("delete_bucket"):
             self.inner.delete_bucket(bucket)
 
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+    def owner(self, key: str) -> Mapping[str, str]:
         with self._call("owner", key):
-            return self.inner.owner(key, bucket=bucket)
+            return self.inner.owner(key)
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what only some backends have."""

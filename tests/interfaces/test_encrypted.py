@@ -200,7 +200,7 @@ def test_copies_and_moves_decrypt(store: StoreHarness, method: str) -> None:
     for name in ("one", "three"):
         assert_same(cci.download_raw_array(name), needles())
     other = store.fresh_bucket()
-    backend.copy("one", "one", dest_bucket=other)
+    backend.with_bucket(other).copy("one", "one", source_bucket=backend.bucket)
     cci.set_bucket(other)
     assert_same(cci.download_raw_array("one"), needles())
 

@@ -93,9 +93,8 @@ def no_buckets_remain() -> Iterator[None]:
     backend = MemoryBackend()
     for bucket in ("read-only", "read-only-other"):
         if backend.has_bucket(bucket):
-            list(
-                backend.delete([entry.key for entry in backend.scan(bucket=bucket)], bucket=bucket)
-            )
+            here = backend.with_bucket(bucket)
+            list(here.delete([entry.key for entry in here.scan()]))
             backend.delete_bucket(bucket)
 
 

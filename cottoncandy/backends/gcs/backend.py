@@ -70,7 +70,7 @@ class GCSBackend(RemoteBackend):
     ----------
     options : GCSOptions
     bucket_name : str, optional
-        Current bucket.
+        The bucket.
 
     Notes
     -----
@@ -113,19 +113,17 @@ class GCSBackend(RemoteBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        name = self._bucket(bucket)
-        label = self._label(key, name)
+        label = self._label(key)
         for _ in range(_ATTEMPTS):
             # The header has no body, and the body no metadata: both are requested at once.
             span = (-tail, None) if tail else (0, AT_ONCE_BYTES)
             wanted = prefetch is True or tail
-            start = in_background(self._start, name, key, *span) if wanted else None
-            info = self.head(key, bucket=bucket)
+            start = in_background(self._start, key, *span) if wanted else None
+            info = self.head(key)
             opened: GetResponse | ObjectInfo = info
             if start is not None:
                 try:
@@ -138,16 +136,14 @@ class GCSBackend(RemoteBackend):
                 opened = GetResponse(info, first, first + len(body), iter([body]))
                 if len(body) == info.size:
                     _check_crc32c(body, info)
-            request = partial(self._range, name, info)
+            request = partial(self._range, info)
             return RangeReader(request, label, opened, threads=threads)
         raise ObjectChangedError(f"{label} is replaced faster than it can be opened; try again")
 
-    def _start(
-        self, bucket: str, key: str, start: int, stop: int | None
-    ) -> tuple[bytes, str | None]:
+    def _start(self, key: str, start: int, stop: int | None) -> tuple[bytes, str | None]:
         """Return a part of the current version, with one request, and its generation, if sent."""
-        blob = self._blob(bucket, key)
-        with self._connection.request(self._label(key, bucket)):
+        blob = self._blob(key)
+        with self._connection.request(self._label(key)):
             try:
                 body = _download(blob, start, stop)
             except (RequestRangeNotSatisfiable, InvalidResponse) as exc:
@@ -157,11 +153,9 @@ class GCSBackend(RemoteBackend):
                 body = _download(blob, None, None)  # it is empty
         return body, None if blob.generation is None else str(blob.generation)
 
-    def _range(
-        self, bucket: str, info: ObjectInfo, start: int, stop: int, etag: str
-    ) -> GetResponse:
+    def _range(self, info: ObjectInfo, start: int, stop: int, etag: str) -> GetResponse:
         """Return a range of a version, which is requested in pieces that fit into memory."""
-        blob, label = self._blob(bucket, info.key, int(etag)), self._label(info.key, bucket)
+        blob, label = self._blob(info.key, int(etag)), self._label(info.key)
 
         def pieces() -> Iterator[Buffer]:
             for begin in range(start, stop, _WINDOW_BYTES):
@@ -183,16 +177,15 @@ class GCSBackend(RemoteBackend):
         return GetResponse(info, start, stop, pieces())
 
     @reads_public_data
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        name = self._bucket(bucket)
-        blob = self._blob(name, key)
+    def head(self, key: str) -> ObjectInfo:
+        blob = self._blob(key)
         try:
-            with self._connection.request(self._label(key, name)):
+            with self._connection.request(self._label(key)):
                 blob.reload(**_READ)
         except ObjectNotFoundError:
-            self._require(name)
+            self._require()
             raise
-        self._connection.known_buckets.add(name)
+        self._connection.known_buckets.add(self.bucket)
         return _info(blob, metadata=True)
 
     def put(
@@ -201,12 +194,11 @@ class GCSBackend(RemoteBackend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        options, name = self._checked(key, options), self._bucket(bucket)
-        blob = self._blob(name, key, pays=options.request_payer is not None)
-        label = self._label(key, name)
+        options = self._checked(key, options)
+        blob = self._blob(key, pays=options.request_payer is not None)
+        label = self._label(key)
         _describe(blob, options)
         settings = {
             "content_type": options.content_type or "application/octet-stream",
@@ -218,7 +210,7 @@ class GCSBackend(RemoteBackend):
         blocks = regroup(body, _CHUNK_BYTES)
         begun = list(islice(blocks, 2))
         if len(begun) == 2:  # before a long body is sent
-            self._check_condition(key, options.condition, name)
+            self._check_condition(key, options.condition)
         try:
             with self._connection.request(label):
                 if len(begun) < 2:
@@ -229,13 +221,13 @@ class GCSBackend(RemoteBackend):
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
         except ObjectNotFoundError:
-            self._require(name)
+            self._require()
             raise
         except (ObjectChangedError, BucketExistsError):
             if options.condition is None:
                 raise
             raise options.condition.unmet(label) from None
-        self._connection.known_buckets.add(name)
+        self._connection.known_buckets.add(self.bucket)
         return PutResult(str(blob.generation))
 
     @reads_public_data
@@ -243,12 +235,11 @@ class GCSBackend(RemoteBackend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        name = self._bucket(bucket)
+        name = self.bucket
         label = f"bucket '{name}' at {self._address}"
         pages = iter(())
         try:
@@ -280,16 +271,13 @@ class GCSBackend(RemoteBackend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        name = self._bucket(bucket)
-
         def remove(key: str) -> DeleteResult:
             try:
-                blob = self._blob(name, key)
-                with self._connection.request(self._label(key, name)):
+                blob = self._blob(key)
+                with self._connection.request(self._label(key)):
                     blob.delete(**_READ)
             except ObjectNotFoundError:
                 pass
@@ -305,24 +293,20 @@ class GCSBackend(RemoteBackend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        home = self._bucket(source_bucket)
-        target = home if dest_bucket is None else self._bucket(dest_bucket)
-        info = self.head(source, bucket=home)
-        label = self._label(dest, target)
+        origin = self._origin(source_bucket)
+        info, label = origin.head(source), self._label(dest)
         condition = None if overwrite else IfAbsent()
-        self._check_condition(dest, condition, target)
-        if (source, home) == (dest, target):
+        self._check_condition(dest, condition)
+        if (source, origin.bucket) == (dest, self.bucket):
             return PutResult(info.etag)
-        origin = self._blob(home, source, int(info.etag or 0))
-        blob = self._blob(target, dest)
+        found = origin._blob(source, int(info.etag or 0))
         try:
-            return self._rewrite(origin, blob, label, condition)
+            return self._rewrite(found, self._blob(dest), label, condition)
         except ObjectNotFoundError:
-            self._require(target)
-            raise ObjectNotFoundError(f"there is no {self._label(source, home)}") from None
+            self._require()
+            raise ObjectNotFoundError(f"there is no {origin._label(source)}") from None
         except ObjectChangedError:
             if condition is not None:
                 raise condition.unmet(label) from None
@@ -334,18 +318,16 @@ class GCSBackend(RemoteBackend):
         metadata: Mapping[str, str],
         *,
         etag: str | None = None,
-        bucket: str | None = None,
     ) -> PutResult:
         if not metadata:  # without any in the request, the server keeps the old ones
-            return super().set_metadata(key, metadata, etag=etag, bucket=bucket)
-        name = self._bucket(bucket)
-        label, info = self._label(key, name), self.head(key, bucket=name)
+            return super().set_metadata(key, metadata, etag=etag)
+        label, info = self._label(key), self.head(key)
         if etag is not None:
             IfMatch(etag).check(info.etag, label)
         options = self._checked(key, self._options_like(info, metadata))
-        blob = self._blob(name, key)
+        blob = self._blob(key)
         _describe(blob, options)
-        origin = self._blob(name, key, int(info.etag or 0))
+        origin = self._blob(key, int(info.etag or 0))
         return self._rewrite(origin, blob, label, options.condition)
 
     def _rewrite(
@@ -415,10 +397,10 @@ class GCSBackend(RemoteBackend):
 
     # -- features of Google ----------------------------------------------------------------------
 
-    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
-        blob = self._blob(self._bucket(bucket), key)
+    def presign(self, key: str, expires_s: int) -> str:
+        blob = self._blob(key)
         try:
-            with self._connection.request(self._label(key, self._bucket(bucket))):
+            with self._connection.request(self._label(key)):
                 url: str = blob.generate_signed_url(
                     expiration=timedelta(seconds=expires_s), version="v4"
                 )
@@ -429,20 +411,18 @@ class GCSBackend(RemoteBackend):
             ) from exc
         return url
 
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
-        return self._blob(self._bucket(bucket), key)
+    def native_object(self, key: str) -> Any:
+        return self._blob(key)
 
-    def native_bucket(self, bucket: str | None = None) -> Any:
-        return self._connection.bucket(self._bucket(bucket))
+    def native_bucket(self) -> Any:
+        return self._connection.bucket(self.bucket)
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _label(self, key: str, bucket: str) -> str:
-        return f"object '{key}' in bucket '{bucket}' at {self._address}"
+    def _label(self, key: str) -> str:
+        return f"object '{key}' in bucket '{self.bucket}' at {self._address}"
 
-    def _blob(
-        self, bucket: str, key: str, generation: int | None = None, *, pays: bool = False
-    ) -> Any:
+    def _blob(self, key: str, generation: int | None = None, *, pays: bool = False) -> Any:
         try:
             length = len(key.encode())
         except UnicodeEncodeError:
@@ -452,7 +432,7 @@ class GCSBackend(RemoteBackend):
                 f"{shorten(key)!r} cannot be the name of an object on Google Cloud Storage: names "
                 f"have 1 to {_MAX_KEY_BYTES} bytes, no line breaks, and are not '.' or '..'"
             )
-        return self._connection.bucket(bucket, pays=pays).blob(key, generation=generation)
+        return self._connection.bucket(self.bucket, pays=pays).blob(key, generation=generation)
 
     @staticmethod
     def _generation(label: str, condition: IfAbsent | IfMatch | None) -> int | None:
@@ -464,8 +444,9 @@ class GCSBackend(RemoteBackend):
             return int(text)
         return None if condition is None else 0
 
-    def _require(self, bucket: str) -> None:
-        """Raise if a bucket does not exist; one request per process and bucket."""
+    def _require(self) -> None:
+        """Raise if the bucket does not exist; one request per process and bucket."""
+        bucket = self.bucket
         if bucket not in self._connection.known_buckets and not self.has_bucket(bucket):
             raise self._no_bucket(bucket)
 

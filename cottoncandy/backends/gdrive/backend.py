@@ -119,17 +119,16 @@ class GDriveBackend(Backend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        with self._about(key, bucket) as location:
+        with self._about(key) as location:
             file = self._objects.need(location)[0]
         return DriveReader(self._session, file, location, threads)
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        with self._about(key, bucket) as location:
+    def head(self, key: str) -> ObjectInfo:
+        with self._about(key) as location:
             return self._objects.need(location)[0].info(key)
 
     def put(
@@ -138,14 +137,13 @@ class GDriveBackend(Backend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         options = self._checked(key, options)
         entries = replace(options, content_type=None).entries
         pack(entries, key=key)  # before anything is sent
         split_key(key)
-        with self._about(key, bucket) as location, self._locks.hold(location):
+        with self._about(key) as location, self._locks.hold(location):
             present = self._objects.find(location)
             if options.condition is not None:
                 etag = (present[0].md5 or "") if present else None
@@ -165,12 +163,11 @@ class GDriveBackend(Backend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        name = self._bucket(bucket)
+        name = self.bucket
         what = f"the objects below '{prefix}' in '{name}' on Google Drive"
         with translating(what):
             root = self._buckets.root(name)
@@ -184,15 +181,13 @@ class GDriveBackend(Backend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        name = self._bucket(bucket)
         touched: dict[Path, DriveLocation] = {}
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, _DELETED_AT_ONCE)):
-            yield from self._delete_some(batch, name, threads, permanently, touched)
+            yield from self._delete_some(batch, threads, permanently, touched)
         for folder in sorted(touched, key=len, reverse=True):
             self._prune(touched[folder])
 
@@ -202,10 +197,9 @@ class GDriveBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        return self._transfer(source, dest, source_bucket, dest_bucket, overwrite, moving=False)
+        return self._transfer(source, dest, source_bucket, overwrite, moving=False)
 
     def move(
         self,
@@ -213,11 +207,10 @@ class GDriveBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
         """Rename and reparent the file in one request; its id, sharing and history stay."""
-        return self._transfer(source, dest, source_bucket, dest_bucket, overwrite, moving=True)
+        return self._transfer(source, dest, source_bucket, overwrite, moving=True)
 
     # -- buckets ---------------------------------------------------------------------------------
 
@@ -238,9 +231,9 @@ class GDriveBackend(Backend):
 
     # -- only on some stores --------------------------------------------------------------------
 
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
+    def owner(self, key: str) -> Mapping[str, str]:
         fields = "owners(emailAddress,displayName,permissionId)"
-        with self._about(key, bucket) as location:
+        with self._about(key) as location:
             file = self._objects.need(location)[0]
             answer = self._session.files("get", fileId=file.id, fields=fields)
         for owner in answer.get("owners", ()):
@@ -252,13 +245,13 @@ class GDriveBackend(Backend):
             f"{location} belongs to a shared drive and has no owner (backend {self.name})"
         )
 
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
+    def native_object(self, key: str) -> Any:
         """Return pydrive2's ``GoogleDriveFile``."""
-        with self._about(key, bucket) as location:
+        with self._about(key) as location:
             file = self._objects.need(location)[0]
-        return self.native_bucket(bucket).CreateFile({"id": file.id})
+        return self.native_bucket().CreateFile({"id": file.id})
 
-    def native_bucket(self, bucket: str | None = None) -> Any:
+    def native_bucket(self) -> Any:
         """Return pydrive2's ``GoogleDrive``."""
         auth = self._session.auth
         if auth.service is None:
@@ -267,23 +260,22 @@ class GDriveBackend(Backend):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _locate(self, key: str, bucket: str | None) -> DriveLocation:
+    def _locate(self, key: str) -> DriveLocation:
         path = split_key(key)
-        name = self._bucket(bucket)
+        name = self.bucket
         with translating(f"bucket '{name}' on Google Drive"):
             return DriveLocation(name, self._buckets.root(name), path)
 
     @contextmanager
-    def _about(self, key: str, bucket: str | None) -> Iterator[DriveLocation]:
+    def _about(self, key: str) -> Iterator[DriveLocation]:
         """Yield the location of a key; errors of Drive in the block are translated."""
-        location = self._locate(key, bucket)
+        location = self._locate(key)
         with translating(str(location)):
             yield location
 
     def _delete_some(
         self,
         keys: list[str],
-        bucket: str,
         threads: int,
         permanently: bool,
         touched: dict[Path, DriveLocation],
@@ -293,7 +285,7 @@ class GDriveBackend(Backend):
         errors: dict[str, CottonCandyError] = {}
         for key in keys:
             try:
-                locations[key] = self._locate(key, bucket)
+                locations[key] = self._locate(key)
             except InvalidNameError as error:
                 errors[key] = error
         found: dict[Path, list[DriveFile]] = {}
@@ -339,13 +331,12 @@ class GDriveBackend(Backend):
         source: str,
         dest: str,
         source_bucket: str | None,
-        dest_bucket: str | None,
         overwrite: bool,
         *,
         moving: bool,
     ) -> PutResult:
-        origin = self._locate(source, source_bucket)
-        target = self._locate(dest, source_bucket if dest_bucket is None else dest_bucket)
+        origin = self._origin(source_bucket)._locate(source)
+        target = self._locate(dest)
         with self._locks.hold(origin, target):
             with translating(str(origin)):
                 file, *shadowed = self._objects.need(origin)

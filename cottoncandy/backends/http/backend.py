@@ -106,12 +106,11 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        url = self._url(key, bucket)
+        url = self._url(key)
         for _ in range(_ATTEMPTS):
             opened, sequential = self._open(url, key, prefetch, tail)
             info = self._with_metadata(url, opened)
@@ -131,13 +130,13 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
                 opened.close()
         raise ObjectChangedError(f"{url} is replaced faster than it can be opened; try again")
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        with self.get(key, bucket=bucket, prefetch=False) as reader:
+    def head(self, key: str) -> ObjectInfo:
+        with self.get(key, prefetch=False) as reader:
             return reader.info
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+    def exists(self, key: str) -> bool:
         try:
-            self._head(self._url(key, bucket), key)
+            self._head(self._url(key), key)
         except (ObjectNotFoundError, InvalidNameError):
             return False
         return True
@@ -146,13 +145,13 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        base = self._bucket(bucket)
-        listing = Listing(self._connection, base, lambda key: self._head(self._url(key, base), key))
+        listing = Listing(
+            self._connection, self.bucket, lambda key: self._head(self._url(key), key)
+        )
         found = listing.entries(prefix, start_after, by_directory=delimiter == "/")
         visible = (
             entry
@@ -174,10 +173,11 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _bucket(self, bucket: str | None) -> str:
-        return _checked_url(super()._bucket(bucket))
+    @property
+    def bucket(self) -> str:
+        return _checked_url(super().bucket)
 
-    def _url(self, key: str, bucket: str | None) -> str:
+    def _url(self, key: str) -> str:
         try:
             encoded = quote(key, safe=_SAFE)
         except UnicodeEncodeError:
@@ -187,7 +187,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
                 f"{shorten(key)!r} cannot be requested from a web server: a name has no NUL, and "
                 f"its parts between slashes are not empty, '.' or '..'"
             )
-        return f"{self._bucket(bucket)}/{encoded}"
+        return f"{self.bucket}/{encoded}"
 
     def _open(
         self, url: str, key: str, prefetch: bool | tuple[int, int], tail: int

@@ -128,8 +128,8 @@ class LocalBackend(Backend):
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def stray_metadata(self, prefix: str, *, bucket: str | None = None) -> Iterator[str]:
-        root = self._bucket(bucket)
+    def stray_metadata(self, prefix: str) -> Iterator[str]:
+        root = self.bucket
         for directory, _, names in os.walk(root):
             for name in names:
                 body = f"{directory}/{name.removesuffix(SIDECAR_SUFFIX)}"
@@ -142,21 +142,20 @@ class LocalBackend(Backend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        return self._open(self._location(key, bucket), threads)
+        return self._open(self._location(key), threads)
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        with self._open(self._location(key, bucket)) as reader:
+    def head(self, key: str) -> ObjectInfo:
+        with self._open(self._location(key)) as reader:
             return reader.info
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
+    def exists(self, key: str) -> bool:
         self.counter.add(1)
         try:
-            location = self._location(key, bucket)
+            location = self._location(key)
             with os_errors("look for", location):
                 return stat.S_ISREG(os.stat(location.path).st_mode)
         except (InvalidNameError, ObjectNotFoundError):
@@ -168,10 +167,9 @@ class LocalBackend(Backend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        location = self._location(key, bucket)
+        location = self._location(key)
         options = self._checked(key, options)
         if options.content_type in {*_GENERIC_TYPES, guess_type(key)}:
             options = replace(options, content_type=None)  # files need no sidecar for these
@@ -188,12 +186,11 @@ class LocalBackend(Backend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        root = self._bucket(bucket)
+        root = self.bucket
         check_root(root)
         self.counter.add(1)
         # Text that is not valid Unicode cannot begin a key, but has a place in the order.
@@ -209,11 +206,10 @@ class LocalBackend(Backend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        root = self._bucket(bucket)
+        root = self.bucket
         check_root(root)
         for key in keys:
             try:
@@ -232,10 +228,9 @@ class LocalBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        here, there = self._locations(source, dest, source_bucket, dest_bucket)
+        here, there = self._origin(source_bucket)._location(source), self._location(dest)
         condition = None if overwrite else IfAbsent()
         with self._open(here) as reader:
             if here == there and overwrite:
@@ -253,10 +248,9 @@ class LocalBackend(Backend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        here, there = self._locations(source, dest, source_bucket, dest_bucket)
+        here, there = self._origin(source_bucket)._location(source), self._location(dest)
         condition = None if overwrite else IfAbsent()
         for directory in here.parents():
             if os.path.islink(directory):
@@ -275,20 +269,14 @@ class LocalBackend(Backend):
                 except StoreError as error:  # file systems differ, or mounts of the same one
                     if getattr(error.__cause__, "errno", None) != errno.EXDEV:
                         raise
-        result = self.copy(
-            source,
-            dest,
-            source_bucket=source_bucket,
-            dest_bucket=dest_bucket,
-            overwrite=overwrite,
-        )
+        result = self.copy(source, dest, source_bucket=source_bucket, overwrite=overwrite)
         if here != there:
             with os_errors("delete", here):
                 remove(here)
         return result
 
-    def remove_links(self, prefix: str, *, bucket: str | None = None) -> None:
-        root = self._bucket(bucket)
+    def remove_links(self, prefix: str) -> None:
+        root = self.bucket
         with os_errors("remove links below", root):
             key = prefix.rstrip("/")
             pending = [LocalLocation.of(key, root).path if key else root]
@@ -300,8 +288,8 @@ class LocalBackend(Backend):
                     with os.scandir(path) as entries:
                         pending.extend(entry.path for entry in entries if entry.is_dir())
 
-    def resolve_links(self, prefix: str, *, bucket: str | None = None) -> str | None:
-        root, key = self._bucket(bucket), prefix.rstrip("/")
+    def resolve_links(self, prefix: str) -> str | None:
+        root, key = self.bucket, prefix.rstrip("/")
         return os.path.realpath(LocalLocation.of(key, root).path if key else root)
 
     # -- buckets ---------------------------------------------------------------------------------
@@ -329,7 +317,7 @@ class LocalBackend(Backend):
                 ) from error
 
     def delete_bucket(self, bucket: str) -> None:
-        root = self._bucket(bucket)
+        root = bucket_path(bucket)
         check_root(root)
         with os_errors("remove", root):
             try:
@@ -344,8 +332,8 @@ class LocalBackend(Backend):
             if os.path.islink(root):
                 os.unlink(root)
 
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        with self._open(self._location(key, bucket)) as reader:
+    def owner(self, key: str) -> Mapping[str, str]:
+        with self._open(self._location(key)) as reader:
             user = os.fstat(reader.descriptor).st_uid
         try:
             return {"ID": str(user), "DisplayName": pwd.getpwuid(user).pw_name}
@@ -354,19 +342,8 @@ class LocalBackend(Backend):
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _bucket(self, bucket: str | None) -> str:
-        return bucket_path(super()._bucket(bucket))
-
-    def _location(self, key: str, bucket: str | None) -> LocalLocation:
-        return LocalLocation.of(key, self._bucket(bucket))
-
-    def _locations(
-        self, source: str, dest: str, source_bucket: str | None, dest_bucket: str | None
-    ) -> tuple[LocalLocation, LocalLocation]:
-        return (
-            self._location(source, source_bucket),
-            self._location(dest, source_bucket if dest_bucket is None else dest_bucket),
-        )
+    def _location(self, key: str) -> LocalLocation:
+        return LocalLocation.of(key, self.bucket)
 
     def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
         self.counter.add(1)

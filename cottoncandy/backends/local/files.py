@@ -21,6 +21,7 @@ from cottoncandy.backends.base import (
     CommonPrefix,
     ConnectionArguments,
     DeleteResult,
+    IfAbsent,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -87,28 +88,26 @@ class FilesBackend(LocalBackend):
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def get(
-        self, key: str, *, bucket: str | None = None, threads: int = 4, **options: Any
-    ) -> ObjectReader:
+    def get(self, key: str, *, threads: int = 4, **options: Any) -> ObjectReader:
         for _ in range(_ATTEMPTS):
-            encoding = self._current(key, bucket)
+            encoding = self._current(key)
             with suppress(ObjectNotFoundError):  # replaced since, in another encoding
-                reader = self._open(self._location(key + _SUFFIXES[encoding], bucket), threads)
+                reader = self._open(self._location(key + _SUFFIXES[encoding]), threads)
                 encoding = encoding or reader.info.content_encoding  # of a store in this directory
                 reader.info = replace(
                     reader.info, key=key, content_type=None, content_encoding=encoding
                 )
                 return reader
-        raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
+        raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
 
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        with self.get(key, bucket=bucket) as reader:
+    def head(self, key: str) -> ObjectInfo:
+        with self.get(key) as reader:
             return reader.info
 
-    def exists(self, key: str, *, bucket: str | None = None) -> bool:
-        if found := self._variants(key, bucket):
+    def exists(self, key: str) -> bool:
+        if found := self._variants(key):
             return bool(found)
-        self._check_root(bucket)
+        self._check_root()
         return False
 
     def put(
@@ -117,7 +116,6 @@ class FilesBackend(LocalBackend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
         encoding = options.content_encoding
@@ -127,38 +125,36 @@ class FilesBackend(LocalBackend):
                 f"{', '.join(_ENCODINGS.values())}"
             )
         plain = replace(options, content_type=None, content_encoding=None)
-        location = self._location(key, bucket)
+        location = self._location(key)
         with os_errors("look for", location):
             before = _stat_variants(location.path)
         if before and encoding not in before:
-            self._check_condition(key, options.condition, bucket)
+            self._check_condition(key, options.condition)
             plain = replace(plain, condition=None)
         name = key + _SUFFIXES[encoding]
         try:
-            result = self._put_plain(name, body, plain, bucket) or super().put(
-                name, body, plain, bucket=bucket, threads=threads
+            result = self._put_plain(name, body, plain) or super().put(
+                name, body, plain, threads=threads
             )
         except BucketNotFoundError:
             if not self.lazy:
                 raise
-            with os_errors("create", self._bucket(bucket)):
-                os.makedirs(self._bucket(bucket), exist_ok=True)
-            result = super().put(name, body, plain, bucket=bucket, threads=threads)
+            with os_errors("create", self.bucket):
+                os.makedirs(self.bucket, exist_ok=True)
+            result = super().put(name, body, plain, threads=threads)
         # Again, so that of two concurrent writers at least one finds the other's file.
         with os_errors("replace", location):
             if _stat_variants(location.path).keys() - {encoding}:
                 self._supersede(location, encoding, max(before.values(), default=0))
         return result
 
-    def _put_plain(
-        self, name: str, body: Body, options: PutOptions, bucket: str | None
-    ) -> PutResult | None:
+    def _put_plain(self, name: str, body: Body, options: PutOptions) -> PutResult | None:
         """Replace a file that has no metadata before and after; None if this is another case.
 
         One rename is atomic: the lock of the directory, and the steps that keep a body
         and its metadata together, would take three times as long.
         """
-        location = self._location(name, bucket)
+        location = self._location(name)
         self._checked(name, options)
         if options.metadata or options.condition is not None:
             return None
@@ -197,14 +193,13 @@ class FilesBackend(LocalBackend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        if self.lazy and not is_directory(self._bucket(bucket)):
+        if self.lazy and not is_directory(self.bucket):
             return iter(())
-        found = super().scan(prefix, bucket=bucket, delimiter=delimiter, start_after=start_after)
+        found = super().scan(prefix, delimiter=delimiter, start_after=start_after)
         named = _without_suffixes(found)
         return (entry for key, entry in named if key > start_after and key.startswith(prefix))
 
@@ -212,18 +207,17 @@ class FilesBackend(LocalBackend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
         for key in keys:
             try:
-                found = self._variants(key, bucket)
+                found = self._variants(key)
             except CottonCandyError as error:
                 yield DeleteResult(key, error)
                 continue
             names = [key + _SUFFIXES[encoding] for encoding in found]
-            results = super().delete(names, bucket=bucket) if names else ()
+            results = super().delete(names) if names else ()
             yield DeleteResult(key, next((each.error for each in results if each.error), None))
 
     def copy(
@@ -232,27 +226,25 @@ class FilesBackend(LocalBackend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        with self.get(source, bucket=source_bucket) as reader:
+        origin = self._origin(source_bucket)
+        with origin.get(source) as reader:
             info = reader.info
             options = PutOptions(info.metadata or None, content_encoding=info.content_encoding)
-            target = source_bucket if dest_bucket is None else dest_bucket
-            if not overwrite and self.exists(dest, bucket=target):
-                return super().copy(source, dest, source_bucket=target, overwrite=False)
-            if source == dest and self._bucket(target) == self._bucket(source_bucket):
+            if not overwrite:
+                self._check_condition(dest, IfAbsent())
+            if (source, origin.bucket) == (dest, self.bucket):
                 return PutResult(info.etag)
-            body = Body(lambda: reader.chunks(), size=reader.size)
-            return self.put(dest, body, options, bucket=target)
+            return self.put(dest, Body(reader.chunks, size=reader.size), options)
 
     move = Backend.move
 
     # -- files of one name -----------------------------------------------------------------------
 
-    def _variants(self, key: str, bucket: str | None) -> dict[str | None, int]:
+    def _variants(self, key: str) -> dict[str | None, int]:
         """Return the encodings that a name has files of, with their times in nanoseconds."""
-        location = self._location(key, bucket)
+        location = self._location(key)
         with os_errors("look for", location):
             found = _stat_variants(location.path)
             if not found:
@@ -264,16 +256,16 @@ class FilesBackend(LocalBackend):
                     found = _stat_variants(location.path)
         return found
 
-    def _current(self, key: str, bucket: str | None) -> str | None:
-        found = self._variants(key, bucket)
+    def _current(self, key: str) -> str | None:
+        found = self._variants(key)
         if not found:
-            self._check_root(bucket)
-            raise ObjectNotFoundError(f"there is no file '{key}' in '{self._bucket(bucket)}'")
+            self._check_root()
+            raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
         return _newest(found)
 
-    def _check_root(self, bucket: str | None) -> None:
+    def _check_root(self) -> None:
         if not self.lazy:
-            check_root(self._bucket(bucket))
+            check_root(self.bucket)
 
     def _supersede(self, location: LocalLocation, encoding: str | None, before: int) -> None:
         """Remove all files of a name but the newest: the new one, or a concurrent writer's.
@@ -290,7 +282,7 @@ class FilesBackend(LocalBackend):
                 path = location.path + _SUFFIXES[encoding]
                 os.utime(path, ns=(modified, modified))
             for other in found.keys() - {_newest(found)}:
-                old = self._location(location.key + _SUFFIXES[other], location.root)
+                old = self._location(location.key + _SUFFIXES[other])
                 if other_spelling(old.path) is not None:
                     continue  # another file
                 for name in (old.path, old.sidecar):

@@ -85,7 +85,7 @@ class S3Backend(RemoteBackend):
     ----------
     options : S3Options
     bucket_name : str, optional
-        Current bucket.
+        The bucket.
     """
 
     name: ClassVar[str] = "s3"
@@ -125,12 +125,11 @@ class S3Backend(RemoteBackend):
         self,
         key: str,
         *,
-        bucket: str | None = None,
         threads: int = 4,
         prefetch: bool | tuple[int, int] = True,
         tail: int = 0,
     ) -> ObjectReader:
-        location = self._location(key, bucket)
+        location = self._location(key)
         window = self._connection.options.settings.mpd_chunksize_bytes
         window = min(max(window, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
         start, stop = prefetch if isinstance(prefetch, tuple) else (0, window * prefetch)
@@ -153,8 +152,8 @@ class S3Backend(RemoteBackend):
         return reader
 
     @reads_public_data
-    def head(self, key: str, *, bucket: str | None = None) -> ObjectInfo:
-        location = self._location(key, bucket)
+    def head(self, key: str) -> ObjectInfo:
+        location = self._location(key)
         with self._known_bucket(location):
             return self._transport.head(location)
 
@@ -164,10 +163,9 @@ class S3Backend(RemoteBackend):
         body: Body,
         options: PutOptions = DEFAULT_OPTIONS,
         *,
-        bucket: str | None = None,
         threads: int = 4,
     ) -> PutResult:
-        location = self._location(key, bucket, writing=True)
+        location = self._location(key, writing=True)
         options = self._checked(key, options)
         condition = options.condition
         self._buckets.require_exact_key(location)
@@ -176,7 +174,7 @@ class S3Backend(RemoteBackend):
         if condition is not None and not self._buckets.honors_conditions(
             location, self._transport.put
         ):
-            self._check_condition(key, condition, bucket)
+            self._check_condition(key, condition)
             options = replace(options, condition=None)
         acl = None
         if options.keep_acl:
@@ -228,31 +226,29 @@ class S3Backend(RemoteBackend):
         if self._connection.on_aws:
             complete = boto_condition(options, on_aws=True)
         else:  # ignored by Ceph, without an error
-            self._check_condition(location.key or "", options.condition, location.bucket)
+            self._check_condition(location.key or "", options.condition)
         parts = chain((begun.pop(0) for _ in range(2)), parts)  # without keeping the first two
         return upload.run(upload.upload_part, parts, threads=threads, complete=complete)
 
-    def puts_atomically(self, key: str, size: int = 0, *, bucket: str | None = None) -> bool:
+    def puts_atomically(self, key: str, size: int = 0) -> bool:
         settings = self._connection.options.settings
         whole = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
         whole = min(whole, next(part_sizes(settings, size, gathered=True)))
-        location = self._location(key, bucket, writing=True)
+        location = self._location(key, writing=True)
         return (self._connection.on_aws or size <= whole) and self._buckets.honors_conditions(
             location, self._transport.put
         )
 
-    def unfinished_uploads(
-        self, prefix: str, *, bucket: str | None = None
-    ) -> Iterator[UnfinishedUpload]:
-        location = self._connection.location(self._bucket(bucket))
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        location = self._connection.location(self.bucket)
         pages = self._connection.client.get_paginator("list_multipart_uploads")
         with translated(location):
             for page in pages.paginate(Bucket=location.bucket, Prefix=prefix):
                 for found in page.get("Uploads", ()):
                     yield UnfinishedUpload(found["Key"], found.get("Initiated"), found["UploadId"])
 
-    def abort_upload(self, upload: UnfinishedUpload, *, bucket: str | None = None) -> None:
-        location = self._location(upload.key, bucket)
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        location = self._location(upload.key)
         with translated(location):
             self._connection.client.abort_multipart_upload(
                 **location.request, UploadId=upload.upload_id
@@ -278,12 +274,11 @@ class S3Backend(RemoteBackend):
         self,
         prefix: str = "",
         *,
-        bucket: str | None = None,
         delimiter: str = "",
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        location = self._connection.location(self._bucket(bucket))
+        location = self._connection.location(self.bucket)
         if "\x00" in prefix and not self._connection.on_aws:
             # Ceph fails on such a prefix, and no object has one: put() rejects NUL.
             self._buckets.require(location.bucket)
@@ -301,11 +296,10 @@ class S3Backend(RemoteBackend):
         self,
         keys: Iterable[str],
         *,
-        bucket: str | None = None,
         threads: int = 4,
         permanently: bool = True,
     ) -> Iterator[DeleteResult]:
-        location = self._connection.location(self._bucket(bucket))
+        location = self._connection.location(self.bucket)
         remaining = iter(keys)
         batches = iter(lambda: list(islice(remaining, _MAX_DELETED)), [])
         for batch in map_threads(
@@ -380,15 +374,13 @@ class S3Backend(RemoteBackend):
         dest: str,
         *,
         source_bucket: str | None = None,
-        dest_bucket: str | None = None,
         overwrite: bool = True,
     ) -> PutResult:
-        origin = self._location(source, source_bucket)
-        bucket = origin.bucket if dest_bucket is None else dest_bucket
-        target = self._location(dest, bucket, writing=True)
+        origin = self._origin(source_bucket)._location(source)
+        target = self._location(dest, writing=True)
         self._buckets.require_exact_key(target)
         if not overwrite:
-            self._check_condition(dest, IfAbsent(), bucket)
+            self._check_condition(dest, IfAbsent())
         with self._known_bucket(origin):
             return self._copying.copy(origin, target, absent=not overwrite)
 
@@ -398,9 +390,8 @@ class S3Backend(RemoteBackend):
         metadata: Mapping[str, str],
         *,
         etag: str | None = None,
-        bucket: str | None = None,
     ) -> PutResult:
-        location = self._location(key, bucket, writing=True)
+        location = self._location(key, writing=True)
         checked = self.capabilities.metadata.check(metadata, key)
         if not self._connection.on_aws:
             checked = encode_metadata_names(key, checked)
@@ -411,8 +402,8 @@ class S3Backend(RemoteBackend):
     def _copying(self) -> CopyOperations:
         return CopyOperations(self._connection, self._buckets, self.upload_options)
 
-    def has_md5_etag(self, key: str, *, bucket: str | None = None) -> bool:
-        location = self._location(key, bucket)
+    def has_md5_etag(self, key: str) -> bool:
+        location = self._location(key)
         with translated(location):
             head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
         # Encrypted with a key of KMS or of the customer, the ETag is something else.
@@ -420,7 +411,7 @@ class S3Backend(RemoteBackend):
         return not (kms or head.get("SSECustomerAlgorithm"))
 
     def storage_class(self, key: str) -> str | None:
-        location = self._location(key, None)
+        location = self._location(key)
         with translated(location):
             head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
         found: str | None = head.get("StorageClass")
@@ -433,9 +424,9 @@ class S3Backend(RemoteBackend):
         same = replace(own, config=None) == replace(others, config=None)
         return own is others or (same and vars(own.config) == vars(others.config))
 
-    def _location(self, key: str, bucket: str | None, *, writing: bool = False) -> S3Location:
+    def _location(self, key: str, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)
-        return self._connection.location(self._bucket(bucket), key)
+        return self._connection.location(self.bucket, key)
 
     @contextmanager
     def _known_bucket(self, location: S3Location) -> Iterator[None]:
@@ -490,14 +481,14 @@ class S3Backend(RemoteBackend):
 
     # -- features of S3 --------------------------------------------------------------------------
 
-    def owner(self, key: str, *, bucket: str | None = None) -> Mapping[str, str]:
-        location = self._location(key, bucket)
+    def owner(self, key: str) -> Mapping[str, str]:
+        location = self._location(key)
         try:
             with translated(location):
                 acl = self._connection.client.get_object_acl(**location.request)
         except (AccessDeniedError, StoreError):
             # s3cmd records the owner in the metadata.
-            recorded = (self.head(key, bucket=bucket).metadata or {}).get("s3cmd-attrs")
+            recorded = (self.head(key).metadata or {}).get("s3cmd-attrs")
             if recorded is None:
                 raise
             fields = (field.partition(":") for field in recorded.split("/"))
@@ -505,16 +496,16 @@ class S3Backend(RemoteBackend):
         owner: dict[str, str] = dict(acl.get("Owner", {}))
         return owner
 
-    def presign(self, key: str, expires_s: int, *, bucket: str | None = None) -> str:
-        location = self._location(key, bucket)
+    def presign(self, key: str, expires_s: int) -> str:
+        location = self._location(key)
         with translated(location):
             url: str = self._connection.signer(location.bucket).generate_presigned_url(
                 "get_object", location.request, ExpiresIn=expires_s
             )
         return url
 
-    def native_object(self, key: str, *, bucket: str | None = None) -> Any:
-        return self._connection.resource.Object(self._bucket(bucket), key)
+    def native_object(self, key: str) -> Any:
+        return self._connection.resource.Object(self.bucket, key)
 
-    def native_bucket(self, bucket: str | None = None) -> Any:
-        return self._connection.resource.Bucket(self._bucket(bucket))
+    def native_bucket(self) -> Any:
+        return self._connection.resource.Bucket(self.bucket)
