@@ -33,7 +33,7 @@ STORED_HEADERS = ("content_encoding", "cache_control", "storage_class")
 UPLOAD_OPTIONS = ("storage_class", "server_side_encryption", "sse_kms_key_id", "request_payer")
 
 _HEADERS = tuple(dict.fromkeys(STORED_HEADERS + UPLOAD_OPTIONS))
-_HEADER_VALUE = re.compile(r"[ -~]*")
+_HEADER_VALUE = re.compile(r"[ -~]+")
 #: Names under which stores that have no headers keep them among the metadata.
 _HEADER_NAMES = {
     "cc-content-type": "content_type",
@@ -155,7 +155,9 @@ class PutOptions:
         for name in ("acl", "content_type", *_HEADERS):
             value = getattr(self, name)
             # A line break would end the header; obstore panics.
-            if value and not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+            if value is None or (not value and name not in UPLOAD_OPTIONS):
+                continue
+            if not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
                 raise InvalidArgumentError(
                     f"{name} must be printable ASCII text in one line, got {value!r:.80}"
                 )

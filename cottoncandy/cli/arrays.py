@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import bytes2human, printable
 
 __all__ = ["clean", "info", "load", "preview", "restore", "rotate_keys", "save"]
@@ -15,7 +15,7 @@ __all__ = ["clean", "info", "load", "preview", "restore", "rotate_keys", "save"]
 
 @click.command()
 @click.argument("location", type=LOCATION)
-@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@JSON
 @connected
 def info(connection: Connection, location: str, as_json: bool) -> None:
     """Print the dtype, shape, codec, sizes and metadata of an array."""
@@ -99,13 +99,17 @@ def save(connection: Connection, location: str, file: Path) -> None:
 @click.argument("location", type=LOCATION)
 @click.option("--grace", default="1d", show_default=True, help="Keep what is younger.")
 @click.option("--dry-run", is_flag=True, help="Print the names, and remove nothing.")
+@JSON
 @connected
-def clean(connection: Connection, location: str, grace: str, dry_run: bool) -> None:
+def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_json: bool) -> None:
     """Remove replaced versions of arrays, and the parts of uploads that were killed."""
     cci, name = connection.interface(location, named=True)
     seconds = float(grace) if grace.isdecimal() else grace
     for removed in cci.clean(name, grace=seconds, dry_run=dry_run):
-        click.echo(printable(removed))
+        if as_json:
+            print_json({"name": removed})
+        else:
+            click.echo(printable(removed))
 
 
 @click.command()

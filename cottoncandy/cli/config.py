@@ -6,7 +6,15 @@ from dataclasses import asdict
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, WORDS, Connection, connected, print_json
+from cottoncandy.cli.locations import (
+    JSON,
+    LOCATION,
+    WORDS,
+    Connection,
+    connected,
+    in_words,
+    print_json,
+)
 from cottoncandy.core.output import printable
 
 __all__ = ["alias", "doctor", "verify"]
@@ -14,7 +22,7 @@ __all__ = ["alias", "doctor", "verify"]
 
 @click.command()
 @click.argument("location", type=LOCATION)
-@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@JSON
 @connected
 @click.pass_context
 def doctor(ctx: click.Context, connection: Connection, location: str, as_json: bool) -> None:
@@ -52,7 +60,7 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 @click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
 @click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
 @click.option("--threads", default=4, show_default=True, help="Objects to read at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@JSON
 @connected
 @click.pass_context
 def verify(
@@ -76,7 +84,7 @@ def verify(
 
     def show(fault: Fault) -> None:
         if not as_json:
-            click.echo(printable(f"{fault.kind}: {fault.name}: {fault.text}"))
+            click.echo(printable(f"{fault.kind}: {fault.name}: {in_words(fault.text)}"))
 
     if copy is not None:
         from cottoncandy.cli.syncing import compare

@@ -18,20 +18,23 @@ several                directory                    each by the rules above
 from __future__ import annotations
 
 import functools
+import itertools
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
 from cottoncandy.cli.locations import (
     BLOCK_SIZE,
+    JSON,
     LOCATION,
     PROGRESS,
     WORDS,
+    in_words,
     print_json,
     split_pattern,
     standard_input,
@@ -40,6 +43,9 @@ from cottoncandy.cli.locations import (
 from cottoncandy.core.names import has_magic
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+
+if TYPE_CHECKING:
+    from cottoncandy.cloudfiles import CloudFiles
 
 __all__ = ["cp", "mv", "routes", "xfer"]
 
@@ -58,6 +64,7 @@ class Ends(NamedTuple):
     reading: dict[str, Any]
     writing: dict[str, Any]
     block_size: int
+    as_json: bool
 
 
 _ENDPOINT = click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
@@ -82,6 +89,7 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
         "--part-bytes", default=10**8, show_default=True, help="Upload larger files in parts."
     )
     @click.option("--no-sign-request", is_flag=True, help="Read the sources without credentials.")
+    @JSON
     @_ENDPOINT
     @functools.wraps(command)
     def wrapped(
@@ -90,13 +98,14 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
         part_bytes: int,
         no_sign_request: bool,
         endpoint_url: str | None,
+        as_json: bool,
         **arguments: Any,
     ) -> None:
         parallel = click.get_current_context().obj
         options = {"progress": progress, "endpoint": endpoint_url, "parallel": parallel}
         reading = options | {"no_sign_request": no_sign_request}
         writing = options | {"composite_upload_threshold": part_bytes}
-        command(ends=Ends(reading, writing, block_size), **arguments)
+        command(ends=Ends(reading, writing, block_size, as_json), **arguments)
 
     return wrapped
 
@@ -124,18 +133,18 @@ def cp(
     if not resumable:
         _replace_word("cp", "cp", "--resumable")
     if destination == "-":
+        if ends.as_json:
+            raise click.UsageError("--json and the destination - both write to the standard output")
         for route in routes(sources, "", recursive, ends.reading):
             content = CloudFiles(route.directory, **ends.reading).get(route.path)
             if content is None:
                 raise ObjectNotFoundError(f"there is no file '{route.path}' in {route.directory}")
             write_bytes(content)
         return
-    folder, name = _destination(destination, sources, recursive, ends.writing)
-    found = routes(sources, name, recursive, ends.reading)
-    for directory, items in groupby(found, key=attrgetter("directory")):  # lazily
-        CloudFiles(directory, **ends.reading).transfer_to(
-            CloudFiles(folder, **ends.writing),
-            ({"path": route.path, "dest_path": route.target} for route in items),
+    for source, dest, found in _transfers(sources, destination, recursive, ends):
+        source.transfer_to(
+            dest,
+            ({"path": route.path, "dest_path": route.target} for route in found),
             block_size=ends.block_size,
             reencode=None if compression == "same" else compression,
             resumable=resumable,
@@ -147,17 +156,25 @@ def cp(
 @click.option("-r", "--recursive", is_flag=True, help="Directories that match patterns, too.")
 def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) -> None:
     """Move files and directories; each source is deleted after its copy was checked."""
+    recursive = recursive or not any(map(has_magic, sources))
+    for source, dest, found in _transfers(sources, destination, recursive, ends):
+        pairs = ((route.path, route.target) for route in found)
+        source.moves(dest, pairs, block_size=ends.block_size)
+
+
+def _transfers(
+    sources: tuple[str, ...], destination: str, recursive: bool, ends: Ends
+) -> Iterator[tuple[CloudFiles, CloudFiles, Iterator[Route]]]:
+    """Yield source, destination and files, lazily; at the end, print the number for programs."""
     from cottoncandy.cloudfiles import CloudFiles
 
-    recursive = recursive or not any(map(has_magic, sources))
     folder, name = _destination(destination, sources, recursive, ends.writing)
-    found = routes(sources, name, recursive, ends.reading)
-    for directory, items in groupby(found, key=attrgetter("directory")):  # lazily
-        CloudFiles(directory, **ends.reading).moves(
-            CloudFiles(folder, **ends.writing),
-            ((route.path, route.target) for route in items),
-            block_size=ends.block_size,
-        )
+    found, count = routes(sources, name, recursive, ends.reading), itertools.count()
+    for directory, items in groupby(found, key=attrgetter("directory")):
+        counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
+        yield CloudFiles(directory, **ends.reading), CloudFiles(folder, **ends.writing), counted
+    if ends.as_json:
+        print_json({"files": next(count)})
 
 
 def _destination(
@@ -295,7 +312,7 @@ def init(
 @PROGRESS
 @click.option("--lease-msec", default=0, help="How long others leave files to this process.")
 @click.option("-b", "--block-size", default=200, show_default=True, help="Files to lease at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@JSON
 @_ENDPOINT
 @click.pass_context
 def execute(
@@ -319,6 +336,6 @@ def execute(
     if as_json:
         print_json({"copied": copied, "errors": errors})
     for error in errors.values():
-        click.echo(printable(f"cottoncandy: {error}"), err=True)
+        click.echo(printable(f"cottoncandy: {in_words(error)}"), err=True)
     click.echo(f"{copied} files copied", err=True)
     ctx.exit(1 if errors else 0)

@@ -16,6 +16,7 @@ import click
 
 from cottoncandy.cli.locations import (
     BLOCK_SIZE,
+    JSON,
     LOCATION,
     PROGRESS,
     Connection,
@@ -189,6 +190,7 @@ def head(connection: Connection, locations: tuple[str, ...]) -> None:
 @click.option("-c", "--grand-total", is_flag=True, help="A total of all locations.")
 @click.option("-N", "--count-files", is_flag=True, help="The number of files, too.")
 @click.option("-e", "--group-by-ext", is_flag=True, help="Totals by suffix.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @connected
 def du(
     connection: Connection,
@@ -198,11 +200,15 @@ def du(
     grand_total: bool,
     count_files: bool,
     group_by_ext: bool,
+    as_json: bool,
 ) -> None:
     """Print the size of everything below locations, in bytes."""
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
 
     def show(label: str, size: int, count: int) -> None:
+        if as_json:
+            print_json({"name": label, "size": size, "files": count})
+            return
         text = bytes2human(size) if human_readable else str(size)
         number = f"\t{count}" if count_files else ""
         click.echo(f"{text}{number}\t{printable(label)}")
@@ -245,6 +251,7 @@ def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
 @click.option("-r", "--recursive", is_flag=True, help="Everything below LOCATIONS, too.")
 @PROGRESS
 @BLOCK_SIZE
+@JSON
 @connected
 @click.pass_context
 def rm(
@@ -254,11 +261,13 @@ def rm(
     recursive: bool,
     progress: bool,
     block_size: int,
+    as_json: bool,
 ) -> None:
     """Delete objects. A single ``-`` reads locations from the standard input."""
     from cottoncandy.cloudfiles import CloudFiles
 
     options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}
+    count = 0
     for location in standard_input() if locations == ("-",) else locations:
         cci, name = connection.interface(location, named=True)
         if recursive and not name:
@@ -276,6 +285,9 @@ def rm(
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
         if not removed:
             raise ObjectNotFoundError(f"there is no object at '{location}'")
+        count += removed
+    if as_json:
+        print_json({"files": count})
 
 
 @click.command()

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK_SIZE",
+    "JSON",
     "LOCATION",
     "PROGRESS",
     "WORDS",
     "Connection",
     "connected",
+    "in_words",
     "print_json",
     "split_pattern",
     "standard_input",
@@ -38,12 +40,24 @@ WORDS = "cottoncandy.words"
 BLOCK_SIZE = click.option(
     "-b", "--block-size", default=128, show_default=True, help="Files in flight at most."
 )
+JSON = click.option("--json", "as_json", is_flag=True, help="Print for programs.")
 PROGRESS = click.option(
     "--progress/--no-progress",
     default=True,
     callback=lambda ctx, param, value: value and sys.stderr.isatty(),
     help="Show a progress bar on a terminal, after a second of work.",
 )
+
+#: Advice of the library's errors, and the words of the command for it.
+_ADVICE = (
+    (r"look for it with cci\.glob or cci\.ls", "look for it with 'cottoncandy ls'"),
+    (r"\bcci?\.(clean|cp|info|ls|mv|restore|rm|sync|verify)\b(\(\))?", r"'cottoncandy \1'"),
+    (r"pass anon=True", "pass --no-sign-request"),
+    (r"pass encryption='(\w+)'", r"pass --encryption \1"),
+    (r"pass encryptionKey=", "pass --encryption-key "),
+    (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
+)
+_PYTHON = re.compile(r"\bcci?\.\w|\bcc\.\w|\bpass \w+=|\bcottoncandy\.\w+\(|__main__")
 
 
 class Connection(NamedTuple):
@@ -143,6 +157,14 @@ def _below(ctx: click.Context, directory: str) -> Iterator[str]:
 
 
 LOCATION = _Location()
+
+
+def in_words(message: str) -> str:
+    """Return an error of the library in the words of the command, without advice on Python."""
+    for pattern, words in _ADVICE:
+        message = re.sub(pattern, words, message)
+    first, *rest = re.split(r"(?=(?:;|\.) )", message)
+    return first + "".join(each for each in rest if not _PYTHON.search(each))
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cottoncandy import __version__
-from cottoncandy.cli.locations import WORDS
+from cottoncandy.cli.locations import WORDS, in_words
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
 
@@ -69,7 +69,7 @@ class _Commands(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)
         except (CottonCandyError, OSError) as error:
-            click.echo(f"cottoncandy: {printable(str(error))}", err=True)
+            click.echo(f"cottoncandy: {printable(in_words(str(error)))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt as interruption:
             done = "".join(f"; {note}" for note in getattr(interruption, "__notes__", ()))

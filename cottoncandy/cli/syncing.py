@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cottoncandy.cli.locations import LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import printable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["sync"]
 @click.option("--max-delete", type=int, metavar="N", help="Delete nothing if it would be more.")
 @click.option("--checksum", is_flag=True, help="Compare contents, not sizes and times.")
 @click.option("--threads", default=16, show_default=True, help="Files to transfer at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+@JSON
 @connected
 def sync(
     connection: Connection,

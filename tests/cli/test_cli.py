@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import cottoncandy as cc
 from cottoncandy.cli.files import expand
+from cottoncandy.cli.locations import in_words
 from cottoncandy.cli.main import main
 from cottoncandy.exceptions import InvalidArgumentError
 
@@ -440,3 +441,52 @@ def test_rotating_without_keys_and_loading_other_files_are_usage_errors(
     result = run("load", tmp_path / "text.npy", bucket / "x")
     assert result.exit_code == 2
     assert not (bucket / "x").exists()
+
+
+def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
+    def found(*arguments: Any) -> list[Any]:
+        return [json.loads(line) for line in run(*arguments, "--json").stdout.splitlines()]
+
+    sizes = found("du", "-c", bucket / "d")
+    assert sizes[0]["name"] == "arr"
+    assert sizes[1] == {"name": "b.bin", "size": 256, "files": 1}
+    assert sizes[-1] == {"name": "total", "size": sizes[0]["size"] + 256, "files": 2}
+    assert found("du", "-se", f"{bucket}/a.txt") == [
+        {"name": f"{bucket}/a.txt", "size": 10, "files": 1},
+        {"name": ".txt", "size": 10, "files": 1},
+    ]
+    assert found("cp", "-r", f"{bucket}/", tmp_path / "copy") == [{"files": 3}]
+    assert found("mv", tmp_path / "copy/a.txt", tmp_path / "b.txt") == [{"files": 1}]
+    assert found("rm", "-r", tmp_path / "copy/d") == [{"files": 2}]
+    assert found("rm", tmp_path / "missing") == []
+    cci = cc.get_interface(str(bucket), backend="local", verbose=False)
+    for _ in range(2):
+        cci.upload_dask_array("series", np.ones((4, 3)), axis=0, buffersize=48)
+    names = found("clean", "--grace", "0", "--dry-run", bucket)
+    assert names
+    assert {"name"} == set().union(*names)
+    assert run("cp", "--json", bucket / "a.txt", "-").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("library", "command"),
+    [
+        ("there is no x; look for it with cci.glob or cci.ls", "'cottoncandy ls'"),
+        (
+            "there is no x; cci.show_buckets() lists yours, and cci.create_bucket() makes one",
+            "no x",
+        ),
+        ("there are none; to read public data, pass anon=True", "pass --no-sign-request"),
+        ("it is encrypted; pass encryption='AES' to use it", "pass --encryption AES to use it"),
+        ("x was removed by cci.clean(); open it again", "by 'cottoncandy clean'; open it again"),
+        ("no folder. cci.show_buckets() lists yours; create it", "no folder; create it"),
+        ("access denied; ask; or pass request_payer='requester'", "access denied; ask"),
+    ],
+)
+def test_errors_are_in_the_words_of_the_command(library: str, command: str) -> None:
+    assert in_words(library).endswith(command)
+
+
+def test_missing_object_names_the_command(tmp_path: Path) -> None:
+    message = run("cat", tmp_path / "missing").stderr
+    assert "cci." not in message

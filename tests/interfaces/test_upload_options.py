@@ -114,8 +114,9 @@ def test_wrong_options(bucket: str) -> None:
         cci.upload_object("a", b"x", StorageClass="COLD")
     with pytest.raises(InvalidArgumentError, match="printable ASCII"):
         cci.upload_object("a", b"x", storage_class="COLD\r\nx-amz-acl: public-read")
-    with pytest.raises(InvalidArgumentError, match="storage_class must be"):
-        cci.upload_object("a", b"x", storage_class=3)
+    for wrong in (3, ""):
+        with pytest.raises(InvalidArgumentError, match="storage_class must be"):
+            cci.upload_object("a", b"x", storage_class=wrong)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigurationError, match="storage_class"):
         open_bucket(bucket, storage_clas="COLD")
     with pytest.raises(ConfigurationError, match="'requester'"):
