@@ -81,12 +81,7 @@ class SQLiteBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool = True, tail: int = 0
     ) -> ObjectReader:
         return SQLiteReader(*self._find(key))
 
@@ -94,12 +89,7 @@ class SQLiteBackend(Backend):
         return self._find(key)[0]
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         where, encoded = self._existing(), _encode(key)
         options = self._checked(key, options)
@@ -133,11 +123,7 @@ class SQLiteBackend(Backend):
         return self._scan(where, prefix.encode(), delimiter.encode(), start_after.encode())
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         where = self._existing()
         for key in keys:
@@ -150,12 +136,7 @@ class SQLiteBackend(Backend):
             yield DeleteResult(key)
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         info, body = self._origin(source_bucket)._find(source)
         return self.put(

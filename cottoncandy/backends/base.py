@@ -237,12 +237,7 @@ class Backend(ABC):
 
     @abstractmethod
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         """Open an object with one request.
 
@@ -276,12 +271,7 @@ class Backend(ABC):
 
     @abstractmethod
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         """Store an object atomically: on any error, the previous object is kept.
 
@@ -320,11 +310,7 @@ class Backend(ABC):
 
     @abstractmethod
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         """Delete keys in bulk and yield the outcome of each. A missing key is treated as deleted.
 
@@ -333,12 +319,7 @@ class Backend(ABC):
 
     @abstractmethod
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         """Copy an object into this bucket on the server, with metadata, content type and ACL.
 
@@ -353,11 +334,7 @@ class Backend(ABC):
         """
 
     def set_metadata(
-        self,
-        key: str,
-        metadata: Mapping[str, str],
-        *,
-        etag: str | None = None,
+        self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
     ) -> PutResult:
         """Replace all metadata of an object. The body, the headers and the ACL are kept.
 
@@ -421,12 +398,7 @@ class Backend(ABC):
         raise UnsupportedOperationError(f"the {self.name} backend has no unfinished uploads")
 
     def move(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         """Rename an object. The source is deleted only after the copy exists."""
         result = self.copy(source, dest, source_bucket=source_bucket, overwrite=overwrite)

@@ -105,12 +105,7 @@ class MemoryBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         reader = _MemoryReader(self._find(key))
         reader.counter = self.counter
@@ -120,12 +115,7 @@ class MemoryBackend(Backend):
         return self._find(key).info
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         encoded, options = encode_key(key), self._checked(key, options)
         data = bytes(body.read())
@@ -157,11 +147,7 @@ class MemoryBackend(Backend):
         return group_by_delimiter(found, prefix, delimiter)
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         name = self.bucket
         for key in keys:
@@ -178,12 +164,7 @@ class MemoryBackend(Backend):
             yield DeleteResult(key)
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         encoded = encode_key(dest)
         with _LOCK:

@@ -60,12 +60,7 @@ class CachedBackend(WrappedBackend):
         self._place = repr(_stable(state_of(inner.with_bucket(None))))
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         folder = self._windows.folder(self._place, self.bucket, key)
         if _exists(folder):  # probably nothing of the body is needed

@@ -74,12 +74,7 @@ class EncryptedBackend(WrappedBackend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         # The segments that contain the tail, wherever they begin.
         tail = tail and stored_size(tail + SEGMENT_BYTES)
@@ -102,12 +97,7 @@ class EncryptedBackend(WrappedBackend):
         return self.inner.puts_atomically(key, stored_size(size))
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         options = self._checked(key, options)
         metadata = self._without_reserved(key, options.metadata or {})
@@ -172,11 +162,7 @@ class EncryptedBackend(WrappedBackend):
         return True
 
     def set_metadata(
-        self,
-        key: str,
-        metadata: Mapping[str, str],
-        *,
-        etag: str | None = None,
+        self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
     ) -> PutResult:
         options = self._checked(key, PutOptions(metadata))
         metadata = self._without_reserved(key, options.metadata or {})

@@ -63,12 +63,7 @@ class WrappedBackend(wrapping.WrappedBackend):
     # -- the contract ----------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         with ExitStack() as opened:
             with self._call("get", key):
@@ -87,12 +82,7 @@ class WrappedBackend(wrapping.WrappedBackend):
             return self.inner.exists(key)
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         with self._call("put", key):
             return self.inner.put(key, self._watched(body), options, threads=threads)
@@ -126,11 +116,7 @@ class WrappedBackend(wrapping.WrappedBackend):
         )
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         taken = list(keys)
         return self._items(

@@ -110,12 +110,7 @@ class GCSBackend(RemoteBackend):
 
     @reads_public_data
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         label = self._label(key)
         for _ in range(_ATTEMPTS):
@@ -189,12 +184,7 @@ class GCSBackend(RemoteBackend):
         return _info(blob, metadata=True)
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         options = self._checked(key, options)
         blob = self._blob(key, pays=options.request_payer is not None)
@@ -268,11 +258,7 @@ class GCSBackend(RemoteBackend):
             raise self._no_bucket(name) from exc
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         def remove(key: str) -> DeleteResult:
             try:
@@ -288,12 +274,7 @@ class GCSBackend(RemoteBackend):
         return map_threads(remove, keys, threads)
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         origin = self._origin(source_bucket)
         info, label = origin.head(source), self._label(dest)
@@ -313,11 +294,7 @@ class GCSBackend(RemoteBackend):
             raise
 
     def set_metadata(
-        self,
-        key: str,
-        metadata: Mapping[str, str],
-        *,
-        etag: str | None = None,
+        self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
     ) -> PutResult:
         if not metadata:  # without any in the request, the server keeps the old ones
             return super().set_metadata(key, metadata, etag=etag)

@@ -116,12 +116,7 @@ class GDriveBackend(Backend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         with self._about(key) as location:
             file = self._objects.need(location)[0]
@@ -132,12 +127,7 @@ class GDriveBackend(Backend):
             return self._objects.need(location)[0].info(key)
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         options = self._checked(key, options)
         entries = replace(options, content_type=None).entries
@@ -178,11 +168,7 @@ class GDriveBackend(Backend):
         return _translated(group_by_delimiter(found, prefix, delimiter), what)
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         touched: dict[Path, DriveLocation] = {}
         remaining = iter(keys)
@@ -192,22 +178,12 @@ class GDriveBackend(Backend):
             self._prune(touched[folder])
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         return self._transfer(source, dest, source_bucket, overwrite, moving=False)
 
     def move(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         """Rename and reparent the file in one request; its id, sharing and history stay."""
         return self._transfer(source, dest, source_bucket, overwrite, moving=True)

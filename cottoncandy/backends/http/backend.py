@@ -103,12 +103,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         url = self._url(key)
         for _ in range(_ATTEMPTS):

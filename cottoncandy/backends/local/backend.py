@@ -139,12 +139,7 @@ class LocalBackend(Backend):
                         yield key
 
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         return self._open(self._location(key), threads)
 
@@ -162,12 +157,7 @@ class LocalBackend(Backend):
             return False  # an invalid name
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         location = self._location(key)
         options = self._checked(key, options)
@@ -203,11 +193,7 @@ class LocalBackend(Backend):
         return _translated(group_by_delimiter(listing, prefix, delimiter), root)
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         root = self.bucket
         check_root(root)
@@ -223,12 +209,7 @@ class LocalBackend(Backend):
                 yield DeleteResult(key)
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         here, there = self._origin(source_bucket)._location(source), self._location(dest)
         condition = None if overwrite else IfAbsent()
@@ -243,12 +224,7 @@ class LocalBackend(Backend):
         return type(other) is type(self)
 
     def move(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         here, there = self._origin(source_bucket)._location(source), self._location(dest)
         condition = None if overwrite else IfAbsent()

@@ -111,12 +111,7 @@ class FilesBackend(LocalBackend):
         return False
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         encoding = options.content_encoding
         if encoding not in _SUFFIXES:
@@ -204,11 +199,7 @@ class FilesBackend(LocalBackend):
         return (entry for key, entry in named if key > start_after and key.startswith(prefix))
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         for key in keys:
             try:
@@ -221,12 +212,7 @@ class FilesBackend(LocalBackend):
             yield DeleteResult(key, next((each.error for each in results if each.error), None))
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         origin = self._origin(source_bucket)
         with origin.get(source) as reader:

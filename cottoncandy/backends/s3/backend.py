@@ -122,12 +122,7 @@ class S3Backend(RemoteBackend):
 
     @reads_public_data
     def get(
-        self,
-        key: str,
-        *,
-        threads: int = 4,
-        prefetch: bool | tuple[int, int] = True,
-        tail: int = 0,
+        self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
         location = self._location(key)
         window = self._connection.options.settings.mpd_chunksize_bytes
@@ -158,12 +153,7 @@ class S3Backend(RemoteBackend):
             return self._transport.head(location)
 
     def put(
-        self,
-        key: str,
-        body: Body,
-        options: PutOptions = DEFAULT_OPTIONS,
-        *,
-        threads: int = 4,
+        self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         location = self._location(key, writing=True)
         options = self._checked(key, options)
@@ -293,11 +283,7 @@ class S3Backend(RemoteBackend):
         )
 
     def delete(
-        self,
-        keys: Iterable[str],
-        *,
-        threads: int = 4,
-        permanently: bool = True,
+        self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         location = self._connection.location(self.bucket)
         remaining = iter(keys)
@@ -369,12 +355,7 @@ class S3Backend(RemoteBackend):
         }
 
     def copy(
-        self,
-        source: str,
-        dest: str,
-        *,
-        source_bucket: str | None = None,
-        overwrite: bool = True,
+        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
         origin = self._origin(source_bucket)._location(source)
         target = self._location(dest, writing=True)
@@ -385,11 +366,7 @@ class S3Backend(RemoteBackend):
             return self._copying.copy(origin, target, absent=not overwrite)
 
     def set_metadata(
-        self,
-        key: str,
-        metadata: Mapping[str, str],
-        *,
-        etag: str | None = None,
+        self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
     ) -> PutResult:
         location = self._location(key, writing=True)
         checked = self.capabilities.metadata.check(metadata, key)
