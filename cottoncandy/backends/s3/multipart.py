@@ -26,7 +26,7 @@ __all__ = ["MultipartUpload", "gathered_parts", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
-# Slices of the caller's buffer take no memory; gathered parts do (3 being sent, one being filled).
+# Slices of the caller's buffer take no memory; gathered parts do (4 being sent, one being filled).
 _SLICED_BYTES = 16 * MiB
 _GATHERED_BYTES = 8 * MiB
 
@@ -35,7 +35,7 @@ _GATHERED_BYTES = 8 * MiB
 _PARTS_PER_STEP = 1000
 
 #: Bytes of gathered parts that are being sent at the same time.
-GATHERED_AHEAD_BYTES = 24 * MiB
+GATHERED_AHEAD_BYTES = 32 * MiB
 
 # How long to wait after Ctrl-C for parts being sent, which stop at their next block.
 _GRACE_S = 2.0
