@@ -179,9 +179,10 @@ def _options(info: ObjectInfo, source: Backend, dest: Backend, acl: str | None) 
 def kept_by(backend: Backend, options: PutOptions) -> PutOptions:
     """Return options without the headers and the ACL that a store does not keep."""
     can = backend.capabilities
-    lost = [*(options.headers.keys() - can.headers), *([] if can.default_acl else ["acl"])]
-    changes: dict[str, Any] = dict.fromkeys(lost)
-    return replace(options, **changes)
+    changes: dict[str, Any] = dict.fromkeys(options.headers.keys() - can.headers)
+    if options.acl is not None and not can.default_acl:
+        changes["acl"] = None
+    return replace(options, **changes) if changes else options
 
 
 def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> str | None:

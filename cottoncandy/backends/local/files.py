@@ -119,7 +119,9 @@ class FilesBackend(LocalBackend):
                 f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
                 f"{', '.join(_ENCODINGS.values())}"
             )
-        plain = replace(options, content_type=None, content_encoding=None)
+        plain = options
+        if (options.content_type, encoding) != (None, None):
+            plain = replace(options, content_type=None, content_encoding=None)
         location = self._location(key)
         with os_errors("look for", location):
             before = _stat_variants(location.path)
@@ -283,6 +285,9 @@ def _newest(found: dict[str | None, int]) -> str | None:
 def _stat_variants(path: str) -> dict[str | None, int]:
     found: dict[str | None, int] = {}
     for encoding, suffix in _SUFFIXES.items():
+        # The first one reports a denied access; access() needs no exception for a missing file.
+        if suffix and not os.access(path + suffix, os.F_OK):
+            continue
         status = stat_or_none(path + suffix)
         if status is not None and stat.S_ISREG(status.st_mode):
             found[encoding] = status.st_mtime_ns
