@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from cottoncandy.config.options import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS, Sett
 from cottoncandy.core.files import expand_home
 from cottoncandy.core.names import pathjoin, prefix_of
 from cottoncandy.core.output import echo
-from cottoncandy.exceptions import AccessDeniedError, UnsupportedOperationError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.bridges import BridgeMethods
 from cottoncandy.interfaces.finding import FindingMethods
@@ -19,11 +24,12 @@ from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
 from cottoncandy.interfaces.sharing import SharingMethods
+from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.directories import download_directory, upload_directory
+from cottoncandy.transfer.engine import Action, complete, run
 from cottoncandy.transfer.entries import Endpoint
-from cottoncandy.transfer.rotation import rotate_keys
 from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
 
 __all__ = [
@@ -466,4 +472,30 @@ class EncryptedInterface(DefaultInterface):
         >>> cci.rotate_keys("secret")
         []
         """
-        return rotate_keys(self._store, prefix, threads)
+        store = self._store
+        store.require_writable()
+        backend: Any = store.backend  # which encrypts
+        backend.check_writes()
+        key = store.key(prefix, tree=True, strict=True)
+        keys = tree(store, key)
+        if key and not keys:
+            raise ObjectNotFoundError(f"nothing found under '{prefix}' in bucket '{store.bucket}'")
+        rewritten: list[str] = []
+
+        def rotate(key: str) -> None:
+            if backend.rotate(key):
+                rewritten.append(key)
+
+        def describe(failed: int, total: int) -> str:
+            return (
+                f"{failed} of {total} objects in bucket '{store.bucket}' could not be rewritten "
+                f"under the new key and are unchanged ({len(rewritten)} were rewritten)"
+            )
+
+        outcomes = run(
+            (Action(each, partial(rotate, each)) for each in keys),
+            threads=store.bulk_threads(threads),
+        )
+        show, count = store.settings.progress, len(keys)
+        complete(outcomes, describe, total=count, unit="objects", label="rewriting", show=show)
+        return sorted(rewritten)

@@ -23,7 +23,7 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
-from cottoncandy.transfer.engine import Action, perform
+from cottoncandy.transfer.engine import Action, complete, run
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -259,4 +259,5 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         remove_array(self._store, group, keep=leaves)
 
     def _run(self, actions: Iterable[Action], total: int, threads: int, label: str) -> None:
-        perform(self._store, actions, total, threads=threads, unit="arrays", label=label)
+        show, outcomes = self._store.settings.progress, run(actions, threads=threads)
+        complete(outcomes, total=total, unit="arrays", label=label, show=show)

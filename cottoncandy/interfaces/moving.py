@@ -15,10 +15,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
-from cottoncandy.transfer.engine import complete, report
-from cottoncandy.transfer.engine import delete as delete_all
-from cottoncandy.transfer.move import remove_tree, transfer_tree
-from cottoncandy.transfer.plan import Route, plan_tree
+from cottoncandy.transfer.engine import complete
+from cottoncandy.transfer.move import Route, plan_tree, remove_tree, transfer_tree
 
 __all__ = ["MovingMethods", "RemovingMethods"]
 
@@ -224,7 +222,8 @@ class MovingMethods(ObjectMethods):
             )
 
         outcomes = transfer_tree(route, pairs, overwrite=overwrite, moving=moving, threads=workers)
-        report(self._store, outcomes, len(pairs), unit="objects", label=done, describe=describe)
+        show, count = self._store.settings.progress, len(pairs)
+        complete(outcomes, describe, total=count, unit="objects", label=done, show=show)
         return sorted(targets.values())
 
 
@@ -302,7 +301,7 @@ class RemovingMethods(ObjectMethods):
             )
             return 0
         if keys == [key]:
-            return complete(delete_all(backend, keys, threads=1, permanently=delete))
+            return complete(backend.delete(keys, threads=1, permanently=delete))
 
         def describe(failed: int, total: int) -> str:
             return (
@@ -313,6 +312,7 @@ class RemovingMethods(ObjectMethods):
         echo(f"deleting {len(keys)} objects...")
         backend.remove_links(prefix_of(key))
         outcomes = remove_tree(backend, keys, threads=workers, permanently=delete)
-        return report(
-            self._store, outcomes, len(keys), unit="objects", label="deleting", describe=describe
+        show, count = self._store.settings.progress, len(keys)
+        return complete(
+            outcomes, describe, total=count, unit="objects", label="deleting", show=show
         )

@@ -30,7 +30,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Action, perform
+from cottoncandy.transfer.engine import Action, complete, run
 from cottoncandy.transfer.sync import Step, SyncReport
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
@@ -104,15 +104,12 @@ def upload_directory(
             f"bucket '{store.bucket}', the others are there"
         )
 
-    perform(
-        store,
+    outcomes = run(
         (Action(str(file.path), partial(transfer, file)) for file in files),
-        len(files),
         threads=store.bulk_threads(threads),
-        unit="files",
-        label=f"uploading {root}",
-        describe=describe,
     )
+    show, count = store.settings.progress, len(files)
+    complete(outcomes, describe, total=count, label=f"uploading {root}", show=show)
     return None
 
 
@@ -247,15 +244,12 @@ def download_directory(
             f"not be downloaded to '{root}', the others are there"
         )
 
-    perform(
-        store,
+    outcomes = run(
         (Action(file[1].key, partial(transfer, *file)) for file in files.items()),
-        len(files),
         threads=store.bulk_threads(threads),
-        unit="files",
-        label=f"downloading {branch}",
-        describe=describe,
     )
+    show, count = store.settings.progress, len(files)
+    complete(outcomes, describe, total=count, label=f"downloading {branch}", show=show)
     return None
 
 

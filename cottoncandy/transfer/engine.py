@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar, cast
 
-from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import shorten
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import after_fork, map_threads
@@ -33,12 +32,10 @@ __all__ = [
     "Outcome",
     "Result",
     "complete",
-    "delete",
     "each",
-    "perform",
-    "report",
     "retrying",
     "run",
+    "summary",
 ]
 
 T = TypeVar("T")
@@ -83,8 +80,8 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-#: What :func:`run` and :func:`delete` yield.
-Outcomes = Iterator[Outcome]
+#: What :func:`run` and :meth:`Backend.delete` yield.
+Outcomes = Iterator[tuple[str, Exception | None]]
 
 
 class _Pace:
@@ -170,7 +167,7 @@ def each(function: Callable[[T], R], items: Iterable[T], *, threads: int) -> Ite
     return map_threads(attempt, items, threads, ordered=False)
 
 
-def run(actions: Iterable[Action], *, threads: int) -> Outcomes:
+def run(actions: Iterable[Action], *, threads: int) -> Iterator[Outcome]:
     """Run actions as :func:`each` calls a function; yield each outcome as soon as it is there."""
 
     def call(action: Action) -> None:
@@ -182,83 +179,58 @@ def run(actions: Iterable[Action], *, threads: int) -> Outcomes:
             yield Outcome(result.item.name, result.error)
 
 
-def delete(
-    backend: Backend, keys: Iterable[str], *, threads: int, permanently: bool = True
-) -> Outcomes:
-    """Delete objects with the store's bulk requests; yield the outcome of each."""
-    results = backend.delete(keys, threads=threads, permanently=permanently)
-    return (Outcome(*result) for result in results)
-
-
-def complete(outcomes: Iterable[Outcome], describe: Callable[[int, int], str] | None = None) -> int:
+def complete(
+    outcomes: Iterable[tuple[str, Exception | None]],
+    describe: Callable[[int, int], str] | None = None,
+    *,
+    total: int | None = None,
+    unit: str = "files",
+    label: str = "",
+    show: bool | None = False,
+) -> int:
     """Exhaust outcomes and return their number, or raise one error about all failures.
 
     Parameters
     ----------
     outcomes : iterable of Outcome
+        Or those of :meth:`Backend.delete`.
     describe : callable, optional
         Returns the beginning of the message, from the numbers of failures and of actions. Without
         it, the first error is raised unchanged, and no further action begins.
+    total, unit, label, show : optional
+        Of a progress bar, which moves with each outcome.
 
     Raises
     ------
     PartialFailureError
         If any action failed.
     """
-    failed: list[Outcome] = []
-    total = failures = 0
-    for outcome in outcomes:
-        total += 1
-        if outcome.error is None:
-            continue
-        failures += 1
-        if len(failed) < _SHOWN:
-            failed.append(outcome)
-        if describe is None:
-            break
-    if not failed or failed[0].error is None:
-        return total
+    failed: list[tuple[str, Exception]] = []
+    count = failures = 0
+    with Progress(total, unit=unit, label=label, show=show) as bar:
+        for name, error in outcomes:
+            count += 1
+            bar.update(1)
+            if error is None:
+                continue
+            failures += 1
+            if len(failed) < _SHOWN:
+                failed.append((name, error))
+            if describe is None:
+                break
+    if not failed:
+        return count
     if describe is None:
         if isinstance(outcomes, Generator):
             outcomes.close()  # awaits running actions
-        raise failed[0].error
-    lines = [f"'{shorten(name)}' ({error})" for name, error in failed]
-    if failures > len(failed):
-        lines.append(f"and {failures - len(failed)} more")
-    message = f"{describe(failures, total)}: {'; '.join(lines)}"
-    raise PartialFailureError(message) from failed[0].error
+        raise failed[0][1]
+    message = f"{describe(failures, count)}: {summary(failed, failures)}"
+    raise PartialFailureError(message) from failed[0][1]
 
 
-def perform(
-    store: Store,
-    actions: Iterable[Action],
-    total: int,
-    *,
-    threads: int,
-    unit: str,
-    label: str,
-    describe: Callable[[int, int], str] | None = None,
-) -> int:
-    """Run actions with a progress bar of ``total`` steps: :func:`run`, then :func:`report`."""
-    outcomes = run(actions, threads=threads)
-    return report(store, outcomes, total, unit=unit, label=label, describe=describe)
-
-
-def report(
-    store: Store,
-    outcomes: Outcomes,
-    total: int,
-    *,
-    unit: str,
-    label: str,
-    describe: Callable[[int, int], str] | None = None,
-) -> int:
-    """Show a progress bar of ``total`` steps while outcomes arrive: :func:`complete`."""
-
-    def counted() -> Outcomes:
-        for outcome in outcomes:
-            yield outcome
-            bar.update(1)
-
-    with Progress(total, unit=unit, label=label, show=store.settings.progress) as bar:
-        return complete(counted(), describe)
+def summary(failed: Iterable[tuple[str, Exception]], failures: int) -> str:
+    """Return the names and errors of the first failures, and the number of the others."""
+    lines = [f"'{shorten(name)}' ({error})" for name, error in itertools.islice(failed, _SHOWN)]
+    if failures > len(lines):
+        lines.append(f"and {failures - len(lines)} more")
+    return "; ".join(lines)

@@ -1,4 +1,4 @@
-"""Copy, move and remove trees in an order that keeps arrays of several objects whole.
+"""Plan, copy, move and remove trees, in an order that keeps arrays of several objects whole.
 
 A manifest is copied after the parts that it names, and removed before them. A copy, move or removal
 that ends early, even of a killed process, leaves no manifest whose parts are missing.
@@ -6,31 +6,143 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import posixpath
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
 from cottoncandy.arrays.manifests import MANIFEST, Version
 from cottoncandy.backends.base import Backend
-from cottoncandy.core.names import SEPARATOR, Key, pathjoin
+from cottoncandy.core.names import SEPARATOR, Key, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
+    InvalidArgumentError,
     MetadataError,
     ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import is_upload_id
+from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Action, Outcome, Outcomes, delete, run
-from cottoncandy.transfer.plan import Route
+from cottoncandy.transfer.engine import Action, Outcome, Outcomes, run
 
-__all__ = ["remove_tree", "transfer_tree"]
+__all__ = ["Route", "plan_tree", "remove_tree", "transfer_tree"]
 
 _END = SEPARATOR + MANIFEST
 
 #: How often a copy of an array begins again because the array was replaced meanwhile.
 _ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Source and destination of a copy.
+
+    Parameters
+    ----------
+    source : str
+        Key; one that ends in ``/`` means only the objects below it.
+    dest : str
+        Key, without ``/`` at its end.
+    origin, target : Store
+        The buckets of the two: one backend, and perhaps one bucket.
+    """
+
+    source: str
+    dest: str
+    origin: Store
+    target: Store
+
+    @classmethod
+    def of(cls, source: str, dest: str, origin: Store, target: Store) -> Route:
+        """Return the route of a copy; a destination that ends in ``/`` is a directory."""
+        if not dest or dest.endswith(SEPARATOR):
+            dest += posixpath.basename(source.removesuffix(SEPARATOR))
+        return cls(source, dest.removesuffix(SEPARATOR), origin, target)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether source and destination are in one bucket."""
+        return self.origin.bucket == self.target.bucket
+
+    def new_key(self, key: str) -> str:
+        """Return the new key of one of the objects."""
+        if key == self.source and not key.endswith(SEPARATOR):
+            return self.dest
+        return prefix_of(self.dest) + key[len(prefix_of(self.source)) :]
+
+    def check_not_same(self, overwrite: bool) -> None:
+        """Reject a copy onto itself, unless the user allowed overwriting."""
+        if not overwrite:
+            raise ObjectExistsError(
+                f"source and destination are the same: '{self.source}' in bucket "
+                f"'{self.origin.bucket}'"
+            )
+
+
+def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
+    """Return the new key of each object of a tree.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is nothing at the source.
+    InvalidArgumentError
+        If the tree would get into itself, or over its own objects.
+    ObjectExistsError
+        If a target exists and ``overwrite`` is False.
+    """
+    keys = tree(route.origin, route.source)
+    if not keys:
+        raise ObjectNotFoundError(
+            f"there is nothing under '{route.source}' in bucket '{route.origin.bucket}'"
+        )
+    targets = {key: route.new_key(key) for key in keys}
+    source, dest = prefix_of(route.source), prefix_of(route.dest)
+    if route.in_place:
+        if source == dest:
+            route.check_not_same(overwrite)
+            return targets
+        if dest.startswith(source) and keys != [route.source]:
+            raise InvalidArgumentError(
+                f"'{route.dest}' is below '{route.source}': a tree cannot be copied or moved into "
+                f"itself"
+            )
+        for target in sorted(targets.values()):
+            if target in targets:
+                raise InvalidArgumentError(
+                    f"'{target}' is in '{route.source}' and would be overwritten by another of "
+                    f"its objects; copy or move the tree to another name first"
+                )
+    if keys != [route.source]:
+        _check_links(route)
+    if not overwrite:
+        wanted = set(targets.values())
+        start = posixpath.commonprefix([min(wanted), max(wanted)])
+        for info in scan_objects(route.target.backend, start):
+            if info.key in wanted:
+                raise ObjectExistsError(
+                    f"object '{info.key}' exists in bucket '{route.target.bucket}'; pass "
+                    f"overwrite=True to replace it. Nothing was copied or moved"
+                )
+    return targets
+
+
+def _check_links(route: Route) -> None:
+    """Reject a tree that gets into itself through a link to a directory."""
+    here, there = (
+        store.backend.resolve_links(prefix_of(key))
+        for key, store in ((route.source, route.origin), (route.dest, route.target))
+    )
+    if here is not None and there is not None and prefix_of(there).startswith(prefix_of(here)):
+        raise InvalidArgumentError(
+            f"'{route.dest}' is '{route.source}' or below it, through a link: a tree cannot be "
+            f"copied or moved into itself"
+        )
 
 
 def transfer_tree(
@@ -80,7 +192,7 @@ def transfer_tree(
     parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
     first = (key for key in targets if key not in manifests and key not in parts)
     yield from _noted(run(map(transfer, first), threads=threads), owners, failed)
-    yield from (Outcome(*item) for item in failed.items())
+    yield from failed.items()
     complete = [key for key in manifests if key not in failed]
     inner = max(1, threads // max(len(complete), 1))
     yield from _noted(run(map(commit, complete), threads=threads), manifests, failed)
@@ -89,9 +201,7 @@ def transfer_tree(
         done = [key for key in manifests if key not in failed]
         rest = [key for key, manifest in owners.items() if manifest not in failed]
         for keys in filter(None, (done, rest)):  # first the manifests
-            for result in source.backend.delete(keys, threads=threads):
-                if result.error is not None:
-                    yield Outcome(*result)
+            yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
 
 
 def _replaces(source: Store, dest: Store, key: str, target: str) -> Version | None:
@@ -151,13 +261,13 @@ def remove_tree(
     manifests, owners = _arrays(keys)
     failed: dict[str, Exception] = {}
     if manifests:
-        outcomes = delete(backend, manifests, threads=threads, permanently=permanently)
+        outcomes = backend.delete(manifests, threads=threads, permanently=permanently)
         yield from _noted(outcomes, manifests, failed)
     stay = {key: failed[manifest] for key, manifest in owners.items() if manifest in failed}
-    yield from (Outcome(*item) for item in stay.items())
+    yield from stay.items()
     rest = [key for key in keys if key not in stay and key not in manifests]
     if rest:
-        yield from delete(backend, rest, threads=threads, permanently=permanently)
+        yield from backend.delete(rest, threads=threads, permanently=permanently)
 
 
 def _arrays(keys: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -175,11 +285,9 @@ def _arrays(keys: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     return manifests, owners
 
 
-def _noted(
-    outcomes: Outcomes, owners: Mapping[str, str], failed: dict[str, Exception]
-) -> Iterator[Outcome]:
+def _noted(outcomes: Outcomes, owners: Mapping[str, str], failed: dict[str, Exception]) -> Outcomes:
     """Yield outcomes, and note the first error of each manifest or of its parts."""
-    for outcome in outcomes:
-        if outcome.error is not None and outcome.name in owners:
-            failed.setdefault(owners[outcome.name], outcome.error)
-        yield outcome
+    for name, error in outcomes:
+        if error is not None and name in owners:
+            failed.setdefault(owners[name], error)
+        yield name, error

@@ -7,13 +7,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
-from cottoncandy.core.output import Progress, bytes2human
+from cottoncandy.core.output import bytes2human
 from cottoncandy.core.patterns import NamePattern
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -24,8 +25,9 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
+from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
-from cottoncandy.transfer.engine import Outcome, complete, delete, each
+from cottoncandy.transfer.engine import Action, Outcomes, complete
 from cottoncandy.transfer.entries import Endpoint
 
 __all__ = ["Rules", "Step", "SyncReport", "make_rules", "plan", "run", "sync", "synchronize"]
@@ -292,9 +294,16 @@ def synchronize(
     if dry_run:
         deque(steps, 0)
     else:
-        with Progress(None, unit="files", label=f"syncing to {dest}", show=progress) as bar:
-            outcomes = run(source, dest, steps, threads=count)
-            complete(_moving(outcomes, bar), lambda failed, total: _failed(failed, total, dest))
+        outcomes = run(source, dest, steps, threads=count)
+        complete(
+            outcomes,
+            lambda failed, total: (
+                f"{failed} of {total} files could not be copied to {dest}, the others are there; "
+                f"nothing was deleted"
+            ),
+            label=f"syncing to {dest}",
+            show=progress,
+        )
     _check_source(source, report)
     inside = dest.store.backend.can_copy_from(source.store.backend)
     report.estimate(source.store, inside=inside)
@@ -303,9 +312,7 @@ def synchronize(
     return report
 
 
-def run(
-    source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
-) -> Iterator[Outcome]:
+def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int) -> Outcomes:
     """Copy and replace; yield the outcome of each, in any order. Other steps are passed over.
 
     The manifest of an array is copied after its parts, and not if one of them failed.
@@ -315,15 +322,10 @@ def run(
     manifests: list[Step] = []
     failed: list[str] = []
 
-    def transfer(step: Step) -> None:
-        copy_object(
-            source.store,
-            source.key(step.path),
-            dest.store,
-            dest.key(step.path),
-            acl=acl,
-            threads=4 if step.size > large else 1,
-        )
+    def copy(step: Step) -> Action:
+        ends = source.store, source.key(step.path), dest.store, dest.key(step.path)
+        workers = 4 if step.size > large else 1
+        return Action(step.path, partial(copy_object, *ends, acl=acl, threads=workers))
 
     def first() -> Iterator[Step]:
         for step in steps:
@@ -335,30 +337,16 @@ def run(
                 yield step
 
     dest.create()
-    for result in each(transfer, first(), threads=threads):
-        if result.error is not None:
-            failed.append(result.item.path)
-        yield Outcome(result.item.path, result.error)
+    for path, error in engine.run(map(copy, first()), threads=threads):
+        if error is not None:
+            failed.append(path)
+        yield path, error
     whole = [
         step
         for step in manifests
         if not any(path.startswith(step.path.removesuffix(MANIFEST)) for path in failed)
     ]
-    for result in each(transfer, whole, threads=threads):
-        yield Outcome(result.item.path, result.error)
-
-
-def _moving(outcomes: Iterable[Outcome], bar: Progress) -> Iterator[Outcome]:
-    for outcome in outcomes:
-        bar.update(1)
-        yield outcome
-
-
-def _failed(failed: int, total: int, dest: Endpoint) -> str:
-    return (
-        f"{failed} of {total} files could not be copied to {dest}, the others are there; nothing "
-        f"was deleted"
-    )
+    yield from engine.run(map(copy, whole), threads=threads)
 
 
 def _delete_extras(
@@ -381,7 +369,7 @@ def _delete_extras(
     ordered = sorted(
         itertools.islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
     )
-    outcomes = delete(dest.store.backend, map(dest.key, ordered), threads=min(threads, 8))
+    outcomes = dest.store.backend.delete(map(dest.key, ordered), threads=min(threads, 8))
     complete(outcomes, lambda failed, total: f"{failed} of {total} files could not be deleted")
 
 
