@@ -7,9 +7,8 @@ objects. They list a directory once, on first access, and cache it until ``refre
 from __future__ import annotations
 
 from cottoncandy.browser.base import BrowserObject, S3FSLike
-from cottoncandy.browser.browse import browse
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
-from cottoncandy.browser.directories import S3Directory, S3Group
+from cottoncandy.browser.directories import S3Directory, S3Group, browse
 from cottoncandy.browser.preview import Preview
 
 #: Name of groups in 0.4.0.

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from cottoncandy.arrays.items import may_be_array
 from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser.attributes import AttributeNames, is_introspection_name
-from cottoncandy.browser.base import S3FSLike
+from cottoncandy.browser.base import AttributeNames, S3FSLike, is_introspection_name
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
 from cottoncandy.browser.listings import DirectoryListing, Entry, first_entries, list_tree
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["S3Directory", "S3Group"]
+__all__ = ["S3Directory", "S3Group", "browse"]
 
 _PACKAGE = "cottoncandy"
 #: Attributes of a directory that holds the chunks of an array.
@@ -253,7 +252,8 @@ class S3Directory(S3FSLike):
                 )
             return self[key].load()
         if self._info is not None:
-            return self._leaf().load()
+            # The object that has the directory's own name.
+            return S3Dataset._at(self._key, self.interface, self._info).load()
         array = self._array()
         if array is not None:
             return array.load()
@@ -385,22 +385,13 @@ class S3Directory(S3FSLike):
     def _make_child(self, entry: Entry) -> S3Directory | S3Dataset:
         key = self._branch + entry.name
         if not entry.directory:
-            leaf = S3Dataset.__new__(S3Dataset)
-            leaf._place(key, self.interface, entry.info)
-            return leaf
+            return S3Dataset._at(key, self.interface, entry.info)
         group = isinstance(self, S3Group) or _is_group(entry.name, self.interface)
         kind = S3Group if group else S3Directory
-        directory = kind.__new__(kind)
-        directory._place(key, self.interface, entry.info)
+        directory = kind._at(key, self.interface, entry.info)
         if not key:
             directory._nameless = True
         return directory
-
-    def _leaf(self) -> S3Dataset:
-        """Return the object that has the directory's own name."""
-        leaf = S3Dataset.__new__(S3Dataset)
-        leaf._place(self._key, self.interface, self._info)
-        return leaf
 
     def _array(self) -> S3ChunkedDataset | None:
         """Return the array whose parts are in this directory; None if there is none."""
@@ -418,8 +409,7 @@ class S3Directory(S3FSLike):
         return found and (len(entries) == 1 or may_be_array(entries))
 
     def _find_array(self) -> S3ChunkedDataset | None:
-        array = S3ChunkedDataset.__new__(S3ChunkedDataset)
-        array._place(self._key, self.interface, None)
+        array = S3ChunkedDataset._at(self._key, self.interface, None)
         array._level = self._level
         try:
             _ = array.shape
@@ -435,10 +425,8 @@ class S3Directory(S3FSLike):
         # A directory comes before those in it: the listing makes them in this order.
         for branch, level in list_tree(self.interface._store, self._branch):
             directory = directories[branch]
+            directory.refresh()
             directory._level = level
-            directory._attributes = None
-            directory._whole = None
-            directory._children = {}
             for entry in level.entries.values():
                 child = directory._child(entry) if entry.directory else None
                 if isinstance(child, S3Directory):
@@ -461,6 +449,43 @@ class S3Group(S3Directory):
             return repr(array)
         bucket = self.interface.bucket_name
         return f"<{_PACKAGE}-group <bucket:{bucket}> ({printable(self._name)}: {len(self)} keys)>"
+
+
+def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
+    """Return the object of a name: an array, whole or in chunks, or a group of arrays.
+
+    Parameters
+    ----------
+    path : str
+        Name of an object or a directory; ``''`` is the whole bucket.
+    interface : cottoncandy.interfaces.DefaultInterface
+
+    Returns
+    -------
+    node : S3Group, S3Dataset or S3ChunkedDataset
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If neither an object of that name nor anything below it exists.
+
+    Notes
+    -----
+    One listing is sent; a second request if there is nothing below that name, or an array in
+    chunks.
+    """
+    group = S3Group(path, interface)
+    if group._is_branch() or not group._key:
+        return group._array() or group
+    if interface.exists_object(group._key):
+        return S3Dataset(path, interface)
+    marker = interface._store.backend.scan(group._branch, page_size=1)
+    if next(marker, None) is not None:
+        return group  # an empty directory, created by a console
+    raise ObjectNotFoundError(
+        f"nothing found under '{group._key}' in bucket '{interface.bucket_name}'; "
+        f"cci.lsdir() lists the bucket"
+    )
 
 
 def _is_group(name: str, interface: DefaultInterface) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
 
 from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.browser.listings import DirectoryListing
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cottoncandy.browser.directories import S3Directory
 
 __all__ = ["Row", "directory_html", "escape", "object_html"]
+
+T = TypeVar("T")
 
 _MAX_ROWS = 100  # of one directory
 _MAX_LISTINGS = 20  # directories listed below the one that is shown
@@ -84,8 +87,9 @@ def escape(text: str) -> str:
 def directory_html(directory: S3Directory) -> str:
     """Return a directory as a tree, with a bounded number of requests."""
     levels = _collect_listings(directory)
-    _ask_manifests([shown for shown, level in levels.items() if _has_manifest(level)])
-    _fetch_headers(list(_datasets(levels)))
+    with_manifest = [shown for shown, level in levels.items() if _has_manifest(level)]
+    _fetch(lambda each: each._array(), with_manifest)
+    _fetch(lambda dataset: dataset.info, list(islice(_datasets(levels), _MAX_HEADS)))
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
     return _frame(where, _level_html(directory, levels))
 
@@ -118,48 +122,43 @@ def _frame(where: str, body: str) -> str:
 
 def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryListing]:
     """Return the listings to show: this directory, then those below it within a budget."""
-    levels: dict[S3Directory, DirectoryListing] = {directory: _partial_listing(directory)}
+    levels = {directory: directory._first_page(_MAX_ROWS)}
     edge = [directory]
     budget = _MAX_LISTINGS
     for _ in range(_MAX_DEPTH - 1):
-        below = [child for parent in edge for child in _shown_directories(parent, levels[parent])]
-        edge = below[:budget]
+        shown = (child for parent in edge for _, child in _rows(parent, levels[parent]))
+        edge = list(islice(filter(_is_directory, shown), budget))
         budget -= len(edge)
-        levels.update(zip(edge, map_threads(_partial_listing, edge, _THREADS), strict=True))
+        pages = map_threads(lambda each: each._first_page(_MAX_ROWS), edge, _THREADS)
+        levels.update(zip(edge, pages, strict=True))
     return levels
 
 
-def _partial_listing(directory: S3Directory) -> DirectoryListing:
-    """Return the start of a directory, cached if possible."""
-    return directory._first_page(_MAX_ROWS)
-
-
-def _shown_directories(directory: S3Directory, level: DirectoryListing) -> Iterator[S3Directory]:
-    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
-        child = directory._child(entry)
-        if _is_directory(child):
-            yield child
+def _rows(
+    directory: S3Directory, level: DirectoryListing
+) -> Iterator[tuple[str, S3Directory | S3Dataset]]:
+    """Yield the name and the object of each row."""
+    for entry in islice(level.entries.values(), _MAX_ROWS):
+        yield entry.name, directory._child(entry)
 
 
 def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset]:
     """Yield the objects that have a row; the chunks of an array have none."""
     for shown, level in levels.items():
-        if shown._whole:
-            continue
-        for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
-            child = shown._child(entry)
-            if not _is_directory(child):
-                yield cast("S3Dataset", child)
+        if not shown._whole:
+            for _, child in _rows(shown, level):
+                if not _is_directory(child):
+                    yield cast("S3Dataset", child)
 
 
-def _fetch_headers(datasets: list[S3Dataset]) -> None:
-    """Fetch the metadata of the first objects; unreadable ones are shown without."""
+def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
+    """Ask for what is shown of some nodes; unreadable ones are shown without."""
 
-    def ask(dataset: S3Dataset) -> None:
+    def fetch(node: T) -> None:
         with contextlib.suppress(CottonCandyError):
-            _ = dataset.info
+            ask(node)
 
-    for _ in map_threads(ask, datasets[:_MAX_HEADS], _THREADS):
+    for _ in map_threads(fetch, nodes, _THREADS):
         pass
 
 
@@ -173,28 +172,18 @@ def _has_manifest(level: DirectoryListing) -> bool:
     )
 
 
-def _ask_manifests(directories: list[S3Directory]) -> None:
-    def ask(directory: S3Directory) -> None:
-        with contextlib.suppress(CottonCandyError):
-            directory._array()
-
-    for _ in map_threads(ask, directories, _THREADS):
-        pass
-
-
 # -- rendering -----------------------------------------------------------------------------------
 
 
 def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListing]) -> str:
     level = levels[directory]
     rows = []
-    for _, entry in zip(range(_MAX_ROWS), level.entries.values(), strict=False):
-        child = directory._child(entry)
+    for name, child in _rows(directory, level):
         if _is_directory(child) and not child._whole:
-            rows.append(_directory_row(child, entry.name, levels))
+            rows.append(_directory_row(child, name, levels))
         else:
             dataset = child._whole if _is_directory(child) else child
-            rows.append(_row_html(cast("S3Dataset", dataset)._row(), entry.name))
+            rows.append(_row_html(cast("S3Dataset", dataset)._row(), name))
     if not level.complete:
         rows.append('<div class="cc-note">… and more: keys() lists all</div>')
     elif len(level.entries) > _MAX_ROWS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import html
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.names import check_text
-from cottoncandy.core.output import bytes2human, echo, printable
+from cottoncandy.core.output import bytes2human, echo, html_table, printable
 from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -52,6 +53,19 @@ _WRITING = frozenset(
 
 #: Public methods that take ``storage_class=`` and its like; so do those named ``upload_*``.
 _UPLOADING = frozenset({"append_dask_array", "dict2cloud", "open"})
+
+_CAPABILITIES = {
+    "acls": "ACLs",
+    "owners": "owners",
+    "trash": "trash",
+    "conditional_put": "conditional uploads",
+}
+_FIRST_STEPS = (
+    "cci.upload_raw_array('name', array)",
+    "cci.download_raw_array('name')",
+    "cci.ls('*')",
+    "cci.get_browser()",
+)
 
 
 class InterfaceObject:
@@ -114,9 +128,20 @@ class ObjectAccess(InterfaceObject):
         return f"<cottoncandy.{type(self).__name__} {where}>"
 
     def _repr_html_(self) -> str:
-        from cottoncandy.interfaces.html import interface_html
-
-        return interface_html(f"cottoncandy.{type(self).__name__}", self._store)
+        """Return a table about the store, without secrets. No request is sent."""
+        store, declared = self._store, self._store.backend.capabilities
+        supported = [text for name, text in _CAPABILITIES.items() if getattr(declared, name)]
+        rows = {
+            "Store": store.describe(),
+            "Supports": ", ".join(supported) or "objects and metadata",
+        }
+        if store.bucket is None:
+            rows["Bucket"] = "none; choose one with cci.set_bucket('name')"
+        if declared.acls:
+            rows["Default ACL"] = store.settings.default_acl or "the server's"
+        steps = "".join(f"<div><code>{html.escape(step)}</code></div>" for step in _FIRST_STEPS)
+        begin = f"To begin, with <code>cci</code> for this interface:{steps}"
+        return html_table(f"cottoncandy.{type(self).__name__}", rows, begin)
 
     @property
     def bucket_name(self) -> str | None:

@@ -18,12 +18,11 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces.base import BucketMethods
-from cottoncandy.interfaces.bridges import BridgeMethods
 from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
-from cottoncandy.interfaces.sharing import SharingMethods
+from cottoncandy.interfaces.sharing import BridgeMethods, SharingMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.stores.urls import is_url

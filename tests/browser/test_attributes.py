@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.browser.attributes import AttributeNames, is_introspection_name, mangle
+from cottoncandy.browser.base import AttributeNames, is_introspection_name, mangle
 from tests.cases import each
 
 
