@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import difflib
 import inspect
 import numbers
 import operator
@@ -45,6 +46,7 @@ _CANNED_ACLS = (
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|w)", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kKMGT]?)B?", re.ASCII)
+_SIMILARITY = 0.75  # of a keyword and the parameter that it misspells
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -224,18 +226,4 @@ def _is_spelling(name: str, parameter: str) -> bool:
     """
     if len(parameter) <= 3:
         return name == parameter or (len(name) == 4 and name.startswith(parameter))
-    return _edits(name, parameter) <= (1 if len(parameter) <= 5 else 2)
-
-
-def _edits(a: str, b: str) -> int:
-    """Return how many letters to insert, delete, replace or swap to get from one to the other."""
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        before, above, row = row, before, [i]
-        for j, right in enumerate(b, 1):
-            cost = min(before[j] + 1, row[-1] + 1, before[j - 1] + (left != right))
-            if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
-                cost = min(cost, above[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
+    return difflib.SequenceMatcher(None, name, parameter).ratio() >= _SIMILARITY
