@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
-from cottoncandy.cloudfiles.locks import Locks
 from cottoncandy.cloudfiles.processes import in_processes, process_count
+from cottoncandy.cloudfiles.secrets import cloud_files_dir
+from cottoncandy.core.files import lock, open_lockable, unlock
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.entries import Endpoint
 
-__all__ = ["ACL", "LARGE_THREADS", "FilesBase", "count_results", "is_pair", "raise_first", "whole"]
+__all__ = ["ACL", "LARGE_THREADS", "FilesBase", "finish", "is_pair"]
 
 #: The owner of the bucket can read the files, other accounts cannot.
 ACL = "bucket-owner-full-control"
@@ -163,7 +168,9 @@ class FilesBase:
         if isinstance(paths, str | os.PathLike):
             return function(os.fspath(paths))
         results = self._each(function, paths, label, total=total, progress=progress, parallel=1)
-        return {path_text(result.item): result.value for result in whole(results)}
+        kept: list[Result[Any, Any]] = []
+        finish(results, kept)
+        return {path_text(result.item): result.value for result in kept}
 
     def _each(
         self,
@@ -234,33 +241,67 @@ def is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | os.PathLike)
 
 
-def whole(results: Iterable[Result[Any, Any]]) -> list[Result[Any, Any]]:
-    """Return all results, or raise the first error, with a note about the others."""
-    found = list(results)
-    failed = [result for result in found if result.error is not None]
-    raise_first(failed)
-    return found
+def finish(
+    results: Iterable[tuple[Any, Any, Exception | None]],
+    kept: list[Any] | None = None,
+) -> int:
+    """Return the number of results, or raise the first error, with a note about the others.
 
-
-def count_results(results: Iterable[Result[Any, Any]]) -> int:
-    """Return the number of results, or raise as :func:`whole` does."""
-    done, failed = 0, []
+    Results are added to ``kept``.
+    """
+    count = failures = 0
+    failed: list[tuple[str, Exception]] = []
     for result in results:
-        done += 1
-        if result.error is not None:
-            failed.append(result)
-    raise_first(failed)
-    return done
+        item, _, error = result
+        count += 1
+        if kept is not None:
+            kept.append(result)
+        if error is not None:
+            failures += 1
+            if failures <= _SHOWN:
+                failed.append((item["path"] if isinstance(item, dict) else str(item), error))
+    if failed:
+        error = failed[0][1]
+        if failures > 1:
+            error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
+        raise error
+    return count
 
 
-def raise_first(failed: Sequence[Result[Any, Any]]) -> None:
-    """Raise the error of the first file that failed, with a note about the others."""
-    if not failed or failed[0].error is None:
-        return
-    others = failed[1:]
-    if others:
-        items = (result.item for result in others[:_SHOWN])
-        names = (each_["path"] if isinstance(each_, dict) else str(each_) for each_ in items)
-        note = f"{len(others)} more files failed: {', '.join(map(repr, names)):.500}"
-        failed[0].error.add_note(note)
-    raise failed[0].error
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Lock files in one folder, one for each file that was locked.
+
+    Files are replaced atomically, so locks are not needed to read whole ones. They serve programs
+    that read a file, change it and write it back.
+    """
+
+    folder: str
+    enabled: bool
+
+    @classmethod
+    def of(cls, folder: str | None, wanted: bool | None) -> Self:
+        """Resolve the arguments and the environment; ``wanted`` None means if a folder is set."""
+        chosen = folder or os.environ.get("CLOUD_FILES_LOCK_DIR")
+        enabled = wanted is True or (wanted is None and bool(chosen))
+        return cls(str(chosen or cloud_files_dir() / "locks"), enabled)
+
+    @contextmanager
+    def held(self, cloudpath: str, path: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold the lock of a file; many may share it."""
+        if not self.enabled:
+            yield
+            return
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(f"{cloudpath}/{path}".encode(errors="surrogateescape")).hexdigest()
+        descriptor = open_lockable(f"{self.folder}/{digest}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            lock(descriptor, shared=shared)
+            yield
+        finally:
+            unlock(descriptor)
+
+    def clear(self) -> None:
+        """Remove the lock files."""
+        for path in Path(self.folder).glob("*.lock"):
+            path.unlink(missing_ok=True)

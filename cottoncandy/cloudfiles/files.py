@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
-from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, count_results, path_text
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
@@ -156,7 +156,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
             monitor=monitor,
         )
         paths, parallel = self if paths is None else paths, 1 if dest.protocol == "mem" else None
-        count_results(self._each(copy, paths, "transferring", progress=progress, parallel=parallel))
+        finish(self._each(copy, paths, "transferring", progress=progress, parallel=parallel))
         return monitor
 
     def transfer_from(
@@ -270,9 +270,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         """
         dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
         move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None
-        count_results(
-            self._each(move, paths, "moving", total=total, progress=progress, parallel=parallel)
-        )
+        finish(self._each(move, paths, "moving", total=total, progress=progress, parallel=parallel))
 
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)

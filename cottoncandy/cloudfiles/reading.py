@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, as_items, is_single, raise_first
+from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, as_items, finish, is_single
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.core.names import prefix_of
@@ -102,7 +102,7 @@ class ReadingMethods(FilesBase):
         )
         found.sort(key=lambda result: result.item.order)
         if raise_errors or single:
-            raise_first([result for result in found if result.error is not None])
+            finish(found)
         contents = [_as_dict(result) for result in found]
         value: Any = contents
         if return_dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,9 @@ from cottoncandy.cloudfiles.base import (
     LARGE_THREADS,
     FilesBase,
     as_items,
-    count_results,
+    finish,
     is_pair,
     path_text,
-    raise_first,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import json_bytes, upload_body
@@ -99,8 +98,8 @@ class WritingMethods(FilesBase):
         ------
         InvalidArgumentError
             If a path occurs twice, the content is not bytes, or the compression does not exist.
-        PartialFailureError
-            If several files could not be uploaded; the others were.
+        CottonCandyError
+            The first error, with a note about the others; all other files were uploaded.
         """
         given = _settings(locals())
         items = [files] if isinstance(files, Mapping) or is_pair(files) else files
@@ -115,7 +114,7 @@ class WritingMethods(FilesBase):
             progress=progress,
             parallel=parallel,
         )
-        count = count_results(results)
+        count = finish(results)
         return (count, monitor) if return_recording else count
 
     def _put(self, file: Mapping[str, Any], monitor: TransmissionMonitor | None = None) -> int:
@@ -195,21 +194,21 @@ class WritingMethods(FilesBase):
 
         Raises
         ------
-        PartialFailureError
-            If several files could not be deleted; the others were.
+        CottonCandyError
+            The first error, with a note about the others; all other files were deleted.
         """
         items = as_items(paths)
-        start, count = len(self._connection[1]), 0
-        failed: list[Result[Any, Any]] = []
+        start = len(self._connection[1])
+        keys = map(self._key, items)
+        outcomes = self._store.backend.delete(keys, threads=min(self.num_threads, 8))
         with self._bar("deleting", items, total, progress) as bar:
-            keys = (self._key(path) for path in items)
-            for result in self._store.backend.delete(keys, threads=min(self.num_threads, 8)):
-                count += 1
-                if result.error is not None:
-                    failed.append(Result(result.key[start:], None, result.error))
-                bar.update(1)
-        raise_first(failed)
-        return count
+
+            def results() -> Iterator[Result[str, None]]:
+                for key, error in outcomes:
+                    bar.update(1)
+                    yield Result(key[start:], None, error)
+
+            return finish(results())
 
     def touch(
         self,
@@ -227,9 +226,7 @@ class WritingMethods(FilesBase):
             elif not nocopy:
                 copy_object(self._store, key, self._store, key, acl=ACL, convert=_unchanged)
 
-        count_results(
-            self._each(touch, paths, "touching", total=total, progress=progress, parallel=1)
-        )
+        finish(self._each(touch, paths, "touching", total=total, progress=progress, parallel=1))
 
 
 _SETTINGS = (
