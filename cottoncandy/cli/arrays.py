@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import click
 
 from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.exceptions import ObjectNotFoundError
 
 __all__ = ["clean", "info", "load", "preview", "restore", "rotate_keys", "save"]
 
@@ -63,13 +65,15 @@ def load(connection: Connection, file: Path, location: str) -> None:
     cci, name = connection.interface(location, named=True)
     try:
         opened = np.load(file, allow_pickle=False)
-    except ValueError as error:
-        raise click.BadParameter(f"{file} is not a .npy or .npz file: {error}") from None
+        if not isinstance(opened, np.ndarray):
+            with opened:
+                opened = dict(opened)
+    except (ValueError, EOFError, BadZipFile):
+        raise click.BadParameter(f"{file} is not a .npy or .npz file without objects") from None
     if isinstance(opened, np.ndarray):
         cci.upload_raw_array(name, opened)
     else:
-        with opened:
-            cci.dict2cloud(name, dict(opened), verbose=False)
+        cci.dict2cloud(name, opened, verbose=False)
     click.echo(f"uploaded {printable(name)}", err=True)
 
 
@@ -85,9 +89,11 @@ def save(connection: Connection, location: str, file: Path) -> None:
 
     cci, name = connection.interface(location, named=True)
     if file.suffix == ".npz":
-        arrays = cci.cloud2dict(name, verbose=False)
+        arrays = _flat(cci.cloud2dict(name, verbose=False))
+        if not arrays:
+            raise ObjectNotFoundError(f"there are no arrays below '{location}'")
         with atomic_write(file) as opened:
-            np.savez(opened, **_flat(arrays))
+            np.savez(opened, **arrays)
     else:
         array = np.asarray(cci.array(name))
         with atomic_write(file) as opened:
@@ -137,7 +143,8 @@ def rotate_keys(connection: Connection, location: str) -> None:
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     found = {}
     for name, value in tree.items():
-        found.update(
-            _flat(value, f"{above}{name}/") if isinstance(value, dict) else {above + name: value}
-        )
+        if isinstance(value, dict):
+            found.update(_flat(value, f"{above}{name}/"))
+        elif value is not None:  # which is what is not an array
+            found[above + name] = value
     return found

@@ -45,7 +45,8 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
             }
         )
     else:
-        click.echo(printable(str(report)).replace("\\x0a", "\n"))
+        for line in str(report).split("\n"):
+            click.echo(printable(in_words(line)))
         for option in report.options:
             click.echo(f"option  {option.name}: from {printable(option.source)}")
     ctx.exit(0 if report.usable else 1)

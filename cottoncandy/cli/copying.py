@@ -35,6 +35,7 @@ from cottoncandy.cli.locations import (
     PROGRESS,
     WORDS,
     in_words,
+    nothing_at,
     print_json,
     split_pattern,
     standard_input,
@@ -168,6 +169,8 @@ def _transfers(
     """Yield source, destination and files, lazily; at the end, print the number for programs."""
     from cottoncandy.cloudfiles import CloudFiles
 
+    if destination == "-":
+        raise click.UsageError("only cp writes to the standard output")
     folder, name = _destination(destination, sources, recursive, ends.writing)
     found, count = routes(sources, name, recursive, ends.reading), itertools.count()
     for directory, items in groupby(found, key=attrgetter("directory")):
@@ -183,8 +186,9 @@ def _destination(
     """Return the directory of the copies, and the name of the copy in it; ``''`` is any name."""
     from cottoncandy.cloudfiles import CloudFiles
 
-    many = len(sources) > 1 or sources == ("-",) or any(map(has_magic, sources))
-    if many or destination.endswith("/") or CloudFiles(destination, **options).isdir():
+    many = len(sources) > 1 or sources == ("-",)
+    pattern = has_magic(sources[0]) and not _is_file(sources[0], options)
+    if many or pattern or destination.endswith("/") or CloudFiles(destination, **options).isdir():
         return destination, ""
     if recursive and not _is_file(sources[0], options):
         _replace_word(sources[0], f"{sources[0]}/")  # the directory exists when it goes on
@@ -236,7 +240,7 @@ def routes(
         elif CloudFiles(source, **options).isdir():
             raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
         else:
-            raise ObjectNotFoundError(f"there is no file '{source}'")
+            raise nothing_at(source)
 
 
 def _listed() -> Iterator[Route]:
@@ -257,7 +261,7 @@ def _any(found: Iterable[Route], source: str) -> Iterator[Route]:
         empty = False
         yield route
     if empty:
-        raise ObjectNotFoundError(f"there is nothing at '{source}'")
+        raise nothing_at(source)
 
 
 def _is_file(location: str, options: dict[str, Any]) -> bool:
@@ -303,7 +307,7 @@ def init(
     with ResumableTransfer(db, endpoint=endpoint_url) as job:
         job.init(source, destination, paths, None if compression == "same" else compression)
         if not (count := len(job)):
-            raise ObjectNotFoundError(f"there is nothing at '{source}'")
+            raise nothing_at(source)
     click.echo(f"{count} files to transfer; next: cottoncandy xfer execute {db}", err=True)
 
 

@@ -21,6 +21,7 @@ from cottoncandy.cli.locations import (
     PROGRESS,
     Connection,
     connected,
+    nothing_at,
     print_json,
     split_pattern,
     standard_input,
@@ -28,11 +29,14 @@ from cottoncandy.cli.locations import (
 )
 from cottoncandy.core.names import has_magic
 from cottoncandy.core.output import bytes2human, printable
-from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
-    from cottoncandy.stores.store import Store
 
 __all__ = ["acl", "cat", "du", "expand", "head", "ls", "mkdir", "rm", "touch"]
 
@@ -44,7 +48,7 @@ _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_va
 
 
 @click.command()
-@click.argument("location", type=LOCATION)
+@click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @click.option("--flat", is_flag=True, help="One level only, with directories.")
 @click.option("-l", "--long", is_flag=True, help="With size and modification time.")
 @click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
@@ -55,16 +59,17 @@ _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_va
 @connected
 def ls(
     connection: Connection,
-    location: str,
+    locations: tuple[str, ...],
     flat: bool,
     long: bool,
     expr: bool,
     sqlite: str | None,
     as_json: bool,
 ) -> None:
-    """List names below a directory or a prefix, those of subdirectories too."""
+    """List names below directories or prefixes, those of subdirectories too; or by a pattern."""
     rows: Iterator[tuple[str, int | None, Any]] = (
         row
+        for location in locations
         for each in (expand(location) if expr else [location])
         for row in _listing(connection, each, flat)
     )
@@ -89,17 +94,23 @@ def _listing(
     store, prefix = connection.store(location)
     if prefix and not prefix.endswith("/") and store.has_below(prefix):
         prefix += "/"
+    found = False
     base = prefix.rpartition("/")[0]
     skipped = len(base) + bool(base)
-    found = False
     for entry in store.backend.scan(prefix, delimiter="/" if flat else ""):
         found = True
         if isinstance(entry, CommonPrefix):
             yield entry.prefix[skipped:], None, None
         elif entry.key != prefix or not prefix.endswith("/"):
             yield entry.key[skipped:], entry.size, entry.modified
+    if not found and has_magic(location):
+        folder, matches = split_pattern(location)
+        for row in _listing(connection, folder, flat=False):
+            if matches(row[0]):
+                found = True
+                yield row
     if not found and prefix:
-        raise ObjectNotFoundError(f"there is nothing at '{location}'")
+        raise nothing_at(location)
 
 
 def expand(text: str) -> Iterator[str]:
@@ -167,7 +178,7 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
 
 def _span(text: str) -> tuple[int | None, int | None]:
     start, dash, stop = text.partition("-")
-    if not dash or not (start + stop).isdigit():
+    if not dash or not (start + stop).isdigit() or int(start or 0) > int(stop or sys.maxsize):
         raise click.BadParameter(f"must be START-STOP, such as 0-100, got {text!r}")
     return int(start) if start else None, int(stop) if stop else None
 
@@ -216,7 +227,7 @@ def du(
     everything = [0, 0]
     for location in locations:
         own = [0, 0]
-        for info in _objects(*connection.store(location)):
+        for info in _objects(connection, location):
             for total in (own, everything, totals[PurePosixPath(info.key).suffix or "(none)"]):
                 total[0] += info.size
                 total[1] += 1
@@ -231,10 +242,11 @@ def du(
         show("total", *everything)
 
 
-def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
-    """Yield the object of a name and everything below it."""
+def _objects(connection: Connection, location: str) -> Iterator[ObjectInfo]:
+    """Yield the object at a location and everything below it."""
     from cottoncandy.stores.finding import objects_below
 
+    store, name = connection.store(location)
     found = False
     if name and not name.endswith("/") and store.has_object(name):
         found = True
@@ -243,7 +255,7 @@ def _objects(store: Store, name: str) -> Iterator[ObjectInfo]:
         found = True
         yield info
     if not found and name:
-        raise ObjectNotFoundError(f"there is nothing at '{name}' in {store.describe()}")
+        raise nothing_at(location)
 
 
 @click.command()
@@ -270,7 +282,7 @@ def rm(
     count = 0
     for location in standard_input() if locations == ("-",) else locations:
         cci, name = connection.interface(location, named=True)
-        if recursive and not name:
+        if not name:
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
         if has_magic(name) and not cci.exists_object(name):
             folder, matches = split_pattern(location, recursive)
@@ -284,7 +296,7 @@ def rm(
             if not (removed or recursive) and cci.lsdir(name, limit=1):
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
         if not removed:
-            raise ObjectNotFoundError(f"there is no object at '{location}'")
+            raise nothing_at(location)
         count += removed
     if as_json:
         print_json({"files": count})
@@ -328,5 +340,7 @@ def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print owner and grants of objects as JSON."""
     for location in locations:
         cci, name = connection.interface(location)
+        if not cci.backend_interface.capabilities.acls:
+            raise UnsupportedOperationError(f"the store of '{location}' has no ACLs")
         found = cci.get_object(name).Acl()
         print_json({"location": location, "owner": found.owner, "grants": found.grants})

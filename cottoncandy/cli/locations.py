@@ -7,11 +7,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cottoncandy.core.names import has_magic
+from cottoncandy.exceptions import ObjectNotFoundError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -28,6 +30,7 @@ __all__ = [
     "Connection",
     "connected",
     "in_words",
+    "nothing_at",
     "print_json",
     "split_pattern",
     "standard_input",
@@ -50,6 +53,8 @@ PROGRESS = click.option(
 
 #: Advice of the library's errors, and the words of the command for it.
 _ADVICE = (
+    (r"^\[Errno \d+\] ", ""),
+    (r"an object name must not be empty", "expected an object, got a bucket or a directory"),
     (r"look for it with cci\.glob or cci\.ls", "look for it with 'cottoncandy ls'"),
     (r"\bcci?\.(clean|cp|info|ls|mv|restore|rm|sync|verify)\b(\(\))?", r"'cottoncandy \1'"),
     (r"pass anon=True", "pass --no-sign-request"),
@@ -57,7 +62,9 @@ _ADVICE = (
     (r"pass encryptionKey=", "pass --encryption-key "),
     (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
 )
-_PYTHON = re.compile(r"\bcci?\.\w|\bcc\.\w|\bpass \w+=|\bcottoncandy\.\w+\(|__main__")
+_PYTHON = re.compile(
+    r"\bcci?\.\w|\b(down|up)load_\w+|\bcc\.\w|\bpass \w+=|\bcottoncandy\.\w+\(|__main__"
+)
 
 
 class Connection(NamedTuple):
@@ -126,6 +133,9 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
     name = "location"
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value or self.fail("a location must not be empty", param, ctx)
+
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
@@ -165,6 +175,14 @@ def in_words(message: str) -> str:
         message = re.sub(pattern, words, message)
     first, *rest = re.split(r"(?=(?:;|\.) )", message)
     return first + "".join(each for each in rest if not _PYTHON.search(each))
+
+
+def nothing_at(location: str) -> ObjectNotFoundError:
+    """Return the error for a location without files."""
+    known = location.startswith((".", "/", "~")) or Path(location.split("/")[0]).exists()
+    bucket = not known and "://" not in location
+    hint = f"; a bucket is a URL, such as s3://{location}" if bucket else ""
+    return ObjectNotFoundError(f"there is nothing at '{location}'{hint}")
 
 
 def print_json(value: Any) -> None:

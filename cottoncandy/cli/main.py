@@ -69,7 +69,8 @@ class _Commands(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)
         except (CottonCandyError, OSError) as error:
-            click.echo(f"cottoncandy: {printable(in_words(str(error)))}", err=True)
+            text = "; ".join([in_words(str(error)), *getattr(error, "__notes__", ())])
+            click.echo(f"cottoncandy: {printable(text)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt as interruption:
             done = "".join(f"; {note}" for note in getattr(interruption, "__notes__", ()))
@@ -81,7 +82,13 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cottoncandy")
-@click.option("-p", "--parallel", default=1, help="Processes of cp, mv and rm; 0: one per core.")
+@click.option(
+    "-p",
+    "--parallel",
+    type=click.IntRange(min=0),
+    default=1,
+    help="Processes of cp, mv and rm; 0: one per core.",
+)
 @click.pass_context
 def main(ctx: click.Context, parallel: int) -> None:
     """Arrays and files in the cloud.
@@ -89,4 +96,4 @@ def main(ctx: click.Context, parallel: int) -> None:
     A LOCATION is a URL (s3://bucket/name, gs://, gdrive://, file:///path, https://) or a path on
     this computer. Credentials come from the options file and the environment, as in the library.
     """
-    ctx.obj = parallel if parallel > 0 else os.cpu_count()
+    ctx.obj = parallel or os.cpu_count()

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +13,7 @@ from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, ObjectInfo, Pu
 from cottoncandy.config.options import option_sources
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
+    BucketNotFoundError,
     CottonCandyError,
     InvalidNameError,
     ObjectChangedError,
@@ -136,10 +136,13 @@ class _Trial:
 
     def clean(self) -> str:
         """Delete the remaining scratch objects; return what could not be deleted."""
-        with suppress(CottonCandyError):
+        try:
             left = [key for key, error in self._backend.delete(sorted(self._put)) if error]
-            return f"these objects could not be deleted: {', '.join(left)}" if left else ""
-        return f"objects below {self._scratch} may be left" if self._put else ""
+        except BucketNotFoundError:
+            return ""
+        except CottonCandyError:
+            return f"objects below {self._scratch} may be left" if self._put else ""
+        return f"these objects could not be deleted: {', '.join(left)}" if left else ""
 
     def _essential(self, name: str, check: Callable[[], str]) -> Check:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -490,3 +491,95 @@ def test_errors_are_in_the_words_of_the_command(library: str, command: str) -> N
 def test_missing_object_names_the_command(tmp_path: Path) -> None:
     message = run("cat", tmp_path / "missing").stderr
     assert "cci." not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("ls nothing", 1, "there is nothing at 'nothing'; a bucket is a URL, such as s3://nothing"),
+        ("ls bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
+        ("ls bucket/*.zip", 1, "there is nothing at 'bucket/*.zip'"),
+        ("ls s3:/bucket", 1, "with two slashes"),
+        ("ls s3://", 1, "has no bucket"),
+        ("ls lab://x", 1, "unknown scheme"),
+        ("cp bucket/a.txt", 2, "Missing argument"),
+        ("cp bucket copy", 1, "'bucket' is a directory: pass -r"),
+        ("cp other/x copy", 1, "a bucket is a URL, such as s3://other/x"),
+        ("cp -dash copy", 2, "No such option"),
+        ("cp ftp://x/y .", 1, "is not a cloud path"),
+        ("mv bucket/a.txt -", 2, "only cp writes to the standard output"),
+        ("mv nothing copy", 1, "there is nothing at 'nothing'"),
+        ("rm bucket/d", 1, "is a directory: pass -r"),
+        ("rm -r memory://whole", 1, "is a whole bucket"),
+        ("rm memory://whole", 1, "is a whole bucket"),
+        ("cat bucket", 1, "expected an object, got a bucket or a directory"),
+        ("cat -r 5 bucket/a.txt", 2, "must be START-STOP"),
+        ("cat -r 3-1 bucket/a.txt", 2, "must be START-STOP"),
+        ("cat bucket/missing", 1, "there is no object 'missing'"),
+        ("head bucket", 1, "expected an object, got a bucket or a directory"),
+        ("du bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
+        ("acl get bucket/a.txt", 1, "has no ACLs"),
+        ("mkdir bucket/a.txt/x", 1, "cottoncandy: Not a directory"),
+        ("load bucket/a.txt bucket/x", 2, "is not a .npy or .npz file"),
+        ("load empty.npy bucket/x", 2, "is not a .npy or .npz file"),
+        ("load damaged.npz bucket/x", 2, "is not a .npy or .npz file"),
+        ("save bucket/a.txt x.npy", 1, "is not a raw array"),
+        ("save texts x.npz", 1, "there are no arrays below 'texts'"),
+        ("save bucket/d/arr bucket", 1, "cottoncandy: Is a directory: 'bucket'"),
+        ("info bucket", 1, "a directory has that name"),
+        ("sync nothing bucket", 1, "nothing was copied or deleted"),
+        ("sync bucket", 2, "Missing argument"),
+        ("sync bucket bucket/d", 1, "the destination is inside the source"),
+        ("verify nothing", 1, "nothing was verified"),
+        ("-p -3 ls bucket", 2, "-3 is not in the range"),
+        ("clean --grace soon bucket", 1, "grace must be"),
+        ("lss bucket", 2, "No such command"),
+    ],
+)
+def test_mistakes_get_one_clear_line(
+    arguments: str, status: int, message: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bucket.parent)
+    for name, body in {"empty.npy": b"", "damaged.npz": b"PK\x03\x04" + bytes(50)}.items():
+        Path(name).write_bytes(body)
+    Path("texts").mkdir()
+    Path("texts/a").write_text("a")
+    result = run(*arguments.split())
+    assert (result.exit_code, message in result.stderr) == (status, True), result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("cottoncandy: ")]
+    assert len(lines) == (status == 1)
+    assert not re.search(r"Traceback|Errno|cci\.|Aborted|load_", result.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", ["ls", "cat", "cp", "rm", "du", "sync", "info"])
+def test_empty_location_is_rejected(command: str, bucket: Path) -> None:
+    arguments = [command, "", bucket] if command in ("cp", "sync") else [command, ""]
+    result = run(*arguments)
+    assert (result.exit_code, "must not be empty" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name", [" a b ", "-dash", "ümläut", "line\nbreak", "st*r", "[x]", "#;$'\""]
+)
+def test_unusual_names_pass_through_every_command(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "d" / name
+    path.parent.mkdir()
+    path.write_bytes(b"\0\xff" + name.encode())
+    assert run("cat", path).stdout_bytes == path.read_bytes()
+    assert run("cp", path, f"mem://names-{name.encode().hex()}/").exit_code == 0
+    assert json.loads(run("ls", "--json", path.parent).stdout)["name"] == name
+    assert [json.loads(run("ls", "--json", path).stdout)["name"]] == [name]
+    assert run("cp", path, tmp_path / "copy").exit_code == 0
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+    assert run("mv", path, f"{tmp_path}/e/").exit_code == 0
+    assert run("rm", tmp_path / "e" / name).exit_code == 0
+    assert not (tmp_path / "e" / name).exists()
+
+
+def test_ls_accepts_patterns_and_several_locations(bucket: Path) -> None:
+    assert run("ls", f"{bucket}/d/*").stdout.split() == ["arr", "b.bin"]
+    assert run("ls", f"{bucket}/*/b*").stdout.split() == ["d/b.bin"]
+    assert run("ls", f"{bucket}/a.txt", f"{bucket}/d").stdout.split() == ["a.txt", "arr", "b.bin"]
+    (bucket / "st*r").write_text("x")
+    assert run("ls", f"{bucket}/st*r").stdout.split() == ["st*r"]
