@@ -283,13 +283,13 @@ class LocalBackend(Backend):
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
         root = bucket_path(bucket)
         if self.has_bucket(root):
-            raise BucketExistsError(f"local directory '{root}' already exists")
+            raise BucketExistsError(f"bucket '{root}' already exists")
         with os_errors("create", root):
             try:
                 os.makedirs(root, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise InvalidNameError(
-                    f"'{root}' cannot be a local directory: '{error.filename or root}' is a file"
+                    f"'{root}' cannot be a bucket: '{error.filename or root}' is a file"
                 ) from error
 
     def delete_bucket(self, bucket: str) -> None:
@@ -302,7 +302,7 @@ class LocalBackend(Backend):
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 raise BucketNotEmptyError(
-                    f"local directory '{root}' is not empty; delete its objects first, and other "
+                    f"bucket '{root}' is not empty; delete its objects first, and other "
                     f"files by hand"
                 ) from error
             if os.path.islink(root):

@@ -125,7 +125,7 @@ def _make_directory(location: LocalLocation) -> None:
                 return  # other processes create and remove it
             blocking = os.path.relpath(directory, location.root)
             raise ObjectExistsError(
-                f"cannot store '{location.key}' in local directory '{location.root}', because "
+                f"cannot store '{location.key}' in bucket '{location.root}', because "
                 f"'{blocking}' is an object there and a file cannot be a directory too; choose "
                 f"another name, or delete '{blocking}' first"
             ) from None
@@ -266,7 +266,7 @@ def _empty_directories(location: LocalLocation) -> list[str]:
         if blocking:
             first = min(blocking, key=lambda path: (is_internal(os.fsencode(path)), path))
             raise ObjectExistsError(
-                f"cannot store '{location.key}' in local directory '{location.root}', because "
+                f"cannot store '{location.key}' in bucket '{location.root}', because "
                 f"'{os.path.relpath(first, location.root)}' exists and a file cannot be a "
                 f"directory too; choose another name, or delete everything below "
                 f"'{location.key}/' first"

@@ -104,7 +104,7 @@ class LocalLocation:
                 )
 
     def __str__(self) -> str:
-        return f"object '{shorten(self.key)}' in local directory '{self.root}'"
+        return f"object '{shorten(self.key)}' in bucket '{self.root}'"
 
 
 def _invalid_reason(key: str) -> str | None:
@@ -173,7 +173,7 @@ def check_root(root: str) -> None:
     with os_errors("open", root):
         if not is_directory(root):
             raise BucketNotFoundError(
-                f"there is no local directory '{root}'; create it with cci.create_bucket()"
+                f"there is no bucket '{root}'; create it with cci.create_bucket()"
             )
 
 
@@ -189,7 +189,7 @@ def os_errors(verb: str, subject: LocalLocation | str) -> Iterator[None]:
 
 
 def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> CottonCandyError:
-    root, path, label = subject, subject, f"local directory '{subject}'"
+    root, path, label = subject, subject, f"bucket '{subject}'"
     if isinstance(subject, LocalLocation):
         root, path, label = subject.root, subject.path, str(subject)
     text = f"cannot {verb} {label}: {error.strerror or error}"
