@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
 )
 from cottoncandy.stores.checks import check_int
-from cottoncandy.transfer.engine import Result, each
+from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.queue import Item, TransferQueue
 
 __all__ = ["ResumableTransfer"]
@@ -33,7 +34,7 @@ __all__ = ["ResumableTransfer"]
 _logger = logging.getLogger(__name__)
 _LEASE_S = 60.0
 _POLL_S = 0.2
-_SHOWN = 10
+_GROUP = 10  # files after which the queue is told
 
 
 class ResumableTransfer:
@@ -166,10 +167,9 @@ class ResumableTransfer:
                     copied += self._record(results, failed)
                     bar.update(len(results))
         if failed:
-            shown = "; ".join(f"'{path}' ({exc})" for path, exc in list(failed.items())[:_SHOWN])
             raise PartialFailureError(
                 f"{len(failed)} files could not be copied to {job['dest']}, and stay in the queue "
-                f"'{self._queue.path}': {shown}"
+                f"'{self._queue.path}': {summary(failed.items(), len(failed))}"
             ) from next(iter(failed.values()))
         return copied
 
@@ -203,14 +203,11 @@ class ResumableTransfer:
     def _heartbeat(self, seconds: float) -> Iterator[None]:
         """Renew the leases while the block runs; give back what it leaves."""
         stop = threading.Event()
-        beats = TransferQueue(self._queue.path)
-        beats.owner = self._queue.owner
 
         def beat() -> None:
             while not stop.wait(seconds / 3):
                 with suppress(CottonCandyError):  # a busy disk; the next beat may succeed
-                    beats.renew(seconds)
-            beats.disconnect()
+                    self._queue.renew(seconds)
 
         thread = threading.Thread(target=beat, name="cottoncandy-lease", daemon=True)
         thread.start()
@@ -247,13 +244,8 @@ Ends = tuple[str, str, Any, dict[str, Any]]
 
 def _local(items: Sequence[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
     """Yield the results of a block in small groups, so that a kill loses little."""
-    group: list[Result[Item, Any]] = []
-    for result in _copies(items, ends):
-        group.append(result)
-        if len(group) >= _SHOWN:
-            yield group
-            group = []
-    yield group
+    results = _copies(items, ends)
+    return iter(lambda: list(islice(results, _GROUP)), [])
 
 
 def _remote(

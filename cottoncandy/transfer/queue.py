@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -99,6 +99,11 @@ class TransferQueue:
                 f"again: existing files are copied again"
             ) from exc
 
+    def _execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement, which is a transaction."""
+        with self._database() as database:
+            return database.execute(statement, values).fetchall()
+
     def _open(self, create: bool) -> sqlite3.Connection:
         if not create and not self.path.exists():
             raise ObjectNotFoundError(
@@ -135,9 +140,7 @@ class TransferQueue:
 
     # -- the job ---------------------------------------------------------------------------------
 
-    def create(
-        self, job: dict[str, str], files: Iterable[tuple[str, str]], *, total: int | None = None
-    ) -> None:
+    def create(self, job: dict[str, str], files: Iterable[tuple[str, str]]) -> None:
         """Add files; a second call, after an interruption, adds those that are missing.
 
         Parameters
@@ -178,8 +181,7 @@ class TransferQueue:
         ObjectNotFoundError
             If there is no queue, or its creation was interrupted.
         """
-        with self._database() as database:
-            found = dict(database.execute("SELECT name, value FROM job"))
+        found = dict(self._execute("SELECT name, value FROM job"))
         if not found:
             raise ObjectNotFoundError(
                 f"the queue '{self.path}' is not complete: init() was interrupted; call it again"
@@ -190,22 +192,20 @@ class TransferQueue:
 
     def lease(self, count: int, seconds: float) -> list[Item]:
         """Take up to that many files that no other process has, in one transaction."""
-        with self._database() as database:
-            now = time.time()
-            rows = database.execute(
-                "UPDATE files SET lease = ?, owner = ? WHERE id IN (SELECT id FROM files "
-                "WHERE done = 0 AND lease < ? ORDER BY lease, id LIMIT ?) RETURNING id, path, dest",
-                (now + seconds, self.owner, now, count),
-            ).fetchall()
+        now = time.time()
+        rows = self._execute(
+            "UPDATE files SET lease = ?, owner = ? WHERE id IN (SELECT id FROM files "
+            "WHERE done = 0 AND lease < ? ORDER BY lease, id LIMIT ?) RETURNING id, path, dest",
+            *(now + seconds, self.owner, now, count),
+        )
         return [Item(*row) for row in sorted(rows)]
 
     def renew(self, seconds: float) -> None:
         """Extend the leases of this process."""
-        with self._database() as database:
-            database.execute(
-                "UPDATE files SET lease = ? WHERE done = 0 AND owner = ? AND lease > 0",
-                (time.time() + seconds, self.owner),
-            )
+        self._execute(
+            "UPDATE files SET lease = ? WHERE done = 0 AND owner = ? AND lease > 0",
+            *(time.time() + seconds, self.owner),
+        )
 
     def finish(self, results: Iterable[tuple[Item, str | None, bool]]) -> None:
         """Record results: item, error, and whether the item is done with all the same."""
@@ -216,41 +216,26 @@ class TransferQueue:
             database.executemany("UPDATE files SET done = ?, error = ? WHERE id = ?", rows)
             database.execute("COMMIT")
 
-    def release(self) -> None:
-        """Give back what this process has leased and not finished."""
-        with self._database() as database:
-            database.execute(
-                "UPDATE files SET lease = 0, owner = NULL WHERE done = 0 AND owner = ?",
-                (self.owner,),
-            )
+    def release(self, owner: str | None = None) -> None:
+        """Give back what a process, by default this one, has leased and not finished."""
+        self._execute(
+            "UPDATE files SET lease = 0, owner = NULL WHERE done = 0 AND owner = ?",
+            owner or self.owner,
+        )
 
     def release_dead(self) -> None:
         """Give back what processes of this machine leased that no longer run."""
-        with self._database() as database:
-            owners = database.execute("SELECT DISTINCT owner FROM files WHERE done = 0").fetchall()
-            for (owner,) in owners:
-                if owner and owner != self.owner and not _is_running(owner):
-                    database.execute(
-                        "UPDATE files SET lease = 0, owner = NULL WHERE done = 0 AND owner = ?",
-                        (owner,),
-                    )
+        for (owner,) in self._execute("SELECT DISTINCT owner FROM files WHERE done = 0"):
+            if owner and owner != self.owner and not _is_running(owner):
+                self.release(owner)
 
     def remaining(self) -> int:
         """Return the number of files that are not done."""
-        with self._database() as database:
-            found: int = database.execute("SELECT count(*) FROM files WHERE done = 0").fetchone()[0]
-        return found
+        return int(self._execute("SELECT count(*) FROM files WHERE done = 0")[0][0])
 
     def errors(self) -> dict[str, str]:
         """Return the errors, by path."""
-        with self._database() as database:
-            return dict(database.execute("SELECT path, error FROM files WHERE error IS NOT NULL"))
-
-    def disconnect(self) -> None:
-        """Close the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        return dict(self._execute("SELECT path, error FROM files WHERE error IS NOT NULL"))
 
     def close(self) -> None:
         """Close the file; remove it if all files are done."""
@@ -258,16 +243,12 @@ class TransferQueue:
         if self._connection is not None or self.path.exists():
             with contextlib.suppress(CottonCandyError, FileNotFoundError):  # not ours, or gone
                 done = self.remaining() == 0 and os.path.samestat(self.path.stat(), self._status)
-        self.disconnect()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         if done:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def _file_system(path: Path) -> str:
