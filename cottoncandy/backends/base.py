@@ -389,8 +389,8 @@ class Backend(ABC):
         """Yield the uploads in parts that were begun and neither completed nor aborted."""
         return iter(())
 
-    def stray_metadata(self, prefix: str) -> Iterator[str]:
-        """Yield names for which there is metadata but no object: where both are separate files."""
+    def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield what is stored but not an object, so that no listing shows it: name and reason."""
         return iter(())
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:

@@ -88,7 +88,7 @@ class WrappedBackend(Backend):
     puts_atomically = _passed_on(Backend.puts_atomically)
     unfinished_uploads = _passed_on(Backend.unfinished_uploads)
     abort_upload = _passed_on(Backend.abort_upload)
-    stray_metadata = _passed_on(Backend.stray_metadata)
+    unlisted = _passed_on(Backend.unlisted)
     scan = _passed_on(Backend.scan)
     delete = _passed_on(Backend.delete)
     copy = _passed_on(Backend.copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ from cottoncandy.transfer.engine import Action, Outcomes, complete
 from cottoncandy.transfer.entries import Endpoint
 
 __all__ = ["Rules", "Step", "SyncReport", "make_rules", "plan", "run", "sync", "synchronize"]
+
+_log = logging.getLogger(__name__)
 
 _PAGE = 1000  # keys of one listing or deletion request
 # Prices of Amazon S3 in us-east-1, in US dollars: per request, and per byte that leaves the cloud.
@@ -304,6 +307,9 @@ def synchronize(
             label=f"syncing to {dest}",
             show=progress,
         )
+    for path, reason in source.store.backend.unlisted(source.prefix):
+        if rules.selects()(path.removeprefix(source.prefix)):
+            _log.warning("not copied, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
     inside = dest.store.backend.can_copy_from(source.store.backend)
     report.estimate(source.store, inside=inside)

@@ -48,7 +48,8 @@ class Fault:
     kind : str
         ``'missing part'``, ``'wrong size'``, ``'damaged'``, ``'exchanged parts'``,
         ``'leftover part'``, ``'unfinished upload'``, ``'sidecar without body'``,
-        ``'raw and chunked array'``, ``'unreadable manifest'`` or ``'unreadable'``.
+        ``'name that is not UTF-8'``, ``'raw and chunked array'``, ``'unreadable manifest'``
+        or ``'unreadable'``.
     text : str
         What was found.
     """
@@ -179,8 +180,8 @@ def _leftovers(store: Store, name: str) -> Iterator[Fault]:
         yield Fault(
             upload.key, "unfinished upload", f"an upload in parts was {begun} and not ended"
         )
-    for key in store.backend.stray_metadata(prefix):
-        yield Fault(key, "sidecar without body", "there is metadata, and no object of that name")
+    for path, reason in store.backend.unlisted(prefix):
+        yield Fault(path, reason, "the file is not an object, so neither reads nor copies find it")
 
 
 class _Checks:

@@ -200,6 +200,22 @@ def test_files_behind_links_are_not_deleted(here: Path, tmp_path: Path) -> None:
     assert not (there / "b" / "extra").exists()
 
 
+def test_files_that_are_not_objects_are_named(
+    here: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (here / "b" / "only.meta.json").write_text("{}")
+    (here / "hidden.meta.json").write_text("{}")
+    try:
+        Path(os.fsdecode(os.fsencode(here) + b"/\xff")).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system accepts only UTF-8")
+    assert cc.sync(here, tmp_path / "there", exclude="hidden*").copied == 4
+    assert [record.args for record in caplog.records] == [
+        ("\udcff", "name that is not UTF-8"),
+        ("b/only", "sidecar without body"),
+    ]
+
+
 def test_failures_are_named_and_nothing_is_deleted(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

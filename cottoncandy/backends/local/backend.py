@@ -128,15 +128,21 @@ class LocalBackend(Backend):
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def stray_metadata(self, prefix: str) -> Iterator[str]:
+    def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
         root = self.bucket
         for directory, _, names in os.walk(root):
             for name in names:
-                body = f"{directory}/{name.removesuffix(SIDECAR_SUFFIX)}"
-                if name.endswith(SIDECAR_SUFFIX) and not os.path.lexists(body):
-                    key = os.path.relpath(body, root)
-                    if key.startswith(prefix):
-                        yield key
+                path = f"{directory}/{name}"
+                body = path.removesuffix(SIDECAR_SUFFIX)
+                if body != path and not os.path.lexists(body):
+                    path, reason = body, "sidecar without body"
+                elif path != os.fsencode(path).decode(errors="replace"):
+                    reason = "name that is not UTF-8"
+                else:
+                    continue
+                key = os.path.relpath(path, root)
+                if key.startswith(prefix):
+                    yield key, reason
 
     def get(
         self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
