@@ -71,8 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # The process that distributes the tests is isolated, and so is what workers inherit.
         ORIGINAL_ENVIRONMENT.clear()
         ORIGINAL_ENVIRONMENT.update(config.workerinput["environment"])
-    elif getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"  # tests with an expensive fixture stay in one worker
+    else:
+        config.option.loadscopereorder = False  # tests that need Ceph stay the last ones
     config.add_cleanup(PATCH.undo)
     if "slow" not in config.option.markexpr:
         asked = f"({config.option.markexpr}) and " if config.option.markexpr else ""
@@ -85,6 +85,22 @@ def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist about the test run."""
     node.workerinput["environment"] = ORIGINAL_ENVIRONMENT
     node.workerinput["directory"] = str(HOME)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker the tests of a class or module at once: they share imports and fixtures.
+
+    One at a time, they would cost xdist's controller a time that grows with their square.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope: str = super()._split_scope(nodeid)
+            return f"{scope} on Ceph" if "ceph" in nodeid else scope
+
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks

@@ -169,8 +169,8 @@ def test_resolves_as_boto3(
         assert credential_provider(None, found.keys)() == boto3s
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables"),
+@each(
+    "arguments, variables",
     [
         ({"config": Config(read_timeout=3)}, {}),
         ({"profile_name": "lab"}, {}),
@@ -187,14 +187,14 @@ def test_resolves_as_boto3(
         ({}, {"AWS_CONFIG_FILE": __file__}),
         ({}, {"AWS_SHARED_CREDENTIALS_FILE": __file__}),
     ],
-    ids=str,
 )
 def test_leaves_the_rest_to_boto3(
     arguments: dict[str, Any], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert resolve(connect(**arguments)._connection.options) is None
+    with monkeypatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        assert resolve(connect(**arguments)._connection.options) is None
 
 
 def test_config_of_another_type() -> None:

@@ -24,8 +24,6 @@ from tests.compat.cases import CASES, DTYPES
 from tests.compat.exchange import LEGACY, Exchange
 from tests.harness import CephHarness, LocalHarness, MotoHarness, StoreHarness
 
-pytestmark = pytest.mark.xdist_group("compat")  # each exchange with 0.4.0 takes seconds
-
 _UNCOMPRESSED_OR_GZIP = ("False", "None", "True", "gzip")
 _NUMCODECS = ("LZ4", "Zlib", "BZ2", "Zstd", "Blosc", "LZMA")
 _DATES = [name for name in DTYPES if "time" in name]

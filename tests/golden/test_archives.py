@@ -16,13 +16,10 @@ import cottoncandy
 from tests.compat.cases import CASES, download, same
 from tests.golden.archives import ARCHIVES, GENERATIONS, PREFIX, Archive
 
-pytestmark = [
-    pytest.mark.skipif(
-        np.dtype(np.longdouble).itemsize != 16 or sys.byteorder != "little",
-        reason="the archives hold this machine's long doubles",
-    ),
-    pytest.mark.xdist_group("golden"),  # the archives are extracted once
-]
+pytestmark = pytest.mark.skipif(
+    np.dtype(np.longdouble).itemsize != 16 or sys.byteorder != "little",
+    reason="the archives hold this machine's long doubles",
+)
 
 
 @pytest.fixture(scope="module", params=ARCHIVES, ids=lambda archive: archive.writer)
