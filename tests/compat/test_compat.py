@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -84,11 +83,6 @@ QUIRKS = (
     ),
 )
 
-GROUPS: dict[str, list[str]] = defaultdict(list)
-for _name in CASES:
-    _kind, _rest = _name.split("/", 1)
-    GROUPS[f"raw/{_rest.partition('/')[0]}" if _kind == "raw" else _kind].append(_name)
-
 STORES = ("local", "moto", "ceph")
 
 #: All cases, on the quickest store.
@@ -104,17 +98,13 @@ def _names_for(store: str) -> list[str]:
     ]
 
 
-def _over_stores_and_groups(*stores: str) -> pytest.MarkDecorator:
-    pairs = []
-    for store in stores:
-        names = set(_names_for(store))
-        marks = [pytest.mark.slow] if store == THOROUGH else []
-        pairs += [
-            pytest.param(store, group, id=f"{store}-{group}", marks=marks)
-            for group in GROUPS
-            if names.intersection(GROUPS[group])
-        ]
-    return pytest.mark.parametrize(("exchange", "group"), pairs, indirect=["exchange"])
+def _over(*stores: str) -> pytest.MarkDecorator:
+    """One case for each store, which tells everything that is wrong there."""
+    marked = [
+        pytest.param(store, marks=[pytest.mark.slow] if store == THOROUGH else [])
+        for store in stores
+    ]
+    return pytest.mark.parametrize("exchange", marked, indirect=True)
 
 
 def _local(request: pytest.FixtureRequest) -> StoreHarness:
@@ -152,7 +142,7 @@ def exchange(
 ) -> Exchange:
     """Both versions' objects on one store: more cases on the fast store than on the others.
 
-    Made once for each store; pytest would build a parametrised fixture again for every group.
+    Made once for each store; pytest would build a parametrised fixture again for every test.
     """
     store: str = request.param
     if store not in exchanges:
@@ -187,12 +177,12 @@ def _report(wrong: dict[str, str]) -> None:
         pytest.fail(f"{len(lines)} of {len(wrong)} cases:\n{shown}", pytrace=False)
 
 
-@_over_stores_and_groups("local", THOROUGH)
-def test_040_does_what_is_recorded_of_it(exchange: Exchange, group: str) -> None:
+@_over("local", THOROUGH)
+def test_040_does_what_is_recorded_of_it(exchange: Exchange) -> None:
     """Its own round trip is right, unless a quirk says why not; a quirk really shows."""
     wrong = {}
-    for name in GROUPS[group]:
-        if name not in exchange.names or not CASES[name].by_040:
+    for name in exchange.names:
+        if not CASES[name].by_040:
             continue
         quirk, written = _quirk(name), exchange.they_wrote(name)
         if written.status == "error":
@@ -207,12 +197,12 @@ def test_040_does_what_is_recorded_of_it(exchange: Exchange, group: str) -> None
     _report(wrong)
 
 
-@_over_stores_and_groups(*STORES, THOROUGH)
-def test_we_read_what_040_wrote(exchange: Exchange, group: str) -> None:
+@_over(*STORES, THOROUGH)
+def test_we_read_what_040_wrote(exchange: Exchange) -> None:
     wrong = {}
-    for name in GROUPS[group]:
+    for name in exchange.names:
         case, quirk = CASES[name], _quirk(name)
-        if name not in exchange.names or not case.by_040 or (quirk and quirk.cannot_write):
+        if not case.by_040 or (quirk and quirk.cannot_write):
             continue
         expected = case.expected()
         if quirk is not None and quirk.we_read is not None:
@@ -223,12 +213,10 @@ def test_we_read_what_040_wrote(exchange: Exchange, group: str) -> None:
     _report(wrong)
 
 
-@_over_stores_and_groups(*STORES, THOROUGH)
-def test_040_reads_what_we_wrote(exchange: Exchange, group: str) -> None:
+@_over(*STORES, THOROUGH)
+def test_040_reads_what_we_wrote(exchange: Exchange) -> None:
     wrong = {}
-    for name in GROUPS[group]:
-        if name not in exchange.names:
-            continue
+    for name in exchange.names:
         written = exchange.we_wrote(name)
         if written.status == "error":
             wrong[name] = f"our upload raised {written.value}"
@@ -237,17 +225,17 @@ def test_040_reads_what_we_wrote(exchange: Exchange, group: str) -> None:
     _report(wrong)
 
 
-@_over_stores_and_groups(*STORES, THOROUGH)
-def test_we_read_what_we_wrote(exchange: Exchange, group: str) -> None:
+@_over(*STORES, THOROUGH)
+def test_we_read_what_we_wrote(exchange: Exchange) -> None:
     wrong = {
         name: exchange.we_read(f"new/{name}", CASES[name].kind).differs_from(CASES[name].expected())
-        for name in GROUPS[group]
-        if name in exchange.names and exchange.we_wrote(name).status != "error"
+        for name in exchange.names
+        if exchange.we_wrote(name).status != "error"
     }
     _report(wrong)
 
 
-@pytest.mark.parametrize("exchange", STORES, indirect=True)
+@_over(*STORES)
 def test_older_objects(exchange: Exchange) -> None:
     """Objects of the versions before 0.4.0, as 0.4.0 and as we read them."""
     theirs, ours = {}, {}
@@ -260,7 +248,7 @@ def test_older_objects(exchange: Exchange) -> None:
     _report(theirs | ours)
 
 
-@pytest.mark.parametrize("exchange", STORES, indirect=True)
+@_over(*STORES)
 def test_040_reads_chunked_arrays_that_were_replaced(exchange: Exchange) -> None:
     """A sparse one that was replaced is an error there, never a mixture."""
     expected = np.arange(12.0)
@@ -279,7 +267,7 @@ def test_040_reads_chunked_arrays_that_were_replaced(exchange: Exchange) -> None
     ]
 
 
-@pytest.mark.parametrize("exchange", STORES, indirect=True)
+@_over(*STORES)
 def test_metadata_is_stored_alike(exchange: Exchange) -> None:
     """Both store the same metadata of an array; ours may add entries."""
     theirs = exchange.harness.raw_get("old/raw/metadata").metadata
