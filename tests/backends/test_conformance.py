@@ -30,12 +30,14 @@ from tests.servers.web import serving
 
 class TestMemory(BackendConformance):
     store_name = "memory"
-    histories = 10
+    examples = 25
+    histories = 5
 
 
 class TestLocal(BackendConformance):
     store_name = "local"
-    histories = 10
+    examples = 25
+    histories = 5
 
 
 @pytest.mark.slow  # nearly the local backend
@@ -62,7 +64,7 @@ class TestCeph(BackendConformance):
 class TestTestWrappers(BackendConformance):
     """The backends of the tests that count calls, and fail when they are told to."""
 
-    store_name = "local"
+    store_name = "memory"
     examples = 10
     histories = 3
 
@@ -187,11 +189,6 @@ class EncryptedConformance(BackendConformance):
 
 class TestEncryptedMemory(EncryptedConformance):
     store_name = "memory"
-
-
-@pytest.mark.slow
-class TestEncryptedLocal(EncryptedConformance):
-    store_name = "local"
 
 
 def test_subclasses_override_no_test() -> None:

@@ -235,7 +235,8 @@ def test_part_names_grow():
 def test_parts_in_a_row_are_recognized_by_comparison(monkeypatch, chunks, prefix, upload_id):
     shape = tuple(map(sum, chunks))
     obj = Manifest.of(shape, np.dtype("f8"), chunks, prefix, upload_id).to_json()
-    changed = [copy.deepcopy(obj) for _ in range(5)]
+    text = json.dumps(obj)
+    changed = [json.loads(text) for _ in range(5)]
     changed[0]["dask"][-1][1] += "0"
     changed[1]["dask"][0][1] = "other/" + obj["dask"][0][1]
     changed[2]["dask"].reverse()

@@ -419,7 +419,7 @@ def test_every_flipped_bit_of_a_body_is_noticed_or_harmless(compression):
     array = np.random.default_rng(3).integers(0, 9, 60).astype("<i2")
     metadata, body = encode_array(array, compression)
     blob = b"".join(body)
-    for bit in range(0, len(blob) * 8, 3):  # each position in a byte
+    for bit in range(0, len(blob) * 8, 7):  # each position in a byte
         damaged = bytearray(blob)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
@@ -435,7 +435,8 @@ def test_truncated_and_longer_bodies_are_noticed(compression):
     array = np.arange(100.0)
     metadata, body = encode_array(array, compression)
     blob = b"".join(body)
-    for wrong in [blob[:length] for length in range(len(blob))] + [blob + b"x"]:
+    lengths = {*range(0, len(blob), 7), len(blob) - 1}  # the codecs' own tests try all
+    for wrong in [blob[:length] for length in lengths] + [blob + b"x"]:
         with pytest.raises(IntegrityError, match="'obj'"):
             download(metadata, wrong)
 

@@ -146,7 +146,7 @@ def test_two_threads_that_change_buckets_never_mix_them(
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        for number in range(8):
+        for number in range(4):
             cci.upload_dask_array("again", HERE + number, axis=0, buffersize=160)
             found = cci.cloud2dict("group")["leaf"]
             assert np.array_equal(found, HERE) or np.array_equal(found, -HERE)
