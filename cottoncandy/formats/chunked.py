@@ -212,7 +212,7 @@ class Manifest:
         dtype = reader.dtype()
         chunks = tuple(reader.lengths("chunks", lengths) for lengths in reader.get("chunks", list))
         if tuple(map(sum, chunks)) != shape or not all(chunks):
-            raise reader.error(f"the blocks {_abbreviate(chunks)} do not add up to {shape}")
+            raise reader.error(f"the blocks {chunks!r:.80} do not add up to {shape}")
         try:
             ids = upload_ids(obj)
             run = _single_run(obj, chunks, ids[0] is not None)
@@ -304,14 +304,12 @@ class _Reader:
     def get(self, key: str, kind: type) -> Any:
         value = self._obj.get(key)
         if not isinstance(value, kind):
-            raise self.error(f"'{key}' is {_abbreviate(value)}, and a {kind.__name__} was expected")
+            raise self.error(f"'{key}' is {value!r:.80}, and a {kind.__name__} was expected")
         return value
 
     def lengths(self, key: str, value: Any) -> tuple[int, ...]:
         if not isinstance(value, list) or not all(_is_length(entry) for entry in value):
-            raise self.error(
-                f"'{key}' has {_abbreviate(value)}, and a list of lengths was expected"
-            )
+            raise self.error(f"'{key}' has {value!r:.80}, and a list of lengths was expected")
         return tuple(value)
 
     def dtype(self) -> np.dtype[Any]:
@@ -335,11 +333,11 @@ class _Reader:
             index, name = self._part(entry)
             *above, last = name.split(SEPARATOR)
             if identified and (not _PART_NAME.fullmatch(last) or {".", ".."} & set(above)):
-                raise self.error(f"the part {_abbreviate(name)} has another name than parts have")
+                raise self.error(f"the part {name!r:.80} has another name than parts have")
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):
-                raise self.error(f"the part {_abbreviate(name)} is of block {index}, which is none")
+                raise self.error(f"the part {name!r:.80} is of block {index}, which is none")
             kept = [number[i] for number, i in zip(numbers, index, strict=True)]
             if None in kept:
                 continue
@@ -357,7 +355,7 @@ class _Reader:
             upload_id, number = entry
             if (upload_id is None or is_upload_id(upload_id)) and _is_length(number):
                 return upload_id, number
-        raise self.error(f"'parts' has {_abbreviate(entry)}, and [upload id, number] was expected")
+        raise self.error(f"'parts' has {entry!r:.80}, and [upload id, number] was expected")
 
     def _part(self, entry: Any) -> tuple[Index, str]:
         if isinstance(entry, list) and len(entry) == 2:
@@ -369,7 +367,7 @@ class _Reader:
                 and name
             ):
                 return tuple(index), name
-        raise self.error(f"'dask' has {_abbreviate(entry)}, and [block, name] was expected")
+        raise self.error(f"'dask' has {entry!r:.80}, and [block, name] was expected")
 
 
 def part_name(index: int) -> str:
@@ -506,8 +504,3 @@ def _renumbered(lengths: tuple[int, ...]) -> list[int | None]:
 
 def _is_length(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _abbreviate(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:80] + "..."

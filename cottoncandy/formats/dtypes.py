@@ -220,11 +220,9 @@ def loads(text: str) -> np.dtype[Any]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         if isinstance(exc, MetadataError):
             raise
-        raise MetadataError(f"cannot make a dtype of {_abbreviate(text)}: {exc}") from exc
+        raise MetadataError(f"cannot make a dtype of {text!r:.80}: {exc}") from exc
     if dtype.hasobject:
-        raise MetadataError(
-            f"the dtype {_abbreviate(text)} holds Python objects, which are never read"
-        )
+        raise MetadataError(f"the dtype {text!r:.80} holds Python objects, which are never read")
     return dtype
 
 
@@ -260,7 +258,7 @@ def _plain(text: str) -> np.dtype[Any] | None:
 def _extension(name: str) -> np.dtype[Any]:
     """Return the dtype of an extension type from its dotted name."""
     if not _DOTTED.fullmatch(name):
-        raise MetadataError(f"{_abbreviate(name)} is not a dtype")
+        raise MetadataError(f"{name!r:.80} is not a dtype")
     module_name, _, attribute = name.rpartition(".")
     module = sys.modules.get(module_name)
     if module is None:
@@ -284,9 +282,5 @@ def _extension(name: str) -> np.dtype[Any]:
 def metadata_error(object_name: str, key: str, value: str, expected: str) -> MetadataError:
     """Return the error for an invalid metadata value."""
     return MetadataError(
-        f"object '{object_name}': metadata '{key}' must be {expected}, got {_abbreviate(value)}"
+        f"object '{object_name}': metadata '{key}' must be {expected}, got {value!r:.80}"
     )
-
-
-def _abbreviate(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:80] + "...")

@@ -15,6 +15,7 @@ from cottoncandy.core.output import echo
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ObjectNotFoundError,
+    StoreError,
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces.base import BucketMethods
@@ -268,7 +269,7 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         key = self._store.key(object_name)
         try:
             return self._store.backend.owner(key)
-        except (AccessDeniedError, UnsupportedOperationError):
+        except (AccessDeniedError, StoreError, UnsupportedOperationError):
             noted = (self._store.backend.head(key).metadata or {}).get(_S3CMD, "")
             pairs = (item.partition(":") for item in noted.split("/"))
             owner = {name: value for name, colon, value in pairs if colon}

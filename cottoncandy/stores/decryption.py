@@ -20,7 +20,7 @@ from cottoncandy.formats.encryption.header import (
     EncryptionInfo,
     Header,
     plaintext_size,
-    segment_range,
+    stored_size,
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.formats.encryption.legacy import BLOCK, LegacyCipher, could_be_legacy
@@ -168,26 +168,30 @@ class SegmentReader(DecryptingReader):
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         step = self._encryption.segment_bytes
-        wanted = segment_range(start, stop, self.size, step)
+        sealed_bytes = step + TAG_BYTES
+        final = max(-(-self.size // step), 1) - 1
+        index = min(start // step, final)
+        last = max(min((stop - 1) // step, final), index)  # at least one segment
+        stored = HEADER_BYTES + index * sealed_bytes
+        stored_stop = min(HEADER_BYTES + (last + 1) * sealed_bytes, stored_size(self.size, step))
         source: Iterable[Buffer]
-        if self._cipher is None and wanted.first == 0:  # the same request returns the header
-            head, source = _split(self._inner.pieces(0, wanted.stored_stop), HEADER_BYTES)
+        if self._cipher is None and index == 0:  # the same request returns the header
+            head, source = _split(self._inner.pieces(0, stored_stop), HEADER_BYTES)
             cipher = self._unlock(head)
         else:
             cipher = self.unlock()
-            source = self._inner.pieces(wanted.stored_start, wanted.stored_stop)
-        index = wanted.first
-        for sealed in regroup(source, step + TAG_BYTES):
+            source = self._inner.pieces(stored, stored_stop)
+        for sealed in regroup(source, sealed_bytes):
             # A separate buffer, because only authenticated bytes may be returned.
             into = memoryview(bytearray(len(sealed)))
-            opened = cipher.open(index, index == wanted.final, sealed, self._label, into)
+            opened = cipher.open(index, index == final, sealed, self._label, into)
             offset = index * step
             index += 1
             if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
                 yield piece
-        if index != wanted.last + 1:
+        if index != last + 1:
             raise DecryptionError(
-                f"{self._label} is truncated: it ended before segment {index} of {wanted.final + 1}"
+                f"{self._label} is truncated: it ended before segment {index} of {final + 1}"
             )
 
     def unlock(self) -> SegmentCipher:

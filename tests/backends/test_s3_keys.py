@@ -22,7 +22,10 @@ from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import InvalidNameError, MetadataError
+from cottoncandy.interfaces import FileSystemInterface
+from cottoncandy.interfaces.base import interface_on
 from cottoncandy.options import Settings
+from cottoncandy.stores.store import Store
 from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
@@ -344,7 +347,9 @@ def test_owner_that_s3cmd_noted(fault_proxy: FaultProxy, moto_bucket: str) -> No
     noted = {"s3cmd-attrs": "uid:1000/gname:lab/uname:somebody"}
     backend.put("name", Body.of(b""), PutOptions(noted))
     fault_proxy.on("GET", "name", query="acl").answer(403, "AccessDenied")
-    assert backend.owner("name") == {"uid": "1000", "gname": "lab", "uname": "somebody"}
+    cci = interface_on(FileSystemInterface, Store(backend, Settings()))
+    noted_owner = {"uid": "1000", "gname": "lab", "uname": "somebody"}
+    assert cci.get_object_owner("name") == noted_owner
     backend.put("name", Body.of(b""))
     with pytest.raises(PermissionError):
-        backend.owner("name")
+        cci.get_object_owner("name")

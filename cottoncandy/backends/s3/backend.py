@@ -59,12 +59,10 @@ from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_co
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
-    AccessDeniedError,
     BucketExistsError,
     CottonCandyError,
     InvalidNameError,
     ObjectNotFoundError,
-    StoreError,
 )
 
 __all__ = ["S3Backend"]
@@ -460,16 +458,8 @@ class S3Backend(RemoteBackend):
 
     def owner(self, key: str) -> Mapping[str, str]:
         location = self._location(key)
-        try:
-            with translated(location):
-                acl = self._connection.client.get_object_acl(**location.request)
-        except (AccessDeniedError, StoreError):
-            # s3cmd records the owner in the metadata.
-            recorded = (self.head(key).metadata or {}).get("s3cmd-attrs")
-            if recorded is None:
-                raise
-            fields = (field.partition(":") for field in recorded.split("/"))
-            return {name: value for name, _, value in fields}
+        with translated(location):
+            acl = self._connection.client.get_object_acl(**location.request)
         owner: dict[str, str] = dict(acl.get("Owner", {}))
         return owner
 

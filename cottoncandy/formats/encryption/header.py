@@ -20,10 +20,8 @@ __all__ = [
     "TAG_BYTES",
     "EncryptionInfo",
     "Header",
-    "SegmentRange",
     "bound_metadata",
     "plaintext_size",
-    "segment_range",
     "stored_size",
 ]
 
@@ -194,29 +192,3 @@ def plaintext_size(stored: int, segment_bytes: int, label: str) -> int:
             f"{label} is truncated or has bytes too many: no encrypted body has {stored} bytes"
         )
     return size
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRange:
-    """The segments that contain a range of the plaintext, and their stored range (half-open)."""
-
-    first: int
-    last: int
-    final: int
-    stored_start: int
-    stored_stop: int
-
-
-def segment_range(start: int, stop: int, size: int, segment_bytes: int) -> SegmentRange:
-    """Return the segments for plaintext bytes ``[start, stop)`` of ``size``: at least one."""
-    final = max(-(-size // segment_bytes), 1) - 1
-    first = min(start // segment_bytes, final)
-    last = max(min((stop - 1) // segment_bytes, final), first)
-    sealed = segment_bytes + TAG_BYTES
-    return SegmentRange(
-        first,
-        last,
-        final,
-        HEADER_BYTES + first * sealed,
-        min(HEADER_BYTES + (last + 1) * sealed, stored_size(size, segment_bytes)),
-    )
