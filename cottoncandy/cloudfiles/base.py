@@ -16,12 +16,12 @@ from typing import Any, Self
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
 from cottoncandy.cloudfiles.processes import in_processes, process_count
-from cottoncandy.cloudfiles.secrets import cloud_files_dir
 from cottoncandy.core.files import lock, open_lockable, unlock
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
+from cottoncandy.stores.urls import cloud_files_dir
 from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.entries import Endpoint
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
-from cottoncandy.cloudfiles.secrets import cloud_files_dir
 from cottoncandy.core.files import write_private
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.stores.urls import ALIASES, is_url, read_aliases
+from cottoncandy.stores.urls import ALIASES, cloud_files_dir, is_url, read_aliases
 
 __all__ = [
     "ALIASES",

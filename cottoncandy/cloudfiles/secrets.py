@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from cottoncandy.exceptions import ConfigurationError
+from cottoncandy.stores.urls import cloud_files_dir
 
 __all__ = [
     "aws_credentials",
     "cave_credentials",
-    "cloud_files_dir",
     "google_credentials",
     "google_secret_path",
     "http_credentials",
     "secretpath",
 ]
-
-
-def cloud_files_dir() -> Path:
-    """Return the folder of aliases and locks: ``$CLOUD_FILES_DIR``, or ``~/.cloudfiles``."""
-    return Path(os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles").expanduser()
 
 
 def _folders() -> list[Path]:

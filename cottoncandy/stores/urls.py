@@ -16,7 +16,16 @@ from cottoncandy.config.location import user_directory
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 
-__all__ = ["ALIASES", "StoreURL", "alias_files", "is_url", "mask", "parse_url", "read_aliases"]
+__all__ = [
+    "ALIASES",
+    "StoreURL",
+    "alias_files",
+    "cloud_files_dir",
+    "is_url",
+    "mask",
+    "parse_url",
+    "read_aliases",
+]
 
 #: Aliases of this process: name -> beginning of a URL, such as ``s3://https://host/``.
 ALIASES: dict[str, str] = {}
@@ -217,11 +226,14 @@ _BACKEND_NAMES = {"gs": "gcs", "file": "local", "mem": "memory", "http": "http",
 # -- aliases -------------------------------------------------------------------------------------
 
 
+def cloud_files_dir() -> Path:
+    """Return the folder of cloud-files: ``$CLOUD_FILES_DIR``, or ``~/.cloudfiles``."""
+    return Path(os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles").expanduser()
+
+
 def alias_files() -> list[Path]:
     """Return the files of persistent aliases, the more important one first."""
-    folders = [user_directory()]
-    folders.append(Path(os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles").expanduser())
-    return [folder / "aliases.json" for folder in folders]
+    return [folder / "aliases.json" for folder in (user_directory(), cloud_files_dir())]
 
 
 def read_aliases() -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import heapq
 import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby, islice, repeat
 from typing import Literal, NamedTuple
 
 from cottoncandy.arrays.manifests import MANIFEST
@@ -139,18 +140,10 @@ def _merged(
     ours: Iterable[tuple[str, ObjectInfo]], theirs: Iterable[tuple[str, ObjectInfo]]
 ) -> Iterator[tuple[str, ObjectInfo | None, ObjectInfo | None]]:
     """Yield each path of two sorted listings once, with its header at both ends."""
-    left, right = iter(ours), iter(theirs)
-    here, there = next(left, None), next(right, None)
-    while here is not None or there is not None:
-        if there is None or (here is not None and here[0] < there[0]):
-            yield here[0], here[1], None  # type: ignore[index]  # one of both is there
-            here = next(left, None)
-        elif here is None or there[0] < here[0]:
-            yield there[0], None, there[1]
-            there = next(right, None)
-        else:
-            yield here[0], here[1], there[1]
-            here, there = next(left, None), next(right, None)
+    both = heapq.merge(zip(ours, repeat(0)), zip(theirs, repeat(1)), key=lambda each: each[0][0])
+    for path, group in groupby(both, lambda each: each[0][0]):
+        found = {end: info for (_, info), end in group}
+        yield path, found.get(0), found.get(1)
 
 
 def _compare(
@@ -164,7 +157,7 @@ def _compare(
     read = read or (same is None and _same_second(here, there))
     if read:
         if same is None:
-            same = _same_content(source, here, md5s[0], dest, there, md5s[1])
+            same = _same_content((source, here, md5s[0]), (dest, there, md5s[1]))
         if same:
             return Step("skip", path, "the content is the same")
         return Step("replace", path, "the content differs", here.size)
@@ -186,23 +179,13 @@ def _same_second(here: ObjectInfo, there: ObjectInfo) -> bool:
     )
 
 
-def _same_content(
-    source: Endpoint,
-    here: ObjectInfo,
-    md5_here: str | None,
-    dest: Endpoint,
-    there: ObjectInfo,
-    md5_there: str | None,
-) -> bool:
-    """Read what has no checksum, and compare."""
+def _same_content(*ends: tuple[Endpoint, ObjectInfo, str | None]) -> bool:
+    """Compare the MD5 of both ends; what has no checksum is read."""
     try:
-        if md5_here is not None:
-            return _read_md5(dest, there) == md5_here
-        if md5_there is not None:
-            return _read_md5(source, here) == md5_there
-        return _read_md5(source, here) == _read_md5(dest, there)
+        here, there = (md5 or _read_md5(endpoint, info) for endpoint, info, md5 in ends)
     except (CottonCandyError, OSError):
         return False  # deleted or unreadable: its transfer reports that
+    return here == there
 
 
 def _read_md5(endpoint: Endpoint, info: ObjectInfo) -> str:
@@ -373,7 +356,7 @@ def _delete_extras(
     paths = (step.path for step in steps if step.verb == "delete")
     # A manifest first, so that no array is there without its parts.
     ordered = sorted(
-        itertools.islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
+        islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
     )
     outcomes = dest.store.backend.delete(map(dest.key, ordered), threads=min(threads, 8))
     complete(outcomes, lambda failed, total: f"{failed} of {total} files could not be deleted")
