@@ -64,10 +64,9 @@ def load(connection: Connection, file: Path, location: str) -> None:
 
     cci, name = connection.interface(location, named=True)
     try:
-        opened = np.load(file, allow_pickle=False)
-        if not isinstance(opened, np.ndarray):
-            with opened:
-                opened = dict(opened)
+        with file.open("rb") as stream:
+            opened = np.load(stream, allow_pickle=False)
+            opened = opened if isinstance(opened, np.ndarray) else dict(opened)
     except (ValueError, EOFError, BadZipFile):
         raise click.BadParameter(f"{file} is not a .npy or .npz file without objects") from None
     if isinstance(opened, np.ndarray):
