@@ -197,6 +197,16 @@ def test_leaves_the_rest_to_boto3(
         assert resolve(connect(**arguments)._connection.options) is None
 
 
+def test_stores_with_equal_options_copy_from_each_other() -> None:
+    def slow() -> Config:
+        return Config(read_timeout=3)
+
+    assert connect().can_copy_from(connect())
+    assert connect(config=slow()).can_copy_from(connect(config=slow()))
+    assert not connect(config=slow()).can_copy_from(connect())
+    assert not connect().can_copy_from(connect("OTHER"))
+
+
 def test_config_of_another_type() -> None:
     with pytest.raises(ConfigurationError, match=r"botocore\.config\.Config.*dict"):
         connect(config={"read_timeout": 3})

@@ -397,7 +397,8 @@ class S3Backend(RemoteBackend):
             return False
         own, others = self._connection.options, other._connection.options
         same = replace(own, config=None) == replace(others, config=None)
-        return own is others or (same and vars(own.config) == vars(others.config))
+        configs = [None if each.config is None else vars(each.config) for each in (own, others)]
+        return own is others or (same and configs[0] == configs[1])
 
     def _location(self, key: str, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)
