@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
@@ -484,10 +484,9 @@ class Backend(ABC):
                 f"the {self.name} backend does not support {name}; leave it out, or store the "
                 f"object on S3. Nothing was stored"
             )
-        metadata, changes = options.metadata, dict[str, Any](headers)
-        return replace(
-            options,
-            **changes,
+        metadata = options.metadata
+        return options.changed(
+            **headers,
             metadata=None if metadata is None else can.metadata.check(metadata, key),
             acl=(options.acl or None) if can.acls else None,
         )

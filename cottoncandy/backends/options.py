@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -165,6 +165,11 @@ class PutOptions:
             raise InvalidArgumentError(
                 f"request_payer must be 'requester', got {self.request_payer!r:.80}"
             )
+
+    def changed(self, **values: Any) -> PutOptions:
+        """Return options with other values; the same ones if nothing differs."""
+        same = all(getattr(self, name) == value for name, value in values.items())
+        return self if same else replace(self, **values)
 
     @property
     def headers(self) -> dict[str, Any]:

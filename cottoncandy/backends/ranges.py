@@ -99,7 +99,8 @@ class RangeReader(ObjectReader):
             self._opened[opened.start] = opened
             return
         with suppress(StoreError, IntegrityError):  # requested again when it is read
-            body = memoryview(b"".join(self._body(opened, opened.start, opened.stop)))
+            pieces = list(self._body(opened, opened.start, opened.stop))
+            body = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             if opened.start:
                 self.prefetched_tail = body
             else:

@@ -283,6 +283,14 @@ class ObjectReader(ABC):
             self.read_into(view, start)
         return buffer.getvalue()
 
+    def buffer(self, start: int = 0, stop: int | None = None) -> Buffer:
+        """Return the bytes of ``[start, stop)``, without a copy if they arrived with the header."""
+        stop = self._checked_stop(start, stop)
+        if stop > self.prefetched and start < self.size - len(self.prefetched_tail):
+            return self.read(start, stop)
+        pieces = list(self.pieces(start, stop))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     def tail(self, count: int) -> bytes:
         """Return the last ``count`` bytes of the body; the whole body if it is shorter.
 

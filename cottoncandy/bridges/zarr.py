@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo, PutOptions
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
+from cottoncandy.core.buffers import Buffer as Bytes
 from cottoncandy.core.names import Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import after_fork, map_threads
 from cottoncandy.exceptions import (
@@ -180,7 +181,7 @@ class CottonCandyStore(zarr_store.Store):
         with reader:
             threads = min(reader.threads, len(ranges))
             parts = map_threads(lambda wanted: _part(reader, wanted), ranges, threads)
-            return [prototype.buffer.from_bytes(part) for part in parts]
+            return [prototype.buffer.from_bytes(part) for part in parts]  # not a copy
 
     async def exists(self, key: str) -> bool:
         return await _in_thread(lambda: self._backend.exists(self._key(key)))
@@ -290,10 +291,10 @@ _REQUESTS = (
 )
 
 
-def _part(reader: ObjectReader, wanted: zarr_store.ByteRequest | None) -> bytes:
+def _part(reader: ObjectReader, wanted: zarr_store.ByteRequest | None) -> Bytes:
     if isinstance(wanted, zarr_store.SuffixByteRequest):
         return reader.tail(wanted.suffix)
-    return reader.read(*_span(wanted, reader.size))
+    return reader.buffer(*_span(wanted, reader.size))
 
 
 def _span(wanted: zarr_store.ByteRequest | None, size: int) -> tuple[int, int]:

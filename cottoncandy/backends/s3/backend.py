@@ -158,16 +158,17 @@ class S3Backend(RemoteBackend):
         condition = options.condition
         self._buckets.require_exact_key(location)
         if not self._connection.on_aws:
-            options = replace(options, metadata=encode_metadata_names(key, options.metadata or {}))
+            metadata = options.metadata and encode_metadata_names(key, options.metadata)
+            options = options.changed(metadata=metadata)
         if condition is not None and not self._buckets.honors_conditions(
             location, self._transport.put
         ):
             self._check_condition(key, condition)
-            options = replace(options, condition=None)
+            options = options.changed(condition=None)
         acl = None
         if options.keep_acl:
             acl = self._copying.acl_of(location, location.bucket)
-            options = replace(options, acl=canned_acl(acl))
+            options = options.changed(acl=canned_acl(acl))
         try:
             result = self._store(location, body, options, max(threads, 1))
         except CottonCandyError as exc:
@@ -248,7 +249,7 @@ class S3Backend(RemoteBackend):
         """Send a request that creates an object, with the ACL unless the bucket rejects ACLs."""
         try:
             return self._buckets.with_acl(
-                location.bucket, options.acl, lambda acl: send(replace(options, acl=acl))
+                location.bucket, options.acl, lambda acl: send(options.changed(acl=acl))
             )
         except ObjectNotFoundError as exc:
             if isinstance(options.condition, IfMatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
@@ -249,6 +250,7 @@ def _path(variable: str) -> str:
     return os.path.expanduser(os.environ.get(variable, _FILES[variable]))  # noqa: PTH111 - never raises
 
 
+@lru_cache
 def is_aws(endpoint: str) -> bool:
     """Return whether an endpoint is Amazon's."""
     host = urlsplit(endpoint).hostname or ""

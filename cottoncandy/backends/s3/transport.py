@@ -46,6 +46,7 @@ _PIECE_BYTES = MiB // 4  # stays in the CPU cache for the next consumer
 
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
+_WHOLE_BYTES = 4 * MiB  # an opening request returns bodies up to this size in one piece
 
 # Headers that obstore and boto3 do not treat as user metadata: obstore's name -> boto3's.
 _HEADERS = {
@@ -141,7 +142,7 @@ class Transport:
         pinned = {} if etag is None else {"if_match": etag}
         info, result = self._obstore_open(location, {"range": span, **pinned})
         start, stop = result.range
-        if stop - start <= AT_ONCE_BYTES:
+        if stop - start <= (AT_ONCE_BYTES if etag else _WHOLE_BYTES):
             body = memoryview(result.bytes())  # no copy: it has the buffer protocol
             if len(body) != stop - start:
                 raise EOFError
