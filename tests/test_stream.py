@@ -186,10 +186,15 @@ def test_large_reads_go_straight_into_the_buffer() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 5000), st.integers(-1, 3000)), max_size=20),
     st.integers(1, 700),
+    st.integers(0, 4321),
 )
-def test_reads_equal_those_of_a_bytes_file(steps: list[tuple[int, int]], block_size: int) -> None:
+def test_reads_equal_those_of_a_bytes_file(
+    steps: list[tuple[int, int]], block_size: int, prefetched: int
+) -> None:
     body = random.Random(1).randbytes(4321)
-    ours, theirs = CloudStream(CountingReader(body), block_size), io.BytesIO(body)
+    reader = CountingReader(body)
+    reader.prefetched = prefetched
+    ours, theirs = CloudStream(reader, block_size), io.BytesIO(body)
     for position, count in steps:
         assert ours.seek(position) == theirs.seek(position)
         assert ours.read(count) == theirs.read(count)

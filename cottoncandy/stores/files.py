@@ -187,7 +187,10 @@ class _RawStream(io.RawIOBase):
         start = number * self._block_bytes
         stop = start + self._ahead * self._block_bytes
         if not start:
-            stop = max(stop, self._reader.prefetched)
+            there = self._reader.prefetched
+            if there < self._reader.size:
+                there -= there % self._block_bytes  # blocks are whole
+            stop = max(stop, there)
         if stop - start >= _STREAM_BYTES and start:
             self._drop()
             self._chunks, self._chunk_at = iter(self._reader.chunks(position)), position
