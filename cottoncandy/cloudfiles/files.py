@@ -12,7 +12,7 @@ from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.reading import ReadingMethods
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.stores.checks import check_int
-from cottoncandy.transfer.copying import Copied, copy_object
+from cottoncandy.transfer.copying import copy_object
 
 __all__ = ["CloudFiles", "route_of"]
 
@@ -207,22 +207,24 @@ class CloudFiles(ReadingMethods, WritingMethods):
                 raise
 
     def _transfer(
-        self, path: str, dest: CloudFiles, target: str, convert: Any, monitor: TransmissionMonitor
+        self,
+        path: str,
+        dest: CloudFiles,
+        target: str,
+        convert: Any,
+        monitor: TransmissionMonitor | None = None,
     ) -> None:
-        flight, copied = monitor.start_io(0), Copied(0)
-        try:
-            with dest._locks.held(dest.cloudpath, target):
-                copied = copy_object(
-                    self._store,
-                    self._key(path),
-                    dest._store,
-                    dest._key(target),
-                    acl=ACL,
-                    threads=LARGE_THREADS,
-                    convert=convert,
-                )
-        finally:
-            monitor.end_io(flight, copied.transferred)
+        with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
+            copied = copy_object(
+                self._store,
+                self._key(path),
+                dest._store,
+                dest._key(target),
+                acl=ACL,
+                threads=LARGE_THREADS,
+                convert=convert,
+            )
+            flight.nbytes = copied.transferred
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
         there, here = dest._head(target), self._head(path)
@@ -275,7 +277,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)
         if self._place(path) != dest._place(target):
-            self._transfer(path, dest, target, None, TransmissionMonitor(IOEnum.TX))
+            self._transfer(path, dest, target, None)
             self._check_other(path, dest, target)
             self.delete(path)
 

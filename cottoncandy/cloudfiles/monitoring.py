@@ -9,6 +9,8 @@ import uuid
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, Self
 
@@ -141,6 +143,25 @@ class TransmissionMonitor:
     current_Gbps = partialmethod(_scaled, "current_bps", 1e9)  # noqa: N815 - the established names
     current_MBps = partialmethod(_scaled, "current_bps", 8e6)  # noqa: N815 - the established names
     current_GBps = partialmethod(_scaled, "current_bps", 8e9)  # noqa: N815 - the established names
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One transfer, whose bytes are noted at its end."""
+
+    nbytes: int = 0
+
+
+@contextmanager
+def recorded(monitor: TransmissionMonitor | None) -> Iterator[_Flight]:
+    """Record the transfer in the block, if there is a monitor; the block notes its bytes."""
+    identifier = None if monitor is None else monitor.start_io(0)
+    flight = _Flight()
+    try:
+        yield flight
+    finally:
+        if monitor is not None and identifier is not None:
+            monitor.end_io(identifier, flight.nbytes)
 
 
 class IOSampler:

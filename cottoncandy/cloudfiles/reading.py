@@ -13,7 +13,7 @@ from typing import Any
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, as_items, finish, is_single
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.stores.finding import scan_objects
@@ -92,7 +92,11 @@ class ReadingMethods(FilesBase):
         files = map(partial(requested, raw=raw), count(), as_items(paths))
         found = list(
             self._each(
-                partial(self._get_again, part_size=part_size, monitor=monitor),
+                partial(
+                    self._get_again,
+                    part_size=part_size,
+                    monitor=monitor if return_recording else None,
+                ),
                 list(files) if hasattr(paths, "__len__") else files,
                 "downloading",
                 total=total,
@@ -143,23 +147,19 @@ class ReadingMethods(FilesBase):
     ) -> tuple[bytes | None, str | None]:
         """Return content and encoding of one file; the content is None if it does not exist."""
         key = self._key(file.path)
-        monitor = monitor or TransmissionMonitor(IOEnum.RX)
-        flight = monitor.start_io(0)
-        received = 0
         try:
             with (
                 self._locks.held(self.cloudpath, file.path, shared=True),
+                recorded(monitor) as flight,
                 self._open(key, file) as reader,
             ):
                 info = reader.info
                 ranged = file.ranged and (file.raw or not info.content_encoding)
                 start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
                 content = reader.read(start, max(start, stop))
-                received = len(content)
+                flight.nbytes = len(content)
         except ObjectNotFoundError:
             return None, None
-        finally:
-            monitor.end_io(flight, received)
         if not ranged:
             verify(self._store.backend, info, content, part_size)
         encoding = info.content_encoding

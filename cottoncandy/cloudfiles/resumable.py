@@ -17,7 +17,6 @@ from cottoncandy.cloudfiles.base import as_items
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.files import CloudFiles, route_of
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -269,9 +268,8 @@ def _copied(items: Sequence[Item], ends: Ends) -> list[Result[Item, Any]]:
 def _copies(items: Sequence[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
     source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
     convert = conversion(ends[2], None)
-    monitor = TransmissionMonitor(IOEnum.TX)
     return each(
-        lambda item: source._transfer(item.path, dest, item.dest, convert, monitor),
+        lambda item: source._transfer(item.path, dest, item.dest, convert),
         items,
         threads=source.num_threads,
     )

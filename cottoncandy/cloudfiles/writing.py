@@ -18,7 +18,7 @@ from cottoncandy.cloudfiles.base import (
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import json_bytes, upload_body
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.transfer.copying import copy_object, kept_by
@@ -124,24 +124,18 @@ class WritingMethods(FilesBase):
         applied = None if file.get("raw") else encoding
         body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
         options = PutOptions(
-            acl=ACL,
+            acl=ACL if self._store.backend.capabilities.default_acl else None,
             content_type=file.get("content_type"),
             content_encoding=encoding,
             cache_control=file.get("cache_control"),
             storage_class=file.get("storage_class"),
         )
         options = kept_by(self._store.backend, options)
-        monitor = monitor or TransmissionMonitor(IOEnum.TX)
-        flight = monitor.start_io(body.size or 0)
-        sent = 0
-        try:
-            with self._locks.held(self.cloudpath, path):
-                put = partial(self._store.backend.put, key, body, options, threads=LARGE_THREADS)
-                retrying(put, self._store) if body.replayable else put()
-            sent = body.size or 0
-        finally:
-            monitor.end_io(flight, sent)
-        return sent
+        put = partial(self._store.backend.put, key, body, options, threads=LARGE_THREADS)
+        with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
+            retrying(put, self._store) if body.replayable else put()
+            flight.nbytes = body.size or 0
+        return flight.nbytes
 
     def put_json(
         self,
