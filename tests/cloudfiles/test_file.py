@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cottoncandy.backends.local import files
 from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
@@ -148,7 +149,11 @@ def test_names_that_end_in_a_suffix(folder: Path) -> None:
     assert gzip.decompress(cf["a.tar.gz"]) == b"1"
 
 
-def test_writers_of_two_encodings_leave_one_whole_file(folder: Path) -> None:
+@pytest.mark.parametrize("attempts", [0, 3])  # without a lock
+def test_writers_of_two_encodings_leave_one_whole_file(
+    folder: Path, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_ATTEMPTS", attempts)
     cf = CloudFiles(str(folder))
     stop = threading.Event()
     seen: list[bytes | None] = []

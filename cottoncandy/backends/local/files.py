@@ -52,8 +52,12 @@ _SUFFIXES = {None: "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz",
 _ENCODINGS = {suffix: encoding for encoding, suffix in _SUFFIXES.items() if encoding}
 _LAST = ".zz"  # sorts after every suffix
 _EARLY = re.compile("[\0-.]")  # characters that may sort before a suffix
-#: How often a file may change its encoding while it is opened.
-_ATTEMPTS = 20
+#: How often a file may change its encoding while it is opened without a lock.
+_ATTEMPTS = 3
+
+
+class _ReplacedError(ObjectNotFoundError):
+    """The file that was found is gone: perhaps it was replaced in another encoding."""
 
 
 class FilesBackend(LocalBackend):
@@ -90,15 +94,22 @@ class FilesBackend(LocalBackend):
 
     def get(self, key: str, *, threads: int = 4, **options: Any) -> ObjectReader:
         for _ in range(_ATTEMPTS):
-            encoding = self._current(key)
-            with suppress(ObjectNotFoundError):  # replaced since, in another encoding
-                reader = self._open(self._location(key + _SUFFIXES[encoding]), threads)
-                encoding = encoding or reader.info.content_encoding  # of a store in this directory
-                reader.info = replace(
-                    reader.info, key=key, content_type=None, content_encoding=encoding
-                )
-                return reader
-        raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
+            with suppress(_ReplacedError):
+                return self._open_current(key, threads)
+        # Who removes a file, because another encoding replaced it, waits for this lock.
+        location = self._location(key)
+        with os_errors("open", location), locked(location.directory, shared=True):
+            return self._open_current(key, threads)
+
+    def _open_current(self, key: str, threads: int) -> ObjectReader:
+        encoding = self._current(key)
+        try:
+            reader = self._open(self._location(key + _SUFFIXES[encoding]), threads)
+        except ObjectNotFoundError as exc:
+            raise _ReplacedError(str(exc)) from exc
+        encoding = encoding or reader.info.content_encoding  # of a store in this directory
+        reader.info = replace(reader.info, key=key, content_type=None, content_encoding=encoding)
+        return reader
 
     def head(self, key: str) -> ObjectInfo:
         with self.get(key) as reader:
