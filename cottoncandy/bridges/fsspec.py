@@ -17,6 +17,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.transaction import Transaction
 
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
 from cottoncandy.config.options import Settings
@@ -26,6 +27,7 @@ from cottoncandy.core.names import Key, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
+    InvalidArgumentError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -38,6 +40,17 @@ from cottoncandy.stores.store import Store
 __all__ = ["CottonCandyFileSystem"]
 
 _THREADS = 16
+
+
+class _NoTransaction(Transaction):  # type: ignore[misc]  # fsspec has no types
+    def start(self) -> None:
+        raise _no_transactions()
+
+
+def _no_transactions() -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        "cottoncandy has no transactions; each file appears whole when it is closed"
+    )
 
 
 class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -71,6 +84,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     """
 
     protocol = "cottoncandy"
+    transaction_type = _NoTransaction
     root_marker = ""
 
     def __init__(
@@ -153,6 +167,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def _path(self, key: str) -> str:
         return key[len(prefix_of(self.prefix)) :]
+
+    def start_transaction(self) -> None:
+        """Raise: there are no transactions."""
+        raise _no_transactions()
 
     # -- listings --------------------------------------------------------------------------------
 
@@ -361,18 +379,25 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Move objects: copy them, and delete the originals that are none of the copies."""
+        """Move objects: copy them, and delete the originals that are none of the copies.
+
+        Nothing is moved if an object would be lost: two with the same new name, or two that
+        exchange theirs.
+        """
         paths = self._to_delete(path1, recursive, maxdepth)
-        copies: set[tuple[str, str]] = set()
-
-        def cp_file(source: str, dest: str, **options: Any) -> None:
-            self.cp_file(source, dest, **options)
-            copies.add(self._place(dest))
-
-        copying = object.__new__(type(self))  # copy.copy() would return the cached instance
-        copying.__dict__.update(self.__dict__)
-        copying.cp_file = cp_file  # type: ignore[assignment, method-assign]  # which copy() calls
-        copying.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
+        pairs = self._pairs("copy", "cp_file", path1, path2, recursive, maxdepth=maxdepth)
+        moves = {self._place(source): (self._place(to), source, to) for source, to, _ in pairs}
+        copies = {place for place, _, _ in moves.values()}
+        if len(copies) < len(moves):
+            raise InvalidArgumentError("two objects would have the same name; nothing was moved")
+        ordered = []
+        while moves:  # first those whose new name is not the old one of another
+            free = [old for old, (new, _, _) in moves.items() if new == old or new not in moves]
+            if not free:
+                raise InvalidArgumentError("objects would replace each other; nothing was moved")
+            ordered += [moves.pop(old) for old in free]
+        for _, source, to in ordered:
+            self.cp_file(source, to)
         originals = [each for each in paths if self._place(each) not in copies]
         if recursive and maxdepth is None:
             self._remove_links(path1)
@@ -437,9 +462,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         **kwargs: Any,
     ) -> io.IOBase:
         if not autocommit:
-            raise UnsupportedOperationError(
-                "cottoncandy has no transactions; each file appears whole when it is closed"
-            )
+            raise _no_transactions()
         size = block_size if isinstance(block_size, int) else None
         return open_file(self.store, self._key(path), mode, block_size=size, **kwargs)
 
@@ -454,14 +477,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
         callback = options.pop("callback", DEFAULT_CALLBACK)
-        jobs: list[tuple[str, str, dict[str, Any]]] = []
-
-        def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
-            jobs.append((source, target, kwargs))
-
-        pairing = object.__new__(type(self))
-        pairing.__dict__.update(self.__dict__, **{single: collect})
-        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
+        jobs = self._pairs(method, single, sources, targets, recursive, **options)
         callback.set_size(len(jobs))
         transfer: Callable[..., None] = getattr(self, single)
 
@@ -470,6 +486,20 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
         for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
             callback.relative_update(1)
+
+    def _pairs(
+        self, method: str, single: str, sources: Any, targets: Any, recursive: bool, **options: Any
+    ) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return the pairs, with options, that fsspec's method passes to the one for one file."""
+        jobs: list[tuple[str, str, dict[str, Any]]] = []
+
+        def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
+            jobs.append((source, target, kwargs))
+
+        pairing = object.__new__(type(self))  # copy.copy() would return the cached instance
+        pairing.__dict__.update(self.__dict__, **{single: collect})
+        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
+        return jobs
 
 
 class _OfStore(CottonCandyFileSystem):

@@ -23,7 +23,12 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces.raw_arrays import RawArrayMethods
-from cottoncandy.stores.checks import check_duration, checked_metadata, upload_condition
+from cottoncandy.stores.checks import (
+    check_bytes,
+    check_duration,
+    checked_metadata,
+    upload_condition,
+)
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ class DaskArrayMethods(RawArrayMethods):
         object_name: str,
         arr: Any,
         axis: int | None = -1,
-        buffersize: int = DEFAULT_DASK_CHUNK,
+        buffersize: float | str = DEFAULT_DASK_CHUNK,
         threads: int = DEFAULT_THREADS,
         *,
         compression: str | bool | None = True,
@@ -63,8 +68,8 @@ class DaskArrayMethods(RawArrayMethods):
         axis : int or None, default -1
             The axis along which to slice a numpy array. If None, the array is cut along all axes,
             into chunks that are as close to cubes as possible.
-        buffersize : int, default 100 MiB (``[upload_settings] dask_chunksize`` of the options)
-            Size of the desired chunks of a numpy array, in bytes.
+        buffersize : int or str, default 100 MiB (``[upload_settings] dask_chunksize``)
+            Size of the desired chunks of a numpy array: bytes, or text such as ``'50MB'``.
         threads : int, default ``[basic] threads`` of the options
             How many chunks of a numpy array are transferred at once.
         compression : str, bool or None, default True
@@ -388,7 +393,7 @@ class DaskArrayMethods(RawArrayMethods):
     # -- inside ----------------------------------------------------------------------------------
 
     def _chunk_lengths(
-        self, arr: Any, axis: int | None, buffersize: int
+        self, arr: Any, axis: int | None, buffersize: float | str
     ) -> tuple[tuple[int, ...], ...]:
         cut = None if axis is None else _axis(axis, arr.ndim)
         size = self._chunk_bytes(buffersize)
@@ -396,15 +401,12 @@ class DaskArrayMethods(RawArrayMethods):
             return chunked.chunks_for(arr.shape, arr.dtype.itemsize, cut, size)
         return tuple(tuple(int(length) for length in lengths) for lengths in arr.chunks)
 
-    def _chunk_bytes(self, buffersize: float) -> int:
+    def _chunk_bytes(self, buffersize: float | str) -> int:
         """Return the size of a chunk; 0.4.0 accepted any number, such as 1.5e8."""
         if isinstance(buffersize, DefaultInt):
             return self.settings.dask_chunksize_bytes
-        if not isinstance(buffersize, Real) or not 1 <= buffersize < math.inf:
-            raise InvalidArgumentError(
-                f"buffersize must be a number of bytes of at least 1, got {buffersize!r}"
-            )
-        return int(buffersize)
+        real = isinstance(buffersize, Real) and 1 <= buffersize < math.inf
+        return int(buffersize) if real else check_bytes(buffersize, "buffersize")
 
 
 def _axis(axis: Any, dimensions: int) -> int:

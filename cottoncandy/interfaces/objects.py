@@ -179,7 +179,7 @@ class ObjectMethods(ObjectAccess):
         name: str,
         mode: str = "rb",
         *,
-        block_size: int | None = None,
+        block_size: int | str | None = None,
         encoding: str | None = None,
         **options: Any,
     ) -> CloudStream | CloudWriter | io.TextIOWrapper:
@@ -191,8 +191,8 @@ class ObjectMethods(ObjectAccess):
             Name of the object.
         mode : {'rb', 'r', 'wb', 'w', 'xb', 'x'}, default 'rb'
             Read, write, or create an object that must not exist; bytes (``b``) or text.
-        block_size : int, optional
-            Size of the smallest download, in bytes. Default: 64 KiB.
+        block_size : int or str, optional
+            Size of the smallest download: bytes, or text such as ``'1MB'``. Default: 64 KiB.
         encoding : str, optional
             Encoding of text. Default: UTF-8.
         **options

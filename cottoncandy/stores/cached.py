@@ -128,6 +128,7 @@ class _Windows:
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self._directory, self._max_bytes = directory, max_bytes
+        self._warned = False
         self._unchecked = max_bytes  # bytes written since the last look; the first write looks
 
     def folder(self, *names: str) -> Path:
@@ -158,7 +159,9 @@ class _Windows:
                 part.write(crc32(body).to_bytes(_CHECKSUM_BYTES, "little"))
                 part.replace()
         except (OSError, CottonCandyError) as error:
-            logger.debug("a window was not cached: %s", error)
+            if not self._warned:
+                logger.warning("what is read is not cached in %s: %s", self._directory, error)
+                self._warned = True
             self._unchecked = self._max_bytes
         self._unchecked += len(memoryview(body))
         if self._unchecked > self._max_bytes * _FULL:

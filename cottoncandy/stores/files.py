@@ -18,7 +18,7 @@ from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.threads import in_background
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
-from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.checks import check_bytes
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectReader
@@ -386,7 +386,7 @@ def open_file(
     name: str,
     mode: str = "rb",
     *,
-    block_size: int | None = None,
+    block_size: int | str | None = None,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
@@ -407,7 +407,7 @@ def open_file(
         raise InvalidArgumentError(
             f"encoding, errors and newline are for text: use mode {kind[0]!r} or omit them"
         )
-    size = None if block_size is None else check_int(block_size, "block_size", 1)
+    size = None if block_size is None else check_bytes(block_size, "block_size")
     binary: CloudStream | CloudWriter
     if kind.startswith("r"):
         size = size or _BLOCK_BYTES

@@ -12,7 +12,7 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.bridges.fsspec import CottonCandyFileSystem
-from cottoncandy.exceptions import UnsupportedOperationError
+from cottoncandy.exceptions import InvalidArgumentError, UnsupportedOperationError
 
 PLACES = [
     ("memory", "plain"),
@@ -276,3 +276,32 @@ def test_moves_to_the_same_place_and_below_it_lose_nothing(tmp_path: Any) -> Non
         fs.mv("d", "f", recursive=True)
         assert cci.glob("f/*") == ["f/a"]
         assert not fs.exists("d/a")
+
+
+def test_moves_that_would_lose_an_object_raise(cci: Any) -> None:
+    fs = cci.filesystem()
+    stored = {"a": b"a", "b": b"b", "d/x": b"dx", "e/x": b"ex"}
+    fs.pipe(stored)
+    for sources, targets in ((["a", "b"], ["b", "a"]), (["d/x", "e/x"], ["n", "n"])):
+        with pytest.raises(InvalidArgumentError, match="nothing was moved"):
+            fs.mv(sources, targets)
+        assert fs.cat(sorted(stored)) == stored
+    fs.mv(["a", "b"], ["b", "c"])
+    assert (fs.cat_file("b"), fs.cat_file("c"), fs.exists("a")) == (b"a", b"b", False)
+
+
+def test_transactions_raise_and_store_nothing(cci: Any) -> None:
+    fs = cci.filesystem()
+
+    def write() -> None:
+        with fs.transaction:
+            fs.pipe("a", b"a")
+
+    for begin in (write, fs.start_transaction):
+        with pytest.raises(UnsupportedOperationError, match="no transactions"):
+            begin()
+    with pytest.raises(UnsupportedOperationError, match="no transactions"):
+        fs.open("a", "wb", autocommit=False)
+    assert cci.glob("*") == []
+    fs.pipe("a", b"a")  # nothing is left of the failed one
+    assert fs.cat_file("a") == b"a"

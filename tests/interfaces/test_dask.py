@@ -426,3 +426,12 @@ def test_the_other_kind_of_array_is_replaced(cci: Any) -> None:
     cci.clean("value", grace=0)
     last = sorted(name.rpartition("/")[2] for name in cci.glob("value"))
     assert last == ["col", "data", "metadata.json", "row"]
+
+
+def test_chunk_sizes_are_numbers_or_text(cci: Any) -> None:
+    for size in ("160B", "0.16 kB", 160, 160.5, np.int64(160)):
+        cci.upload_dask_array("a", np.zeros((10, 4)), axis=0, buffersize=size)
+        assert cci.download_dask_array("a").numblocks == (2, 1), size
+    for wrong in (0, -1, np.nan, np.inf, "", "5 XB", None, b"5"):
+        with pytest.raises(InvalidArgumentError, match="buffersize must be"):
+            cci.upload_dask_array("a", np.zeros((10, 4)), axis=0, buffersize=wrong)

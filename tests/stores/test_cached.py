@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import subprocess
@@ -114,6 +115,26 @@ def test_disks_that_cannot_be_written_only_cost_downloads(cci: Any, tmp_path: Pa
     for directory in (tmp_path / "file" / "cache", tmp_path / ("long" * 100)):
         cached(cci, directory)
         assert cci.download_object("a") == cci.download_object("a") == b"body"
+
+
+def test_full_disks_only_cost_downloads_and_warn_once(
+    cci: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = np.random.default_rng(0).bytes(5 * MiB // 2)
+    cci.upload_object("a", body)
+    cached(cci, tmp_path / "cache")
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cottoncandy.stores.cached.TemporaryFile.write", full)
+        assert cci.download_object("a") == cci.download_object("a") == body
+    (warning,) = [each.message for each in caplog.records if "not cached" in each.message]
+    assert os.strerror(errno.ENOSPC) in warning
+    assert files(tmp_path / "cache") == []
+    assert cci.download_object("a") == body  # there is room again
+    assert files(tmp_path / "cache")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
