@@ -246,6 +246,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         dest : str
             A cloud path, or a path in the same directory as ``src``.
         """
+        dest = path_text(dest)
         if "://" in dest or dest.startswith(("/", "~")):
             folder, _, name = cloudpaths.normalize(dest).rpartition("/")
             self.moves(CloudFiles(folder, secrets=self.secrets), [(src, name)])

@@ -11,7 +11,14 @@ from itertools import count
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.cloudfiles.base import LARGE_THREADS, FilesBase, as_items, finish, is_single
+from cottoncandy.cloudfiles.base import (
+    LARGE_THREADS,
+    FilesBase,
+    as_items,
+    finish,
+    is_single,
+    path_text,
+)
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.core.names import prefix_of
@@ -288,7 +295,7 @@ class ReadingMethods(FilesBase):
         """
         store, base = self._connection
         found = store.backend.scan(
-            base + prefix,
+            base + path_text(prefix),
             delimiter="/" if flat else "",
             start_after=base + resume_token if resume_token else "",
         )
@@ -307,15 +314,15 @@ class ReadingMethods(FilesBase):
     def isdir(self, prefix: str = "") -> bool:
         """Return whether there are files below a path."""
         store, base = self._connection
-        below = base + prefix_of(prefix) if prefix else base
+        below = base + (prefix_of(path_text(prefix)) if prefix else "")
         return next(iter(store.backend.scan(below, page_size=1)), None) is not None
 
     def subtree_size(self, prefix: str | Iterable[str] = "") -> dict[str, int]:
         """Return number (``N``) and total size (``num_bytes``) of the files with a prefix."""
         store, base = self._connection
         count = nbytes = 0
-        for each_ in [prefix] if isinstance(prefix, str) else prefix:
-            for info in scan_objects(store.backend, base + each_):
+        for each_ in as_items(prefix):
+            for info in scan_objects(store.backend, base + path_text(each_)):
                 count, nbytes = count + 1, nbytes + info.size
         return {"N": count, "num_bytes": nbytes}
 

@@ -516,10 +516,14 @@ def test_paths_may_be_path_objects(tmp_path: Path) -> None:
     cf.put_json(Path("info"), {"x": 1})
     assert cf.get_json(Path("info")) == {"x": 1}
     cf.touch(Path("empty"))
+    assert list(cf.list(Path("b"))) == ["b/a"]
+    assert cf.isdir(Path("b"))
+    assert cf.subtree_size(Path("b")) == {"N": 1, "num_bytes": 1}
+    cf.move(Path("d"), Path("e"))
     cf.transfer_to(tmp_path / "there", [path])
     cf.moves(tmp_path / "there", [(other, Path("moved"))])
     assert list(CloudFiles(tmp_path / "there")) == ["b/a", "moved"]
-    assert cf.delete(path) == cf.delete([Path("d")]) == 1
+    assert cf.delete(path) == cf.delete([Path("e")]) == 1
     assert list(cf) == ["empty", "info"]
 
 
