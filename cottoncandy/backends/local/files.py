@@ -326,10 +326,11 @@ def _sorted(
         key, modified = file, 0
         if isinstance(entry, ObjectInfo):
             key, suffix = os.path.splitext(file)  # noqa: PTH122 - a key
-            if suffix not in _ENCODINGS:
-                key = file
             modified = int((entry.etag or "-0").split("-")[1], 16)
-            entry = replace(entry, key=key, content_encoding=_ENCODINGS.get(suffix))
+            if suffix in _ENCODINGS:
+                entry = replace(entry, key=key, content_encoding=_ENCODINGS[suffix])
+            else:
+                key = file
         earliest = _earliest_name(file)
         while waiting and waiting[0][0] < earliest:
             yield heapq.heappop(waiting)

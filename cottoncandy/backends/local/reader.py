@@ -10,7 +10,7 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.backends.local.commit import locked
@@ -32,10 +32,10 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _ATTEMPTS = 20
 
 
-def object_info(key: str, status: os.stat_result) -> ObjectInfo:
+def object_info(key: str, status: os.stat_result, **headers: Any) -> ObjectInfo:
     """Describe an object by the status of its file."""
     modified = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
-    return ObjectInfo(key, status.st_size, modified, Fingerprint.of(status).etag)
+    return ObjectInfo(key, status.st_size, modified, Fingerprint.of(status).etag, **headers)
 
 
 def guess_type(key: str) -> str | None:
@@ -105,7 +105,7 @@ class LocalReader(ObjectReader):
     ) -> None:
         metadata, headers = split_entries(entries or {})
         headers.setdefault("content_type", guess_type(location.key))
-        self.info = replace(object_info(location.key, status), metadata=metadata, **headers)
+        self.info = object_info(location.key, status, metadata=metadata, **headers)
         #: The content of the sidecar, if there is one.
         self.entries = entries
         self._location = location

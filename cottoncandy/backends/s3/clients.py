@@ -158,9 +158,9 @@ class Connection:
         """Return an object, a bucket or the store."""
         return S3Location(self.endpoint, bucket, key)
 
-    @property
+    @_Once
     def on_aws(self) -> bool:
-        """Whether the store is Amazon's."""
+        """Return whether the store is Amazon's."""
         return is_aws(self.endpoint)
 
     @property
