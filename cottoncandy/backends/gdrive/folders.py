@@ -19,7 +19,7 @@ from cottoncandy.backends.gdrive.files import (
     search,
     title_query,
 )
-from cottoncandy.backends.gdrive.session import DriveError, Session
+from cottoncandy.backends.gdrive.session import DriveError, MissingError, Session
 from cottoncandy.core.names import encode_key
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
@@ -301,9 +301,7 @@ class Buckets:
             return Root(ids[0])
         try:
             found = self._session.files("get", fileId=option, fields="id,driveId,mimeType")
-        except DriveError as fault:
-            if fault.status != 404:
-                raise
+        except MissingError as fault:
             raise ConfigurationError(
                 f"there is no folder with the id {option!r}, or you may not see it (option root); "
                 f"a path begins with '/'"

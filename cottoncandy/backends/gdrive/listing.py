@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.gdrive.files import DriveFile, Root, folder_query, search
 from cottoncandy.backends.gdrive.folders import Folders, Path, is_name
-from cottoncandy.backends.gdrive.session import DriveError, Session
+from cottoncandy.backends.gdrive.session import MissingError, Session
 from cottoncandy.exceptions import BucketNotFoundError
 
 __all__ = ["Listing"]
@@ -77,9 +77,7 @@ class Listing:
                     folders.setdefault(key + b"/", []).append(file)
                 else:
                     files[key] = max(files.get(key, file), file, key=lambda f: f.recency_key)
-        except DriveError as fault:
-            if fault.status != 404:
-                raise
+        except MissingError as fault:
             if not path:
                 self.folders.forget_all()
                 raise BucketNotFoundError(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from cottoncandy.backends.gdrive.files import (
 )
 from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.backends.gdrive.properties import pack, private
-from cottoncandy.backends.gdrive.session import DriveError, Session
+from cottoncandy.backends.gdrive.session import DriveError, MissingError, Session
 from cottoncandy.backends.gdrive.upload import upload
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import ForkSafeLock
@@ -164,9 +165,7 @@ class Objects:
             return found
         try:
             file = fetch(self._session, file_id)
-        except DriveError as fault:
-            if fault.status != 404:
-                raise
+        except MissingError:
             self.record_removal(location)
             return found
         folders = self._folders.find(location.root, location.folder)
@@ -272,11 +271,8 @@ class Objects:
 
     def remove(self, file_id: str, permanently: bool) -> None:
         """Delete or trash a file that may no longer exist."""
-        try:
+        with suppress(MissingError):
             self._session.files("delete" if permanently else "trash", fileId=file_id)
-        except DriveError as fault:
-            if fault.status != 404:
-                raise
 
     def rename(self, file: DriveFile, target: DriveLocation) -> DriveFile:
         """Move a file to another location, with its id, sharing and history."""

@@ -34,7 +34,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = ["DriveError", "Session", "translated", "translating"]
+__all__ = ["DriveError", "MissingError", "Session", "translated", "translating"]
 
 _IDS_PER_REQUEST = 100
 
@@ -67,8 +67,8 @@ class DriveError(Exception):
         self.reason = reason
         self.message = message
 
-    @classmethod
-    def of(cls, status: int, content: bytes) -> DriveError:
+    @staticmethod
+    def of(status: int, content: bytes) -> DriveError:
         """Parse the body of an error response, which may be malformed."""
         reason, message = "", ""
         try:
@@ -77,7 +77,8 @@ class DriveError(Exception):
             reason = str(error["errors"][0].get("reason", ""))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             pass  # the page of a proxy, or an empty body
-        return cls(status, reason, message)
+        kind = MissingError if status == 404 else DriveError
+        return kind(status, reason, message)
 
     @property
     def transient(self) -> bool:
@@ -86,6 +87,10 @@ class DriveError(Exception):
 
     def __str__(self) -> str:
         return f"{self.status or ''} {self.reason}: {self.message}".lstrip()
+
+
+class MissingError(DriveError):
+    """A file or a folder that does not exist, or may not be seen."""
 
 
 class Session:
