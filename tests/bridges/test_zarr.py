@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +238,18 @@ def test_files_behind_links_are_not_deleted(tmp_path: Path) -> None:
         remove()
         assert cci.glob("*") == []
         assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"kept"
+
+
+@pytest.mark.slow
+def test_the_example_draws_slices_of_an_encrypted_volume(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, str(root / "examples" / "slices.py"), str(tmp_path / "slices.png")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(root), "MPLCONFIGDIR": str(tmp_path)},
+    )
+    assert int(result.stdout.split(": ")[1].split("%")[0]) < 30
+    assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
