@@ -167,7 +167,13 @@ class PutOptions:
             )
 
     def changed(self, **values: Any) -> PutOptions:
-        """Return options with other values; the same ones if nothing differs."""
+        """Return options with other values; the same ones if nothing differs.
+
+        Parameters
+        ----------
+        **values
+            Attributes by name.
+        """
         same = all(getattr(self, name) == value for name, value in values.items())
         return self if same else replace(self, **values)
 

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -179,10 +178,8 @@ def _options(info: ObjectInfo, source: Backend, dest: Backend, acl: str | None) 
 def kept_by(backend: Backend, options: PutOptions) -> PutOptions:
     """Return options without the headers and the ACL that a store does not keep."""
     can = backend.capabilities
-    changes: dict[str, Any] = dict.fromkeys(options.headers.keys() - can.headers)
-    if options.acl is not None and not can.default_acl:
-        changes["acl"] = None
-    return replace(options, **changes) if changes else options
+    lost = [*(options.headers.keys() - can.headers), *([] if can.default_acl else ["acl"])]
+    return options.changed(**dict.fromkeys(lost))
 
 
 def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> str | None:
