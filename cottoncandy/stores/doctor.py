@@ -237,7 +237,7 @@ class _Trial:
             return "warning", "overwrite=False is ignored by this server; it replaces objects"
         if not self._rejected(IfMatch("0" * 32)):
             return "warning", "if_match= is ignored by this server; writers may overwrite others"
-        if self._backend.capabilities.conditional_put:
+        if self._backend.puts_atomically(self._scratch + "taken"):
             return "ok", "overwrite=False and if_match= are atomic"
         return "warning", "checked by a request first, so two writers at once may both succeed"
 

@@ -1,0 +1,87 @@
+"""``doctor`` on each store: its lines are true, and nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cottoncandy as cc
+from cottoncandy.options import Settings
+from cottoncandy.stores.doctor import Report, examine
+from cottoncandy.stores.store import Store
+from tests.harness import StoreHarness, on_every_store
+from tests.servers import S3Server
+from tests.servers.web import RangeHandler, serving
+
+#: Checks that end with a warning on each store, in the order of the report.
+WARNINGS = {
+    "memory": [],
+    "local": ["odd names"],
+    "moto": [],
+    "ceph": [],
+    "gdrive": ["conditional uploads", "odd names"],
+    "gcs": [],
+}
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {check.name: check.verdict for check in report.checks}
+
+
+@on_every_store
+def test_lines_are_true_and_nothing_is_left(store: StoreHarness) -> None:
+    before = store.raw_keys()
+    report = examine(Store(store.backend(), Settings()))
+    found = verdicts(report)
+    essential = ("listing", "writing", "reading", "deleting")
+    assert [found[name] for name in essential] == ["ok"] * 4, str(report)
+    assert report.usable
+    warned = [check for check in report.checks if check.verdict == "warning"]
+    assert [check.name for check in warned] == WARNINGS[store.name], str(report)
+    assert store.raw_keys() == before
+    atomic = store.backend().puts_atomically("name")
+    assert found["conditional uploads"] == ("ok" if atomic else "warning")
+
+
+def test_web_server_is_read_only(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    with serving(tmp_path, RangeHandler) as server:
+        report = cc.doctor(f"{server.url}/")
+    assert verdicts(report) == {"listing": "ok", "writing": "warning"}
+    assert report.usable
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_missing_bucket_is_not_usable_and_leaves_nothing(moto: S3Server) -> None:
+    report = cc.doctor(
+        "s3://no-such-bucket",
+        ACCESS_KEY=moto.access_key,
+        SECRET_KEY=moto.secret_key,
+        endpoint_url=moto.endpoint_url,
+    )
+    assert verdicts(report) == {"listing": "failed", "writing": "failed"}
+    assert not report.usable
+
+
+def test_directory_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
+    report = cc.doctor(str(tmp_path / "new" / "one"))
+    assert report.usable
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["put", "delete", "scan", "get"])
+def test_status_follows_the_four_verbs(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cci = cc.get_interface("examined", backend="memory", verbose=False)
+    cci.upload_object("own", b"kept")
+
+    def denied(*args: object, **kwargs: object) -> None:
+        raise cc.exceptions.AccessDeniedError("denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(cci.backend_interface), verb, denied)
+        report = cc.doctor("memory://examined")
+    assert not report.usable
+    name = {"put": "writing", "delete": "deleting", "scan": "listing", "get": "reading"}[verb]
+    assert verdicts(report)[name] == "failed"
+    assert cci.download_object("own") == b"kept"
