@@ -88,6 +88,8 @@ class Operation:
         Key -> its new value, a copy of what is stored elsewhere, or None (removed).
     roots : dict
         Name of a chunked or sparse array -> its new value, or None (removed).
+    unknown : set
+        Names of arrays that it may replace by others that may not be whole.
     fails : bool, optional
         Whether it must raise, without a fault; None: it may.
     moves : list
@@ -99,6 +101,7 @@ class Operation:
     call: Callable[[Any], Any]
     changes: dict[str, Value | Stored | None] = field(default_factory=dict)
     roots: dict[str, Value | None] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
     fails: bool | None = False
     moves: list[tuple[str, str]] = field(default_factory=list)
     mixes: bool = False
@@ -273,13 +276,15 @@ class InterfaceMachine(RuleBasedStateMachine):
             operation.changes.update({new: self.model[old] for old, new in pairs.items()})
             within = [root for root in self.roots if recursive and is_in(root, source)]
             operation.roots.update({dest + r[len(source) :]: self.roots[r] for r in within})
-            for root in within:  # an array that exists is replaced, below a new upload id
-                target = dest + root[len(source) :]
-                if f"{target}/{_MANIFEST}" in self.model:
-                    for key in self.area(root, pairs):
-                        del operation.changes[pairs[key]]
             end = f"/{_MANIFEST}"
             arrays = {key.removesuffix(end) for key in pairs if key.endswith(end)}
+            for root in arrays:  # an array that exists is replaced, below a new upload id
+                target = dest + root[len(source) :]
+                if target + end in self.model:
+                    for key in self.area(root, pairs):
+                        del operation.changes[pairs[key]]
+                    if root not in within:
+                        operation.unknown.add(target)
             if operation.fails is False and arrays - set(within):
                 operation.fails = None  # an array that is not whole cannot replace another
             kept = set(operation.changes)
@@ -439,7 +444,7 @@ class InterfaceMachine(RuleBasedStateMachine):
     def run(self, operation: Operation, who: int, fault: Fault) -> str:
         """Run an operation, compare the bucket with the model; return the outcome."""
         before = dict(self.model)
-        roots = self.roots.keys() | operation.roots.keys()
+        roots = self.roots.keys() | operation.roots.keys() | operation.unknown
         areas = {root: self.area(root, before) for root in roots}
         outcome, error = self.attempt(operation.call, who, fault)
         if outcome == "raised" and operation.fails is False:
@@ -450,7 +455,7 @@ class InterfaceMachine(RuleBasedStateMachine):
             self.check_root(root, value, outcome, operation.mixes)
         for root in areas:
             areas[root] |= self.area(root, found)
-        free = {key for root in operation.roots for key in areas[root]}
+        free = {key for root in operation.roots.keys() | operation.unknown for key in areas[root]}
         # A raw array replaces another one of its name.
         for key in operation.changes.keys() & found.keys():
             if "dtype" in found[key].metadata and f"{key}/{_MANIFEST}" in before:
