@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ UPLOAD_OPTIONS = ("storage_class", "server_side_encryption", "sse_kms_key_id", "
 
 _HEADERS = tuple(dict.fromkeys(STORED_HEADERS + UPLOAD_OPTIONS))
 _HEADER_VALUE = re.compile(r"[ -~]+")
+_compiled = functools.cache(re.compile)  # re.fullmatch looks each pattern up, which takes longer
 #: Names under which stores that have no headers keep them among the metadata.
 _HEADER_NAMES = {
     "cc-content-type": "content_type",
@@ -239,7 +241,7 @@ class MetadataLimits:
         """
         checked: dict[str, str] = {}
         for name, value in metadata.items():
-            text = str(value) if isinstance(value, Real) else value
+            text = value if isinstance(value, str) or not isinstance(value, Real) else str(value)
             if not (isinstance(name, str) and isinstance(text, str)):
                 raise MetadataError(
                     f"metadata of object '{key}' must be text, got {name!r}: {value!r:.60}; pass a "
@@ -287,7 +289,7 @@ class MetadataLimits:
         except UnicodeEncodeError:
             pass
         else:
-            if re.fullmatch(pattern, text):
+            if _compiled(pattern).fullmatch(text):
                 return
         raise MetadataError(f"metadata of object '{key}': {label} must be {self.help}")
 

@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32, crc32_combine
 
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
 from cottoncandy.core.stats import Counter
-from cottoncandy.core.threads import in_background, map_threads
+from cottoncandy.core.threads import in_background, interruptible, map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -239,10 +239,12 @@ class ObjectReader(ABC):
             The CRC-32 of the bytes; 0 unless requested.
         """
         stop = self._checked_stop(start, start + len(out))
+        target = _OutputBuffer(out, start, progress)
+        if len(out) <= _INLINE_BYTES:
+            return target.fill(self, start, stop, checksum=checksum)
         rest = stop - min(max(start, self.prefetched), stop)
         share = -(-rest // max(self.threads, 1))
         ranges = self._ranges(start, stop, min(max(share, self.window_bytes), _MAX_RANGE_BYTES))
-        target = _OutputBuffer(out, start, progress)
         waiting = deque(ranges)
         checksums: dict[int, int] = {}
 
@@ -254,17 +256,18 @@ class ObjectReader(ABC):
                     return
                 checksums[begin] = target.fill(self, begin, end, checksum=checksum)
 
-        if len(out) <= _INLINE_BYTES:
-            work()
-        else:
-            workers = [in_background(work) for _ in range(min(self.threads, len(ranges)) or 1)]
-            try:
+        workers = []
+        try:
+            if len(ranges) == 1:
+                interruptible(work)
+            else:
+                workers = [in_background(work) for _ in range(min(self.threads, len(ranges)))]
                 for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
                     worker.result()
-            except BaseException:
-                target.close()
-                wait(workers, _GRACE_S)
-                raise
+        except BaseException:
+            target.close()
+            wait(workers, _GRACE_S)
+            raise
         total = 0
         for begin, end in ranges:
             total = crc32_combine(total, checksums[begin], end - begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -370,6 +371,7 @@ def _explain_tls(text: str, location: S3Location) -> str | None:
     return None
 
 
+@functools.lru_cache(64)  # each request names its endpoint
 def redact(text: str) -> str:
     """Return a text without the values of signatures, credentials, tokens and passwords."""
     return _SECRET.sub(r"\1\2***", _LOGIN.sub("://***@", text))

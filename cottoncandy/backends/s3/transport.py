@@ -172,7 +172,7 @@ class Transport:
         self._connection.counter.add(1)
         result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
         meta, attributes = result.meta, dict(result.attributes)
-        header = {ours: attributes.pop(name, None) for name, ours in _HEADERS.items()}
+        header = {its: attributes.pop(name) for name, its in _HEADERS.items() if name in attributes}
         header |= {"LastModified": meta["last_modified"], "ETag": meta["e_tag"]}
         return _info(location, header | {"Metadata": attributes}, meta["size"]), result
 
