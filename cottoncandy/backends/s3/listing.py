@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from itertools import repeat
+from operator import lt, ne
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.pages import Page, name_of, parse_page
+from cottoncandy.backends.pages import Page, parse_page
 from cottoncandy.backends.s3.errors import S3Location, translated
 from cottoncandy.core.threads import in_background
 from cottoncandy.exceptions import IntegrityError, StoreError
@@ -92,7 +94,7 @@ def scan(
 
     # Directory buckets (S3 Express) are not listed in order.
     ordered = not (location.bucket or "").endswith("--x-s3")
-    last: dict[type, str] = {ObjectInfo: start_after, CommonPrefix: ""}
+    last = [start_after, ""]  # object and prefix
     body = request(None)
     first = True
     while True:
@@ -102,15 +104,21 @@ def scan(
         token = unescape(found[1].decode("utf-8", "replace")) if found else None
         ahead = in_background(request, token) if token else None
         page = parse(body)
-        for entry in page.entries:
-            name, before = name_of(entry), last[type(entry)]
-            if not name.startswith(prefix) or (ordered and name < before) or name == before != "":
+        keys = [each.key for each in page.objects]
+        for kind, names in enumerate((keys, [each.prefix for each in page.prefixes])):
+            before = [last[kind], *names]
+            follows = map(lt if ordered else ne, before, names)
+            within = map(str.startswith, names, repeat(prefix))
+            wrong = [
+                name for name, a, b in zip(names, follows, within, strict=True) if not (a and b)
+            ]
+            if wrong:
                 raise IntegrityError(
-                    f"{location}: {_DAMAGED} ({name!r} is out of order, repeated or outside the "
-                    f"prefix {prefix!r}); try again"
+                    f"{location}: {_DAMAGED} ({wrong[0]!r} is out of order, repeated or outside "
+                    f"the prefix {prefix!r}); try again"
                 )
-            last[type(entry)] = name
-            yield entry
+            last[kind] = before[-1]
+        yield from page.entries
         if not page.truncated:
             return
         body = ahead.result() if ahead and token == page.token else request(page.token)
