@@ -135,20 +135,6 @@ class SQLiteBackend(Backend):
             self._run("DELETE FROM objects WHERE bucket = ? AND key = ?", (where, encoded))
             yield DeleteResult(key)
 
-    def copy(
-        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
-    ) -> PutResult:
-        info, body = self._origin(source_bucket)._find(source)
-        return self.put(
-            dest,
-            Body.of(body),
-            PutOptions(
-                info.metadata,
-                content_type=info.content_type,
-                condition=None if overwrite else IfAbsent(),
-            ),
-        )
-
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
@@ -317,13 +317,13 @@ class Backend(ABC):
         Nothing is deleted until the result is iterated.
         """
 
-    @abstractmethod
     def copy(
         self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
-        """Copy an object into this bucket on the server, with metadata, content type and ACL.
+        """Copy an object into this bucket, with metadata, headers and ACL.
 
-        ``source_bucket`` defaults to this bucket.
+        ``source_bucket`` defaults to this bucket. Backends whose server can do this override it;
+        here, the body is stored again, without the ACL.
 
         Raises
         ------
@@ -332,6 +332,14 @@ class Backend(ABC):
         ObjectExistsError
             If ``dest`` exists and ``overwrite`` is False.
         """
+        origin, condition = self._origin(source_bucket), None if overwrite else IfAbsent()
+        with origin.get(source) as reader:
+            self._check_condition(dest, condition)
+            if (source, origin.bucket) == (dest, self.bucket):
+                return PutResult(reader.info.etag)
+            like = self._options_like(reader.info, reader.metadata or None)
+            options = replace(like, condition=condition, keep_acl=False)
+            return self.put(dest, Body(reader.chunks, size=reader.size), options)
 
     def set_metadata(
         self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
@@ -498,7 +506,7 @@ class Backend(ABC):
             f"interface without read_only=True, on a store that can be written"
         )
 
-    def _options_like(self, info: ObjectInfo, metadata: Mapping[str, str]) -> PutOptions:
+    def _options_like(self, info: ObjectInfo, metadata: Mapping[str, str] | None) -> PutOptions:
         """Return the options of a put that replaces this version and keeps headers and ACL."""
         return PutOptions(
             metadata,

@@ -21,7 +21,6 @@ from cottoncandy.backends.base import (
     CommonPrefix,
     ConnectionArguments,
     DeleteResult,
-    IfAbsent,
     ObjectInfo,
     ObjectReader,
     PutOptions,
@@ -224,20 +223,7 @@ class FilesBackend(LocalBackend):
             results = super().delete(names) if names else ()
             yield DeleteResult(key, next((each.error for each in results if each.error), None))
 
-    def copy(
-        self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
-    ) -> PutResult:
-        origin = self._origin(source_bucket)
-        with origin.get(source) as reader:
-            info = reader.info
-            options = PutOptions(info.metadata or None, content_encoding=info.content_encoding)
-            if not overwrite:
-                self._check_condition(dest, IfAbsent())
-            if (source, origin.bucket) == (dest, self.bucket):
-                return PutResult(info.etag)
-            return self.put(dest, Body(reader.chunks, size=reader.size), options)
-
-    move = Backend.move
+    copy, move = Backend.copy, Backend.move
 
     # -- files of one name -----------------------------------------------------------------------
 
