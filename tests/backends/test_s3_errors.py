@@ -291,10 +291,16 @@ def test_a_login_page_is_not_an_object(fault_proxy: FaultProxy, page: Any) -> No
         backend.head("name")
 
 
-def test_a_body_of_unknown_length_is_a_typed_error(fault_proxy: FaultProxy) -> None:
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("Content-Length", None), ("Content-Length", "-5"), ("Last-Modified", "yesterday")],
+)
+def test_a_header_that_makes_no_sense_is_a_typed_error(
+    fault_proxy: FaultProxy, header: str, value: str | None
+) -> None:
     backend = backend_at(fault_proxy.server, fault_proxy.server.make_bucket())
     backend.put("name", Body.of(b"old"))
-    fault_proxy.on("GET").change_header("Content-Length", None)
+    fault_proxy.on("GET").change_header(header, value)
     with pytest.raises(StoreError):
         backend.get("name").read()
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import TypeVar
 
 import botocore.exceptions as boto
@@ -277,9 +278,13 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
     from boto3.exceptions import Boto3Error
     from botocore.parsers import ResponseParserError
 
+    parser = ResponseParserError.__module__
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
-    if isinstance(exc, ResponseParserError):
+    if isinstance(exc, ResponseParserError) or (
+        isinstance(exc, ValueError)  # of a header that is no date or number
+        and any(f.f_globals.get("__name__") == parser for f, _ in walk_tb(exc.__traceback__))
+    ):
         return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
     if isinstance(exc, boto.ClientError):
         return from_details(parse_error(exc), location)

@@ -347,7 +347,9 @@ class CancelledUploadError(Exception):
 def _length(location: S3Location, response: Mapping[str, Any]) -> int:
     """Return the length of the body, which every S3 server sends."""
     length: int | None = response.get("ContentLength")
-    return confirmed(None if length is None else (length,), "Content-Length", location)[0]
+    return confirmed(
+        None if length is None or length < 0 else (length,), "Content-Length", location
+    )[0]
 
 
 def _info(
