@@ -25,6 +25,7 @@ __all__ = ["Options", "clear_memory", "open_store", "reset_connection_pools"]
 #: Protocol -> backend.
 _BACKENDS = {
     "file": "files",
+    "gdrive": "gdrive",
     "gs": "gcs",
     "http": "http",
     "https": "http",

@@ -48,7 +48,9 @@ ALLOWED_FORMATS = [
     *("graphene", "precomputed", "boss", "n5", "zarr", "zarr2", "zarr3", "brainmaps", "deepzoom"),
     *("nggraph", "render", "vtk", "nifti", "dvid"),
 ]
-_PROTOCOLS = ("gs", "s3", "file", "mem", "http", "https", "middleauth+https", "ngauth+https")
+_PROTOCOLS = (
+    *("gs", "s3", "gdrive", "file", "mem", "http", "https", "middleauth+https", "ngauth+https"),
+)
 _WEB = ("http", "https", "middleauth+https", "ngauth+https")
 
 _FORMAT = re.compile(rf"({'|'.join(ALLOWED_FORMATS)})://(?=[\w+]+://|/)")

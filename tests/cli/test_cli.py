@@ -19,7 +19,10 @@ import cottoncandy as cc
 from cottoncandy.cli.files import expand
 from cottoncandy.cli.locations import in_words
 from cottoncandy.cli.main import main
+from cottoncandy.cloudfiles import connection
+from cottoncandy.cloudfiles.connection import reset_connection_pools
 from cottoncandy.exceptions import InvalidArgumentError
+from tests.harness import StoreHarness
 
 COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
 
@@ -583,3 +586,37 @@ def test_ls_accepts_patterns_and_several_locations(bucket: Path) -> None:
     assert run("ls", f"{bucket}/a.txt", f"{bucket}/d").stdout.split() == ["a.txt", "arr", "b.bin"]
     (bucket / "st*r").write_text("x")
     assert run("ls", f"{bucket}/st*r").stdout.split() == ["st*r"]
+
+
+@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
+def test_cp_and_mv_on_google_drive(
+    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = (*store.connection().values(),)
+    monkeypatch.setitem(connection._CREDENTIALS, "gdrive", lambda path, options: (login, {}))
+    reset_connection_pools()
+    source, url = tmp_path / "source", f"gdrive://{store.bucket}"
+    files = {"a.txt": b"a", "d/b.bin": bytes(range(256)), "d/e/ü c": b"", "d/f": b"f" * 100_000}
+    for name, body in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(body)
+    assert run("cp", "-r", f"{source}/", f"{url}/copy").exit_code == 0
+    assert store.raw_keys() == sorted(f"copy/{name}" for name in files)
+    assert store.raw_get("copy/d/b.bin").body == files["d/b.bin"]
+    assert run("cp", "-r", f"{url}/copy/d", f"{url}/again").exit_code == 0
+    assert run("mv", f"{url}/copy/a.txt", f"{url}/moved.txt").exit_code == 0
+    assert run("mv", f"{url}/again", tmp_path / "back").exit_code == 0
+    assert (tmp_path / "back/f").read_bytes() == files["d/f"]
+    left = [f"copy/{name}" for name in files if name != "a.txt"]
+    assert store.raw_keys() == sorted([*left, "moved.txt"])
+    missing = run("cp", f"{url}/nothing", tmp_path)
+    assert (missing.exit_code, "there is nothing at" in missing.stderr) == (1, True)
+    assert run("cp", f"{url}/moved.txt", "-").stdout_bytes == b"a"
+    job = str(tmp_path / "job.db")
+    assert run("xfer", "init", f"{url}/copy/d", tmp_path / "down", "--db", job).exit_code == 0
+    assert run("xfer", "execute", job).exit_code == 0
+    assert (tmp_path / "down/b.bin").read_bytes() == files["d/b.bin"]
+    assert run("cp", f"{url}/copy/d/*", f"{url}/all/").exit_code == 0
+    assert sorted(key for key in store.raw_keys() if key.startswith("all")) == [
+        *("all/b.bin", "all/f"),
+    ]
