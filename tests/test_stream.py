@@ -171,6 +171,18 @@ def test_random_reads_download_their_blocks_only() -> None:
     assert sum(stop - start for start, stop in reader.requests) == 3 * 64 * 1024
 
 
+def test_scattered_reads_of_one_region_take_few_requests() -> None:
+    body = random.Random(0).randbytes(12 * MiB + 100)
+    reader = CountingReader(body)
+    stream = CloudStream(reader)
+    positions = [random.Random(1).randrange(5 * MiB) for _ in range(300)]
+    for position in [*positions, len(body) - 7, len(body) - MiB // 2, len(body) - 200_000]:
+        stream.seek(position)
+        assert stream.read(100) == body[position : position + 100]
+    assert len(reader.requests) < 30
+    assert sum(stop - start for start, stop in reader.requests) < 7 * MiB
+
+
 def test_large_reads_go_straight_into_the_buffer() -> None:
     body = random.Random(0).randbytes(9 * MiB)
     reader = CountingReader(body)

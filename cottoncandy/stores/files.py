@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 64 * 1024
 _CACHE_BYTES = 32 * MiB
+_DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
+_DENSE = 8  # ... which is more than one block in so many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
 _DIRECT_BYTES = MiB  # reads of this size go straight into the caller's buffer
 _WRITE_BYTES = 8 * MiB  # a smaller file is stored with one request, on close
@@ -96,6 +98,7 @@ class _RawStream(io.RawIOBase):
         self._block_bytes = block_bytes
         self._position = 0
         self._blocks: OrderedDict[int, memoryview] = OrderedDict()
+        self._touched: set[int] = set()  # blocks that were read
         self._next = -1  # the block after the last download
         self._ahead = 1  # number of blocks of the last download
         self._chunks: Iterator[Buffer] | None = None
@@ -178,11 +181,16 @@ class _RawStream(io.RawIOBase):
     def _bytes_at(self, position: int) -> memoryview:
         """Return some bytes that begin at a position before the end."""
         number, offset = divmod(position, self._block_bytes)
+        self._touched.add(number)
         if (block := self._blocks.get(number)) is not None:
             self._blocks.move_to_end(number)
             return block[offset:]
         if self._chunks is not None and 0 <= position - self._chunk_at <= len(self._chunk):
             return self._from_stream(position)
+        if number != self._next and (dense := self._dense(number)):
+            self._download(dense.start * self._block_bytes, dense.stop * self._block_bytes)
+            self._ahead = 1
+            return self._blocks[number][offset:]
         self._ahead = 2 * self._ahead if number == self._next else 1
         start = number * self._block_bytes
         stop = start + self._ahead * self._block_bytes
@@ -195,12 +203,27 @@ class _RawStream(io.RawIOBase):
             self._drop()
             self._chunks, self._chunk_at = iter(self._reader.chunks(position)), position
             return self._from_stream(position)
-        self._download(start, min(stop, self._reader.size))
+        self._download(start, stop)
         return self._blocks[number][offset:]
+
+    def _dense(self, number: int) -> range | None:
+        """Return the missing blocks around one, if others near it were read; None otherwise."""
+        count = _DENSE_BYTES // self._block_bytes
+        while count >= _DENSE:
+            near = range(number // count * count, (number // count + 1) * count)
+            if sum(each in self._touched for each in near) * _DENSE > count:
+                first, stop = number, number + 1
+                while first > near.start and first - 1 not in self._blocks:
+                    first -= 1
+                while stop < near.stop and stop not in self._blocks:
+                    stop += 1
+                return range(first, stop)
+            count //= 2
+        return None
 
     def _download(self, start: int, stop: int) -> None:
         """Download whole blocks into the cache with one request."""
-        data = memoryview(self._reader.read(start, stop))
+        data = memoryview(self._reader.read(start, min(stop, self._reader.size)))
         size = self._block_bytes
         for offset in range(0, len(data), size):
             self._blocks[(start + offset) // size] = memoryview(bytes(data[offset : offset + size]))
