@@ -150,6 +150,23 @@ def test_a_dimension_of_length_zero_keeps_one_block():
     assert parts(manifest) == (((0, 0), "a"),)
 
 
+def test_a_dimension_of_length_zero_has_a_block():
+    obj = manifest_for((0, 2), ((0,), (2,))).to_json()
+    obj |= {"chunks": [[], [2]], "dask": []}
+    with pytest.raises(MetadataError, match="add up"):
+        Manifest.from_json(obj, object_name="m")
+
+
+def test_names_in_a_row_keep_other_numbers_in_their_uploads():
+    upload = "cc-" + "1" * 32
+    manifest = Manifest.of((2,), np.dtype("f8"), ((1, 1),), "a", upload)
+    obj = manifest.to_json()
+    obj["parts"] = [[upload, 0], [upload, 5]]
+    found = Manifest.from_json(obj, object_name="m")
+    assert [part.number for part in found.parts()] == [0, 5]
+    assert found.to_json() == obj
+
+
 def test_empty_blocks_are_never_written():
     with pytest.raises(InvalidArgumentError, match="empty"):
         manifest_for((5,), ((3, 0, 2),))

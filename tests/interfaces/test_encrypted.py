@@ -369,7 +369,8 @@ def test_keys_are_told_to_nobody(store: StoreHarness, caplog: pytest.LogCaptureF
         assert key not in text
         assert repr(FAKE_KEY) not in text
         assert FAKE_KEY.hex() not in text
-    assert repr(cci) == f"<cottoncandy.EncryptedInterface bucket:{store.bucket} on memory>"
+    where = f"bucket:{store.bucket} on memory, encrypted with AES"
+    assert repr(cci) == f"<cottoncandy.EncryptedInterface {where}>"
 
 
 # -- the example ------------------------------------------------------------------------------
