@@ -384,6 +384,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[StoreHarness]:
     """
     harness = HARNESSES[request.param](request)
     yield harness
+    for interface in harness.opened:
+        interface.close()
     harness.close()
 
 

@@ -53,6 +53,8 @@ class StoreHarness(testing.StoreHarness):
     def __init__(self) -> None:
         #: An empty bucket that belongs to the test.
         self.bucket = self.fresh_bucket()
+        #: The interfaces that were built.
+        self.opened: list[Any] = []
 
     #: Builds the interfaces; another one may be put in its place (``get_encrypted_interface``).
     @property
@@ -62,7 +64,9 @@ class StoreHarness(testing.StoreHarness):
     def interface(self, bucket: str | None = None, **options: Any) -> Any:
         """Return an interface on the bucket; options go to the factory."""
         arguments = {"verbose": False, "backend": self.backend_name, **self.connection()}
-        return self.factory(self.bucket if bucket is None else bucket, **(arguments | options))
+        bucket = self.bucket if bucket is None else bucket
+        self.opened.append(self.factory(bucket, **(arguments | options)))
+        return self.opened[-1]
 
     def backend(self, bucket: str | None = None, **extra: Any) -> Backend:
         """Return a bare backend on the bucket; ``extra`` are its own options."""

@@ -60,9 +60,11 @@ class BackendConformance(
         harness.close()
 
     @pytest.fixture
-    def backend(self, harness: StoreHarness) -> Backend:
+    def backend(self, harness: StoreHarness) -> Iterator[Backend]:
         """The backend to be tested."""
-        return self.wrap(harness.backend())
+        backend = self.wrap(harness.backend())
+        yield backend
+        backend.close()
 
     @pytest.fixture
     def other_bucket(self, harness: StoreHarness) -> str:

@@ -20,7 +20,7 @@ def memory() -> Iterator[MemoryHarness]:
 
 
 @pytest.fixture
-def cci(store: StoreHarness, factory: Any) -> Any:
+def cci(store: StoreHarness, factory: Any) -> Iterator[Any]:
     """An interface over a small project, and a backend that counts."""
     cci = factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
     for subject in ("sub01", "sub02"):
@@ -34,4 +34,5 @@ def cci(store: StoreHarness, factory: Any) -> Any:
     cci.upload_json("sweet_project/about.json", {"subjects": 2})
     cci.upload_object("notes.txt", b"notes")
     cci.backend_interface = CountingBackend(cci.backend_interface)
-    return cci
+    yield cci
+    cci.close()

@@ -6,6 +6,7 @@ works on every store.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.harness import StoreHarness
 
 
 @pytest.fixture
-def cci(store: StoreHarness, factory: Any) -> Any:
+def cci(store: StoreHarness, factory: Any) -> Iterator[Any]:
     """An interface on a fresh bucket."""
-    return factory(store.bucket, verbose=False, backend=store.backend_name, **store.connection())
+    where = store.connection()
+    with factory(store.bucket, verbose=False, backend=store.backend_name, **where) as cci:
+        yield cci
