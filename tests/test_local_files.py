@@ -173,7 +173,7 @@ def test_a_download_that_was_killed(
     fault_proxy: FaultProxy, moto: S3Server, moto_bucket: str, target: Path
 ) -> None:
     """With a real store: the next download of the same file takes the half of it away."""
-    data = pattern(3 * MiB)
+    data = pattern(5 * MiB)  # more than comes in one piece
     moto.client().put_object(Bucket=moto_bucket, Key="scan", Body=data)
     rule = fault_proxy.on("GET", "scan").hang(at=1000)
     script = """
