@@ -42,6 +42,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    StorageFullError,
     StoreTimeoutError,
     StoreUnreachableError,
 )
@@ -331,6 +332,69 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
         if faulty.left > 0:
             break
     assert request > 4
+
+
+class Unanswered(WrappedBackend):
+    """Stores a manifest, or not, and raises; afterwards nobody can read it for ``unread`` times."""
+
+    def __init__(self, inner: Any, error: Exception, *, stored: bool, unread: int) -> None:
+        super().__init__(inner)
+        self.error, self.stored, self.unread = error, stored, unread
+
+    def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+        if not key.endswith("a/metadata.json") or self.error is None:
+            return super().put(key, *arguments, **options)
+        if self.stored:
+            super().put(key, *arguments, **options)
+        error, self.error = self.error, None
+        raise error
+
+    def get(self, key: str, **options: Any) -> Any:
+        if self.error is None and self.unread:
+            self.unread -= 1
+            raise StoreTimeoutError("made to fail")
+        return super().get(key, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_commit_without_an_answer_keeps_what_may_be_current(
+    memory: MemoryHarness, kind: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    plain = cci.backend_interface
+    upload(cci, 0)
+    lost = StoreTimeoutError("made to fail")
+    cci.backend_interface = Unanswered(plain, lost, stored=True, unread=1)
+    with pytest.raises(StoreTimeoutError):
+        upload(cci, 1)  # which was stored
+    cci.backend_interface = plain
+    assert value(cci, "a") == 1
+    cci.backend_interface = Unanswered(plain, lost, stored=True, unread=0)
+    assert upload(cci, 2)["ETag"] == plain.head("a/metadata.json").etag
+    cci.backend_interface = plain
+    cci.restore("a")
+    assert value(cci, "a") == 1  # version 2 was committed once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_commit_that_finds_the_store_full_leaves_no_parts(
+    memory: MemoryHarness, kind: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    plain = cci.backend_interface
+    upload(cci, 0)
+    upload(cci, 1)
+    before = {key for key in memory.raw_keys() if "previous" not in key}
+    full = Unanswered(plain, StorageFullError("made to fail"), stored=False, unread=9)
+    cci.backend_interface = full
+    with pytest.raises(StorageFullError):
+        upload(cci, 2)
+    assert full.unread == 9  # nobody asks what is current
+    assert {key for key in memory.raw_keys() if "previous" not in key} == before
+    cci.backend_interface = plain
+    assert value(cci, "a") == 1
 
 
 class Interleaved(WrappedBackend):
