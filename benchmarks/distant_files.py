@@ -3,7 +3,7 @@
     python -m benchmarks.distant_files [--server ceph] [--repeat 3] [--python PYTHON]
 
 Opens a file of thousands of groups and small datasets and lists its keys, with cci.open, remfile
-and s3fs in turns, each in a process of its own; PYTHON is one that has remfile, s3fs and h5py.
+and s3fs in turns, each in a separate process; PYTHON is one that has remfile, s3fs and h5py.
 """
 
 from __future__ import annotations

@@ -269,7 +269,7 @@ def main() -> None:
             for scenario in wanted:
                 rounds = 1 if options.quick else options.rounds
                 runner.run(scenario, rounds, count=not options.no_count)
-                report.save(kept, output)  # what there is, if the run is interrupted
+                report.save(kept, output)  # the scenarios that ran, if the run is interrupted
             runner.close()
         report.write(kept, output)
         print(f"{len(wanted)} scenarios in {time.time() - begun:.0f} s: {output}")

@@ -335,7 +335,7 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
 
 
 class Unanswered(WrappedBackend):
-    """Stores a manifest, or not, and raises; afterwards nobody can read it for ``unread`` times."""
+    """Stores a manifest, or not, and raises; the next ``unread`` reads of it fail too."""
 
     def __init__(self, inner: Any, error: Exception, *, stored: bool, unread: int) -> None:
         super().__init__(inner)
@@ -391,7 +391,7 @@ def test_a_commit_that_finds_the_store_full_leaves_no_parts(
     cci.backend_interface = full
     with pytest.raises(StorageFullError):
         upload(cci, 2)
-    assert full.unread == 9  # nobody asks what is current
+    assert full.unread == 9  # the manifest is not read again
     assert {key for key in memory.raw_keys() if "previous" not in key} == before
     cci.backend_interface = plain
     assert value(cci, "a") == 1

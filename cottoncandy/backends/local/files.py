@@ -95,7 +95,7 @@ class FilesBackend(LocalBackend):
         for _ in range(_ATTEMPTS):
             with suppress(_ReplacedError):
                 return self._open_current(key, threads)
-        # Who removes a file, because another encoding replaced it, waits for this lock.
+        # A file that another encoding replaced is removed under this lock.
         location = self._location(key)
         with os_errors("open", location), locked(location.directory, shared=True):
             return self._open_current(key, threads)

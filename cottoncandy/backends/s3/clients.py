@@ -133,7 +133,7 @@ class Connection:
 
     @_Once
     def resolved(self) -> Resolved | None:
-        """Return what is known without boto3, which is loaded when it is needed."""
+        """Return the settings that need no boto3, which is loaded when it is needed."""
         return resolve(self.options)
 
     @property
