@@ -278,7 +278,8 @@ class InterfaceMachine(RuleBasedStateMachine):
             operation.roots.update({dest + r[len(source) :]: self.roots[r] for r in within})
             end = f"/{_MANIFEST}"
             arrays = {key.removesuffix(end) for key in pairs if key.endswith(end)}
-            for root in arrays:  # an array that exists is replaced, below a new upload id
+            # An array that exists is replaced, below a new upload id.
+            for root in arrays if recursive else ():
                 target = dest + root[len(source) :]
                 if target + end in self.model:
                     for key in self.area(root, pairs):
