@@ -312,6 +312,7 @@ class InterfaceMachine(RuleBasedStateMachine):
                 lambda cci: upload(cci, root, value),
                 {**dict.fromkeys(arrays), **leaves},
                 dict.fromkeys(groups & self.roots.keys()),
+                {name for name in directories if f"{name}/{_MANIFEST}" in self.model},
                 fails=None if any(map(self.is_blocked, leaves)) else False,
             ),
             who,
