@@ -18,7 +18,7 @@ from botocore.config import Config
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.clients import Connection, credential_provider
+from cottoncandy.backends.s3.clients import Connection, credential_provider, key_provider
 from cottoncandy.backends.s3.options import resolve
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -166,7 +166,7 @@ def test_resolves_as_boto3(
     else:
         assert found.keys == keys_of(backend)
         boto3s = credential_provider(connection.credentials)()
-        assert credential_provider(None, found.keys)() == boto3s
+        assert key_provider(found.keys)() == boto3s
 
 
 @each(

@@ -379,19 +379,21 @@ class S3Backend(RemoteBackend):
         return CopyOperations(self._connection, self._buckets, self.upload_options)
 
     def has_md5_etag(self, key: str) -> bool:
-        location = self._location(key)
-        with translated(location):
-            head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
+        head = self._head(key)
         # Encrypted with a key of KMS or of the customer, the ETag is something else.
         kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
         return not (kms or head.get("SSECustomerAlgorithm"))
 
     def storage_class(self, key: str) -> str | None:
+        found: str | None = self._head(key).get("StorageClass")
+        return found
+
+    def _head(self, key: str) -> Mapping[str, Any]:
+        """Return all fields of a header; obstore returns some of them."""
         location = self._location(key)
         with translated(location):
-            head = self._connection.client.head_object(Bucket=location.bucket, Key=key)
-        found: str | None = head.get("StorageClass")
-        return found
+            head: Mapping[str, Any] = self._connection.client.head_object(**location.request)
+        return head
 
     def can_copy_from(self, other: Backend) -> bool:
         if not isinstance(other, S3Backend):

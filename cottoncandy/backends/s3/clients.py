@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import botocore.session
     from botocore.loaders import Loader
 
-__all__ = ["Connection", "credential_provider"]
+__all__ = ["Connection", "credential_provider", "key_provider"]
 
 T = TypeVar("T")
 
@@ -367,9 +367,13 @@ class Connection:
         return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
 
     def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> S3Store:
-        unsigned, keys = self.options.unsigned, self.resolved.keys if self.resolved else ()
-        if not (unsigned or keys) and self.credentials is None:
-            raise CredentialsError(NO_CREDENTIALS)
+        unsigned, provider = self.options.unsigned, None
+        if not unsigned and self.resolved and self.resolved.keys:
+            provider = key_provider(self.resolved.keys)
+        elif not unsigned:
+            if self.credentials is None:
+                raise CredentialsError(NO_CREDENTIALS)
+            provider = credential_provider(self.credentials)
         region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
         return S3Store(
@@ -385,9 +389,7 @@ class Connection:
             # The provider does not refer to the connection: that holds the stores, and the garbage
             # collector does not see into obstore, so none of them would ever be freed.
             # It is always set: obstore would pair our keys with the environment's token.
-            credential_provider=None  # type: ignore[arg-type]  # the same
-            if unsigned
-            else credential_provider(None if keys else self.credentials, keys),
+            credential_provider=provider,  # type: ignore[arg-type]  # the same
         )
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:
@@ -439,16 +441,17 @@ class Connection:
         return options
 
 
-def credential_provider(credentials: Any, keys: Sequence[Any] = ()) -> Callable[[], dict[str, Any]]:
-    """Return a function that obstore calls for boto3's credentials, refreshed if they expire.
+def key_provider(keys: Sequence[Any]) -> Callable[[], dict[str, Any]]:
+    """Return a function that obstore calls for an access key, a secret key and a token."""
+    names = ("access_key_id", "secret_access_key", "token", "expires_at")
+    found = dict(zip(names, (*keys, None), strict=True))
+    return lambda: found
 
-    ``keys`` take their place: access key, secret key and token.
-    """
+
+def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
+    """Return a function that obstore calls for boto3's credentials, refreshed if they expire."""
 
     def provide() -> dict[str, Any]:
-        if keys:
-            names = ("access_key_id", "secret_access_key", "token", "expires_at")
-            return dict(zip(names, (*keys, None), strict=True))
         from botocore.credentials import RefreshableCredentials
 
         frozen = credentials.get_frozen_credentials()
