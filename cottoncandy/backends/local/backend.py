@@ -106,6 +106,9 @@ class LocalBackend(Backend):
         headers=frozenset({"content_encoding", "cache_control", "storage_class"}),
     )
 
+    #: Suffixes of files that their keys do not have, and the content encodings that they stand for.
+    _encodings: ClassVar[Mapping[bytes, str]] = {}
+
     def __init__(self, bucket_name: str | None = None) -> None:
         self.bucket_name = bucket_name
 
@@ -187,13 +190,14 @@ class LocalBackend(Backend):
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         root = self.bucket
-        check_root(root)
+        self._check_root()
         self.counter.add(1)
         # Text that is not valid Unicode cannot begin a key, but has a place in the order.
         listing = Listing(
             os.fsencode(root),
             prefix.encode(errors="surrogatepass"),
             start_after.encode(errors="surrogatepass"),
+            self._encodings,
             by_directory=delimiter == "/",
         )
         return _translated(group_by_delimiter(listing, prefix, delimiter), root)
@@ -323,6 +327,9 @@ class LocalBackend(Backend):
             return {"ID": str(user)}
 
     # -- helpers ---------------------------------------------------------------------------------
+
+    def _check_root(self) -> None:
+        check_root(self.bucket)
 
     def _location(self, key: str) -> LocalLocation:
         return LocalLocation.of(key, self.bucket)

@@ -4,21 +4,17 @@
 # ruff: noqa: PTH103
 from __future__ import annotations
 
-import heapq
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, ClassVar, Self
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
-    CommonPrefix,
     ConnectionArguments,
     DeleteResult,
     ObjectInfo,
@@ -31,7 +27,6 @@ from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import (
     LocalLocation,
     check_root,
-    is_directory,
     os_errors,
     stat_or_none,
 )
@@ -48,9 +43,6 @@ from cottoncandy.exceptions import (
 __all__ = ["FilesBackend"]
 
 _SUFFIXES = {None: "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
-_ENCODINGS = {suffix: encoding for encoding, suffix in _SUFFIXES.items() if encoding}
-_LAST = ".zz"  # sorts after every suffix
-_EARLY = re.compile("[\0-.]")  # characters that may sort before a suffix
 #: How often a file may change its encoding while it is opened without a lock.
 _ATTEMPTS = 3
 
@@ -79,6 +71,9 @@ class FilesBackend(LocalBackend):
     name: ClassVar[str] = "files"
     creates_buckets: ClassVar[bool] = False
     capabilities = replace(LocalBackend.capabilities, headers=frozenset({"content_encoding"}))
+    _encodings: ClassVar[Mapping[bytes, str]] = {
+        suffix.encode(): encoding for encoding, suffix in _SUFFIXES.items() if encoding
+    }
 
     def __init__(self, bucket_name: str | None = None, *, lazy: bool = False) -> None:
         super().__init__(bucket_name)
@@ -127,7 +122,7 @@ class FilesBackend(LocalBackend):
         if encoding not in _SUFFIXES:
             raise UnsupportedOperationError(
                 f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
-                f"{', '.join(_ENCODINGS.values())}"
+                f"{', '.join(filter(None, _SUFFIXES))}"
             )
         plain = options
         if (options.content_type, encoding) != (None, None):
@@ -195,20 +190,6 @@ class FilesBackend(LocalBackend):
                         location.check_spelling()  # of a file that was created meanwhile
                     staged.replace()
         return PutResult(new.etag)
-
-    def scan(
-        self,
-        prefix: str = "",
-        *,
-        delimiter: str = "",
-        start_after: str = "",
-        page_size: int | None = None,
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        if self.lazy and not is_directory(self.bucket):
-            return iter(())
-        found = super().scan(prefix, delimiter=delimiter, start_after=start_after)
-        named = _without_suffixes(found)
-        return (entry for key, entry in named if key > start_after and key.startswith(prefix))
 
     def delete(
         self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
@@ -289,47 +270,3 @@ def _stat_variants(path: str) -> dict[str | None, int]:
         if status is not None and stat.S_ISREG(status.st_mode):
             found[encoding] = status.st_mtime_ns
     return found
-
-
-def _without_suffixes(
-    found: Iterable[ObjectInfo | CommonPrefix],
-) -> Iterator[tuple[str, ObjectInfo | CommonPrefix]]:
-    """Yield entries under their names, each once, sorted."""
-    for key, group in groupby(_sorted(found), itemgetter(0)):
-        yield key, max(group, key=itemgetter(1))[3]
-
-
-def _sorted(
-    found: Iterable[ObjectInfo | CommonPrefix],
-) -> Iterator[tuple[str, int, int, ObjectInfo | CommonPrefix]]:
-    """Yield name, time, number and entry, in the order of names instead of files.
-
-    An entry waits until no file can follow whose name comes before it.
-    """
-    waiting: list[tuple[str, int, int, ObjectInfo | CommonPrefix]] = []
-    for number, entry in enumerate(found):
-        file = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
-        key, modified = file, 0
-        if isinstance(entry, ObjectInfo):
-            key, suffix = os.path.splitext(file)  # noqa: PTH122 - a key
-            modified = int((entry.etag or "-0").split("-")[1], 16)
-            if suffix in _ENCODINGS:
-                entry = replace(entry, key=key, content_encoding=_ENCODINGS[suffix])
-            else:
-                key = file
-        earliest = _earliest_name(file)
-        while waiting and waiting[0][0] < earliest:
-            yield heapq.heappop(waiting)
-        heapq.heappush(waiting, (key, modified, number, entry))
-    while waiting:
-        yield heapq.heappop(waiting)
-
-
-def _earliest_name(key: str) -> str:
-    """Return the first name that this file, or one that follows it, can have."""
-    start = key.rfind("/") + 2
-    while found := _EARLY.search(key, start):
-        if key[found.start() :] <= _LAST:
-            return key[: found.start()]
-        start = found.end()
-    return key

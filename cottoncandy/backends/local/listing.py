@@ -1,13 +1,13 @@
 """Walking a directory in the order of an object store."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH108, PTH118
+# ruff: noqa: PTH108, PTH118, PTH122
 from __future__ import annotations
 
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,12 +27,14 @@ _ABANDONED_S = 86_400
 class Listing:
     """One walk over the files below a root, sorted by the UTF-8 bytes of their keys.
 
-    A directory ``a`` is in that order as ``a/``, after ``a-b`` and ``a.b``.
+    A directory ``a`` is in that order as ``a/``, after ``a-b`` and ``a.b``. ``encodings`` are the
+    suffixes that keys do not have; of several files with one key, the newest is listed.
     """
 
     root: bytes
     prefix: bytes
     start_after: bytes
+    encodings: Mapping[bytes, str]
     by_directory: bool = False
 
     def __iter__(self) -> Iterator[ObjectInfo | CommonPrefix]:
@@ -56,9 +58,9 @@ class Listing:
             for sorted_name, entry in entries:
                 name = above + sorted_name
                 if not sorted_name.endswith(b"/"):
-                    found = _file(entry, name) if name > self.start_after else None
-                    if found is not None:
-                        yield found
+                    info = self._file(entry, name) if name > self.start_after else None
+                    if info is not None:
+                        yield info
                     continue
                 inside = ancestors + [level for level, _ in levels]
                 if not self._may_contain(name) or self._is_loop(entry, inside):
@@ -74,7 +76,7 @@ class Listing:
 
     def _entries(self, above: bytes, start: bytes = b"") -> list[tuple[bytes, os.DirEntry[bytes]]]:
         """Return the entries of a directory whose names start so, in the order of keys."""
-        found = {}
+        found: dict[bytes, os.DirEntry[bytes]] = {}
         path = os.path.join(self.root, above)
         try:
             with os.scandir(path) as entries:
@@ -82,11 +84,29 @@ class Listing:
                     if is_temporary(entry.name):
                         _remove_if_stale(path, entry)
                     elif entry.name.startswith(start) and not is_internal(entry.name):
-                        found[entry.name + b"/" if _is_directory(entry) else entry.name] = entry
+                        name = entry.name + b"/" if _is_directory(entry) else self._name(entry)
+                        if name not in found or _modified(entry) > _modified(found[name]):
+                            found[name] = entry
         except OSError as error:
             if error.errno not in MISSING:
                 raise
-        return sorted(found.items())
+        return sorted(item for item in found.items() if item[0].startswith(start))
+
+    def _name(self, file: os.DirEntry[bytes]) -> bytes:
+        """Return the name of a file without the suffix of an encoding."""
+        name, suffix = os.path.splitext(file.name) if self.encodings else (b"", b"")
+        return name if suffix in self.encodings else file.name
+
+    def _file(self, entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
+        try:
+            key = name.decode()
+        except UnicodeDecodeError:
+            return None  # a name in another encoding, which is not a key
+        status = stat_or_none(entry)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None  # a pipe, a link to nowhere, or deleted since
+        suffix = entry.name[len(name) - name.rfind(b"/") - 1 :]
+        return object_info(key, status, content_encoding=self.encodings.get(suffix))
 
     def _may_contain(self, directory: bytes) -> bool:
         """Return whether keys below a directory can come after ``start_after``."""
@@ -106,15 +126,10 @@ class Listing:
         )
 
 
-def _file(entry: os.DirEntry[bytes], name: bytes) -> ObjectInfo | None:
-    try:
-        key = name.decode()
-    except UnicodeDecodeError:
-        return None  # a name in another encoding, which is not a key
+def _modified(entry: os.DirEntry[bytes]) -> int:
+    """Return when a file was changed; 0 for what is not a file."""
     status = stat_or_none(entry)
-    if status is None or not stat.S_ISREG(status.st_mode):
-        return None  # a pipe, a link to nowhere, or deleted since
-    return object_info(key, status)
+    return status.st_mtime_ns if status is not None and stat.S_ISREG(status.st_mode) else 0
 
 
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:
