@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from cottoncandy.backends.gdrive.files import (
@@ -215,14 +214,15 @@ class Objects:
             "properties": pack(metadata, names, key=location.key),
         }
         if present is not None:
-            file, md5 = self._upload("update", location, resource, body, fileId=present.id)
+            options = {"fileId": present.id}
+            file, md5 = upload(self._session, "update", resource, body, str(location), **options)
             self._clear(location, file)
             return file, md5
         folder = self._folders.make(location.root, location.folder)
         resource |= {"id": self._session.new_id(), "title": location.path[-1]}
         resource |= {"parents": [{"id": folder}]}
         try:
-            return self._upload("insert", location, resource, body)
+            return upload(self._session, "insert", resource, body, str(location))
         except DriveError as fault:
             if fault.status == 404:
                 self._folders.forget(location.root, location.folder)  # the folder was deleted
@@ -231,30 +231,6 @@ class Objects:
             # An earlier attempt succeeded, but its response was lost.
             file = fetch(self._session, resource["id"])
             return file, file.md5 or ""
-
-    def _upload(
-        self,
-        verb: str,
-        location: DriveLocation,
-        resource: dict[str, Any],
-        body: Body,
-        **options: str,
-    ) -> tuple[DriveFile, str]:
-        make_request = partial(
-            getattr(self._session.api, verb),
-            body=resource,
-            supportsAllDrives=True,
-            fields=HEAD_FIELDS,
-            **options,
-        )
-        answer, md5 = upload(
-            self._session,
-            make_request,
-            body,
-            content_type=resource["mimeType"],
-            what=str(location),
-        )
-        return DriveFile.of(answer), md5
 
     def _clear(self, location: DriveLocation, file: DriveFile) -> None:
         """Remove the private properties of a version that cottoncandy 0.4.0 wrote."""

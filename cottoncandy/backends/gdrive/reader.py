@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ class DriveReader(ObjectReader):
 
     Drive keeps old revisions for a while, so all ranges are read from the revision in the header,
     even if the file is replaced. If the user may not read revisions, the state of the file is
-    compared afterwards instead. The MD5 of a body that is read completely is checked.
+    compared after each range instead.
     """
 
     max_resumes = 0  # the session retries
@@ -39,39 +38,22 @@ class DriveReader(ObjectReader):
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         for position in range(start, stop, self.window_bytes):
-            yield self._fetch(position, min(position + self.window_bytes, stop))
-
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
-        end = self.size if stop is None else stop
-        whole = start == 0 and end == self.size and self._file.md5 is not None
-        digest = hashlib.md5(usedforsecurity=False)
-        position = start
-        for data in super().chunks(start, end):
-            position += len(data)
-            if whole:
-                digest.update(data)
-            if position == end:  # before the last piece is yielded
-                self._verify(digest.hexdigest() if whole else None)
-            yield data
-
-    def read_into(self, out: memoryview, start: int = 0, **options: Any) -> int:
-        checksum = super().read_into(out, start, **options)
-        if len(out):
-            whole = len(out) == self.size and self._file.md5 is not None
-            self._verify(hashlib.md5(out, usedforsecurity=False).hexdigest() if whole else None)
-        return checksum
-
-    def _fetch(self, start: int, stop: int) -> bytes:
-        with translating(self._what):
-            try:
-                return self._request(start, stop)
-            except DriveError as fault:
-                if self._pinned and fault.status == 403 and not fault.transient:
+            end = min(position + self.window_bytes, stop)
+            with translating(self._what):
+                try:
+                    piece = self._request(position, end)
+                except DriveError as fault:
+                    if fault.status in (404, 416):
+                        raise self._changed() from fault
+                    if not self._pinned or fault.status != 403 or fault.transient:
+                        raise
                     self._pinned = False  # the user may not read revisions
-                    return self._request(start, stop)
-                if fault.status in (404, 416):
-                    raise self._changed() from fault
-                raise
+                    piece = self._request(position, end)
+                if end == stop and not self._pinned:
+                    now = fetch(self._session, self._file.id, FILE_FIELDS)
+                    if (now.revision, now.md5) != (self._file.revision, self._file.md5):
+                        raise self._changed()
+            yield piece
 
     def _request(self, start: int, stop: int) -> bytes:
         options: dict[str, Any] = {"revisionId": self._file.revision} if self._pinned else {}
@@ -94,25 +76,6 @@ class DriveReader(ObjectReader):
         if len(content) != stop - start:
             raise IntegrityError(f"{self._what}: expected {stop - start} bytes, got {len(content)}")
         return content
-
-    def _verify(self, md5: str | None) -> None:
-        """Check the MD5 of a whole body, or else that the file is unchanged."""
-        if md5 is not None:
-            if md5 == self._file.md5:
-                return
-            if self._now_is_other():
-                raise self._changed()
-            raise IntegrityError(
-                f"{self._what} arrived damaged: expected the MD5 {self._file.md5}, got "
-                f"{md5}; try again"
-            )
-        if not self._pinned and self._now_is_other():
-            raise self._changed()
-
-    def _now_is_other(self) -> bool:
-        with translating(self._what):
-            now = fetch(self._session, self._file.id, FILE_FIELDS)
-        return (now.revision, now.md5) != (self._file.revision, self._file.md5)
 
     def _changed(self) -> ObjectChangedError:
         return ObjectChangedError(

@@ -167,13 +167,11 @@ class Session:
 
     def pages(self, methods: Any, **arguments: Any) -> Iterator[dict[str, Any]]:
         """Yield the items of a listing, page by page."""
-        token: str | None = None
-        while True:
-            answer = self.call(methods.list(**arguments, pageToken=token))
+        request = methods.list(**arguments)
+        while request is not None:
+            answer = self.call(request)
             yield from answer.get("items", ())
-            token = answer.get("nextPageToken")
-            if not token:
-                return
+            request = methods.list_next(request, answer)
 
     def new_id(self) -> str:
         """Return an id for a new file: with it, an insertion can be repeated and happens once."""

@@ -14,11 +14,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from googleapiclient.http import MediaInMemoryUpload, MediaUpload
 
+from cottoncandy.backends.gdrive.files import HEAD_FIELDS, DriveFile
 from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.core.buffers import Body, regroup
 from cottoncandy.exceptions import StoreError
@@ -38,22 +39,20 @@ class _UploadLostError(Exception):
 
 
 def upload(
-    session: Session,
-    make_request: Callable[..., Any],
-    body: Body,
-    *,
-    content_type: str,
-    what: str,
-) -> tuple[dict[str, Any], str]:
-    """Send a body; return the file's resource and the MD5 of the bytes sent.
+    session: Session, verb: str, resource: dict[str, Any], body: Body, what: str, **options: str
+) -> tuple[DriveFile, str]:
+    """Send a body; return the file and the MD5 of the bytes sent.
 
     The file changes only after the last byte has arrived. Memory: up to three chunks.
 
     Parameters
     ----------
-    make_request : callable
-        Takes a ``MediaUpload`` as ``media_body``; returns ``files.insert`` or ``files.update``,
-        which must be idempotent.
+    verb : {'insert', 'update'}
+        The method on files; the request must be idempotent.
+    resource : dict
+        The description of the file.
+    what : str
+        The object, for messages.
 
     Raises
     ------
@@ -62,6 +61,10 @@ def upload(
     IntegrityError
         If the size of the body is not the one it declares.
     """
+    make_request = partial(
+        getattr(session.api, verb), body=resource, supportsAllDrives=True, fields=HEAD_FIELDS
+    )
+    content_type = resource["mimeType"]
     units = max(session.config.upload_chunk_bytes // _CHUNK_UNIT_BYTES, 1)
     for _ in range(3):
         media = _BodyMedia(body, content_type, units * _CHUNK_UNIT_BYTES)
@@ -69,8 +72,10 @@ def upload(
             data = media.small_body()
             if data is not None:
                 whole = MediaInMemoryUpload(data, content_type, resumable=False)
-                return session.call(make_request(media_body=whole)), media.md5()
-            return _send_chunks(session, make_request(media_body=media), what), media.md5()
+                answer = session.call(make_request(media_body=whole, **options))
+            else:
+                answer = _send_chunks(session, make_request(media_body=media, **options), what)
+            return DriveFile.of(answer), media.md5()
         except _UploadLostError:
             if not body.replayable:
                 break
