@@ -6,9 +6,10 @@
     python benchmarks/run.py --quick                 # small and on moto: does it work, not how fast
 
 Peers run in turn within each round, each in a separate process and environment, so that a machine
-whose speed drifts drifts for all; compare ratios, not times. A last run of each counts requests,
-through a proxy. Results are checked for equality. They are merged into the JSON file of the
-report by scenario, so a report can be filled in parts.
+whose speed drifts drifts for all; compare ratios, not times. With ``--quick``, one process of each
+does all its tasks. A last run of each counts requests, through a proxy. Results are checked for
+equality. They are merged into the JSON file of the report by scenario, so a report can be filled in
+parts.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ class Runner:
         self.quick, self.here = quick, here
         self._bucket = self._shared = ""
         self._done: set[tuple[str, ...]] = set()
+        self._workers: dict[tuple[str | Path, ...], Any] = {}
 
     def run(self, scenario: Scenario, rounds: int, *, count: bool) -> None:
         """Run one scenario: rounds that are timed, and one whose requests are counted."""
@@ -109,16 +112,21 @@ class Runner:
         print(f"{scenario.name}: {', '.join(shown)}", flush=True)
 
     def close(self) -> None:
-        """Remove what is stored."""
-        if self._bucket:
-            self.place.remove_bucket(self._bucket)
+        """Remove what is stored, and end the workers."""
+        self._enter("")
+        for worker, errors in self._workers.values():
+            worker.communicate()
+            errors.close()
+        self._workers.clear()
 
     def _enter(self, shared: str) -> None:
         """Work in a bucket of this group of scenarios; the one before is removed."""
         if shared != self._shared:
-            self.close()
+            if self._bucket:
+                self.place.remove_bucket(self._bucket)
             self._done.clear()
-            self._shared, self._bucket = shared, self.place.make_bucket("benchmark")
+            self._shared = shared
+            self._bucket = self.place.make_bucket("benchmark") if shared else ""
 
     def _once(self, scenario: Scenario, peer: str, values: dict[str, Any]) -> dict[str, float]:
         self._prepare(scenario, peer)
@@ -187,30 +195,50 @@ class Runner:
                 job["data"] = str(
                     array_file(self.folder, scenario.job["data"], scenario.job["mib"])
                 )
-        try:
-            for _ in range(2 if self.quick else 1):
-                done = subprocess.run(
-                    command,
-                    input=json.dumps(job),
-                    capture_output=True,
-                    text=True,
-                    cwd=self.folder,
-                    env=environment,
-                    timeout=_TIMEOUT_S,
-                    check=False,
-                )
-                # A process of bare obstore was once ended by a signal, without a message.
-                if done.returncode >= 0 or peer.startswith("cottoncandy"):
-                    break
-        except subprocess.TimeoutExpired:
-            raise FailedError(f"takes more than {_TIMEOUT_S} s") from None
-        if done.returncode:
-            said = done.stderr.strip() or f"it ended with status {done.returncode}"
-            if self.quick:
-                raise SystemExit(f"{scenario.name}: {peer} failed:\n{said}")
-            raise FailedError(said.splitlines()[-1][:200])
-        result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return result
+        for _ in range(2 if self.quick else 1):
+            answer, status, said = self._ask(command, job, environment)
+            # A process of bare obstore was once ended by a signal, without a message.
+            if answer or status >= 0 or peer.startswith("cottoncandy"):
+                break
+        if answer:
+            result: dict[str, float] = json.loads(answer)
+            return result
+        said = said.strip() or f"it took {_TIMEOUT_S} s, or ended with status {status}"
+        if self.quick:
+            raise SystemExit(f"{scenario.name}: {peer} failed:\n{said}")
+        raise FailedError(said.splitlines()[-1][:200])
+
+    def _ask(
+        self, command: list[str | Path], job: dict[str, Any], environment: dict[str, str]
+    ) -> tuple[str, int, str]:
+        """Return a worker's answer or, if there is none, its exit status and its last words."""
+        worker, errors = self._workers.pop(tuple(command), (None, None))
+        if worker is None:
+            errors = tempfile.TemporaryFile("w+")
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=self.folder,
+                env=environment,
+            )
+        timer = threading.Timer(_TIMEOUT_S, worker.kill)
+        timer.start()
+        with suppress(BrokenPipeError):
+            worker.stdin.write(json.dumps(job) + "\n")
+            worker.stdin.flush()
+        answer = worker.stdout.readline()
+        if answer and self.quick:
+            self._workers[tuple(command)] = worker, errors
+            timer.cancel()
+            return answer, 0, ""
+        worker.communicate()
+        timer.cancel()
+        with errors:
+            errors.seek(0)
+            return answer, worker.returncode, errors.read()
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ _DOWN: dict[tuple[str, str], dict[str, float]] = {
 
 def scenarios(*, quick: bool = False) -> Iterator[Scenario]:
     """Yield all scenarios; the quick ones are few and small, for correctness only."""
-    mib = 4 if quick else 256
+    mib = 1 if quick else 256
     found = [*_whole_arrays(mib, quick), *_small_objects(quick), *_chunks(4 * mib, quick)]
     found += [*_slices(mib), *_listings(quick)]
     peers = (OURS, OLD, "cloud-files", "s3fs", "zarr", "boto3")
@@ -165,7 +165,7 @@ def _whole_arrays(mib: int, quick: bool) -> Iterator[Scenario]:
 
 
 def _small_objects(quick: bool) -> Iterator[Scenario]:
-    for count in (1000, 10_000) if not quick else (100,):
+    for count in (1000, 10_000) if not quick else (20,):
         peers: tuple[str, ...] = (OURS, LIMIT, "cloud-files", "boto3", "s3fs", "s5cmd", "rclone")
         if count < 10_000:
             peers = (*peers, OLD)
@@ -230,7 +230,7 @@ def _slices(mib: int) -> Iterator[Scenario]:
 
 
 def _listings(quick: bool) -> Iterator[Scenario]:
-    for count in (30_000, 300_000) if not quick else (700,):
+    for count in (30_000, 300_000) if not quick else (70,):
         job, shared = {"count": count}, f"keys-{count}"
         few = count == 30_000
         peers: tuple[str, ...] = (OURS, LIMIT, "cloud-files", "boto3", "s3fs", "s5cmd", "rclone")
@@ -291,7 +291,7 @@ def _local(mib: int) -> Iterator[Scenario]:
 
 
 def _line(quick: bool) -> Iterator[Scenario]:
-    mib, count = (128, 300) if not quick else (4, 30)
+    mib, count = (128, 300) if not quick else (1, 5)
     job, shared = {"data": "noise", "mib": mib, "codec": "none"}, "line"
     for task in ("up", "down"):
         yield Scenario(

@@ -1,7 +1,7 @@
 """Shared by the workers of all peers: the job, the clock, the comparison.
 
-A worker is a script with a dictionary of tasks. It reads a job as JSON from standard input,
-does it, and prints the result as the last line of its output. Only the block in ``job.measured()``
+A worker is a script with a dictionary of tasks. It reads jobs from standard input, one line of JSON
+each, does them, and prints a line with the result of each. Only the block in ``job.measured()``
 counts: not imports, not connecting, not the comparison afterwards. The tasks:
 
 ``up``, ``down``, ``local_up``, ``local_down``
@@ -142,11 +142,12 @@ def in_threads(function: Callable[[Any], Any], items: Any, threads: int = 16) ->
 
 
 def main(tasks: dict[str, Callable[[Job], None]]) -> None:
-    """Do the job on standard input."""
-    job = Job(json.load(sys.stdin))
-    with contextlib.redirect_stdout(sys.stderr):  # 0.4.0 prints
-        tasks[job.task](job)
-    print(json.dumps(job.result))
+    """Do the jobs on standard input."""
+    for line in sys.stdin:
+        job = Job(json.loads(line))
+        with contextlib.redirect_stdout(sys.stderr):  # 0.4.0 prints
+            tasks[job.task](job)
+        print(json.dumps(job.result), flush=True)
 
 
 def _cpu() -> float:
