@@ -214,7 +214,7 @@ class Runner:
         """Return a worker's answer or, if there is none, its exit status and its last words."""
         worker, errors = self._workers.pop(tuple(command), (None, None))
         if worker is None:
-            errors = tempfile.TemporaryFile("w+")
+            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives with the worker
             worker = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

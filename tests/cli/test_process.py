@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from click.testing import CliRunner
 import cottoncandy as cc
 from cottoncandy.cli.main import main
 from cottoncandy.core.output import Progress
+from tests.processes import start
 from tests.servers import S3Server
 from tests.servers.web import PlainHandler, WebServer, serving
 
@@ -228,37 +228,28 @@ def test_interruption_says_what_was_done_and_how_to_continue(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["cp", "sync", "xfer"])
-@pytest.mark.parametrize("seed", range(5))
-def test_killed_command_completes_when_run_again(verb: str, seed: int, tmp_path: Path) -> None:
-    files = fill(tmp_path / "src", 1500)
-    dest, job = tmp_path / "dest", tmp_path / "job.db"
+def test_killed_command_completes_when_run_again(verb: str, tmp_path: Path) -> None:
+    files = fill(tmp_path / "src", 600)
+    source, dest, job = (str(tmp_path / name) for name in ("src", "dest", "job.db"))
     arguments = {
-        "cp": ["cp", "-r", "--resumable", tmp_path / "src", f"{dest}/"],
-        "sync": ["sync", tmp_path / "src", dest],
+        "cp": ["cp", "-r", "--resumable", f"{source}/", f"{dest}/"],
+        "sync": ["sync", source, dest],
         "xfer": ["xfer", "execute", job],
     }[verb]
-    arguments[2:2] = []
-    if verb == "cp":
-        arguments[3] = f"{tmp_path / 'src'}/"
-    assert command("xfer", "init", tmp_path / "src", dest, "--db", job).returncode == 0
-    rng = random.Random(seed)
-    for _ in range(3):
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
-        )
-        while process.poll() is None and not contents(dest):
+    run = CliRunner().invoke
+    assert run(main, ["xfer", "init", source, dest, "--db", job]).exit_code == 0
+    rng = random.Random(verb)
+    for _ in range(6):
+        process = start(f"from cottoncandy.cli.main import main; main({arguments!r})")
+        while process.is_alive() and not contents(tmp_path / "dest"):
             time.sleep(0.01)
-        try:
-            process.wait(rng.uniform(0, 0.6))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert all(files[name] == body for name, body in visible(dest).items())
-    last = command(*arguments)
-    assert last.returncode == 0 or (verb == "xfer" and not job.exists()), last.stderr
-    assert visible(dest) == files
+        process.join(rng.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        assert all(files[name] == body for name, body in visible(tmp_path / "dest").items())
+    last = run(main, arguments)
+    assert last.exit_code == 0 or (verb == "xfer" and not Path(job).exists()), last.stderr
+    assert visible(tmp_path / "dest") == files
 
 
 def visible(folder: Path) -> dict[str, bytes]:

@@ -42,7 +42,7 @@ def rise(direction: str, compression: Any, mib: int, store: Any, **options: Any)
     indirect=["store"],
 )
 def test_large_arrays_take_the_array_and_a_little(store: Any, compression: Any) -> None:
-    limit, mib = (64, 1024) if compression is None else (80, 512)
+    limit, mib = (64, 512) if compression is None else (80, 256)
     assert rise("up", compression, mib, store) <= limit
     assert rise("down", compression, mib, store) <= limit
 
@@ -56,8 +56,8 @@ def test_encryption_takes_no_more(store: Any) -> None:
         "encryptionKey": "YW4gb2J2aW91c2x5IGZha2Uga2V5LCAzMiBieXRlcyE=",
     }
     limit = 32 if store.backend_name == "local" else 96
-    assert rise("up", None, 512, store, **options) <= limit
-    assert rise("down", None, 512, store, **options) <= limit
+    assert rise("up", None, 256, store, **options) <= limit
+    assert rise("down", None, 256, store, **options) <= limit
 
 
 @pytest.mark.slow

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +11,11 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
+from tests.processes import start
 from tests.servers.base import S3Server
 
-ROOT = Path(__file__).resolve().parents[2]
-KILLS = 20
-FILES = {f"d{number % 7}/{number:03d}": os.urandom(number * 200) for number in range(150)}
+KILLS = 6
+FILES = {f"d{number % 7}/{number:03d}": os.urandom(number * 200) for number in range(90)}
 
 PROGRAMS = {
     "sync to disk": "import cottoncandy as cc; cc.sync({here!r}, {there!r}, threads=4)",
@@ -43,26 +40,16 @@ def here(tmp_path: Path) -> Path:
 
 def kill_again_and_again(program: str, state: Callable[[], dict[str, bytes]]) -> None:
     """Start a program and kill it, at a later moment each time; then let it finish."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    imports = "import cottoncandy.cloudfiles, cottoncandy.transfer.sync; print(flush=True)"
     for number in range(KILLS):
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"{imports}; {program}"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # imported: the work begins
-        try:
-            process.wait(random.uniform(0, 0.05 * (number + 1)))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
+        process = start(program)
+        process.join(random.uniform(0, 0.05 * (number + 1)))
+        process.kill()
+        process.join()
         for name, content in state().items():
             assert FILES[name] == content, f"{name} is half-written"
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    process = start(program)
+    process.join()
+    assert process.exitcode == 0
     assert state() == FILES
 
 
