@@ -59,7 +59,7 @@ _PROCESSES = {"subprocess", "multiprocessing", "pexpect", "distributed"}
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
 settings.register_profile("desk", max_examples=25, derandomize=True, deadline=None)
-settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
+settings.register_profile("thorough", max_examples=100, deadline=None, print_blob=True)
 settings.load_profile("desk")
 
 
