@@ -339,11 +339,12 @@ def ceph_bucket(ceph: S3Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_proxy() -> Iterator[Callable[..., FaultProxy]]:
+def make_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultProxy]]:
     """Put a fault proxy in front of a server: ``proxy = make_proxy(ceph)``.
 
-    ``make_proxy(ceph, authority.context())`` speaks TLS to its clients.
+    ``make_proxy(ceph, authority.context())`` speaks TLS to its clients. botocore retries at once.
     """
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     proxies: list[FaultProxy] = []
 
     def make(server: S3Server, tls: ssl.SSLContext | None = None) -> FaultProxy:

@@ -360,6 +360,7 @@ def test_the_quickstart_runs_in_a_local_directory() -> None:
     assert "glob:   15 objects" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_on_s3_and_leaves_nothing(
     moto: S3Server, isolated_environment: Path
 ) -> None:
@@ -376,6 +377,7 @@ def test_the_quickstart_runs_on_s3_and_leaves_nothing(
     moto.remove_bucket(bucket)
 
 
+@pytest.mark.slow
 def test_the_drive_example_runs_and_leaves_nothing(
     request: pytest.FixtureRequest, drive_server: DriveServer
 ) -> None:

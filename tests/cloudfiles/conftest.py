@@ -12,7 +12,10 @@ import pytest
 from cottoncandy.cloudfiles import CloudFiles, clear_memory, reset_connection_pools
 from tests.harness import HARNESSES
 
-STORES = ["mem", "file", "moto", "gcs"]
+SERVERS = ["moto", "gcs"]
+
+#: For the few tests that show that the verbs work on each store also when time is short.
+on_every_store = pytest.mark.parametrize("make", ["mem", "file", *SERVERS], indirect=True)
 _COUNTER = itertools.count()
 
 
@@ -44,7 +47,9 @@ def arguments_of(kind: str, request: pytest.FixtureRequest) -> tuple[str, dict[s
     return path, {"secrets": secrets}
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(
+    params=["mem", "file", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS)]
+)
 def make(request: pytest.FixtureRequest) -> Callable[..., CloudFiles]:
     """Makes CloudFiles on an empty directory of each store."""
 

@@ -43,7 +43,6 @@ _COUNTER = itertools.count()
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Retries without pauses; connections that no other test knows."""
     monkeypatch.setattr(engine.random, "uniform", lambda least, most: 0)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *a: 0)
     monkeypatch.setattr(engine, "_pace", engine._Pace())
     yield
     reset_connection_pools()

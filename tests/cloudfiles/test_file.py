@@ -17,6 +17,7 @@ from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
 from tests.cases import each
+from tests.cloudfiles.conftest import on_every_store
 
 
 def options_of(cf: CloudFiles) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def options_of(cf: CloudFiles) -> dict[str, Any]:
 # -- CloudFile -----------------------------------------------------------------------------------
 
 
+@on_every_store
 def test_one_file(cf: CloudFiles) -> None:
     file = CloudFile(cf.abspath("a/b"), **options_of(cf))
     assert (file.get(), file.size(), file.head(), file.exists(), len(file)) == (

@@ -249,9 +249,10 @@ def workers() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    "store", [pytest.param("local", marks=pytest.mark.slow), "moto"], indirect=True
+    ("store", "encryption"),
+    [("local", "plain"), pytest.param("moto", "AES", marks=pytest.mark.slow)],
+    indirect=True,
 )
-@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> None:
     array = sample("<f4", (30, 40))
     with workers.as_current():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from cottoncandy.stores.cached import CachedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import CountingBackend
+from tests.processes import start
 
 MiB = 2**20
 
@@ -194,9 +193,9 @@ def test_names_hold_the_store_the_bucket_and_the_key(tmp_path: Path) -> None:
 
 
 PROGRAM = """
-import sys, cottoncandy as cc
-options = dict(backend="local", cache=sys.argv[2], cache_size="3MB", verbose=False)
-cci = cc.get_interface(sys.argv[1], **options)
+import cottoncandy as cc
+options = dict(backend="local", cache={cache!r}, cache_size="3MB", verbose=False)
+cci = cc.get_interface({bucket!r}, **options)
 for number in range(30):
     name = str(number % 3)
     assert cci.download_object(name) == (name * 1_500_000).encode()
@@ -207,10 +206,12 @@ def test_eight_processes_share_a_small_cache(tmp_path: Path) -> None:
     cci = cc.get_interface(str(tmp_path / "bucket"), backend="local", verbose=False)
     for number in range(3):
         cci.upload_object(str(number), (str(number) * 1_500_000).encode())
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "bucket"), str(tmp_path / "cache")]
-    running = [subprocess.Popen(command) for _ in range(8)]
+    program = PROGRAM.format(bucket=str(tmp_path / "bucket"), cache=str(tmp_path / "cache"))
+    running = [start(program) for _ in range(8)]
     running[0].kill()
-    assert [each.wait() for each in running][1:] == [0] * 7
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running][1:] == [0] * 7
 
 
 def test_wrong_options_raise(tmp_path: Path) -> None:

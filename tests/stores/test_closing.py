@@ -110,7 +110,7 @@ def test_block_closes_after_an_error_and_leaves_it_alone() -> None:
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
 def test_closing_in_the_middle_of_transfers_breaks_none(store: StoreHarness) -> None:
     cci = store.interface()
-    for number in range(50):
+    for number in range(15):
         cci.upload_object(f"x/{number}", bytes([number]) * 1000)
     stop = threading.Event()
 
@@ -121,10 +121,10 @@ def test_closing_in_the_middle_of_transfers_breaks_none(store: StoreHarness) -> 
     closing = threading.Thread(target=close_again_and_again)
     closing.start()
     try:
-        for number in range(50):
+        for number in range(15):
             assert cci.download_object(f"x/{number}") == bytes([number]) * 1000
             assert cci.exists_object(f"x/{number}")
-        assert len(cci.glob("x/*")) == 50
+        assert len(cci.glob("x/*")) == 15
     finally:
         stop.set()
         closing.join()
