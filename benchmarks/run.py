@@ -114,6 +114,9 @@ class Runner:
     def close(self) -> None:
         """Remove what is stored, and end the workers."""
         self._enter("")
+        self._end_workers()
+
+    def _end_workers(self) -> None:
         for worker, errors in self._workers.values():
             worker.communicate()
             errors.close()
@@ -132,6 +135,8 @@ class Runner:
         self._prepare(scenario, peer)
         with slow_line(self.place) if scenario.line else nullcontext(self.place) as place:
             result = self._work(scenario, peer, scenario.task, place)
+            if scenario.line:
+                self._end_workers()  # which keep connections through the line
         for key in ("seconds", "cpu", "memory"):
             values[key].append(round(result[key], 4))
         self._done.add((scenario.task, peer))
@@ -229,7 +234,8 @@ class Runner:
         with suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(job) + "\n")
             worker.stdin.flush()
-        answer = worker.stdout.readline()
+        # The first import of cottoncandy prints a welcome.
+        answer = next((line for line in worker.stdout if line.startswith("{")), "")
         if answer and self.quick:
             self._workers[tuple(command)] = worker, errors
             timer.cancel()
