@@ -6,6 +6,7 @@ import csv
 import gc
 import gzip
 import io
+import os
 import random
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
     StoreUnreachableError,
+    UnsupportedOperationError,
 )
 from cottoncandy.stores.files import CloudStream
 from tests.cases import each
@@ -324,6 +326,23 @@ def test_file_that_is_open_at_exit_stores_nothing(tmp_path: Path) -> None:
     cci = cottoncandy.get_interface(bucket, backend="local", verbose=False)
     assert cci.glob("*") == ["large"]
     assert cci.download_object("large") == b"old"
+
+
+def test_a_forked_child_neither_stores_nor_waits_for_its_parents_file(cci: Any) -> None:
+    with cci.open("a", "wb") as file:
+        file.write(bytes(20_000_000))  # a thread, which the child does not have, uploads it
+        child = os.fork()
+        if child == 0:
+            failed = 0
+            for call in (lambda: file.write(b"child"), file.close, file.close):
+                try:
+                    call()
+                except UnsupportedOperationError:
+                    failed += 1
+            os._exit(failed)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2  # the last close is nothing
+        file.write(b"end")
+    assert cci.download_object("a") == bytes(20_000_000) + b"end"
 
 
 def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:

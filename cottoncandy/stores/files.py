@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.threads import in_background
-from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
+from cottoncandy.core.threads import after_fork, in_background
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    UnsupportedOperationError,
+)
 from cottoncandy.stores.checks import check_bytes
 
 if TYPE_CHECKING:
@@ -284,8 +288,21 @@ class CloudWriter(io.BufferedIOBase):
         self._written = 0
         self._queue: Queue[bytes | BaseException | None] = Queue(2)
         self._upload: Future[Any] | None = None
-        self._discarded = False
+        self._discarded = self._forked = False
         self._handled = sys.exception()
+        after_fork(self._disown)
+
+    def _disown(self) -> None:
+        """Discard the copy in a forked child: the thread that uploads is the parent's."""
+        self._discarded = self._forked = True
+        self._upload = None
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise UnsupportedOperationError(
+                f"'{self.name}' was opened by the parent process, which stores it; open another "
+                f"file in this process"
+            )
 
     def __repr__(self) -> str:
         return f"<CloudWriter '{self.name}' ({self._written} bytes written)>"
@@ -299,6 +316,7 @@ class CloudWriter(io.BufferedIOBase):
 
     def write(self, data: Any) -> int:
         self._checkClosed()
+        self._check_process()
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'; open with mode 'w'")
         view = bytes_view(data)
@@ -330,6 +348,7 @@ class CloudWriter(io.BufferedIOBase):
             return
         handled = sys.exception()
         try:
+            self._check_process()
             if not self._discarded and handled is not None and handled is not self._handled:
                 logger.warning("'%s' was not stored, because an exception was raised", self.name)
                 self._discarded = True
@@ -365,6 +384,8 @@ class CloudWriter(io.BufferedIOBase):
 
     def _dealloc_warn(self, source: object) -> None:
         """Discard the file; called by a text or buffer layer that is deleted without a close."""
+        if self._forked:
+            return
         logger.warning("'%s' was not stored, because the file was not closed", self.name)
         self.discard()
 
