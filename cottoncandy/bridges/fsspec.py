@@ -20,7 +20,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.transaction import Transaction
 
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
-from cottoncandy.config.options import Settings
+from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write
 from cottoncandy.core.names import Key, prefix_of
@@ -342,7 +342,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         """Store bytes; ``mode='create'`` raises FileExistsError if the object exists."""
         condition = IfAbsent() if mode == "create" else None
-        self.store.put(self._key(path), Body.of(value), condition=condition)
+        self.store.put(self._key(path), Body.of(value), acl=DEFAULT_ACL, condition=condition)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Store files, several at once."""
