@@ -1,13 +1,28 @@
-"""A fresh bucket for the suites of other libraries, to which the name ``store`` belongs."""
+"""What the suites of other libraries run on, and how many of their tests passed where.
+
+``.ci/run`` runs all of them; ``docs/inside/foreign-suites.md`` has the numbers.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.harness import HARNESSES
+
+#: Every kind of store, plain and encrypted; all but the first are slow.
+EVERY_STORE: list[Any] = [
+    pytest.param(place, encryption, marks=pytest.mark.slow)
+    for place in ("memory", "local", "moto", "gdrive")
+    for encryption in ("plain", "AES")
+]
+EVERY_STORE[0] = ("memory", "plain")
+
+_SUITE = re.compile(r"test_(fsspec|zarr)\.py::Test\w+::.*\b(\w+)-(plain|AES|RSA)\b")
 
 
 @pytest.fixture(params=["memory"])
@@ -22,3 +37,17 @@ def place(request: pytest.FixtureRequest) -> Iterator[Any]:
 def cci(place: Any, factory: Any) -> Any:
     """An interface on that bucket, plain unless the test names an encryption."""
     return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the numbers; pytest prints the reasons of what was skipped."""
+    counts = Counter(
+        (*found.groups(), outcome)
+        for outcome in ("passed", "skipped", "xfailed", "failed")
+        for report in terminalreporter.stats.get(outcome, ())
+        if (found := _SUITE.search(report.nodeid))
+    )
+    for (suite, *where, outcome), count in sorted(counts.items()):
+        terminalreporter.write_line(
+            f"the suite of {suite} on {', '.join(where)}: {count} {outcome}"
+        )

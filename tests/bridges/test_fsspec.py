@@ -1,4 +1,4 @@
-"""The fsspec file system, judged by fsspec's abstract tests, plain and encrypted."""
+"""The fsspec file system, judged by fsspec's abstract tests on every store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import pytest
 import cottoncandy as cc
 from cottoncandy.bridges.fsspec import CottonCandyFileSystem
 from cottoncandy.exceptions import InvalidArgumentError, UnsupportedOperationError
+from tests.bridges.conftest import EVERY_STORE
 
-PLACES = [
-    ("memory", "plain"),
-    pytest.param("moto", "AES", marks=pytest.mark.slow),
-]
+on_every_store = pytest.mark.parametrize(("place", "encryption"), EVERY_STORE, indirect=True)
 
 
 class _Fixtures(abstract.AbstractFixtures):
@@ -38,27 +36,27 @@ class _Fixtures(abstract.AbstractFixtures):
         return False
 
 
-@pytest.mark.parametrize(("place", "encryption"), PLACES, indirect=True)
+@on_every_store
 class TestCopy(abstract.AbstractCopyTests, _Fixtures):
     pass
 
 
-@pytest.mark.parametrize(("place", "encryption"), PLACES, indirect=True)
+@on_every_store
 class TestGet(abstract.AbstractGetTests, _Fixtures):
     pass
 
 
-@pytest.mark.parametrize(("place", "encryption"), PLACES, indirect=True)
+@on_every_store
 class TestPut(abstract.AbstractPutTests, _Fixtures):
     pass
 
 
-@pytest.mark.parametrize(("place", "encryption"), PLACES, indirect=True)
+@on_every_store
 class TestOpen(abstract.AbstractOpenTests, _Fixtures):
     pass
 
 
-@pytest.mark.parametrize(("place", "encryption"), PLACES, indirect=True)
+@on_every_store
 class TestPipe(abstract.AbstractPipeTests, _Fixtures):
     pass
 
@@ -211,6 +209,22 @@ def test_signed_urls_are_read_without_credentials(cci: Any) -> None:
         assert response.read() == b"it works"
     with pytest.raises(ValueError, match="expiration"):
         fs.sign("b c", expiration=0)
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+def test_every_way_of_writing_gives_the_acl_of_the_interface(cci: Any, tmp_path: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe("piped", b"1")
+    fs.touch("touched")
+    (tmp_path / "a").write_bytes(b"1")
+    fs.put(str(tmp_path / "a"), "put")
+    with fs.open("opened", "wb") as file:
+        file.write(b"1")
+    cci.upload_object("uploaded", b"1")
+    grants = [cci.get_object(name).Acl().grants for name in cci.glob("*")]
+    assert len(grants) == 5
+    assert all(each == grants[0] for each in grants)
+    assert "AuthenticatedUsers" in str(grants[0])
 
 
 def test_stores_without_signatures_say_so(cci: Any) -> None:

@@ -54,6 +54,17 @@ def test_data_arrays_come_back_identical(cci: Any, number: int) -> None:
     xr.testing.assert_identical(cci.download_xarray("a").load(), ARRAYS[number])
 
 
+def test_encodings_come_back(cci: Any) -> None:
+    dataset = DATASET.copy()
+    encoding = {"dtype": np.dtype("i2"), "scale_factor": 0.5, "_FillValue": -1, "chunks": (2, 3)}
+    dataset.t.encoding = encoding
+    cci.upload_xarray("a", dataset)
+    found = cci.download_xarray("a").t.encoding
+    assert {name: found[name] for name in encoding} == encoding
+    cci.upload_xarray("b", cci.download_xarray("a"))  # with the encodings that were read
+    xr.testing.assert_identical(cci.download_xarray("b").load(), DATASET)
+
+
 def test_appends_and_regions_through_the_store(cci: Any) -> None:
     store = cci.zarr_store("runs")
     DATASET.to_zarr(store, consolidated=False)

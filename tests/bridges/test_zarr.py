@@ -33,19 +33,14 @@ from zarr.testing.stateful import (  # noqa: E402
 from zarr.testing.store import StoreTests  # noqa: E402
 
 from cottoncandy.bridges.zarr import CottonCandyStore  # noqa: E402
+from tests.bridges.conftest import EVERY_STORE  # noqa: E402
 
 PREFIX = "below/this"
 
 
 @pytest.mark.parametrize(
     ("place", "encryption"),
-    [
-        ("memory", "plain"),
-        ("moto", "plain"),
-        pytest.param("local", "RSA", marks=pytest.mark.slow),
-        pytest.param("ceph", "AES", marks=pytest.mark.slow),
-        pytest.param("gdrive", "plain", marks=pytest.mark.slow),
-    ],
+    [*EVERY_STORE, pytest.param("ceph", "RSA", marks=pytest.mark.slow)],
     indirect=True,
 )
 class TestConformance(StoreTests[CottonCandyStore, cpu.Buffer]):
@@ -211,12 +206,7 @@ def test_reading_a_part_takes_one_request(fault_proxy: Any, factory: Any) -> Non
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # zarr's, about the dtypes that it draws
 @pytest.mark.parametrize("machine", [ZarrStoreStateMachine, ZarrHierarchyStateMachine])
-@pytest.mark.parametrize(
-    ("place", "encryption"),
-    [("memory", "plain"), ("memory", "AES"), ("local", "plain"), ("local", "AES"),
-     ("moto", "plain"), ("moto", "AES")],
-    indirect=True,
-)  # fmt: skip
+@pytest.mark.parametrize(("place", "encryption"), EVERY_STORE, indirect=True)
 def test_state_machines_of_zarr_find_nothing(cci: Any, machine: Any) -> None:
     run_state_machine_as_test(
         lambda: machine(cci.zarr_store(PREFIX)),
