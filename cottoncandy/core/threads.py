@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
-from queue import SimpleQueue
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 __all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_Outcomes: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
 
 #: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
@@ -46,36 +50,37 @@ def map_threads(
         yield from map(function, items)
         return
     window = 2 * threads if max_pending is None else max_pending
-    jobs: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
-    pending: deque[Future[R]] = deque()
-    done: SimpleQueue[Future[R]] = SimpleQueue()
+    jobs: SimpleQueue[tuple[T, _Outcomes[R]] | None] = SimpleQueue()
+    available: _Outcomes[R] = SimpleQueue()
+    pending: deque[_Outcomes[R]] = deque()  # where the result of each call will be
     started = 0
     patience: float | None = 0.0 if abandon else _GRACE_S
 
     def work() -> None:
         while (job := jobs.get()) is not None:
-            future, item = job
-            if future.set_running_or_notify_cancel():
-                _resolve_future(future, lambda item=item: function(item))  # type: ignore[misc]  # its default
-            del job, future, item  # do not keep buffers alive while waiting
+            item, outcome = job
+            try:
+                outcome.put((function(item), None))
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+                outcome.put((None, error))
+            del job, item, outcome  # do not keep buffers alive while waiting
 
     def next_result() -> R:
-        if ordered:
-            return pending.popleft().result()
-        future = done.get()
-        pending.remove(future)
-        return future.result()
+        value, error = pending.popleft().get()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
+        return cast("R", value)
 
     try:
         for item in items:
             if started < threads:
                 threading.Thread(target=work, name="cottoncandy", daemon=True).start()
                 started += 1
-            future: Future[R] = Future()
-            if not ordered:
-                future.add_done_callback(done.put)
-            pending.append(future)
-            jobs.put((future, item))
+            pending.append(SimpleQueue() if ordered else available)
+            jobs.put((item, pending[-1]))
             if len(pending) >= window:
                 yield next_result()
         while pending:
@@ -84,10 +89,16 @@ def map_threads(
         patience = 0.0 if abandon else None
         raise
     finally:
-        running = [future for future in pending if not future.cancel()]
+        with suppress(Empty):
+            while True:
+                jobs.get_nowait()
+                pending.pop()  # it was not started
         for _ in range(started):
             jobs.put(None)
-        wait(running, patience)
+        end = None if patience is None else time.monotonic() + patience
+        with suppress(Empty):
+            for outcome in pending:
+                outcome.get(timeout=None if end is None else max(end - time.monotonic(), 0))
 
 
 def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:

@@ -9,6 +9,7 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar, cast
 
@@ -96,26 +97,32 @@ class _Pace:
 
     def _renew(self) -> None:
         self._changed = threading.Condition()
-        self._running = 0
+        self._running: deque[None] = deque()  # its methods are atomic: most calls need no lock
         self._limit = math.inf
         self._slowed = 0.0
 
     def __enter__(self) -> None:
+        if self._limit == math.inf:
+            self._running.append(None)
+            return
         with self._changed:
-            self._changed.wait_for(lambda: self._running < self._limit)
-            self._running += 1
+            self._changed.wait_for(lambda: len(self._running) < self._limit)
+            self._running.append(None)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        busy = kind is not None and issubclass(kind, StoreBusyError)
+        if not busy and self._limit == math.inf:
+            self._running.pop()
+            return
         with self._changed:
-            busy = kind is not None and issubclass(kind, StoreBusyError)
             if busy and time.monotonic() - self._slowed > 1.0:
                 self._slowed = time.monotonic()
-                self._limit = max(self._running // 2, 1)
+                self._limit = max(len(self._running) // 2, 1)
             elif kind is None and self._limit < _MAX_PACE:
                 self._limit += 1 / self._limit
             elif kind is None:
                 self._limit = math.inf
-            self._running -= 1
+            self._running.pop()
             self._changed.notify_all()
 
 
