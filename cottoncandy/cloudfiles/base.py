@@ -7,7 +7,7 @@ import os
 import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -286,14 +286,16 @@ class Locks:
         enabled = wanted is True or (wanted is None and bool(chosen))
         return cls(str(chosen or cloud_files_dir() / "locks"), enabled)
 
-    @contextmanager
-    def held(self, cloudpath: str, path: str, *, shared: bool = False) -> Iterator[None]:
+    def held(
+        self, cloudpath: str, path: str, *, shared: bool = False
+    ) -> AbstractContextManager[None]:
         """Hold the lock of a file; many may share it."""
-        if not self.enabled:
-            yield
-            return
+        return self._held(f"{cloudpath}/{path}", shared) if self.enabled else nullcontext()
+
+    @contextmanager
+    def _held(self, location: str, shared: bool) -> Iterator[None]:
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(f"{cloudpath}/{path}".encode(errors="surrogateescape")).hexdigest()
+        digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
         descriptor = open_lockable(f"{self.folder}/{digest}.lock", os.O_RDWR | os.O_CREAT)
         try:
             lock(descriptor, shared=shared)

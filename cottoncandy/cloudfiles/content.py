@@ -90,7 +90,7 @@ def decoded(content: bytes, header: str | None, path: str) -> bytes:
     ------
     DecompressionError, UnsupportedCompressionType
     """
-    for encoding in encodings(header):
+    for encoding in encodings(header) if header else ():
         content = bytes(decompress(content, encoding, path))
     return content
 

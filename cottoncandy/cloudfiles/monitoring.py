@@ -9,7 +9,7 @@ import uuid
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, Self
@@ -152,16 +152,19 @@ class _Flight:
     nbytes: int = 0
 
 
-@contextmanager
-def recorded(monitor: TransmissionMonitor | None) -> Iterator[_Flight]:
+def recorded(monitor: TransmissionMonitor | None) -> AbstractContextManager[_Flight]:
     """Record the transfer in the block, if there is a monitor; the block notes its bytes."""
-    identifier = None if monitor is None else monitor.start_io(0)
+    return nullcontext(_Flight()) if monitor is None else _recorded(monitor)
+
+
+@contextmanager
+def _recorded(monitor: TransmissionMonitor) -> Iterator[_Flight]:
+    identifier = monitor.start_io(0)
     flight = _Flight()
     try:
         yield flight
     finally:
-        if monitor is not None and identifier is not None:
-            monitor.end_io(identifier, flight.nbytes)
+        monitor.end_io(identifier, flight.nbytes)
 
 
 class IOSampler:

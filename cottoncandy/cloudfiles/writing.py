@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, PutOptions
@@ -21,7 +21,7 @@ from cottoncandy.cloudfiles.content import json_bytes, upload_body
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.transfer.copying import copy_object, kept_by
+from cottoncandy.transfer.copying import copy_object
 from cottoncandy.transfer.engine import Result, retrying
 
 __all__ = ["WritingMethods"]
@@ -123,15 +123,16 @@ class WritingMethods(FilesBase):
         encoding = normalize_encoding(file.get("compress"))
         applied = None if file.get("raw") else encoding
         body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
-        options = PutOptions(
-            acl=ACL if self._store.backend.capabilities.default_acl else None,
-            content_type=file.get("content_type"),
-            content_encoding=encoding,
-            cache_control=file.get("cache_control"),
-            storage_class=file.get("storage_class"),
+        backend = self._store.backend
+        options = _options(
+            backend.capabilities.default_acl,
+            backend.capabilities.headers,
+            file.get("content_type"),
+            encoding,
+            file.get("cache_control"),
+            file.get("storage_class"),
         )
-        options = kept_by(self._store.backend, options)
-        put = partial(self._store.backend.put, key, body, options, threads=LARGE_THREADS)
+        put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
             retrying(put, self._store) if body.replayable else put()
             flight.nbytes = body.size or 0
@@ -221,6 +222,28 @@ class WritingMethods(FilesBase):
                 copy_object(self._store, key, self._store, key, acl=ACL, convert=_unchanged)
 
         finish(self._each(touch, paths, "touching", total=total, progress=progress, parallel=1))
+
+
+@lru_cache
+def _options(
+    default_acl: bool,
+    kept: frozenset[str],
+    content_type: str | None,
+    encoding: str | None,
+    cache_control: str | None,
+    storage_class: str | None,
+) -> PutOptions:
+    """Return what a store keeps of the options of a file; most files of a call have the same."""
+    headers = {
+        "content_encoding": encoding,
+        "cache_control": cache_control,
+        "storage_class": storage_class,
+    }
+    return PutOptions(
+        acl=ACL if default_acl else None,
+        content_type=content_type,
+        **{name: value for name, value in headers.items() if name in kept},
+    )
 
 
 _SETTINGS = (

@@ -133,8 +133,7 @@ class TemporaryFile:
 
     def __init__(self, target: str, mode: int = 0o666) -> None:
         self.target = target
-        self.path, self.descriptor = _create(target, mode)
-        self._status = os.fstat(self.descriptor)
+        self.path, self.descriptor, self._status = _create(target, mode)
         self._renamed = False
         # Holds the lock until the end, after the file was closed.
         self._lock = -1
@@ -167,12 +166,16 @@ class TemporaryFile:
 
     def discard(self) -> None:
         """Close the file, and remove it unless it was renamed."""
-        with contextlib.suppress(OSError):  # an error that matters was raised before
-            self.close()
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):  # an error that matters was raised before
+                self.close()
+        if self._renamed:
+            _close(self._lock)
+            return
         if fcntl is not None and self._lock not in _lockable:
             return  # in a forked child, where it is the parent's
         try:
-            if not self._renamed and os.path.samestat(os.lstat(self.path), self._status):
+            if os.path.samestat(os.lstat(self.path), self._status):
                 os.unlink(self.path)
         except OSError:
             pass  # renamed, or removed by another process
@@ -211,24 +214,22 @@ def is_temporary_of(temporary: str, name: str) -> bool:
     return temporary.startswith(_temporary_prefix(name))
 
 
-def _create(target: str, mode: int) -> tuple[str, int]:
+def _create(target: str, mode: int) -> tuple[str, int, os.stat_result]:
     """Create the first temporary file that no other writer uses."""
-    for path in _temporary_paths(target):
+    directory, slash, name = target.rpartition("/")
+    start = directory + slash + _temporary_prefix(name)
+    for number in itertools.count():
+        path = f"{start}{number:08x}.tmp"
         try:
             descriptor = open_lockable(path, _CREATE, mode)
         except FileExistsError:
             remove_abandoned(path)  # unless another writer uses it
             continue
-        if _lock_new(descriptor, path):
-            return path, descriptor
+        status = os.fstat(descriptor)
+        if _lock_new(descriptor, path, status):
+            return path, descriptor, status
         unlock(descriptor)
     raise AssertionError
-
-
-def _temporary_paths(target: str) -> Iterator[str]:
-    directory, name = os.path.split(target)
-    for number in itertools.count():
-        yield os.path.join(directory, f"{_temporary_prefix(name)}{number:08x}.tmp")
 
 
 def _temporary_prefix(name: str) -> str:
@@ -236,10 +237,10 @@ def _temporary_prefix(name: str) -> str:
     return f".cottoncandy-{zlib.crc32(os.fsencode(name)):08x}"
 
 
-def _lock_new(descriptor: int, path: str) -> bool:
+def _lock_new(descriptor: int, path: str, status: os.stat_result) -> bool:
     """Lock a new file; return False if another process removed it as abandoned before."""
     try:
-        return lock(descriptor, wait=False) and _is_at(path, descriptor)
+        return lock(descriptor, wait=False) and os.path.samestat(status, os.lstat(path))
     except FileNotFoundError:
         return False
     except OSError:
@@ -258,7 +259,7 @@ def remove_abandoned(path: str) -> bool:
         abandoned = (
             stat.S_ISREG(os.fstat(descriptor).st_mode)
             and lock(descriptor, wait=False)
-            and _is_at(path, descriptor)
+            and os.path.samestat(os.fstat(descriptor), os.lstat(path))
         )
         if abandoned:
             os.unlink(path)
@@ -268,10 +269,6 @@ def remove_abandoned(path: str) -> bool:
         return abandoned
     finally:
         unlock(descriptor)
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    return os.path.samestat(os.fstat(descriptor), os.lstat(path))
 
 
 # -- names ---------------------------------------------------------------------------------------
@@ -288,8 +285,9 @@ def folds_names(directory: str | os.PathLike[str]) -> bool:
 
 def is_folded(path: str) -> bool:
     """Return whether a file is also found by its name in upper case."""
-    directory, name = os.path.split(path)
-    return _is_same(path, os.path.join(directory, name.upper()))
+    directory, slash, name = path.rpartition("/")
+    other = directory + slash + name.upper()
+    return os.access(other, os.F_OK) and _is_same(path, other)  # cheaper than an exception
 
 
 def other_spelling(path: str) -> str | None:

@@ -48,7 +48,13 @@ from cottoncandy.backends.local.location import (
     is_directory,
     os_errors,
 )
-from cottoncandy.backends.local.reader import LocalReader, guess_type, open_version
+from cottoncandy.backends.local.reader import (
+    Describe,
+    LocalReader,
+    describe_file,
+    guess_type,
+    open_version,
+)
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import TemporaryFile
 from cottoncandy.exceptions import (
@@ -334,10 +340,12 @@ class LocalBackend(Backend):
     def _location(self, key: str) -> LocalLocation:
         return LocalLocation.of(key, self.bucket)
 
-    def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
+    def _open(
+        self, location: LocalLocation, threads: int = 1, describe: Describe = describe_file
+    ) -> LocalReader:
         self.counter.add(1)
         with os_errors("read", location):
-            reader = open_version(location, threads)
+            reader = open_version(location, threads, describe)
         reader.counter = self.counter
         return reader
 

@@ -30,7 +30,9 @@ from cottoncandy.backends.local.location import (
     os_errors,
     stat_or_none,
 )
+from cottoncandy.backends.local.reader import object_info
 from cottoncandy.backends.local.sidecar import Fingerprint
+from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import TemporaryFile, is_folded, other_spelling
 from cottoncandy.exceptions import (
@@ -96,22 +98,29 @@ class FilesBackend(LocalBackend):
             return self._open_current(key, threads)
 
     def _open_current(self, key: str, threads: int) -> ObjectReader:
-        encoding = self._current(key)
+        location = self._location(key)
+        encoding = self._current(location)
+
+        def describe(
+            file: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
+        ) -> ObjectInfo:
+            metadata, headers = split_entries(entries or {})
+            # The encoding of a store in this directory is in its sidecars.
+            found = encoding or headers.get("content_encoding")
+            return object_info(key, status, metadata=metadata, content_encoding=found)
+
         try:
-            reader = self._open(self._location(key + _SUFFIXES[encoding]), threads)
+            return self._open(_file(location, encoding), threads, describe)
         except ObjectNotFoundError as exc:
             raise _ReplacedError(str(exc)) from exc
-        encoding = encoding or reader.info.content_encoding  # of a store in this directory
-        reader.info = replace(reader.info, key=key, content_type=None, content_encoding=encoding)
-        return reader
 
     def head(self, key: str) -> ObjectInfo:
         with self.get(key) as reader:
             return reader.info
 
     def exists(self, key: str) -> bool:
-        if found := self._variants(key):
-            return bool(found)
+        if self._variants(self._location(key)):
+            return True
         self._check_root()
         return False
 
@@ -124,48 +133,51 @@ class FilesBackend(LocalBackend):
                 f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
                 f"{', '.join(filter(None, _SUFFIXES))}"
             )
-        plain = options
-        if (options.content_type, encoding) != (None, None):
-            plain = replace(options, content_type=None, content_encoding=None)
+        plain = options.changed(content_type=None, content_encoding=None)
         location = self._location(key)
-        with os_errors("look for", location):
-            before = _stat_variants(location.path)
-        if before and encoding not in before:
-            self._check_condition(key, options.condition)
-            plain = replace(plain, condition=None)
-        name = key + _SUFFIXES[encoding]
+        if options.condition is not None:
+            with os_errors("look for", location):
+                before = _stat_variants(location.path)
+            if before and encoding not in before:
+                self._check_condition(key, options.condition)
+                plain = plain.changed(condition=None)
+        file = _file(location, encoding)
         try:
-            result = self._put_plain(name, body, plain) or super().put(
-                name, body, plain, threads=threads
+            result = self._put_plain(file, body, plain) or super().put(
+                file.key, body, plain, threads=threads
             )
         except BucketNotFoundError:
             if not self.lazy:
                 raise
             with os_errors("create", self.bucket):
                 os.makedirs(self.bucket, exist_ok=True)
-            result = super().put(name, body, plain, threads=threads)
-        # Again, so that of two concurrent writers at least one finds the other's file.
+            result = super().put(file.key, body, plain, threads=threads)
+        # Afterwards, so that of two concurrent writers at least one finds the other's file.
         with os_errors("replace", location):
-            if _stat_variants(location.path).keys() - {encoding}:
-                self._supersede(location, encoding, max(before.values(), default=0))
+            suffixes = (suffix for other, suffix in _SUFFIXES.items() if other != encoding)
+            if any(os.access(location.path + suffix, os.F_OK) for suffix in suffixes):
+                self._supersede(location, encoding)
         return result
 
-    def _put_plain(self, name: str, body: Body, options: PutOptions) -> PutResult | None:
+    def _put_plain(
+        self, location: LocalLocation, body: Body, options: PutOptions
+    ) -> PutResult | None:
         """Replace a file that has no metadata before and after; None if this is another case.
 
         One rename is atomic: the lock of the directory, and the steps that keep a body
         and its metadata together, would take three times as long.
         """
-        location = self._location(name)
-        self._checked(name, options)
+        self._checked(location.key, options)
         if options.metadata or options.condition is not None:
             return None
+        # access() needs no exception for what is missing.
+        if os.access(location.sidecar, os.F_OK):
+            return None
         with os_errors("write", location):
-            if os.path.lexists(location.sidecar):
-                return None
             status = None
-            with suppress(FileNotFoundError, NotADirectoryError):
-                status = os.lstat(location.path)
+            if os.access(location.path, os.F_OK):
+                with suppress(FileNotFoundError, NotADirectoryError):  # removed since
+                    status = os.lstat(location.path)
             if status is not None and not (
                 stat.S_ISREG(status.st_mode) and os.access(location.path, os.W_OK)
             ):
@@ -196,7 +208,7 @@ class FilesBackend(LocalBackend):
     ) -> Iterator[DeleteResult]:
         for key in keys:
             try:
-                found = self._variants(key)
+                found = self._variants(self._location(key))
             except CottonCandyError as error:
                 yield DeleteResult(key, error)
                 continue
@@ -208,9 +220,8 @@ class FilesBackend(LocalBackend):
 
     # -- files of one name -----------------------------------------------------------------------
 
-    def _variants(self, key: str) -> dict[str | None, int]:
+    def _variants(self, location: LocalLocation) -> dict[str | None, int]:
         """Return the encodings that a name has files of, with their times in nanoseconds."""
-        location = self._location(key)
         with os_errors("look for", location):
             found = _stat_variants(location.path)
             if not found:
@@ -222,38 +233,43 @@ class FilesBackend(LocalBackend):
                     found = _stat_variants(location.path)
         return found
 
-    def _current(self, key: str) -> str | None:
-        found = self._variants(key)
+    def _current(self, location: LocalLocation) -> str | None:
+        found = self._variants(location)
         if not found:
             self._check_root()
-            raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
+            raise ObjectNotFoundError(f"there is no file '{location.key}' in '{self.bucket}'")
         return _newest(found)
 
     def _check_root(self) -> None:
         if not self.lazy:
             check_root(self.bucket)
 
-    def _supersede(self, location: LocalLocation, encoding: str | None, before: int) -> None:
-        """Remove all files of a name but the newest: the new one, or a concurrent writer's.
+    def _supersede(self, location: LocalLocation, encoding: str | None) -> None:
+        """Remove the files of a name in other encodings, unless another writer removed this one.
 
-        Existing ones have been changed at ``before``.
+        Two concurrent writers see both files: the first one that gets the lock wins.
         """
         with locked(location.directory):
-            found = _stat_variants(location.path)
-            modified = found.get(encoding)
-            if modified is None:
-                return  # replaced since
-            if modified <= before:  # the clock was set back
-                modified = found[encoding] = before + 1
-                path = location.path + _SUFFIXES[encoding]
-                os.utime(path, ns=(modified, modified))
-            for other in found.keys() - {_newest(found)}:
-                old = self._location(location.key + _SUFFIXES[other])
-                if other_spelling(old.path) is not None:
-                    continue  # another file
-                for name in (old.path, old.sidecar):
-                    with suppress(FileNotFoundError):
-                        os.unlink(name)  # noqa: PTH108 - paths are text here
+            if not os.access(_file(location, encoding).path, os.F_OK):
+                return
+            for old in _others(location, encoding):
+                if os.access(old.path, os.F_OK) and other_spelling(old.path) is None:
+                    for name in (old.path, old.sidecar):
+                        with suppress(FileNotFoundError):
+                            os.unlink(name)  # noqa: PTH108 - paths are text here
+
+
+def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
+    """Return the file of a name in an encoding."""
+    suffix = _SUFFIXES[encoding]
+    if not suffix:
+        return location
+    return LocalLocation(location.key + suffix, location.root, location.path + suffix)
+
+
+def _others(location: LocalLocation, encoding: str | None) -> Iterator[LocalLocation]:
+    """Yield the files that a name may have in other encodings."""
+    return (_file(location, other) for other in _SUFFIXES if other != encoding)
 
 
 def _newest(found: dict[str | None, int]) -> str | None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -42,6 +42,9 @@ SIDECAR_SUFFIX = ".meta.json"
 #: Errors of the operating system that mean "not found".
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
+#: What only an invalid key, or one with a hidden part, contains.
+_SUSPICIOUS = re.compile(rf"\0|(?:^|/)(?:[./]|$)|{re.escape(SIDECAR_SUFFIX)}(?:/|$)")
+
 _UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
@@ -62,11 +65,11 @@ class LocalLocation:
         InvalidNameError
         """
         encode_key(key)  # which raises if it is not text, or empty
-        if reason := _invalid_reason(key):
+        if _SUSPICIOUS.search(key) and (reason := _invalid_reason(key)):
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be the name of an object in a local directory: {reason}"
             )
-        return cls(key, root, os.path.join(root, *key.split("/")))
+        return cls(key, root, os.path.join(root, key))
 
     @property
     def sidecar(self) -> str:
@@ -177,15 +180,19 @@ def check_root(root: str) -> None:
             )
 
 
-@contextmanager
-def os_errors(verb: str, subject: LocalLocation | str) -> Iterator[None]:
-    """Translate errors of the operating system about an object, or about a root."""
-    try:
-        yield
-    except CottonCandyError:
-        raise
-    except OSError as error:
-        raise _translate(error, verb, subject) from error
+@dataclass(frozen=True, slots=True)
+class os_errors:  # noqa: N801 - used as a function; twice as fast as a generator
+    """Translates errors of the operating system about an object, or about a root."""
+
+    verb: str
+    subject: LocalLocation | str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, CottonCandyError):
+            raise _translate(error, self.verb, self.subject) from error
 
 
 def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> CottonCandyError:

@@ -8,8 +8,7 @@ import functools
 import mimetypes
 import os
 import stat
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -20,7 +19,7 @@ from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
-__all__ = ["LocalReader", "guess_type", "object_info", "open_version"]
+__all__ = ["Describe", "LocalReader", "describe_file", "guess_type", "object_info", "open_version"]
 
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
@@ -49,7 +48,22 @@ def _types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes()  # without the tables of the system
 
 
-def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
+#: Describes an open file whose sidecar was read.
+Describe = Callable[[LocalLocation, os.stat_result, dict[str, str] | None], ObjectInfo]
+
+
+def describe_file(
+    location: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
+) -> ObjectInfo:
+    """Return the header of an object."""
+    metadata, headers = split_entries(entries or {})
+    headers.setdefault("content_type", guess_type(location.key))
+    return object_info(location.key, status, metadata=metadata, **headers)
+
+
+def open_version(
+    location: LocalLocation, threads: int = 1, describe: Describe = describe_file
+) -> LocalReader:
     """Open the body, and read the metadata that belongs to it.
 
     The open file keeps its bytes whatever happens to its name, and its inode is not given to
@@ -57,26 +71,28 @@ def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
     together.
     """
     for _ in range(_ATTEMPTS):
-        reader = _try_open(location, threads)
+        reader = _try_open(location, threads, describe)
         if reader is not None:
             return reader
     with locked(location.directory, shared=True):
-        reader = _try_open(location, threads)
+        reader = _try_open(location, threads, describe)
     if reader is None:
         raise ObjectChangedError(f"{location} is replaced faster than it can be opened; retry")
     return reader
 
 
-def _try_open(location: LocalLocation, threads: int) -> LocalReader | None:
+def _try_open(location: LocalLocation, threads: int, describe: Describe) -> LocalReader | None:
     descriptor = os.open(location.path, _OPEN)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = "directory" if stat.S_ISDIR(status.st_mode) else "pipe, socket or device"
             raise ObjectNotFoundError(f"there is no {location}; a {kind} has that name")
-        entries = read_sidecar(location, Fingerprint.of(status))
+        version = Fingerprint.of(status)
+        entries = read_sidecar(location, version)
         if _refers_to(location.path, status):
-            reader = LocalReader(location, descriptor, status, entries, threads)
+            info = describe(location, status, entries)
+            reader = LocalReader(location, descriptor, version, info, entries, threads)
             descriptor = -1
             return reader
     finally:
@@ -99,20 +115,22 @@ class LocalReader(ObjectReader):
         self,
         location: LocalLocation,
         descriptor: int,
-        status: os.stat_result,
+        version: Fingerprint,
+        info: ObjectInfo,
         entries: dict[str, str] | None,
         threads: int,
     ) -> None:
-        metadata, headers = split_entries(entries or {})
-        headers.setdefault("content_type", guess_type(location.key))
-        self.info = object_info(location.key, status, metadata=metadata, **headers)
+        self.info = info
         #: The content of the sidecar, if there is one.
         self.entries = entries
         self._location = location
+        self._version = version
         self.descriptor = descriptor
         self.threads = min(threads, _MAX_THREADS)
-        # Closes the file if the caller drops the reader without closing it.
-        self._close = weakref.finalize(self, os.close, descriptor)
+
+    def __del__(self) -> None:
+        """Close the file if the caller drops the reader without closing it."""
+        self.close()
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         while start < stop:
@@ -129,12 +147,20 @@ class LocalReader(ObjectReader):
                 self.check()
             yield piece
 
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        stop = self._checked_stop(start, stop)
+        if stop - start > _PIECE_BYTES:
+            return super().read(start, stop)
+        return b"".join(self.stream(start, stop))  # the one piece itself
+
     def close(self) -> None:
-        self._close()
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def check(self) -> None:
         """Raise ObjectChangedError if another program changed the file in place."""
-        if Fingerprint.of(os.fstat(self.descriptor)).etag != self.info.etag:
+        if Fingerprint.of(os.fstat(self.descriptor)) != self._version:
             raise ObjectChangedError(
                 f"{self._location} was overwritten in place while it was read; read it again"
             )

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from cottoncandy.backends.local.location import MISSING, LocalLocation
 from cottoncandy.exceptions import MetadataError
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["JOURNAL_KEY", "Fingerprint", "encode", "encode_journal", "read_sidecar"]
 
@@ -75,6 +73,8 @@ def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str] |
     MetadataError
         If the sidecar is not a JSON object.
     """
+    if not os.access(location.sidecar, os.F_OK):  # most files; cheaper than an exception
+        return None
     try:
         with open(location.sidecar, "rb") as file:  # noqa: PTH123 - paths are str here
             content = file.read()
