@@ -239,11 +239,8 @@ def _options(
         "cache_control": cache_control,
         "storage_class": storage_class,
     }
-    return PutOptions(
-        acl=ACL if default_acl else None,
-        content_type=content_type,
-        **{name: value for name, value in headers.items() if name in kept},
-    )
+    options = PutOptions(acl=ACL if default_acl else None, content_type=content_type)
+    return options.changed(**{name: value for name, value in headers.items() if name in kept})
 
 
 _SETTINGS = (
