@@ -70,7 +70,7 @@ class ChunkWriter:
         """
         array = raw.as_array(block)
         expected, dtype = self.manifest.chunk_shape(index), self.manifest.dtype
-        # Elements of 0-d results are scalars, which lose byte order and width.
+        # A 0-d block may be a scalar, which loses byte order and width.
         same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
         shorter = array.dtype.kind == dtype.kind in "SU" and array.dtype.itemsize <= dtype.itemsize
         if array.shape != expected or not (same or shorter):
@@ -89,9 +89,7 @@ class ChunkWriter:
 
         def write(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> str:
             index, slices = piece
-            # With the ellipsis, a 0-d array stays an array: a scalar loses byte order and width.
-            where: tuple[Any, ...] = (*slices, ...)
-            return self.write(index, array[where], inner)
+            return self.write(index, array[slices], inner)
 
         label, show = f"uploading {len(pieces)} chunks", self.upload.store.settings.progress
         places = []
