@@ -391,6 +391,7 @@ FOREIGN = [
     {"attrs": None},
     {"dask": [[[0], "study/bold"]], "shape": [2], "chunks": [[2]], "dtype": "<f8"},
     {"type": "csr", "attrs": ["bold"], "shape": [2, 2]},
+    {"type": "dia", "attrs": ["bold/data", "events/offsets"], "shape": [2, 2]},
     ["bold"],
     None,
 ]
@@ -400,7 +401,7 @@ FOREIGN = [
 @each("kind", ["dask", "sparse"])
 def test_a_foreign_document_makes_the_upload_raise(cci: Any, document: Any, kind: str) -> None:
     cci.upload_json("study/metadata.json", document)
-    for name in ("bold", "events"):
+    for name in ("bold", "events", "bold/data", "events/offsets"):
         cci.upload_raw_array(f"study/{name}", np.zeros(2))
     before = cci.glob("study/*")
     value = np.zeros(4) if kind == "dask" else pytest.importorskip("scipy.sparse").eye(3)
