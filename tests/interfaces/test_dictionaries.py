@@ -246,6 +246,7 @@ def test_keys_that_are_not_text_are_rejected(cci: Any, keys: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="keys must be names"):
         cci.cloud2dict("d", keys=keys)
     assert cci.cloud2dict("d", keys=["b/"], verbose=False)["b"]["c"].tolist() == [1, 1]
+    assert cci.cloud2dict("d/b", keys=["c/"], verbose=False)["c"].tolist() == [1, 1]
 
 
 def test_overwrite_false_replaces_nothing(store: Any) -> None:
