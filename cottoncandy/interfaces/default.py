@@ -24,6 +24,7 @@ from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
 from cottoncandy.interfaces.sharing import BridgeMethods, SharingMethods
+from cottoncandy.stores.checks import upload_condition
 from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.stores.urls import is_url
@@ -151,6 +152,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         the ETag if it is an MD5, otherwise by reading the object.
         """
         extra_args(ExtraArgs)
+        condition = upload_condition(overwrite, None)
         root = Path(expand_home(disk_path))
         default = "" if root.as_posix() == "." else root.as_posix()
         target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
@@ -158,8 +160,8 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
             self._store,
             root,
             target,
-            lambda path, key, count, extra: self.upload_from_file(
-                path, key, {**extra, **ExtraArgs}, count, overwrite=overwrite
+            lambda path, key, count, extra: self._put_file(
+                path, key, {**extra, **ExtraArgs}, threads=count, condition=condition
             ),
             recursive=recursive,
             threads=threads,

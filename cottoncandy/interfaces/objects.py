@@ -23,7 +23,7 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.interfaces.base import ObjectAccess
-from cottoncandy.stores.checks import checked_metadata, upload_condition
+from cottoncandy.stores.checks import checked_metadata, reject_reserved, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 from cottoncandy.transfer.copying import check_content, checked_blocks
 
@@ -231,6 +231,7 @@ class ObjectMethods(ObjectAccess):
             raise InvalidArgumentError(
                 f"open() has no option {min(unknown)!r}; it accepts {', '.join(_OPEN_OPTIONS)}"
             )
+        reject_reserved(options.get("metadata") or ())
         return open_file(
             self._store, name, mode, block_size=block_size, encoding=encoding, **options
         )
@@ -520,16 +521,22 @@ class FileMethods(ObjectAccess):
         -----
         The file is read in pieces as it is sent, so memory use does not depend on its size.
         """
-        extra = {"ACL": DEFAULT_ACL, **extra_args(ExtraArgs)}
         path = expand_home(flname)
         name = os.fspath(path) if object_name is None else object_name
-        options = {ours: extra.get(name) for name, ours in _UPLOAD_ARGS.items()}
+        options = {"threads": threads, "condition": upload_condition(overwrite, if_match)}
+        return self._put_file(path, name, extra_args(ExtraArgs), **options)
+
+    def _put_file(
+        self, path: Any, name: str, given: Mapping[str, Any], **options: Any
+    ) -> dict[str, Any]:
+        """Upload a file, with any metadata."""
+        extra = {"ACL": DEFAULT_ACL, **given}
+        uploads = {ours: extra.get(name) for name, ours in _UPLOAD_ARGS.items()}
         with Path(path).open("rb") as file:
-            return self._store.with_upload_options(options).put(
+            return self._store.with_upload_options(uploads).put(
                 name,
                 Body.of(file),
-                threads=threads,
-                condition=upload_condition(overwrite, if_match),
+                **options,
                 **{ours: extra[name] for name, ours in _PUT_ARGS.items() if name in extra},
             )
 
@@ -580,10 +587,13 @@ def extra_args(given: Mapping[str, Any]) -> Mapping[str, Any]:
     ------
     InvalidArgumentError
         If there is a key that no backend supports.
+    MetadataError
+        If metadata has a name of the storage format.
     """
     unknown = sorted(set(given) - set(_EXTRA_ARGS))
     if unknown:
         raise InvalidArgumentError(
             f"ExtraArgs accepts {', '.join(_EXTRA_ARGS)}, got {', '.join(unknown)}"
         )
+    reject_reserved(given.get("Metadata") or ())
     return given

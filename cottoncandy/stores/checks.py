@@ -9,7 +9,7 @@ import inspect
 import numbers
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cottoncandy.backends.base import IfAbsent, IfMatch
@@ -23,6 +23,7 @@ __all__ = [
     "check_duration",
     "check_int",
     "checked_metadata",
+    "reject_reserved",
     "upload_condition",
 ]
 
@@ -206,13 +207,18 @@ def checked_metadata(
     checked = {**found, **exact}
     if odd := [name for name in checked if not isinstance(name, str)]:
         raise MetadataError(f"metadata names must be text, got {odd[0]!r}; nothing was uploaded")
-    reserved = sorted(name for name in checked if str(name).lower().startswith("cc-"))
+    reject_reserved(checked)
+    return checked
+
+
+def reject_reserved(names: Iterable[Any]) -> None:
+    """Raise MetadataError if a user's metadata has a name of the storage format."""
+    reserved = sorted(name for name in names if str(name).lower().startswith("cc-"))
     if reserved:
         raise MetadataError(
             f"metadata {reserved[0].lower()!r} is reserved for the storage format; choose a name "
             f"that does not begin with 'cc-'; nothing was uploaded"
         )
-    return checked
 
 
 def _plain(name: str) -> str:

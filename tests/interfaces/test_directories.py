@@ -185,14 +185,14 @@ def test_what_cannot_be_read_is_told_at_the_end(
 ) -> None:
     (tree / "dangling").symlink_to(tree / "gone")
     cci = memory.interface()
-    plain = type(cci).upload_from_file
+    plain = type(cci)._put_file
 
     def refuses(self: Any, flname: Path, *args: Any, **kwargs: Any) -> Any:
         if flname.name == "empty":
             raise PermissionError(13, "Permission denied", str(flname))
         return plain(self, flname, *args, **kwargs)
 
-    monkeypatch.setattr(type(cci), "upload_from_file", refuses)
+    monkeypatch.setattr(type(cci), "_put_file", refuses)
     with pytest.raises(
         PartialFailureError, match=r"2 of 6 files.*(dangling.*empty|empty.*dangling)"
     ):
@@ -212,7 +212,7 @@ def test_what_would_fail_for_all_ends_at_once(
     def full(*args: Any, **kwargs: Any) -> Any:
         raise StorageFullError("the simulated disk is full")
 
-    monkeypatch.setattr(type(cci), "upload_from_file", refuses)
+    monkeypatch.setattr(type(cci), "_put_file", refuses)
     with pytest.raises(CredentialsError):
         cci.upload_from_directory(tree, "t", recursive=True)
     monkeypatch.setattr(type(cci), "download_to_file", full)

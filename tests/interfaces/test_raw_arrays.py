@@ -356,6 +356,11 @@ def test_metadata_of_the_format_is_rejected(cci: Any, metadata: dict[str, str]) 
         for upload, value in uploads:
             with pytest.raises(MetadataError, match="reserved"):
                 upload("array", value, metadata=metadata)
+        with pytest.raises(MetadataError, match="reserved"):
+            cci.open("array", "wb", metadata=metadata)
+        for file in (cci.upload_from_file, cci.upload_from_directory):
+            with pytest.raises(MetadataError, match="reserved"):
+                file(__file__, "array", ExtraArgs={"Metadata": metadata})
     assert cci.glob("*") == []
 
 
