@@ -7,7 +7,7 @@ import functools
 import html
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "BucketMethods",
     "InterfaceObject",
     "ObjectAccess",
+    "check_page_size",
     "interface_on",
     "print_objects",
 ]
@@ -426,7 +427,7 @@ class BucketMethods(ObjectAccess):
         limit : int, optional
             Maximum number of objects. All of them by default.
         page_size : int, optional
-            Number of objects to request at a time; a hint.
+            Accepted for compatibility: the store's largest pages are requested.
         filter : dict, optional
             ``{'Prefix': 'path/to'}`` returns only objects whose names start with it. ``'/'`` and
             ``''`` mean all objects.
@@ -453,7 +454,8 @@ class BucketMethods(ObjectAccess):
         prefix = check_text(wanted.pop("Prefix", ""))
         if wanted:
             raise InvalidArgumentError(f"filter accepts only 'Prefix', got {wanted}")
-        found = self._scan_objects("" if prefix == "/" else prefix, page_size)
+        check_page_size(page_size)
+        found = scan_objects(self._store.backend, "" if prefix == "/" else prefix)
         return list(islice(found, count))
 
     def get_bucket_objects(self, **kwargs: Any) -> list[ObjectInfo]:
@@ -480,7 +482,7 @@ class BucketMethods(ObjectAccess):
             As stored: compressed, if the objects are compressed.
         """
         total = count = 0
-        for info in self._scan_objects():
+        for info in scan_objects(self._store.backend):
             total += info.size
             count += 1
         echo(f"{total} bytes ({bytes2human(total)}) over {count} objects")
@@ -519,18 +521,20 @@ class BucketMethods(ObjectAccess):
             Maximum number of objects to print; a last line is printed if there are more. None
             prints all.
         page_size : int, default 1000
-            Number of objects to request at a time; a hint.
+            Accepted for compatibility, as in :meth:`get_objects`.
         """
         count = None if limit is None else check_int(limit, "limit", 0)
-        found = self._scan_objects(page_size=page_size)
+        check_page_size(page_size)
+        found = scan_objects(self._store.backend)
         print_objects(islice(found, count))
         if next(found, None) is not None:
             echo(f"... and more: the first {limit} are shown, limit=None shows all")
 
-    def _scan_objects(self, prefix: str = "", page_size: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield every object under a prefix, lazily."""
-        page = None if page_size is None else check_int(page_size, "page_size", 1)
-        return scan_objects(self._store.backend, prefix, page_size=page)
+
+def check_page_size(page_size: int | None) -> None:
+    """Raise InvalidArgumentError for what is no size of a page; it has no effect."""
+    if page_size is not None:
+        check_int(page_size, "page_size", 1)
 
 
 def print_objects(objects: Iterable[ObjectInfo]) -> None:

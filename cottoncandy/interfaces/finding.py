@@ -10,7 +10,7 @@ from cottoncandy.config.options import DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import has_magic, prefix_of, spellings
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.interfaces.base import BucketMethods, print_objects
+from cottoncandy.interfaces.base import BucketMethods, check_page_size, print_objects
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.finding import list_directory, list_pattern, match_names, unique_names
 
@@ -41,7 +41,7 @@ class FindingMethods(BucketMethods):
         limit : int, optional
             Maximum number of names to return. All of them by default.
         page_size : int, optional
-            Number of names to request at a time; a hint.
+            Accepted for compatibility: the store's largest pages are requested.
         do_unquote : bool, default False
             Whether to match and return names with their ``%xx`` resolved. Such names do
             not open their objects.
@@ -85,12 +85,13 @@ class FindingMethods(BucketMethods):
                 f"glob accepts {', '.join(options)}, got {', '.join(unknown)}"
             )
         options.update(kwargs)
-        page_size, limit = _hint(options["page_size"]), _checked_limit(options["limit"])
+        check_page_size(options["page_size"])
+        limit = _checked_limit(options["limit"])
         verbose, unquoted = options["verbose"], bool(options["do_unquote"])
         infos: list[ObjectInfo] = []
         names: list[str] = []
         for spelling in spellings(pattern):
-            found = match_names(self._store, spelling, page_size=page_size, unquoted=unquoted)
+            found = match_names(self._store, spelling, unquoted=unquoted)
             for name, info in islice(found, limit):
                 names.append(name)
                 if verbose:
@@ -211,7 +212,7 @@ class FindingMethods(BucketMethods):
             matches any number of levels. Without any of them: the contents of that directory, or
             the object of that name. Names that start with a dot are not hidden.
         page_size : int, default 1000
-            Number of names to request at a time; a hint.
+            Accepted for compatibility, as in :meth:`glob`.
         limit : int, default 1000
             Maximum number of names to return. All are returned unless you pass it.
         verbose : bool, default False
@@ -245,13 +246,9 @@ class FindingMethods(BucketMethods):
         >>> cci.ls('a/**/image')
         ['a/sub01/run1/image', 'a/sub02/run1/image']
         """
-        names = list_pattern(
-            self._store,
-            pattern,
-            limit=_checked_limit(limit),
-            page_size=_hint(page_size),
-            threads=self._store.bulk_threads(threads),
-        )
+        check_page_size(page_size)
+        workers, count = self._store.bulk_threads(threads), _checked_limit(limit)
+        names = list_pattern(self._store, pattern, limit=count, threads=workers)
         if verbose:
             echo(*names)
         return names
@@ -270,12 +267,6 @@ class FindingMethods(BucketMethods):
         from cottoncandy.browser import S3Directory
 
         return S3Directory("", cast("DefaultInterface", self))
-
-
-def _hint(page_size: int | None) -> int | None:
-    if page_size is None or isinstance(page_size, DefaultInt):
-        return None
-    return check_int(page_size, "page_size", 1)
 
 
 def _checked_limit(limit: int | None) -> int | None:

@@ -24,6 +24,7 @@ from cottoncandy.stores.store import Store
 __all__ = ["Check", "OptionSource", "Report", "examine"]
 
 Verdict = Literal["ok", "warning", "failed"]
+_Attempt = Callable[[], tuple[Verdict, str]]
 
 _SKEW_S = 300  # S3 rejects requests whose clock differs by 15 minutes
 _PARTS_BYTES = 33 * MiB  # above the default size from which an upload has several parts
@@ -111,16 +112,15 @@ class _Trial:
 
     def checks(self) -> Iterator[Check]:
         """Yield the checks; those that depend on a failed one are left out."""
-        listing = self._essential("listing", self._list)
-        yield listing
+        yield self._try("listing", self._list)
         if not self._backend.capabilities.writable:
             yield Check("writing", "warning", "the store is read-only; uploads raise an error")
             return
-        writing = self._essential("writing", self._write)
+        writing = self._try("writing", self._write)
         yield writing
         if writing.verdict == "failed":
             return
-        yield self._essential("reading", self._read)
+        yield self._try("reading", self._read)
         for name, check in (
             ("ranges", self._ranges),
             ("clock", self._clock),
@@ -131,8 +131,8 @@ class _Trial:
             ("listing order", self._order),
             ("odd names", self._odd_names),
         ):
-            yield self._optional(name, check)
-        yield self._essential("deleting", self._delete)
+            yield self._try(name, check, "warning")
+        yield self._try("deleting", self._delete)
 
     def clean(self) -> str:
         """Delete the remaining scratch objects; return what could not be deleted."""
@@ -144,17 +144,11 @@ class _Trial:
             return f"objects below {self._scratch} may be left" if self._put else ""
         return f"these objects could not be deleted: {', '.join(left)}" if left else ""
 
-    def _essential(self, name: str, check: Callable[[], str]) -> Check:
-        try:
-            return Check(name, "ok", check())
-        except CottonCandyError as error:
-            return Check(name, "failed", f"{type(error).__name__}: {error}")
-
-    def _optional(self, name: str, check: Callable[[], tuple[Verdict, str]]) -> Check:
+    def _try(self, name: str, check: _Attempt, on_error: Verdict = "failed") -> Check:
         try:
             return Check(name, *check())
         except CottonCandyError as error:
-            return Check(name, "warning", f"{type(error).__name__}: {error}")
+            return Check(name, on_error, f"{type(error).__name__}: {error}")
 
     def _store(self, name: str, data: bytes, options: PutOptions | None = None) -> ObjectInfo:
         key = self._scratch + name
@@ -168,28 +162,28 @@ class _Trial:
 
     # -- listing, writing, reading, deleting -----------------------------------------------------
 
-    def _list(self) -> str:
+    def _list(self) -> tuple[Verdict, str]:
         for _ in self._backend.scan(page_size=1):
             break
-        return f"{self._backend.describe()} can be listed"
+        return "ok", f"{self._backend.describe()} can be listed"
 
-    def _write(self) -> str:
+    def _write(self) -> tuple[Verdict, str]:
         self._store("object", b"it works", PutOptions({"name": "value"}))
-        return "an object was stored with metadata"
+        return "ok", "an object was stored with metadata"
 
-    def _read(self) -> str:
+    def _read(self) -> tuple[Verdict, str]:
         with self._backend.get(self._scratch + "object") as reader:
             found = reader.read(), dict(reader.metadata)
         if found != (b"it works", {"name": "value"}):
             raise CottonCandyError("the downloaded object differs from the stored one")
-        return "bytes and metadata are those that were stored"
+        return "ok", "bytes and metadata are those that were stored"
 
-    def _delete(self) -> str:
+    def _delete(self) -> tuple[Verdict, str]:
         for key, error in self._backend.delete(sorted(self._put)):
             if error is not None:
                 raise error
             self._put.discard(key)
-        return "the scratch objects were deleted"
+        return "ok", "the scratch objects were deleted"
 
     # -- capabilities ----------------------------------------------------------------------------
 

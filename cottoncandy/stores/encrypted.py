@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
@@ -187,21 +187,8 @@ class EncryptedBackend(WrappedBackend):
     def _reserves(self, name: str) -> bool:
         return name == ENCRYPTION_METADATA or self._keys.owns_metadata(name)
 
-    def scan(
-        self,
-        prefix: str = "",
-        *,
-        delimiter: str = "",
-        start_after: str = "",
-        page_size: int | None = None,
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        found = super().scan(
-            prefix,
-            delimiter=delimiter,
-            start_after=start_after,
-            page_size=page_size,
-        )
-        return map(_listed, found)
+    def scan(self, *args: Any, **options: Any) -> Iterator[ObjectInfo | CommonPrefix]:
+        return map(_listed, self.inner.scan(*args, **options))
 
     def _label(self, key: str) -> str:
         return f"object '{key}' in bucket '{self.bucket}'"

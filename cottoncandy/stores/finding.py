@@ -49,11 +49,9 @@ class Node(NamedTuple):
 # -- prefixes ------------------------------------------------------------------------------------
 
 
-def scan_objects(
-    backend: Backend, prefix: str = "", *, page_size: int | None = None
-) -> Iterator[ObjectInfo]:
+def scan_objects(backend: Backend, prefix: str = "") -> Iterator[ObjectInfo]:
     """Yield every object whose key starts with a prefix, lazily."""
-    for entry in backend.scan(prefix, page_size=page_size):
+    for entry in backend.scan(prefix):
         if not isinstance(entry, CommonPrefix):
             yield entry
 
@@ -79,9 +77,7 @@ def tree(store: Store, key: str) -> list[str]:
 # -- directories ---------------------------------------------------------------------------------
 
 
-def list_directory(
-    store: Store, directory: str, start: str = "", *, page_size: int | None = None
-) -> Iterator[Node]:
+def list_directory(store: Store, directory: str, start: str = "") -> Iterator[Node]:
     """Yield the entries of a directory, with one delimited listing.
 
     Parameters
@@ -91,11 +87,8 @@ def list_directory(
         ``''``, or a key that ends in ``/``.
     start : str, default ''
         Prefix of the entries' names.
-    page_size : int, optional
-        A hint.
     """
-    scanned = store.backend.scan(directory + start, delimiter=SEPARATOR, page_size=page_size)
-    for entry in scanned:
+    for entry in store.backend.scan(directory + start, delimiter=SEPARATOR):
         if isinstance(entry, CommonPrefix):
             yield Node(entry.prefix)
         elif not entry.key.endswith(SEPARATOR):
@@ -119,56 +112,54 @@ def unique_names(nodes: Iterable[Node], limit: int | None) -> list[str]:
 
 
 def match_names(
-    store: Store, pattern: str, *, page_size: int | None = None, unquoted: bool = False
+    store: Store, pattern: str, *, unquoted: bool = False
 ) -> Iterable[tuple[str, ObjectInfo]]:
     """Return the objects whose whole names match a ``glob`` pattern, sorted, with their names."""
     wanted = NamePattern(pattern)
     if not unquoted:
-        found = scan_objects(store.backend, wanted.prefix, page_size=page_size)
+        found = scan_objects(store.backend, wanted.prefix)
         return ((info.key, info) for info in found if wanted.matches(info.key))
     # Any character of a key may be quoted: only a full listing finds them all.
-    pairs = ((unquote(info.key), info) for info in scan_objects(store.backend, page_size=page_size))
+    pairs = ((unquote(info.key), info) for info in scan_objects(store.backend))
     return sorted((pair for pair in pairs if wanted.matches(pair[0])), key=itemgetter(0))
 
 
-def list_pattern(
-    store: Store, pattern: str, *, limit: int | None, page_size: int | None, threads: int
-) -> list[str]:
+def list_pattern(store: Store, pattern: str, *, limit: int | None, threads: int) -> list[str]:
     """Return the names that match an ``ls`` pattern, level by level."""
     for spelling in spellings(pattern):
         path = PathPattern(spelling.removesuffix(SEPARATOR))
         if path.magic:
-            found = _walk(store, path, page_size, threads)
+            found = _walk(store, path, threads)
         else:
             literal = "/".join(segment.prefix for segment in path.segments)
-            found = _directory_or_object(store, literal, page_size)
+            found = _directory_or_object(store, literal)
         if names := unique_names(found, limit):
             return names
     return []
 
 
-def _directory_or_object(store: Store, key: str, page_size: int | None) -> Iterator[Node]:
+def _directory_or_object(store: Store, key: str) -> Iterator[Node]:
     empty = True
-    for node in list_directory(store, key + SEPARATOR if key else "", page_size=page_size):
+    for node in list_directory(store, key + SEPARATOR if key else ""):
         empty = False
         yield node
     if empty and not key.endswith(SEPARATOR) and store.has_object(key):
         yield Node(key, ObjectInfo(key, 0))
 
 
-def _walk(store: Store, path: PathPattern, page_size: int | None, threads: int) -> Iterator[Node]:
+def _walk(store: Store, path: PathPattern, threads: int) -> Iterator[Node]:
     """Follow a pattern level by level, through the directories that match."""
     branches = [""]
     for depth, segment in enumerate(path.segments):
         last = depth == len(path.segments) - 1
         if segment.any_depth:
-            below = partial(_matches_below, store, path=path, depth=depth, page_size=page_size)
+            below = partial(_matches_below, store, path=path, depth=depth)
             yield from _gather(below, branches, threads)
             return
         if segment.literal and not last:
             branches = [f"{branch}{segment.prefix}{SEPARATOR}" for branch in branches]
             continue
-        inside = partial(_matches_inside, store, segment=segment, page_size=page_size)
+        inside = partial(_matches_inside, store, segment=segment)
         nodes = _gather(inside, branches, threads)
         if last:
             yield from nodes
@@ -187,12 +178,10 @@ def _gather(
         yield from nodes
 
 
-def _matches_inside(
-    store: Store, branch: str, *, segment: Segment, page_size: int | None
-) -> Iterator[Node]:
+def _matches_inside(store: Store, branch: str, *, segment: Segment) -> Iterator[Node]:
     """Yield the entries of a directory that match one segment."""
     end = f"{branch}{segment.prefix}{SEPARATOR}"
-    for node in list_directory(store, branch, segment.prefix, page_size=page_size):
+    for node in list_directory(store, branch, segment.prefix):
         name = node.key[len(branch) :]
         if segment.matches(name.removesuffix(SEPARATOR) if node.is_directory else name):
             yield node
@@ -200,12 +189,10 @@ def _matches_inside(
             return
 
 
-def _matches_below(
-    store: Store, branch: str, *, path: PathPattern, depth: int, page_size: int | None
-) -> Iterator[Node]:
+def _matches_below(store: Store, branch: str, *, path: PathPattern, depth: int) -> Iterator[Node]:
     """Yield everything below a directory that matches the segments starting at ``depth``."""
     before: list[str] = []
-    for info in scan_objects(store.backend, branch, page_size=page_size):
+    for info in scan_objects(store.backend, branch):
         *above, last = info.key[len(branch) :].split(SEPARATOR)
         known = len(posixpath.commonprefix([above, before]))
         for count in range(known + 1, len(above) + 1):
