@@ -19,39 +19,29 @@ class CopyConformance:
     """Copies and moves within the store."""
 
     @_VERBS
-    def test_copied_with_metadata(self, backend: Backend, harness: StoreHarness, verb: str) -> None:
-        harness.raw_put("source/name", b"body", {"dtype": "<f8"})
+    @pytest.mark.parametrize("body", [b"body", BIG], ids=["small", "big"])
+    def test_copied_with_metadata(
+        self, backend: Backend, harness: StoreHarness, verb: str, body: bytes
+    ) -> None:
+        harness.raw_put("source/name", body, {"dtype": "<f8"})
         result = getattr(backend, verb)("source/name", "dest/other name")
         assert result.etag in (None, backend.head("dest/other name").etag)
-        assert harness.raw_get("dest/other name") == (b"body", {"dtype": "<f8"})
+        assert harness.raw_get("dest/other name") == (body, {"dtype": "<f8"})
         assert backend.exists("source/name") is (verb == "copy")
         assert backend.head("dest/other name").metadata == {"dtype": "<f8"}
 
     @_VERBS
-    def test_copied_without_metadata(
-        self, backend: Backend, harness: StoreHarness, verb: str
+    @pytest.mark.parametrize("metadata", [{}, {"new": "1"}])
+    def test_copied_over_another(
+        self, backend: Backend, verb: str, metadata: dict[str, str]
     ) -> None:
-        harness.raw_put("source", b"body")
-        harness.raw_put("dest", b"other", {"old": "metadata"})
-        getattr(backend, verb)("source", "dest")
-        assert harness.raw_get("dest").body == b"body"
-        assert backend.head("dest").metadata == {}
-
-    @_VERBS
-    def test_copied_over_another(self, backend: Backend, verb: str) -> None:
-        backend.put("source", Body.of(b"new"), PutOptions({"new": "1"}))
+        backend.put("source", Body.of(b"new"), PutOptions(metadata))
         backend.put("dest", Body.of(b"old and longer"), PutOptions({"old": "1"}))
         getattr(backend, verb)("source", "dest")
         with backend.get("dest") as reader:
             assert reader.read() == b"new"
-            assert reader.metadata == {"new": "1"}
+            assert reader.metadata == backend.head("dest").metadata == metadata
         assert keys_of(backend) == (["dest", "source"] if verb == "copy" else ["dest"])
-
-    @_VERBS
-    def test_copied_big(self, backend: Backend, harness: StoreHarness, verb: str) -> None:
-        harness.raw_put("source", BIG, {"a": "b"})
-        getattr(backend, verb)("source", "dest")
-        assert harness.raw_get("dest") == (BIG, {"a": "b"})
 
     @_VERBS
     def test_copied_never_over_another(
