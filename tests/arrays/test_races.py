@@ -137,7 +137,7 @@ def test_a_worker_that_is_killed_while_it_reads(store: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+@pytest.mark.parametrize("store", ["ceph"], indirect=True)
 def test_the_example_of_a_cluster_runs_within_the_memory_of_its_workers(store: Any) -> None:
     pytest.importorskip("distributed")
     root = Path(__file__).parents[2]

@@ -49,15 +49,22 @@ class TestFiles(BackendConformance):
 
 class TestMoto(BackendConformance):
     store_name = "moto"
-    examples = 20
-    histories = 2
+    examples = 10
+    histories = 1
 
 
 class TestCeph(BackendConformance):
     store_name = "ceph"
-    examples = 40
-    histories = 3
-    crowd = 1005
+    examples = 15
+    histories = 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["ceph"], indirect=True)
+def test_listing_more_than_a_page_whose_size_the_server_chooses(store: StoreHarness) -> None:
+    conformance = BackendConformance()
+    conformance.crowd = 1005
+    conformance.test_listing_more_than_a_page(store.backend(), store)
 
 
 @pytest.mark.slow
@@ -74,8 +81,8 @@ class TestTestWrappers(BackendConformance):
 
 class TestGCS(BackendConformance):
     store_name = "gcs"
-    examples = 20
-    histories = 2
+    examples = 10
+    histories = 1
 
 
 class ServedBackend(WrappedBackend):

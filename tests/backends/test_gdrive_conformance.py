@@ -7,5 +7,5 @@ from tests.backends.conformance import BackendConformance
 
 class TestGDrive(BackendConformance):
     store_name = "gdrive"
-    examples = 40
-    histories = 4
+    examples = 15
+    histories = 2

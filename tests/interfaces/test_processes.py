@@ -41,13 +41,14 @@ def _executor(method: str) -> Executor:
     return ProcessPoolExecutor(max_workers=2, mp_context=context)
 
 
-@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
 @pytest.mark.parametrize(
-    "method",
+    ("store", "method"),
     [
-        "fork",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("forkserver", "spawn", "loky")),
+        ("local", "fork"),
+        ("moto", "fork"),
+        *(pytest.param("moto", each, marks=pytest.mark.slow) for each in ("spawn", "loky")),
     ],
+    indirect=["store"],
 )
 def test_workers_upload_and_download(cci: Any, method: str) -> None:
     _work(cci, 99)  # its clients and threads are running
@@ -97,9 +98,15 @@ def _batches(method: str, dataset: _Dataset) -> Iterator[tuple[int, Any, Any]]:
         assert worker.exitcode == 0
 
 
-@pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
-@pytest.mark.parametrize("kind", ["raw", "chunked"])
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("store", "kind", "method"),
+    [
+        ("local", "raw", "fork"),
+        ("moto", "chunked", "fork"),
+        pytest.param("moto", "raw", "spawn", marks=pytest.mark.slow),
+    ],
+    indirect=["store"],
+)
 def test_workers_of_a_data_loader_read_what_they_inherit(cci: Any, kind: str, method: str) -> None:
     array = sample("<f4", (24, 10, 10))
     if kind == "raw":

@@ -49,10 +49,10 @@ def _settings(histories: int) -> settings:
     [
         ("memory", "plain", 4),
         ("local", "AES", 2),
-        pytest.param("memory", "RSA", 10, marks=pytest.mark.slow),
-        pytest.param("local", "plain", 10, marks=pytest.mark.slow),
-        pytest.param("moto", "AES", 5, marks=pytest.mark.slow),
-        pytest.param("ceph", "plain", 5, marks=pytest.mark.slow),
+        pytest.param("memory", "RSA", 4, marks=pytest.mark.slow),
+        pytest.param("local", "plain", 6, marks=pytest.mark.slow),
+        pytest.param("moto", "AES", 3, marks=pytest.mark.slow),
+        pytest.param("ceph", "plain", 3, marks=pytest.mark.slow),
     ],
     indirect=["encryption"],
 )

@@ -315,6 +315,6 @@ def test_second_run_sends_listings_only(
 def test_memory_does_not_grow_with_the_number_of_objects() -> None:
     program = Path(cc.__file__).parents[1] / "benchmarks" / "command.py"
     found = subprocess.run(
-        [sys.executable, program, "--memory", "100000"], capture_output=True, text=True, check=True
+        [sys.executable, program, "--memory", "50000"], capture_output=True, text=True, check=True
     )
     assert int(found.stdout.split()[-5]) < 20, found.stdout  # a million: below 200 MiB
