@@ -105,6 +105,7 @@ def other_emulator_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     process.stop()
 
 
+@pytest.mark.slow
 def test_arrays_on_another_emulator(
     other_emulator_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,14 +164,14 @@ def test_a_reader_stays_with_its_version(emulated: Any) -> None:
 def test_long_uploads_are_resumable(emulated: Any) -> None:
     emulated.client.create_bucket("resumable")
     backend = connect(emulated.url, "resumable", anon=True)
-    body = os.urandom(40 * MiB + 7)
+    body = os.urandom(20 * MiB + 7)
     backend.put("known", Body.of(body), PutOptions(condition=IfAbsent()))
     pieces = [body[start : start + 5 * MiB] for start in range(0, len(body), 5 * MiB)]
     backend.put("unknown", Body(lambda: iter(pieces)))
     for key in ("known", "unknown"):
         with backend.get(key) as reader:
             assert reader.read() == body
-    for size in (40 * MiB, 41 * MiB):
+    for size in (20 * MiB, 21 * MiB):
         with pytest.raises(IntegrityError, match="bytes"):
             backend.put("known", Body(lambda: iter(pieces), size=size))
     assert backend.head("known").size == len(body)

@@ -199,7 +199,7 @@ def test_connections_that_break_are_mended(cci: Any, proxy: FaultProxy) -> None:
 
 
 def test_a_server_that_ignores_ranges_is_told(cci: Any, proxy: FaultProxy) -> None:
-    array = np.random.default_rng(0).integers(0, 255, 20 * MiB, dtype=np.uint8)
+    array = np.random.default_rng(0).integers(0, 255, 12 * MiB, dtype=np.uint8)
     cci.upload_raw_array("array", array, compression=False)
     proxy.on(method="GET").ignore_range()
     try:
