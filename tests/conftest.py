@@ -17,7 +17,9 @@ import re
 import shutil
 import signal
 import ssl
+import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -55,6 +57,29 @@ _APART = {"bridges", "compat", "docs"}
 
 #: Modules that start processes, of half a second each.
 _PROCESSES = {"subprocess", "multiprocessing", "pexpect", "distributed"}
+
+#: Modules that pause before they send a request again: a second and more, which the tests need not.
+_PAUSING = (
+    "botocore.endpoint",
+    "cottoncandy.backends.gdrive.upload",
+    "cottoncandy.backends.reader",
+    "cottoncandy.transfer.engine",
+    "google.api_core.retry.retry_unary",
+    "googleapiclient.http",
+)
+
+
+class _Clock:
+    """The module ``time`` for those, with short pauses."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.05))
+
+
+_CLOCK = _Clock()
 
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
@@ -105,8 +130,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server; run those that need the slowest one last."""
+    """Mark the tests that need a server; run those that need the slowest one last.
+
+    If there is Ceph, the strict S3 server, its tests are slow ones on moto.
+    """
+    on_ceph = {item.nodeid for item in items if _wants_ceph(item) and why_no_ceph() is None}
     for item in items:
+        twin = item.nodeid.replace("moto", "ceph").replace("Moto", "Ceph")
+        if twin != item.nodeid and twin in on_ceph:
+            item.add_marker(pytest.mark.slow)
         if item.path.parent.name in _APART or _servers(item) or _starts_processes(item):
             item.add_marker(pytest.mark.server)
     items.sort(key=_wants_ceph)
@@ -248,6 +280,9 @@ def _isolated(
     """Give the test a new home, which most never make, and no credentials."""
     home = tmp_path_factory.getbasetemp() / f"home-{next(_COUNTER)}"
     isolate(monkeypatch, home)
+    for name in _PAUSING:
+        if module := sys.modules.get(name):
+            monkeypatch.setattr(module, "time", _CLOCK)
     yield home
     if home.exists():
         shutil.rmtree(home, ignore_errors=True)
@@ -339,12 +374,11 @@ def ceph_bucket(ceph: S3Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultProxy]]:
+def make_proxy() -> Iterator[Callable[..., FaultProxy]]:
     """Put a fault proxy in front of a server: ``proxy = make_proxy(ceph)``.
 
-    ``make_proxy(ceph, authority.context())`` speaks TLS to its clients. botocore retries at once.
+    ``make_proxy(ceph, authority.context())`` speaks TLS to its clients.
     """
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     proxies: list[FaultProxy] = []
 
     def make(server: S3Server, tls: ssl.SSLContext | None = None) -> FaultProxy:

@@ -6,6 +6,7 @@ serves until it is interrupted.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -104,6 +105,7 @@ def _memory(program: str) -> dict[str, str]:
     return {"LD_PRELOAD": tcmalloc} if tcmalloc else {}
 
 
+@functools.cache
 def why_no_ceph() -> str | None:
     """Return why Ceph can't run here, or None if it can."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
