@@ -42,6 +42,7 @@ Array = npt.NDArray[Any]
 FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 
 _BLOCK_BYTES = 8 * MiB
+_COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
@@ -135,11 +136,12 @@ def encode_array(
 
     Notes
     -----
-    Fortran order is kept if all readers honor it (uncompressed, gzip). The bytes are copied a few
-    MiB at a time as they are sent, and their checksum is computed again: the metadata precede the
-    body, so an array that another thread or process changes in between would be stored with the
-    checksum of other bytes. The body then raises IntegrityError before its last block. Padding
-    between the fields of a structured dtype is sent as zeros.
+    Fortran order is kept if all readers honor it (uncompressed, gzip). Padding between the fields
+    of a structured dtype is sent as zeros. The metadata precede the body, so an array that another
+    thread or process changes in between would be stored with the checksum of other bytes. Arrays
+    of up to 32 MiB are therefore copied now. Larger ones are copied a few MiB at a time as they are
+    sent, and their checksum is computed again: the body raises IntegrityError before its last block
+    if it differs.
 
     Examples
     --------
@@ -162,8 +164,12 @@ def encode_array(
         order = "F"
     source = array.T if order == "F" else array
     padding = dtypes.padding(array.dtype)
-    flat = _flat_view(source) if source.flags.c_contiguous and padding is None else None
     size = array.nbytes
+    copied = flat = None
+    if size <= _COPIED_BYTES:
+        copied = flat = memoryview(without_padding(source).tobytes())
+    elif source.flags.c_contiguous and padding is None:
+        flat = _flat_view(source)
     checksum = crc32([flat] if flat is not None else _copies(source, padding), threads)
     metadata = {
         **dtypes.to_metadata(array.dtype),
@@ -178,13 +184,15 @@ def encode_array(
         metadata["cc-index"] = str(blocks)
 
     def plain_blocks() -> Iterator[Buffer]:
+        if copied is not None:
+            return iter((copied,))
         return _unchanged(_copies(source, padding), size, checksum)
 
     if codec is None:
-        return metadata, Body(plain_blocks, size=size)
+        return metadata, Body(plain_blocks, size=size, buffer=copied)
 
     def encoded_blocks() -> Iterator[Buffer]:
-        if flat is None or not codec.needs_whole:
+        if copied is not None or flat is None or not codec.needs_whole:
             yield from codec.encode(plain_blocks(), size, threads=threads)
             return
         # A copy would take the memory of a second array, so check afterwards what was encoded.
