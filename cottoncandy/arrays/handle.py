@@ -7,7 +7,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -436,7 +436,7 @@ def _update_metadata(
     kept = {name: value for name, value in {**stored, **lower}.items() if value is not None}
     new = store.backend.capabilities.metadata.check(kept, key)
     result = store.backend.set_metadata(key, new, etag=info.etag)
-    return replace(info, etag=result.etag, metadata=new)
+    return info._replace(etag=result.etag, metadata=new)
 
 
 def _format_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from cottoncandy.backends.base import (
@@ -169,7 +169,7 @@ class MemoryBackend(Backend):
         encoded = encode_key(dest)
         with _LOCK:
             stored = self._origin(source_bucket)._find(source)
-            info = replace(stored.info, key=dest, modified=_now())
+            info = stored.info._replace(key=dest, modified=_now())
             condition = None if overwrite else IfAbsent()
             self._store(encoded, _Object(info, stored.body), condition)
         return PutResult(info.etag)
@@ -250,7 +250,7 @@ class MemoryBackend(Backend):
                 held = self._open(bucket)
                 first = bisect_left(held.order, start)
                 page = [
-                    replace(held.objects[key].info, metadata=None)
+                    held.objects[key].info._replace(metadata=None)
                     for key in held.order[first : first + _PAGE]
                     if key.startswith(prefix)
                 ]

@@ -115,13 +115,14 @@ def _without_namespace(tag: str) -> str:
 
 def _fields(node: ET.Element, restore: bool) -> dict[str, str]:
     """Return the texts of the elements in an element."""
-    found: dict[str, str] = {}
-    for child in node:
-        name = _without_namespace(child.tag)
-        if name in _FIELDS:
-            if name in found or len(child):
+    found = {_without_namespace(child.tag): child.text or "" for child in node}
+    if len(found) != len(node) or any(map(len, node)):
+        seen: set[str] = set()
+        for child in node:
+            name = _without_namespace(child.tag)
+            if name in _FIELDS and (name in seen or len(child)):
                 raise ValueError(f"it has more than one {name}")
-            found[name] = child.text or ""
+            seen.add(name)
     return {name: text.translate(_RESTORED) for name, text in found.items()} if restore else found
 
 
@@ -139,10 +140,13 @@ def _object(fields: dict[str, str], encoded: bool) -> ObjectInfo:
 
 
 def _name(text: str, encoded: bool) -> str:
-    name = unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
-    if not name:
+    if encoded:
+        text = text.replace("%2F", "/")  # often all that is encoded, and unquoting is slow
+        if "%" in text or "+" in text:
+            text = unquote_plus(text)
+    if not text:
         raise ValueError("it has an entry without a name")
-    return name
+    return text
 
 
 def quoted_etag(etag: str | None) -> str | None:

@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, wait
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from isal.isal_zlib import crc32, crc32_combine
 
@@ -49,8 +48,7 @@ _PAUSE_S = 0.1  # before the second attempt; doubled for each later one
 _GRACE_S = 1.0  # after an error or Ctrl-C, for workers that are not waiting for the network
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """Header of one object, without its body.
 
     Parameters
@@ -202,6 +200,9 @@ class ObjectReader(ABC):
         """Yield the bytes of ``[start, stop)`` in order, in pieces, with some read-ahead."""
         stop = self._checked_stop(start, stop)
         threads = max(min(self.threads, _AHEAD_BYTES // MiB), 1)
+        if threads == 1:
+            yield from self.pieces(start, stop)
+            return
         ranges = self._ranges(start, stop, min(self.window_bytes, _AHEAD_BYTES // threads))
 
         def load(span: tuple[int, int]) -> Buffer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +249,7 @@ class S3ChunkedDataset(S3Dataset):
     @property
     def info(self) -> ObjectInfo:
         """Properties of the object: ``key``, ``size`` (bytes, of all parts), ``last_modified``."""
-        return replace(self._version.info, key=self._key, size=self._stored_bytes())
+        return self._version.info._replace(key=self._key, size=self._stored_bytes())
 
     def __repr__(self) -> str:
         return self._array_repr(self._stored_bytes(), ",".join(map(str, self.shape)))

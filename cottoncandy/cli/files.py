@@ -191,7 +191,7 @@ def head(connection: Connection, locations: tuple[str, ...]) -> None:
     for location in locations:
         store, name = connection.store(location)
         info = store.backend.head(store.key(name))
-        print_json({name: getattr(info, name) for name in info.__dataclass_fields__})
+        print_json(info._asdict())
 
 
 @click.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import chain, islice
 from typing import NoReturn
 
@@ -90,7 +89,7 @@ def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
     encryption = EncryptionInfo.parse(metadata[ENCRYPTION_METADATA], label)
     size = plaintext_size(info.size, encryption.segment_bytes, label)
     clean = clean_metadata(metadata, keys)
-    return replace(info, size=size, metadata=clean, encrypted=True, md5=None, crc32c=None)
+    return info._replace(size=size, metadata=clean, encrypted=True, md5=None, crc32c=None)
 
 
 def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, str]:
@@ -122,8 +121,8 @@ class DecryptingReader(ObjectReader):
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.pinned = inner.pinned
         metadata = clean_metadata(inner.metadata, keys)
-        self.info = replace(
-            inner.info, size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None
+        self.info = inner.info._replace(
+            size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None
         )
 
     def __reduce__(self) -> NoReturn:

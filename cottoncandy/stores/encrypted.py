@@ -199,6 +199,6 @@ def _listed(entry: ObjectInfo | CommonPrefix) -> ObjectInfo | CommonPrefix:
         return entry
     try:
         size = plaintext_size(entry.size, SEGMENT_BYTES, "")
-        return replace(entry, size=size, md5=None, crc32c=None)
+        return entry._replace(size=size, md5=None, crc32c=None)
     except DecryptionError:
         return entry  # not an encrypted object

@@ -702,13 +702,11 @@ def test_clean_spares_what_is_younger_than_the_grace(memory: MemoryHarness) -> N
 
 def age(memory: MemoryHarness, by: datetime.timedelta) -> None:
     """Make all objects of the bucket older."""
-    from dataclasses import replace
-
     from cottoncandy.backends import memory as module
 
     objects = module._BUCKETS[memory.bucket].objects
     for key, stored in objects.items():
-        info = replace(stored.info, modified=stored.info.modified - by)
+        info = stored.info._replace(modified=stored.info.modified - by)
         objects[key] = module._Object(info, stored.body)
 
 

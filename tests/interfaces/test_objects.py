@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -367,5 +366,5 @@ def test_an_altered_body_is_detected(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="another MD5"):
         cci.download_to_file("name", target)
     assert target.read_bytes() == b"before"
-    stored.info = replace(stored.info, etag="an opaque one")
+    stored.info = stored.info._replace(etag="an opaque one")
     assert cci.download_object("name") == b"wrong"

@@ -253,7 +253,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
             if response.status == 403:
                 logger.warning("%s%s: access is denied, metadata is missing", url, _SIDECAR_SUFFIX)
             if response.status in (403, 404, 410):
-                return replace(info, metadata={})
+                return info._replace(metadata={})
             if response.status != 200:
                 raise status_error(response.status, url + _SIDECAR_SUFFIX)
             with body_errors(url + _SIDECAR_SUFFIX):
@@ -267,7 +267,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
             current = self._head(url, info.key)
             if (current.etag, current.size) != (info.etag, info.size):
                 return None
-        return replace(info, metadata=metadata, **headers)
+        return info._replace(metadata=metadata, **headers)
 
 
 def _checked_url(url: str) -> str:

@@ -6,7 +6,6 @@ import datetime
 import html
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -193,7 +192,7 @@ class Listing:
                 if isinstance(entry, CommonPrefix):
                     yield CommonPrefix(last[len(root) :])
                 else:
-                    yield replace(entry, key=last[len(root) :])
+                    yield entry._replace(key=last[len(root) :])
             marker = page.token or last
             if not page.truncated or not marker:
                 return
