@@ -130,6 +130,8 @@ def open_location(
     if not is_url(location) or location.lower().startswith("file://"):
         path = Path(parse_url(location).bucket if is_url(location) else location)
         url, name = _on_disk(path.expanduser().absolute(), named)
+        if name and location.endswith("/") and not named:
+            name += "/"  # a file is not a directory
     store, rest = connect_url(
         url, *login, settings=settings, extra=options, keys=keys, directory=name is not None
     )

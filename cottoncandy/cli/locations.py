@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -134,7 +135,9 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value or self.fail("a location must not be empty", param, ctx)
+        # Names are UTF-8, whatever the locale is.
+        text = os.fsencode(value).decode(errors="surrogateescape")
+        return text or self.fail("a location must not be empty", param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -25,6 +25,7 @@ __all__ = ["sync"]
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Neither copy nor delete these.")
 @click.option("--max-delete", type=int, metavar="N", help="Delete nothing if it would be more.")
 @click.option("--checksum", is_flag=True, help="Compare contents, not sizes and times.")
+@click.option("--retries", type=int, metavar="N", help="How often to repeat a copy, at most.")
 @click.option("--threads", default=16, show_default=True, help="Files to transfer at once.")
 @JSON
 @connected
@@ -38,6 +39,7 @@ def sync(
     exclude: tuple[str, ...],
     max_delete: int | None,
     checksum: bool,
+    retries: int | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -55,6 +57,7 @@ def sync(
         threads=threads,
         dry_run=dry_run,
         max_delete=max_delete,
+        retries=retries,
         progress=None,
     )
     if as_json:

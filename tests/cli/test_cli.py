@@ -16,12 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cottoncandy as cc
+from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cli.files import expand
 from cottoncandy.cli.locations import in_words
 from cottoncandy.cli.main import main
 from cottoncandy.cloudfiles import connection
 from cottoncandy.cloudfiles.connection import reset_connection_pools
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import InvalidArgumentError, StoreBusyError
+from cottoncandy.transfer import engine
 from tests.harness import StoreHarness
 
 COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
@@ -50,6 +52,14 @@ def test_ls_lists_names_sizes_and_levels(bucket: Path) -> None:
     first = json.loads(run("ls", "--json", bucket).stdout.splitlines()[0])
     assert (first["name"], first["size"]) == ("a.txt", 10)
     assert run("ls", "-l", bucket).stdout.splitlines()[0].split()[0] == "10"
+
+
+def test_ls_of_a_file_with_a_slash_lists_nothing(bucket: Path) -> None:
+    assert run("ls", f"{bucket}/a.txt").stdout.split() == ["a.txt"]
+    for location in (f"{bucket}/a.txt/", f"file://{bucket}/a.txt/"):
+        result = run("ls", location)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "there is nothing at" in result.stderr
 
 
 def test_ls_writes_a_database(bucket: Path, tmp_path: Path) -> None:
@@ -429,6 +439,23 @@ def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> 
     assert not (dest / "src/a").exists()
     assert run("sync", "--delete", tmp_path / "missing", dest).exit_code == 1
     assert (dest / "one").exists()
+
+
+def test_sync_repeats_copies_as_often_as_it_is_told(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def busy(self: object, key: str, *arguments: object, **options: object) -> None:
+        attempts.append(key)
+        raise StoreBusyError("busy")
+
+    monkeypatch.setattr(MemoryBackend, "put", busy)
+    monkeypatch.setattr("cottoncandy.transfer.engine._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(engine, "_pace", engine._Pace())
+    assert run("sync", "--include", "one", "--retries", "2", tree, "memory://busy").exit_code == 1
+    assert attempts == ["one"] * 3
+    assert run("sync", "--retries", "-1", tree, tmp_path / "dest").exit_code == 1
 
 
 def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
