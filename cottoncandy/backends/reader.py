@@ -199,6 +199,9 @@ class ObjectReader(ABC):
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         """Yield the bytes of ``[start, stop)`` in order, in pieces, with some read-ahead."""
         stop = self._checked_stop(start, stop)
+        if 0 < stop - start <= _INLINE_BYTES:
+            yield self.buffer(start, stop)
+            return
         threads = max(min(self.threads, _AHEAD_BYTES // MiB), 1)
         if threads == 1:
             yield from self.pieces(start, stop)

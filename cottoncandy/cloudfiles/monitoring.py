@@ -12,16 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partialmethod
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MissingDependencyError
 
 __all__ = ["IOEnum", "IOSampler", "TransmissionMonitor"]
 
 _EPSILON_S = 1e-7
+
+
+_MAX_KEPT = 65_536  # transfers
+_recording = ForkSafeLock()
 
 
 class IOEnum(enum.Enum):
@@ -41,8 +47,9 @@ class TransmissionMonitor:
 
     Notes
     -----
-    Any thread may record; 24 bytes are kept per transfer. Rates are in bits per second unless the
-    name says otherwise. Times are those of ``time.time()``.
+    Any thread may record. From 65,536 transfers on, pairs are joined, so that memory does not grow
+    with their number. Rates are in bits per second unless the name says otherwise. Times are those
+    of ``time.time()``.
     """
 
     def __init__(self, direction: IOEnum) -> None:
@@ -74,7 +81,10 @@ class TransmissionMonitor:
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
         """Record the end of a transfer of ``num_bytes`` bytes."""
-        self._numbers.extend((self._begun.pop(flight_id), time.time(), num_bytes))
+        with _recording:
+            self._numbers.extend((self._begun.pop(flight_id), time.time(), num_bytes))
+            if len(self._numbers) >= 3 * _MAX_KEPT:
+                self._numbers = array("d", chain.from_iterable(_in_pairs(self._numbers)))
 
     @property
     def _flights(self) -> Iterator[tuple[float, float, float]]:
@@ -150,6 +160,13 @@ class _Flight:
     """One transfer, whose bytes are noted at its end."""
 
     nbytes: int = 0
+
+
+def _in_pairs(numbers: array[float]) -> Iterator[tuple[float, float, float]]:
+    """Yield start, end and bytes of each two transfers."""
+    every = slice(0, None, 6), slice(3, None, 6)
+    starts, ends, counts = ([numbers[at:][span] for span in every] for at in range(3))
+    return zip(map(min, *starts), map(max, *ends), map(sum, zip(*counts, strict=True)), strict=True)
 
 
 def recorded(monitor: TransmissionMonitor | None) -> AbstractContextManager[_Flight]:

@@ -299,11 +299,14 @@ class ReadingMethods(FilesBase):
             delimiter="/" if flat else "",
             start_after=base + resume_token if resume_token else "",
         )
+        start, plain = len(base), not (size or return_resume_token)
         for entry in found:
-            key = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
-            path = key[len(base) :]
+            path = (entry.prefix if isinstance(entry, CommonPrefix) else entry.key)[start:]
             if not path:
                 continue  # the marker of the directory itself
+            if plain:
+                yield path
+                continue
             extras: Any = [entry.size] if size and isinstance(entry, ObjectInfo) else []
             extras += [path] if return_resume_token else []
             yield (path, *extras) if extras else path

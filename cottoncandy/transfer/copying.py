@@ -22,7 +22,6 @@ __all__ = [
     "checked_blocks",
     "copy_object",
     "etag_md5",
-    "kept_by",
     "md5_of",
 ]
 
@@ -161,25 +160,16 @@ class _Checked:
 
 def _options(info: ObjectInfo, source: Backend, dest: Backend, acl: str | None) -> PutOptions:
     """Return what the copy is stored with: all that the destination keeps."""
-    storage_class = None
-    if source.name == dest.name and "storage_class" in dest.capabilities.headers:
-        storage_class = info.storage_class or source.storage_class(info.key)
+    kept = dest.capabilities.headers
+    headers = {"content_encoding": info.content_encoding, "cache_control": info.cache_control}
+    if source.name == dest.name and "storage_class" in kept:
+        headers["storage_class"] = info.storage_class or source.storage_class(info.key)
     options = PutOptions(
         dict(info.metadata) if info.metadata else None,
-        acl,
+        acl if dest.capabilities.default_acl else None,
         info.content_type,
-        info.content_encoding,
-        info.cache_control,
-        storage_class,
     )
-    return kept_by(dest, options)
-
-
-def kept_by(backend: Backend, options: PutOptions) -> PutOptions:
-    """Return options without the headers and the ACL that a store does not keep."""
-    can = backend.capabilities
-    lost = [*(options.headers.keys() - can.headers), *([] if can.default_acl else ["acl"])]
-    return options.changed(**dict.fromkeys(lost))
+    return options.changed(**{name: value for name, value in headers.items() if name in kept})
 
 
 def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.local import files
-from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl, monitoring
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
 from tests.cases import each
@@ -304,6 +304,20 @@ def test_monitor_counts_bytes_and_rates() -> None:
     assert record.start_unix_time() < record.end_unix_time()
     assert TransmissionMonitor.merge([record, record]).total_bytes() == 4000
     assert len(record.errors) == 1
+
+
+def test_monitor_does_not_grow_with_the_number_of_transfers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(monitoring, "_MAX_KEPT", 8)
+    record = TransmissionMonitor(IOEnum.TX)
+    begun = time.time() - 1
+    for number in range(100):
+        record.end_io(record.start_io(0, begun), number)
+    assert len(record._numbers) <= 24
+    assert record.total_bytes() == sum(range(100))
+    assert record.start_unix_time() == begun
+    assert int(record.histogram(0.1).sum()) == pytest.approx(4950, abs=20)
 
 
 def test_sampler_of_the_machine() -> None:
