@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import cottoncandy
@@ -196,7 +196,6 @@ def test_large_reads_go_straight_into_the_buffer() -> None:
     assert stream.read() == body[100 + len(out) :]
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 5000), st.integers(-1, 3000)), max_size=20),
     st.integers(1, 700),

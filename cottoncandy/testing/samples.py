@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cottoncandy.backends.base import Backend, ObjectInfo
-from cottoncandy.core.buffers import MiB
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view
 from cottoncandy.testing.harness import StoreHarness
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "holdable",
     "keys_of",
     "pattern",
+    "same",
 ]
 
 T = TypeVar("T")
@@ -116,6 +117,11 @@ ODD_METADATA = [
     {"content-type": "text/nonsense"},
     {"cc-pending": "1"},
 ]
+
+
+def same(found: Buffer, expected: Buffer) -> bool:
+    """Compare bodies at once: a memoryview compares element by element, ten times as long."""
+    return bytes(bytes_view(found)) == bytes(bytes_view(expected))
 
 
 def fitting(backend: Backend, keys: list[str]) -> list[str]:

@@ -74,7 +74,7 @@ ARRAY = np.arange(7 * 5 * 6, dtype="<i2").reshape(7, 5, 6)
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_selection_is_what_numpy_selects(upload: Any, data: st.DataObject) -> None:
     arr = upload(ARRAY)
     selection = data.draw(hnp.basic_indices(ARRAY.shape, allow_newaxis=True, allow_ellipsis=True))

@@ -30,14 +30,14 @@ from tests.servers.web import serving
 
 class TestMemory(BackendConformance):
     store_name = "memory"
-    examples = 25
-    histories = 5
+    examples = 10
+    histories = 3
 
 
 class TestLocal(BackendConformance):
     store_name = "local"
-    examples = 25
-    histories = 5
+    examples = 10
+    histories = 3
 
 
 @pytest.mark.slow  # nearly the local backend
@@ -182,6 +182,7 @@ class EncryptedHarness(StoreHarness):
         self.inner.close()
 
 
+@pytest.mark.server  # nearly the store beneath: too long for the quick run
 class EncryptedConformance(BackendConformance):
     examples = 10
     histories = 3

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -71,7 +71,6 @@ def test_records_stay_records():
     assert back(dtype).type is np.record
 
 
-@settings(max_examples=settings.default.max_examples // 2)
 @given(dtype=hnp.nested_dtypes(max_itemsize=400), align=st.booleans())
 def test_any_dtype(dtype, align):
     if dtype.subdtype is not None:

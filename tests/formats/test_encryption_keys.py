@@ -38,6 +38,7 @@ FAKE_BASE64 = base64.b64encode(FAKE_KEY).decode()
 PRIVATE = VECTORS / "fake_rsa.pem"
 PUBLIC = VECTORS / "fake_rsa.pub.pem"
 LOCKED = VECTORS / "fake_rsa_locked.pem"
+OTHER = VECTORS / "fake_rsa_2.pem"
 PASSPHRASE = "fake passphrase"
 
 
@@ -142,7 +143,7 @@ def test_each_key_of_a_list_is_checked(method: str, key: Any, message: str) -> N
 
 def test_passphrases_of_several_keys() -> None:
     stored = StoredObject.of(b"secret", keys=resolve("RSA", str(PUBLIC)))
-    new = RSA.generate(2048).export_key("PEM", "other", 8)
+    new = RSA.import_key(OTHER.read_bytes()).export_key("PEM", "other", 8)
     for key, passphrase in (
         ([new, LOCKED], ["other", PASSPHRASE]),
         ([PRIVATE, LOCKED], PASSPHRASE),
@@ -309,7 +310,7 @@ def test_passphrases_in_latin_1_open_older_keys() -> None:
 
 
 def test_short_rsa_keys_do_not_write() -> None:
-    keys = RSAKeys(RSA.generate(1024).export_key())
+    keys = RSAKeys((VECTORS / "fake_rsa_short.pem").read_bytes())
     with pytest.raises(EncryptionKeyError, match="1024 bits"):
         StoredObject.of(b"secret", keys=keys)
 

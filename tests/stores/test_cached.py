@@ -22,6 +22,7 @@ from tests.processes import start
 MiB = 2**20
 
 
+@pytest.mark.server  # nearly the local backend: too long for the quick run
 class TestCached(BackendConformance):
     """Every test reads through a cache, and some objects twice."""
 

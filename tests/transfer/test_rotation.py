@@ -20,7 +20,6 @@ import scipy.sparse
 import cottoncandy
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.core.buffers import Body
-from cottoncandy.encryption import generate_key_pair
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
@@ -33,22 +32,17 @@ from tests.harness import StoreHarness
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 OLD, NEW, OTHER = (bytes(range(start, start + 32)) for start in (0, 100, 200))
-OLD_PEM = VECTORS / "fake_rsa.pem"
+OLD_PEM, NEW_PEM, OTHER_PEM = (VECTORS / f"fake_rsa{n}.pem" for n in ("", "_2", "_3"))
 SIZES = [0, 1, 5000, 3 * 2**18]
 
 memory = pytest.mark.parametrize("store", ["memory"], indirect=True)
 both = pytest.mark.parametrize("method", ["AES", "RSA"])
 
 
-@pytest.fixture(scope="module")
-def new_pem(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return generate_key_pair(tmp_path_factory.mktemp("keys") / "new.pem", bits=2048)[0]
-
-
 @pytest.fixture
-def keys(method: str, new_pem: str) -> tuple[Any, Any]:
+def keys(method: str) -> tuple[Any, Any]:
     """The old and the new key of a method."""
-    return (OLD, NEW) if method == "AES" else (OLD_PEM, new_pem)
+    return (OLD, NEW) if method == "AES" else (OLD_PEM, NEW_PEM)
 
 
 def encrypted(store: StoreHarness, key: Any, method: str = "AES", **options: Any) -> Any:
@@ -124,17 +118,15 @@ def test_an_altered_id_is_an_error(store: StoreHarness) -> None:
 
 
 @memory
-def test_a_new_public_key_writes_and_an_old_private_one_reads(
-    store: StoreHarness, new_pem: str
-) -> None:
+def test_a_new_public_key_writes_and_an_old_private_one_reads(store: StoreHarness) -> None:
     bodies = fill(encrypted(store, OLD_PEM, "RSA"))
-    public = new_pem.replace(".pem", ".pub.pem")
+    public = VECTORS / "fake_rsa_2.pub.pem"
     cci = encrypted(store, [public, OLD_PEM], "RSA")
     assert cci.download_object("data/1") == bodies["data/1"]
     assert cci.rotate_keys("data") == sorted(bodies)
     with pytest.raises(EncryptionKeyError, match="with a public key, which only writes"):
         cci.download_object("data/1")
-    assert encrypted(store, new_pem, "RSA").download_object("data/1") == bodies["data/1"]
+    assert encrypted(store, NEW_PEM, "RSA").download_object("data/1") == bodies["data/1"]
     assert cci.rotate_keys("data") == []
 
 
@@ -237,7 +229,7 @@ def test_arrays_of_all_kinds_survive_a_rotation(
 
 @memory
 @both
-def test_legacy_objects_are_rewritten(store: StoreHarness, method: str, new_pem: str) -> None:
+def test_legacy_objects_are_rewritten(store: StoreHarness, method: str) -> None:
     old_keys: list[Any] = [] if method == "AES" else [OLD_PEM]
     plaintexts = {}
     for number, vector in enumerate(json.loads((VECTORS / "legacy.json").read_text())):
@@ -246,7 +238,7 @@ def test_legacy_objects_are_rewritten(store: StoreHarness, method: str, new_pem:
             plaintexts[f"old{number}"] = base64.b64decode(vector["plaintext"])
             if method == "AES" and vector["key"] not in old_keys:
                 old_keys.append(vector["key"])
-    new: Any = NEW if method == "AES" else new_pem
+    new: Any = NEW if method == "AES" else NEW_PEM
     cci = encrypted(store, [new, *old_keys], method)
     assert {name: cci.download_object(name) for name in plaintexts} == plaintexts
     assert cci.rotate_keys() == sorted(plaintexts)
@@ -261,11 +253,11 @@ def test_legacy_objects_are_rewritten(store: StoreHarness, method: str, new_pem:
 @memory
 @both
 def test_objects_under_other_keys_are_left_alone_and_reported(
-    store: StoreHarness, method: str, keys: tuple[Any, Any], tmp_path: Path
+    store: StoreHarness, method: str, keys: tuple[Any, Any]
 ) -> None:
     old, new = keys
     encrypted(store, old, method).upload_object("d/mine", b"mine")
-    stranger = OTHER if method == "AES" else generate_key_pair(tmp_path / "x.pem", bits=2048)[0]
+    stranger = OTHER if method == "AES" else OTHER_PEM
     encrypted(store, stranger, method).upload_object("d/stranger", b"x")
     other = "RSA" if method == "AES" else "AES"
     encrypted(store, OLD if other == "AES" else OLD_PEM, other).upload_object("d/scheme", b"x")
