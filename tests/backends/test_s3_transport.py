@@ -16,6 +16,8 @@ from botocore.config import Config
 
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.clients import Connection
+from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.transport import Transport
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
@@ -27,6 +29,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     StoreError,
 )
+from cottoncandy.options import Settings
 from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import S3Tests, backend_at
 from tests.servers import S3Server
@@ -259,3 +262,44 @@ def test_children_forked_in_the_middle_of_requests_work(moto: S3Server, moto_buc
             os.waitpid(child, 0)
         for worker in workers:
             worker.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_child_has_clients_and_a_lock_of_its_own() -> None:
+    """The parent's are not freed there either, since freeing those of obstore may block."""
+    reading, writing = os.pipe()
+
+    class Client:
+        def __del__(self) -> None:
+            os.write(writing, b"freed")
+
+    connection = Connection(S3Options(Settings(), "FAKE-ACCESS", "FAKE-SECRET"))
+    connection.cached("parent", Client)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connection._lock:
+            held.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        found = connection.cached("parent", lambda: "the child's")
+        gc.collect()
+        os._exit(0 if found == "the child's" else 1)
+    status = os.waitpid(child, 0)[1]
+    release.set()
+    holder.join()
+    os.set_blocking(reading, False)
+    assert os.waitstatus_to_exitcode(status) == 0
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    connection._made.clear()
+    assert os.read(reading, 5) == b"freed"
+    os.close(reading)
+    os.close(writing)
