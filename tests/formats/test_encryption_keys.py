@@ -302,9 +302,10 @@ def test_what_is_no_rsa_key(key: Any, passphrase: str | None, message: str) -> N
         resolve("RSA", key, passphrase)
 
 
-def test_passphrases_in_latin_1_open_older_keys() -> None:
-    pem = RSA.import_key(PRIVATE.read_bytes()).export_key("PEM", "clé".encode("latin-1"), 8)
-    assert resolve("RSA", pem, "clé").can_read
+def test_passphrases_are_utf_8_and_open_older_keys_in_latin_1() -> None:
+    for encoding in ("utf-8", "latin-1"):
+        pem = RSA.import_key(PRIVATE.read_bytes()).export_key("PEM", "clé".encode(encoding), 8)
+        assert resolve("RSA", pem, "clé").can_read
     with pytest.raises(EncryptionKeyError, match="passphrase is wrong"):
         resolve("RSA", pem, "日本")
 
