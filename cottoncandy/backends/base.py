@@ -96,10 +96,11 @@ class UnfinishedUpload(NamedTuple):
     upload_id: str
 
 
+_ENCRYPTION_PARAMETERS = ("encryption", "encryptionKey", "passphrase")
 _FACTORY_PARAMETERS = (
     *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
-    *("verbose", "backend", "read_only", "encryption", "encryptionKey", "passphrase"),
-    *("cache", "cache_size"),
+    *("verbose", "backend", "read_only", "cache", "cache_size"),
+    *_ENCRYPTION_PARAMETERS,
     *UPLOAD_OPTIONS,
 )
 
@@ -130,6 +131,8 @@ class ConnectionArguments:
         for name in self.extra:
             if name not in accepted:
                 hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)
+                if name in _ENCRYPTION_PARAMETERS:
+                    hint = "; pass it to get_encrypted_interface()"
                 options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
                 raise ConfigurationError(
                     f"unknown option {name!r} for the {backend} backend{hint}{options}"

@@ -176,6 +176,8 @@ def _is_path(value: Any) -> bool:
 def _one(name: str, argument: Any, in_url: str | None) -> Any:
     """Return what is passed as an argument or in the URL."""
     passed = _none_if_unset(argument)
+    if not isinstance(passed, str | os.PathLike | None):
+        raise ConfigurationError(f"{name} must be a str, got a {type(passed).__name__}")
     if passed is not None and in_url is not None and passed != in_url:
         raise InvalidArgumentError(f"the URL contains another {name} than the argument; omit one")
     return passed if in_url is None else in_url

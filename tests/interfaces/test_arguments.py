@@ -304,6 +304,24 @@ def test_misspelled_parameter_is_named(backend: str, name: str, meant: str) -> N
         cottoncandy.get_interface("b", backend=backend, verbose=False, **{name: "x"})  # type: ignore[arg-type]
 
 
+@each("name", ["encryption", "encryptionKey", "passphrase"])
+def test_parameter_of_another_factory_names_that(name: str) -> None:
+    for factory in (cottoncandy.get_interface, cottoncandy.get_browser):
+        with pytest.raises(
+            ConfigurationError, match=r"pass it to get_encrypted_interface\(\)"
+        ) as it:
+            factory("b", backend="memory", verbose=False, **{name: "FAKE"})  # type: ignore[arg-type]
+        assert "did you mean" not in str(it.value)
+
+
+@each("name", ["ACCESS_KEY", "SECRET_KEY", "endpoint_url"])
+@each("value", [b"bytes", 5, ["a"]])
+def test_credentials_that_are_not_text_are_rejected(name: str, value: Any) -> None:
+    for backend in ("s3", "gdrive", "gcs", "memory"):
+        with pytest.raises(ConfigurationError, match=f"{name} must be a str, got a "):
+            cottoncandy.get_interface(backend=backend, verbose=False, **{name: value})
+
+
 @each("name", ["zzz", "colour", "n", "compression_level"])
 def test_parameter_like_no_other_gets_no_suggestion(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"unknown option '{name}'") as caught:
