@@ -100,7 +100,9 @@ def test_objects_are_refused(cci: Any) -> None:
     for array in (np.array([None]), da.from_array(np.array([None, 1]), chunks=1)):
         with pytest.raises(UnsupportedDtypeError):
             cci.upload_dask_array("array", array)
-    assert not cci.exists_object("array/pt0000")
+    with pytest.raises(UnsupportedDtypeError, match="use upload_dask_array, or value"):
+        cci.upload_raw_array("array", da.zeros(3))
+    assert cci.glob("*") == []
 
 
 def test_two_arrays_are_two(cci: Any) -> None:
