@@ -33,29 +33,24 @@ def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iter
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
     If there are several sizes, a block of each is yielded. A block within one buffer is a view on
-    it; others are joined copies.
+    it. Smaller pieces are copied into the block at once, so they do not accumulate.
     """
     sizes = repeat(block_bytes) if isinstance(block_bytes, int) else iter(block_bytes)
-    size = next(sizes)
-    pending: list[memoryview] = []
-    held = 0
+    size, block = next(sizes), bytearray()
     for buffer in buffers:
         view = bytes_view(buffer)
         while len(view):
-            take = min(size - held, len(view))
-            pending.append(view[:take])
-            held += take
-            view = view[take:]
-            if held == size:
-                yield _joined(pending)
-                pending, held = [], 0
-                size = next(sizes, sys.maxsize)
-    if pending:
-        yield _joined(pending)
-
-
-def _joined(views: list[memoryview]) -> memoryview:
-    return views[0] if len(views) == 1 else memoryview(b"".join(views))
+            missing = size - len(block)
+            take, view = view[:missing], view[missing:]
+            if len(take) < size:
+                block += take
+                if len(block) < size:
+                    break
+                take, block = memoryview(block), bytearray()
+            yield take
+            size = next(sizes, sys.maxsize)
+    if block:
+        yield memoryview(block)
 
 
 _READ_BYTES = 4 * MiB

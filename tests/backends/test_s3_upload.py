@@ -14,8 +14,8 @@ import pytest
 
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3 import S3Backend
-from cottoncandy.backends.s3.multipart import gathered_parts, part_sizes
-from cottoncandy.core.buffers import Body, MiB
+from cottoncandy.backends.s3.multipart import part_sizes
+from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.exceptions import (
     IntegrityError,
     ObjectNotFoundError,
@@ -51,7 +51,7 @@ class TestParts:
     def test_gathered_parts(self) -> None:
         blocks = [b"", b"a", b"bc", b"defghij", b"k", b"", b"lmno"]
         for size in range(1, 17):
-            parts = [bytes(part) for part in gathered_parts(iter(blocks), iter([size] * 20))]
+            parts = [bytes(part) for part in regroup(iter(blocks), iter([size] * 20))]
             assert b"".join(parts) == b"abcdefghijklmno"
             assert all(len(part) == size for part in parts[:-1])
 

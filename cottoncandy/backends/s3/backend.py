@@ -51,12 +51,11 @@ from cottoncandy.backends.s3.listing import scan
 from cottoncandy.backends.s3.multipart import (
     GATHERED_AHEAD_BYTES,
     MultipartUpload,
-    gathered_parts,
     part_sizes,
 )
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_condition
-from cottoncandy.core.buffers import Body, MiB
+from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     BucketExistsError,
@@ -193,7 +192,7 @@ class S3Backend(RemoteBackend):
             parts = iter((memoryview(body.read()),))
         else:
             sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
-            parts = gathered_parts(body, sizes)
+            parts = regroup(body, sizes)
         # Whether there is a second part decides how the first one is sent.
         begun = list(islice(parts, 2))
         if len(begun) < 2:

@@ -18,11 +18,11 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
-from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.buffers import MiB
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
-__all__ = ["MultipartUpload", "gathered_parts", "part_sizes"]
+__all__ = ["MultipartUpload", "part_sizes"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,29 +60,6 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
     for growth in itertools.count():
         # 8 MiB, 16 MiB, …: 10,000 parts of at most 4 GiB reach the 5 TiB that S3 allows.
         yield from itertools.repeat(min(size << growth, 4096 * MiB), step)
-
-
-def gathered_parts(blocks: Iterable[Buffer], sizes: Iterator[int]) -> Iterator[memoryview]:
-    """Yield parts gathered from pieces; only the last may be short.
-
-    A piece that is as large as a part is sliced; others are copied into the part immediately, so
-    that small pieces do not accumulate.
-    """
-    size, part = next(sizes), bytearray()
-    for block in blocks:
-        view = bytes_view(block)
-        while len(view):
-            missing = size - len(part)
-            take, view = view[:missing], view[missing:]
-            if len(take) < size:
-                part += take
-                if len(part) < size:
-                    break
-                take, part = memoryview(part), bytearray()
-            yield take
-            size = next(sizes)
-    if part:
-        yield memoryview(part)
 
 
 class MultipartUpload:
