@@ -28,32 +28,17 @@ DEFAULT_BACKEND = "s3"
 _CACHE_SIZE = "20GB"
 
 
-def connect(
-    backend: str,
-    bucket: Any,
-    access_key: Any = None,
-    secret_key: Any = None,
-    endpoint_url: Any = None,
-    *,
-    settings: Settings | None = None,
-    extra: Mapping[str, Any] = MappingProxyType({}),
-    keys: KeyScheme | None = None,
-) -> Store:
+def connect(backend: str, bucket: Any, *login: Any, **options: Any) -> Store:
     """Return the store that a user's arguments describe.
 
     Parameters
     ----------
     backend : str
         Name in the registry.
-    bucket, access_key, secret_key, endpoint_url
-        As the user passed them; None, False and an empty text mean "not given". The bucket may be
-        a URL, which then names the backend.
-    settings : Settings, optional
-        The options, secrets included; the store keeps those without.
-    extra : mapping
-        Options of the backend, ``read_only``, ``cache`` and ``cache_size``.
-    keys : KeyScheme, optional
-        Encrypt with these.
+    bucket
+        As the user passed it. A URL names the backend, too.
+    *login, **options
+        As in :func:`connect_url`.
 
     Raises
     ------
@@ -74,19 +59,11 @@ def connect(
             )
     else:
         url = StoreURL(backend, bucket)
-    return _connect(url, access_key, secret_key, endpoint_url, settings, extra, keys)
+    return _connect(url, *login, **options)
 
 
 def connect_url(
-    url: str | os.PathLike[str],
-    access_key: Any = None,
-    secret_key: Any = None,
-    endpoint_url: Any = None,
-    *,
-    settings: Settings | None = None,
-    extra: Mapping[str, Any] = MappingProxyType({}),
-    keys: KeyScheme | None = None,
-    directory: bool = False,
+    url: str | os.PathLike[str], *login: Any, directory: bool = False, **options: Any
 ) -> tuple[Store, str]:
     """Return the store of a URL, and the key or prefix after its bucket.
 
@@ -94,11 +71,16 @@ def connect_url(
     ----------
     url : str or path-like
         A path is on disk.
-    access_key, secret_key, endpoint_url, settings, extra, keys
-        As in :func:`connect`.
+    *login
+        Access key, secret key and endpoint, as the user passed them; None, False and an empty text
+        mean "not given".
     directory : bool, default False
         Whether the whole path of a ``file`` or ``http`` URL is the bucket. Otherwise, its last part
         is the key.
+    **options
+        ``settings``: the options, secrets included; the store keeps those without. ``extra``:
+        options of the backend, ``read_only``, ``cache`` and ``cache_size``. ``keys``: to encrypt
+        with.
 
     Raises
     ------
@@ -114,18 +96,18 @@ def connect_url(
         url = "file://" + os.path.abspath(url)  # noqa: PTH100 - a URL is text
     parsed = parse_url(url)
     parsed = parsed if directory else parsed.split()
-    store = _connect(parsed, access_key, secret_key, endpoint_url, settings, extra, keys)
-    return store, parsed.path
+    return _connect(parsed, *login, **options), parsed.path
 
 
 def _connect(
     url: StoreURL,
-    access_key: Any,
-    secret_key: Any,
-    endpoint_url: Any,
-    settings: Settings | None,
-    extra: Mapping[str, Any],
-    keys: KeyScheme | None,
+    access_key: Any = None,
+    secret_key: Any = None,
+    endpoint_url: Any = None,
+    *,
+    settings: Settings | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    keys: KeyScheme | None = None,
 ) -> Store:
     settings = Settings.load() if settings is None else settings
     extra = dict(extra)

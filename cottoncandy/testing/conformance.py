@@ -2,19 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from cottoncandy.backends.base import Backend
-from cottoncandy.testing.buckets import BucketConformance
+from cottoncandy.backends.base import Backend, PutOptions
+from cottoncandy.core.buffers import Body
+from cottoncandy.exceptions import (
+    BucketExistsError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
+    InvalidNameError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
 from cottoncandy.testing.copying import CopyConformance
 from cottoncandy.testing.harness import StoreHarness
 from cottoncandy.testing.listing import ListingConformance
 from cottoncandy.testing.reading import ReadingConformance
+from cottoncandy.testing.samples import keys_of
 from cottoncandy.testing.writing import WritingConformance
 
 __all__ = ["BackendConformance"]
+
+
+class BucketConformance:
+    """Buckets, and operations that only some stores have."""
+
+    def test_bucket_made_used_removed(self, backend: Backend, harness: StoreHarness) -> None:
+        name = harness.bucket + "-new"
+        assert backend.has_bucket(name) is False
+        backend.create_bucket(name)
+        assert backend.has_bucket(name) is True
+        new = backend.with_bucket(name)
+        new.put("folder/name", Body.of(b"x"), PutOptions({"a": "b"}))
+        with pytest.raises(BucketNotEmptyError, match=name):
+            backend.delete_bucket(name)
+        assert harness.raw_get("folder/name", name) == (b"x", {"a": "b"})
+        list(new.delete(["folder/name"]))
+        backend.delete_bucket(name)
+        assert backend.has_bucket(name) is False
+        with pytest.raises(BucketNotFoundError, match=name):
+            backend.delete_bucket(name)
+
+    def test_current_bucket_is_listed(self, backend: Backend, harness: StoreHarness) -> None:
+        assert backend.bucket_name == harness.bucket
+        assert harness.bucket in [bucket.name for bucket in backend.list_buckets()]
+        assert backend.has_bucket(harness.bucket) is True
+        harness.raw_put("name", b"x")
+        # S3 lets the owner make his bucket again in some regions, and changes nothing.
+        with contextlib.suppress(BucketExistsError):
+            backend.create_bucket(harness.bucket)
+        assert harness.raw_get("name").body == b"x"
+        with pytest.raises(InvalidNameError):
+            backend.create_bucket("")
+
+    def test_with_bucket_leaves_the_backend_alone(
+        self, backend: Backend, harness: StoreHarness, other_bucket: str
+    ) -> None:
+        other = backend.with_bucket(other_bucket)
+        other.put("name", Body.of(b"x"))
+        assert type(other) is type(backend)
+        assert (backend.bucket_name, other.bucket_name) == (harness.bucket, other_bucket)
+        assert harness.raw_keys() == []
+        assert harness.raw_keys(bucket=other_bucket) == ["name"]
+        backend.put("here", Body.of(b"y"))
+        assert keys_of(other) == ["name"]
+
+    def test_owner(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
+        try:
+            owner = backend.owner("name")
+        except UnsupportedOperationError as error:
+            if backend.name not in str(error):
+                raise
+            return
+        assert owner["ID"]
+        with pytest.raises(ObjectNotFoundError):
+            backend.owner("missing")
+
+    def test_native_objects_or_words(self, backend: Backend, harness: StoreHarness) -> None:
+        harness.raw_put("name", b"x")
+        calls: list[Callable[[], object]] = [
+            lambda: backend.native_object("name"),
+            backend.native_bucket,
+        ]
+        for call in calls:
+            try:
+                assert call() is not None
+            except UnsupportedOperationError as error:
+                if "use" not in str(error):
+                    raise
 
 
 class StatefulConformance:

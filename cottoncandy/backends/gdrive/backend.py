@@ -37,8 +37,7 @@ from cottoncandy.backends.gdrive.folders import (
     Path,
     split_key,
 )
-from cottoncandy.backends.gdrive.listing import Listing
-from cottoncandy.backends.gdrive.objects import DriveLocation, Objects
+from cottoncandy.backends.gdrive.objects import DriveLocation, Listing, Objects
 from cottoncandy.backends.gdrive.properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session, translating
