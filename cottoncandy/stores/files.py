@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cottoncandy.backends.base import IfAbsent
@@ -366,13 +365,8 @@ class CloudWriter(io.BufferedIOBase):
         finally:
             super().close()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is not None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
             self.discard()
         self.close()
 
@@ -411,13 +405,8 @@ class _TextWriter(io.TextIOWrapper):
 
     buffer: CloudWriter
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is not None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
             self.buffer.discard()
         self.close()
 

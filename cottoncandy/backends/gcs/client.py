@@ -118,7 +118,7 @@ class GCSOptions:
 
 
 class Connection:
-    """The client of one backend, created when first needed. It pickles as its options.
+    """The client of one backend, created when first needed.
 
     Parameters
     ----------
@@ -130,9 +130,6 @@ class Connection:
         self.counter = Counter()
         self._reset()
         after_fork(self._reset)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Connection, (self.options,)
 
     def _reset(self) -> None:
         self._lock = threading.RLock()

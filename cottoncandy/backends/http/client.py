@@ -112,7 +112,7 @@ def _origin(url: str) -> str:
 
 
 class WebClient:
-    """Connections to web servers. It pickles as its options.
+    """Connections to web servers.
 
     Parameters
     ----------
@@ -127,9 +127,6 @@ class WebClient:
         if options.query or options.login:
             for name in ("urllib3.connectionpool", "urllib3.util.retry"):
                 logging.getLogger(name).addFilter(_mask_queries)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return WebClient, (self.options,)
 
     def _reset(self) -> None:
         self._pools: dict[str | None, urllib3.PoolManager] = {}
