@@ -12,8 +12,16 @@ from typing import Any
 import pytest
 
 import cottoncandy
+from cottoncandy.core import threads
 from cottoncandy.core.output import Progress
-from cottoncandy.core.threads import ForkSafeLock, after_fork, interruptible, map_threads
+from cottoncandy.core.threads import (
+    ForkSafeLock,
+    after_fork,
+    in_background,
+    interruptible,
+    map_threads,
+)
+from cottoncandy.exceptions import StoreError
 from tests.cases import each
 
 
@@ -260,3 +268,42 @@ def test_children_forked_in_the_middle_of_everything_work(store: str, tmp_path: 
             thread.join()
     assert codes == [0] * len(children)
     assert not errors
+
+
+def test_ctrl_c_while_a_thread_starts_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(map_threads(lambda x: x, range(9), 4))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@each("allowed", [0, 1, 3])
+def test_fewer_threads_do_the_work_if_the_system_allows_no_more(
+    allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    left = [allowed]
+
+    def limited(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert list(map_threads(lambda x: x * x, range(50), 8)) == [x * x for x in range(50)]
+    monkeypatch.setattr(threads, "_idle", [])
+    assert interruptible(lambda: 5) == 5
+    with pytest.raises(StoreError, match="no more threads"):
+        in_background(int)

@@ -87,6 +87,11 @@ class Version:
         return cls(root, etag, body, dict(metadata), content, method, places, *upload_ids(content))
 
     @property
+    def origins(self) -> set[str | None]:
+        """The uploads that stored the parts, as far as they are known."""
+        return {upload_id for upload_id, _ in self.content.get("parts") or ()}
+
+    @property
     def keys(self) -> Iterator[Key]:
         """Where its own parts are."""
         return (Key(pathjoin(self.root, place)) for place in self.places)

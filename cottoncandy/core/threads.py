@@ -14,6 +14,8 @@ from queue import Empty, SimpleQueue
 from types import MethodType
 from typing import Any, TypeAlias, TypeVar, cast
 
+from cottoncandy.exceptions import StoreError
+
 __all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads"]
 
 T = TypeVar("T")
@@ -44,7 +46,8 @@ def map_threads(
     started are then dropped, and running ones are awaited. After Ctrl-C, or if the generator is
     closed, the wait is limited to a few seconds; the threads are daemons, so they delay neither the
     prompt nor the end of the program. With ``abandon`` there is no wait at all, for callers that
-    stop the calls with their own flag.
+    stop the calls with their own flag. If the system allows no more threads, those that it allowed
+    do the work; without any, the caller does.
     """
     if threads <= 1:
         yield from map(function, items)
@@ -75,10 +78,18 @@ def map_threads(
         return cast("R", value)
 
     try:
-        for item in items:
+        source = iter(items)
+        for item in source:
             if started < threads:
-                threading.Thread(target=work, name="cottoncandy", daemon=True).start()
+                # Counted first, because Ctrl-C may interrupt the start of a thread that then waits.
                 started += 1
+                if not _start_thread(work):
+                    started -= 1
+                    threads = started
+                    if not threads:
+                        yield function(item)
+                        yield from map(function, source)
+                        return
             pending.append(SimpleQueue() if ordered else available)
             jobs.put((item, pending[-1]))
             if len(pending) >= window:
@@ -102,16 +113,28 @@ def map_threads(
 
 
 def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
-    """Start one call in a separate daemon thread, which does not delay the end of the program."""
+    """Start one call in a separate daemon thread, which does not delay the end of the program.
+
+    Raises
+    ------
+    StoreError
+        If the system allows no more threads.
+    """
     outcome: Future[R] = Future()
-    call = threading.Thread(
-        target=_resolve_future,
-        args=(outcome, lambda: function(*arguments)),
-        name="cottoncandy",
-        daemon=True,
-    )
-    call.start()
+    if not _start_thread(lambda: _resolve_future(outcome, lambda: function(*arguments))):
+        raise StoreError(
+            "this process can start no more threads (ulimit -u); close others, or pass threads=1"
+        )
     return outcome
+
+
+def _start_thread(target: Callable[[], object], name: str = "cottoncandy") -> bool:
+    """Start a daemon thread; return False if the system allows no more of them."""
+    try:
+        threading.Thread(target=target, name=name, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def interruptible(function: Callable[[], R]) -> R:
@@ -124,6 +147,8 @@ def interruptible(function: Callable[[], R]) -> R:
     if threading.current_thread() is not threading.main_thread():
         return function()
     worker = _idle.pop() if _idle else _Worker()
+    if not worker.started:
+        return function()
     outcome: Future[R] = worker.submit(function)
     try:
         return outcome.result()
@@ -140,7 +165,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name="cottoncandy-call", daemon=True).start()
+        self.started = _start_thread(self._run, "cottoncandy-call")
 
     def submit(self, function: Callable[[], R]) -> Future[R]:
         outcome: Future[R] = Future()

@@ -304,7 +304,9 @@ def _assemble(
 
     The constructors of matrices turn 64-bit indices into 32-bit ones and cut spare room off.
     """
-    data = parts["data"]
+    # The constructors refuse foreign byte orders, which csr and csc matrices of SciPy may have.
+    dtype = parts["data"].dtype
+    data = parts["data"].view(dtype.newbyteorder("="))
     names = [name for name in parts if name != "data"]
     index_dtypes = {parts[name].dtype for name in names}
     # The compiled routines take indices of one type, and only these two.
@@ -314,8 +316,8 @@ def _assemble(
         matrix = maker((data, coords), shape=shape)
         if keep:
             matrix.coords = coords
-        return matrix
-    if kind == "dia":
+        names = []
+    elif kind == "dia":
         matrix = maker((data, parts["offsets"]), shape=shape)
         names = ["offsets"]
     else:
@@ -324,4 +326,6 @@ def _assemble(
         for name in names:
             setattr(matrix, name, parts[name])
         matrix.data = data
+    if not dtype.isnative:
+        matrix.data = matrix.data.view(dtype)
     return matrix

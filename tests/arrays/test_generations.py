@@ -629,6 +629,31 @@ def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
     assert request > 4
 
 
+@pytest.mark.parametrize("first", ["append", "replace", "create"])
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_others_append_before_a_lost_answer(memory: MemoryHarness, first: str, others: int) -> None:
+    cci, second = memory.interface(), memory.interface()
+    if first != "create":
+        cci.upload_dask_array("a", np.zeros(1))
+
+    class Lost(WrappedBackend):
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            result = super().put(key, *arguments, **options)
+            if key == "a/metadata.json":
+                for number in range(others):
+                    second.append_dask_array("a", np.full(1, 2.0 + number))
+                raise StoreTimeoutError("made to fail")
+            return result
+
+    cci.backend_interface = Lost(cci.backend_interface)
+    if first == "append":
+        cci.append_dask_array("a", np.ones(1))
+    else:
+        cci.upload_dask_array("a", np.ones(1))
+    expected = [0.0] * (first == "append") + [1.0, 2.0, 3.0, 4.0][: 1 + others]
+    assert np.asarray(second.array("a")).tolist() == expected
+
+
 def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
     cci = memory.interface()
     legacy(memory, cci)

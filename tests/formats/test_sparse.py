@@ -200,3 +200,11 @@ def test_parts_that_do_not_fit(kind, shape, parts):
     manifest = {"type": kind, "attrs": list(parts), "shape": shape}
     with pytest.raises(IntegrityError, match="'thing'"):
         from_parts(manifest, parts, object_name="thing")
+
+
+@each("kind", FORMATS)
+def test_foreign_byte_order_comes_back(kind):
+    # SciPy rejects this dtype in its constructors, but takes it from an assignment.
+    matrix = sparse.random_array((4, 6), density=0.5, format=kind, rng=0)
+    matrix.data = matrix.data.astype(">f4")
+    assert_identical(back(matrix), matrix)
