@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["load", "ratio", "save", "write"]
+__all__ = ["add_row", "load", "ratio", "save", "write"]
 
 MiB = 2**20
 OURS = "cottoncandy"
@@ -29,6 +30,12 @@ checksums, dtypes and typed errors.{busy}
 """
 
 
+_TABLE = (
+    "| task | seconds | CPU seconds | times as fast | at least | load of the machine |",
+    "|---|---|---|---|---|---|",
+)
+
+
 def load(folder: Path) -> dict[str, Any]:
     """Return the results of earlier runs."""
     path = folder / "benchmarks.json"
@@ -42,11 +49,23 @@ def save(results: dict[str, Any], folder: Path) -> None:
     (folder / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
+def add_row(folder: Path, table: str, title: str, *cells: str) -> None:
+    """Add a row to a table of the report, or replace the one of that title; print it."""
+    results = load(folder)
+    load_now = f"{os.getloadavg()[0]:.0f}"
+    rows = results.setdefault("tables", {}).setdefault(table, {})
+    rows[title] = [*cells, load_now]
+    write(results, folder)
+    print(" | ".join((title, *rows[title])), flush=True)
+
+
 def write(results: dict[str, Any], folder: Path) -> None:
     """Write all files of the report."""
     plots = folder / "benchmarks"
     plots.mkdir(parents=True, exist_ok=True)
     save(results, folder)
+    if "machine" not in results:
+        return  # only tables were measured
     machine = results["machine"]
     # Ratios of a busy machine say little about the limit, and about peers that use all cores.
     busy = ""
@@ -59,6 +78,9 @@ def write(results: dict[str, Any], folder: Path) -> None:
         if _plot(scenario, plots / name):
             lines += [f"![{scenario['title']}: times](benchmarks/{name}.png)", ""]
         lines += _peers(scenario)
+    for title, rows in results.get("tables", {}).items():
+        lines += ["", f"## {title}", "", *_TABLE]
+        lines += [f"| {' | '.join((row, *cells))} |" for row, cells in rows.items()]
     (folder / "benchmarks.md").write_text("\n".join(lines) + "\n")
 
 
