@@ -210,7 +210,7 @@ def test_reading_a_part_takes_one_request(fault_proxy: Any, factory: Any) -> Non
 def test_state_machines_of_zarr_find_nothing(cci: Any, machine: Any) -> None:
     run_state_machine_as_test(
         lambda: machine(cci.zarr_store(PREFIX)),
-        settings=settings(max_examples=15, stateful_step_count=20, deadline=None),
+        settings=settings(max_examples=4, stateful_step_count=20, deadline=None),
     )
 
 
