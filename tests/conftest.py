@@ -58,6 +58,9 @@ _APART = {"bridges", "compat", "docs"}
 #: Modules that start processes, of half a second each.
 _PROCESSES = {"subprocess", "multiprocessing", "pexpect", "distributed"}
 
+#: What modules say all of whose tests need a server.
+_OF_SERVERS = re.compile(r"^pytestmark = pytest\.mark\.server\b", re.MULTILINE)
+
 #: Modules that pause before they send a request again: a second and more, which the tests need not.
 _PAUSING = (
     "botocore.endpoint",
@@ -155,11 +158,11 @@ def _servers(item: pytest.Item) -> set[str]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Spare the run without servers the imports of what it would leave out."""
-    return True if collection_path.name in _APART and _is_quick(config) else None
-
-
-def _is_quick(config: pytest.Config) -> bool:
-    return "not server" in config.option.markexpr
+    if "not server" not in config.option.markexpr:
+        return None
+    if collection_path.suffix == ".py":
+        return _OF_SERVERS.search(collection_path.read_text("utf-8")) and True
+    return True if collection_path.name in _APART else None
 
 
 def _starts_processes(item: pytest.Item) -> bool:

@@ -136,6 +136,16 @@ class MemoryHarness(StoreHarness):
         if held.objects.pop(key.encode(), None) is not None:
             del held.order[bisect_left(held.order, key.encode())]
 
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts the bucket back into the state that it has now."""
+        held = self._held(None)
+        objects, order = dict(held.objects), list(held.order)
+
+        def back() -> None:
+            held.objects, held.order = dict(objects), list(order)
+
+        return back
+
     def close(self) -> None:
         for name in self._names:
             memory._BUCKETS.pop(name, None)

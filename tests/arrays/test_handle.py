@@ -52,7 +52,7 @@ def assert_equal(found: Any, expected: Any) -> None:
     assert found.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@each("name", LAYOUTS)
 def test_every_layout_is_the_array(upload: Any, name: str) -> None:
     array = LAYOUTS[name]
     arr = upload(array)
@@ -62,7 +62,7 @@ def test_every_layout_is_the_array(upload: Any, name: str) -> None:
         assert_equal(found, array)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@each("dtype", DTYPES)
 def test_every_dtype_is_sliced(upload: Any, dtype: str) -> None:
     array = sample(dtype)
     arr = upload(array)
@@ -311,7 +311,7 @@ def test_attributes_are_changed_in_place(anywhere: Any, kind: str) -> None:
     assert_equal(np.asarray(arr), expected)
 
 
-@pytest.mark.parametrize("name", ["dtype", "SHAPE", "order", "compression", "cc-checksum"])
+@each("name", ["dtype", "SHAPE", "order", "compression", "cc-checksum"])
 def test_format_metadata_are_protected(upload: Any, cci: Any, name: str) -> None:
     arr = upload(ARRAY)
     with pytest.raises(MetadataError):

@@ -18,6 +18,8 @@ import pytest
 
 from tests.environments import ORIGINAL_ENVIRONMENT
 
+pytestmark = pytest.mark.server
+
 _SECONDS = float(ORIGINAL_ENVIRONMENT.get("COTTONCANDY_RACE_SECONDS", "3"))
 
 

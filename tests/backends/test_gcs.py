@@ -42,6 +42,8 @@ from google.oauth2 import service_account
 from cottoncandy.backends.gcs import GCSBackend, client
 from tests.cases import each
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def emulated(gcs_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -31,6 +31,8 @@ from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.query import parse_query
 
+pytestmark = pytest.mark.server
+
 
 class TestNames(DriveTests):
     @each(

@@ -26,6 +26,8 @@ from cottoncandy.exceptions import ConfigurationError, CredentialsError, Missing
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness, write_credentials, write_secrets
 
+pytestmark = pytest.mark.server
+
 PAST = "2020-01-01T00:00:00Z"
 
 

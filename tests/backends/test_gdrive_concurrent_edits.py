@@ -24,6 +24,8 @@ from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.store import FOLDER
 
+pytestmark = pytest.mark.server
+
 
 class TestDuplicateNames(DriveTests):
     """Two files of one name in one folder."""

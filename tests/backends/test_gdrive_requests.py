@@ -29,6 +29,8 @@ from tests.backends._drive import CHUNK, DriveTests, keys, make, read
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 
+pytestmark = pytest.mark.server
+
 
 class TestRequests(DriveTests):
     def test_connecting_sends_nothing(self, server: DriveServer, harness: DriveHarness) -> None:

@@ -20,6 +20,8 @@ from tests.servers.drive.errors import ApiError
 from tests.servers.drive.query import parse_query
 from tests.servers.drive.schema import select
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DriveServer]:

@@ -40,6 +40,8 @@ from cottoncandy.stores.connect import connect_url
 from tests.cases import each
 from tests.servers.web import PlainHandler, RangeHandler, WebServer
 
+pytestmark = pytest.mark.server
+
 Serve = Callable[..., WebServer]
 
 

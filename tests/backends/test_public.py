@@ -15,6 +15,8 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, ObjectNotFoundError
 from tests.servers.web import RangeHandler, WebServer
 
+pytestmark = pytest.mark.server
+
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 LISTING = (
     b'<ListBucketResult><Contents><Key>name</Key><Size>4</Size><ETag>"1"</ETag><LastModified>'

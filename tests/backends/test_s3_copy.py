@@ -14,6 +14,8 @@ from tests.backends._s3 import SMALL, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 # Small bodies are treated as large, so they are copied in parts.
 PARTS = Settings(max_put_size_bytes=5 * MiB, min_mpu_size_bytes=5 * MiB)
 

@@ -15,6 +15,8 @@ from cottoncandy.testing.samples import pattern
 from tests.backends._s3 import backend_at
 from tests.servers.proxy import FaultProxy, Request
 
+pytestmark = pytest.mark.server
+
 SIZES = pytest.mark.parametrize("size", [MiB + 1, 11 * MiB], ids=["one request", "parts"])
 
 

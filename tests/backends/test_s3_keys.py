@@ -30,6 +30,8 @@ from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 # Next to each of them, the store holds the key that a careless client would make of it.
 ODD = [
     "a//b",

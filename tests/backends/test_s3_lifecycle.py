@@ -12,6 +12,8 @@ import cottoncandy
 from tests.docs.blocks import ROOT
 from tests.harness import StoreHarness
 
+pytestmark = pytest.mark.server
+
 
 def recipe() -> str:
     """Return the guide's code, which needs an S3 server and so is run here."""

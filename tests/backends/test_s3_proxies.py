@@ -18,6 +18,8 @@ from tests.servers.connect_proxy import TunnelProxy
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
 
+pytestmark = pytest.mark.server
+
 DATA = pattern(6 * MiB + 5)  # one MiB comes with the head, the rest is long enough for boto3
 FAKE_LOGIN = "somebody:FAKE-PASSWORD"
 

@@ -24,6 +24,8 @@ from tests.backends._s3 import (
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 
 class TestFaults(S3Tests):
     @pytest.mark.parametrize("size", [10_000, 3 * MiB])

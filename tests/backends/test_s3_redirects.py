@@ -13,6 +13,8 @@ from tests.backends._s3 import QUICK, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 NGINX = (
     b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
 )

@@ -35,6 +35,8 @@ from tests.servers import S3Server
 from tests.servers.base import free_port
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 
 def requests_of(proxy: FaultProxy, call: Callable[[], object]) -> list[str]:
     before = len(proxy.requests)

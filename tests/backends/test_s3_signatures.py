@@ -14,6 +14,8 @@ from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 SETTINGS = Settings(
     signature_version="s3",
     mpd_chunksize_bytes=MiB,

@@ -19,6 +19,8 @@ from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
 
+pytestmark = pytest.mark.server
+
 PLAIN = "plain"  # goes through obstore
 ODD = "odd//name"  # goes through boto3
 KEYS = pytest.mark.parametrize("key", [PLAIN, ODD])

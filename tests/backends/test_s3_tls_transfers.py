@@ -27,6 +27,8 @@ from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
 
+pytestmark = pytest.mark.server
+
 SIZE = 13 * MiB + 5  # the first MiB comes with the head, the others as two ranges
 DATA = pattern(SIZE)
 KEYS = pytest.mark.parametrize("key", ["name", "odd//name"])  # obstore, boto3

@@ -35,6 +35,8 @@ from tests.backends._s3 import S3Tests, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 BODY = pattern(1000)
 
 

@@ -33,6 +33,8 @@ from tests.backends._s3 import (
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 
 class TestParts:
     def test_part_sizes(self) -> None:

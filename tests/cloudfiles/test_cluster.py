@@ -14,6 +14,8 @@ import pytest
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 from cottoncandy.exceptions import PartialFailureError
 
+pytestmark = pytest.mark.server
+
 FILES = {f"d{number % 5}/{number:03d}": str(number).encode() * 300 for number in range(300)}
 
 

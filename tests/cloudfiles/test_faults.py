@@ -16,6 +16,8 @@ from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, PartialF
 from cottoncandy.transfer import engine
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 Break = Callable[[FaultProxy, str, int], object]
 
 #: Each breaks some requests of a method, after it has let some pass.

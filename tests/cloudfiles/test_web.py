@@ -14,6 +14,8 @@ from cottoncandy.cloudfiles import CloudFile, CloudFiles
 from cottoncandy.cloudfiles.exceptions import AuthorizationError
 from cottoncandy.exceptions import UnsupportedOperationError
 
+pytestmark = pytest.mark.server
+
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats.codecs import get_codec
+from tests.cases import each
 from tests.formats.reference_codecs import (
     cut,
     decode,
@@ -24,6 +25,7 @@ from tests.formats.reference_codecs import (
 )
 
 
+@functools.cache
 def payload(size: int) -> bytes:
     """Half noise, half text, so that codecs both find and do not find something."""
     noise = random.Random(size).randbytes(size // 2)
@@ -48,7 +50,7 @@ class CodecConformance:
     #: Whether a flipped bit may go unnoticed (the checksum of raw arrays detects it).
     has_checksum: ClassVar[bool] = True
 
-    @pytest.mark.parametrize("threads", [1, 3])
+    @each("threads", [1, 3])
     def test_reference_decodes_our_streams(self, threads):
         codec = get_codec(self.name)
         for size in self.sizes:
@@ -114,13 +116,13 @@ class CodecConformance:
                 continue
         assert wrong == 0 or not self.has_checksum
 
-    @pytest.mark.parametrize("difference", [-1000, -1, 1, -300, 10**6])
+    @each("difference", [-1000, -1, 1, -300, 10**6])
     def test_another_size_than_declared_raises(self, difference):
         data = payload(1000)
         with pytest.raises(IntegrityError):
             decode_ours(self.name, [encode(self.name, data)], len(data) + difference)
 
-    @pytest.mark.parametrize("tail", [b"x", b"trailing garbage", b"\0\0\0x"])
+    @each("tail", [b"x", b"trailing garbage", b"\0\0\0x"])
     def test_trailing_bytes_raise(self, tail):
         data = payload(1000)
         body = encode(self.name, data)
@@ -128,9 +130,7 @@ class CodecConformance:
             with pytest.raises(IntegrityError):
                 decode_ours(self.name, chunks, len(data))
 
-    @pytest.mark.parametrize(
-        "body", [b"", b"\0", b"not compressed at all", bytes(100), b"\xff" * 100]
-    )
+    @each("body", [b"", b"\0", b"not compressed at all", bytes(100), b"\xff" * 100])
     def test_other_bodies_raise(self, body):
         for size in (50, 0):
             if size == 0 and self.name == "LZ4" and not body.strip(b"\0"):
@@ -158,7 +158,7 @@ class CodecConformance:
             codec.check_sizes(100, 10**12)
         codec.check_sizes(len(bomb(self.name)), 24 * MiB)
 
-    @pytest.mark.parametrize("spell", [str, str.lower, str.upper, " {} ".format])
+    @each("spell", [str, str.lower, str.upper, " {} ".format])
     def test_names_in_any_case(self, spell):
         assert get_codec(spell(self.name)).name == self.name
 

@@ -246,7 +246,7 @@ def test_part_names_grow():
             for new in (None, "cc-" + "1" * 32)
             for case in [((), "a", new), (((1, 1, 2),), "a/b", new), (((2, 2), (3, 3)), "", new)]
         ),
-        (((1,) * 10002,), "x", None),  # the names grow
+        pytest.param(((1,) * 10002,), "x", None, marks=pytest.mark.slow),  # the names grow
     ],
 )
 def test_parts_in_a_row_are_recognized_by_comparison(monkeypatch, chunks, prefix, upload_id):

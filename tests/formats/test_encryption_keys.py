@@ -331,7 +331,9 @@ def generate_fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RSA, "generate", lambda bits: fake)
 
 
-@pytest.mark.parametrize("passphrase", [None, PASSPHRASE, "clé 日本"])
+@pytest.mark.parametrize(
+    "passphrase", [pytest.param(None, marks=pytest.mark.slow), PASSPHRASE, "clé 日本"]
+)
 def test_a_new_pair_works_and_is_private(
     tmp_path: Path, passphrase: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

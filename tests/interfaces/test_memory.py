@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 pytest.importorskip("psutil")
 
 MiB = 2**20

@@ -15,6 +15,8 @@ from cottoncandy.backends import reader as reader_module
 from tests.interfaces.arrays import assert_same
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 MiB = 2**20
 
 

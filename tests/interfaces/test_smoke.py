@@ -93,6 +93,7 @@ class TestSmoke:
             cci.upload_raw_array("a/b", LAYOUTS[layout])
             assert_same(cci.download_raw_array("a/b"), LAYOUTS[layout])
 
+    @pytest.mark.server  # in memory, tests/interfaces/test_slices.py
     def test_an_array_of_several_parts(self, cci: Any) -> None:
         array = sample("<i4", (17, 2**18))  # 17 MiB
         cci.upload_raw_array("large", array, compression=False)

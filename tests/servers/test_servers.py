@@ -21,6 +21,8 @@ from tests.servers import S3Server
 from tests.servers._http import Connection, body_pieces, read_head
 from tests.servers.proxy import FaultProxy
 
+pytestmark = pytest.mark.server
+
 BODY = bytes(range(256)) * 8
 
 # Names that a proxy would ruin if it touched the target.

@@ -13,6 +13,8 @@ from tests.servers._http import Broken, Connection
 from tests.servers.base import wait_until
 from tests.servers.tls import Authority
 
+pytestmark = pytest.mark.server
+
 Pair = tuple[Connection, ssl.SSLSocket]
 
 

@@ -14,6 +14,8 @@ from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 from tests.processes import start
 from tests.servers.base import S3Server
 
+pytestmark = pytest.mark.server
+
 KILLS = 6
 FILES = {f"d{number % 7}/{number:03d}": os.urandom(number * 200) for number in range(90)}
 

@@ -76,11 +76,10 @@ slow = pytest.mark.slow
 def test_an_interruption_leaves_no_manifest_without_its_parts(
     memory: MemoryHarness, verb: str, fault: str
 ) -> None:
+    cci = populated(memory)
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(1):
-        for key in memory.raw_keys():
-            memory.raw_delete(key)
-        cci = populated(memory)
-        plain = cci.backend_interface
+        begin()
         cci.backend_interface = faulty = FaultyBackend(plain)
         faulty.fail(fault, request)
         try:
@@ -170,15 +169,14 @@ def test_a_copy_onto_an_array_leaves_old_or_new(
 ) -> None:
     from scipy import sparse
 
+    cci = populated(memory)
+    cci.append_dask_array("a/series", np.arange(4.0))  # parts of two uploads of one number
+    cci.upload_dask_array("b/series", np.zeros(30), buffersize=80)
+    cci.upload_sparse_array("b/series/sparse", sparse.eye(5, format="csr"))
+    new = np.concatenate([np.arange(40.0), np.arange(4.0)])
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(1):
-        for key in memory.raw_keys():
-            memory.raw_delete(key)
-        cci = populated(memory)
-        cci.append_dask_array("a/series", np.arange(4.0))  # parts of two uploads of one number
-        cci.upload_dask_array("b/series", np.zeros(30), buffersize=80)
-        cci.upload_sparse_array("b/series/sparse", sparse.eye(5, format="csr"))
-        new = np.concatenate([np.arange(40.0), np.arange(4.0)])
-        plain = cci.backend_interface
+        begin()
         cci.backend_interface = faulty = FaultyBackend(plain)
         faulty.fail(fault, request)
         outcome = "done"
@@ -223,13 +221,13 @@ class ReplacedMeanwhile(WrappedBackend):
 def test_a_copy_is_whole_if_the_original_is_replaced_meanwhile(
     memory: MemoryHarness, existing: bool
 ) -> None:
+    cci, other = populated(memory), memory.interface()
+    if existing:
+        cci.upload_dask_array("b/series", np.zeros(3))
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(1):
-        for key in memory.raw_keys():
-            memory.raw_delete(key)
-        cci, other = populated(memory), memory.interface()
-        if existing:
-            cci.upload_dask_array("b/series", np.zeros(3))
-        cci.backend_interface = backend = ReplacedMeanwhile(cci.backend_interface, request, other)
+        begin()
+        cci.backend_interface = backend = ReplacedMeanwhile(plain, request, other)
         call(cci, "cp")
         if backend.left > 0:
             break

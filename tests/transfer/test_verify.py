@@ -170,6 +170,7 @@ def test_two_hundred_planted_faults_are_all_found_and_named(
 
 
 @each("compression", [False, "gzip"])  # the other codecs share the loop of gzip
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_array(cci: Any, compression: str | bool) -> None:
     array = np.random.default_rng(0).integers(0, 9, 2**23)  # 64 MiB
     cci.upload_raw_array("large", array, compression=compression)
