@@ -16,6 +16,7 @@ from typing import Any, Self
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
 from cottoncandy.cloudfiles.processes import in_processes, process_count
+from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import lock, open_lockable, unlock
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import InvalidArgumentError
@@ -194,7 +195,7 @@ class FilesBase:
                 results: Iterator[Result[Any, Any]] = each(function, counted, threads=threads)
             else:
                 task = partial(_in_this_process, function, self.num_threads)
-                results = in_processes(task, counted, processes)
+                results = in_processes(task, map(_sendable, counted), processes)
             for result in results:
                 bar.update(1)
                 yield result
@@ -203,6 +204,14 @@ class FilesBase:
         total = len(items) if total is None and hasattr(items, "__len__") else total
         show = self.progress if progress is None else progress
         return Progress(total, unit="files", label=label, show=bool(show))
+
+
+def _sendable(item: Any) -> Any:
+    """Return an item that pickles: files, iterators and views of memory become bytes."""
+    content = item.get("content") if isinstance(item, dict) else None
+    if isinstance(content, memoryview | Iterator) or hasattr(content, "read"):
+        return {**item, "content": b"".join(Body.of(content))}
+    return item
 
 
 def _in_this_process(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.synchronize import Event
 from typing import Any
 
 from cottoncandy.exceptions import InvalidArgumentError, StoreError
@@ -45,9 +47,9 @@ def in_processes(
     # Spawned: a fork would share the connections and locks of this process.
     context = multiprocessing.get_context("spawn")
     pending: set[Future[tuple[list[Any], bool]]] = set()
-    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    stop = context.Event()
     with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=signal.signal, initargs=ignoring
+        processes, mp_context=context, initializer=_prepare, initargs=(stop,)
     ) as pool:
         try:
             for block in blocks:
@@ -56,7 +58,9 @@ def in_processes(
                     yield from _results(pending, wait(pending, return_when=FIRST_COMPLETED).done)
             yield from _results(pending, list(pending))
         except KeyboardInterrupt:
-            # What the processes did until Ctrl-C reached them, too.
+            # Ctrl-C in a terminal reaches the processes; a notebook interrupts its kernel alone.
+            stop.set()
+            # What the processes did until then, too.
             yield from _results(pending, [each for each in pending if not each.cancel()])
             raise
         except BrokenProcessPool as exc:
@@ -67,6 +71,24 @@ def in_processes(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _prepare(stop: Event) -> None:
+    """Ignore Ctrl-C between tasks, and interrupt this process when its parent says so."""
+
+    def watch() -> None:
+        stop.wait()
+        _interrupted.append(True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Interrupt a task once: Ctrl-C and the parent may both ask for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _results(
@@ -87,11 +109,11 @@ def _interruptible(task: Callable[[Any], Iterable[Any]], block: Any) -> tuple[li
     """Return the results of a task until Ctrl-C; a process that waits for tasks ignores it."""
     found: list[Any] = []
     if not _interrupted:
-        ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
         try:
             found.extend(task(block))  # one by one
         except KeyboardInterrupt:
             _interrupted.append(True)
         finally:
-            signal.signal(signal.SIGINT, ignoring)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return found, bool(_interrupted)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
+import signal
+import threading
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 from cottoncandy.cloudfiles.compression import compress
 from cottoncandy.cloudfiles.exceptions import DecompressionError, UnsupportedProtocolError
 from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
+from cottoncandy.cloudfiles.processes import in_processes
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -372,6 +378,32 @@ def test_processes(cf: CloudFiles) -> None:
     assert cf.puts(files, parallel=2) == 5
     found = cf.get([name for name, _ in files], parallel=2)
     assert [file["content"] for file in found] == [content for _, content in files]
+    unpicklable = [("view", memoryview(b"1")), ("file", io.BytesIO(b"2")), ("parts", iter([b"3"]))]
+    assert cf.puts(unpicklable, parallel=2) == 3
+    assert [cf["view"], cf["file"], cf["parts"]] == [b"1", b"2", b"3"]
+
+
+def slowly(begun: Path, block: list[int]) -> Iterator[int]:
+    begun.touch()
+    for item in block:
+        time.sleep(1)
+        yield item
+
+
+@pytest.mark.server  # of processes
+def test_an_interrupt_of_the_parent_alone_ends_its_processes(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def interrupt() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(in_processes(partial(slowly, begun), range(50), 2))  # all of them take 50 seconds
+    thread.join()
 
 
 def test_bad_arguments() -> None:
