@@ -12,6 +12,7 @@ from cottoncandy.exceptions import (
 
 try:
     import xarray
+    from zarr.errors import ContainsArrayError
 
     from cottoncandy.bridges.zarr import CottonCandyStore
 except ImportError as exc:
@@ -47,9 +48,9 @@ def download_xarray(cci: Any, name: str) -> Any:
     store = CottonCandyStore(cci, name, read_only=True)
     try:
         dataset = xarray.open_zarr(store, consolidated=False)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ContainsArrayError) as error:
         raise ObjectNotFoundError(
-            f"there is no dataset '{name}' in bucket '{cci.bucket_name}'"
+            f"there is no dataset '{name}' in bucket '{cci.bucket_name}'; zarr opens a single array"
         ) from error
     if _NAME not in dataset.attrs:
         return dataset

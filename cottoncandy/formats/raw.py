@@ -92,6 +92,8 @@ def _other_type(value: object) -> str | None:
     """Return what to do with a value that NumPy would convert to something else."""
     if hasattr(value, "tocsr"):
         return "use upload_sparse_array"
+    if hasattr(value, "coords") and hasattr(value, "dims"):
+        return "use upload_xarray, or pass value.to_numpy()"
     if hasattr(value, "__dask_graph__"):
         return "use upload_dask_array, or value.compute()"
     if isinstance(value, Mapping):
@@ -102,8 +104,6 @@ def _other_type(value: object) -> str | None:
         return "it has more than 64 bits; use upload_json"
     if isinstance(value, Iterator):
         return "use np.fromiter(value, dtype) or np.array(list(value))"
-    if hasattr(value, "coords") and hasattr(value, "dims"):
-        return "pass value.to_numpy(), or store its coordinates next to it with dict2cloud"
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         return "pass value.to_numpy(), or its columns to dict2cloud"
     return None

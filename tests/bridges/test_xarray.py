@@ -11,7 +11,7 @@ import cottoncandy as cc
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedDtypeError
 
 xr = pytest.importorskip("xarray")
-pytest.importorskip("zarr", minversion="3.1")
+zarr = pytest.importorskip("zarr", minversion="3.1")
 
 DATES = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[ns]")
 DATASET = xr.Dataset(
@@ -92,3 +92,10 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
         cci.upload_xarray("a", np.arange(3))
     with pytest.raises(ObjectNotFoundError, match="missing"):
         cci.download_xarray("missing")
+    zarr.save_array(cci.zarr_store("array"), np.arange(3))
+    with pytest.raises(ObjectNotFoundError, match="single array"):
+        cci.download_xarray("array")
+    with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
+        cci.upload_raw_array("a", DATASET.t)
+    with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
+        cci.upload_raw_array("a", DATASET.t.chunk())

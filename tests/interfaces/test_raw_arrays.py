@@ -394,7 +394,7 @@ class Labelled:
         ((i for i in range(3)), "np.fromiter"),
         (map(str, ()), "np.fromiter"),
         (Frame(), "to_numpy"),
-        (Labelled(), "to_numpy"),
+        (Labelled(), "upload_xarray"),
         ([[1], [1, 2]], "dict2cloud"),
         ({1, 2}, "upload_pickle"),
         ("text", None),
