@@ -8,10 +8,12 @@ import gzip
 import io
 import os
 import random
+import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.files import CloudStream
 from tests.cases import each
 from tests.harness import StoreHarness
+from tests.servers.proxy import FaultProxy
 
 BODY = bytes(range(256)) * 100
 
@@ -342,6 +345,47 @@ def test_a_forked_child_neither_stores_nor_waits_for_its_parents_file(cci: Any) 
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2  # the last close is nothing
         file.write(b"end")
     assert cci.download_object("a") == bytes(20_000_000) + b"end"
+
+
+WRITERS: dict[str, Callable[[Any, bytes], Any]] = {
+    "open": lambda cci, body: _write(cci.open("a", "wb"), body),
+    "fsspec": lambda cci, body: _write(cci.filesystem().open("a", "wb"), body),
+    "pipe": lambda cci, body: cci.filesystem().pipe("a", body),
+}
+
+
+def _write(file: Any, body: bytes) -> None:
+    with file:
+        for start in range(0, len(body), MiB):
+            file.write(body[start : start + MiB])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_program_killed_at_any_request_leaves_the_old_object(
+    kind: str, fault_proxy: FaultProxy, moto_bucket: str
+) -> None:
+    server = fault_proxy.server.interface_arguments()
+    cci = cottoncandy.get_interface(moto_bucket, verbose=False, **server)
+    body = random.Random(0).randbytes(20 * MiB)
+    for number in range(20):
+        cci.upload_object("a", b"old")
+        rule = fault_proxy.on(skip=number, times=1).hang()
+        child = os.fork()
+        if child == 0:
+            WRITERS[kind](cci, body)
+            os._exit(0)
+        while not (ended := os.waitpid(child, os.WNOHANG)[0]) and not rule.hits:
+            time.sleep(0.01)
+        if ended:
+            break
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        fault_proxy.remove_rules()
+        assert cci.download_object("a") == b"old"
+    fault_proxy.remove_rules()
+    assert number > 0
+    assert cci.download_object("a") == body
 
 
 def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
@@ -287,7 +287,7 @@ class CloudWriter(io.BufferedIOBase):
         self._written = 0
         self._queue: Queue[bytes | BaseException | None] = Queue(2)
         self._upload: Future[Any] | None = None
-        self._discarded = self._forked = False
+        self._discarded = self._forked = self._sought = False
         self._handled = sys.exception()
         after_fork(self._disown)
 
@@ -312,6 +312,18 @@ class CloudWriter(io.BufferedIOBase):
     def tell(self) -> int:
         self._checkClosed()
         return self._written
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> NoReturn:
+        self._checkClosed()
+        # soundfile ignores the error; what it writes then is in the wrong place.
+        self._sought |= offset != (self._written if whence == io.SEEK_SET else 0)
+        raise self._no_seeking()
+
+    def _no_seeking(self) -> UnsupportedOperationError:
+        return UnsupportedOperationError(
+            f"'{self.name}' is sent while it is written, so a program cannot go back in it; let it "
+            f"write a file on the disk, and use upload_from_file"
+        )
 
     def write(self, data: Any) -> int:
         self._checkClosed()
@@ -348,6 +360,8 @@ class CloudWriter(io.BufferedIOBase):
         handled = sys.exception()
         try:
             self._check_process()
+            if self._sought and not self._discarded and handled is None:
+                raise self._no_seeking()
             if not self._discarded and handled is not None and handled is not self._handled:
                 logger.warning("'%s' was not stored, because an exception was raised", self.name)
                 self._discarded = True

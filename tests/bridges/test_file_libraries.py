@@ -107,6 +107,24 @@ def test_a_part_of_a_sound_is_read(cci: Any) -> None:
         assert bytes_read(stream) < 2**19
 
 
+def test_programs_that_go_back_while_they_write_store_nothing(cci: Any) -> None:
+    """An error says why, also if the library ignores the one that it got: its file is damaged."""
+    h5py = pytest.importorskip("h5py")
+    soundfile = pytest.importorskip("soundfile")
+    image = pytest.importorskip("PIL.Image")
+
+    def sound(stream: Any) -> None:
+        soundfile.write(stream, np.zeros(100), 8000, format="WAV")
+
+    def tiff(stream: Any) -> None:
+        image.fromarray(np.zeros((4, 4), "u1")).save(stream, "TIFF")
+
+    for write in (sound, tiff, lambda stream: h5py.File(stream, "w")):
+        with pytest.raises(OSError, match="upload_from_file"), cci.open("a", "wb") as stream:
+            write(stream)
+        assert not cci.exists_object("a")
+
+
 def test_opening_takes_one_request_and_small_reads_few(fault_proxy: Any, factory: Any) -> None:
     server = fault_proxy.server
     bucket = server.borrow_bucket()
