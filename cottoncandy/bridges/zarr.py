@@ -41,6 +41,7 @@ __all__ = ["CottonCandyStore"]
 R = TypeVar("R")
 
 _THREADS = 16  # zarr limits its own requests to 10 at once (the option async.concurrency)
+_RANGE_THREADS = 4
 _PAGE = 1000  # keys that are fetched from a listing between two turns of the event loop
 
 
@@ -174,12 +175,14 @@ class CottonCandyStore(zarr_store.Store):
         # Sharded arrays begin with the end of a shard: its index comes with the header.
         ends = [each.suffix for each in ranges if isinstance(each, zarr_store.SuffixByteRequest)]
         first = True if None in ranges or not ranges else _span(ranges[0], sys.maxsize)
+        threads = 1 if len(ranges) == 1 else _RANGE_THREADS  # zarr reads many chunks at once
         try:
-            reader = self._store.open(self._key(key), prefetch=first, tail=max(ends, default=0))
+            reader = self._store.open(
+                self._key(key), threads, prefetch=first, tail=max(ends, default=0)
+            )
         except ObjectNotFoundError:
             return [None] * len(ranges)
         with reader:
-            threads = min(reader.threads, len(ranges))
             parts = map_threads(lambda wanted: _part(reader, wanted), ranges, threads)
             return [prototype.buffer.from_bytes(part) for part in parts]  # not a copy
 

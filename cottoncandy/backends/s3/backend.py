@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -125,7 +126,8 @@ class S3Backend(RemoteBackend):
         window = self._connection.options.settings.mpd_chunksize_bytes
         window = min(max(window, _MIN_WINDOW_BYTES), _MAX_WINDOW_BYTES)
         start, stop = prefetch if isinstance(prefetch, tuple) else (0, window * prefetch)
-        span = (-tail, 0) if tail else (start, min(stop, start + window))
+        stop = sys.maxsize if prefetch is True and threads == 1 else min(stop, start + window)
+        span = (-tail, 0) if tail else (start, stop)
         with self._known_bucket(location):
             opened = (
                 self._transport.get(location, *span)

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -138,9 +139,10 @@ class Transport:
     def _obstore_get(
         self, location: S3Location, start: int, stop: int, etag: str | None
     ) -> GetResponse:
-        span = {"suffix": -start} if start < 0 else (start, stop)
-        pinned = {} if etag is None else {"if_match": etag}
-        info, result = self._obstore_open(location, {"range": span, **pinned})
+        options: dict[str, Any] = {} if etag is None else {"if_match": etag}
+        if stop < sys.maxsize:  # Ceph answers a request without a range sooner
+            options["range"] = {"suffix": -start} if start < 0 else (start, stop)
+        info, result = self._obstore_open(location, options)
         start, stop = result.range
         if stop - start <= (AT_ONCE_BYTES if etag else _WHOLE_BYTES):
             body = memoryview(result.bytes())  # no copy: it has the buffer protocol
