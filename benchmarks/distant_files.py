@@ -1,9 +1,9 @@
 """Files at the end of a slow line: an NWB-like HDF5 file, and two epochs through a disk cache.
 
-    python -m benchmarks.distant_files [--server ceph] [--repeat 3] [--python PYTHON]
+    python -m benchmarks.distant_files [--server ceph] [--repeat 3]
 
 Opens a file of thousands of groups and small datasets and lists its keys, with cci.open, remfile
-and s3fs in turns, each in a separate process; PYTHON is one that has remfile, s3fs and h5py.
+and s3fs in turns, each in a separate process. The peers have an environment, built once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.environments import Environment
 
 _GROUPS = 1500
 _EPOCH_MIB = 64
@@ -62,19 +64,18 @@ def make_file(path: Path) -> None:
                 file.create_dataset(f"acquisition/{number}", data=rng.random(2**18), chunks=True)
 
 
-def open_and_list(
-    place: Any, bucket: str, cci: Any, folder: Path, python: str, repeat: int
-) -> None:
+def open_and_list(place: Any, bucket: str, cci: Any, folder: Path, repeat: int) -> None:
     """Print how long each library takes to open the file and to list it with all attributes."""
     make_file(folder / "session.nwb")
     cci.upload_from_file(str(folder / "session.nwb"), "session.nwb")
     (folder / "peer.py").write_text(_PEER)
     signed = cci.share("session.nwb")
+    peers = Environment("benchmark-remote-files", ("remfile", "s3fs", "h5py")).python()
     best: dict[str, list[float]] = {}
     for _ in range(repeat):
         for kind in ("cci.open", "remfile", "s3fs"):
             done = subprocess.run(
-                [sys.executable if kind == "cci.open" else python, folder / "peer.py",
+                [sys.executable if kind == "cci.open" else peers, folder / "peer.py",
                  kind, place.endpoint_url, bucket, signed],
                 env={"KEY": place.access_key, "SECRET": place.secret_key, "PYTHONPATH": ".",
                      "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"},
@@ -116,7 +117,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="files at the end of a slow line")
     parser.add_argument("--server", default="ceph")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -126,7 +126,7 @@ def main() -> None:
         bucket, connection = near.borrow_bucket(), far.interface_arguments()
         cci = cc.get_interface(bucket, verbose=False, **connection)
         two_epochs(bucket, connection, Path(folder, "cache"))
-        open_and_list(far, bucket, cci, Path(folder), options.python, options.repeat)
+        open_and_list(far, bucket, cci, Path(folder), options.repeat)
 
 
 if __name__ == "__main__":

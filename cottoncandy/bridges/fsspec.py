@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     InvalidArgumentError,
+    InvalidNameError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -325,7 +327,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             return
         try:
             reader = self.store.open(self._key(rpath))
-        except ObjectNotFoundError:
+        except (ObjectNotFoundError, InvalidNameError):  # the top has no name
             if not self.isdir(rpath):
                 raise
             Path(lpath).mkdir(parents=True, exist_ok=True)
@@ -362,6 +364,26 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         with Path(lpath).open("rb") as file:
             self.pipe_file(rpath, file, mode)
             callback.absolute_update(file.tell())
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy objects on the server, several at once; ``on_error='ignore'`` skips missing ones."""
+        self._at_once(
+            "copy",
+            "cp_file",
+            path1,
+            path2,
+            recursive,
+            {"maxdepth": maxdepth, **kwargs},
+            skip_missing=on_error == "ignore",
+        )
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy an object, on the server."""
@@ -404,7 +426,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         self._delete(map(self._key, originals))
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Delete objects, many per request."""
+        """Delete objects, many per request; a missing one raises."""
         paths = self._to_delete(path, recursive, maxdepth)
         if recursive and maxdepth is None:
             self._remove_links(path)
@@ -414,7 +436,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         paths: list[str] = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
         if not recursive:
             for each in paths:
-                if not self.store.has_object(self._key(each)) and self.isdir(each):
+                if self.info(each)["type"] != "file":
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), each)
         return paths
 
@@ -474,6 +496,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         targets: Any,
         recursive: bool,
         options: dict[str, Any],
+        *,
+        skip_missing: bool = False,
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
         callback = options.pop("callback", DEFAULT_CALLBACK)
@@ -482,7 +506,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         transfer: Callable[..., None] = getattr(self, single)
 
         def run(job: tuple[str, str, dict[str, Any]]) -> None:
-            transfer(job[0], job[1], **job[2])
+            with suppress(*[FileNotFoundError] * skip_missing):
+                transfer(job[0], job[1], **job[2])
 
         for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
             callback.relative_update(1)
@@ -496,8 +521,12 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
             jobs.append((source, target, kwargs))
 
+        def expand(*arguments: Any, **kwargs: Any) -> list[str]:
+            # With a slash: fsspec loses the name of a file at the top that goes into a directory.
+            return ["/" + path for path in self.expand_path(*arguments, **kwargs)]
+
         pairing = object.__new__(type(self))  # copy.copy() would return the cached instance
-        pairing.__dict__.update(self.__dict__, **{single: collect})
+        pairing.__dict__.update(self.__dict__, **{single: collect, "expand_path": expand})
         getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
         return jobs
 

@@ -285,7 +285,7 @@ def test_moves_to_the_same_place_and_below_it_lose_nothing(tmp_path: Any) -> Non
         fs.mv("d/below/a", "d/a")
         if cci.backend == "local":
             fs.mv("d/a", "e/a")
-            fs.mv("d", "e", recursive=True)
+            fs.mv("d/", "e", recursive=True)
             assert fs.cat_file("d/a") == b"a"
         fs.mv("d", "f", recursive=True)
         assert cci.glob("f/*") == ["f/a"]
@@ -302,6 +302,32 @@ def test_moves_that_would_lose_an_object_raise(cci: Any) -> None:
         assert fs.cat(sorted(stored)) == stored
     fs.mv(["a", "b"], ["b", "c"])
     assert (fs.cat_file("b"), fs.cat_file("c"), fs.exists("a")) == (b"a", b"b", False)
+
+
+def test_files_at_the_top_keep_their_names_in_new_directories(cci: Any, tmp_path: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe("a.csv", b"1")
+    fs.get("a.csv", f"{tmp_path}/new/")
+    assert (tmp_path / "new" / "a.csv").read_bytes() == b"1"
+    fs.get("", str(tmp_path / "all"), recursive=True)
+    assert (tmp_path / "all" / "a.csv").read_bytes() == b"1"
+    fs.cp("a.csv", "copies/")
+    fs.cp(["a.csv", "missing"], ["copies/b.csv", "copies/c.csv"], on_error="ignore")
+    fs.mv("a.csv", "moved/")
+    fs.mv("moved", "again", recursive=True)
+    assert cci.glob("*") == ["again/a.csv", "copies/a.csv", "copies/b.csv"]
+
+
+def test_what_is_missing_is_not_found(cci: Any, tmp_path: Any) -> None:
+    fs = cci.filesystem()
+    for call in (
+        fs.info, fs.ls, fs.cat, fs.rm, fs.open, fs.size, fs.modified, fs.ukey, fs.head,
+        lambda name: fs.get(name, str(tmp_path / "a")), lambda name: fs.cp(name, "copy"),
+        lambda name: fs.mv(name, "copy"), lambda name: fs.put(str(tmp_path / name), "copy"),
+    ):  # fmt: skip
+        with pytest.raises(FileNotFoundError):
+            call("missing")
+    assert cci.glob("*") == list(tmp_path.iterdir()) == []
 
 
 def test_transactions_raise_and_store_nothing(cci: Any) -> None:
