@@ -666,6 +666,20 @@ def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
     np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
 
 
+def test_the_predecessor_keeps_the_parts_that_it_shares_with_older_versions(
+    memory: MemoryHarness,
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(4))
+    cci.append_dask_array("a", np.ones(2))
+    lazy = cci.array("a")
+    cci.upload_dask_array("a", np.full(3, 2.0))
+    np.testing.assert_array_equal(lazy[...], [0, 0, 0, 0, 1, 1])
+    cci.clean("a", grace="1d")
+    cci.restore("a")
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 0, 0, 0, 1, 1])
+
+
 def legacy(memory: MemoryHarness, cci: Any) -> None:
     """Store an array without ids, as 0.4.0 does."""
     for number in range(2):
