@@ -191,6 +191,25 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             return _directory(path)
         raise ObjectNotFoundError(f"there is no object '{path}' and nothing below it")
 
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        """Return whether there is a file or a directory; a denied access raises."""
+        return self._type(path) is not None
+
+    def isfile(self, path: str) -> bool:
+        """Return whether there is a file; a denied access raises."""
+        return self._type(path) == "file"
+
+    def isdir(self, path: str) -> bool:
+        """Return whether there is a directory; a denied access raises."""
+        return self._type(path) == "directory"
+
+    def _type(self, path: str) -> str | None:
+        try:
+            found: str = self.info(path)["type"]
+        except (FileNotFoundError, InvalidNameError):
+            return None
+        return found
+
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         """List a directory with one delimited listing."""
         path = self._strip_protocol(path)

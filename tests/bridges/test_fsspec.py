@@ -12,7 +12,12 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.bridges.fsspec import CottonCandyFileSystem
-from cottoncandy.exceptions import InvalidArgumentError, UnsupportedOperationError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    InvalidArgumentError,
+    UnsupportedOperationError,
+)
+from tests.backends.wrappers import WrappedBackend
 from tests.bridges.conftest import EVERY_STORE
 
 on_every_store = pytest.mark.parametrize(("place", "encryption"), EVERY_STORE, indirect=True)
@@ -181,6 +186,26 @@ def test_read_only_file_system_writes_nothing(place: Any) -> None:
     for write in (lambda: fs.pipe("x", b"1"), lambda: fs.open("x", "wb"), lambda: fs.rm_file("x")):
         with pytest.raises(UnsupportedOperationError):
             write()
+
+
+class _Denied(WrappedBackend):
+    def _call(self, verb: str, *keys: str) -> Any:
+        raise AccessDeniedError("denied")
+
+
+def test_denied_is_not_missing(place: Any) -> None:
+    cci = place.interface()
+    fs = cci.filesystem()
+    fs.pipe("d/x", b"1")
+    assert (fs.exists("d/x"), fs.isfile("d/x"), fs.isdir("d")) == (True, True, True)
+    assert (fs.exists("e"), fs.isfile("d"), fs.isdir("d/x"), fs.exists("")) == (False,) * 3 + (
+        True,
+    )
+    cci.backend_interface = _Denied(cci.backend_interface)
+    fs = cci.filesystem()
+    for ask in (fs.exists, fs.isfile, fs.isdir, fs.info, fs.ls, fs.find):
+        with pytest.raises(PermissionError):
+            ask("d/x")
 
 
 @pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
