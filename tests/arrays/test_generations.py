@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 from hypothesis import given
@@ -490,7 +491,9 @@ def test_a_dask_array_is_uploaded_onto_the_name_that_it_reads(memory: MemoryHarn
     cci = memory.interface()
     cci.upload_dask_array("a", np.arange(12.0), buffersize=16)
     for _ in range(3):
-        cci.upload_dask_array("a", (cci.download_dask_array("a") + 1)[::-1].rechunk(5))
+        lazy = (cci.download_dask_array("a") + 1)[::-1].rechunk(5)
+        with dask.config.set(scheduler="synchronous"):  # writes the first block before it reads all
+            cci.upload_dask_array("a", lazy)
     expected = np.arange(12.0)
     for _ in range(3):
         expected = (expected + 1)[::-1]
