@@ -141,7 +141,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         return self._connected
 
     def __repr__(self) -> str:
-        return f"<CottonCandyFileSystem '{self.prefix}' in {self._connected.describe()}>"
+        return f"<CottonCandyFileSystem {self.prefix!r} in {self._connected.describe()}>"
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -108,7 +108,7 @@ class CottonCandyStore(zarr_store.Store):
         return f"cottoncandy://{pathjoin(self._store.bucket or '', self.prefix)}"
 
     def __repr__(self) -> str:
-        return f"<CottonCandyStore '{self.prefix}' in {self._store.describe()}>"
+        return f"<CottonCandyStore {self.prefix!r} in {self._store.describe()}>"
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -55,7 +55,7 @@ class Preview:
         self.caption = caption
 
     def __repr__(self) -> str:
-        return f"<cottoncandy-preview {self.caption}>"
+        return f"<cottoncandy-preview {printable(self.caption)}>"
 
     def _repr_html_(self) -> str:
         source = f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"

@@ -18,7 +18,7 @@ from cottoncandy.cloudfiles.connection import Options, open_store
 from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import lock, open_lockable, unlock
-from cottoncandy.core.output import Progress
+from cottoncandy.core.output import Progress, printable
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
@@ -85,7 +85,7 @@ class FilesBase:
         self._connection  # noqa: B018 - errors in the path and credentials are raised here
 
     def __repr__(self) -> str:
-        return f"<CloudFiles {self.cloudpath}>"
+        return f"<CloudFiles {printable(self.cloudpath)}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

@@ -10,6 +10,7 @@ from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import as_items, is_single
 from cottoncandy.cloudfiles.files import CloudFiles
 from cottoncandy.cloudfiles.reading import Paths
+from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
 
 __all__ = ["CloudFile", "dl"]
@@ -49,7 +50,7 @@ class CloudFile:
         self._head: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<CloudFile {self.path}>"
+        return f"<CloudFile {printable(self.path)}>"
 
     @property
     def path(self) -> str:

@@ -90,7 +90,7 @@ class CloudStream(io.BufferedReader):
         return self._reader.info.key
 
     def __repr__(self) -> str:
-        return f"<CloudStream '{self._reader.info.key}' ({self.size} bytes)>"
+        return f"<CloudStream {self._reader.info.key!r} ({self.size} bytes)>"
 
 
 class _RawStream(io.RawIOBase):
@@ -304,7 +304,7 @@ class CloudWriter(io.BufferedIOBase):
             )
 
     def __repr__(self) -> str:
-        return f"<CloudWriter '{self.name}' ({self._written} bytes written)>"
+        return f"<CloudWriter {self.name!r} ({self._written} bytes written)>"
 
     def writable(self) -> bool:
         return True

@@ -456,6 +456,7 @@ def test_control_characters_are_escaped(
     cci.ls("d\x1b[31m/*", verbose=True)
     cci.rm("d\x1b[31m")
     print(cci.get_browser()["d\x1b[31m"], cci.cloud2dataset("d\x1b[31m"))
+    print(cci.download_stream("d\x1b[31m/c"), cci.open("d\x1b[31m/\u202e", "wb"))
     shown = capsys.readouterr().out
     assert not {"\x1b", "\u202e"} & set(shown)
     assert shown.count("\\x1b[31m/a\\x0ab\\u202e") == 3

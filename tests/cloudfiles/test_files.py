@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer
 from cottoncandy.cloudfiles.compression import compress
 from cottoncandy.cloudfiles.exceptions import DecompressionError, UnsupportedProtocolError
 from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
@@ -539,6 +539,12 @@ def test_a_move_to_another_address_of_the_store_deletes_nothing(
     assert here["a"] == b"a"
     here.moves(there, [("a", "b")])
     assert sorted(here) == ["b"]
+
+
+def test_reprs_escape_control_characters() -> None:
+    path = "mem://bucket/d\x1b[31m/a"
+    assert repr(CloudFiles(path)).startswith("<CloudFiles mem://bucket/d\\x1b[31m/a")
+    assert repr(CloudFile(path)) == "<CloudFile mem://bucket/d\\x1b[31m/a>"
 
 
 def test_paths_may_be_path_objects(tmp_path: Path) -> None:
