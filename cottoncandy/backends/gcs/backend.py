@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
@@ -39,7 +40,7 @@ from cottoncandy.backends.options import STORED_HEADERS
 from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
-from cottoncandy.core.names import shorten
+from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -174,13 +175,8 @@ class GCSBackend(RemoteBackend):
     @reads_public_data
     def head(self, key: str) -> ObjectInfo:
         blob = self._blob(key)
-        try:
-            with self._connection.request(self._label(key)):
-                blob.reload(**_READ)
-        except ObjectNotFoundError:
-            self._require()
-            raise
-        self._connection.known_buckets.add(self.bucket)
+        with self._in_bucket(), self._connection.request(self._label(key)):
+            blob.reload(**_READ)
         return _info(blob, metadata=True)
 
     def put(
@@ -202,7 +198,7 @@ class GCSBackend(RemoteBackend):
         if len(begun) == 2:  # before a long body is sent
             self._check_condition(key, options.condition)
         try:
-            with self._connection.request(label):
+            with self._in_bucket(), self._connection.request(label):
                 if len(begun) < 2:
                     blob.upload_from_string(bytes(begun[0]) if begun else b"", **settings)
                 else:
@@ -210,14 +206,10 @@ class GCSBackend(RemoteBackend):
                     file = _BlockFile(chain((begun.pop(0) for _ in range(2)), blocks))
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
-        except ObjectNotFoundError:
-            self._require()
-            raise
         except (ObjectChangedError, BucketExistsError):
             if options.condition is None:
                 raise
             raise options.condition.unmet(label) from None
-        self._connection.known_buckets.add(self.bucket)
         return PutResult(str(blob.generation))
 
     @reads_public_data
@@ -284,9 +276,9 @@ class GCSBackend(RemoteBackend):
             return PutResult(info.etag)
         found = origin._blob(source, int(info.etag or 0))
         try:
-            return self._rewrite(found, self._blob(dest), label, condition)
+            with self._in_bucket():
+                return self._rewrite(found, self._blob(dest), label, condition)
         except ObjectNotFoundError:
-            self._require()
             raise ObjectNotFoundError(f"there is no {origin._label(source)}") from None
         except ObjectChangedError:
             if condition is not None:
@@ -400,11 +392,8 @@ class GCSBackend(RemoteBackend):
         return f"object '{key}' in bucket '{self.bucket}' at {self._address}"
 
     def _blob(self, key: str, generation: int | None = None, *, pays: bool = False) -> Any:
-        try:
-            length = len(key.encode())
-        except UnicodeEncodeError:
-            raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
-        if not 0 < length <= _MAX_KEY_BYTES or {*key} & {"\r", "\n", "\0"} or key in (".", ".."):
+        too_long = len(encode_key(key)) > _MAX_KEY_BYTES
+        if too_long or {*key} & {"\r", "\n", "\0"} or key in (".", ".."):
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be the name of an object on Google Cloud Storage: names "
                 f"have 1 to {_MAX_KEY_BYTES} bytes, no line breaks, and are not '.' or '..'"
@@ -421,11 +410,17 @@ class GCSBackend(RemoteBackend):
             return int(text)
         return None if condition is None else 0
 
-    def _require(self) -> None:
-        """Raise if the bucket does not exist; one request per process and bucket."""
-        bucket = self.bucket
-        if bucket not in self._connection.known_buckets and not self.has_bucket(bucket):
-            raise self._no_bucket(bucket)
+    @contextmanager
+    def _in_bucket(self) -> Iterator[None]:
+        """If nothing is found in the block, look whether the bucket exists: once per process."""
+        bucket, known = self.bucket, self._connection.known_buckets
+        try:
+            yield
+        except ObjectNotFoundError:
+            if bucket not in known and not self.has_bucket(bucket):
+                raise self._no_bucket(bucket) from None
+            raise
+        known.add(bucket)
 
     def _no_bucket(self, bucket: str) -> BucketNotFoundError:
         return BucketNotFoundError(

@@ -30,7 +30,7 @@ from cottoncandy.backends.public import RemoteBackend
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.backends.responses import content_range, header_text
 from cottoncandy.core.buffers import Buffer, MiB
-from cottoncandy.core.names import shorten
+from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.exceptions import (
     ConfigurationError,
     IntegrityError,
@@ -173,10 +173,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         return _checked_url(super().bucket)
 
     def _url(self, key: str) -> str:
-        try:
-            encoded = quote(key, safe=_SAFE)
-        except UnicodeEncodeError:
-            raise InvalidNameError(f"the name {key!r} is not valid Unicode text") from None
+        encoded = quote(encode_key(key), safe=_SAFE)
         if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be requested from a web server: a name has no NUL, and "
