@@ -81,8 +81,11 @@ class TransmissionMonitor:
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
         """Record the end of a transfer of ``num_bytes`` bytes."""
+        self._add(self._begun.pop(flight_id), num_bytes)
+
+    def _add(self, start: float, num_bytes: int) -> None:
         with _recording:
-            self._numbers.extend((self._begun.pop(flight_id), time.time(), num_bytes))
+            self._numbers.extend((start, time.time(), num_bytes))
             if len(self._numbers) >= 3 * _MAX_KEPT:
                 self._numbers = array("d", chain.from_iterable(_in_pairs(self._numbers)))
 
@@ -176,12 +179,11 @@ def recorded(monitor: TransmissionMonitor | None) -> AbstractContextManager[_Fli
 
 @contextmanager
 def _recorded(monitor: TransmissionMonitor) -> Iterator[_Flight]:
-    identifier = monitor.start_io(0)
-    flight = _Flight()
+    begun, flight = time.time(), _Flight()
     try:
         yield flight
     finally:
-        monitor.end_io(identifier, flight.nbytes)
+        monitor._add(begun, flight.nbytes)
 
 
 class IOSampler:
