@@ -197,6 +197,7 @@ def test_references_to_control_characters_are_kept(reference: str) -> None:
         (b"<Size>1</Size>", b"<Size>-1</Size>"),
         (b"<Size>1</Size>", b"<Size>" + b"9" * 5000 + b"</Size>"),
         (b"2026-01-02T", b"2026-13-02T"),
+        (b"<Contents><Key>b", b"<KeyCount>2</KeyCount><Contents><Key>b"),
         (b"ListBucketResult", b"ListAllMyBucketsResult"),
         (b"<ListBucketResult", b'<!DOCTYPE a [<!ENTITY b "c">]><ListBucketResult'),
         (b"</ListBucketResult>", b"</ListBucketResult><more/>"),
