@@ -78,6 +78,7 @@ def down(job: Job) -> None:
 
 def read_by_dask(job: Job) -> None:
     store = connect(job)
+    da.ones(1).compute(scheduler="threads")  # dask imports distributed; that is not the subject
     with job.measured(), dask.config.set(scheduler="threads"):
         found = da.from_zarr(zarr.open_array(store, mode="r")).compute()
     job.check(found)
