@@ -28,6 +28,16 @@ pytestmark = pytest.mark.server
 
 
 class TestFaults(S3Tests):
+    def test_one_thread_reads_a_body_with_one_request(
+        self, behind: S3Backend, fault_proxy: FaultProxy, backend: S3Backend
+    ) -> None:
+        data = pattern(9 * MiB)
+        behind.put("name", Body.of(data))
+        assert backend.get("name", threads=1).read() == data
+        assert len(fault_proxy.select("GET")) == 1
+        assert b"".join(backend.get("name", threads=1).chunks()) == data
+        assert len(fault_proxy.select("GET")) == 2
+
     @pytest.mark.parametrize("size", [10_000, 3 * MiB])
     @pytest.mark.parametrize("odd", [False, True])
     def test_truncated_body(
