@@ -109,6 +109,11 @@ def test_home_directory_is_expanded_in_text_only(
     assert cci.download_object("here/~/a") == cci.download_object("literal") == b"here"
     cci.download_to_file("b", "~/copy")
     cci.download_directory("d", "~/tree")
+    for unknown in ("upload_from_file", "upload_from_directory"):
+        with pytest.raises(FileNotFoundError):
+            getattr(cci, unknown)("~nosuchuser/b")
+    with pytest.raises(FileNotFoundError):
+        cci.download_to_file("b", "~nosuchuser/b")
     assert (home / "copy").read_bytes() == b"b"
     assert (home / "tree" / "a").read_bytes() == b"home"
     assert sorted(path.name for path in (here / "~").iterdir()) == ["a"]

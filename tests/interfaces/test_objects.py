@@ -18,6 +18,7 @@ from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
+    MissingDependencyError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
@@ -332,6 +333,12 @@ def test_pointers_are_not_uploaded(cci: Any, body: Any) -> None:
 def test_damaged_pickles_raise(cci: Any, body: bytes) -> None:
     cci.upload_object("value", body)
     with pytest.raises(IntegrityError, match="whole pickle"):
+        cci.download_pickle("value")
+
+
+def test_a_pickle_of_a_missing_library_names_it(cci: Any) -> None:
+    cci.upload_object("value", b"cnosuchlibrary\nThing\n.")
+    with pytest.raises(MissingDependencyError, match="'nosuchlibrary'"):
         cci.download_pickle("value")
 
 

@@ -88,6 +88,13 @@ def test_login_is_rejected_and_masked(url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@each("part", ["host:port/x", "host:99999/x", "[host/x", "/x"])
+def test_invalid_web_urls_are_masked(part: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"https://\*\*\*@") as caught:
+        parse_url(f"https://user:hunter2@{part}")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_mask_hides_passwords_and_signatures() -> None:
     secret = "https://me:hunter2@host/dir/a?X-Amz-Signature=hunter2&x=1"
     assert mask(secret) == "https://***@host/dir/a?***"
