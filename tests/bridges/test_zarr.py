@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy.exceptions import AccessDeniedError, DecryptionError
+from cottoncandy.exceptions import AccessDeniedError, DecryptionError, EncryptionError
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
 
@@ -119,6 +119,32 @@ def test_a_damaged_chunk_raises(cci: Any, place: Any) -> None:
     place.raw_put("c/0", stored.body[:-1] + b"\0", stored.metadata)
     with pytest.raises(DecryptionError):
         array[:]
+
+
+@pytest.mark.parametrize("encryption", ["AES"], indirect=True)
+def test_damage_and_wrong_keys_are_never_missing(cci: Any, place: Any) -> None:
+    """Neither through zarr, where it would give fill values, nor through fsspec."""
+    import cottoncandy as cc
+
+    zarr.create_array(cci.zarr_store("a"), shape=(4,), shards=(4,), chunks=(2,), dtype="u1")[:] = 1
+    stored = place.raw_get("a/c/0")
+    other = cc.get_encrypted_interface(
+        place.bucket, encryptionKey=bytes(range(32)), backend="memory", verbose=False
+    )
+    plain = cc.get_interface(place.bucket, backend="memory", verbose=False)
+    array = zarr.open_array(cci.zarr_store("a"), mode="r")
+    for reader in (other, plain):
+        with pytest.raises(EncryptionError):
+            zarr.open_array(reader.zarr_store("a"), mode="r")
+        with pytest.raises(EncryptionError):
+            reader.filesystem().cat("a/c/0")
+    middle = len(stored.body) // 2
+    flipped = bytes([stored.body[middle] ^ 1])
+    for body in (stored.body[:-9], b"", stored.body[:middle] + flipped + stored.body[middle + 1 :]):
+        place.raw_put("a/c/0", body, stored.metadata)
+        for read in (lambda: array[:1], lambda: cci.filesystem().cat("a/c/0")):
+            with pytest.raises(DecryptionError):
+                read()
 
 
 def test_stores_compare_and_pickle_by_settings(cci: Any) -> None:
