@@ -39,6 +39,16 @@ def cci(place: Any, factory: Any) -> Any:
     return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
 
 
+@pytest.fixture
+def page_and_count(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """The page with the numbers, and how many tests of this module's suite run in memory."""
+    suite = [item for item in request.session.items if item.path == request.path]
+    count = sum("memory-plain" in item.name for item in suite if getattr(item, "cls", None))
+    if not count:
+        pytest.skip("the suite is not selected")
+    return (request.config.rootpath / "docs/inside/foreign-suites.md").read_text(), count
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the numbers; pytest prints the reasons of what was skipped."""
     counts = Counter(

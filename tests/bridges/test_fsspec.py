@@ -66,6 +66,11 @@ class TestPipe(abstract.AbstractPipeTests, _Fixtures):
     pass
 
 
+def test_the_whole_suite_runs(page_and_count: tuple[str, int]) -> None:
+    page, count = page_and_count
+    assert f"(copy, get, put, open, pipe) | {count} |" in page
+
+
 KEY = base64.b64encode(b"an obviously fake key, 32 bytes!").decode()
 
 
