@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,3 +309,18 @@ def test_fewer_threads_do_the_work_if_the_system_allows_no_more(
     assert interruptible(lambda: 5) == 5
     with pytest.raises(StoreError, match="no more threads"):
         in_background(int)
+
+
+def test_calls_in_a_destructor_at_the_end_of_the_program_do_not_hang() -> None:
+    program = """
+from cottoncandy.core.threads import interruptible, map_threads
+
+class Last:
+    def __del__(self):
+        print(interruptible(lambda: 5), list(map_threads(abs, [-1, -2], 2)))
+
+last = Last()
+interruptible(int)  # its idle worker ends with the program
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.stdout == b"5 [1, 2]\n"

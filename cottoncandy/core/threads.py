@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -129,7 +130,9 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
 
 
 def _start_thread(target: Callable[[], object], name: str = "cottoncandy") -> bool:
-    """Start a daemon thread; return False if the system allows no more of them."""
+    """Start a daemon thread; return False if no more are possible, as at the end of the program."""
+    if sys.is_finalizing():
+        return False
     try:
         threading.Thread(target=target, name=name, daemon=True).start()
     except RuntimeError:
@@ -144,7 +147,8 @@ def interruptible(function: Callable[[], R]) -> R:
     code delays them until it returns. From the main thread, the call therefore runs in another
     thread. After Ctrl-C, it continues there until its own timeout.
     """
-    if threading.current_thread() is not threading.main_thread():
+    # At the end of the program, in a destructor, other threads don't run any more.
+    if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return function()
     worker = _idle.pop() if _idle else _Worker()
     if not worker.started:
