@@ -249,7 +249,7 @@ def _listed() -> Iterator[Route]:
     common = posixpath.commonprefix([posixpath.dirname(each).split("/") for each in names])
     folder = "/".join(common)
     if any("://" in each for each in names) and len(common) < 3:
-        raise InvalidArgumentError("the list names files of several buckets; copy each by itself")
+        raise InvalidArgumentError("the list names files of several buckets; copy each separately")
     start = len(folder) + bool(common)
     for each in names:
         yield Route(folder or _root(each), each[start:], each[start:])

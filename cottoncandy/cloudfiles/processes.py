@@ -60,7 +60,7 @@ def in_processes(
         except KeyboardInterrupt:
             # Ctrl-C in a terminal reaches the processes; a notebook interrupts its kernel alone.
             stop.set()
-            # What the processes did until then, too.
+            # The work of the processes until then, too.
             yield from _results(pending, [each for each in pending if not each.cancel()])
             raise
         except BrokenProcessPool as exc:

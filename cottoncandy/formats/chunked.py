@@ -304,12 +304,12 @@ class _Reader:
     def get(self, key: str, kind: type) -> Any:
         value = self._obj.get(key)
         if not isinstance(value, kind):
-            raise self.error(f"'{key}' is {value!r:.80}, and a {kind.__name__} was expected")
+            raise self.error(f"'{key}' is {value!r:.80}, expected a {kind.__name__}")
         return value
 
     def lengths(self, key: str, value: Any) -> tuple[int, ...]:
         if not isinstance(value, list) or not all(_is_length(entry) for entry in value):
-            raise self.error(f"'{key}' has {value!r:.80}, and a list of lengths was expected")
+            raise self.error(f"'{key}' has {value!r:.80}, expected a list of lengths")
         return tuple(value)
 
     def dtype(self) -> np.dtype[Any]:
@@ -355,7 +355,7 @@ class _Reader:
             upload_id, number = entry
             if (upload_id is None or is_upload_id(upload_id)) and _is_length(number):
                 return upload_id, number
-        raise self.error(f"'parts' has {entry!r:.80}, and [upload id, number] was expected")
+        raise self.error(f"'parts' has {entry!r:.80}, expected [upload id, number]")
 
     def _part(self, entry: Any) -> tuple[Index, str]:
         if isinstance(entry, list) and len(entry) == 2:
@@ -367,7 +367,7 @@ class _Reader:
                 and name
             ):
                 return tuple(index), name
-        raise self.error(f"'dask' has {entry!r:.80}, and [block, name] was expected")
+        raise self.error(f"'dask' has {entry!r:.80}, expected [block, name]")
 
 
 def part_name(index: int) -> str:

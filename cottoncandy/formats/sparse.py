@@ -195,12 +195,12 @@ def _check_manifest(
         raise error(f"a {type(manifest).__name__} was found where a JSON object should be")
     kind = manifest.get("type")
     if not isinstance(kind, str) or kind not in _PARTS:
-        raise error(f"'type' is {kind!r}, and one of {', '.join(_PARTS)} was expected")
+        raise error(f"'type' is {kind!r}, expected one of {', '.join(_PARTS)}")
     shape = manifest.get("shape")
     if not isinstance(shape, (list, tuple)) or not all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in shape
     ):
-        raise error(f"'shape' is {shape!r}, and a list of lengths was expected")
+        raise error(f"'shape' is {shape!r}, expected a list of lengths")
     is_array = manifest.get("cc-container") == "array"
     if len(shape) != 2 and not (
         is_array and shape and (kind == "coo" or (kind == "csr" and len(shape) == 1))
@@ -211,7 +211,7 @@ def _check_manifest(
     names = _part_names(kind, tuple(shape))
     places = {str(name).rpartition(SEPARATOR)[2]: name for name in listed}
     if set(places) != set(names) or len(listed) != len(names):
-        raise error(f"'attrs' is {attrs!r:.200}, and {list(names)} was expected")
+        raise error(f"'attrs' is {attrs!r:.200}, expected {list(names)}")
     for place in places.values():
         if not isinstance(place, str) or place_of(place) != place:
             raise error(f"'attrs' has {place!r:.200}, which is not the place of a part")
@@ -223,10 +223,10 @@ def _check_manifest(
     if upload_id is not None:
         parts = manifest.get("parts")
         if not isinstance(parts, list) or not all(map(_is_origin, parts)):
-            raise error(f"'parts' is {parts!r:.200}, and pairs of upload id and name were expected")
+            raise error(f"'parts' is {parts!r:.200}, expected pairs of upload id and name")
         origins = {name: origin for origin, name in parts}
         if set(origins) != set(names) or len(parts) != len(names):
-            raise error(f"'parts' is {parts!r:.200}, and {list(names)} was expected")
+            raise error(f"'parts' is {parts!r:.200}, expected {list(names)}")
     return kind, tuple(shape), is_array, {name: (places[name], origins[name]) for name in names}
 
 

@@ -532,7 +532,7 @@ class BucketMethods(ObjectAccess):
 
 
 def check_page_size(page_size: int | None) -> None:
-    """Raise InvalidArgumentError for what is no size of a page; it has no effect."""
+    """Raise InvalidArgumentError if a page size is invalid; it has no effect."""
     if page_size is not None:
         check_int(page_size, "page_size", 1)
 

@@ -34,7 +34,7 @@ __all__ = ["Route", "plan_tree", "remove_tree", "transfer_tree"]
 
 _END = SEPARATOR + MANIFEST
 
-#: How often a copy of an array begins again because the array was replaced meanwhile.
+#: How often a copy of an array begins again because the array was replaced while it was read.
 _ATTEMPTS = 5
 
 

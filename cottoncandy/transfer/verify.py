@@ -147,7 +147,7 @@ def verify_store(
 
 
 def _check_found(store: Store, name: str) -> None:
-    """Raise if there is nothing at a location: whoever mistyped it must not be told it is whole."""
+    """Raise if there is nothing at a location: a mistyped one must not be reported as whole."""
     if store.bucket is not None and not store.backend.has_bucket(store.bucket):
         raise BucketNotFoundError(f"there is no bucket '{store.bucket}'; nothing was verified")
     if name and next(_objects(store, name, ""), None) is None:

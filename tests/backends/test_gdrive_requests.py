@@ -214,7 +214,7 @@ class TestBrokenAnswers(DriveTests):
             read(backend, "name")
 
     def test_damaged_media(self, harness: DriveHarness, backend: GDriveBackend) -> None:
-        """Whoever downloads a whole object compares its MD5."""
+        """Downloads of whole objects compare the MD5."""
         backend.put("name", Body.of(b"12345"))
         with backend.get("name") as reader:
             file = harness.raw_file("name")

@@ -125,7 +125,7 @@ class GCSBackend(RemoteBackend):
                 try:
                     body, generation = start.result()
                 except (ObjectNotFoundError, ObjectChangedError):
-                    continue  # deleted or replaced meanwhile
+                    continue  # deleted or replaced concurrently
                 if generation not in (None, info.etag) or len(body) > info.size:
                     continue
                 first = max(info.size - len(body), 0) if tail else 0

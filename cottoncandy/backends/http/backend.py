@@ -67,8 +67,8 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
 
     Notes
     -----
-    *Metadata.* Servers of object stores send it as headers. Other servers are asked for
-    ``NAME.meta.json``, as the local backend writes it, with a second request; listings hide these
+    *Metadata.* Servers of object stores send it as headers. Other servers get a
+    second request, for ``NAME.meta.json`` as the local backend writes it; listings hide these
     files.
 
     *Listings* are read from index pages (Apache, nginx, Python's ``http.server``), one request per

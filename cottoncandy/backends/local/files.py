@@ -170,7 +170,7 @@ class FilesBackend(LocalBackend):
         self._checked(location.key, options)
         if options.metadata or options.condition is not None:
             return None
-        # access() needs no exception for what is missing.
+        # access() needs no exception for a missing file.
         if os.access(location.sidecar, os.F_OK):
             return None
         with os_errors("write", location):
@@ -199,7 +199,7 @@ class FilesBackend(LocalBackend):
                     location.check_spelling()
                 if not (folded and status is None and staged.link()):
                     if folded:
-                        location.check_spelling()  # of a file that was created meanwhile
+                        location.check_spelling()  # of a file that was created concurrently
                     staged.replace()
         return PutResult(new.etag)
 

@@ -151,7 +151,7 @@ class S3Options:
         )
 
     def without_credentials(self) -> Self | None:
-        """Return the same options for requests that are not signed; None if these are none."""
+        """Return the same options for requests that are not signed; None if these are anonymous."""
         if self.unsigned:
             return None
         return replace(

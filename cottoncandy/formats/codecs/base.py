@@ -179,7 +179,7 @@ class StreamCodec(Codec):
             position += len(block)
         if position != len(out):
             raise IntegrityError(
-                f"the {self.name} stream decodes to {position} bytes, and {len(out)} were expected"
+                f"the {self.name} stream decodes to {position} bytes, expected {len(out)}"
             )
 
     def decode(self, chunks: Iterable[Buffer], size: int = sys.maxsize) -> Iterator[Buffer]:

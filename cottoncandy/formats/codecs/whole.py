@@ -140,9 +140,7 @@ def _joined(blocks: Iterable[Buffer]) -> Buffer:
 
 def _check_decoded(name: str, size: int, expected: int) -> None:
     if size != expected:
-        raise IntegrityError(
-            f"the {name} body decodes to {size} bytes, and {expected} were expected"
-        )
+        raise IntegrityError(f"the {name} body decodes to {size} bytes, expected {expected}")
 
 
 def _check_blosc(body: bytes, size: int) -> None:
