@@ -340,6 +340,12 @@ def test_npy_arrays_of_many_fields_come_back(cci: Any) -> None:
     assert np.array_equal(cci.download_npy_array("array"), array)
 
 
+def test_npy_padding_is_stored_as_zeros(cci: Any) -> None:
+    dtype = np.dtype([("a", "i1"), ("b", "<i4")], align=True)
+    cci.upload_npy_array("array", np.full(3 * dtype.itemsize, 255, "u1").view(dtype))
+    assert cci.download_object("array").endswith(b"\xff\0\0\0\xff\xff\xff\xff" * 3)
+
+
 @each(
     "metadata",
     [{"gzip": "0"}, {"GZIP": "True"}, {"cc-dtype": "<f8"}, {"cc-checksum": "x"}, {"CC-names": "x"},
