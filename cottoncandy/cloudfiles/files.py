@@ -323,12 +323,10 @@ class CloudFiles(ReadingMethods, WritingMethods):
         if not isinstance(key, slice):
             self.put(key, value)
         elif isinstance(value, CloudFiles):
-            self.transfer_from(value, None if key == slice(None) else value._first(key))
+            whole = key == slice(None)
+            self.transfer_from(value, None if whole else islice(value, *_nonnegative(key)))
         else:
             self.puts(value)
-
-    def _first(self, span: slice) -> Iterable[str]:
-        return islice(self, *_nonnegative(span))
 
     def __delitem__(self, key: Any) -> None:
         self.delete(key)

@@ -153,12 +153,14 @@ class ReadingMethods(FilesBase):
         monitor: TransmissionMonitor | None = None,
     ) -> tuple[bytes | None, str | None]:
         """Return content and encoding of one file; the content is None if it does not exist."""
-        key = self._key(file.path)
+        backend, key = self._store.backend, self._key(file.path)
+        # If a range is far from the start, only the header is requested first.
+        prefetch = not (file.start or (file.ranged and file.end is None))
         try:
             with (
                 self._locks.held(self.cloudpath, file.path, shared=True),
                 recorded(monitor) as flight,
-                self._open(key, file) as reader,
+                backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
             ):
                 info = reader.info
                 ranged = file.ranged and (file.raw or not info.content_encoding)
@@ -168,17 +170,12 @@ class ReadingMethods(FilesBase):
         except ObjectNotFoundError:
             return None, None
         if not ranged:
-            verify(self._store.backend, info, content, part_size)
+            verify(backend, info, content, part_size)
         encoding = info.content_encoding
         if not file.raw:
             content = decoded(content, encoding, file.path)
             content = content[file.span] if file.ranged and not ranged else content
         return content, encoding
-
-    def _open(self, key: str, file: File) -> Any:
-        # If a range is far from the start, only the header is requested first.
-        prefetch = not (file.span.start or (file.ranged and file.span.stop is None))
-        return self._store.backend.get(key, threads=LARGE_THREADS, prefetch=prefetch)
 
     def get_json(self, paths: Paths, total: int | None = None) -> Any:
         """Download JSON files; return the value of one, or a list in order. None if missing.

@@ -234,13 +234,10 @@ def _options(
     storage_class: str | None,
 ) -> PutOptions:
     """Return what a store keeps of the options of a file; most files of a call have the same."""
-    headers = {
-        "content_encoding": encoding,
-        "cache_control": cache_control,
-        "storage_class": storage_class,
-    }
+    values = (encoding, cache_control, storage_class)
+    headers = dict(zip(("content_encoding", "cache_control", "storage_class"), values, strict=True))
     options = PutOptions(acl=ACL if default_acl else None, content_type=content_type)
-    return options.changed(**{name: value for name, value in headers.items() if name in kept})
+    return options.changed(**{name: headers[name] for name in headers.keys() & kept})
 
 
 _SETTINGS = (
