@@ -55,14 +55,13 @@ def add_row(folder: Path, table: str, title: str, *cells: str) -> None:
     load_now = f"{os.getloadavg()[0]:.0f}"
     rows = results.setdefault("tables", {}).setdefault(table, {})
     rows[title] = [*cells, load_now]
-    write(results, folder)
+    write(results, folder, plots=False)
     print(" | ".join((title, *rows[title])), flush=True)
 
 
-def write(results: dict[str, Any], folder: Path) -> None:
-    """Write all files of the report."""
-    plots = folder / "benchmarks"
-    plots.mkdir(parents=True, exist_ok=True)
+def write(results: dict[str, Any], folder: Path, *, plots: bool = True) -> None:
+    """Write all files of the report; without ``plots``, those that exist remain."""
+    (folder / "benchmarks").mkdir(parents=True, exist_ok=True)
     save(results, folder)
     if "machine" not in results:
         return  # only tables were measured
@@ -75,7 +74,8 @@ def write(results: dict[str, Any], folder: Path) -> None:
     lines = [_HEAD.format(busy=busy, **machine), *_promises(results["scenarios"])]
     for name, scenario in results["scenarios"].items():
         lines += ["", f"## {scenario['title'][0].upper()}{scenario['title'][1:]}", ""]
-        if _plot(scenario, plots / name):
+        path = folder / "benchmarks" / name
+        if _plot(scenario, path) if plots else path.with_suffix(".png").exists():
             lines += [f"![{scenario['title']}: times](benchmarks/{name}.png)", ""]
         lines += _peers(scenario)
     for title, rows in results.get("tables", {}).items():
