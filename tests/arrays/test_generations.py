@@ -274,11 +274,6 @@ def _only(values: np.ndarray) -> float:
     return float(values[0])
 
 
-def empty(memory: MemoryHarness) -> None:
-    for key in memory.raw_keys():
-        memory.raw_delete(key)
-
-
 #: Kind, number of versions before, fault: each fault once, on one predecessor.
 ENDINGS = [
     ("chunked", 1, "killed after"),
@@ -304,13 +299,13 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
     memory: MemoryHarness, kind: str, before: int, fault: str
 ) -> None:
     upload, value = KINDS[kind]
+    cci = memory.interface()
+    for number in range(before):
+        upload(cci, number)
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(1):
-        empty(memory)
-        cci = memory.interface()
-        for number in range(before):
-            upload(cci, number)
+        begin()
         lazy = cci.array("a") if before else None
-        plain = cci.backend_interface
         cci.backend_interface = faulty = FaultyBackend(plain)
         faulty.fail(fault, request)
         outcome = "done"
@@ -423,13 +418,14 @@ class Interleaved(WrappedBackend):
 )
 def test_two_writers_never_mix(memory: MemoryHarness, kind: str, other: str, before: int) -> None:
     upload, _ = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    for _ in range(before):
+        upload(cci, 0)
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(1):
-        empty(memory)
-        cci, second = memory.interface(), memory.interface()
-        for _ in range(before):
-            upload(cci, 0)
+        begin()
         cci.backend_interface = watched = Interleaved(
-            cci.backend_interface, request, partial(KINDS[other][0], second, 2)
+            plain, request, partial(KINDS[other][0], second, 2)
         )
         upload(cci, 1)
         if watched.left > 0:
@@ -451,22 +447,18 @@ def twice(upload: Callable[..., Any], cci: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_finds_one_version_whatever_is_replaced(memory: MemoryHarness, kind: str) -> None:
     upload, value = KINDS[kind]
+    cci, writer = memory.interface(), memory.interface()
+    upload(cci, 0)
+    plain, begin = cci.backend_interface, memory.snapshot()
+    once = partial(upload, writer, 1)
     for request in itertools.count(1):
-        empty(memory)
-        cci, writer = memory.interface(), memory.interface()
-        upload(cci, 0)
-
-        once = partial(upload, writer, 1)
-        cci.backend_interface = watched = Interleaved(cci.backend_interface, request, once)
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, once)
         assert value(cci, "a") in (0, 1)
         if watched.left > 0:
             break
-        empty(memory)
-        cci = memory.interface()
-        upload(cci, 0)
-        cci.backend_interface = Interleaved(
-            cci.backend_interface, request, partial(twice, upload, writer)
-        )
+        begin()
+        cci.backend_interface = Interleaved(plain, request, partial(twice, upload, writer))
         if kind == "sparse":
             assert value(cci, "a") in (0, 2)
         else:
@@ -607,17 +599,17 @@ def test_append_rejects_what_does_not_fit(memory: MemoryHarness) -> None:
 
 @pytest.mark.parametrize("other", ["append", "replace", "remove"])
 def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
+    cci, second = memory.interface(), memory.interface()
+    cci.upload_dask_array("a", np.zeros(2))
+    plain, begin = cci.backend_interface, memory.snapshot()
+    change = {
+        "append": partial(second.append_dask_array, "a", np.full(2, 2.0)),
+        "replace": partial(second.upload_dask_array, "a", np.zeros((2, 2))),
+        "remove": partial(second.rm, "a/metadata.json"),
+    }[other]
     for request in itertools.count(1):
-        empty(memory)
-        cci, second = memory.interface(), memory.interface()
-        cci.upload_dask_array("a", np.zeros(2))
-
-        change = {
-            "append": partial(second.append_dask_array, "a", np.full(2, 2.0)),
-            "replace": partial(second.upload_dask_array, "a", np.zeros((2, 2))),
-            "remove": partial(second.rm, "a/metadata.json"),
-        }[other]
-        cci.backend_interface = watched = Interleaved(cci.backend_interface, request, change)
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, change)
         try:
             cci.append_dask_array("a", np.full(2, 1.0), threads=1)
         except (ObjectChangedError, ObjectNotFoundError, InvalidArgumentError):
@@ -822,13 +814,12 @@ def test_a_conditional_upload_whose_name_is_taken_meanwhile_raises(
     memory: MemoryHarness, kind: str, before: int
 ) -> None:
     upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    etag = upload(cci, 0)["ETag"] if before else None
+    plain, begin = cci.backend_interface, memory.snapshot()
     for request in itertools.count(2):
-        empty(memory)
-        cci, second = memory.interface(), memory.interface()
-        etag = upload(cci, 0)["ETag"] if before else None
-        cci.backend_interface = watched = Interleaved(
-            cci.backend_interface, request, partial(upload, second, 2)
-        )
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, partial(upload, second, 2))
         condition = {"if_match": etag} if before else {"overwrite": False}
         try:
             upload(cci, 1, **condition)
