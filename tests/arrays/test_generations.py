@@ -1,15 +1,12 @@
-"""Replacements of chunked and sparse arrays: the protocol, its writers, undo and cleaning."""
+"""Replacements of chunked and sparse arrays: the protocol, its writers, undo."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -37,8 +34,6 @@ from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,
     IntegrityError,
-    InvalidArgumentError,
-    InvalidNameError,
     MetadataError,
     ObjectChangedError,
     ObjectExistsError,
@@ -49,11 +44,10 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.formats.generations import new_upload_id
-from cottoncandy.stores.checks import check_duration
+from tests.arrays.kinds import KINDS, Interleaved, current, matrix, only
 from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
 from tests.harness import MemoryHarness
 
-sparse: Any = pytest.importorskip("scipy.sparse")
 ROOT = Key("a")
 
 
@@ -234,46 +228,6 @@ def test_a_store_that_ignores_conditions_loses_versions_but_mixes_none(data: st.
 # -- on a store ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def memory() -> Iterator[MemoryHarness]:
-    harness = MemoryHarness()
-    yield harness
-    harness.close()
-
-
-def matrix(value: float) -> Any:
-    found = sparse.csr_array(np.eye(4))
-    found.data[:] = value
-    return found
-
-
-def current(cci: Any) -> float:
-    """Return the value of the array, of whatever kind it is."""
-    found = cci["a"]
-    return _only(found if isinstance(found, np.ndarray) else found.data)
-
-
-KINDS: dict[str, tuple[Callable[..., Any], Callable[[Any, str], float]]] = {
-    "chunked": (
-        lambda cci, value, **kw: cci.upload_dask_array(
-            "a", np.full(6, float(value)), buffersize=16, threads=1, **kw
-        ),
-        lambda cci, name: _only(np.asarray(cci.download_dask_array(name))),
-    ),
-    "sparse": (
-        lambda cci, value, **kw: cci.upload_sparse_array("a", matrix(value), threads=1, **kw),
-        lambda cci, name: _only(cci.download_sparse_array(name, threads=1).data),
-    ),
-}
-
-
-def _only(values: np.ndarray) -> float:
-    """Return the value of all elements, which are equal within one upload."""
-    assert len(values)
-    assert (values == values[0]).all(), values
-    return float(values[0])
-
-
 #: Kind, number of versions before, fault: each fault once, on one predecessor.
 ENDINGS = [
     ("chunked", 1, "killed after"),
@@ -318,7 +272,7 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
             assert value(cci, "a") in ({9} if outcome == "done" else {before - 1, 9})
         if lazy is not None:
             lazy_values = lazy[...] if kind == "chunked" else lazy[...].data
-            assert _only(lazy_values) == before - 1  # one predecessor is kept
+            assert only(lazy_values) == before - 1  # one predecessor is kept
         upload(cci, 10)  # remaining chunks have no effect
         assert value(cci, "a") == 10
         cci.clean("a", grace=0)
@@ -393,20 +347,6 @@ def test_a_commit_that_finds_the_store_full_leaves_no_parts(
     assert value(cci, "a") == 1
 
 
-class Interleaved(WrappedBackend):
-    """Calls a function before the n-th request."""
-
-    def __init__(self, inner: Any, at: int, function: Callable[[], None]) -> None:
-        super().__init__(inner)
-        self.left, self.function = at, function
-
-    def _call(self, verb: str, *keys: str) -> Any:
-        self.left -= 1
-        if self.left == 0:
-            self.function()
-        return super()._call(verb, *keys)
-
-
 @pytest.mark.parametrize(
     ("kind", "other", "before"),
     [
@@ -462,7 +402,7 @@ def test_a_reader_finds_one_version_whatever_is_replaced(memory: MemoryHarness, 
         if kind == "sparse":
             assert value(cci, "a") in (0, 2)
         else:
-            assert _only(cci["a"]) in (0, 2)
+            assert only(cci["a"]) in (0, 2)
     assert request > 3
 
 
@@ -537,315 +477,6 @@ def test_another_programs_manifest_is_not_changed(memory: MemoryHarness, method:
     with pytest.raises(MetadataError, match="'a'"):
         getattr(cci, method)("a", *arguments)
     assert memory.raw_keys() == ["a/metadata.json"]
-
-
-# -- arrays that grow ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("axis", "dask"), [(0, False), (1, True), (-1, False)])
-def test_append_along_every_axis(memory: MemoryHarness, axis: int, dask: bool) -> None:
-    import dask.array as da
-
-    cci = memory.interface()
-    rng = np.random.default_rng(0)
-    expected = rng.random((4, 5, 6))
-    cci.upload_dask_array("a", da.from_array(expected, chunks=(2, 3, 2)), note="kept")
-    for _ in range(3):
-        shape = list(expected.shape)
-        shape[axis] = 3
-        more = rng.random(shape)
-        given = da.from_array(more, chunks=2) if dask else more
-        response = cci.append_dask_array("a", given, axis=axis)
-        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
-        expected = np.concatenate([expected, more], axis=axis)
-        np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
-    assert cci.array("a").attrs["note"] == "kept"
-    keys = len(memory.raw_keys())
-    cci.clean("a", grace=0)
-    assert len(memory.raw_keys()) == keys - 1  # one previous.json: all parts are shared
-    np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
-
-
-def test_append_to_an_empty_array_and_of_nothing(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    etag = cci.upload_dask_array("a", np.zeros((0, 3)))["ETag"]
-    assert cci.append_dask_array("a", np.ones((0, 3)))["ETag"] == etag
-    cci.append_dask_array("a", np.ones((2, 3)))
-    cci.append_dask_array("a", np.full((1, 3), 2.0))
-    np.testing.assert_array_equal(cci.download_dask_array("a"), [[1] * 3, [1] * 3, [2] * 3])
-
-
-def test_append_rejects_what_does_not_fit(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    with pytest.raises(ObjectNotFoundError, match="upload_dask_array"):
-        cci.append_dask_array("a", np.ones(3))
-    cci.upload_dask_array("a", np.zeros((4, 3)))
-    before = memory.raw_keys()
-    for wrong in (np.ones((2, 3), "f4"), np.ones((2, 3), ">f8"), np.ones((2, 4)), np.ones(3)):
-        with pytest.raises(InvalidArgumentError, match="'a'"):
-            cci.append_dask_array("a", wrong)
-    for axis in (2, -3, 0.5):
-        with pytest.raises(InvalidArgumentError, match="axis"):
-            cci.append_dask_array("a", np.ones((2, 3)), axis=axis)
-    with pytest.raises(InvalidArgumentError, match="axis"):
-        cci.append_dask_array("a", np.ones((2, 3)), axis=None)
-    with pytest.raises(ObjectChangedError):
-        cci.append_dask_array("a", np.ones((2, 3)), if_match="another")
-    assert memory.raw_keys() == before
-    cci.upload_sparse_array("a", matrix(1))
-    with pytest.raises(MetadataError, match="sparse"):
-        cci.append_dask_array("a", np.ones((4, 4)))
-
-
-@pytest.mark.parametrize("other", ["append", "replace", "remove"])
-def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
-    cci, second = memory.interface(), memory.interface()
-    cci.upload_dask_array("a", np.zeros(2))
-    plain, begin = cci.backend_interface, memory.snapshot()
-    change = {
-        "append": partial(second.append_dask_array, "a", np.full(2, 2.0)),
-        "replace": partial(second.upload_dask_array, "a", np.zeros((2, 2))),
-        "remove": partial(second.rm, "a/metadata.json"),
-    }[other]
-    for request in itertools.count(1):
-        begin()
-        cci.backend_interface = watched = Interleaved(plain, request, change)
-        try:
-            cci.append_dask_array("a", np.full(2, 1.0), threads=1)
-        except (ObjectChangedError, ObjectNotFoundError, InvalidArgumentError):
-            assert other != "append"
-        if watched.left > 0:
-            break
-        if other == "append":
-            values = np.asarray(second.download_dask_array("a")).tolist()
-            assert values in ([0, 0, 1, 1, 2, 2], [0, 0, 2, 2, 1, 1])
-        elif other == "replace":
-            assert second.download_dask_array("a").shape == (2, 2)
-    assert request > 4
-
-
-@pytest.mark.parametrize("first", ["append", "replace", "create"])
-@pytest.mark.parametrize("others", [1, 2, 3])
-def test_others_append_before_a_lost_answer(memory: MemoryHarness, first: str, others: int) -> None:
-    cci, second = memory.interface(), memory.interface()
-    if first != "create":
-        cci.upload_dask_array("a", np.zeros(1))
-
-    class Lost(WrappedBackend):
-        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
-            result = super().put(key, *arguments, **options)
-            if key == "a/metadata.json":
-                for number in range(others):
-                    second.append_dask_array("a", np.full(1, 2.0 + number))
-                raise StoreTimeoutError("made to fail")
-            return result
-
-    cci.backend_interface = Lost(cci.backend_interface)
-    if first == "append":
-        cci.append_dask_array("a", np.ones(1))
-    else:
-        cci.upload_dask_array("a", np.ones(1))
-    expected = [0.0] * (first == "append") + [1.0, 2.0, 3.0, 4.0][: 1 + others]
-    assert np.asarray(second.array("a")).tolist() == expected
-
-
-def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    legacy(memory, cci)
-    cci.append_dask_array("a", np.full(2, 9.0))
-    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
-    cci.restore("a")
-    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3])
-    cci.restore("a")
-    cci.clean("a", grace=0)
-    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
-
-
-def test_the_predecessor_keeps_the_parts_that_it_shares_with_older_versions(
-    memory: MemoryHarness,
-) -> None:
-    cci = memory.interface()
-    cci.upload_dask_array("a", np.zeros(4))
-    cci.append_dask_array("a", np.ones(2))
-    lazy = cci.array("a")
-    cci.upload_dask_array("a", np.full(3, 2.0))
-    np.testing.assert_array_equal(lazy[...], [0, 0, 0, 0, 1, 1])
-    cci.clean("a", grace="1d")
-    cci.restore("a")
-    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 0, 0, 0, 1, 1])
-
-
-def legacy(memory: MemoryHarness, cci: Any) -> None:
-    """Store an array without ids, as 0.4.0 does."""
-    for number in range(2):
-        cci.upload_raw_array(f"a/pt000{number}", np.arange(2.0) + 2 * number)
-    manifest = Manifest.of((4,), np.dtype("f8"), ((2, 2),), "a").to_json()
-    assert "upload_id" not in manifest
-    cci.upload_json("a/metadata.json", manifest)
-
-
-# -- cleaning --------------------------------------------------------------------------------------
-
-
-def test_clean_removes_only_parts_of_this_format(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    mine = new_upload_id()
-    foreign = {
-        "a/notes": b"x",
-        "a/pt0099": b"of another program",
-        "a/data": b"of another program",
-        f"a/{mine}/notes": b"x",
-        f"a/{mine}": b"x",
-        "a/0123456789abcdef0123456789abcdef/pt0000": b"x",
-        "b/metadata.json": b"{}",
-        "b/pt0000": b"x",
-        "pt0000": b"x",
-        "metadata.json": b"x",
-        f"{mine}/pt0000": b"at the top",
-    }
-    KINDS["chunked"][0](cci, 0)
-    KINDS["chunked"][0](cci, 1)
-    for key, body in foreign.items():
-        memory.raw_put(key, body)
-    memory.raw_put(f"a/{mine}/pt0000", b"of a killed upload")
-    memory.raw_put("a/pt0050", b"too", {"cc-upload-id": mine, "cc-part": "50"})
-    planned = cci.clean("", grace=0, dry_run=True)
-    assert cci.clean("a", grace="1d") == []
-    assert cci.clean("", grace=0) == planned
-    assert {f"a/{mine}/pt0000", "a/pt0050", "a/pt0000"} <= set(planned)
-    assert set(foreign) <= set(memory.raw_keys())
-    assert KINDS["chunked"][1](cci, "a") == 1
-    assert cci.clean("", grace=0) == []
-
-
-def test_clean_spares_what_is_younger_than_the_grace(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    killed = f"a/{new_upload_id()}"
-    KINDS["chunked"][0](cci, 0)
-    memory.raw_put(f"{killed}/pt0000", b"x")
-    age(memory, datetime.timedelta(days=2))
-    memory.raw_put(f"{killed}/pt0001", b"still running")
-    KINDS["chunked"][0](cci, 1)
-    assert cci.clean("a") == []  # replaced a moment ago, and one part is young
-    age(memory, datetime.timedelta(hours=2))
-    assert cci.clean("a", grace="3h", dry_run=True) == []
-    removed = cci.clean("a", grace="1h")
-    assert {f"{killed}/pt0000", f"{killed}/pt0001", "a/pt0000"} <= set(removed)
-    assert KINDS["chunked"][1](cci, "a") == 1
-
-
-def age(memory: MemoryHarness, by: datetime.timedelta) -> None:
-    """Make all objects of the bucket older."""
-    from cottoncandy.backends import memory as module
-
-    objects = module._BUCKETS[memory.bucket].objects
-    for key, stored in objects.items():
-        info = stored.info._replace(modified=stored.info.modified - by)
-        objects[key] = module._Object(info, stored.body)
-
-
-def test_clean_leaves_arrays_alone_whose_manifest_it_cannot_read(
-    memory: MemoryHarness, caplog: pytest.LogCaptureFixture
-) -> None:
-    cci = memory.interface()
-    KINDS["chunked"][0](cci, 0)
-    KINDS["chunked"][0](cci, 1)
-    memory.raw_put("a/metadata.json", b"damaged")
-    before = memory.raw_keys()
-    with caplog.at_level(logging.WARNING):
-        assert cci.clean("", grace=0) == []
-    assert "'a'" in caplog.text
-    assert memory.raw_keys() == before
-
-
-@pytest.mark.parametrize("grace", ["1x", "", "d", -1, "-1d", True, None, float("nan"), [1]])
-def test_clean_rejects_what_is_not_a_duration(memory: MemoryHarness, grace: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="grace"):
-        memory.interface().clean("a", grace=grace)
-
-
-def test_durations() -> None:
-    day = datetime.timedelta(days=1)
-    for grace in ("1d", "24h", "1440 m", 86400, 86400.0, day, "86400s", np.int64(86400)):
-        assert check_duration(grace, "grace") == day
-
-
-def test_mistaken_names_are_explained(memory: MemoryHarness) -> None:
-    cci = memory.interface()
-    cci.upload_raw_array("raw", np.ones(3))
-    with pytest.raises(ObjectNotFoundError, match="before a replacement is not kept"):
-        cci.restore("raw")
-    with pytest.raises(InvalidNameError, match="the name comes first"):
-        cci.upload_raw_array(np.ones(3), "name")  # type: ignore[arg-type]  # the mistake
-    with pytest.raises(InvalidNameError, match="as_posix"):
-        cci.upload_raw_array(Path("name"), np.ones(3))  # type: ignore[arg-type]  # the mistake
-    with pytest.raises(InvalidArgumentError, match="compression=False"):
-        cci.upload_raw_array("name", np.ones(3), compression="none")
-
-
-# -- conditions ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_conditions_of_uploads(memory: MemoryHarness, kind: str) -> None:
-    upload, value = KINDS[kind]
-    cci = memory.interface()
-    with pytest.raises(ObjectChangedError):
-        upload(cci, 0, if_match="0" * 32)
-    assert memory.raw_keys() == []
-    first = upload(cci, 0, overwrite=False)["ETag"]
-    with pytest.raises(ObjectExistsError):
-        upload(cci, 1, overwrite=False)
-    second = upload(cci, 1, if_match=first)["ETag"]
-    with pytest.raises(ObjectChangedError):
-        upload(cci, 2, if_match=first)
-    upload(cci, 2, if_match=f'"{second}"')
-    assert value(cci, "a") == 2
-    for wrong in ("", 5, 'a"b', "a\nb"):
-        with pytest.raises(InvalidArgumentError, match="if_match"):
-            upload(cci, 3, if_match=wrong)
-    with pytest.raises(InvalidArgumentError, match="contradict"):
-        upload(cci, 3, if_match=second, overwrite=False)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("before", [0, 1])
-def test_a_conditional_upload_whose_name_is_taken_meanwhile_raises(
-    memory: MemoryHarness, kind: str, before: int
-) -> None:
-    upload, value = KINDS[kind]
-    cci, second = memory.interface(), memory.interface()
-    etag = upload(cci, 0)["ETag"] if before else None
-    plain, begin = cci.backend_interface, memory.snapshot()
-    for request in itertools.count(2):
-        begin()
-        cci.backend_interface = watched = Interleaved(plain, request, partial(upload, second, 2))
-        condition = {"if_match": etag} if before else {"overwrite": False}
-        try:
-            upload(cci, 1, **condition)
-        except (ObjectChangedError, ObjectExistsError):
-            assert value(second, "a") == 2
-        if watched.left > 0:
-            break
-        assert value(second, "a") == 2
-    assert request > 4
-
-
-def test_single_objects_recognize_their_own_upload_after_a_lost_answer(
-    memory: MemoryHarness,
-) -> None:
-    cci = memory.interface()
-    cci.backend_interface = faulty = FaultyBackend(cci.backend_interface)
-    faulty.fail("lost", 1)
-    response = cci.upload_object("x", b"1", overwrite=False)
-    assert response["ETag"] == memory.backend().head("x").etag
-    faulty.fail("refused", 1)
-    with pytest.raises(StoreUnreachableError):
-        cci.upload_object("y", b"1", overwrite=False)
-    faulty.fail(None)
-    with pytest.raises(ObjectExistsError, match="'x'"):
-        cci.upload_raw_array("x", np.ones(2), overwrite=False)
-    cci.upload_raw_array("x", np.ones(2), if_match=response["ETag"])
 
 
 # -- tampering -------------------------------------------------------------------------------------

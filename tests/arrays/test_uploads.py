@@ -1,0 +1,223 @@
+"""Arrays that grow, and uploads with a condition."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    MetadataError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
+from tests.arrays.kinds import KINDS, Interleaved, legacy, matrix
+from tests.backends.wrappers import FaultyBackend, WrappedBackend
+from tests.harness import MemoryHarness
+
+# -- arrays that grow ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("axis", "dask"), [(0, False), (1, True), (-1, False)])
+def test_append_along_every_axis(memory: MemoryHarness, axis: int, dask: bool) -> None:
+    import dask.array as da
+
+    cci = memory.interface()
+    rng = np.random.default_rng(0)
+    expected = rng.random((4, 5, 6))
+    cci.upload_dask_array("a", da.from_array(expected, chunks=(2, 3, 2)), note="kept")
+    for _ in range(3):
+        shape = list(expected.shape)
+        shape[axis] = 3
+        more = rng.random(shape)
+        given = da.from_array(more, chunks=2) if dask else more
+        response = cci.append_dask_array("a", given, axis=axis)
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        expected = np.concatenate([expected, more], axis=axis)
+        np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+    assert cci.array("a").attrs["note"] == "kept"
+    keys = len(memory.raw_keys())
+    cci.clean("a", grace=0)
+    assert len(memory.raw_keys()) == keys - 1  # one previous.json: all parts are shared
+    np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+
+
+def test_append_to_an_empty_array_and_of_nothing(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    etag = cci.upload_dask_array("a", np.zeros((0, 3)))["ETag"]
+    assert cci.append_dask_array("a", np.ones((0, 3)))["ETag"] == etag
+    cci.append_dask_array("a", np.ones((2, 3)))
+    cci.append_dask_array("a", np.full((1, 3), 2.0))
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [[1] * 3, [1] * 3, [2] * 3])
+
+
+def test_append_rejects_what_does_not_fit(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    with pytest.raises(ObjectNotFoundError, match="upload_dask_array"):
+        cci.append_dask_array("a", np.ones(3))
+    cci.upload_dask_array("a", np.zeros((4, 3)))
+    before = memory.raw_keys()
+    for wrong in (np.ones((2, 3), "f4"), np.ones((2, 3), ">f8"), np.ones((2, 4)), np.ones(3)):
+        with pytest.raises(InvalidArgumentError, match="'a'"):
+            cci.append_dask_array("a", wrong)
+    for axis in (2, -3, 0.5):
+        with pytest.raises(InvalidArgumentError, match="axis"):
+            cci.append_dask_array("a", np.ones((2, 3)), axis=axis)
+    with pytest.raises(InvalidArgumentError, match="axis"):
+        cci.append_dask_array("a", np.ones((2, 3)), axis=None)
+    with pytest.raises(ObjectChangedError):
+        cci.append_dask_array("a", np.ones((2, 3)), if_match="another")
+    assert memory.raw_keys() == before
+    cci.upload_sparse_array("a", matrix(1))
+    with pytest.raises(MetadataError, match="sparse"):
+        cci.append_dask_array("a", np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("other", ["append", "replace", "remove"])
+def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
+    cci, second = memory.interface(), memory.interface()
+    cci.upload_dask_array("a", np.zeros(2))
+    plain, begin = cci.backend_interface, memory.snapshot()
+    change = {
+        "append": partial(second.append_dask_array, "a", np.full(2, 2.0)),
+        "replace": partial(second.upload_dask_array, "a", np.zeros((2, 2))),
+        "remove": partial(second.rm, "a/metadata.json"),
+    }[other]
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, change)
+        try:
+            cci.append_dask_array("a", np.full(2, 1.0), threads=1)
+        except (ObjectChangedError, ObjectNotFoundError, InvalidArgumentError):
+            assert other != "append"
+        if watched.left > 0:
+            break
+        if other == "append":
+            values = np.asarray(second.download_dask_array("a")).tolist()
+            assert values in ([0, 0, 1, 1, 2, 2], [0, 0, 2, 2, 1, 1])
+        elif other == "replace":
+            assert second.download_dask_array("a").shape == (2, 2)
+    assert request > 4
+
+
+@pytest.mark.parametrize("first", ["append", "replace", "create"])
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_others_append_before_a_lost_answer(memory: MemoryHarness, first: str, others: int) -> None:
+    cci, second = memory.interface(), memory.interface()
+    if first != "create":
+        cci.upload_dask_array("a", np.zeros(1))
+
+    class Lost(WrappedBackend):
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            result = super().put(key, *arguments, **options)
+            if key == "a/metadata.json":
+                for number in range(others):
+                    second.append_dask_array("a", np.full(1, 2.0 + number))
+                raise StoreTimeoutError("made to fail")
+            return result
+
+    cci.backend_interface = Lost(cci.backend_interface)
+    if first == "append":
+        cci.append_dask_array("a", np.ones(1))
+    else:
+        cci.upload_dask_array("a", np.ones(1))
+    expected = [0.0] * (first == "append") + [1.0, 2.0, 3.0, 4.0][: 1 + others]
+    assert np.asarray(second.array("a")).tolist() == expected
+
+
+def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    legacy(memory, cci)
+    cci.append_dask_array("a", np.full(2, 9.0))
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
+    cci.restore("a")
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3])
+    cci.restore("a")
+    cci.clean("a", grace=0)
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 1, 2, 3, 9, 9])
+
+
+def test_the_predecessor_keeps_the_parts_that_it_shares_with_older_versions(
+    memory: MemoryHarness,
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(4))
+    cci.append_dask_array("a", np.ones(2))
+    lazy = cci.array("a")
+    cci.upload_dask_array("a", np.full(3, 2.0))
+    np.testing.assert_array_equal(lazy[...], [0, 0, 0, 0, 1, 1])
+    cci.clean("a", grace="1d")
+    cci.restore("a")
+    np.testing.assert_array_equal(cci.download_dask_array("a"), [0, 0, 0, 0, 1, 1])
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_of_uploads(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    with pytest.raises(ObjectChangedError):
+        upload(cci, 0, if_match="0" * 32)
+    assert memory.raw_keys() == []
+    first = upload(cci, 0, overwrite=False)["ETag"]
+    with pytest.raises(ObjectExistsError):
+        upload(cci, 1, overwrite=False)
+    second = upload(cci, 1, if_match=first)["ETag"]
+    with pytest.raises(ObjectChangedError):
+        upload(cci, 2, if_match=first)
+    upload(cci, 2, if_match=f'"{second}"')
+    assert value(cci, "a") == 2
+    for wrong in ("", 5, 'a"b', "a\nb"):
+        with pytest.raises(InvalidArgumentError, match="if_match"):
+            upload(cci, 3, if_match=wrong)
+    with pytest.raises(InvalidArgumentError, match="contradict"):
+        upload(cci, 3, if_match=second, overwrite=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_conditional_upload_whose_name_is_taken_meanwhile_raises(
+    memory: MemoryHarness, kind: str, before: int
+) -> None:
+    upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    etag = upload(cci, 0)["ETag"] if before else None
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(2):
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, partial(upload, second, 2))
+        condition = {"if_match": etag} if before else {"overwrite": False}
+        try:
+            upload(cci, 1, **condition)
+        except (ObjectChangedError, ObjectExistsError):
+            assert value(second, "a") == 2
+        if watched.left > 0:
+            break
+        assert value(second, "a") == 2
+    assert request > 4
+
+
+def test_single_objects_recognize_their_own_upload_after_a_lost_answer(
+    memory: MemoryHarness,
+) -> None:
+    cci = memory.interface()
+    cci.backend_interface = faulty = FaultyBackend(cci.backend_interface)
+    faulty.fail("lost", 1)
+    response = cci.upload_object("x", b"1", overwrite=False)
+    assert response["ETag"] == memory.backend().head("x").etag
+    faulty.fail("refused", 1)
+    with pytest.raises(StoreUnreachableError):
+        cci.upload_object("y", b"1", overwrite=False)
+    faulty.fail(None)
+    with pytest.raises(ObjectExistsError, match="'x'"):
+        cci.upload_raw_array("x", np.ones(2), overwrite=False)
+    cci.upload_raw_array("x", np.ones(2), if_match=response["ETag"])
