@@ -214,7 +214,7 @@ class TestOtherWriters(LocalTests):
 
         def work(number: int) -> None:
             try:
-                for _ in range(100):
+                for _ in range(30):
                     put(backend, f"a/b/c/{number}", a="b")
                     assert backend.exists(f"a/b/c/{number}")
                     list(backend.delete([f"a/b/c/{number}"]))

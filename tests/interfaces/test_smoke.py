@@ -16,14 +16,25 @@ import pytest
 from scipy import sparse
 
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
-from tests.harness import StoreHarness, on_every_store
+from tests.harness import HARNESSES, StoreHarness
 from tests.interfaces.arrays import LAYOUTS, assert_same, sample
 
 
-@on_every_store
+def marks(store: str, encryption: str) -> list[pytest.MarkDecorator]:
+    """RSA is AES with other keys; the quick run shows AES on one store."""
+    if encryption == "RSA":
+        return [pytest.mark.slow]
+    return [pytest.mark.server] if (store, encryption) == ("local", "AES") else []
+
+
 @pytest.mark.parametrize(
-    "encryption",
-    ["plain", "AES", pytest.param("RSA", marks=pytest.mark.slow)],  # AES with other keys
+    ("store", "encryption"),
+    [
+        pytest.param(store, encryption, marks=marks(store, encryption))
+        for encryption in ("plain", "AES", "RSA")
+        for store in HARNESSES
+        if store != "files"
+    ],
     indirect=True,
 )
 class TestSmoke:
