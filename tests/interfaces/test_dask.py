@@ -439,3 +439,20 @@ def test_chunk_sizes_are_numbers_or_text(cci: Any) -> None:
     for wrong in (0, -1, np.nan, np.inf, "", "5 XB", None, b"5"):
         with pytest.raises(InvalidArgumentError, match="buffersize must be"):
             cci.upload_dask_array("a", np.zeros((10, 4)), axis=0, buffersize=wrong)
+
+
+def test_a_falling_slice_within_one_chunk_is_turned(cci: Any) -> None:
+    array = np.arange(24).reshape(4, 6)
+    cci.upload_dask_array("a", array, axis=0, buffersize=48 * 2)
+    for selection in (np.s_[1::-1], np.s_[:2, ::-1], np.s_[3:2:-1, 4:1:-2], np.s_[1, ::-1]):
+        assert np.array_equal(cci.array("a")[selection], array[selection])
+    assert np.array_equal(cci.download_dask_array("a")[1::-1].compute(), array[1::-1])
+
+
+def test_a_chunk_of_another_byte_order_is_not_of_this_array(cci: Any) -> None:
+    # As version 0.4.0 stored it: without the ids that would show a mixture of two uploads.
+    cci.upload_raw_array("a/pt0000", np.ones(3, ">f8"))
+    manifest = {"shape": [3], "dtype": "<f8", "dask": [[[0], "a/pt0000"]]}
+    cci.upload_json("a/metadata.json", {**manifest, "chunks": [[3]], "chunk_sizes": [[3]]})
+    with pytest.raises(IntegrityError, match="two uploads"):
+        cci.array("a")[:]
