@@ -255,6 +255,7 @@ def workers() -> Iterator[Any]:
     [("local", "plain"), pytest.param("moto", "AES", marks=pytest.mark.slow)],
     indirect=True,
 )
+@pytest.mark.server  # dask starts processes
 def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> None:
     array = sample("<f4", (30, 40))
     with workers.as_current():
