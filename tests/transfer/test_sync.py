@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 import subprocess
@@ -288,7 +287,7 @@ def test_whole_seconds_of_a_store_are_settled_by_content(
     def in_seconds(self: Any, *arguments: Any, **options: Any) -> Any:
         when = datetime.datetime.fromtimestamp(moment, datetime.UTC)
         for entry in scan(self, *arguments, **options):
-            yield dataclasses.replace(entry, modified=when) if hasattr(entry, "size") else entry
+            yield entry._replace(modified=when) if hasattr(entry, "size") else entry
 
     monkeypatch.setattr(backend, "scan", in_seconds)
     assert cci.sync(here, "data").replaced == int(changed)
