@@ -23,9 +23,13 @@ Break = Callable[[FaultProxy, str, int], object]
 #: Each breaks some requests of a method, after it has let some pass.
 FAULTS: dict[str, Break] = {
     "503": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).answer(503, "SlowDown"),
+    "500": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).answer(500),
+    "429": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).answer(429, "SlowDown"),
+    "reset": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).reset(),
     "lost answer": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).reset(
         delivered=True
     ),
+    "truncated": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).truncate(20),
     "cut": lambda proxy, method, skip: proxy.on(method, times=2, skip=skip).truncate(
         20, reset=True
     ),
@@ -71,7 +75,7 @@ def test_every_verb_survives(
         FAULTS[fault](fault_proxy, "GET", skip)
     assert list(cf) == list(cf.list()) == sorted(FILES)
     assert {file["path"]: file["content"] for file in cf.get(list(FILES))} == FILES
-    if fault != "cut":  # these have no body
+    if fault not in ("truncated", "cut"):  # these have no body
         FAULTS[fault](fault_proxy, "HEAD", 1)
     assert all(cf.exists([*FILES]).values())
     assert cf.exists("missing") is False
