@@ -10,7 +10,7 @@ from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.deflate import GzipCodec
 from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 
-__all__ = ["ENCODINGS", "SUFFIXES", "decode", "decode_stream", "encode", "encode_stream"]
+__all__ = ["ENCODINGS", "decode", "decode_stream", "encode", "encode_stream"]
 
 
 class _GzipFile(GzipCodec):
@@ -30,9 +30,6 @@ ENCODINGS: dict[str, StreamCodec] = {
     "xz": LzmaCodec(),
     "bz2": Bz2Codec(),
 }
-
-#: Suffixes of encoded files on disk, by content encoding.
-SUFFIXES = {"gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
 
 
 def encode_stream(
