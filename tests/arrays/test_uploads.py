@@ -132,6 +132,15 @@ def test_others_append_before_a_lost_answer(memory: MemoryHarness, first: str, o
     assert np.asarray(second.array("a")).tolist() == expected
 
 
+def test_a_replacement_keeps_what_its_predecessor_shares(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(2))
+    cci.append_dask_array("a", np.ones(2))  # names the chunk of the version before
+    cci.upload_dask_array("a", np.full(3, 2.0))
+    cci.restore("a")
+    assert np.asarray(cci.array("a")).tolist() == [0, 0, 1, 1]
+
+
 def test_append_to_an_array_of_version_040(memory: MemoryHarness) -> None:
     cci = memory.interface()
     legacy(memory, cci)
