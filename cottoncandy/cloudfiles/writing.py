@@ -123,15 +123,13 @@ class WritingMethods(FilesBase):
         encoding = normalize_encoding(file.get("compress"))
         applied = None if file.get("raw") else encoding
         body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
+        headers = {name: file.get(name) for name in _HEADERS}
+        for name, value in headers.items():
+            if not isinstance(value, str | None):
+                raise InvalidArgumentError(f"{name} must be text, got {value!r:.80}")
         backend = self._store.backend
-        options = _options(
-            backend.capabilities.default_acl,
-            backend.capabilities.headers,
-            file.get("content_type"),
-            encoding,
-            file.get("cache_control"),
-            file.get("storage_class"),
-        )
+        kept = backend.capabilities
+        options = _options(kept.default_acl, kept.headers, encoding, **headers)
         put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
             retrying(put, self._store) if body.replayable else put()
@@ -228,8 +226,9 @@ class WritingMethods(FilesBase):
 def _options(
     default_acl: bool,
     kept: frozenset[str],
-    content_type: str | None,
     encoding: str | None,
+    *,
+    content_type: str | None,
     cache_control: str | None,
     storage_class: str | None,
 ) -> PutOptions:
@@ -240,9 +239,8 @@ def _options(
     return options.changed(**{name: headers[name] for name in headers.keys() & kept})
 
 
-_SETTINGS = (
-    *("content_type", "compress", "compression_level", "cache_control", "raw", "storage_class"),
-)
+_HEADERS = ("content_type", "cache_control", "storage_class")
+_SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
 
 
 def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:

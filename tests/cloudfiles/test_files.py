@@ -194,6 +194,8 @@ def test_bad_content_stores_nothing_and_names_the_file(cf: CloudFiles) -> None:
     for bad in (None, 7, ["x"]):
         with pytest.raises(InvalidArgumentError):
             cf.put("a", bad)
+    with pytest.raises(InvalidArgumentError, match="cache_control must be text"):
+        cf.put("a", b"", cache_control=["no-cache"])
     with pytest.raises(InvalidArgumentError, match="'zip'"):
         cf.put("a", b"1", compress="zip")
     with pytest.raises(InvalidArgumentError, match="'a' occurs twice"):
