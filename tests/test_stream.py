@@ -33,6 +33,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
     UnsupportedOperationError,
 )
+from cottoncandy.stores import files
 from cottoncandy.stores.files import CloudStream
 from tests.cases import each
 from tests.harness import StoreHarness
@@ -186,6 +187,20 @@ def test_scattered_reads_of_one_region_take_few_requests() -> None:
         assert stream.read(100) == body[position : position + 100]
     assert len(reader.requests) < 30
     assert sum(stop - start for start, stop in reader.requests) < 7 * MiB
+
+
+def test_shuffled_reads_of_a_large_file_download_little_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "_CACHE_BYTES", MiB)
+    reader = CountingReader(bytes(8 * MiB))
+    places = list(range(0, 8 * MiB, 16 * 1024))
+    random.Random(0).shuffle(places)
+    with CloudStream(reader, block_size=16 * 1024) as stream:
+        for place in places:
+            stream.seek(place)
+            assert len(stream.read(16 * 1024)) == 16 * 1024
+    assert sum(stop - start for start, stop in reader.requests) < 20 * MiB
 
 
 def test_large_reads_go_straight_into_the_buffer() -> None:

@@ -101,7 +101,8 @@ class _RawStream(io.RawIOBase):
         self._block_bytes = block_bytes
         self._position = 0
         self._blocks: OrderedDict[int, memoryview] = OrderedDict()
-        self._touched: set[int] = set()  # blocks that were read
+        self._touched: set[int] = set()  # cached blocks that were read
+        self._used = self._wasted = 0  # blocks that were read, and removed without being read
         self._next = -1  # the block after the last download
         self._ahead = 1  # number of blocks of the last download
         self._chunks: Iterator[Buffer] | None = None
@@ -184,16 +185,22 @@ class _RawStream(io.RawIOBase):
     def _bytes_at(self, position: int) -> memoryview:
         """Return some bytes that begin at a position before the end."""
         number, offset = divmod(position, self._block_bytes)
-        self._touched.add(number)
-        if (block := self._blocks.get(number)) is not None:
-            self._blocks.move_to_end(number)
-            return block[offset:]
-        if self._chunks is not None and 0 <= position - self._chunk_at <= len(self._chunk):
+        if not self._is_cached(position):
+            self._fetch(number, position)
+        if (block := self._blocks.get(number)) is None:
             return self._from_stream(position)
+        if number not in self._touched:
+            self._touched.add(number)
+            self._used += 1
+        self._blocks.move_to_end(number)
+        return block[offset:]
+
+    def _fetch(self, number: int, position: int) -> None:
+        """Download a block, or start a stream at a position in it."""
         if number != self._next and (dense := self._dense(number)):
             self._download(dense.start * self._block_bytes, dense.stop * self._block_bytes)
             self._ahead = 1
-            return self._blocks[number][offset:]
+            return
         self._ahead = 2 * self._ahead if number == self._next else 1
         start = number * self._block_bytes
         stop = start + self._ahead * self._block_bytes
@@ -205,16 +212,21 @@ class _RawStream(io.RawIOBase):
         if stop - start >= _STREAM_BYTES and start:
             self._drop()
             self._chunks, self._chunk_at = iter(self._reader.chunks(position)), position
-            return self._from_stream(position)
-        self._download(start, stop)
-        return self._blocks[number][offset:]
+        else:
+            self._download(start, stop)
 
     def _dense(self, number: int) -> range | None:
-        """Return the missing blocks around one, if others near it were read; None otherwise."""
+        """Return the missing blocks around one, if others near it were read; None otherwise.
+
+        None as well if most of what was downloaded is not read: a file whose samples are shuffled.
+        """
+        if self._wasted > self._used:
+            return None
         count = _DENSE_BYTES // self._block_bytes
         while count >= _DENSE:
             near = range(number // count * count, (number // count + 1) * count)
-            if sum(each in self._touched for each in near) * _DENSE > count:
+            read = 1 + sum(each in self._touched for each in near)
+            if read * _DENSE > count:
                 first, stop = number, number + 1
                 while first > near.start and first - 1 not in self._blocks:
                     first -= 1
@@ -233,7 +245,9 @@ class _RawStream(io.RawIOBase):
         self._next = -(-stop // size)
         self._ahead = self._next - start // size
         while len(self._blocks) * size > max(_CACHE_BYTES, len(data) + size):
-            self._blocks.popitem(last=False)
+            oldest, _ = self._blocks.popitem(last=False)
+            self._wasted += oldest not in self._touched
+            self._touched.discard(oldest)
 
     def _from_stream(self, position: int) -> memoryview:
         while position - self._chunk_at >= len(self._chunk):
