@@ -79,8 +79,9 @@ def _parse(body: bytes) -> Page:
         body = _CONTROL.sub(lambda found: chr(_FIRST_NONCHARACTER + found[0][0]).encode(), body)
     if b"<!DOCTYPE" in body:  # no store sends one; its entities could expand without limit
         raise ValueError("it has a document type declaration")
+    # Directories between the objects would change places.
     begin, end = body.find(b"<Contents>"), body.rfind(_ENTRY_END) + len(_ENTRY_END)
-    if not 0 <= begin < end:
+    if not 0 <= begin < end or b"<CommonPrefixes" in body[begin:end]:
         begin = end = len(body)
     root = _element(body[:begin] + body[end:])
     if _without_namespace(root.tag) != "ListBucketResult":
