@@ -3,7 +3,8 @@
     python -m benchmarks.distant_files [--server ceph] [--repeat 3]
 
 Opens a file of thousands of groups and small datasets and lists its keys, with cci.open, remfile
-and s3fs in turns, each in a separate process. The peers have an environment, built once.
+and s3fs in turns, each in a separate process; then one with ten times the data between the groups.
+The peers have an environment, built once.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ print(time.perf_counter() - imported, time.perf_counter() - begun)
 """
 
 
-def make_file(path: Path) -> None:
-    """Write an HDF5 file like those of NWB: many groups, attributes, and a few large arrays."""
+def make_file(path: Path, arrays: int) -> None:
+    """Write an HDF5 file like those of NWB: many groups, attributes, and large arrays between."""
     import h5py
 
     rng = np.random.default_rng(0)
@@ -60,13 +61,15 @@ def make_file(path: Path) -> None:
             for name in ("times", "quality", "electrodes"):
                 data = group.create_dataset(name, data=rng.random(50))
                 data.attrs["unit"] = "s"
-            if number % 100 == 0:
+            if number % (_GROUPS // arrays) == 0:
                 file.create_dataset(f"acquisition/{number}", data=rng.random(2**18), chunks=True)
 
 
-def open_and_list(place: Any, bucket: str, cci: Any, folder: Path, repeat: int) -> None:
+def open_and_list(
+    place: Any, bucket: str, cci: Any, folder: Path, arrays: int, repeat: int
+) -> None:
     """Print how long each library takes to open the file and to list it with all attributes."""
-    make_file(folder / "session.nwb")
+    make_file(folder / "session.nwb", arrays)
     cci.upload_from_file(str(folder / "session.nwb"), "session.nwb")
     (folder / "peer.py").write_text(_PEER)
     signed = cci.share("session.nwb")
@@ -86,8 +89,12 @@ def open_and_list(place: Any, bucket: str, cci: Any, folder: Path, repeat: int) 
                 continue
             took = list(map(float, done.stdout.split()))
             best[kind] = [min(pair) for pair in zip(took, best.get(kind, took), strict=True)]
+    size = (folder / "session.nwb").stat().st_size >> 20
     for kind, (seconds, whole) in best.items():
-        print(f"open and list {kind}: {seconds:.2f} s, {whole:.2f} s with imports and connecting")
+        print(
+            f"open and list {size} MiB, {kind}: {seconds:.2f} s, "
+            f"{whole:.2f} s with imports and connecting"
+        )
 
 
 def two_epochs(bucket: str, connection: dict[str, Any], cache: Path) -> None:
@@ -126,7 +133,8 @@ def main() -> None:
         bucket, connection = near.borrow_bucket(), far.interface_arguments()
         cci = cc.get_interface(bucket, verbose=False, **connection)
         two_epochs(bucket, connection, Path(folder, "cache"))
-        open_and_list(far, bucket, cci, Path(folder), options.repeat)
+        for arrays in (15, 150):
+            open_and_list(far, bucket, cci, Path(folder), arrays, options.repeat)
 
 
 if __name__ == "__main__":
