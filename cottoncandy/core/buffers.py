@@ -184,7 +184,8 @@ class Body:
             while (block := file.read(_READ_BYTES)) is not None and len(block):
                 if isinstance(block, str):
                     raise InvalidArgumentError("the file was opened as text; open it with 'rb'")
-                yield block
+                # A file object may fill one buffer again and again.
+                yield block if isinstance(block, bytes) else bytes(block)
             if block is None:  # more may follow, unlike after b""
                 raise InvalidArgumentError(
                     "the file is non-blocking and has no data yet; call "

@@ -135,6 +135,7 @@ class TemporaryFile:
         self.target = target
         self.path, self.descriptor, self._status = _create(target, mode)
         self._renamed = False
+        self._end = 0
         # Holds the lock until the end, after the file was closed.
         self._lock = -1
         if fcntl is not None:
@@ -142,11 +143,18 @@ class TemporaryFile:
             _lockable.add(self._lock)
 
     def write(self, buffer: Buffer) -> int:
-        """Write a whole buffer, and return its size; the system takes at most 2 GiB at once."""
-        rest = view = bytes_view(buffer)
-        while rest:
-            rest = rest[os.write(self.descriptor, rest) :]
-        return len(view)
+        """Write a whole buffer after the ones before, and return its size."""
+        self.write_at(self._end, buffer)
+        size = bytes_view(buffer).nbytes
+        self._end += size
+        return size
+
+    def write_at(self, position: int, buffer: Buffer) -> None:
+        """Write a whole buffer at a position; several threads may do so at once."""
+        rest = bytes_view(buffer)
+        while rest:  # the system takes at most 2 GiB at once
+            count = os.pwrite(self.descriptor, rest, position)
+            rest, position = rest[count:], position + count
 
     def close(self) -> None:
         """Close the file; on network file systems, a full disk is reported here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +49,42 @@ class TestDisks(LocalTests):
         """The body, the journal or the sidecar finds no room."""
         put(backend, "name", b"old", which="old")
         calls = []
-        write = os.write
+        write = os.pwrite
 
-        def full(descriptor: int, data: bytes) -> int:
+        def full(descriptor: int, data: bytes, position: int) -> int:
             calls.append(data)
             if len(calls) == nth:
                 raise OSError(getattr(errno, code), "no room")
-            return write(descriptor, data)
+            return write(descriptor, data, position)
 
         with monkeypatch.context() as patched:
-            patched.setattr(os, "write", full)
+            patched.setattr(os, "pwrite", full)
             with pytest.raises(StorageFullError, match=r"'name'.*unchanged"):
                 put(backend, "name", b"new", which="new")
         assert len(calls) == nth
         assert backend.head("name").metadata == {"which": "old"}
         assert (root / "name").read_bytes() == b"old"
         assert tree(root) == ["name", "name.meta.json"]
+
+    @pytest.mark.parametrize("nth", [1, 5, 9, None])
+    def test_large_bodies_are_written_by_two_threads_or_not_at_all(
+        self, backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch, nth: int | None
+    ) -> None:
+        put(backend, "name", b"old")
+        monkeypatch.setattr("cottoncandy.backends.local.backend._LARGE_BYTES", 1000)
+        blocks = [bytes([number]) * (100 + number) for number in range(9)]
+        write, calls = os.pwrite, itertools.count(1)
+
+        def full(descriptor: int, data: bytes, position: int) -> int:
+            if next(calls) == nth:
+                raise OSError(errno.ENOSPC, "no room")
+            return write(descriptor, data, position)
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with nullcontext() if nth is None else pytest.raises(StorageFullError, match="unchanged"):
+            backend.put("name", Body.of(iter(blocks)))
+        assert (root / "name").read_bytes() == (b"old" if nth else b"".join(blocks))
+        assert tree(root) == ["name"]
 
     def test_really_full(self, backend: LocalBackend, root: Path) -> None:
         """The file-size limit of a process stands for a disk."""

@@ -55,8 +55,9 @@ from cottoncandy.backends.local.reader import (
     guess_type,
     open_version,
 )
-from cottoncandy.core.buffers import Body
+from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.files import TemporaryFile
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
@@ -69,6 +70,7 @@ from cottoncandy.exceptions import (
 
 __all__ = ["LocalBackend"]
 
+_LARGE_BYTES = 32 * MiB
 _GENERIC_TYPES = ("application/octet-stream", "binary/octet-stream")
 
 
@@ -180,9 +182,16 @@ class LocalBackend(Backend):
             options = replace(options, content_type=None)  # files need no sidecar for these
         with _staged(location, options.condition) as staged:
             self.counter.add(1)
-            for block in self.counter.sent(body):
+
+            def write(piece: tuple[int, Buffer]) -> None:
                 with os_errors("write", location):
-                    staged.write(block)
+                    staged.write_at(*piece)
+
+            # Of a large body, the next block is made while others are written.
+            large = body.max_size is None or body.max_size > _LARGE_BYTES
+            pieces = _placed(self.counter.sent(body))
+            for _ in map_threads(write, pieces, min(threads, 2) if large else 1, max_pending=2):
+                pass
             # None makes no sidecar, an empty mapping does.
             entries = options.entries or options.metadata
             return _finish(staged, location, entries, options.condition)
@@ -403,6 +412,14 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation
         with os_errors("write", there):
             staged.write(chunk)
     reader.check()
+
+
+def _placed(blocks: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
+    """Yield the place of each block in the file, and the block."""
+    position = 0
+    for block in blocks:
+        yield position, block
+        position += bytes_view(block).nbytes
 
 
 def _translated(
