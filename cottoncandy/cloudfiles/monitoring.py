@@ -26,7 +26,7 @@ __all__ = ["IOEnum", "IOSampler", "TransmissionMonitor"]
 _EPSILON_S = 1e-7
 
 
-_MAX_KEPT = 65_536  # transfers
+_MAX_KEPT = 8192  # transfers
 _recording = ForkSafeLock()
 
 
@@ -47,7 +47,7 @@ class TransmissionMonitor:
 
     Notes
     -----
-    Any thread may record. From 65,536 transfers on, pairs are joined, so that memory does not grow
+    Any thread may record. From 8,192 transfers on, pairs are joined, so that memory does not grow
     with their number. Rates are in bits per second unless the name says otherwise. Times are those
     of ``time.time()``.
     """
