@@ -73,6 +73,7 @@ def fill(folder: Path, count: int, size: int) -> None:
 def sync_memory(count: int) -> float:
     """Return the peak memory, in MiB, of a process that syncs two equal listings."""
     import cottoncandy as cc
+    from benchmarks.peers.job import memory
     from cottoncandy.backends.base import ObjectInfo
     from cottoncandy.backends.memory import MemoryBackend
 
@@ -88,7 +89,7 @@ def sync_memory(count: int) -> float:
         cc.get_interface(bucket, backend="memory", verbose=False)
     report = cc.sync("memory://one", "memory://two", progress=False)
     assert (report.copied, report.skipped) == (0, count)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return memory("VmHWM")
 
 
 def compare(

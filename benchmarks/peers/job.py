@@ -86,7 +86,7 @@ class Job:
     def measured(self) -> Iterator[None]:
         """Measure the block: wall time, processor time, and the rise of the peak memory."""
         gc.collect()
-        held = _memory("VmRSS")
+        held = memory("VmRSS")
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # forget the peak
         cpu, start = _cpu(), time.perf_counter()
@@ -94,7 +94,7 @@ class Job:
         self.result["seconds"] = time.perf_counter() - start
         self.result["cpu"] = _cpu() - cpu
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        self.result["memory"] = max(_memory("VmHWM") - held, children)
+        self.result["memory"] = max(memory("VmHWM") - held, children)
 
     def check(self, found: Any) -> None:
         """Compare a whole array with what was stored."""
@@ -155,7 +155,7 @@ def _cpu() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _memory(field: str) -> float:
+def memory(field: str) -> float:
     """Return a field of this process's status, in MiB; the peak if there is none."""
     try:
         with open(STATUS) as file:
