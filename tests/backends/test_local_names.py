@@ -47,18 +47,18 @@ def interface(root: Path) -> Any:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A disk that accepts a limited number of writes."""
-    write = os.write
+    write = os.pwrite
     rest: list[int] = []
 
-    def limited(descriptor: int, data: Any) -> int:
+    def limited(descriptor: int, data: Any, position: int) -> int:
         rest[0] -= 1
         if rest[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data)
+        return write(descriptor, data, position)
 
     def fill(writes: int) -> None:
         rest[:] = [writes]
-        monkeypatch.setattr(os, "write", limited)
+        monkeypatch.setattr(os, "pwrite", limited)
 
     return fill
 
