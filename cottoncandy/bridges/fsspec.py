@@ -523,9 +523,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         jobs = self._pairs(method, single, sources, targets, recursive, **options)
         callback.set_size(len(jobs))
         transfer: Callable[..., None] = getattr(self, single)
+        ignored = (FileNotFoundError,) if skip_missing else ()
 
         def run(job: tuple[str, str, dict[str, Any]]) -> None:
-            with suppress(*[FileNotFoundError] * skip_missing):
+            with suppress(*ignored):
                 transfer(job[0], job[1], **job[2])
 
         for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
