@@ -182,7 +182,7 @@ class EncryptedHarness(StoreHarness):
         self.inner.close()
 
 
-@pytest.mark.server  # nearly the store beneath: too long for the quick run
+@pytest.mark.server  # nearly the store beneath: only with the default tests
 class EncryptedConformance(BackendConformance):
     examples = 10
     histories = 3

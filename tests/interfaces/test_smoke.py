@@ -21,7 +21,7 @@ from tests.interfaces.arrays import LAYOUTS, assert_same, sample
 
 
 def marks(store: str, encryption: str) -> list[pytest.MarkDecorator]:
-    """RSA is AES with other keys; the quick run shows AES on one store."""
+    """RSA is AES with other keys; without servers, AES is tested on one store."""
     if encryption == "RSA":
         return [pytest.mark.slow]
     return [pytest.mark.server] if (store, encryption) == ("local", "AES") else []

@@ -22,7 +22,7 @@ from tests.processes import start
 MiB = 2**20
 
 
-@pytest.mark.server  # nearly the local backend: too long for the quick run
+@pytest.mark.server  # nearly the local backend: only with the default tests
 class TestCached(BackendConformance):
     """Every test reads through a cache, and some objects twice."""
 
