@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from cottoncandy.exceptions import StoreError
 
-__all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads"]
+__all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads", "pause"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,9 @@ _Outcomes: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
 
 #: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
+
+#: ``ended`` of a thread of :func:`map_threads` is set when its results are not awaited any more.
+_worker = threading.local()
 
 
 def map_threads(
@@ -59,8 +62,10 @@ def map_threads(
     pending: deque[_Outcomes[R]] = deque()  # where the result of each call will be
     started = 0
     patience: float | None = 0.0 if abandon else _GRACE_S
+    ended = threading.Event()
 
     def work() -> None:
+        _worker.ended = ended
         while (job := jobs.get()) is not None:
             item, outcome = job
             try:
@@ -101,6 +106,8 @@ def map_threads(
         patience = 0.0 if abandon else None
         raise
     finally:
+        if patience is not None:
+            ended.set()
         with suppress(Empty):
             while True:
                 jobs.get_nowait()
@@ -111,6 +118,15 @@ def map_threads(
         with suppress(Empty):
             for outcome in pending:
                 outcome.get(timeout=None if end is None else max(end - time.monotonic(), 0))
+
+
+def pause(seconds: float) -> bool:
+    """Sleep; return False, early, if the results of this thread are not awaited any more."""
+    ended: threading.Event | None = getattr(_worker, "ended", None)
+    if ended is None:
+        time.sleep(seconds)
+        return True
+    return not ended.wait(seconds)
 
 
 def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
 from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.directories import download_directory, upload_directory
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
 
@@ -494,10 +493,7 @@ class EncryptedInterface(DefaultInterface):
                 f"under the new key and are unchanged ({len(rewritten)} were rewritten)"
             )
 
-        outcomes = run(
-            (Action(each, partial(rotate, each)) for each in keys),
-            threads=store.bulk_threads(threads),
-        )
+        outcomes = run(rotate, keys, threads=store.bulk_threads(threads))
         show, count = store.settings.progress, len(keys)
         complete(outcomes, describe, total=count, unit="objects", label="rewriting", show=show)
         return sorted(rewritten)

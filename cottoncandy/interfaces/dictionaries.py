@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,7 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import complete, run
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -110,22 +110,13 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             check_absent(self._store, root, {*leaves, *groups, *manifests})
         workers = self._store.bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
-        actions = (
-            Action(
-                name,
-                partial(
-                    self.upload_raw_array,
-                    name,
-                    leaf,
-                    acl=acl,
-                    threads=inner,
-                    overwrite=overwrite,
-                    **metadata,
-                ),
-            )
-            for name, leaf in leaves.items()
+        options = {"acl": acl, "threads": inner, "overwrite": overwrite, **metadata}
+        self._run(
+            lambda name: self.upload_raw_array(name, leaves[name], **options),
+            leaves,
+            workers,
+            "uploading arrays",
         )
-        self._run(actions, len(leaves), workers, "uploading arrays")
         if overwrite:
             for _ in map_threads(partial(self._remove_leaf, leaves), groups, workers):
                 pass
@@ -184,8 +175,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         root = Key(self._store.key(object_root, tree=True).removesuffix(SEPARATOR))
         methods = find_arrays(self._store, root, keys, workers)
 
-        def download(name: str, group: dict[str, Any], last: str) -> None:
-            key = Key(name)
+        def download(name: str) -> None:
+            key, (group, last) = Key(name), slots[name]
             try:
                 if methods[name] == "download_dask_array":
                     group[last] = latest(
@@ -199,15 +190,15 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         inner = max(1, workers // max(len(methods), 1))
         start = len(root) + 1 if root else 0
         datadict: dict[str, Any] = {}
-        actions = []
+        slots: dict[str, tuple[dict[str, Any], str]] = {}
         for name in methods:
             *groups, last = name[start:].split(SEPARATOR)
             group = datadict
             for step in groups:
                 group = group.setdefault(step, {})
             group[last] = None  # keeps the order of the names
-            actions.append(Action(name, partial(download, name, group, last)))
-        self._run(actions, len(methods), workers, "downloading arrays")
+            slots[name] = group, last
+        self._run(download, slots, workers, "downloading arrays")
         if verbose:
             echo(f'Downloaded arrays in "{object_root}"')
         return datadict
@@ -258,6 +249,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         remove_raw_array(self._store, group)
         remove_array(self._store, group, keep=leaves)
 
-    def _run(self, actions: Iterable[Action], total: int, threads: int, label: str) -> None:
-        show, outcomes = self._store.settings.progress, run(actions, threads=threads)
-        complete(outcomes, total=total, unit="arrays", label=label, show=show)
+    def _run(
+        self, call: Callable[[Any], object], names: Collection[str], threads: int, label: str
+    ) -> None:
+        show, outcomes = self._store.settings.progress, run(call, names, threads=threads)
+        complete(outcomes, total=len(names), unit="arrays", label=label, show=show)

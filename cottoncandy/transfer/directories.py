@@ -30,7 +30,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.sync import Step, SyncReport
 
 __all__ = ["download_directory", "same_bytes", "upload_directory"]
@@ -104,10 +104,8 @@ def upload_directory(
             f"bucket '{store.bucket}', the others are there"
         )
 
-    outcomes = run(
-        (Action(str(file.path), partial(transfer, file)) for file in files),
-        threads=store.bulk_threads(threads),
-    )
+    workers = store.bulk_threads(threads)
+    outcomes = run(transfer, files, threads=workers, name=lambda file: str(file.path))
     show, count = store.settings.progress, len(files)
     complete(outcomes, describe, total=count, label=f"uploading {root}", show=show)
     return None
@@ -234,7 +232,8 @@ def download_directory(
             (root / relative).mkdir(exist_ok=True)
     large = store.settings.mpd_use_threshold_bytes
 
-    def transfer(relative: str, info: ObjectInfo) -> None:
+    def transfer(file: tuple[str, ObjectInfo]) -> None:
+        relative, info = file
         if decide(relative, info).verb != "skip":
             download(root / relative, Key(info.key), threads if info.size > large else 1)
 
@@ -244,10 +243,8 @@ def download_directory(
             f"not be downloaded to '{root}', the others are there"
         )
 
-    outcomes = run(
-        (Action(file[1].key, partial(transfer, *file)) for file in files.items()),
-        threads=store.bulk_threads(threads),
-    )
+    workers = store.bulk_threads(threads)
+    outcomes = run(transfer, files.items(), threads=workers, name=lambda file: file[1].key)
     show, count = store.settings.progress, len(files)
     complete(outcomes, describe, total=count, label=f"downloading {branch}", show=show)
     return None

@@ -1,4 +1,4 @@
-"""Run many actions at once: bounded memory, no stalls, every failure reported once."""
+"""Many calls at once: bounded memory, no stalls, every failure reported once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 from cottoncandy.core.names import shorten
 from cottoncandy.core.output import Progress
-from cottoncandy.core.threads import after_fork, map_threads
+from cottoncandy.core.threads import after_fork, map_threads, pause
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -28,21 +28,12 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "Action",
-    "Outcome",
-    "Result",
-    "complete",
-    "each",
-    "retrying",
-    "run",
-    "summary",
-]
+__all__ = ["Outcomes", "Result", "complete", "each", "retrying", "run", "summary"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Errors that concern the other actions too: the run ends immediately.
+#: Errors that concern the other items too: the run ends immediately.
 _FATAL = (
     BucketNotFoundError,
     CredentialsError,
@@ -59,29 +50,7 @@ _MAX_PACE = 64
 logger = logging.getLogger(__name__)
 
 
-class Action(NamedTuple):
-    """One step of an operation on many objects.
-
-    Parameters
-    ----------
-    name : str
-        What it concerns, for the report.
-    call : callable
-        Performs it. An error of the library or of the system (``OSError``) concerns this step only.
-    """
-
-    name: str
-    call: Callable[[], object]
-
-
-class Outcome(NamedTuple):
-    """The end of one step; ``error`` is None if it succeeded."""
-
-    name: str
-    error: Exception | None = None
-
-
-#: What :func:`run` and :meth:`Backend.delete` yield.
+#: What :func:`run` and :meth:`Backend.delete` yield: names, and errors or None.
 Outcomes = Iterator[tuple[str, Exception | None]]
 
 
@@ -143,7 +112,9 @@ def retrying(call: Callable[[], R], store: Store) -> R:
             if attempt >= store.settings.retries:
                 raise
             logger.info("retrying after %s", exc)
-        time.sleep(random.uniform(0, min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)))  # noqa: S311 - jitter
+            longest = min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)
+            if not pause(random.uniform(0, longest)):  # noqa: S311 - jitter
+                raise
     raise AssertionError
 
 
@@ -174,16 +145,18 @@ def each(function: Callable[[T], R], items: Iterable[T], *, threads: int) -> Ite
     return map_threads(attempt, items, threads, ordered=False)
 
 
-def run(actions: Iterable[Action], *, threads: int) -> Iterator[Outcome]:
-    """Run actions as :func:`each` calls a function; yield each outcome as soon as it is there."""
-
-    def call(action: Action) -> None:
-        action.call()
-
-    results = each(call, actions, threads=threads)
-    with contextlib.closing(cast("Generator[Result[Action, None]]", results)):
+def run(
+    function: Callable[[T], object],
+    items: Iterable[T],
+    *,
+    threads: int,
+    name: Callable[[T], str] = str,
+) -> Outcomes:
+    """Call a function as :func:`each` does; yield the name and the error of each item."""
+    results = each(function, items, threads=threads)
+    with contextlib.closing(cast("Generator[Result[T, object]]", results)):
         for result in results:
-            yield Outcome(result.item.name, result.error)
+            yield name(result.item), result.error
 
 
 def complete(
@@ -199,18 +172,18 @@ def complete(
 
     Parameters
     ----------
-    outcomes : iterable of Outcome
-        Or those of :meth:`Backend.delete`.
+    outcomes : iterable of (str, Exception or None)
+        Those of :func:`run` or :meth:`Backend.delete`.
     describe : callable, optional
-        Returns the beginning of the message, from the numbers of failures and of actions. Without
-        it, the first error is raised unchanged, and no further action begins.
+        Returns the beginning of the message, from the numbers of failures and of items. Without it,
+        the first error is raised unchanged, and no further call begins.
     total, unit, label, show : optional
         Of a progress bar, which moves with each outcome.
 
     Raises
     ------
     PartialFailureError
-        If any action failed.
+        If any of them failed.
     """
     failed: list[tuple[str, Exception]] = []
     count = failures = 0
@@ -229,7 +202,7 @@ def complete(
         return count
     if describe is None:
         if isinstance(outcomes, Generator):
-            outcomes.close()  # awaits running actions
+            outcomes.close()  # awaits running calls
         raise failed[0][1]
     message = f"{describe(failures, count)}: {summary(failed, failures)}"
     raise PartialFailureError(message) from failed[0][1]

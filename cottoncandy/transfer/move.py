@@ -7,9 +7,8 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
 from cottoncandy.arrays.manifests import MANIFEST, Version
@@ -28,7 +27,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import is_upload_id
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Action, Outcome, Outcomes, run
+from cottoncandy.transfer.engine import Outcomes, run
 
 __all__ = ["Route", "plan_tree", "remove_tree", "transfer_tree"]
 
@@ -170,33 +169,27 @@ def transfer_tree(
     versions = zip(manifests, found, strict=True) if overwrite else ()
     replaced = {key: version for key, version in versions if version is not None}
 
-    def transfer(key: str) -> Action:
+    def transfer(key: str) -> None:
         # A part that was moved before its manifest would be missing in the original array.
         verb = dest.backend.move if moving and key not in owners else dest.backend.copy
-        call = partial(
-            verb, key, targets[key], source_bucket=source.backend.bucket, overwrite=overwrite
-        )
-        return Action(key, call)
+        verb(key, targets[key], source_bucket=source.backend.bucket, overwrite=overwrite)
 
-    def commit(key: str) -> Action:
+    def commit(key: str) -> None:
         if key in replaced:
             root = Key(targets[key].removesuffix(_END))
-            call: Callable[[], object] = partial(
-                copy_array, source, replaced[key], dest, root, inner
-            )
+            copy_array(source, replaced[key], dest, root, inner)
         else:
-            call = partial(_copy_manifest, source, dest, key, targets, overwrite)
-        return Action(key, call)
+            _copy_manifest(source, dest, key, targets, overwrite)
 
     failed: dict[str, Exception] = {}
     parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
     first = (key for key in targets if key not in manifests and key not in parts)
-    yield from _noted(run(map(transfer, first), threads=threads), owners, failed)
+    yield from _noted(run(transfer, first, threads=threads), owners, failed)
     yield from failed.items()
     complete = [key for key in manifests if key not in failed]
     inner = max(1, threads // max(len(complete), 1))
-    yield from _noted(run(map(commit, complete), threads=threads), manifests, failed)
-    yield from (Outcome(key) for key in sorted(parts) if owners[key] not in failed)
+    yield from _noted(run(commit, complete, threads=threads), manifests, failed)
+    yield from ((key, None) for key in sorted(parts) if owners[key] not in failed)
     if moving:
         done = [key for key in manifests if key not in failed]
         rest = [key for key, manifest in owners.items() if manifest not in failed]

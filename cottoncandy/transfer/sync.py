@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, islice, repeat
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cottoncandy.arrays.manifests import MANIFEST
@@ -29,7 +30,7 @@ from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
-from cottoncandy.transfer.engine import Action, Outcomes, complete
+from cottoncandy.transfer.engine import Outcomes, complete
 from cottoncandy.transfer.entries import Endpoint
 
 __all__ = ["Rules", "Step", "SyncReport", "make_rules", "plan", "run", "sync", "synchronize"]
@@ -311,10 +312,9 @@ def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
     manifests: list[Step] = []
     failed: list[str] = []
 
-    def copy(step: Step) -> Action:
+    def copy(step: Step) -> None:
         ends = source.store, source.key(step.path), dest.store, dest.key(step.path)
-        workers = 4 if step.size > large else 1
-        return Action(step.path, partial(copy_object, *ends, acl=acl, threads=workers))
+        copy_object(*ends, acl=acl, threads=4 if step.size > large else 1)
 
     def first() -> Iterator[Step]:
         for step in steps:
@@ -325,8 +325,9 @@ def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
             else:
                 yield step
 
+    run_all = partial(engine.run, copy, threads=threads, name=attrgetter("path"))
     dest.create()
-    for path, error in engine.run(map(copy, first()), threads=threads):
+    for path, error in run_all(first()):
         if error is not None:
             failed.append(path)
         yield path, error
@@ -335,7 +336,7 @@ def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
         for step in manifests
         if not any(path.startswith(step.path.removesuffix(MANIFEST)) for path in failed)
     ]
-    yield from engine.run(map(copy, whole), threads=threads)
+    yield from run_all(whole)
 
 
 def _delete_extras(

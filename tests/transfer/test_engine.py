@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
 
 from cottoncandy.exceptions import CredentialsError, PartialFailureError, StoreError
-from cottoncandy.transfer.engine import Action, complete, run
+from cottoncandy.transfer.engine import complete, run
 from tests.harness import MemoryHarness
 
 
@@ -17,15 +18,22 @@ def fail(error: BaseException) -> Any:
     raise error
 
 
+Action = tuple[str, Callable[[], object]]  # a name, and what to call
+
+
+def perform(actions: Iterable[Action], threads: int) -> Any:
+    return run(lambda action: action[1](), actions, threads=threads, name=itemgetter(0))
+
+
 def test_slow_action_holds_up_no_others() -> None:
     release = threading.Event()
-    actions = [Action("slow", release.wait)]
-    actions += [Action(str(number), lambda: None) for number in range(100)]
-    outcomes = run(actions, threads=2)
-    first = [next(outcomes).name for _ in range(100)]
+    actions: list[Action] = [("slow", release.wait)]
+    actions += [(str(number), lambda: None) for number in range(100)]
+    outcomes = perform(actions, threads=2)
+    first = [next(outcomes)[0] for _ in range(100)]
     assert sorted(first) == sorted(map(str, range(100)))
     release.set()
-    assert [outcome.name for outcome in outcomes] == ["slow"]
+    assert [name for name, _ in outcomes] == ["slow"]
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -36,9 +44,9 @@ def test_actions_are_taken_lazily(threads: int) -> None:
         nonlocal taken
         for number in range(10_000):
             taken += 1
-            yield Action(str(number), lambda: None)
+            yield (str(number), lambda: None)
 
-    outcomes = run(actions(), threads=threads)
+    outcomes = perform(actions(), threads=threads)
     for seen in range(1, 101):
         next(outcomes)
         assert taken <= seen + 2 * threads
@@ -49,11 +57,11 @@ def test_actions_are_taken_lazily(threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_failures_are_summarized_and_others_run(threads: int) -> None:
     done = []
-    actions = [Action("good", lambda: done.append(1)) for _ in range(30)]
-    actions[3:3] = [Action(f"bad{n}", lambda: fail(StoreError("no"))) for n in range(12)]
-    actions.append(Action("missing", lambda: fail(FileNotFoundError("gone"))))
+    actions = [("good", lambda: done.append(1)) for _ in range(30)]
+    actions[3:3] = [(f"bad{n}", lambda: fail(StoreError("no"))) for n in range(12)]
+    actions.append(("missing", lambda: fail(FileNotFoundError("gone"))))
     with pytest.raises(PartialFailureError) as caught:
-        complete(run(actions, threads=threads), lambda failed, total: f"{failed} of {total}")
+        complete(perform(actions, threads=threads), lambda failed, total: f"{failed} of {total}")
     assert str(caught.value).startswith("13 of 43: 'bad")
     assert str(caught.value).endswith("; and 3 more")
     assert isinstance(caught.value.__cause__, StoreError)
@@ -63,16 +71,16 @@ def test_failures_are_summarized_and_others_run(threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_error_that_concerns_all_ends_the_run(threads: int) -> None:
     done: list[int] = []
-    actions = [Action("bad", lambda: fail(CredentialsError("who?")))]
-    actions += [Action("good", lambda: done.append(1)) for _ in range(1000)]
+    actions = [("bad", lambda: fail(CredentialsError("who?")))]
+    actions += [("good", lambda: done.append(1)) for _ in range(1000)]
     with pytest.raises(CredentialsError):
-        complete(run(actions, threads=threads), lambda failed, total: "")
+        complete(perform(actions, threads=threads), lambda failed, total: "")
     assert len(done) <= 2 * threads
 
 
 def test_bug_is_not_taken_for_a_failure() -> None:
     with pytest.raises(ZeroDivisionError):
-        complete(run([Action("bug", lambda: 1 // 0)], threads=4), lambda failed, total: "")
+        complete(perform([("bug", lambda: 1 // 0)], threads=4), lambda failed, total: "")
 
 
 def test_first_error_is_raised_as_it_is_and_running_actions_are_awaited() -> None:
@@ -87,7 +95,7 @@ def test_first_error_is_raised_as_it_is_and_running_actions_are_awaited() -> Non
         fail(StoreError("no"))
 
     with pytest.raises(StoreError, match=r"^no$"):
-        complete(run([Action("slow", slow), Action("bad", bad)], threads=2))
+        complete(perform([("slow", slow), ("bad", bad)], threads=2))
     assert finished
 
 

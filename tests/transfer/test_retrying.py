@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
 import cottoncandy as cc
 from cottoncandy.config.options import Settings
+from cottoncandy.core import threads
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     PartialFailureError,
@@ -43,6 +46,25 @@ def test_busy_calls_are_repeated_with_growing_pauses(pauses: list[float]) -> Non
 
     assert retrying(call, STORE) == "done"
     assert pauses == [0.5, 1, 2, 4, 8, 16, 32]
+
+
+def test_an_interruption_ends_pauses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_GRACE_S", 600)
+    pausing = threading.Barrier(3)
+    monkeypatch.setattr(engine.random, "uniform", lambda least, most: (pausing.wait(), 600)[1])
+
+    def busy(item: int) -> None:
+        retrying(lambda: (_ for _ in ()).throw(StoreBusyError("busy")), STORE)
+
+    def items() -> Iterator[int]:
+        yield from range(2)
+        pausing.wait()
+        raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.each(busy, items(), threads=2))
+    assert time.monotonic() - begun < 300
 
 
 def test_a_store_that_stays_busy_is_an_error(pauses: list[float]) -> None:
@@ -87,10 +109,10 @@ def test_everyone_slows_down_and_recovers() -> None:
             inside -= 1
 
     event = threading.Event()
-    threads = [threading.Thread(target=retrying, args=(call, STORE)) for _ in range(16)]
-    for thread in threads:
+    workers = [threading.Thread(target=retrying, args=(call, STORE)) for _ in range(16)]
+    for thread in workers:
         thread.start()
-    for thread in threads:
+    for thread in workers:
         thread.join()
     assert most <= 8
     while pace._limit < math.inf:
