@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -91,7 +92,8 @@ def reads_public_data(method: F) -> F:
             return result
 
         if bucket in self.public_buckets and (twin := self.anonymous()) is not None:
-            return method(twin, *args, **kwargs)
+            with suppress(AccessDeniedError):  # some objects may be private
+                return method(twin, *args, **kwargs)
         try:
             result = method(self, *args, **kwargs)
         except AccessDeniedError as denied:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
+from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import lock, open_lockable, unlock
@@ -22,7 +23,7 @@ from cottoncandy.core.output import Progress, printable
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
-from cottoncandy.stores.urls import cloud_files_dir
+from cottoncandy.stores.urls import cloud_files_dir, mask
 from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.entries import Endpoint
 
@@ -85,7 +86,7 @@ class FilesBase:
         self._connection  # noqa: B018 - errors in the path and credentials are raised here
 
     def __repr__(self) -> str:
-        return f"<CloudFiles {printable(self.cloudpath)}>"
+        return f"<CloudFiles {printable(mask(self.cloudpath))}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -182,8 +183,12 @@ class FilesBase:
         total: int | None = None,
         progress: bool | None = None,
         parallel: int | bool | None = None,
+        monitor: TransmissionMonitor | None = None,
     ) -> Iterator[Result[Any, Any]]:
-        """Yield the result of each item, from threads or processes, and move the bar."""
+        """Yield the result of each item, from threads or processes, and move the bar.
+
+        The function gets the monitor, too, if there is one.
+        """
         items = as_items(paths)
         processes = process_count(self.parallel if parallel is None else parallel)
         threads = self.num_threads
@@ -192,13 +197,17 @@ class FilesBase:
         with self._bar(label, items, total, progress) as bar:
             counted = bar.counted(items)
             if processes == 1 or self.protocol == "mem":
-                results: Iterator[Result[Any, Any]] = each(function, counted, threads=threads)
+                results: Iterator[Any] = each(_noted(function, monitor), counted, threads=threads)
             else:
-                task = partial(_in_this_process, function, self.num_threads)
+                direction = None if monitor is None else monitor.direction
+                task = partial(_in_this_process, function, self.num_threads, direction)
                 results = in_processes(task, map(_sendable, counted), processes)
             for result in results:
-                bar.update(1)
-                yield result
+                if monitor is not None and isinstance(result, TransmissionMonitor):
+                    monitor.add(result)  # what another process recorded
+                else:
+                    bar.update(1)
+                    yield result
 
     def _bar(self, label: str, items: Any, total: int | None, progress: bool | None) -> Progress:
         total = len(items) if total is None and hasattr(items, "__len__") else total
@@ -214,13 +223,23 @@ def _sendable(item: Any) -> Any:
     return item
 
 
+def _noted(
+    function: Callable[..., Any], monitor: TransmissionMonitor | None
+) -> Callable[[Any], Any]:
+    return function if monitor is None else partial(function, monitor=monitor)
+
+
 def _in_this_process(
-    function: Callable[[Any], Any], threads: int, items: Sequence[Any]
-) -> Iterator[Result[Any, Any]]:
-    for result in each(function, items, threads=threads):
+    function: Callable[..., Any], threads: int, direction: IOEnum | None, items: Sequence[Any]
+) -> Iterator[Result[Any, Any] | TransmissionMonitor]:
+    """Yield results, and at the end what was recorded here."""
+    monitor = None if direction is None else TransmissionMonitor(direction)
+    for result in each(_noted(function, monitor), items, threads=threads):
         if isinstance(result.item, dict):
             result.item.pop("content", None)  # which need not be sent back
         yield result
+    if monitor is not None:
+        yield monitor
 
 
 def is_single(paths: Any) -> bool:

@@ -33,7 +33,7 @@ __all__ = [
 #: What every ``compress=`` accepts.
 COMPRESSION_TYPES = [None, False, True, "", "bz2", "bzip2", "gzip", "br", "zstd", "xz", "lzma"]
 
-_SYNONYMS = {"": None, "none": None, "identity": None, "bzip2": "bz2", "lzma": "xz", "gz": "gzip"}
+_SYNONYMS = {"bzip2": "bz2", "lzma": "xz", "gz": "gzip", "x-gzip": "gzip"}
 
 
 def normalize_encoding(encoding: str | bool | None) -> str | None:
@@ -56,8 +56,10 @@ def normalize_encoding(encoding: str | bool | None) -> str | None:
     if encoding is None or isinstance(encoding, bool):
         return "gzip" if encoding else None
     name = str(encoding).strip().lower()
+    if name in ("", "none", "identity"):
+        return None
     found = _SYNONYMS.get(name, name)
-    if found is not None and found not in codecs.ENCODINGS:
+    if found not in codecs.ENCODINGS:
         raise UnsupportedCompressionType(
             f"there is no compression {encoding!r}; choose one of {', '.join(codecs.ENCODINGS)}"
         )

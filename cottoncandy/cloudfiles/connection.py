@@ -12,13 +12,20 @@ from typing import Any
 from cottoncandy.backends.memory import clear as clear_memory
 from cottoncandy.cloudfiles import secrets as credentials
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
-from cottoncandy.cloudfiles.paths import ExtractedPath, extract, service_provider, to_https_protocol
+from cottoncandy.cloudfiles.paths import (
+    WEB,
+    ExtractedPath,
+    extract,
+    service_provider,
+    to_https_protocol,
+)
 from cottoncandy.config.options import Settings
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.store import Store
+from cottoncandy.stores.urls import parse_url
 
 __all__ = ["Options", "clear_memory", "open_store", "reset_connection_pools"]
 
@@ -55,23 +62,38 @@ class Options:
 
 def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     """Return the store of a cloud path, and the prefix of its keys; no request is sent."""
-    path = extract(to_https_protocol(cloudpath) if options.use_https else cloudpath)
+    address = to_https_protocol(cloudpath) if options.use_https else cloudpath
+    if address != cloudpath:  # it is public
+        options = replace(options, secrets=None, no_sign_request=True)
+    path = extract(address)
     if path.protocol not in _BACKENDS:
         raise UnsupportedProtocolError(f"files at {path.protocol}:// cannot be accessed")
-    bucket, prefix = path.bucket, path.path
-    if bucket is None:  # a directory or a web server: the whole path is the bucket
-        bucket, prefix = (prefix, "") if path.host is None else (f"{path.host}/{prefix}", "")
     arguments, extra = _credentials(path, options)
+    server = "" if path.host is None else f"{path.host}/"
+    if path.protocol == "file":
+        bucket, prefix = path.path, ""
+    elif path.protocol in WEB:  # the whole path is the bucket
+        url = parse_url(server + path.path)
+        bucket, prefix = url.bucket, ""
+        if url.user is not None or url.password is not None:
+            arguments = (url.user, url.password, None)
+        if url.query:
+            extra["query"] = url.query
+    else:
+        bucket, prefix = path.bucket or "", path.path
+        parse_url(f"{path.protocol}://{server}{bucket}")  # rejects passwords
     settings = Settings.load()
     retries = settings.retries if options.retries is None else options.retries
     threshold = int(options.composite_upload_threshold)
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
     shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
-    identity = (_BACKENDS[path.protocol], *arguments, shape, settings)
+    identity = (_BACKENDS[path.protocol], *arguments, server, shape, settings)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
-            store = connect(identity[0], bucket, *arguments, settings=settings, extra=extra)
+            store = connect(
+                _BACKENDS[path.protocol], bucket, *arguments, settings=settings, extra=extra
+            )
         _stores[identity] = store
         if len(_stores) > _MAX_KEPT:
             _stores.popitem(last=False)
@@ -136,13 +158,15 @@ def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
 
 
 def _web_credentials(path: ExtractedPath, options: Options) -> _Arguments:
-    found = _given(options.secrets) or credentials.http_credentials() or {}
+    given = _given(options.secrets)
+    found = {} if options.no_sign_request else given or credentials.http_credentials() or {}
     return (found.get("user"), found.get("password"), None), {}
 
 
 def _cave_credentials(path: ExtractedPath, options: Options) -> _Arguments:
     server = (path.host or "").partition("://")[2]
-    found = _given(options.secrets) or credentials.cave_credentials(server) or {}
+    given = _given(options.secrets)
+    found = {} if options.no_sign_request else given or credentials.cave_credentials(server) or {}
     token = found.get("token")
     headers = {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
     return (None, None, None), headers

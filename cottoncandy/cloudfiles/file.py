@@ -12,6 +12,7 @@ from cottoncandy.cloudfiles.files import CloudFiles
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.stores.urls import mask
 
 __all__ = ["CloudFile", "dl"]
 
@@ -41,21 +42,16 @@ class CloudFile:
     def __init__(
         self, path: str | os.PathLike[str], *, cache_meta: bool = False, **options: Any
     ) -> None:
-        path = cloudpaths.normalize(path)
-        folder, _, self.filename = path.rpartition("/")
+        self.path = cloudpaths.normalize(path)
+        folder, self.filename = cloudpaths.split(self.path)
         if not self.filename or folder.endswith(("://", ":/")):
-            raise InvalidArgumentError(f"{path!r} is not the path of a file")
+            raise InvalidArgumentError(f"{mask(self.path)!r} is not the path of a file")
         self.cache_meta = cache_meta
         self.cf = CloudFiles(folder, **options)
         self._head: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<CloudFile {printable(self.path)}>"
-
-    @property
-    def path(self) -> str:
-        """The cloud path of the file."""
-        return self.cf.join(self.cf.cloudpath, self.filename)
+        return f"<CloudFile {printable(mask(self.path))}>"
 
     @property
     def protocol(self) -> str:
@@ -156,15 +152,16 @@ class CloudFile:
 
     def transfer_to(self, cloudpath: str | Self, reencode: str | bool | None = None) -> None:
         """Copy the file to a cloud path; the encoding as in :meth:`CloudFiles.transfer_to`."""
-        dest = cloudpath if isinstance(cloudpath, CloudFile) else CloudFile(cloudpath)
-        route = {"path": self.filename, "dest_path": dest.filename}
-        dest._head = None
-        self.cf.transfer_to(dest.cf, [route], reencode=reencode)
+        folder, name = _parts(cloudpath)
+        self.cf.transfer_to(folder, [(self.filename, name)], reencode=reencode)
+        if isinstance(cloudpath, CloudFile):
+            cloudpath._head = None
 
     def transfer_from(self, cloudpath: str | Self, reencode: str | bool | None = None) -> None:
         """Copy a file to this one."""
-        source = cloudpath if isinstance(cloudpath, CloudFile) else CloudFile(cloudpath)
-        source.transfer_to(self, reencode)
+        folder, name = _parts(cloudpath)
+        self.cf.transfer_from(folder, [(name, self.filename)], reencode=reencode)
+        self._head = None
 
     def join(self, *paths: str) -> str:
         """Join paths with ``/``."""
@@ -192,6 +189,13 @@ class CloudFile:
         if span != slice(None):
             raise InvalidArgumentError("a file is written whole: file[:] = content")
         self.put(content)
+
+
+def _parts(place: str | os.PathLike[str] | CloudFile) -> tuple[Any, str]:
+    """Return the directory of a file, and its name."""
+    if isinstance(place, CloudFile):
+        return place.cf, place.filename
+    return cloudpaths.split(cloudpaths.normalize(place))
 
 
 def dl(paths: Paths, raw: bool = False, **options: Any) -> Any:
@@ -229,7 +233,7 @@ def dl(paths: Paths, raw: bool = False, **options: Any) -> Any:
     for order, item in enumerate(items):
         part = dict(item) if isinstance(item, Mapping) else {"path": item}
         names.append(part["path"])
-        folder, _, part["path"] = cloudpaths.normalize(part["path"]).rpartition("/")
+        folder, part["path"] = cloudpaths.split(cloudpaths.normalize(part["path"]))
         grouped.setdefault(folder, []).append((order, part))
     found: dict[int, dict[str, Any]] = {}
     for folder, parts in grouped.items():

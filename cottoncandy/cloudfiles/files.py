@@ -13,7 +13,6 @@ from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
-from cottoncandy.cloudfiles.reading import ReadingMethods
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
     BucketNotFoundError,
@@ -27,7 +26,7 @@ from cottoncandy.transfer.copying import copy_object
 __all__ = ["CloudFiles", "route_of"]
 
 
-class CloudFiles(ReadingMethods, WritingMethods):
+class CloudFiles(WritingMethods):
     """Files in a directory of a store: read, written, listed and copied many at once.
 
     Parameters
@@ -140,7 +139,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         Metadata, content type, encoding and cache control are kept. Copies have the MD5 of their
         source, where both stores have one.
         """
-        dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
+        dest = self._at(cf_dest)
         check_int(block_size, "block_size", 1)
         normalize_encoding(reencode)
         if paths is None:
@@ -153,10 +152,10 @@ class CloudFiles(ReadingMethods, WritingMethods):
             content_type=content_type,
             allow_missing=allow_missing,
             resumable=resumable,
-            monitor=monitor,
         )
         paths, parallel = self if paths is None else paths, 1 if dest.protocol == "mem" else None
-        finish(self._each(copy, paths, "transferring", progress=progress, parallel=parallel))
+        options: dict[str, Any] = {"progress": progress, "parallel": parallel, "monitor": monitor}
+        finish(self._each(copy, paths, "transferring", **options))
         return monitor
 
     def transfer_from(
@@ -171,10 +170,19 @@ class CloudFiles(ReadingMethods, WritingMethods):
         resumable: bool = False,
     ) -> TransmissionMonitor:
         """Copy files from another place; the parameters are those of :meth:`transfer_to`."""
-        source = cf_src if isinstance(cf_src, CloudFiles) else CloudFiles(cf_src)
-        return source.transfer_to(
+        return self._at(cf_src).transfer_to(
             self, paths, block_size, reencode, content_type, allow_missing, progress, resumable
         )
+
+    def _at(self, place: Self | str) -> CloudFiles:
+        """Return the files at a place; those on the same server have the same credentials."""
+        if isinstance(place, CloudFiles):
+            return place
+        path, own = cloudpaths.extract(cloudpaths.normalize(place)), self._path
+        options: dict[str, Any] = {"num_threads": self.num_threads}
+        if (path.protocol, path.host, path.alias) == (own.protocol, own.host, own.alias):
+            options |= {"secrets": self.secrets, "endpoint": self._options.endpoint}
+        return CloudFiles(place, **options)
 
     def _check_apart(self, dest: CloudFiles) -> None:
         """Reject a copy of everything to a directory in it, or from none."""
@@ -248,8 +256,8 @@ class CloudFiles(ReadingMethods, WritingMethods):
         """
         dest = path_text(dest)
         if "://" in dest or dest.startswith(("/", "~")):
-            folder, _, name = cloudpaths.normalize(dest).rpartition("/")
-            self.moves(CloudFiles(folder, secrets=self.secrets), [(src, name)])
+            folder, name = cloudpaths.split(cloudpaths.normalize(dest))
+            self.moves(folder, [(src, name)])
         else:
             self.moves(self, [(src, dest)])
 
@@ -271,7 +279,7 @@ class CloudFiles(ReadingMethods, WritingMethods):
         block_size, total, progress : optional
             As in :meth:`transfer_to`.
         """
-        dest = cf_dest if isinstance(cf_dest, CloudFiles) else CloudFiles(cf_dest)
+        dest = self._at(cf_dest)
         move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None
         finish(self._each(move, paths, "moving", total=total, progress=progress, parallel=parallel))
 

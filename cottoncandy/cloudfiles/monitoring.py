@@ -69,9 +69,13 @@ class TransmissionMonitor:
         records = list(tms)
         merged = cls(records[0].direction if records else IOEnum.RX)
         for each in records:
-            merged._numbers += each._numbers
-            merged.errors |= each.errors
+            merged.add(each)
         return merged
+
+    def add(self, other: Self) -> None:
+        """Add the transfers of another record."""
+        self.errors |= other.errors
+        self._extend(other._numbers)
 
     def start_io(self, num_bytes: int, start_time: float | None = None) -> uuid.UUID:
         """Record the start of a transfer; return its identifier."""
@@ -81,13 +85,15 @@ class TransmissionMonitor:
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
         """Record the end of a transfer of ``num_bytes`` bytes."""
-        self._add(self._begun.pop(flight_id), num_bytes)
+        self._extend((self._begun.pop(flight_id), time.time(), num_bytes))
 
-    def _add(self, start: float, num_bytes: int) -> None:
+    def _extend(self, numbers: Iterable[float]) -> None:
         with _recording:
-            self._numbers.extend((start, time.time(), num_bytes))
+            self._numbers.extend(numbers)
             if len(self._numbers) >= 3 * _MAX_KEPT:
-                self._numbers = array("d", chain.from_iterable(_in_pairs(self._numbers)))
+                single = 3 * (len(self._numbers) // 3 % 2)
+                pairs = _in_pairs(self._numbers[single:])
+                self._numbers = array("d", chain(self._numbers[:single], *pairs))
 
     @property
     def _flights(self) -> Iterator[tuple[float, float, float]]:
@@ -183,7 +189,7 @@ def _recorded(monitor: TransmissionMonitor) -> Iterator[_Flight]:
     try:
         yield flight
     finally:
-        monitor._add(begun, flight.nbytes)
+        monitor._extend((begun, time.time(), flight.nbytes))
 
 
 class IOSampler:

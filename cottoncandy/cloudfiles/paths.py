@@ -9,12 +9,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
 from cottoncandy.core.files import write_private
-from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.stores.urls import ALIASES, cloud_files_dir, is_url, read_aliases
+from cottoncandy.stores.urls import ALIASES, cloud_files_dir, is_url, mask, read_aliases
 
 __all__ = [
     "ALIASES",
@@ -39,6 +39,7 @@ __all__ = [
     "remove_persistent_alias",
     "resolve_alias",
     "service_provider",
+    "split",
     "to_https_protocol",
     "update_aliases_from_file",
 ]
@@ -51,7 +52,7 @@ ALLOWED_FORMATS = [
 _PROTOCOLS = (
     *("gs", "s3", "gdrive", "file", "mem", "http", "https", "middleauth+https", "ngauth+https"),
 )
-_WEB = ("http", "https", "middleauth+https", "ngauth+https")
+WEB = ("http", "https", "middleauth+https", "ngauth+https")
 
 _FORMAT = re.compile(rf"({'|'.join(ALLOWED_FORMATS)})://(?=[\w+]+://|/)")
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)://")
@@ -96,18 +97,18 @@ def extract(cloudpath: str) -> ExtractedPath:
     form, protocol, host, rest, alias = extract_format_protocol(cloudpath)
     if protocol is None:
         raise UnsupportedProtocolError(
-            f"{shorten(str(cloudpath))!r} is not a cloud path; expected PROTOCOL://BUCKET/PATH, "
+            f"{mask(str(cloudpath))!r} is not a cloud path; expected PROTOCOL://BUCKET/PATH, "
             f"where PROTOCOL is one of {', '.join((*_PROTOCOLS, *ALIASES))}"
         )
     if protocol == "file":
         path = os.path.abspath(os.path.expanduser(rest))  # noqa: PTH100, PTH111 - paths are text
         return ExtractedPath(form, protocol, None, path, None, None)
-    if protocol in _WEB:
+    if protocol in WEB:
         return ExtractedPath(form, protocol, None, rest, host, alias)
     bucket, _, path = rest.lstrip("/").partition("/")
     if not bucket:
         raise UnsupportedProtocolError(
-            f"{shorten(cloudpath)!r} names no bucket; expected {protocol}://BUCKET/PATH"
+            f"{mask(cloudpath)!r} names no bucket; expected {protocol}://BUCKET/PATH"
         )
     return ExtractedPath(form, protocol, bucket, path.rstrip("/"), host, alias)
 
@@ -131,7 +132,7 @@ def extract_format_protocol(
         return form, None, None, path, alias
     protocol, rest = found[1], path[found.end() :]
     host = None
-    if protocol in _WEB:
+    if protocol in WEB:
         scheme = _PROTOCOL.match(rest)  # 'middleauth+https://https://host/path'
         base, rest = (scheme[0], rest[scheme.end() :]) if scheme else (_scheme(protocol), rest)
         name, _, rest = rest.partition("/")
@@ -173,6 +174,24 @@ def normalize(cloudpath: str | os.PathLike[str]) -> str:
 def dirname(path: str) -> str:
     """Return a path without its last part."""
     return path.rpartition("/")[0].rstrip("/")
+
+
+def split(cloudpath: str) -> tuple[str, str]:
+    """Return the directory and the name of a file; names are percent-decoded on web servers.
+
+    The query of a URL, such as the signature of a presigned one, stays with the directory.
+
+    Examples
+    --------
+    >>> split("https://host/a/b%20c?signature")
+    ('https://host/a?signature', 'b c')
+    """
+    if get_protocol(cloudpath) not in WEB:
+        folder, _, name = cloudpath.rpartition("/")
+        return folder, name
+    address, mark, query = cloudpath.partition("?")
+    folder, _, name = address.rpartition("/")
+    return folder + mark + query, unquote(name)
 
 
 def basename(path: str) -> str:
@@ -231,7 +250,7 @@ def asbucketpath(cloudpath: str | ExtractedPath) -> str:
 
 
 def _bucket_url(epath: ExtractedPath) -> str:
-    if epath.protocol in _WEB:
+    if epath.protocol in WEB:
         host = epath.host or ""
         return host if _scheme(epath.protocol) == f"{epath.protocol}://" else _web(epath, host)
     server = f"{epath.host}/" if epath.host and not epath.alias else ""

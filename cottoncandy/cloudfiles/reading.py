@@ -99,16 +99,13 @@ class ReadingMethods(FilesBase):
         files = map(partial(requested, raw=raw), count(), as_items(paths))
         found = list(
             self._each(
-                partial(
-                    self._get_again,
-                    part_size=part_size,
-                    monitor=monitor if return_recording else None,
-                ),
+                partial(self._get_again, part_size=part_size),
                 list(files) if hasattr(paths, "__len__") else files,
                 "downloading",
                 total=total,
                 progress=progress,
                 parallel=parallel,
+                monitor=monitor if return_recording else None,
             )
         )
         found.sort(key=lambda result: result.item.order)
@@ -299,8 +296,8 @@ class ReadingMethods(FilesBase):
         start, plain = len(base), not (size or return_resume_token)
         for entry in found:
             path = (entry.prefix if isinstance(entry, CommonPrefix) else entry.key)[start:]
-            if not path:
-                continue  # the marker of the directory itself
+            if path in ("", resume_token):
+                continue  # the marker of the directory itself, or the last one yielded
             if plain:
                 yield path
                 continue
@@ -341,7 +338,10 @@ def _as_dict(result: Result[File, tuple[bytes | None, str | None]]) -> dict[str,
 
 
 def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
-    digest = etag_md5(store.backend, info)
+    backend = store.backend
+    digest, storage_class = etag_md5(backend, info), info.storage_class
+    if storage_class is None and "storage_class" in backend.capabilities.headers:
+        storage_class = backend.storage_class(info.key)
     return {
         "Cache-Control": info.cache_control,
         "Content-Length": info.size,
@@ -352,7 +352,7 @@ def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
         "Content-Encoding": info.content_encoding,
         "Content-Disposition": None,
         "Content-Language": None,
-        "Storage-Class": info.storage_class,
+        "Storage-Class": storage_class,
         "Request-Charged": None,
         "Parts-Count": None,
     }

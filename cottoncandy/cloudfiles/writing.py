@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
-from cottoncandy.backends.base import ObjectInfo, PutOptions
+from cottoncandy.backends.base import IfAbsent, ObjectInfo
 from cottoncandy.cloudfiles.base import (
     ACL,
     LARGE_THREADS,
-    FilesBase,
     as_items,
     finish,
     is_pair,
+    is_single,
     path_text,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import json_bytes, upload_body
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
-from cottoncandy.cloudfiles.reading import Paths
-from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.transfer.copying import copy_object
+from cottoncandy.cloudfiles.processes import process_count
+from cottoncandy.cloudfiles.reading import Paths, ReadingMethods
+from cottoncandy.exceptions import (
+    InvalidArgumentError,
+    InvalidNameError,
+    ObjectChangedError,
+    ObjectExistsError,
+    UnsupportedOperationError,
+)
+from cottoncandy.transfer.copying import kept_by
 from cottoncandy.transfer.engine import Result, retrying
 
 __all__ = ["WritingMethods"]
 
 
-class WritingMethods(FilesBase):
+class WritingMethods(ReadingMethods):
     """Methods that store and delete files."""
 
     def put(
@@ -60,6 +69,7 @@ class WritingMethods(FilesBase):
         parallel: int | bool | None = None,
         storage_class: str | None = None,
         return_recording: bool = False,
+        compression: str | bool | None = None,
     ) -> Any:
         """Upload files.
 
@@ -88,6 +98,8 @@ class WritingMethods(FilesBase):
             A storage class of the store.
         return_recording : bool, default False
             Whether to return a pair of the count and a ``TransmissionMonitor``.
+        compression : str, bool or None
+            Accepted because the document shows it: the same as ``compress``.
 
         Returns
         -------
@@ -101,23 +113,30 @@ class WritingMethods(FilesBase):
         CottonCandyError
             The first error, with a note about the others; all other files were uploaded.
         """
+        compress = compression if compress is None else compress
         given = _settings(locals())
-        items = [files] if isinstance(files, Mapping) or is_pair(files) else files
+        items = [files] if is_pair(files) else as_items(files)
         lazy = (_as_file(item, given) for item in items)
         sized = isinstance(items, list | tuple)
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
-            partial(self._put, monitor=monitor if return_recording else None),
+            self._put,
             _unique(lazy) if sized else lazy,
             "uploading",
             total=total,
             progress=progress,
             parallel=parallel,
+            monitor=monitor if return_recording else None,
         )
         count = finish(results)
         return (count, monitor) if return_recording else count
 
-    def _put(self, file: Mapping[str, Any], monitor: TransmissionMonitor | None = None) -> int:
+    def _put(
+        self,
+        file: Mapping[str, Any],
+        monitor: TransmissionMonitor | None = None,
+        condition: IfAbsent | None = None,
+    ) -> int:
         path = file["path"]
         key = self._key(path)
         encoding = normalize_encoding(file.get("compress"))
@@ -128,8 +147,8 @@ class WritingMethods(FilesBase):
             if not isinstance(value, str | None):
                 raise InvalidArgumentError(f"{name} must be text, got {value!r:.80}")
         backend = self._store.backend
-        kept = backend.capabilities
-        options = _options(kept.default_acl, kept.headers, encoding, **headers)
+        options = _kept_by(backend.capabilities, acl=ACL, content_encoding=encoding, **headers)
+        options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
             retrying(put, self._store) if body.replayable else put()
@@ -187,19 +206,34 @@ class WritingMethods(FilesBase):
 
         Raises
         ------
+        UnsupportedOperationError
+            If one of several files is behind a link to a directory: it is stored elsewhere.
         CottonCandyError
             The first error, with a note about the others; all other files were deleted.
         """
         items = as_items(paths)
+        process_count(1 if parallel is None else parallel)
         start = len(self._connection[1])
-        keys = map(self._key, items)
-        outcomes = self._store.backend.delete(keys, threads=min(self.num_threads, 8))
+        is_here = self._endpoint().holds()
+        linked: list[Result[str, None]] = []
+
+        def keys() -> Iterator[str]:
+            for path in map(path_text, items):
+                key = self._key(path)
+                with suppress(InvalidNameError):  # the store says so
+                    if not is_single(paths) and not is_here(path):
+                        linked.append(Result(path, None, _linked_error(path)))
+                        continue
+                yield key
+
         with self._bar("deleting", items, total, progress) as bar:
 
             def results() -> Iterator[Result[str, None]]:
-                for key, error in outcomes:
+                threads = min(self.num_threads, 8)
+                for key, error in self._store.backend.delete(keys(), threads=threads):
                     bar.update(1)
                     yield Result(key[start:], None, error)
+                yield from linked
 
             return finish(results())
 
@@ -213,34 +247,35 @@ class WritingMethods(FilesBase):
         """Create empty files; renew the date of existing ones, unless ``nocopy``."""
 
         def touch(path: str) -> None:
-            key = self._key(path)
-            if not self._store.backend.exists(key):
-                self._put({"path": path, "content": b""})
-            elif not nocopy:
-                copy_object(self._store, key, self._store, key, acl=ACL, convert=_unchanged)
+            info = self._head(path)
+            with suppress(ObjectExistsError, ObjectChangedError):  # another client has just written
+                if info is None:
+                    self._put({"path": path, "content": b""}, condition=IfAbsent())
+                elif not nocopy:
+                    retrying(partial(self._renew, info), self._store)
 
         finish(self._each(touch, paths, "touching", total=total, progress=progress, parallel=1))
 
-
-@lru_cache
-def _options(
-    default_acl: bool,
-    kept: frozenset[str],
-    encoding: str | None,
-    *,
-    content_type: str | None,
-    cache_control: str | None,
-    storage_class: str | None,
-) -> PutOptions:
-    """Return what a store keeps of the options of a file; most files of a call have the same."""
-    values = (encoding, cache_control, storage_class)
-    headers = dict(zip(("content_encoding", "cache_control", "storage_class"), values, strict=True))
-    options = PutOptions(acl=ACL if default_acl else None, content_type=content_type)
-    return options.changed(**{name: headers[name] for name in headers.keys() & kept})
+    def _renew(self, info: ObjectInfo) -> None:
+        backend = self._store.backend
+        if self.protocol == "file":
+            with backend.get(info.key) as reader:
+                os.utime(reader.descriptor)  # type: ignore[attr-defined]  # a file on disk
+        else:
+            backend.set_metadata(info.key, info.metadata or {}, etag=info.etag)
 
 
+#: Most files of a call have the same options.
+_kept_by = lru_cache(kept_by)
 _HEADERS = ("content_type", "cache_control", "storage_class")
 _SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
+
+
+def _linked_error(path: str) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"'{path}' is behind a link to a directory, and was not deleted; delete it by itself, or "
+        f"remove the link"
+    )
 
 
 def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,7 +301,3 @@ def _unique(files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if found.setdefault(file["path"], file) is not file:
             raise InvalidArgumentError(f"file '{file['path']}' occurs twice; nothing was stored")
     return list(found.values())
-
-
-def _unchanged(info: ObjectInfo, body: Any, options: PutOptions) -> tuple[Any, PutOptions]:
-    return body, options

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
+from cottoncandy.backends.base import Backend, Capabilities, ObjectInfo, PutOptions
+from cottoncandy.backends.options import STORED_HEADERS
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.store import Store
@@ -22,6 +23,7 @@ __all__ = [
     "checked_blocks",
     "copy_object",
     "etag_md5",
+    "kept_by",
     "md5_of",
 ]
 
@@ -82,7 +84,15 @@ def _copy_once(
         info = reader.info
         checked = _Checked(source.backend, info)
         body = Body(lambda: checked.blocks(reader.chunks()), size=reader.size)
-        options = _options(info, source.backend, dest.backend, acl)
+        options = kept_by(
+            dest.backend.capabilities,
+            metadata=dict(info.metadata) if info.metadata else None,
+            acl=acl,
+            content_type=info.content_type,
+            content_encoding=info.content_encoding,
+            cache_control=info.cache_control,
+            storage_class=_storage_class(info, source.backend, dest.backend),
+        )
         if convert is not None:
             body, options = convert(info, body, options)
         result = dest.backend.put(dest_key, body, options, threads=threads)
@@ -158,18 +168,18 @@ class _Checked:
         return stored() not in (None, self._md5) and stored(confirm=True) is not None
 
 
-def _options(info: ObjectInfo, source: Backend, dest: Backend, acl: str | None) -> PutOptions:
-    """Return what the copy is stored with: all that the destination keeps."""
-    kept = dest.capabilities.headers
-    headers = {"content_encoding": info.content_encoding, "cache_control": info.cache_control}
-    if source.name == dest.name and "storage_class" in kept:
-        headers["storage_class"] = info.storage_class or source.storage_class(info.key)
-    options = PutOptions(
-        dict(info.metadata) if info.metadata else None,
-        acl if dest.capabilities.default_acl else None,
-        info.content_type,
-    )
-    return options.changed(**{name: value for name, value in headers.items() if name in kept})
+def kept_by(can: Capabilities, *, acl: str | None, **options: Any) -> PutOptions:
+    """Return options of a put without the headers that a store does not keep."""
+    left_out = {*STORED_HEADERS} - can.headers
+    kept = {name: value for name, value in options.items() if name not in left_out}
+    return PutOptions(acl=acl if can.default_acl else None, **kept)
+
+
+def _storage_class(info: ObjectInfo, source: Backend, dest: Backend) -> str | None:
+    """Return the storage class of a copy: classes mean something within one kind of store."""
+    if source.name != dest.name or "storage_class" not in dest.capabilities.headers:
+        return None
+    return info.storage_class or source.storage_class(info.key)
 
 
 def etag_md5(backend: Backend, info: ObjectInfo, *, confirm: bool = False) -> str | None:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
     ConfigurationError,
     CottonCandyError,
@@ -77,9 +78,20 @@ class TransferQueue:
                 f"'{self.path}' is on a network file system ({kind}), and a queue works on one "
                 f"machine only: choose a file on a local disk"
             )
-        self.owner = f"{_process(os.getpid())}/{uuid.uuid4().hex[:8]}"
-        self._connection: sqlite3.Connection | None = None
         self._status: os.stat_result
+        self._inherited: list[sqlite3.Connection | None] = []
+        self._connection: sqlite3.Connection | None = None
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        # A connection of the parent must not be used, not even closed.
+        self._inherited.append(self._connection)
+        self._connection = None
+        self.owner = f"{_process(os.getpid())}/{uuid.uuid4().hex[:8]}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
 
     @contextlib.contextmanager
     def _database(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:

@@ -48,8 +48,8 @@ class Fault:
     kind : str
         ``'missing part'``, ``'wrong size'``, ``'damaged'``, ``'exchanged parts'``,
         ``'leftover part'``, ``'unfinished upload'``, ``'sidecar without body'``,
-        ``'name that is not UTF-8'``, ``'raw and chunked array'``, ``'unreadable manifest'``
-        or ``'unreadable'``.
+        ``'name that is not UTF-8'``, ``'dangling link'``, ``'raw and chunked array'``,
+        ``'unreadable manifest'`` or ``'unreadable'``.
     text : str
         What was found.
     """

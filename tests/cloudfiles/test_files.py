@@ -30,8 +30,10 @@ from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
     InvalidArgumentError,
+    InvalidNameError,
     ObjectChangedError,
     ObjectNotFoundError,
+    UnsupportedOperationError,
 )
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
@@ -162,7 +164,7 @@ def test_puts_accepts_every_form(cf: CloudFiles) -> None:
     assert cf.puts(("b", b"2")) == 1
     assert cf.puts({"path": "c", "content": b"3"}) == 1
     files = [("d", b"4"), {"path": "e", "content": b"5", "compress": "br"}]
-    assert cf.puts(iter(files), compress="gzip", total=2) == 2
+    assert cf.puts(iter(files), compression="gzip", total=2) == 2  # as the document says
     assert cf.puts([("f", memoryview(b"6")), ("g", io.BytesIO(b"7")), ("h", "8")]) == 3
     cf["i"] = b"9"
     assert [cf[name] for name in "abcdefghi"] == [str(n).encode() for n in range(1, 10)]
@@ -234,14 +236,51 @@ def test_delete(cf: CloudFiles) -> None:
     assert list(cf) == ["d"]
 
 
+def test_files_behind_links_are_not_deleted_with_the_others(tmp_path: Path) -> None:
+    here, elsewhere = CloudFiles(tmp_path / "here"), CloudFiles(tmp_path / "elsewhere")
+    here.puts([("a", b"1"), ("b/c", b"2")])
+    elsewhere["x"] = b"3"
+    (tmp_path / "here" / "b" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnsupportedOperationError, match="'b/link/x' is behind a link"):
+        here.delete(here.list())
+    assert list(here) == ["b/link/x"]
+    with pytest.raises(InvalidNameError, match="up"):
+        here.delete(["../up", "b/link"])
+    inside = CloudFiles(tmp_path / "here" / "b" / "link")
+    inside["y"] = b"4"
+    assert inside.delete(["y"]) == here.delete("b/link/x") == 1
+    assert list(elsewhere) == []
+
+
 def test_touch_creates_and_keeps(cf: CloudFiles) -> None:
     cf.put("a", b"1", compress="gzip")
-    before = cf.head("a")["Last-Modified"]
-    cf.touch(["a", "b"])
-    cf.touch("c", nocopy=True)
-    assert (cf["a"], cf["b"], cf["c"]) == (b"1", b"", b"")
+    written = cf.head("a")
+    cf.touch(["a", "b"], nocopy=True)
+    assert cf.head("a") == written
+    deadline = time.monotonic() + 30
+    while cf.head("a")["Last-Modified"] <= written["Last-Modified"]:  # a clock of whole seconds
+        assert time.monotonic() < deadline
+        cf.touch("a")
+    assert (cf["a"], cf["b"]) == (b"1", b"")
     assert cf.head("a")["Content-Encoding"] == "gzip"
-    assert cf.head("a")["Last-Modified"] >= before
+    assert list(cf) == ["a", "b"]
+
+
+def test_touch_never_overwrites_what_another_client_has_just_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cf = CloudFiles("mem://touched/x")
+    head = CloudFiles._head
+
+    def interrupted(self: CloudFiles, path: str) -> Any:
+        found = head(self, path)
+        cf.put(path, b"new")
+        return found
+
+    cf.put("a", b"old")
+    monkeypatch.setattr(CloudFiles, "_head", interrupted)
+    cf.touch(["a", "b"])
+    assert (cf["a"], cf["b"]) == (b"new", b"new")
 
 
 def test_move(make: Callable[..., CloudFiles]) -> None:
@@ -258,6 +297,22 @@ def test_move(make: Callable[..., CloudFiles]) -> None:
         cf.move("missing", "g")
     cf.move("f", cf.join(cf.cloudpath, "g"))
     assert cf["g"] == b"2"
+
+
+@pytest.mark.parametrize("make", ["moto"], indirect=True)
+def test_paths_on_the_same_server_have_its_credentials(make: Callable[..., CloudFiles]) -> None:
+    found = make()
+    server, bucket = found._path.host, found._path.bucket
+    cf = CloudFiles(f"s3://{bucket}/own", endpoint=server, secrets=found.secrets)
+    cf.puts([(name, b"1") for name in "abc"])
+    cf.move("a", f"s3://{bucket}/own/x")
+    cf.transfer_to(f"s3://{bucket}/own/y", ["b"])
+    cf.transfer_from(f"s3://{bucket}/own/y", [("b", "z")])
+    file = CloudFile(f"s3://{bucket}/own/c", endpoint=server, secrets=found.secrets)
+    file.transfer_to(f"s3://{bucket}/own/w")
+    file.transfer_from(f"s3://{bucket}/own/x")
+    assert list(cf) == ["b", "c", "w", "x", "y/b", "z"]
+    cf.delete(cf.list())
 
 
 # -- looking -------------------------------------------------------------------------------------
@@ -281,6 +336,13 @@ def test_exists_size_head(cf: CloudFiles) -> None:
         assert cf.protocol == "gs" or head["Content-Md5"] == "gnzLDuqKcGxMNKFokfhOew=="
 
 
+@pytest.mark.parametrize("make", ["mem", "moto", "gcs"], indirect=True)
+def test_head_has_the_storage_class(cf: CloudFiles) -> None:
+    name = "NEARLINE" if cf.protocol == "gs" else "STANDARD_IA"
+    cf.put("a", b"1", storage_class=name)
+    assert cf.head("a")["Storage-Class"] == name
+
+
 @on_every_store
 def test_list(cf: CloudFiles) -> None:
     names = ["a", "b-c", "b.gz-x", "b/d", "b/e/f", "bc/g"]
@@ -296,6 +358,9 @@ def test_list(cf: CloudFiles) -> None:
     tokens = list(cf.list(return_resume_token=True))
     assert [path for path, _ in tokens] == everything
     assert list(cf.list(resume_token=tokens[1][1])) == everything[2:]
+    flat = list(cf.list(flat=True, return_resume_token=True))
+    for number, (_, token) in enumerate(flat, start=1):
+        assert list(cf.list(flat=True, resume_token=token)) == [path for path, _ in flat[number:]]
 
 
 def test_isdir_and_subtree_size(cf: CloudFiles) -> None:
@@ -355,6 +420,15 @@ def test_transfer_forms_and_reencoding(make: Callable[..., CloudFiles]) -> None:
     assert (dest["a"], dest["x/y"], dest["c"]) == (b"1" * 1000, b"2", b"3")
     dest[:] = cf
     assert list(dest) == ["a", "b", "c", "x/y"]
+    dest.delete(dest.list())
+    dest[1:3] = cf
+    assert list(dest) == ["b", "c"]
+    dest[:] = [("d", b"4")]
+    assert dest["d"] == b"4"
+    assert dest[("c", "d")][1]["content"] == b"4"
+    for wrong in (("d", 0), ("d", slice(0, 4, 2))):
+        with pytest.raises(InvalidArgumentError, match="range of bytes"):
+            dest[wrong]
 
 
 def test_transfer_of_missing_files(make: Callable[..., CloudFiles]) -> None:
@@ -382,6 +456,11 @@ def test_processes(cf: CloudFiles) -> None:
     assert [file["content"] for file in found] == [content for _, content in files]
     unpicklable = [("view", memoryview(b"1")), ("file", io.BytesIO(b"2")), ("parts", iter([b"3"]))]
     assert cf.puts(unpicklable, parallel=2) == 3
+    count, record = cf.puts(files, parallel=2, return_recording=True)
+    assert (count, record.total_bytes()) == (5, 5)
+    assert (
+        cf.get([name for name, _ in files], parallel=2, return_recording=True)[1].total_bytes() == 5
+    )
     assert [cf["view"], cf["file"], cf["parts"]] == [b"1", b"2", b"3"]
 
 
@@ -413,6 +492,8 @@ def test_bad_arguments() -> None:
         CloudFiles("mem://b", parallel=0)
     with pytest.raises(InvalidArgumentError, match="parallel"):
         CloudFiles("mem://b").get(["a", "b"], parallel=0)
+    with pytest.raises(InvalidArgumentError, match="parallel"):
+        CloudFiles("mem://b").delete(["a", "b"], parallel=0)
     with pytest.raises(InvalidArgumentError, match="num_threads"):
         CloudFiles("mem://b", num_threads=0)
     with pytest.raises(UnsupportedProtocolError, match="nope"):
@@ -541,6 +622,21 @@ def test_a_move_to_another_address_of_the_store_deletes_nothing(
     assert here["a"] == b"a"
     here.moves(there, [("a", "b")])
     assert sorted(here) == ["b"]
+
+
+@each("path", ["https://u:hush@host/a", "https://host/a?signature=hush"])
+def test_passwords_and_signatures_are_masked(path: str) -> None:
+    cf = CloudFiles(path)
+    file = CloudFile(path.replace("/a", "/a/b"))
+    for shown in (cf, file, cf._store.backend, cf._store.describe()):
+        assert "hush" not in repr(shown)
+
+
+@each("path", ["s3://u:hush@b/c", "gs://u:hush@b", "mem://u:hush@b", "s3://http://u:hush@h/b"])
+def test_passwords_in_other_paths_are_rejected(path: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="password") as caught:
+        CloudFiles(path)
+    assert "hush" not in str(caught.value)
 
 
 def test_reprs_escape_control_characters() -> None:

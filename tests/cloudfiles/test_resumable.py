@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -167,6 +168,27 @@ def test_clients_share_without_overlap(ends: tuple[str, str], tmp_path: Path) ->
         client.communicate(timeout=60)
         assert client.returncode == 0
     assert sorted(notes.read_text().split()) == sorted(files)
+    assert contents(ends[1]) == files
+    assert not list(tmp_path.glob("job.db*"))
+
+
+@pytest.mark.server  # of processes
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_share_one_transfer(
+    ends: tuple[str, str], tmp_path: Path, method: Literal["fork", "spawn"]
+) -> None:
+    files = fill(ends[0], 60)
+    job = ResumableTransfer(tmp_path / "job.db")
+    job.init(*ends)
+    context = multiprocessing.get_context(method)
+    clients = [context.Process(target=job.execute) for _ in range(2)]
+    for client in clients:
+        client.start()
+    job.execute()
+    for client in clients:
+        client.join(60)
+        assert client.exitcode == 0
+    job.close()
     assert contents(ends[1]) == files
     assert not list(tmp_path.glob("job.db*"))
 

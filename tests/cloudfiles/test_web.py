@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from cottoncandy.cloudfiles import CloudFile, CloudFiles
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, dl
 from cottoncandy.cloudfiles.exceptions import AuthorizationError
 from cottoncandy.exceptions import UnsupportedOperationError
 
@@ -18,10 +20,13 @@ pytestmark = pytest.mark.server
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    requests: ClassVar[list[tuple[str, str | None]]] = []  # path and login
+
     def log_message(self, *arguments: object) -> None:
         pass
 
     def send_head(self):  # type: ignore[no-untyped-def]
+        self.requests.append((self.path, self.headers.get("Authorization")))
         if "denied" in self.path:
             self.send_error(403)
             return None
@@ -60,5 +65,49 @@ def test_web_server(address: str, tmp_path: Path) -> None:
     assert CloudFile(f"{address}/sub/b").get() == b"2"
     with pytest.raises(AuthorizationError):
         cf.get("denied")
-    with pytest.raises(UnsupportedOperationError):
-        cf.put("a", b"1")
+    for write in (
+        lambda: cf.put("a", b"1"),
+        lambda: cf.delete(["a"]),
+        lambda: cf.touch("a"),
+        lambda: cf.touch("new"),
+        lambda: cf.move("a", "b"),
+    ):
+        with pytest.raises(UnsupportedOperationError):
+            write()
+
+
+def test_urls_are_decoded_and_queries_are_sent(address: str, tmp_path: Path) -> None:
+    (tmp_path / "web" / "sub" / "b c%20d").write_bytes(b"3")
+    Quiet.requests.clear()
+    assert dl(f"{address}/sub/b%20c%2520d?signature=a/b%2Fc") == b"3"
+    assert CloudFile(f"{address}/%73ub/b?signature=a/b%2Fc").get() == b"2"
+    assert all("?signature=a/b%2Fc" in path for path, _ in Quiet.requests)
+    Quiet.requests.clear()
+    assert CloudFiles(f"{address}/sub")["b c%20d"] == b"3"
+    assert not any("signature" in path for path, _ in Quiet.requests)
+
+
+def test_logins_are_for_their_server(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logins(path: str, **options: Any) -> set[str | None]:
+        Quiet.requests.clear()
+        assert CloudFiles(path, **options)["a"] == b"hello world"
+        return {login for _, login in Quiet.requests}
+
+    basic = "Basic " + base64.b64encode(b"u:w").decode()
+    assert logins(address) == {None}
+    assert logins(address.replace("://", "://u:w@")) == {basic}
+    assert logins(address) == {None}
+    monkeypatch.setenv("CLOUD_VOLUME_DIR", str(tmp_path))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "http-secret.json").write_text('{"user": "u", "password": "w"}')
+    (tmp_path / "secrets" / "cave-secret.json").write_text('{"token": "t"}')
+    for path in (address, address.replace("127.0.0.1", "localhost")):
+        assert logins(path) == {basic}
+        assert logins(path, no_sign_request=True) == {None}
+        assert logins(path, secrets={"user": "x"}) == {"Basic eDo="}
+        assert logins(f"middleauth+https://{path}") == {"Bearer t"}
+    public = CloudFiles("s3://bucket/a", use_https=True)._store.backend
+    assert public.bucket_name == "https://s3.amazonaws.com/bucket/a"
+    assert public._connection.options.login is None

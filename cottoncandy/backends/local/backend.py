@@ -149,6 +149,8 @@ class LocalBackend(Backend):
                     path, reason = body, "sidecar without body"
                 elif path != os.fsencode(path).decode(errors="replace"):
                     reason = "name that is not UTF-8"
+                elif os.path.islink(path) and not os.access(path, os.F_OK):
+                    reason = "dangling link"
                 else:
                     continue
                 key = os.path.relpath(path, root)
