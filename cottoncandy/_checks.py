@@ -19,7 +19,7 @@ def verify(
     subset: float = 1.0,
     max_duration: float | None = None,
     after: str = "",
-    threads: int = 4,
+    threads: int | None = None,
     **options: Any,
 ) -> VerifyReport:
     """Read everything below a URL, and report what is damaged, missing or left over.
@@ -37,8 +37,9 @@ def verify(
         Seconds after which to stop. The report says where; pass that as ``after`` to continue.
     after : str, default ''
         Name after which to begin, in the order of names.
-    threads : int, default 4
-        How many objects are read at once. They are streamed: memory does not grow with their size.
+    threads : int, optional
+        How many objects are read at once; default ``[basic] threads`` of the options. They are
+        streamed: memory does not grow with their size.
     **options
         As for :func:`cottoncandy.get_interface`; and ``encryption``, ``encryptionKey`` and
         ``passphrase`` as for :func:`cottoncandy.get_encrypted_interface`.

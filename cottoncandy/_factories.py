@@ -279,7 +279,7 @@ def array(
     SECRET_KEY: str | None = None,
     endpoint_url: str | None = None,
     *,
-    threads: int = 4,
+    threads: int | None = None,
     encryption: str | None = None,
     encryptionKey: KeyLike | Sequence[KeyLike] | None = None,
     passphrase: str | Sequence[str | None] | None = None,
@@ -295,8 +295,9 @@ def array(
         ``https://host/directory/name``, which may be presigned. A :class:`pathlib.Path` is on disk.
     {ACCESS_KEY}
     {endpoint_url}
-    threads : int, default 4
-        How many ranges or chunks are downloaded at once.
+    threads : int, optional
+        How many ranges or chunks are downloaded at once. Default: ``[basic] threads`` of the
+        options.
     encryption, encryptionKey, passphrase : optional
         As in :func:`get_encrypted_interface`, for an encrypted array.
     {**kwargs}
@@ -330,7 +331,7 @@ def array(
     ((1000,), array([10, 11, 12]))
     """
     from cottoncandy.arrays.handle import open_array
-    from cottoncandy.config.options import Settings
+    from cottoncandy.config.options import DEFAULT_THREADS, Settings
     from cottoncandy.exceptions import InvalidArgumentError
     from cottoncandy.stores.connect import connect_url
     from cottoncandy.stores.keys import resolve_keys
@@ -350,7 +351,11 @@ def array(
     )
     if not name:
         raise InvalidArgumentError(f"the URL {mask(str(url))!r} names a bucket, and no array in it")
-    return open_array(store, store.key(name, tree=True), store.threads(threads))
+    return open_array(
+        store,
+        store.key(name, tree=True),
+        store.threads(DEFAULT_THREADS if threads is None else threads),
+    )
 
 
 def _reject_url(kwargs: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def test_failed_read_raises_again_until_seek(size: int, error: Exception | None)
     stream = CloudStream(reader)
     with pytest.raises((StoreUnreachableError, IntegrityError)):
         list(iter(lambda: stream.read(size), b""))
-    for limit in (reader.limit, len(BODY) + 1):  # also if the store answers again
+    for limit in (reader.limit, len(BODY) + 1):  # even if the store answers again
         reader.limit = limit
         with pytest.raises((StoreUnreachableError, IntegrityError)):
             stream.read(size)

@@ -170,7 +170,7 @@ def _object(fields: dict[str, str], encoded: bool) -> ObjectInfo:
 
 def _name(text: str, encoded: bool) -> str:
     if encoded:
-        text = text.replace("%2F", "/")  # often all that is encoded, and unquoting is slow
+        text = text.replace("%2F", "/")  # often nothing else is encoded, and unquoting is slow
         if "%" in text or "+" in text:
             text = unquote_plus(text)
     if not text:

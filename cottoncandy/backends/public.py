@@ -104,7 +104,7 @@ def reads_public_data(method: F) -> F:
 
 
 def _begun(result: Any) -> Any:
-    """Return a result; of a listing, the first request was sent."""
+    """Return a result. The first request of a listing was sent."""
     return chain(list(islice(result, 1)), result) if isinstance(result, Iterator) else result
 
 

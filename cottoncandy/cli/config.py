@@ -60,7 +60,7 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 @click.option("--subset", metavar="PERCENT", help="Read a share only, the same one each time.")
 @click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
 @click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
-@click.option("--threads", default=4, show_default=True, help="Objects to read at once.")
+@click.option("--threads", type=int, help="Objects to read at once; default: the option threads.")
 @JSON
 @connected
 @click.pass_context
@@ -74,7 +74,7 @@ def verify(
     subset: str | None,
     max_duration: float | None,
     after: str,
-    threads: int,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Read everything below a location, and print what is damaged, missing or left over.

@@ -191,7 +191,9 @@ def _destination(
     if many or pattern or destination.endswith("/") or CloudFiles(destination, **options).isdir():
         return destination, ""
     if recursive and not _is_file(sources[0], options):
-        _replace_word(sources[0], f"{sources[0]}/")  # the directory exists when it goes on
+        _replace_word(
+            sources[0], f"{sources[0]}/"
+        )  # the directory exists when the command continues
         return destination, "."
     folder, _, name = destination.rpartition("/")
     if not name or folder.endswith(":/"):

@@ -74,7 +74,7 @@ def in_processes(
 
 
 def _prepare(stop: Event) -> None:
-    """Ignore Ctrl-C between tasks, and interrupt this process when its parent says so."""
+    """Ignore Ctrl-C between tasks, and interrupt this process when its parent asks for it."""
 
     def watch() -> None:
         stop.wait()

@@ -322,7 +322,7 @@ class RawArrayHeader:
         return bytes_of(array, self.order)
 
     def verify(self, checksum: int, object_name: str) -> None:
-        """Compare the CRC-32 of the uncompressed bytes with the stored one, where there is one.
+        """Compare the CRC-32 of the uncompressed bytes with the stored one, if there is one.
 
         Raises
         ------

@@ -183,7 +183,7 @@ class SelectionPlan:
         """
         start, stop = self.read(index)
         if len(buffer) != stop - start:
-            raise ValueError(f"read {index} has {stop - start} bytes, and {len(buffer)} were given")
+            raise ValueError(f"read {index} has {stop - start} bytes, got {len(buffer)}")
         fixed, first, stop = self._locate(index)
         inner = self._axes[self._split :]
         spans = [(0, axis.count) for axis in inner]
@@ -468,7 +468,7 @@ def _strides(shape: tuple[int, ...], itemsize: int, order: Literal["C", "F"]) ->
 def _choose_split(axes: list[_Axis], extents: list[int], max_gap: int, max_read: int) -> int:
     """Return the axis along which reads are cut.
 
-    The axes before it are fixed in each read; those behind it lie inside the read whole.
+    The axes before it are fixed in each read; those after it are read whole.
     """
     split = len(axes)
     while split and (

@@ -124,7 +124,7 @@ class Endpoint:
         return False
 
     def holds(self) -> Callable[[str], bool]:
-        """Return a function that returns whether a path is here, not behind a link."""
+        """Return a function that returns whether a path is here, not below a link."""
         backend, prefix = self.store.backend, self.prefix
         root = backend.resolve_links(prefix)
         if root is None:

@@ -226,7 +226,7 @@ class SyncReport:
     actions: list[Step] = field(default_factory=list)
 
     def noting(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """Yield steps and count them; of a dry run, keep those that change something."""
+        """Yield steps and count them. A dry run keeps those that change something."""
         names = {"copy": "copied", "replace": "replaced", "delete": "deleted", "skip": "skipped"}
         for step in steps:
             setattr(self, names[step.verb], getattr(self, names[step.verb]) + 1)

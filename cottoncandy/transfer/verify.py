@@ -15,6 +15,7 @@ from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import Version, read_json
 from cottoncandy.arrays.raw import array_header, check_array
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
+from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import ForkSafeLock, map_threads
@@ -28,7 +29,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is_upload_id
-from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import checked_blocks
 
@@ -99,7 +99,7 @@ def verify_store(
     subset: float = 1.0,
     max_duration: float | None = None,
     after: str = "",
-    threads: int = 4,
+    threads: int | None = None,
     found: Callable[[Fault], None] | None = None,
     report: VerifyReport | None = None,
 ) -> VerifyReport:
@@ -113,7 +113,7 @@ def verify_store(
         raise InvalidArgumentError(f"max_duration must be seconds, got {max_duration!r}")
     if not isinstance(after, str):
         raise InvalidArgumentError(f"after must be the name of an object, got {after!r}")
-    check_int(threads, "threads", 1)
+    threads = store.threads(DEFAULT_THREADS if threads is None else threads)
     report, check = report or VerifyReport(), _Checks(store)
     report.position = after
     end = None if max_duration is None else time.monotonic() + max_duration

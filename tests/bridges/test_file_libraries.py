@@ -109,7 +109,7 @@ def test_a_part_of_a_sound_is_read(cci: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of soundfile
 def test_programs_that_go_back_while_they_write_store_nothing(cci: Any) -> None:
-    """An error says why, also if the library ignores the one that it got: its file is damaged."""
+    """An error says why, even if the library ignores the one that it got: its file is damaged."""
     h5py = pytest.importorskip("h5py")
     soundfile = pytest.importorskip("soundfile")
     image = pytest.importorskip("PIL.Image")

@@ -225,6 +225,19 @@ def test_a_colon_in_the_name_of_a_directory_is_no_scheme(tmp_path: Path) -> None
     assert not urls.is_url("./s3:/x")
 
 
+def test_the_options_set_the_threads_of_an_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTTONCANDY_BASIC_THREADS", "3")
+    counts: list[int] = []
+    monkeypatch.setattr(
+        "cottoncandy.arrays.handle.open_array", lambda store, name, threads: counts.append(threads)
+    )
+    cottoncandy.array(tmp_path / "a")
+    cottoncandy.array(tmp_path / "a", threads=2)
+    assert counts == [3, 2]
+
+
 def test_array_opens_a_path_on_disk(tmp_path: Path) -> None:
     cci = cottoncandy.get_interface(tmp_path, backend="local", verbose=False)
     cci.upload_raw_array("sub01/run 1%", np.arange(5))

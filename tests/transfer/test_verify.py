@@ -239,13 +239,28 @@ def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
     assert cc.verify("memory://mistyped/a", after="a/b").ok
 
 
+def test_the_options_set_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    cc.get_interface("verified-threads", backend="memory", verbose=False)
+    monkeypatch.setenv("COTTONCANDY_BASIC_THREADS", "3")
+    counts: list[int] = []
+
+    def recording(function: Any, items: Any, threads: int) -> Any:
+        counts.append(threads)
+        return iter(())
+
+    monkeypatch.setattr("cottoncandy.transfer.verify.map_threads", recording)
+    cc.verify("memory://verified-threads")
+    cc.verify("memory://verified-threads", threads=2)
+    assert counts == [3, 2]
+
+
 @each(
     "wrong",
     [
         *({"subset": value} for value in (0, -1, 2, "x", None, float("nan"))),
         *({"max_duration": value} for value in (-1, "x", float("nan"))),
         *({"after": value} for value in (5, None)),
-        *({"threads": value} for value in (0, "x", None)),
+        *({"threads": value} for value in (0, "x")),
     ],
 )
 def test_wrong_arguments_raise(wrong: dict[str, Any]) -> None:

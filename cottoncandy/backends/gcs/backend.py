@@ -58,7 +58,7 @@ from cottoncandy.exceptions import (
 __all__ = ["GCSBackend"]
 
 _WINDOW_BYTES = 8 * MiB  # of one request for a part of a body: it is held in memory
-_CHUNK_BYTES = 16 * MiB  # of a resumable upload; smaller bodies are sent with one request
+_CHUNK_BYTES = 16 * MiB  # of a resumable upload, which Google's client chooses above 8 MiB
 _ATTEMPTS = 10  # to find header and start of one version
 _MAX_KEY_BYTES = 1024
 _READ: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": RETRY}
@@ -76,8 +76,8 @@ class GCSBackend(RemoteBackend):
     Notes
     -----
     An ETag is the generation of the object, so conditions and readers are exact. Bodies are sent
-    with their CRC-32C, those above 16 MiB by a resumable upload in chunks of that size. They are
-    not sent in parallel: that would take separate objects for the parts, and permission to
+    with their CRC-32C, those above 8 MiB by a resumable upload in chunks of 16 MiB. They are not
+    sent in parallel: that would take separate objects for the parts, and permission to
     delete them. Bodies are read as they are stored, without decompression.
     """
 

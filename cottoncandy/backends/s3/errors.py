@@ -282,7 +282,7 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
     if isinstance(exc, ResponseParserError) or (
-        isinstance(exc, ValueError)  # of a header that is no date or number
+        isinstance(exc, ValueError)  # from a header that is not a date or number
         and any(f.f_globals.get("__name__") == parser for f, _ in walk_tb(exc.__traceback__))
     ):
         return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))

@@ -150,6 +150,6 @@ def _check_blosc(body: bytes, size: int) -> None:
     decoded, encoded = int.from_bytes(body[4:8], "little"), int.from_bytes(body[12:16], "little")
     if (decoded, encoded) != (size, len(body)):
         raise IntegrityError(
-            f"the Blosc body says that it has {encoded} bytes and decodes to {decoded}, and it has "
-            f"{len(body)}, of which {size} were expected"
+            f"the Blosc body declares {encoded} bytes that decode to {decoded}, expected "
+            f"{len(body)} that decode to {size}"
         )
