@@ -76,11 +76,9 @@ def clean(
     roots = [
         a for a in arrays.values() if a.has_manifest or not prefix_of(a.root).startswith(unlisted)
     ]
-    for _ in map_threads(partial(_read_live, store), roots, threads):
-        pass
-    needed = {key for array in arrays.values() if array.live for key in _needed(array.live)}
+    needed = _needed(store, roots, threads)
     cleanable = [array for array in arrays.values() if not array.foreign]
-    found = map_threads(partial(_doomed, store, needed), cleanable, threads)
+    found = [*map_threads(partial(_doomed, store, needed), cleanable, threads)]
     doomed = [each for several in found for each in several]
     unfinished = [
         each
@@ -88,16 +86,21 @@ def clean(
         if _is_own(each.key, arrays)
     ]
     if grace:
-        limit = _now(store, name, dry_run) - grace if doomed or unfinished else None
-        doomed = [each for each in doomed if each.since and limit and each.since < limit]
+        now = _now(store, name, dry_run) if doomed or unfinished else None
+        doomed = [each for each in doomed if each.since and now and now - each.since > grace]
         unfinished = [
-            each for each in unfinished if each.started and limit and each.started < limit
+            each for each in unfinished if each.started and now and now - each.started > grace
         ]
     keys = [each.key for each in doomed]
     if not dry_run:
-        # First the manifests of predecessors: they are never restored in part.
-        keys.sort(key=lambda key: not key.endswith(PREVIOUS))
-        delete_keys(store, keys)
+        # First the manifests of predecessors: they are never restored in part. What was restored or
+        # committed since the first look is kept.
+        delete_keys(store, [key for key in keys if key.endswith(PREVIOUS)])
+        changing = [array for array, several in zip(cleanable, found, strict=True) if several]
+        needed = _needed(store, changing, threads)
+        lost = tuple(prefix_of(array.root) for array in changing if array.foreign)
+        keys = [key for key in keys if not (key in needed or key.startswith(lost))]
+        delete_keys(store, [key for key in keys if not key.endswith(PREVIOUS)])
         for upload in unfinished:
             store.backend.abort_upload(upload)
     return sorted({*keys, *(each.key for each in unfinished)}, key=str.encode)
@@ -131,11 +134,13 @@ def _read_live(store: Store, array: _Array) -> None:
         array.foreign = True
 
 
-def _needed(version: Version) -> Iterator[str]:
-    """Yield where the parts of a version may be: at their place, or by their whole names."""
-    yield from version.keys
-    for entry in version.content.get("dask", ()):
-        yield clean_object_name(entry[1])
+def _needed(store: Store, arrays: list[_Array], threads: int) -> set[str]:
+    """Read the manifests; return where their parts may be: at their places, by their names."""
+    for _ in map_threads(partial(_read_live, store), arrays, threads):
+        pass
+    live = [array.live for array in arrays if array.live]
+    names = (entry[1] for version in live for entry in version.content.get("dask", ()))
+    return {*map(clean_object_name, names), *(key for version in live for key in version.keys)}
 
 
 def _doomed(store: Store, needed: set[str], array: _Array) -> list[_Doomed]:

@@ -18,6 +18,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import new_upload_id
 from cottoncandy.stores.checks import check_duration
 from tests.arrays.kinds import KINDS
+from tests.backends.wrappers import WrappedBackend
 from tests.harness import MemoryHarness
 
 
@@ -115,3 +116,37 @@ def test_mistaken_names_are_explained(memory: MemoryHarness) -> None:
         cci.upload_raw_array(Path("name"), np.ones(3))  # type: ignore[arg-type]  # the mistake
     with pytest.raises(InvalidArgumentError, match="compression=False"):
         cci.upload_raw_array("name", np.ones(3), compression="none")
+
+
+class Between(WrappedBackend):
+    """Calls a function once, when manifests of predecessors are about to be deleted."""
+
+    function: Any = None
+
+    def delete(self, keys: Any, **options: Any) -> Any:
+        wanted = list(keys)
+        function, self.function = self.function, None
+        if function is not None and any(key.endswith("previous.json") for key in wanted):
+            function()
+        return super().delete(wanted, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clean_keeps_what_is_restored_while_it_looks(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    cci.backend_interface = between = Between(cci.backend_interface)
+    between.function = lambda: second.restore("a")
+    cci.clean("a", grace=0)
+    assert between.function is None
+    assert value(second, "a") == 0
+
+
+@pytest.mark.parametrize("grace", ["99999999d", 1e13, datetime.timedelta.max])
+def test_a_grace_of_ages_keeps_everything(memory: MemoryHarness, grace: Any) -> None:
+    cci = memory.interface()
+    for number in range(2):
+        KINDS["chunked"][0](cci, number)
+    assert cci.clean("a", grace=grace) == []
