@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from cottoncandy.arrays.manifests import Version, find_part, read_manifest
 from cottoncandy.arrays.raw import Array, put_array
@@ -48,7 +48,6 @@ __all__ = [
     "copy_between",
     "delete_keys",
     "remove_array",
-    "replacing",
     "restore",
 ]
 
@@ -230,9 +229,12 @@ class Upload:
         response = {"ETag": result.etag, "VersionId": result.version_id}
         return {name: value for name, value in response.items() if value is not None}
 
-    def abandon(self) -> None:
-        """Delete the parts below the upload's own id, unless it may be the current one."""
-        if not self.sent:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """If it failed, delete what is below the upload's own id, unless it may be current."""
+        if error is not None and not self.sent:
             with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
                 below = objects_below(self.store.backend, self.key(self.upload_id))
                 delete_keys(self.store, [info.key for info in below])
@@ -407,7 +409,10 @@ def begin(
     part_bytes: int | None = 0,
     live: Version | None = None,
 ) -> Upload:
-    """Begin an upload: read the version that it replaces.
+    """Begin an upload of the value at ``root``: read the version that it replaces.
+
+    As a context, the upload deletes its parts if the block fails before the commit, which is what
+    makes another version current.
 
     Parameters
     ----------
@@ -440,31 +445,11 @@ def begin(
     return Upload(store, root, new_upload_id(), acl, live, documented, fixed)
 
 
-@contextlib.contextmanager
-def replacing(store: Store, root: Key, **options: Any) -> Iterator[Upload]:
-    """Replace the value at ``root``: the block uploads the parts, then commits the manifest.
-
-    Until the commit, the old version is current. A failed upload leaves it so, and deletes the
-    parts that it stored below its own upload id.
-
-    Parameters
-    ----------
-    **options
-        As in :func:`begin`.
-    """
-    new = begin(store, root, **options)
-    try:
-        yield new
-    except BaseException:
-        new.abandon()
-        raise
-
-
 def copy_array(
     source: Store, version: Version, dest: Store, root: Key, threads: int
 ) -> dict[str, Any]:
     """Replace an array by a copy of a version, on the server; return the response."""
-    with replacing(dest, root, acl=dest.acl(DEFAULT_ACL)) as new:
+    with begin(dest, root, acl=dest.acl(DEFAULT_ACL)) as new:
         content = _identified(version.content)
         is_chunked = "dask" in content
         names = [entry[1] for entry in content["dask"]] if is_chunked else content["attrs"]
@@ -521,7 +506,7 @@ def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:
     ObjectChangedError
         If another client replaces the array at the same time.
     """
-    upload = Upload(store, root, new_upload_id(), acl, fixed=True)
-    before = drive(store, restoring(upload))
-    content = _identified(before.content)
-    return upload.commit(lambda _: content, before.metadata)
+    with Upload(store, root, new_upload_id(), acl, fixed=True) as upload:
+        before = drive(store, restoring(upload))
+        content = _identified(before.content)
+        return upload.commit(lambda _: content, before.metadata)

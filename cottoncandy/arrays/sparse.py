@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cottoncandy.arrays.generations import Condition, replacing
+from cottoncandy.arrays.generations import Condition, begin
 from cottoncandy.arrays.manifests import check_current
 from cottoncandy.arrays.raw import array_header, read_array
 from cottoncandy.arrays.uploads import remove_raw_array
@@ -120,7 +120,7 @@ def upload_sparse(
     manifest, parts = sparse.to_parts(matrix)
     inner = max(1, threads // len(parts))
     # Version 0.4.0 reads only the documented names.
-    with replacing(store, root, acl=acl, condition=condition, part_bytes=None) as new:
+    with begin(store, root, acl=acl, condition=condition, part_bytes=None) as new:
         places = map_threads(
             lambda name: new.put(name, name, parts[name], True, inner), parts, threads
         )

@@ -18,7 +18,6 @@ from cottoncandy.arrays.generations import (
     delete_keys,
     drive,
     reading,
-    replacing,
 )
 from cottoncandy.arrays.manifests import Version
 from cottoncandy.arrays.raw import Array, array_header
@@ -172,7 +171,7 @@ def upload_chunked(
 
     if not compute:
         return _delayed(writer_of(begin(store, root, **options)), array, metadata)
-    with replacing(store, root, **options) as new:
+    with begin(store, root, **options) as new:
         writer = writer_of(new)
         return _finish(writer, _written(writer, array, threads), metadata)
 
@@ -208,11 +207,8 @@ def _finish_blocks(
     constants: tuple[ChunkWriter, Mapping[str, str]], blocks: list[Any]
 ) -> dict[str, Any]:
     writer, metadata = constants
-    try:
+    with writer.upload:
         return _finish(writer, [block.item() for block in blocks], metadata)
-    except BaseException:
-        writer.upload.abandon()
-        raise
 
 
 def remove_raw_array(store: Store, root: Key) -> None:
@@ -274,7 +270,7 @@ def append_chunked(
     )
     if not isinstance(array, np.ndarray):
         array = array.rechunk(chunks)
-    with replacing(store, root, acl=acl, condition=condition, live=version) as new:
+    with begin(store, root, acl=acl, condition=condition, live=version) as new:
         shape = tuple(array.shape)
         addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
         writer = ChunkWriter(new, addition, compression)

@@ -347,6 +347,70 @@ def test_a_commit_that_finds_the_store_full_leaves_no_parts(
     assert value(cci, "a") == 1
 
 
+class BeforeCommit(WrappedBackend):
+    """Calls a function before each manifest is stored; its error is that of the request."""
+
+    def __init__(self, inner: Any, function: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self.function, self.count = function, 0
+
+    def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+        if key == "a/metadata.json":
+            self.count += 1
+            self.function()
+        return super().put(key, *arguments, **options)
+
+
+def uploads(memory: MemoryHarness) -> set[str]:
+    """Return the ids of the uploads that have objects below their own."""
+    return {key.split("/")[1] for key in memory.raw_keys() if key.startswith("a/cc-")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("verb", ["overwrite", "if_match", "restore"])
+def test_a_writer_that_another_one_overtakes_leaves_nothing(
+    memory: MemoryHarness, kind: str, verb: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    etag = None if verb == "overwrite" else upload(cci, 0)["ETag"]
+    if verb == "restore":
+        upload(cci, 1)
+    cci.backend_interface = BeforeCommit(cci.backend_interface, partial(upload, second, 2))
+    with pytest.raises((ObjectChangedError, ObjectExistsError), match="'a'"):
+        if verb == "restore":
+            cci.restore("a")
+        else:
+            upload(cci, 3, **({"if_match": etag} if etag else {"overwrite": False}))
+    assert value(second, "a") == 2
+    live = second.download_json("a/metadata.json")
+    kept = {live["upload_id"], live["previous"]} if verb == "restore" else {live["upload_id"]}
+    assert uploads(memory) == kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("error", "kept"), [(ObjectChangedError, False), (StoreTimeoutError, True)]
+)
+def test_a_commit_that_never_succeeds_ends(
+    memory: MemoryHarness, kind: str, error: type[Exception], kept: bool
+) -> None:
+    """Parts are kept if the manifest may still arrive."""
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+
+    def fail() -> None:
+        raise error("made to fail")
+
+    cci.backend_interface = never = BeforeCommit(cci.backend_interface, fail)
+    with pytest.raises(error, match="made to fail"):
+        upload(cci, 1)
+    assert never.count == 4
+    assert bool(uploads(memory)) == kept
+    assert value(memory.interface(), "a") == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "other", "before"),
     [
