@@ -15,7 +15,7 @@ from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.blocks import ChunkProjection, select_blocks
 from cottoncandy.formats.generations import check_part, place_of
-from cottoncandy.formats.raw import RawArrayHeader, new_array
+from cottoncandy.formats.raw import RawArrayHeader, naming, new_array
 from cottoncandy.stores.store import Store
 
 __all__ = ["ChunkedArray"]
@@ -79,7 +79,8 @@ class ChunkedArray:
         SelectionError
             If the selection does not fit the array, or is of another kind.
         """
-        selected = select_blocks(self.manifest.chunks, selection)
+        with naming(self.root):
+            selected = select_blocks(self.manifest.chunks, selection)
         if len(selected) == 1:
             (piece,) = selected
             if piece.shape == selected.shape and not any(selected.reversed_axes):

@@ -32,10 +32,12 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectChangedError,
     ObjectNotFoundError,
+    SelectionError,
 )
 from cottoncandy.formats.codecs import BlockIndex
 from cottoncandy.formats.encryption import ENCRYPTION_METADATA
-from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader
+from cottoncandy.formats.generations import UPLOAD_ID
+from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader, naming
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ class RawArray:
             self._index = self._index or block_index(reader, self.header)
             if whole:
                 return read_array(self.store, reader, self.header, self._index)
-            return read_selection(self.store, reader, self.header, selection, threads, self._index)
+            with naming(self.key):
+                return read_selection(
+                    self.store, reader, self.header, selection, threads, self._index
+                )
         finally:
             if reader is not self._reader:
                 reader.close()
@@ -205,9 +210,14 @@ class ArrayHandle(ABC):
 
     def __getitem__(self, selection: Any) -> Any:
         """Download a part of the array."""
-        if isinstance(selection, str):
-            return self._version.read(..., self._threads)[selection]
-        return self._version.read(selection, self._threads)
+        entries = selection if isinstance(selection, tuple) else (selection,)
+        fields = [entry for entry in entries if isinstance(entry, str)]
+        if not fields:
+            return self._version.read(selection, self._threads)
+        if not set(fields) <= set(self.dtype.names or ()):
+            raise SelectionError(f"array '{self.name}' of {self.dtype} has no field {fields!r}")
+        others = tuple(entry for entry in entries if not isinstance(entry, str))
+        return self._version.read(others, self._threads)[fields[0] if len(fields) == 1 else fields]
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
@@ -245,7 +255,7 @@ class CloudArray(ArrayHandle):
 
     Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
     boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
-    name of a structured array selects that field of all of it.
+    names of a structured array select fields, on their own or next to others (``array[:9, 'x']``).
 
     All reads return the version that was opened. If a raw array was replaced, they raise
     :class:`~cottoncandy.exceptions.ObjectChangedError`.

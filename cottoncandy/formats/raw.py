@@ -20,6 +20,7 @@ from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
+    SelectionError,
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
@@ -354,13 +355,13 @@ class RawArrayHeader:
 
 @contextmanager
 def naming(object_name: str) -> Iterator[None]:
-    """Add the name of the object to the integrity errors of codecs."""
+    """Add the name of the object to the errors of codecs and selections."""
     try:
         yield
-    except IntegrityError as exc:
-        if type(exc) is not IntegrityError or str(exc).startswith("object "):
+    except (IntegrityError, SelectionError) as exc:
+        if type(exc) not in (IntegrityError, SelectionError) or str(exc).startswith("object "):
             raise  # a decryption, a changed object: from below, where the name is known
-        raise IntegrityError(f"object '{object_name}': {exc}") from exc
+        raise type(exc)(f"object '{object_name}': {exc}") from exc
 
 
 class _MetadataReader:

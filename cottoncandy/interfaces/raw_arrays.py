@@ -207,7 +207,8 @@ class RawArrayMethods(ObjectMethods):
             if selection is None:
                 return read_array(self._store, reader, header)
             threads = self._store.threads(threads)
-            return read_selection(self._store, reader, header, selection, threads)
+            with raw.naming(reader.info.key):
+                return read_selection(self._store, reader, header, selection, threads)
 
     def upload_npy_array(
         self,

@@ -115,7 +115,26 @@ def test_habits_of_numpy_and_h5py(upload: Any) -> None:
 
 def test_fields_are_read_by_name(upload: Any) -> None:
     array = LAYOUTS["structured"]
-    assert_equal(upload(array)["n"], np.array(array["n"]))
+    arr = upload(array)
+    assert_equal(arr["n"], np.array(array["n"]))
+    first, second = array.dtype.names[:2]
+    assert_equal(arr[1:, first], np.array(array[1:][first]))
+    assert_equal(arr[first, second, 0], np.array(array[0][[first, second]]))
+    for wrong in ("missing", (0, "missing"), (first, "missing")):
+        with pytest.raises(SelectionError, match="'lab/array'.*no field"):
+            arr[wrong]
+    with pytest.raises(SelectionError, match="no field"):
+        upload(ARRAY)["n"]
+
+
+def test_selection_errors_name_the_array(upload: Any, cci: Any) -> None:
+    arr = upload(ARRAY)
+    for wrong in (99, [2, 1], [1, 1], 1.5, (0, 0, 0, 0), [True]):
+        with pytest.raises(SelectionError, match="'lab/array'"):
+            arr[wrong]
+        if arr.kind == "raw":
+            with pytest.raises(SelectionError, match="'lab/array'"):
+                cci.download_raw_array("lab/array", selection=wrong)
 
 
 def test_repr_says_what_and_where(upload: Any) -> None:
