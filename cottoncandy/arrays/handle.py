@@ -24,8 +24,8 @@ from cottoncandy.arrays.raw import (
     read_selection,
 )
 from cottoncandy.arrays.sparse import SparseArray
-from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader
+from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -291,7 +291,7 @@ class Attributes(MutableMapping[str, str]):
         return user_metadata(self._array._version.info.metadata)
 
     def __getitem__(self, name: str) -> str:
-        return self._all()[name]
+        return self._all()[str(name).lower()]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
@@ -438,20 +438,30 @@ def _update_metadata(
         )
     info = store.backend.head(key)
     stored = info.metadata or {}
-    if opened is not None and _format_metadata(stored) != _format_metadata(opened.metadata or {}):
+    if opened is not None and not _same_version(info, opened):
         raise ObjectChangedError(
             f"object '{key}' in bucket '{store.bucket}' was replaced since it was opened; nothing "
             f"was changed"
         )
     kept = {name: value for name, value in {**stored, **lower}.items() if value is not None}
     new = store.backend.capabilities.metadata.check(kept, key)
-    result = store.backend.set_metadata(key, new, etag=info.etag)
+    backend = store.backend
+    if key.endswith(SEPARATOR + MANIFEST):
+        # A copy on the server is not conditional: it could replace a manifest stored meanwhile.
+        result = Backend.set_metadata(backend, key, new, etag=info.etag)
+    else:
+        result = backend.set_metadata(key, new, etag=info.etag)
     return info._replace(etag=result.etag, metadata=new)
 
 
-def _format_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    mine = user_metadata(metadata)
-    return {name: value for name, value in metadata.items() if name not in mine}
+def _same_version(info: ObjectInfo, opened: ObjectInfo) -> bool:
+    """Return whether two headers are of one version; others may have changed its metadata."""
+    found, known = (
+        {name: value for name, value in metadata.items() if not user_metadata({name: ""})}
+        for metadata in (info.metadata or {}, opened.metadata or {})
+    )
+    identified = not found.keys().isdisjoint({"cc-checksum", UPLOAD_ID})
+    return found == known and (identified or info.etag == opened.etag)
 
 
 def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:

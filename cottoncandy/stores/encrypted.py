@@ -17,6 +17,7 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.core.buffers import Body
+from cottoncandy.core.names import SEPARATOR
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
@@ -35,12 +36,14 @@ from cottoncandy.formats.encryption import (
     plaintext_size,
     stored_size,
 )
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
 from cottoncandy.stores.wrapping import WrappedBackend
 
 __all__ = ["EncryptedBackend"]
 
 _MAX_ROTATIONS = 5
+_MANIFEST = SEPARATOR + MANIFEST
 
 
 class EncryptedBackend(WrappedBackend):
@@ -153,7 +156,10 @@ class EncryptedBackend(WrappedBackend):
             if wrapped is not None:
                 mark = str(self._keys.info(cipher.header.segment_bytes))
                 metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
-                self.inner.set_metadata(key, metadata, etag=info.etag)
+                if key.endswith(_MANIFEST):  # a copy on the server is not conditional
+                    Backend.set_metadata(self.inner, key, metadata, etag=info.etag)
+                else:
+                    self.inner.set_metadata(key, metadata, etag=info.etag)
                 return True
         plaintext = Body(opened.chunks, size=opened.size)
         body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)

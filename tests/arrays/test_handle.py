@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import cottoncandy
+from cottoncandy.backends.base import PutOptions
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     InvalidNameError,
     MetadataError,
@@ -22,7 +24,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     SelectionError,
 )
-from tests.backends.wrappers import CountingBackend
+from tests.arrays.kinds import KINDS
+from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.cases import each
 from tests.interfaces.arrays import DTYPES, LAYOUTS, sample
 
@@ -314,6 +317,7 @@ def test_attributes_are_changed_in_place(anywhere: Any, kind: str) -> None:
     arr.attrs["Subject"] = "sub01"
     arr.attrs.update(run=1, task="rest")
     assert dict(arr.attrs) == {"subject": "sub01", "run": "1", "task": "rest"}
+    assert arr.attrs["Subject"] == "sub01"
     assert_equal(np.asarray(arr), expected)  # the open handle stays valid
     arr[1:3]
     again = anywhere.array("array")
@@ -347,6 +351,71 @@ def test_metadata_of_a_replaced_array_stay(upload: Any, cci: Any) -> None:
     with pytest.raises(ObjectChangedError):
         arr.attrs["subject"] = "sub01"
     assert not cci.array("lab/array").attrs
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_metadata_of_an_array_without_a_checksum_are_those_of_its_version(
+    cci: Any, encrypted: bool
+) -> None:
+    """Encrypted arrays have none, and those of 0.4.0."""
+    if encrypted:
+        cci = cottoncandy.get_encrypted_interface(
+            cci.bucket_name, backend="memory", encryptionKey="A" * 43 + "=", verbose=False
+        )
+    backend = cci.backend_interface
+
+    def store(value: int) -> None:
+        cci.upload_raw_array("array", np.full(3, value), compression=False)
+        stored = backend.get("array")
+        metadata = {k: v for k, v in stored.metadata.items() if k != "cc-checksum"}
+        backend.put("array", Body.of(stored.read()), PutOptions(metadata))
+
+    store(1)
+    arr = cci.array("array")
+    arr.attrs["subject"] = "sub01"
+    arr.attrs["subject"] = "sub02"
+    assert_equal(arr[...], np.full(3, 1))
+    store(2)
+    with pytest.raises(ObjectChangedError):
+        arr.attrs["subject"] = "sub01"
+    with pytest.raises(ObjectChangedError):
+        arr[...]
+
+
+class ReplacedBeforeCopy(WrappedBackend):
+    """The server copies an object onto itself after it was replaced, as S3 servers may."""
+
+    replace: Any = None
+
+    def set_metadata(self, key: str, metadata: Any, **options: Any) -> Any:
+        body = self.inner.get(key).read()
+        self.replace()
+        return self.inner.put(key, Body.of(body), PutOptions(metadata))
+
+    def put(self, *arguments: Any, **options: Any) -> Any:
+        replace, self.replace = self.replace, None
+        if replace is not None:
+            replace()
+        return super().put(*arguments, **options)
+
+
+@pytest.mark.parametrize("kind", ["chunked", "sparse"])
+def test_a_change_of_metadata_never_undoes_a_replacement(cci: Any, kind: str) -> None:
+    upload, value = KINDS[kind]
+    upload(cci, 1)
+    arr = cci.array("a")
+    plain = cci.backend_interface
+    other = cottoncandy.get_interface(cci.bucket_name, backend="memory", verbose=False)
+    for change in (
+        lambda: cci.set_metadata("a", subject="sub01"),
+        lambda: arr.attrs.update(subject="sub01"),
+    ):
+        cci.backend_interface = racing = ReplacedBeforeCopy(plain)
+        racing.replace = lambda: upload(other, 2)
+        with pytest.raises(ObjectChangedError):
+            change()
+        cci.backend_interface = plain
+        assert value(other, "a") == 2
 
 
 def test_metadata_of_files_and_of_nothing(cci: Any) -> None:
