@@ -22,7 +22,7 @@ from cottoncandy.formats import raw
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["RAW_METHOD", "check_absent", "find_arrays", "flatten", "groups_of"]
+__all__ = ["RAW_METHOD", "check_absent", "check_places", "find_arrays", "flatten", "groups_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +153,19 @@ def find_arrays(
         else:
             result[name] = arrays.get(Key(name), RAW_METHOD)
     return result
+
+
+def check_places(store: Store, leaves: Iterable[Key], groups: Iterable[Key]) -> None:
+    """Raise ObjectExistsError if the store cannot hold an object and a group of one name."""
+    if store.backend.capabilities.object_and_prefix:
+        return
+    for names, found in ((groups, store.has_object), (leaves, store.has_below)):
+        for name in filter(found, names):
+            raise ObjectExistsError(
+                f"'{name}' in bucket '{store.bucket}' is an array in one of the two, the store and "
+                f"the dictionary, and a directory in the other; remove it first; nothing was "
+                f"uploaded"
+            )
 
 
 def check_absent(store: Store, root: Key, names: Container[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import MANIFEST, latest
-from cottoncandy.arrays.trees import check_absent, find_arrays, flatten, groups_of
+from cottoncandy.arrays.trees import check_absent, check_places, find_arrays, flatten, groups_of
 from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
@@ -70,7 +70,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         Raises
         ------
         ObjectExistsError
-            If ``overwrite`` is False and one of the names exists; nothing is sent.
+            If ``overwrite`` is False and one of the names exists, or a name is that of an array and
+            of a directory on a store that cannot hold both (a local one); nothing is sent.
         UnsupportedDtypeError
             If a leaf cannot be stored as bytes; nothing is sent.
         InvalidNameError
@@ -108,6 +109,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         if not overwrite:
             manifests = (pathjoin(group, MANIFEST) for group in groups)
             check_absent(self._store, root, {*leaves, *groups, *manifests})
+        check_places(self._store, leaves, groups)
         workers = self._store.bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
         options = {"acl": acl, "threads": inner, "overwrite": overwrite, **metadata}

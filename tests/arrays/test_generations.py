@@ -377,11 +377,10 @@ def test_a_writer_that_another_one_overtakes_leaves_nothing(
     if verb == "restore":
         upload(cci, 1)
     cci.backend_interface = BeforeCommit(cci.backend_interface, partial(upload, second, 2))
+    condition = {"if_match": etag} if etag else {"overwrite": False}
+    call = partial(cci.restore, "a") if verb == "restore" else partial(upload, cci, 3, **condition)
     with pytest.raises((ObjectChangedError, ObjectExistsError), match="'a'"):
-        if verb == "restore":
-            cci.restore("a")
-        else:
-            upload(cci, 3, **({"if_match": etag} if etag else {"overwrite": False}))
+        call()
     assert value(second, "a") == 2
     live = second.download_json("a/metadata.json")
     kept = {live["upload_id"], live["previous"]} if verb == "restore" else {live["upload_id"]}

@@ -124,7 +124,7 @@ def test_fields_are_read_by_name(upload: Any) -> None:
     assert_equal(arr[1:, first], np.array(array[1:][first]))
     assert_equal(arr[first, second, 0], np.array(array[0][[first, second]]))
     for wrong in ("missing", (0, "missing"), (first, "missing")):
-        with pytest.raises(SelectionError, match="'lab/array'.*no field"):
+        with pytest.raises(SelectionError, match=r"'lab/array'.*no field"):
             arr[wrong]
     with pytest.raises(SelectionError, match="no field"):
         upload(ARRAY)["n"]

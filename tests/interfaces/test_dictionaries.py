@@ -52,6 +52,17 @@ def test_a_leaf_that_became_a_group_replaces_the_old_array(cci: Any) -> None:
     np.testing.assert_array_equal(found["sparse"]["data"], np.ones(4))
 
 
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_a_store_of_directories_rejects_a_name_of_both(cci: Any, store: Any) -> None:
+    cci.dict2cloud("model", {"raw": np.zeros(3), "group": {"x": np.zeros(3)}}, verbose=False)
+    before = store.raw_keys()
+    for new in ({"raw": {"x": 1.0}}, {"group": 1.0}):
+        with pytest.raises(ObjectExistsError, match=r"'model/(raw|group)'"):
+            cci.dict2cloud("model", {"a": 1.0, **new}, verbose=False)
+        assert store.raw_keys() == before
+    cci.dict2cloud("model", {"raw": np.ones(3), "group": {"x": np.ones(3)}}, verbose=False)
+
+
 def test_nested_dictionaries(cci: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cci.dict2cloud("models/one", NESTED)
     assert capsys.readouterr().out == 'uploaded arrays in "models/one"\n'
