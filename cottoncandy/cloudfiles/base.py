@@ -153,8 +153,8 @@ class FilesBase:
         return posixpath.basename(path)
 
     def abspath(self, path: str) -> str:
-        """Return the cloud path of a file."""
-        return self.join(self.cloudpath, path)
+        """Return the cloud path of a file, without a format."""
+        return self.join(cloudpaths.asprotocolpath(self._path), path)
 
     # -- many at once ----------------------------------------------------------------------------
 

@@ -132,8 +132,8 @@ class CloudFile:
         return bool(self.cf.exists(self.filename))
 
     def get_acl(self) -> Any:
-        """Return the permissions, as :meth:`CloudFiles.get_acl` does."""
-        return self.cf.get_acl(self.filename)[self.filename]
+        """Return the permissions by the name of the file, as :meth:`CloudFiles.get_acl` does."""
+        return self.cf.get_acl(self.filename)
 
     def delete(self) -> int:
         """Delete the file, if it exists."""

@@ -66,7 +66,7 @@ class ReadingMethods(FilesBase):
             Whether to return a dictionary from path to content.
         raise_errors : bool, default True
             Whether to raise the first error after all other files were downloaded. Otherwise it is
-            returned as ``error``.
+            returned as ``error``, unless the result has no place for it.
         part_size : int, optional
             Size of the parts that files on S3 were uploaded in, to check their ETags.
         return_recording : bool, default False
@@ -109,7 +109,7 @@ class ReadingMethods(FilesBase):
             )
         )
         found.sort(key=lambda result: result.item.order)
-        if raise_errors or single:
+        if raise_errors or return_dict or single:
             finish(found)
         contents = [_as_dict(result) for result in found]
         value: Any = contents

@@ -23,6 +23,7 @@ from cottoncandy.cloudfiles.content import json_bytes, upload_body
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.processes import process_count
 from cottoncandy.cloudfiles.reading import Paths, ReadingMethods
+from cottoncandy.core.files import disk_errors
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     InvalidNameError,
@@ -168,26 +169,30 @@ class WritingMethods(ReadingMethods):
         settings = _settings(locals())
         return int(self.put_jsons([(path, content)], progress=False, parallel=1, **settings))
 
-    def put_jsons(self, files: Any, **options: Any) -> Any:
+    def put_jsons(
+        self,
+        files: Any,
+        compress: str | bool | None = None,
+        compression_level: int | None = None,
+        cache_control: str | None = None,
+        **options: Any,
+    ) -> Any:
         """Upload values as JSON: NumPy arrays and numbers too, NaN as ``null``.
 
         Parameters
         ----------
         files : tuple, dict, or iterable of them
             As in :meth:`puts`, with any value as the content.
-        **options
+        compress, compression_level, cache_control, **options
             Those of :meth:`puts`.
         """
-        single = isinstance(files, Mapping) or is_pair(files)
+        options = {"content_type": "application/json"} | options | _settings(locals())
 
         def encoded(item: Any) -> dict[str, Any]:
             file = _as_file(item, {})
             return {**file, "content": json_bytes(file["content"], file["path"])}
 
-        options.setdefault("content_type", "application/json")
-        if single:
-            return self.puts(encoded(files), **options)
-        lazy = map(encoded, files)
+        lazy = map(encoded, [files] if is_pair(files) else as_items(files))
         return self.puts(list(lazy) if isinstance(files, list | tuple) else lazy, **options)
 
     def delete(
@@ -259,7 +264,7 @@ class WritingMethods(ReadingMethods):
     def _renew(self, info: ObjectInfo) -> None:
         backend = self._store.backend
         if self.protocol == "file":
-            with backend.get(info.key) as reader:
+            with backend.get(info.key) as reader, disk_errors(info.key):
                 os.utime(reader.descriptor)  # type: ignore[attr-defined]  # a file on disk
         else:
             backend.set_metadata(info.key, info.metadata or {}, etag=info.etag)

@@ -139,6 +139,10 @@ def test_mislabelled_content_is_reported_and_the_rest_arrives(cf: CloudFiles) ->
         cf.get("bad")
     with pytest.raises(DecompressionError, match="'bad'"):
         cf.get(["a", "bad", "b"])
+    for options in ({"return_dict": True}, {}):  # the result has no place for the error
+        with pytest.raises(DecompressionError, match="'bad'"):
+            cf.get(["a", "bad"] if options else "bad", raise_errors=False, **options)
+    assert [type(file["error"]) for file in cf.iter_get(["bad"])] == [DecompressionError]
     found = cf.get(["a", "bad", "b"], raise_errors=False)
     assert [file["content"] for file in found] == [b"1", None, b"2"]
     assert isinstance(found[1]["error"], DecompressionError)
@@ -149,7 +153,9 @@ def test_json_round_trip(cf: CloudFiles) -> None:
     value = {"a": np.arange(3), "b": np.float32(1.5), "c": float("nan"), "d": "ä"}
     assert cf.put_json("a", value) == 1
     assert cf.get_json("a") == {"a": [0, 1, 2], "b": 1.5, "c": None, "d": "ä"}
-    assert cf.put_jsons([("b", [2]), {"path": "c", "content": [3]}], compress="gzip") == 2
+    assert cf.put_jsons([("b", [2]), {"path": "c", "content": [3]}], "gzip") == 2
+    assert [cf.head(name)["Content-Encoding"] for name in "abc"] == [None, "gzip", "gzip"]
+    assert cf.protocol == "file" or cf.head("b")["Content-Type"] == "application/json"
     assert cf.get_json(["c", "missing", "b"]) == [[3], None, [2]]
     assert json.loads(cf["b"]) == [2]
     with pytest.raises(InvalidArgumentError, match="'d'"):
@@ -377,6 +383,7 @@ def test_paths_as_text(cf: CloudFiles) -> None:
     assert cf.join("a", "b") == "a/b"
     assert (cf.dirname("a/b"), cf.basename("a/b"), cf.sep) == ("a", "b", "/")
     assert cf.abspath("a/b") == cf.cloudpath + "/a/b"
+    assert CloudFiles("zarr2://gs://b/c").abspath("a") == "gs://b/c/a"
     assert cf.cloudpath in repr(cf)
 
 

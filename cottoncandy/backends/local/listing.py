@@ -102,10 +102,15 @@ class Listing:
             key = name.decode()
         except UnicodeDecodeError:
             return None  # a name in another encoding, which is not a key
-        status = stat_or_none(entry)
+        suffix, status = entry.name[len(name) - name.rfind(b"/") - 1 :], stat_or_none(entry)
+        if status is None and self.encodings:  # perhaps replaced since, in another encoding
+            path = os.path.join(self.root, name)
+            for suffix in (b"", *self.encodings):
+                status = stat_or_none(os.fsdecode(path + suffix))
+                if status is not None:
+                    break
         if status is None or not stat.S_ISREG(status.st_mode):
             return None  # a pipe, a link to nowhere, or deleted since
-        suffix = entry.name[len(name) - name.rfind(b"/") - 1 :]
         return object_info(key, status, content_encoding=self.encodings.get(suffix))
 
     def _may_contain(self, directory: bytes) -> bool:
