@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from cottoncandy.stores.store import Store
     from cottoncandy.transfer.verify import VerifyReport
 
-__all__ = ["doctor", "verify"]
-
 
 def verify(
     url: str,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface, EncryptedInterface
     from cottoncandy.stores.keys import KeyLike
 
-__all__ = ["array", "get_browser", "get_encrypted_interface", "get_interface"]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

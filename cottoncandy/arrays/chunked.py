@@ -18,8 +18,6 @@ from cottoncandy.formats.generations import check_part, place_of
 from cottoncandy.formats.raw import RawArrayHeader, naming, new_array
 from cottoncandy.stores.store import Store
 
-__all__ = ["ChunkedArray"]
-
 _UNKNOWN: Any = object()
 
 

@@ -37,8 +37,6 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = ["clean"]
-
 _log = logging.getLogger(__name__)
 
 _PART = re.compile(PART)

@@ -41,16 +41,6 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "Upload",
-    "begin",
-    "copy_array",
-    "copy_between",
-    "delete_keys",
-    "remove_array",
-    "restore",
-]
-
 T = TypeVar("T")
 Condition = IfAbsent | IfMatch | None
 Build = Callable[["Version | None"], Mapping[str, Any]]

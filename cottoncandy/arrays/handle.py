@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.arrays.manifests import MANIFEST, latest, read_json
+from cottoncandy.arrays.manifests import latest, read_json
 from cottoncandy.arrays.raw import (
     TAIL_BYTES,
     Array,
@@ -36,23 +36,12 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.codecs import BlockIndex
 from cottoncandy.formats.encryption import ENCRYPTION_METADATA
-from cottoncandy.formats.generations import UPLOAD_ID
+from cottoncandy.formats.generations import MANIFEST, UPLOAD_ID
 from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader, naming
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-__all__ = [
-    "ArrayHandle",
-    "ArrayInfo",
-    "CloudArray",
-    "array_info",
-    "load_array",
-    "open_array",
-    "open_parts",
-    "set_metadata",
-]
 
 # Dask sends the handle with each task. Copies that arrive in a process share the first one's
 # connections.

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.formats.generations import MANIFEST, PART, PREVIOUS, UPLOAD, is_upload_id
 
-__all__ = ["may_be_array", "value_names"]
-
 # The parts of an array, and its manifests, by their names below the array's.
 _PART = re.compile(
     rf"(?P<root>.+?)/(?:{UPLOAD}/)?(?P<part>{PART}|{re.escape(MANIFEST)}|{re.escape(PREVIOUS)})",

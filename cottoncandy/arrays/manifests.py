@@ -21,18 +21,6 @@ from cottoncandy.formats import chunked, sparse
 from cottoncandy.formats.generations import MANIFEST, place_of, upload_ids
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "MANIFEST",
-    "Version",
-    "check_current",
-    "download_method",
-    "find_part",
-    "latest",
-    "own_parts",
-    "read_json",
-    "read_manifest",
-]
-
 T = TypeVar("T")
 
 # One of ten million chunks takes about 1.5 GB; more does not fit into memory several times.

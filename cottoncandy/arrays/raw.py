@@ -25,18 +25,6 @@ from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
 from cottoncandy.formats.selection import SelectionPlan
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "TAIL_BYTES",
-    "Array",
-    "array_header",
-    "block_index",
-    "check_array",
-    "codec_name",
-    "put_array",
-    "read_array",
-    "read_selection",
-]
-
 Array = npt.NDArray[Any]
 
 #: Open an object with this ``tail`` to read a part of it: the header and the block index of arrays

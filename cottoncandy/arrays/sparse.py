@@ -20,8 +20,6 @@ from cottoncandy.formats import dtypes, sparse
 from cottoncandy.formats.generations import check_part
 from cottoncandy.stores.store import Store
 
-__all__ = ["SparseArray", "upload_sparse"]
-
 _SLICEABLE = frozenset({"csr", "csc"})
 
 

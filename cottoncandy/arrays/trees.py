@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from cottoncandy.arrays.manifests import MANIFEST, download_method
+from cottoncandy.arrays.manifests import download_method
 from cottoncandy.arrays.raw import Array
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
@@ -19,10 +19,9 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import raw
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
-
-__all__ = ["RAW_METHOD", "check_absent", "check_places", "find_arrays", "flatten", "groups_of"]
 
 _log = logging.getLogger(__name__)
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     import dask.array as da
     from dask.delayed import Delayed
 
-__all__ = ["append_chunked", "remove_raw_array", "upload_chunked"]
-
 _log = logging.getLogger(__name__)
 
 

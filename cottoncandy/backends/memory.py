@@ -38,8 +38,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["MemoryBackend", "clear"]
-
 _PIECE_BYTES = MiB // 4  # stays in the processor's cache
 _PAGE = 1000
 

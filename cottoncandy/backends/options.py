@@ -16,17 +16,6 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
 )
 
-__all__ = [
-    "DEFAULT_OPTIONS",
-    "UPLOAD_OPTIONS",
-    "Capabilities",
-    "IfAbsent",
-    "IfMatch",
-    "MetadataLimits",
-    "PutOptions",
-    "split_entries",
-]
-
 #: Headers that a store may keep with an object, and return with it.
 STORED_HEADERS = ("content_encoding", "cache_control", "storage_class")
 

@@ -18,8 +18,6 @@ from urllib.parse import unquote_plus
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 
-__all__ = ["Page", "name_of", "parse_page", "quoted_etag"]
-
 _FIELDS = frozenset(
     {
         *("Key", "LastModified", "ETag", "Size", "Prefix"),

@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 from cottoncandy.backends.base import Backend
 from cottoncandy.exceptions import AccessDeniedError, StoreError
 
-__all__ = ["RemoteBackend", "reads_public_data"]
-
 logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])

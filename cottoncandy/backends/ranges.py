@@ -15,8 +15,6 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 
-__all__ = ["AT_ONCE_BYTES", "GetResponse", "RangeReader"]
-
 #: Bodies up to this size are received whole with the header.
 AT_ONCE_BYTES = MiB
 

@@ -28,8 +28,6 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
 )
 
-__all__ = ["ObjectInfo", "ObjectReader"]
-
 logger = logging.getLogger(__name__)
 
 # A window of this size is still in the processor's cache when the caller gets it from a worker, and

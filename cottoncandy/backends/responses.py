@@ -16,8 +16,6 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
 )
 
-__all__ = ["TRANSIENT", "content_range", "header_text", "status_error"]
-
 #: Statuses after which a request may be sent again.
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 

@@ -18,8 +18,6 @@ try:
 except ImportError as exc:
     raise MissingDependencyError("this needs xarray: pip install 'cottoncandy[xarray]'") from exc
 
-__all__ = ["download_xarray", "upload_xarray"]
-
 # Attribute of a group that holds a data array: its name, or False if it has none.
 _NAME = "cottoncandy_data_array"
 _UNNAMED = "__xarray_dataarray_variable__"  # that of xarray's own files

@@ -20,8 +20,6 @@ from cottoncandy.exceptions import (
 if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["AttributeNames", "BrowserObject", "S3FSLike", "is_introspection_name", "mangle"]
-
 
 class BrowserObject:
     """Base of all browser objects."""

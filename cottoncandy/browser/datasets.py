@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cottoncandy.browser.preview import Preview
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["S3ChunkedDataset", "S3Dataset"]
-
 _PACKAGE = "cottoncandy"
 
 

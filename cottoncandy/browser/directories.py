@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy.arrays.items import may_be_array
-from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.base import AttributeNames, S3FSLike, is_introspection_name
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
@@ -25,13 +24,12 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
+from cottoncandy.formats.generations import MANIFEST
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cottoncandy.interfaces import DefaultInterface
-
-__all__ = ["S3Directory", "S3Group", "browse"]
 
 _PACKAGE = "cottoncandy"
 #: Attributes of a directory that holds the chunks of an array.

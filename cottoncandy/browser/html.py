@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
 
-from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.browser.listings import DirectoryListing
 from cottoncandy.core.output import bytes2human, printable
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import CottonCandyError
+from cottoncandy.formats.generations import MANIFEST
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
     from cottoncandy.browser.datasets import S3Dataset
     from cottoncandy.browser.directories import S3Directory
-
-__all__ = ["Row", "directory_html", "escape", "object_html"]
 
 T = TypeVar("T")
 

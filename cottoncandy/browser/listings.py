@@ -11,8 +11,6 @@ from cottoncandy.core.names import SEPARATOR
 from cottoncandy.stores.finding import list_directory, scan_objects
 from cottoncandy.stores.store import Store
 
-__all__ = ["DirectoryListing", "Entry", "first_entries", "list_tree"]
-
 
 @dataclass(slots=True)
 class Entry:

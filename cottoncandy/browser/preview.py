@@ -20,8 +20,6 @@ from cottoncandy.exceptions import InvalidArgumentError, UnsupportedDtypeError
 if TYPE_CHECKING:
     from cottoncandy.browser.datasets import S3Dataset
 
-__all__ = ["Preview", "make_preview"]
-
 _PIXELS = 240  # longest side of a thumbnail
 _POINTS = 320  # steps of a sparkline
 _PIECE_BYTES = 64 * 1024  # read at each step of a long curve

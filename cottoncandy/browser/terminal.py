@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["describe"]
-
 _SHADES = " .:-=+*#%@"
 _ROWS, _COLUMNS = 20, 60
 _SAMPLE_BYTES = 64 * 2**20

@@ -12,8 +12,6 @@ from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, pri
 from cottoncandy.core.output import bytes2human, printable
 from cottoncandy.exceptions import ObjectNotFoundError
 
-__all__ = ["clean", "info", "load", "preview", "restore", "rotate_keys", "save"]
-
 
 @click.command()
 @click.argument("location", type=LOCATION)

@@ -17,8 +17,6 @@ from cottoncandy.cli.locations import (
 )
 from cottoncandy.core.output import printable
 
-__all__ = ["alias", "doctor", "verify"]
-
 
 @click.command()
 @click.argument("location", type=LOCATION)

@@ -48,8 +48,6 @@ from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 if TYPE_CHECKING:
     from cottoncandy.cloudfiles import CloudFiles
 
-__all__ = ["cp", "mv", "routes", "xfer"]
-
 
 class Route(NamedTuple):
     """A file, and the name of its copy in the destination."""

@@ -38,8 +38,6 @@ from cottoncandy.exceptions import (
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
 
-__all__ = ["acl", "cat", "du", "expand", "head", "ls", "mkdir", "rm", "touch"]
-
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
 _LIMIT = 100_000
 _SET = re.compile(r"\[(?P<characters>[^\[\]]+)\](?:\{(?P<count>\d+)\})?")

@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
-__all__ = [
-    "BLOCK_SIZE",
-    "JSON",
-    "LOCATION",
-    "PROGRESS",
-    "WORDS",
-    "Connection",
-    "connected",
-    "in_words",
-    "nothing_at",
-    "print_json",
-    "split_pattern",
-    "standard_input",
-    "write_bytes",
-]
-
 #: Entry of a context's ``meta``: the words of the command that continues this one.
 WORDS = "cottoncandy.words"
 

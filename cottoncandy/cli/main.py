@@ -15,8 +15,6 @@ from cottoncandy.cli.locations import WORDS, in_words
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
 
-__all__ = ["main"]
-
 #: Subcommands by module, which is imported when one of them runs.
 _COMMANDS = {
     "acl": "files",

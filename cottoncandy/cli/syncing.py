@@ -13,8 +13,6 @@ from cottoncandy.core.output import printable
 if TYPE_CHECKING:
     from cottoncandy.transfer.entries import Endpoint
 
-__all__ = ["sync"]
-
 
 @click.command()
 @click.argument("source", type=LOCATION)

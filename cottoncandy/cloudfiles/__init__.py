@@ -12,8 +12,9 @@ Examples
 
 from __future__ import annotations
 
+from cottoncandy.backends.memory import clear as clear_memory
 from cottoncandy.cloudfiles import compression, exceptions, monitoring, paths, secrets
-from cottoncandy.cloudfiles.connection import clear_memory, reset_connection_pools
+from cottoncandy.cloudfiles.connection import reset_connection_pools
 from cottoncandy.cloudfiles.file import CloudFile, dl
 from cottoncandy.cloudfiles.files import CloudFiles
 from cottoncandy.cloudfiles.resumable import ResumableTransfer

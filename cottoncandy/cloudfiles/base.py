@@ -27,8 +27,6 @@ from cottoncandy.stores.urls import cloud_files_dir, mask
 from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.entries import Endpoint
 
-__all__ = ["ACL", "LARGE_THREADS", "FilesBase", "finish", "is_pair"]
-
 #: The owner of the bucket can read the files, other accounts cannot.
 ACL = "bucket-owner-full-control"
 #: Requests for one large file.

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cottoncandy.backends.memory import clear as clear_memory
 from cottoncandy.cloudfiles import secrets as credentials
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
 from cottoncandy.cloudfiles.paths import (
@@ -26,8 +25,6 @@ from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import parse_url
-
-__all__ = ["Options", "clear_memory", "open_store", "reset_connection_pools"]
 
 #: Protocol -> backend.
 _BACKENDS = {

@@ -23,17 +23,6 @@ from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs.content import decode_stream, encode_stream
 from cottoncandy.transfer.copying import check_content, md5_of
 
-__all__ = [
-    "File",
-    "conversion",
-    "decoded",
-    "encoded_body",
-    "json_bytes",
-    "requested",
-    "upload_body",
-    "verify",
-]
-
 #: Tokens of Content-Encoding that do not describe the stored bytes.
 _IGNORED = {"", "identity", "aws-chunked", "none"}
 

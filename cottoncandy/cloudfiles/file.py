@@ -14,8 +14,6 @@ from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.urls import mask
 
-__all__ = ["CloudFile", "dl"]
-
 
 class CloudFile:
     """One file in any store.

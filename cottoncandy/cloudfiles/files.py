@@ -23,8 +23,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer.copying import copy_object
 
-__all__ = ["CloudFiles", "route_of"]
-
 
 class CloudFiles(WritingMethods):
     """Files in a directory of a store: read, written, listed and copied many at once.

@@ -15,8 +15,6 @@ from typing import Any
 
 from cottoncandy.exceptions import InvalidArgumentError, StoreError
 
-__all__ = ["in_processes", "process_count"]
-
 _BLOCK = 256  # files that a process gets at once
 
 # In a process that Ctrl-C has interrupted: the blocks that it has been sent are not begun.

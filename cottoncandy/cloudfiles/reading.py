@@ -28,8 +28,6 @@ from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
 from cottoncandy.transfer.engine import Result, each, retrying
 
-__all__ = ["Paths", "ReadingMethods"]
-
 Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
 

@@ -28,8 +28,6 @@ from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.queue import Item, TransferQueue
 
-__all__ = ["ResumableTransfer"]
-
 _logger = logging.getLogger(__name__)
 _LEASE_S = 60.0
 _POLL_S = 0.2

@@ -34,8 +34,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.transfer.copying import kept_by
 from cottoncandy.transfer.engine import Result, retrying
 
-__all__ = ["WritingMethods"]
-
 
 class WritingMethods(ReadingMethods):
     """Methods that store and delete files."""

@@ -12,15 +12,6 @@ from pathlib import Path
 
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = [
-    "OPTIONS_VARIABLE",
-    "creation_failure",
-    "defaults_path",
-    "ensure_options_file",
-    "options_path",
-    "user_directory",
-]
-
 #: Environment variable that names another options file.
 OPTIONS_VARIABLE = "COTTONCANDY_OPTIONS"
 

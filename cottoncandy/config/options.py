@@ -15,20 +15,6 @@ from typing import Any, NamedTuple, Self
 from cottoncandy.config.sources import Key, RawOption, read_sources
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = [
-    "DEFAULT_ACL",
-    "DEFAULT_DASK_CHUNK",
-    "DEFAULT_EXTRA_ARGS",
-    "DEFAULT_THREADS",
-    "DefaultInt",
-    "DefaultStr",
-    "Settings",
-    "declared_options",
-    "get_config",
-    "option_sources",
-    "to_boolean",
-]
-
 _MB = 2**20
 
 _TRUE = {"true", "tru", "t", "yes", "y", "on", "1"}

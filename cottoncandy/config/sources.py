@@ -19,8 +19,6 @@ from typing import NamedTuple
 from cottoncandy.config import location
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["Key", "RawOption", "nearest", "parse_file", "read_sources", "variable_name"]
-
 logger = logging.getLogger(__name__)
 
 #: Section and name of an option, the latter in lower case, as in configparser.

@@ -13,8 +13,6 @@ from isal.isal_zlib import crc32_combine
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, UnsupportedDtypeError
 
-__all__ = ["Body", "Buffer", "MiB", "bytes_view", "crc32", "crc32_combine", "regroup"]
-
 MiB = 2**20
 
 # collections.abc.Buffer needs Python 3.12.

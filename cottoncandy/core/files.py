@@ -29,26 +29,6 @@ try:
 except ImportError:  # Windows; files that a killed process leaves stay there
     fcntl = None  # type: ignore[assignment]  # checked wherever it is used
 
-__all__ = [
-    "DENIED",
-    "FULL",
-    "TemporaryFile",
-    "atomic_write",
-    "disk_errors",
-    "expand_home",
-    "folds_names",
-    "is_folded",
-    "is_temporary",
-    "is_temporary_of",
-    "lock",
-    "open_lockable",
-    "other_spelling",
-    "remove_abandoned",
-    "rename_new",
-    "unlock",
-    "write_private",
-]
-
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 # Anything else with a temporary file's name (a link, a pipe) is not ours; don't block on it.
 _PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -12,20 +12,6 @@ from pathlib import PurePath
 
 from cottoncandy.exceptions import InvalidNameError
 
-__all__ = [
-    "SEPARATOR",
-    "Key",
-    "check_text",
-    "clean_object_name",
-    "encode_key",
-    "has_magic",
-    "pathjoin",
-    "prefix_of",
-    "resolve_name",
-    "shorten",
-    "spellings",
-]
-
 SEPARATOR = "/"
 
 _SLASHES = re.compile("//+")

@@ -14,8 +14,6 @@ from typing import Any, Self, TypeVar
 
 from cottoncandy.core.threads import after_fork
 
-__all__ = ["Progress", "bytes2human", "echo", "html_table", "printable"]
-
 T = TypeVar("T")
 
 # Control characters, surrogates, and the marks that reverse the direction of text: they can hide

@@ -13,16 +13,6 @@ from typing import Final
 
 from cottoncandy.core.names import SEPARATOR
 
-__all__ = [
-    "ANY_DEPTH",
-    "NamePattern",
-    "PathPattern",
-    "Segment",
-    "directory_name",
-    "escape_pattern",
-    "split_literal",
-]
-
 _MAGIC = re.compile(r"([*?[])")
 
 #: The segment of an ``ls`` pattern that stands for any number of levels.

@@ -9,8 +9,6 @@ from dataclasses import astuple, dataclass
 from cottoncandy.core.buffers import Buffer
 from cottoncandy.core.threads import after_fork
 
-__all__ = ["Counter", "Stats"]
-
 
 @dataclass(frozen=True, slots=True)
 class Stats:

@@ -17,8 +17,6 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from cottoncandy.exceptions import StoreError
 
-__all__ = ["ForkSafeLock", "after_fork", "in_background", "interruptible", "map_threads", "pause"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

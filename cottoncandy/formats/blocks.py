@@ -15,8 +15,6 @@ from cottoncandy.formats.selection import resolve
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["BlockSelection", "ChunkProjection", "select_blocks"]
-
 
 @dataclass(frozen=True, slots=True)
 class ChunkProjection:

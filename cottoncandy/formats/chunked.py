@@ -18,18 +18,6 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats import dtypes
 from cottoncandy.formats.generations import is_upload_id, place_of, upload_ids
 
-__all__ = [
-    "Manifest",
-    "Part",
-    "Run",
-    "block_slices",
-    "chunks_for",
-    "cut",
-    "nonempty_chunks",
-    "own_parts",
-    "part_name",
-]
-
 _PART_NAME = re.compile(r"pt\d{4,}", re.ASCII)
 
 Chunks = tuple[tuple[int, ...], ...]

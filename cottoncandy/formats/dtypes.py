@@ -22,17 +22,6 @@ import numpy.typing as npt
 
 from cottoncandy.exceptions import MetadataError, MissingDependencyError, UnsupportedDtypeError
 
-__all__ = [
-    "check",
-    "dumps",
-    "from_metadata",
-    "loads",
-    "metadata_error",
-    "padding",
-    "stored_str",
-    "to_metadata",
-]
-
 _PLAIN = re.compile(
     r"[<>|=]?(?:[?biufcmMSUV]\d{0,18})(?:\[\d{0,18}[A-Za-z\u03bc]{1,2}\])?"
     r"|bool|(?:u?int|float|complex)\d{1,3}"

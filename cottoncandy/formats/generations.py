@@ -10,21 +10,6 @@ from uuid import uuid4
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.exceptions import IntegrityError
 
-__all__ = [
-    "MANIFEST",
-    "PART",
-    "PART_NUMBER",
-    "PREVIOUS",
-    "UPLOAD",
-    "UPLOAD_ID",
-    "check_part",
-    "is_upload_id",
-    "new_upload_id",
-    "part_metadata",
-    "place_of",
-    "upload_ids",
-]
-
 #: Name of the manifest, relative to the array.
 MANIFEST = "metadata.json"
 

@@ -26,17 +26,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats import dtypes
 from cottoncandy.formats.codecs import BUILT_IN, BlockLayout, get_codec
 
-__all__ = [
-    "FORMAT_METADATA",
-    "RawArrayHeader",
-    "as_array",
-    "bytes_of",
-    "encode_array",
-    "naming",
-    "new_array",
-    "without_padding",
-]
-
 Array = npt.NDArray[Any]
 
 #: Metadata that describe the array. ``gzip`` is the old name of ``compression``.

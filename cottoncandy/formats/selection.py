@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     from cottoncandy.core.buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
-__all__ = [
-    "MAX_GAP_BYTES",
-    "MAX_READS",
-    "MAX_READ_BYTES",
-    "Positions",
-    "SelectionPlan",
-    "plan",
-    "resolve",
-    "select",
-]
-
 #: What a selection takes of one axis: one position, evenly spaced ones, or an ascending list.
 Positions: TypeAlias = "int | range | npt.NDArray[np.int64]"
 

@@ -18,8 +18,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats import dtypes
 from cottoncandy.formats.generations import is_upload_id, place_of, upload_ids
 
-__all__ = ["from_parts", "parts_of", "to_parts"]
-
 Parts = dict[str, npt.NDArray[Any]]
 
 #: The parts of each format, by the name of scipy's attribute.

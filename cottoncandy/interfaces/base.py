@@ -31,15 +31,6 @@ from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "BucketMethods",
-    "InterfaceObject",
-    "ObjectAccess",
-    "check_page_size",
-    "interface_on",
-    "print_objects",
-]
-
 Interface = TypeVar("Interface", bound="ObjectAccess")
 
 #: Public methods that give the interface another bucket.

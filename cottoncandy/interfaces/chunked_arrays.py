@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import scipy.sparse
     from dask.delayed import Delayed
 
-__all__ = ["DaskArrayMethods", "SparseArrayMethods"]
-
 
 class DaskArrayMethods(RawArrayMethods):
     """Large arrays in chunks, which are loaded when needed."""

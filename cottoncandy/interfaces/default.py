@@ -32,14 +32,6 @@ from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
 
-__all__ = [
-    "ArrayInterface",
-    "BasicInterface",
-    "DefaultInterface",
-    "EncryptedInterface",
-    "FileSystemInterface",
-]
-
 
 class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
     """Basic cottoncandy interface to the cloud.

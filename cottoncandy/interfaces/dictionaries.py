@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import open_parts
-from cottoncandy.arrays.manifests import MANIFEST, latest
+from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.trees import check_absent, check_places, find_arrays, flatten, groups_of
 from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
@@ -20,6 +20,7 @@ from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import echo
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata
@@ -28,8 +29,6 @@ from cottoncandy.transfer.engine import complete, run
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
     from cottoncandy.interfaces import DefaultInterface
-
-__all__ = ["DictionaryMethods"]
 
 _log = logging.getLogger(__name__)
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from cottoncandy.browser import S3Directory
     from cottoncandy.interfaces import DefaultInterface
 
-__all__ = ["FindingMethods"]
-
-
 _LIMIT = DefaultInt(1000)  # shown in the documentation; not applied as a limit
 
 

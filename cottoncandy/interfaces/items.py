@@ -24,8 +24,6 @@ from cottoncandy.interfaces.dictionaries import DictionaryMethods
 from cottoncandy.stores.checks import checked_metadata
 from cottoncandy.stores.finding import scan_objects
 
-__all__ = ["ItemMethods"]
-
 
 class ItemMethods(DaskArrayMethods, DictionaryMethods):
     """Arrays of any kind by name: lazy, described, and as items of a mapping.

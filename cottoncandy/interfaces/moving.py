@@ -18,8 +18,6 @@ from cottoncandy.stores.finding import tree
 from cottoncandy.transfer.engine import complete
 from cottoncandy.transfer.move import Route, plan_tree, remove_tree, transfer_tree
 
-__all__ = ["MovingMethods", "RemovingMethods"]
-
 
 class MovingMethods(ObjectMethods):
     """Copying and moving within the store."""

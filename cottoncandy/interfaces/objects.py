@@ -27,9 +27,6 @@ from cottoncandy.stores.checks import checked_metadata, reject_reserved, upload_
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
 from cottoncandy.transfer.copying import check_content, checked_blocks
 
-__all__ = ["FileMethods", "ObjectMethods"]
-
-
 _OPEN_OPTIONS = ("errors", "newline", "metadata", "acl", "content_type", "threads")
 
 

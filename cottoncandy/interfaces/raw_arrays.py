@@ -28,9 +28,6 @@ from cottoncandy.formats import raw
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 
-__all__ = ["RawArrayMethods"]
-
-
 _MAX_NPY_HEADER = 2**20  # characters; a structured dtype of a thousand fields takes 20,000
 
 

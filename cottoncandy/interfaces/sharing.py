@@ -6,21 +6,19 @@ import datetime
 import math
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.core.names import pathjoin
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import check_duration
 
 if TYPE_CHECKING:
     from cottoncandy.bridges.fsspec import CottonCandyFileSystem
     from cottoncandy.bridges.zarr import CottonCandyStore
-
-__all__ = ["BridgeMethods", "SharingMethods"]
 
 _MAX_SHARED = datetime.timedelta(days=7)  # signatures of version 4 are valid no longer
 

@@ -21,8 +21,6 @@ from cottoncandy.exceptions import CottonCandyError
 from cottoncandy.stores.store import state_of
 from cottoncandy.stores.wrapping import WrappedBackend
 
-__all__ = ["CachedBackend"]
-
 logger = logging.getLogger(__name__)
 
 _WINDOW_BYTES = MiB  # bodies are cached, and therefore downloaded, in windows of this size

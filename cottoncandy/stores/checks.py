@@ -17,16 +17,6 @@ from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 
-__all__ = [
-    "check_bytes",
-    "check_canned_acl",
-    "check_duration",
-    "check_int",
-    "checked_metadata",
-    "reject_reserved",
-    "upload_condition",
-]
-
 #: Canned ACLs: Amazon's, then the additional ones of other S3 stores (Google; Alibaba and
 #: Tencent; Huawei).
 _CANNED_ACLS = (

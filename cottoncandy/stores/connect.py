@@ -20,8 +20,6 @@ from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import StoreURL, is_url, mask, parse_url
 from cottoncandy.stores.wrapping import ReadOnlyBackend
 
-__all__ = ["DEFAULT_BACKEND", "backend_name", "check_bucket_name", "connect", "connect_url"]
-
 #: Backend of the factories, which a URL overrides.
 DEFAULT_BACKEND = "s3"
 

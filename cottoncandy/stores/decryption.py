@@ -25,15 +25,6 @@ from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.formats.encryption.legacy import BLOCK, LegacyCipher, could_be_legacy
 from cottoncandy.formats.encryption.segments import SegmentCipher
 
-__all__ = [
-    "DecryptingReader",
-    "LegacyReader",
-    "SegmentReader",
-    "clean_metadata",
-    "encrypted_info",
-    "open_encrypted",
-]
-
 logger = logging.getLogger(__name__)
 
 _SCHEMES = {1: "AES", 2: "RSA"}

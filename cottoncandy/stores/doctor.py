@@ -21,8 +21,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.store import Store
 
-__all__ = ["Check", "OptionSource", "Report", "examine"]
-
 Verdict = Literal["ok", "warning", "failed"]
 _Attempt = Callable[[], tuple[Verdict, str]]
 

@@ -40,8 +40,6 @@ from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
 from cottoncandy.stores.wrapping import WrappedBackend
 
-__all__ = ["EncryptedBackend"]
-
 _MAX_ROTATIONS = 5
 _MANIFEST = SEPARATOR + MANIFEST
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectReader
     from cottoncandy.stores.store import Store
 
-__all__ = ["CloudStream", "CloudWriter", "open_file"]
-
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 64 * 1024

@@ -18,17 +18,6 @@ from cottoncandy.core.patterns import NamePattern, PathPattern, Segment, directo
 from cottoncandy.core.threads import map_threads
 from cottoncandy.stores.store import Store
 
-__all__ = [
-    "Node",
-    "list_directory",
-    "list_pattern",
-    "match_names",
-    "objects_below",
-    "scan_objects",
-    "tree",
-    "unique_names",
-]
-
 
 class Node(NamedTuple):
     """One entry of a directory: an object, or a directory, whose ``key`` ends in ``/``."""

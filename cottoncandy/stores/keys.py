@@ -19,8 +19,6 @@ from cottoncandy.exceptions import ConfigurationError, CottonCandyError, Encrypt
 from cottoncandy.formats.encryption import AESKeys, KeyScheme, RSAKeys, parse_aes_key
 from cottoncandy.formats.encryption.crypto import crypto_module
 
-__all__ = ["HiddenKey", "KeyLike", "generate_key", "generate_key_pair", "resolve_keys"]
-
 logger = logging.getLogger(__name__)
 
 #: How users give a key: raw bytes, text (base64, PEM, a path) or a path.

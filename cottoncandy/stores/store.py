@@ -30,8 +30,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
 from cottoncandy.stores.checks import check_canned_acl, check_int
 
-__all__ = ["Store", "state_of"]
-
 _ENCRYPTION_METADATA = "cc-encryption"  # EncryptedBackend removes it from what it can read
 _PROGRESS_BYTES = 64 * MiB  # smaller transfers show no bar
 _STEP_BYTES = 32 * MiB  # how often a bar moves

@@ -16,17 +16,6 @@ from cottoncandy.config.location import user_directory
 from cottoncandy.core.names import shorten
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 
-__all__ = [
-    "ALIASES",
-    "StoreURL",
-    "alias_files",
-    "cloud_files_dir",
-    "is_url",
-    "mask",
-    "parse_url",
-    "read_aliases",
-]
-
 #: Aliases of this process: name -> beginning of a URL, such as ``s3://https://host/``.
 ALIASES: dict[str, str] = {}
 

@@ -10,9 +10,6 @@ from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 from cottoncandy.backends.base import Backend, Capabilities, ConnectionArguments, ReadOnlyVerbs
 from cottoncandy.core.stats import Counter
 
-__all__ = ["ReadOnlyBackend", "WrappedBackend"]
-
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

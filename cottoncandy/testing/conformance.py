@@ -24,8 +24,6 @@ from cottoncandy.testing.reading import ReadingConformance
 from cottoncandy.testing.samples import keys_of
 from cottoncandy.testing.writing import WritingConformance
 
-__all__ = ["BackendConformance"]
-
 
 class BucketConformance:
     """Buckets, and operations that only some stores have."""

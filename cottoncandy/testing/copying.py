@@ -10,8 +10,6 @@ from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, Objec
 from cottoncandy.testing.harness import StoreHarness
 from cottoncandy.testing.samples import BIG, PLAIN_KEYS, fitting, for_each, keys_of
 
-__all__ = ["CopyConformance"]
-
 _VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
 
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from cottoncandy.backends.base import Backend
 
-__all__ = ["StoreHarness", "Stored"]
-
 
 class Stored(NamedTuple):
     """A stored object."""

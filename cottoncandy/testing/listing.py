@@ -11,8 +11,6 @@ from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
 from cottoncandy.testing.harness import StoreHarness
 from cottoncandy.testing.samples import fitting, for_each, keys_of
 
-__all__ = ["ListingConformance"]
-
 _KEYS = [
     "a",
     "a!",

@@ -22,8 +22,6 @@ from cottoncandy.exceptions import (
 from cottoncandy.testing.harness import StoreHarness
 from cottoncandy.testing.samples import BIG, for_each, pattern, same
 
-__all__ = ["ReadingConformance"]
-
 
 class ReadingConformance:
     """Headers, bodies and ranges."""

@@ -11,19 +11,6 @@ from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
 from cottoncandy.testing.harness import StoreHarness
 
-__all__ = [
-    "BIG",
-    "ODD_KEYS",
-    "ODD_METADATA",
-    "PLAIN_KEYS",
-    "fitting",
-    "for_each",
-    "holdable",
-    "keys_of",
-    "pattern",
-    "same",
-]
-
 T = TypeVar("T")
 
 

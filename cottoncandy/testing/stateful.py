@@ -15,8 +15,6 @@ from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
 from cottoncandy.testing.harness import StoreHarness
 from cottoncandy.testing.samples import keys_of
 
-__all__ = ["check_against_dictionary"]
-
 _KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
 _BODIES = st.binary(max_size=40)
 _METADATA = st.none() | st.dictionaries(

@@ -43,8 +43,6 @@ from cottoncandy.testing.samples import (
     same,
 )
 
-__all__ = ["WritingConformance"]
-
 _HEADERS = {"content_encoding": "gzip", "cache_control": "no-transform"}
 
 

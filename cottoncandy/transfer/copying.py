@@ -16,17 +16,6 @@ from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import retrying
 
-__all__ = [
-    "Conversion",
-    "Copied",
-    "check_content",
-    "checked_blocks",
-    "copy_object",
-    "etag_md5",
-    "kept_by",
-    "md5_of",
-]
-
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 

@@ -33,8 +33,6 @@ from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.sync import Step, SyncReport
 
-__all__ = ["download_directory", "same_bytes", "upload_directory"]
-
 #: Downloads one object: the path of its file, its key, and the number of threads.
 Download = Callable[[Path, Key, int], object]
 #: Uploads one file: the same, and the ``ExtraArgs`` that its sidecar contains.

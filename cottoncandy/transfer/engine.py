@@ -28,8 +28,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.store import Store
 
-__all__ = ["Outcomes", "Result", "complete", "each", "retrying", "run", "summary"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

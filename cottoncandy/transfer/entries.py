@@ -21,8 +21,6 @@ from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import is_url
 
-__all__ = ["Endpoint"]
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

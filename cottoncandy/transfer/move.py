@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
-from cottoncandy.arrays.manifests import MANIFEST, Version
+from cottoncandy.arrays.manifests import Version
 from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
@@ -24,12 +24,10 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import is_upload_id
+from cottoncandy.formats.generations import MANIFEST, is_upload_id
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Outcomes, run
-
-__all__ = ["Route", "plan_tree", "remove_tree", "transfer_tree"]
 
 _END = SEPARATOR + MANIFEST
 

@@ -28,8 +28,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["Item", "TransferQueue"]
-
 _APPLICATION = 0x63634B51  # "ccKQ"
 _VERSION = 1
 _BATCH = 10_000

@@ -13,7 +13,6 @@ from itertools import groupby, islice, repeat
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from cottoncandy.arrays.manifests import MANIFEST
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
@@ -26,14 +25,13 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectNotFoundError,
 )
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
 from cottoncandy.transfer.engine import Outcomes, complete
 from cottoncandy.transfer.entries import Endpoint
-
-__all__ = ["Rules", "Step", "SyncReport", "make_rules", "plan", "run", "sync", "synchronize"]
 
 _log = logging.getLogger(__name__)
 

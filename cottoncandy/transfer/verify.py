@@ -32,8 +32,6 @@ from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import checked_blocks
 
-__all__ = ["Fault", "VerifyReport", "verify_store"]
-
 _CACHED_ARRAYS = 8
 
 

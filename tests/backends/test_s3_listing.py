@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.pages import parse_page
 from cottoncandy.backends.s3.errors import S3Location
-from cottoncandy.backends.s3.listing import parse_page, scan
+from cottoncandy.backends.s3.listing import scan
 from cottoncandy.exceptions import IntegrityError, StoreError
 from tests.backends._s3 import S3Tests, backend_at
 from tests.cases import each

@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 
 import pytest
+from isal.isal_zlib import crc32_combine
 
-from cottoncandy.core.buffers import crc32, crc32_combine
+from cottoncandy.core.buffers import crc32
 from tests.cases import each
 
 

@@ -55,8 +55,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["GCSBackend"]
-
 _WINDOW_BYTES = 8 * MiB  # of one request for a part of a body: it is held in memory
 _CHUNK_BYTES = 16 * MiB  # of a resumable upload, which Google's client chooses above 8 MiB
 _ATTEMPTS = 10  # to find header and start of one version

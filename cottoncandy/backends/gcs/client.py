@@ -39,8 +39,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["RETRY", "TIMEOUT_S", "Connection", "GCSOptions", "close_response", "predefined_acl"]
-
 #: Six attempts in about half a minute. Uploads are safe to repeat: the last one wins.
 RETRY = DEFAULT_RETRY.with_delay(0.5, 8, 2).with_timeout(30)
 TIMEOUT_S = (5, 60)

@@ -22,8 +22,6 @@ from cottoncandy.config.location import user_directory
 from cottoncandy.core.files import write_private
 from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
-__all__ = ["Config", "make_auth"]
-
 _log = logging.getLogger(__name__)
 
 SCOPE = "https://www.googleapis.com/auth/drive"

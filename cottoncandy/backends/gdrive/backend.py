@@ -50,8 +50,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["GDriveBackend"]
-
 _log = logging.getLogger(__name__)
 
 #: Number of keys that are looked up before any of them is deleted, and of names in one query.

@@ -12,20 +12,6 @@ from cottoncandy.backends.gdrive.properties import PropertyName, unpack
 from cottoncandy.backends.gdrive.session import Session
 from cottoncandy.backends.options import split_entries
 
-__all__ = [
-    "FILE_FIELDS",
-    "FOLDER_TYPE",
-    "HEAD_FIELDS",
-    "DriveFile",
-    "Root",
-    "any_of",
-    "fetch",
-    "folder_query",
-    "quoted",
-    "search",
-    "title_query",
-]
-
 FOLDER_TYPE = "application/vnd.google-apps.folder"
 
 

@@ -30,8 +30,6 @@ from cottoncandy.exceptions import (
     InvalidNameError,
 )
 
-__all__ = ["MY_DRIVE", "Buckets", "Folders", "KeyedLocks", "Path", "is_name", "split_key"]
-
 #: The default bucket, as in 0.4.0: keys are paths from the top of My Drive.
 MY_DRIVE = "My Drive"
 

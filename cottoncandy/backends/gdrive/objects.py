@@ -28,8 +28,6 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import BucketNotFoundError, ObjectNotFoundError, StoreError
 
-__all__ = ["DriveLocation", "Listing", "Objects"]
-
 _log = logging.getLogger(__name__)
 
 #: How long Drive's search may lag after a write, in seconds, and how many writes are recorded.

@@ -20,8 +20,6 @@ from typing import Any
 
 from cottoncandy.exceptions import MetadataError
 
-__all__ = ["MAX_METADATA_BYTES", "PropertyName", "pack", "private", "unpack"]
-
 #: Bytes of a property's key and value together, in UTF-8 (Drive's limit).
 PROPERTY_BYTES = 124
 #: Public properties of one file (Drive's limit).

@@ -12,8 +12,6 @@ from cottoncandy.backends.gdrive.session import DriveError, Session, translating
 from cottoncandy.core.buffers import Buffer
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError
 
-__all__ = ["DriveReader"]
-
 
 class DriveReader(ObjectReader):
     """One revision of a file.

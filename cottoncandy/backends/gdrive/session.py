@@ -34,8 +34,6 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = ["DriveError", "MissingError", "Session", "translated", "translating"]
-
 _IDS_PER_REQUEST = 100
 
 _RATE = {"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"}

@@ -24,8 +24,6 @@ from cottoncandy.backends.gdrive.session import DriveError, Session
 from cottoncandy.core.buffers import Body, regroup
 from cottoncandy.exceptions import StoreError
 
-__all__ = ["upload"]
-
 _SMALL_BYTES = 5_000_000
 _CHUNK_UNIT_BYTES = 256 * 1024
 _DENIED = (401, 403)

@@ -40,8 +40,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 
-__all__ = ["HTTPBackend"]
-
 logger = logging.getLogger(__name__)
 
 _PIECE_BYTES = MiB // 4  # stays in the processor's cache

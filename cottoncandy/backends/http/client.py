@@ -39,8 +39,6 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = ["HTTPOptions", "WebClient", "body_errors", "status_error"]
-
 logger = logging.getLogger(__name__)
 
 # As on S3: four attempts, with pauses of some seconds in total.

@@ -20,8 +20,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["Listing"]
-
 _THREADS = 16  # HEAD requests at once: latency counts, not bandwidth
 _MAX_DEPTH = 500  # a symbolic link may lead back to a parent directory
 

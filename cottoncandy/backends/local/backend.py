@@ -68,8 +68,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["LocalBackend"]
-
 _LARGE_BYTES = 32 * MiB
 _GENERIC_TYPES = ("application/octet-stream", "binary/octet-stream")
 

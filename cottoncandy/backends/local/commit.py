@@ -45,18 +45,6 @@ from cottoncandy.core.files import (
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
-__all__ = [
-    "commit",
-    "locked",
-    "marked",
-    "remove",
-    "remove_empty_parents",
-    "remove_leftovers",
-    "staging",
-    "stat_existing",
-    "unlink",
-]
-
 # How often other processes may remove a directory, with its last object, before this one gives up.
 _ATTEMPTS = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

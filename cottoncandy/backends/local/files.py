@@ -42,8 +42,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ["FilesBackend"]
-
 _SUFFIXES = {None: "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
 #: How often a file may change its encoding while it is opened without a lock.
 _ATTEMPTS = 3

@@ -17,8 +17,6 @@ from cottoncandy.backends.local.location import MISSING, is_internal, stat_or_no
 from cottoncandy.backends.local.reader import object_info
 from cottoncandy.core.files import is_temporary
 
-__all__ = ["Listing"]
-
 #: If a file system has no locks, temporary files of this age are removed, in seconds: a day.
 _ABANDONED_S = 86_400
 

@@ -25,18 +25,6 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 
-__all__ = [
-    "MISSING",
-    "SIDECAR_SUFFIX",
-    "LocalLocation",
-    "bucket_path",
-    "check_root",
-    "is_directory",
-    "is_internal",
-    "os_errors",
-    "stat_or_none",
-]
-
 SIDECAR_SUFFIX = ".meta.json"
 
 #: Errors of the operating system that mean "not found".

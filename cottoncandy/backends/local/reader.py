@@ -19,8 +19,6 @@ from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
-__all__ = ["Describe", "LocalReader", "describe_file", "guess_type", "object_info", "open_version"]
-
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
 _MAX_THREADS = 4

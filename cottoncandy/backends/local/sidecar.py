@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, Self
 from cottoncandy.backends.local.location import MISSING, LocalLocation
 from cottoncandy.exceptions import MetadataError
 
-__all__ = ["JOURNAL_KEY", "Fingerprint", "encode", "encode_journal", "read_sidecar"]
-
 #: The entry of a journal; user metadata cannot have this name.
 JOURNAL_KEY = "cc-pending"
 

@@ -65,8 +65,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 
-__all__ = ["S3Backend"]
-
 # Options files of the first versions set 100 MB, which would exceed the memory limit.
 _MIN_WINDOW_BYTES, _MAX_WINDOW_BYTES = MiB, 8 * MiB
 

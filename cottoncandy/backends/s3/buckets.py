@@ -28,8 +28,6 @@ from cottoncandy.exceptions import (
     InvalidNameError,
 )
 
-__all__ = ["Buckets", "rejects_acls"]
-
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     import botocore.session
     from botocore.loaders import Loader
 
-__all__ = ["Connection", "credential_provider", "key_provider"]
-
 T = TypeVar("T")
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]

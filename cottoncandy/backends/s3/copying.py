@@ -29,8 +29,6 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 
-__all__ = ["CopyOperations", "canned_acl"]
-
 logger = logging.getLogger(__name__)
 
 # The data stays on the server, so parts may be large; S3's limit for one is 5 GiB.

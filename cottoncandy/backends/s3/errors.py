@@ -32,20 +32,6 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
-__all__ = [
-    "NO_CREDENTIALS",
-    "REDIRECT_STATUSES",
-    "ErrorDetails",
-    "S3Location",
-    "confirmed",
-    "from_details",
-    "parse_error",
-    "redact",
-    "translate",
-    "translated",
-]
-
-
 T = TypeVar("T")
 
 

@@ -9,17 +9,6 @@ from cottoncandy.backends.base import MetadataLimits
 from cottoncandy.core.names import encode_key
 from cottoncandy.exceptions import InvalidNameError, MetadataError
 
-__all__ = [
-    "MAX_KEY_BYTES",
-    "METADATA_LIMITS",
-    "bulk_deletable",
-    "check_key",
-    "decode_metadata_names",
-    "encode_metadata_names",
-    "has_dot_segments",
-    "obstore_accepts_key",
-]
-
 #: Longest key, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 MAX_KEY_BYTES = 1024
 

@@ -15,8 +15,6 @@ from cottoncandy.backends.s3.errors import S3Location, translated
 from cottoncandy.core.threads import in_background
 from cottoncandy.exceptions import IntegrityError, StoreError
 
-__all__ = ["install_parser", "scan"]
-
 #: Number of keys that S3 returns at most in one response.
 MAX_PAGE = 1000
 

@@ -22,8 +22,6 @@ from cottoncandy.core.buffers import MiB
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
-__all__ = ["MultipartUpload", "part_sizes"]
-
 logger = logging.getLogger(__name__)
 
 # Slices of the caller's buffer take no memory; gathered parts do (4 being sent, one being filled).

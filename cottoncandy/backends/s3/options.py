@@ -18,8 +18,6 @@ from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError
 
-__all__ = ["Resolved", "S3Options", "is_aws", "obstore_honors", "proxy_for", "resolve"]
-
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
 # to obstore, or have no effect there.
 _BOTOCORE_ONLY = (

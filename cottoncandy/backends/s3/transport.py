@@ -37,8 +37,6 @@ from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
-__all__ = ["Transport", "ViewReader", "boto_arguments", "boto_condition", "boto_headers"]
-
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,6 @@ from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 if TYPE_CHECKING:
     from cottoncandy.formats.codecs.blocks import BlockLayout
 
-__all__ = ["BLOCK_BYTES", "BUILT_IN", "Codec", "Decoder", "StreamCodec"]
-
 #: Names of the codecs that need no optional package, as stored in metadata.
 BUILT_IN = ("gzip", "Zlib", "BZ2", "Zstd", "LZ4", "LZMA")
 

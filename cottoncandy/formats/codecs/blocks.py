@@ -23,8 +23,6 @@ from cottoncandy.formats.codecs.base import BLOCK_BYTES
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["GZIP_HEADER", "BlockIndex", "BlockLayout", "gzip_trailer"]
-
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _TRAILER_BYTES = 10
 

@@ -10,8 +10,6 @@ from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.deflate import GzipCodec
 from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 
-__all__ = ["ENCODINGS", "decode", "decode_stream", "encode", "encode_stream"]
-
 
 class _GzipFile(GzipCodec):
     """gzip as other programs write it: several members are one stream."""

@@ -11,8 +11,6 @@ from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import MissingDependencyError
 from cottoncandy.formats.codecs.base import Decoder, StreamCodec
 
-__all__ = ["BrotliCodec", "Bz2Codec", "LzmaCodec", "ZstdCodec"]
-
 # As on zstd's command line. A stream that needs more to be decoded is rejected.
 _MAX_WINDOW_BYTES = 128 * MiB
 

@@ -11,8 +11,6 @@ from cottoncandy.core.buffers import Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs.base import BUILT_IN, Codec
 
-__all__ = ["Lz4Codec", "NumcodecsCodec"]
-
 # These change values, need parameters or make Python objects: they are not codecs of byte streams.
 _UNFIT = frozenset(
     re.findall(

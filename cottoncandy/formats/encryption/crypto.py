@@ -8,8 +8,6 @@ from typing import Any
 
 from cottoncandy.exceptions import MissingDependencyError
 
-__all__ = ["Secret", "crypto_module", "hkdf_sha256"]
-
 _MISSING = 'encrypted objects need pycryptodome; type: pip install "cottoncandy[encryption]"'
 
 

@@ -12,19 +12,6 @@ from dataclasses import dataclass, field
 
 from cottoncandy.exceptions import DecryptionError
 
-__all__ = [
-    "ENCRYPTION_METADATA",
-    "HEADER_BYTES",
-    "MAGIC",
-    "SEGMENT_BYTES",
-    "TAG_BYTES",
-    "EncryptionInfo",
-    "Header",
-    "bound_metadata",
-    "plaintext_size",
-    "stored_size",
-]
-
 #: Name of the metadata entry of every encrypted object; :class:`EncryptionInfo` is its value.
 ENCRYPTION_METADATA = "cc-encryption"
 

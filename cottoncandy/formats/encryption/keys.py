@@ -19,8 +19,6 @@ from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption.crypto import Secret, crypto_module, hkdf_sha256
 from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA, SEGMENT_BYTES, EncryptionInfo
 
-__all__ = ["AESKeys", "KeyScheme", "RSAKeys", "parse_aes_key"]
-
 KEY_BYTES = 32
 _LEGACY_KEY_BYTES = (16, 24, 32)
 _MIN_WRITING_BITS = 2048

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from cottoncandy.core.buffers import Buffer, regroup
 from cottoncandy.formats.encryption.crypto import Secret, crypto_module
 
-__all__ = ["LegacyCipher", "could_be_legacy"]
-
 BLOCK = 16
 _LENGTH_BYTES = 8
 _PIECE_BYTES = 256 * 1024

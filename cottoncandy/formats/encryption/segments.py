@@ -39,8 +39,6 @@ from cottoncandy.formats.encryption.header import (
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
 
-__all__ = ["SegmentCipher", "encrypt_body"]
-
 _INFO = b"cottoncandy encryption v1"
 _SALT_BYTES = 32
 # An unencrypted checksum of the plaintext would confirm a guess of it, and the tags of the segments
