@@ -34,8 +34,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     SelectionError,
 )
-from cottoncandy.formats.codecs import BlockIndex
-from cottoncandy.formats.encryption import ENCRYPTION_METADATA
+from cottoncandy.formats.codecs.blocks import BlockIndex
+from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
 from cottoncandy.formats.generations import MANIFEST, UPLOAD_ID
 from cottoncandy.formats.raw import FORMAT_METADATA, RawArrayHeader, naming
 from cottoncandy.stores.store import Store

@@ -11,11 +11,11 @@ __all__ = ["BACKENDS", "backend_class"]
 
 #: Name of a backend -> ``module:class``.
 BACKENDS: dict[str, str] = {
-    "s3": "cottoncandy.backends.s3:S3Backend",
-    "gcs": "cottoncandy.backends.gcs:GCSBackend",
-    "gdrive": "cottoncandy.backends.gdrive:GDriveBackend",
-    "local": "cottoncandy.backends.local:LocalBackend",
-    "http": "cottoncandy.backends.http:HTTPBackend",
+    "s3": "cottoncandy.backends.s3.backend:S3Backend",
+    "gcs": "cottoncandy.backends.gcs.backend:GCSBackend",
+    "gdrive": "cottoncandy.backends.gdrive.backend:GDriveBackend",
+    "local": "cottoncandy.backends.local.backend:LocalBackend",
+    "http": "cottoncandy.backends.http.backend:HTTPBackend",
     "files": "cottoncandy.backends.local.files:FilesBackend",
     "memory": "cottoncandy.backends.memory:MemoryBackend",
 }

@@ -24,7 +24,9 @@ from cottoncandy.exceptions import (
     UnsupportedDtypeError,
 )
 from cottoncandy.formats import dtypes
-from cottoncandy.formats.codecs import BUILT_IN, BlockLayout, get_codec
+from cottoncandy.formats.codecs import get_codec
+from cottoncandy.formats.codecs.base import BUILT_IN
+from cottoncandy.formats.codecs.blocks import BlockLayout
 
 Array = npt.NDArray[Any]
 

@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
     BucketNotFoundError,
     InvalidArgumentError,
 )
-from cottoncandy.formats.encryption import KeyScheme
+from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects

@@ -12,7 +12,7 @@ from cottoncandy.backends.base import Backend, ConnectionArguments
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
-from cottoncandy.formats.encryption import KeyScheme
+from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.stores.cached import CachedBackend
 from cottoncandy.stores.checks import check_bytes
 from cottoncandy.stores.encrypted import EncryptedBackend

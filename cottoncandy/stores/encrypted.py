@@ -25,17 +25,17 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.encryption import (
+from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
     SEGMENT_BYTES,
     EncryptionInfo,
-    KeyScheme,
     bound_metadata,
-    encrypt_body,
     plaintext_size,
     stored_size,
 )
+from cottoncandy.formats.encryption.keys import KeyScheme
+from cottoncandy.formats.encryption.segments import encrypt_body
 from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
 from cottoncandy.stores.wrapping import WrappedBackend

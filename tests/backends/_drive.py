@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 

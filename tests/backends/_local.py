@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import Body
 
 __all__ = ["LocalTests", "put", "tree"]

@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import MiB
 from cottoncandy.options import Settings
 from tests.servers import S3Server

@@ -12,12 +12,13 @@ import pytest
 
 from cottoncandy import testing
 from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader, PutResult
-from cottoncandy.backends.http import HTTPBackend
+from cottoncandy.backends.http.backend import HTTPBackend
 from cottoncandy.backends.http.client import HTTPOptions
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError
-from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body
+from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme
+from cottoncandy.formats.encryption.segments import encrypt_body
 from cottoncandy.stores.decryption import open_encrypted
 from cottoncandy.stores.encrypted import EncryptedBackend
 from cottoncandy.stores.wrapping import WrappedBackend

@@ -39,7 +39,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 
-from cottoncandy.backends.gcs import GCSBackend, client
+from cottoncandy.backends.gcs import client
+from cottoncandy.backends.gcs.backend import GCSBackend
 from tests.cases import each
 
 pytestmark = pytest.mark.server

@@ -13,7 +13,7 @@ from cottoncandy.backends.base import PutOptions
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
-from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 from cottoncandy.backends.gdrive.files import quoted
 from cottoncandy.backends.gdrive.properties import PROPERTY_BYTES, pack, unpack
 from cottoncandy.core.buffers import Body

@@ -20,7 +20,8 @@ pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy import options
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.gdrive import GDriveBackend, auth
+from cottoncandy.backends.gdrive import auth
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, CredentialsError, MissingDependencyError
 from tests.servers.drive import DriveServer

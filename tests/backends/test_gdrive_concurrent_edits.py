@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
-from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 from cottoncandy.backends.gdrive.files import Root
 from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.core.buffers import Body

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy.backends.base import CommonPrefix, PutOptions
-from cottoncandy.backends.gdrive import GDriveBackend
+from cottoncandy.backends.gdrive.backend import GDriveBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,

@@ -18,8 +18,9 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, ObjectInfo, PutOptions
-from cottoncandy.backends.http import HTTPBackend, client
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.http import client
+from cottoncandy.backends.http.backend import HTTPBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.base import CommonPrefix, ConnectionArguments, PutOptions
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ObjectNotFoundError
 from cottoncandy.testing.samples import keys_of, pattern
@@ -252,7 +252,7 @@ _WRITER = """
 import sys
 from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.testing.samples import pattern
 backend = LocalBackend(sys.argv[1])
 seed, count = int(sys.argv[2]), int(sys.argv[3])

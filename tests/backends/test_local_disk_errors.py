@@ -20,7 +20,7 @@ import pytest
 import cottoncandy
 from cottoncandy.backends import memory
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.files import TemporaryFile

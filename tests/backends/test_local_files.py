@@ -11,7 +11,7 @@ import pytest
 
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.local import LocalBackend
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.local.reader import LocalReader
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (

@@ -12,7 +12,8 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.local import LocalBackend, commit, files, location
+from cottoncandy.backends.local import commit, files, location
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.local.commit import staging
 from cottoncandy.backends.local.files import FilesBackend
 from cottoncandy.backends.local.location import LocalLocation

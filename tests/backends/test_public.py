@@ -10,7 +10,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, ObjectNotFoundError
 from tests.servers.web import RangeHandler, WebServer

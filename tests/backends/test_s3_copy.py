@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import StoreError
 from cottoncandy.options import Settings

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.errors import (
     CODES,
     ErrorDetails,

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.backends.base import ConnectionArguments, ObjectInfo, PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
 from cottoncandy.backends.s3.options import S3Options

@@ -17,7 +17,7 @@ from botocore.config import Config
 
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.clients import Connection, credential_provider, key_provider
 from cottoncandy.backends.s3.options import resolve
 from cottoncandy.core.buffers import Body

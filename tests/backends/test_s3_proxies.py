@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from botocore.config import Config
 
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import StoreUnreachableError
 from cottoncandy.testing.samples import pattern

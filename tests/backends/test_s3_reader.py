@@ -7,7 +7,7 @@ import os
 import pytest
 from botocore.config import Config
 
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (

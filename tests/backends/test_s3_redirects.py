@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import StoreUnreachableError
 from tests.backends._s3 import QUICK, backend_at

@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from cottoncandy.arrays.raw import TAIL_BYTES, array_header, read_selection
 from cottoncandy.backends.base import IfAbsent, PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     BucketNotFoundError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ConfigurationError, StoreUnreachableError
 from tests.backends._s3 import QUICK, backend_at

@@ -12,7 +12,7 @@ from botocore.config import Config
 from cottoncandy.backends import reader as reader_module
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.ranges import RangeReader
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
 from cottoncandy.testing.samples import pattern

@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 
 from cottoncandy.backends.base import IfAbsent, PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.transport import Transport

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.multipart import part_sizes
 from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.exceptions import (
@@ -163,7 +163,7 @@ import sys, psutil
 from tests.interfaces.memory_probe import peak_bytes, reset_peak
 from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import ConnectionArguments
-from cottoncandy.backends.s3 import S3Backend
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.options import Settings
 
 endpoint, access, secret, bucket = sys.argv[1:]

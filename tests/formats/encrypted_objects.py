@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Body, Buffer
-from cottoncandy.formats.encryption import AESKeys, KeyScheme, encrypt_body
+from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme
+from cottoncandy.formats.encryption.segments import encrypt_body
 from cottoncandy.stores.decryption import open_encrypted
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -14,7 +14,8 @@ import zstandard
 
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
-from cottoncandy.formats.codecs import BUILT_IN, get_codec
+from cottoncandy.formats.codecs import get_codec
+from cottoncandy.formats.codecs.base import BUILT_IN
 from tests.cases import each
 from tests.formats.conformance import CodecConformance, payload
 from tests.formats.reference_codecs import CODECS, cut, decode_ours, encode_ours, index_bytes

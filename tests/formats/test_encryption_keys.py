@@ -27,7 +27,7 @@ from cottoncandy.exceptions import (
     EncryptionKeyError,
     MissingDependencyError,
 )
-from cottoncandy.formats.encryption import AESKeys, RSAKeys
+from cottoncandy.formats.encryption.keys import AESKeys, RSAKeys
 from cottoncandy.options import Settings
 from cottoncandy.stores import keys as encryption
 from cottoncandy.stores.keys import generate_key, generate_key_pair, resolve_keys

@@ -9,7 +9,9 @@ import pytest
 
 from cottoncandy.core.buffers import Body, bytes_view
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, IntegrityError
-from cottoncandy.formats.encryption import ENCRYPTION_METADATA, AESKeys, RSAKeys, encrypt_body
+from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
+from cottoncandy.formats.encryption.keys import AESKeys, RSAKeys
+from cottoncandy.formats.encryption.segments import encrypt_body
 from cottoncandy.formats.encryption.segments import SegmentCipher
 from cottoncandy.stores.decryption import open_encrypted
 from tests.cases import each

@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
     IntegrityError,
     MetadataError,
 )
-from cottoncandy.formats.encryption import (
+from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
     SEGMENT_BYTES,

@@ -220,7 +220,7 @@ def test_files_that_are_not_objects_are_named(
 def test_failures_are_named_and_nothing_is_deleted(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cottoncandy.backends.local import LocalBackend
+    from cottoncandy.backends.local.backend import LocalBackend
 
     there = tmp_path / "there"
     there.mkdir()

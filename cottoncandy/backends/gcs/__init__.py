@@ -11,7 +11,3 @@ except ImportError as exc:
         f"the Google Cloud Storage backend needs google-cloud-storage, which cannot be imported "
         f'({exc}): pip install "cottoncandy[gcs]"'
     ) from exc
-
-from cottoncandy.backends.gcs.backend import GCSBackend
-
-__all__ = ["GCSBackend"]

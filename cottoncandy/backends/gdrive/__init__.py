@@ -11,7 +11,3 @@ except ImportError as exc:
         f"the Google Drive backend needs pydrive2, which cannot be imported ({exc}): "
         f'pip install "cottoncandy[gdrive]"'
     ) from exc
-
-from cottoncandy.backends.gdrive.backend import GDriveBackend
-
-__all__ = ["GDriveBackend"]

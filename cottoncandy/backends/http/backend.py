@@ -29,6 +29,7 @@ from cottoncandy.backends.options import split_entries
 from cottoncandy.backends.public import RemoteBackend
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.backends.responses import content_range, header_text
+from cottoncandy.backends.s3.keys import decode_metadata_names
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.exceptions import (
@@ -304,8 +305,6 @@ def _info(key: str, response: urllib3.BaseHTTPResponse, size: int) -> ObjectInfo
             if name.startswith(prefix)
         }
         if "cc-names" in metadata:  # Ceph stores "_" as "-"
-            from cottoncandy.backends.s3.keys import decode_metadata_names
-
             metadata = decode_metadata_names(metadata)
     date = headers.get("last-modified")
     return ObjectInfo(

@@ -12,7 +12,3 @@ except ImportError:
     raise UnsupportedOperationError(
         "backend='local' needs Linux or macOS; it cannot lock files on this system"
     ) from None
-
-from cottoncandy.backends.local.backend import LocalBackend
-
-__all__ = ["LocalBackend"]

@@ -2,7 +2,3 @@
 
 obstore sends requests with bodies. boto3 sends all others, and those that obstore cannot express.
 """
-
-from cottoncandy.backends.s3.backend import S3Backend
-
-__all__ = ["S3Backend"]

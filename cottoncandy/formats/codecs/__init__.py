@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats.codecs.base import BUILT_IN, Codec
-from cottoncandy.formats.codecs.blocks import BlockIndex, BlockLayout
 from cottoncandy.formats.codecs.deflate import GzipCodec, ZlibCodec
 from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 from cottoncandy.formats.codecs.whole import Lz4Codec, NumcodecsCodec
-
-__all__ = ["BUILT_IN", "BlockIndex", "BlockLayout", "Codec", "get_codec"]
 
 _CODECS: dict[str, Codec] = {
     codec.name.lower(): codec
