@@ -49,7 +49,7 @@ def make(harness: DriveHarness, bucket: str | None = None, **extra: Any) -> GDri
     made = harness.backend(bucket, **extra)
     assert isinstance(made, GDriveBackend)
     # Small chunks make small tests.
-    config = replace(made._session.config, upload_chunk_bytes=CHUNK, download_chunk_bytes=CHUNK)
+    config = replace(made._connection.options, upload_chunk_bytes=CHUNK, download_chunk_bytes=CHUNK)
     return GDriveBackend(config, made.bucket_name)
 
 

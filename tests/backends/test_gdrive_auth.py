@@ -63,7 +63,7 @@ def connect(server: DriveServer, folder: Path, **extra: Any) -> GDriveBackend:
             extra=extra,
         )
     )
-    assert backend._session.auth is not None
+    assert backend._connection.auth is not None
     return backend
 
 

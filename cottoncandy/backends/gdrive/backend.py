@@ -13,7 +13,6 @@ from pydrive2.drive import GoogleDrive
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
-    Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
@@ -41,6 +40,7 @@ from cottoncandy.backends.gdrive.objects import DriveLocation, Listing, Objects
 from cottoncandy.backends.gdrive.properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session, translating
+from cottoncandy.backends.public import RemoteBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -57,12 +57,12 @@ _DELETED_AT_ONCE = 200
 _NAMES_AT_ONCE = 25
 
 
-class GDriveBackend(Backend):
+class GDriveBackend(RemoteBackend):
     """Objects as files on Google Drive, through pydrive2 and the Drive API v2.
 
     Parameters
     ----------
-    config : Config
+    options : Config
     bucket_name : str, optional
         "My Drive", a folder at its top, or a shared drive (its id or name).
 
@@ -74,6 +74,8 @@ class GDriveBackend(Backend):
     """
 
     name: ClassVar[str] = "gdrive"
+    connection_class = Session
+    _connection: Session
     uses_default_bucket: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities] = Capabilities(
         owners=True,
@@ -84,25 +86,16 @@ class GDriveBackend(Backend):
         metadata=MetadataLimits(MAX_METADATA_BYTES),
     )
 
-    def __init__(self, config: Config, bucket_name: str | None = MY_DRIVE) -> None:
-        self.bucket_name = bucket_name
-        self._session = Session(config)
-        self.counter = self._session.counter
-        self._folders = Folders(self._session)
-        self._objects = Objects(self._session, self._folders)
-        self._buckets = Buckets(self._session, self._folders)
+    def __init__(self, options: Config, bucket_name: str | None = MY_DRIVE) -> None:
+        super().__init__(options, bucket_name)
+        self._folders = Folders(self._connection)
+        self._objects = Objects(self._connection, self._folders)
+        self._buckets = Buckets(self._connection, self._folders)
         self._locks = KeyedLocks()
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
         return cls(Config.of(arguments), arguments.bucket_name or MY_DRIVE)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {"upload_options": dict(self.upload_options)}
-        return type(self), (self._session.config, self.bucket_name), state
-
-    def close(self) -> None:
-        self._session.close()
 
     def status_message(self) -> str:
         return "Google Drive backend instantiated."
@@ -117,7 +110,7 @@ class GDriveBackend(Backend):
     ) -> ObjectReader:
         with self._about(key) as location:
             file = self._objects.need(location)[0]
-        return DriveReader(self._session, file, location, threads)
+        return DriveReader(self._connection, file, location, threads)
 
     def head(self, key: str) -> ObjectInfo:
         with self._about(key) as location:
@@ -159,7 +152,7 @@ class GDriveBackend(Backend):
         with translating(what):
             root = self._buckets.root(name)
         listing = Listing(
-            self._session, self._folders, root, prefix.encode(), start_after.encode(), page_size
+            self._connection, self._folders, root, prefix.encode(), start_after.encode(), page_size
         )
         found = listing.entries(by_folder=delimiter == "/")
         return _translated(group_by_delimiter(found, prefix, delimiter), what)
@@ -208,7 +201,7 @@ class GDriveBackend(Backend):
         fields = "owners(emailAddress,displayName,permissionId)"
         with self._about(key) as location:
             file = self._objects.need(location)[0]
-            answer = self._session.files("get", fileId=file.id, fields=fields)
+            answer = self._connection.files("get", fileId=file.id, fields=fields)
         for owner in answer.get("owners", ()):
             found = {"ID": owner.get("emailAddress") or owner.get("permissionId", "")}
             if "displayName" in owner:
@@ -226,9 +219,9 @@ class GDriveBackend(Backend):
 
     def native_bucket(self) -> Any:
         """Return pydrive2's ``GoogleDrive``."""
-        auth = self._session.auth
+        auth = self._connection.auth
         if auth.service is None:
-            auth.service = self._session.service
+            auth.service = self._connection.service
         return GoogleDrive(auth)
 
     # -- inside ----------------------------------------------------------------------------------

@@ -286,7 +286,7 @@ class Buckets:
     def _find_top(self) -> Root:
         with self._lock:
             if self._top is None:
-                self._top = self._resolve_top(self._session.config.root)
+                self._top = self._resolve_top(self._session.options.root)
             return self._top
 
     def _resolve_top(self, option: str) -> Root:

@@ -31,7 +31,7 @@ class DriveReader(ObjectReader):
         self._file = file
         self._what = str(location)
         self.threads = threads
-        self.window_bytes = session.config.download_chunk_bytes
+        self.window_bytes = session.options.download_chunk_bytes
         self._pinned = file.can_read_revisions and file.revision is not None
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:

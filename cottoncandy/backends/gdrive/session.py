@@ -94,8 +94,8 @@ class MissingError(DriveError):
 class Session:
     """Sends requests to Drive; shared by all threads."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, options: Config) -> None:
+        self.options = options
         self.counter = Counter()
         self._auth: Any = None
         self._ids: list[str] = []
@@ -119,14 +119,14 @@ class Session:
         """pydrive2's ``GoogleAuth`` with credentials; loading it may ask the user to log in."""
         with self._lock:
             if self._auth is None:
-                self._auth = make_auth(self.config)
+                self._auth = make_auth(self.options)
             return self._auth
 
     @cached_property
     def service(self) -> Any:
         """The API's methods, built from the description that the client library ships."""
         document = json.loads(get_static_doc("drive", "v2"))
-        address = self.config.endpoint_url
+        address = self.options.endpoint_url
         if address is not None:
             # Uploads use rootUrl, everything else baseUrl; no option sets the former.
             document["rootUrl"] = address.rstrip("/") + "/"
@@ -157,7 +157,7 @@ class Session:
             Of the last attempt.
         """
         with self.connection() as connection:
-            return request.execute(http=connection, num_retries=self.config.retries)
+            return request.execute(http=connection, num_retries=self.options.retries)
 
     def files(self, verb: str, **arguments: Any) -> Any:
         """Call a method on files, in shared drives too."""
@@ -214,7 +214,7 @@ class Session:
 
     def _connect(self) -> Any:
         connection = build_http()
-        connection.timeout = self.config.timeout_s
+        connection.timeout = self.options.timeout_s
         credentials = self.auth.credentials
         if credentials.store is not None:
             # A copy for each connection: when its token is rejected, it takes a newer one from the
@@ -249,7 +249,7 @@ class Session:
                 raise CredentialsError(
                     f"the login to Google Drive cannot be renewed ({error}): it was revoked or "
                     f"has expired (after 7 days while the OAuth consent screen is in testing). "
-                    f"Delete {self.config.credentials} and log in again"
+                    f"Delete {self.options.credentials} and log in again"
                 ) from None
 
         connection.request = request

@@ -63,7 +63,7 @@ def upload(
         getattr(session.api, verb), body=resource, supportsAllDrives=True, fields=HEAD_FIELDS
     )
     content_type = resource["mimeType"]
-    units = max(session.config.upload_chunk_bytes // _CHUNK_UNIT_BYTES, 1)
+    units = max(session.options.upload_chunk_bytes // _CHUNK_UNIT_BYTES, 1)
     for _ in range(3):
         media = _BodyMedia(body, content_type, units * _CHUNK_UNIT_BYTES)
         try:
@@ -83,7 +83,7 @@ def upload(
 def _send_chunks(session: Session, request: Any, what: str) -> dict[str, Any]:
     """Send a request in chunks, resuming at the byte that Drive has after an error."""
     resource: dict[str, Any] | None = None
-    failures, retries = 0, session.config.retries
+    failures, retries = 0, session.options.retries
     try:
         while resource is None:
             before = request.resumable_progress
