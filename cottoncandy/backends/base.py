@@ -64,6 +64,11 @@ class CommonPrefix:
 
     prefix: str
 
+    @property
+    def key(self) -> str:
+        """The same as ``prefix``: where the entry is in the order of a listing."""
+        return self.prefix
+
 
 @dataclass(frozen=True, slots=True)
 class BucketInfo:

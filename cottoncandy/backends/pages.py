@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -51,7 +52,8 @@ class Page(NamedTuple):
         """Objects and prefixes, sorted."""
         if not self.prefixes:
             return iter(self.objects)
-        return heapq.merge(self.objects, self.prefixes, key=name_of)
+        # Strings compare as their UTF-8 bytes do.
+        return heapq.merge(self.objects, self.prefixes, key=attrgetter("key"))
 
 
 def parse_page(body: bytes) -> Page:
@@ -181,9 +183,3 @@ def quoted_etag(etag: str | None) -> str | None:
     if not etag:
         return None
     return etag if etag.endswith('"') else f'"{etag}"'
-
-
-def name_of(entry: ObjectInfo | CommonPrefix) -> str:
-    """Return the key or the prefix of an entry."""
-    # Strings compare as their UTF-8 bytes do.
-    return entry.prefix if isinstance(entry, CommonPrefix) else entry.key

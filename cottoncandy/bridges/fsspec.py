@@ -215,11 +215,11 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         below = self._below(path)
         found = [
-            _directory(self._path(entry.prefix).rstrip("/"))
+            _directory(self._path(entry.key).rstrip("/"))
             if isinstance(entry, CommonPrefix)
             else self._entry(entry)
             for entry in self.store.backend.scan(below, delimiter="/")
-            if isinstance(entry, CommonPrefix) or entry.key != below  # the directory's own marker
+            if entry.key != below  # the directory's own marker
         ]
         if not found and path:
             entry = self.info(path)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo, PutOptions
+from cottoncandy.backends.base import IfAbsent, ObjectInfo, PutOptions
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.buffers import Buffer as Bytes
@@ -253,8 +253,7 @@ class CottonCandyStore(zarr_store.Store):
         directory = prefix_of(self._key(prefix.rstrip("/")))
         found = self._backend.scan(directory, delimiter="/")
         async for entry in _in_turns(found):
-            path = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
-            if name := path[len(directory) :].rstrip("/"):
+            if name := entry.key[len(directory) :].rstrip("/"):
                 yield name
 
     async def _scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:

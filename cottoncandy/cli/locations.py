@@ -142,15 +142,13 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 def _below(ctx: click.Context, directory: str) -> Iterator[str]:
     from itertools import islice
 
-    from cottoncandy.backends.base import CommonPrefix
     from cottoncandy.core.names import prefix_of
 
     connection = Connection(ctx.params.get("endpoint_url"), bool(ctx.params.get("no_sign_request")))
     store, name = connection.store(directory)
     prefix = prefix_of(name)
     for entry in islice(store.backend.scan(prefix, delimiter="/"), 1000):
-        key = entry.prefix if isinstance(entry, CommonPrefix) else entry.key
-        yield directory + key[len(prefix) :]
+        yield directory + entry.key[len(prefix) :]
 
 
 LOCATION = _Location()

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.cloudfiles.base import (
     LARGE_THREADS,
     FilesBase,
@@ -293,7 +293,7 @@ class ReadingMethods(FilesBase):
         )
         start, plain = len(base), not (size or return_resume_token)
         for entry in found:
-            path = (entry.prefix if isinstance(entry, CommonPrefix) else entry.key)[start:]
+            path = entry.key[start:]
             if path in ("", resume_token):
                 continue  # the marker of the directory itself, or the last one yielded
             if plain:

@@ -60,10 +60,7 @@ def reference(
 
 
 def listing(backend: Backend, *arguments: str, **options: Any) -> list[tuple[type, str]]:
-    return [
-        (type(entry), entry.key if isinstance(entry, ObjectInfo) else entry.prefix)
-        for entry in backend.scan(*arguments, **options)
-    ]
+    return [(type(entry), entry.key) for entry in backend.scan(*arguments, **options)]
 
 
 class ListingConformance:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.http.client import WebClient, status_error
-from cottoncandy.backends.pages import name_of, parse_page
+from cottoncandy.backends.pages import parse_page
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -186,7 +186,7 @@ class Listing:
                 raise IntegrityError(f"{url}: the listing is damaged: {error}") from error
             last = ""
             for entry in page.entries:
-                last = name_of(entry)
+                last = entry.key
                 if isinstance(entry, CommonPrefix):
                     yield CommonPrefix(last[len(root) :])
                 else:
