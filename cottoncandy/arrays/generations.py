@@ -216,8 +216,7 @@ class Upload:
                     self.root,
                     exc,
                 )
-        response = {"ETag": result.etag, "VersionId": result.version_id}
-        return {name: value for name, value in response.items() if value is not None}
+        return result.response
 
     def __enter__(self) -> Self:
         return self

@@ -24,7 +24,7 @@ from cottoncandy.arrays.raw import (
     read_selection,
 )
 from cottoncandy.arrays.sparse import SparseArray
-from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader
+from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader, PutResult
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import (
@@ -412,7 +412,7 @@ def set_metadata(store: Store, name: Key, changes: Mapping[str, Any]) -> dict[st
     except ObjectNotFoundError as exc:
         manifest = open_parts(store, name, exc).info
         info = _update_metadata(store, manifest.key, changes, manifest)
-    return {} if info.etag is None else {"ETag": info.etag}
+    return PutResult(info.etag).response
 
 
 def _update_metadata(

@@ -85,6 +85,12 @@ class PutResult:
     etag: str | None = None
     version_id: str | None = None
 
+    @property
+    def response(self) -> dict[str, Any]:
+        """What the interface's documents call the response: what is known of both."""
+        found = {"ETag": self.etag, "VersionId": self.version_id}
+        return {name: value for name, value in found.items() if value is not None}
+
 
 class DeleteResult(NamedTuple):
     """Outcome of deleting one key; ``error`` is None if the key no longer exists."""

@@ -199,8 +199,7 @@ class MovingMethods(ObjectMethods):
                 f"'{route.source}' in bucket '{route.origin.bucket}' is a directory; pass "
                 f"recursive=True to include its contents"
             ) from exc
-        response = {"ETag": result.etag, "VersionId": result.version_id}
-        return {name: value for name, value in response.items() if value is not None}
+        return result.response
 
     def _transfer_tree(
         self, route: Route, overwrite: bool, threads: int, *, moving: bool

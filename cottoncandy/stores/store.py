@@ -130,8 +130,7 @@ class Store:
                 if condition is None:
                     raise
                 result = self._own_upload(key, options, exc)
-        response = {"ETag": result.etag, "VersionId": result.version_id}
-        return {name: value for name, value in response.items() if value is not None}
+        return result.response
 
     def _own_upload(self, key: Key, options: PutOptions, error: CottonCandyError) -> PutResult:
         """Return the result of a conditional upload whose answer was lost; raise the error if not.
