@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from cottoncandy.arrays.generations import delete_keys, drive, predecessor, reading
+from cottoncandy.arrays.generations import drive, predecessor, reading
 from cottoncandy.arrays.manifests import Version
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.buffers import Body
@@ -93,12 +93,12 @@ def clean(
     if not dry_run:
         # First the manifests of predecessors: they are never restored in part. What was restored or
         # committed since the first look is kept.
-        delete_keys(store, [key for key in keys if key.endswith(PREVIOUS)])
+        store.delete([key for key in keys if key.endswith(PREVIOUS)])
         changing = [array for array, several in zip(cleanable, found, strict=True) if several]
         needed = _needed(store, changing, threads)
         lost = tuple(prefix_of(array.root) for array in changing if array.foreign)
         keys = [key for key in keys if not (key in needed or key.startswith(lost))]
-        delete_keys(store, [key for key in keys if not key.endswith(PREVIOUS)])
+        store.delete([key for key in keys if not key.endswith(PREVIOUS)])
         for upload in unfinished:
             store.backend.abort_upload(upload)
     return sorted({*keys, *(each.key for each in unfinished)}, key=str.encode)
@@ -204,7 +204,7 @@ def _now(store: Store, name: Key, dry_run: bool) -> datetime.datetime:
     try:
         store.backend.put(key, Body.of(b"{}"))
         modified = store.backend.head(key).modified
-        delete_keys(store, [key])
+        store.delete([key])
     except CottonCandyError:
         if not dry_run:
             raise

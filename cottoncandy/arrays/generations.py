@@ -116,14 +116,7 @@ def _send(store: Store, request: Read | Put | Delete, acl: str | None) -> Any:
             options = PutOptions(metadata, acl, "application/json", condition=condition)
             return store.backend.put(key, Body.of(body), options)
         case Delete(keys):
-            return delete_keys(store, keys)
-
-
-def delete_keys(store: Store, keys: list[str]) -> None:
-    """Delete objects; the first error is raised when all were tried."""
-    errors = [done.error for done in store.backend.delete(keys) if done.error is not None]
-    if errors:
-        raise errors[0]
+            return store.delete(keys)
 
 
 # -- the protocol --------------------------------------------------------------------------------
@@ -226,7 +219,7 @@ class Upload:
         if error is not None and not self.sent:
             with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
                 below = objects_below(self.store.backend, self.key(self.upload_id))
-                delete_keys(self.store, [info.key for info in below])
+                self.store.delete([info.key for info in below])
 
 
 def reading(root: Key) -> Protocol[Version | None]:
@@ -478,10 +471,10 @@ def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     if live is None:
         return False
     before = drive(store, predecessor(root, live.upload_id))
-    delete_keys(store, [pathjoin(root, MANIFEST)])
+    store.delete([pathjoin(root, MANIFEST)])
     parts = {*live.keys, *(before.keys if before else ())}
     previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
-    delete_keys(store, [key for key in (*previous, *sorted(parts)) if key not in keep])
+    store.delete([key for key in (*previous, *sorted(parts)) if key not in keep])
     return True
 
 

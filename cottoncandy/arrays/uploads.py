@@ -15,7 +15,6 @@ from cottoncandy.arrays.generations import (
     Condition,
     Upload,
     begin,
-    delete_keys,
     drive,
     reading,
 )
@@ -216,7 +215,7 @@ def remove_raw_array(store: Store, root: Key) -> None:
     try:
         with store.open(root, 1, prefetch=False) as reader:
             array_header(reader)
-        delete_keys(store, [root])
+        store.delete([root])
     except (ObjectNotFoundError, MetadataError):
         return  # nothing, or not an array
     except CottonCandyError as exc:

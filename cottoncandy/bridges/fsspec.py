@@ -11,7 +11,7 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
+from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.keys import resolve_keys
 from cottoncandy.stores.store import Store
 
@@ -240,7 +241,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         entries: dict[str, dict[str, Any]] = {}
         below = self._below(path)
-        for info in self._objects(below):
+        for info in scan_objects(self.store.backend, below):
             parts = info.key[len(below) :].split("/")
             if withdirs:
                 for depth in range(1, min(len(parts), (maxdepth or len(parts)) + 1)):
@@ -255,11 +256,6 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             entries[path] = _directory(path)
         names = sorted(entries)
         return {name: entries[name] for name in names} if detail else names
-
-    def _objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        for entry in self.store.backend.scan(prefix):
-            if isinstance(entry, ObjectInfo):
-                yield entry
 
     def _entry(self, info: ObjectInfo) -> dict[str, Any]:
         return {
@@ -442,14 +438,14 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         originals = [each for each in paths if self._place(each) not in copies]
         if recursive and maxdepth is None:
             self._remove_links(path1)
-        self._delete(map(self._key, originals))
+        self.store.delete(map(self._key, originals))
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, many per request; a missing one raises."""
         paths = self._to_delete(path, recursive, maxdepth)
         if recursive and maxdepth is None:
             self._remove_links(path)
-        self._delete(map(self._key, paths))
+        self.store.delete(map(self._key, paths))
 
     def _to_delete(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
         paths: list[str] = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
@@ -470,12 +466,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def rm_file(self, path: str) -> None:
         """Delete an object."""
-        self._delete([self._key(path)])
-
-    def _delete(self, keys: Iterable[str]) -> None:
-        for _, error in self.store.backend.delete(keys):
-            if error is not None:
-                raise error
+        self.store.delete([self._key(path)])
 
     def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         """Do nothing: directories exist while there are objects below them."""

@@ -222,7 +222,7 @@ class CottonCandyStore(zarr_store.Store):
     def delete_sync(self, key: str) -> None:
         """Delete a key, if it exists."""
         self._check_writable()
-        self._delete([self._key(key)])
+        self._store.delete([self._key(key)])
 
     async def delete_dir(self, prefix: str) -> None:
         self._check_writable()
@@ -230,14 +230,9 @@ class CottonCandyStore(zarr_store.Store):
 
         def delete() -> None:
             self._backend.remove_links(below)
-            self._delete(entry.key for entry in self._backend.scan(below))
+            self._store.delete(entry.key for entry in self._backend.scan(below))
 
         await _in_thread(delete)
-
-    def _delete(self, keys: Iterable[str]) -> None:
-        for _, error in self._backend.delete(keys):
-            if error is not None:
-                raise error
 
     # -- listing ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cottoncandy.arrays.generations import delete_keys, remove_array
+from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import (
     ArrayInfo,
     CloudArray,
@@ -169,7 +169,7 @@ class ItemMethods(DaskArrayMethods, DictionaryMethods):
         key = self._item(object_name)
         found = self._store.has_object(key)
         if found:
-            delete_keys(self._store, [key])
+            self._store.delete([key])
         if not remove_array(self._store, key) and not found:
             raise ObjectNotFoundError(f"there is no array '{key}' in bucket '{self.bucket_name}'")
 

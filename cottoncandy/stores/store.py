@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -143,6 +143,12 @@ class Store:
             if sent.items() <= (found.metadata or {}).items():
                 return PutResult(found.etag)
         raise error
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; the first error is raised when all were tried."""
+        errors = [done.error for done in self.backend.delete(keys) if done.error is not None]
+        if errors:
+            raise errors[0]
 
     def fill(
         self, reader: ObjectReader, out: memoryview, start: int = 0, *, checksum: bool = False

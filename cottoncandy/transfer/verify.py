@@ -16,7 +16,7 @@ from cottoncandy.arrays.manifests import Version, read_json
 from cottoncandy.arrays.raw import array_header, check_array
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.config.options import DEFAULT_THREADS
-from cottoncandy.core.names import SEPARATOR, Key
+from cottoncandy.core.names import SEPARATOR, Key, prefix_of
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import ForkSafeLock, map_threads
 from cottoncandy.exceptions import (
@@ -160,7 +160,7 @@ def _objects(store: Store, name: str, after: str) -> Iterator[ObjectInfo]:
     if own and name > after:
         with suppress(ObjectNotFoundError):
             yield store.backend.head(name)
-    prefix = name + SEPARATOR if own else name
+    prefix = prefix_of(name)
     for entry in store.backend.scan(prefix, start_after=after if after > prefix else ""):
         if isinstance(entry, ObjectInfo):
             yield entry
@@ -172,7 +172,7 @@ def _is_chosen(key: str, subset: float) -> bool:
 
 
 def _leftovers(store: Store, name: str) -> Iterator[Fault]:
-    prefix = name + SEPARATOR if name and not name.endswith(SEPARATOR) else name
+    prefix = prefix_of(name)
     for upload in store.backend.unfinished_uploads(prefix):
         begun = f"begun at {upload.started}" if upload.started else "begun"
         yield Fault(
@@ -196,9 +196,7 @@ class _Checks:
             return list(self._faults(info))
         except ObjectNotFoundError:
             return []  # deleted since it was listed
-        except EncryptionError as error:
-            return [Fault(info.key, "damaged", str(error))]
-        except (IntegrityError, MetadataError) as error:
+        except (EncryptionError, IntegrityError, MetadataError) as error:
             return [Fault(info.key, "damaged", str(error))]
         except CottonCandyError as error:
             return [Fault(info.key, "unreadable", f"{type(error).__name__}: {error}")]
