@@ -1,12 +1,13 @@
-"""The base of the browser's objects; names of objects as Python attributes, and back."""
+"""The base of the browser's objects; names as Python attributes, and back; listings."""
 
 from __future__ import annotations
 
 import copy
 import keyword
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from cottoncandy.backends.base import ObjectInfo
@@ -16,6 +17,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.stores.finding import list_directory, scan_objects
+from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
@@ -166,3 +169,76 @@ class AttributeNames:
             {attribute: found[0] for attribute, found in candidates.items() if len(found) == 1},
             {attribute: tuple(found) for attribute, found in candidates.items() if len(found) > 1},
         )
+
+
+# -- contents of directories, to be cached ---------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Entry:
+    """One name in a directory: an object, a directory, or both at once.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the directory, without slashes.
+    directory : bool
+        Whether anything is below it.
+    info : ObjectInfo, optional
+        The listed object of that name, if any.
+    """
+
+    name: str
+    directory: bool = False
+    info: ObjectInfo | None = None
+
+
+@dataclass(slots=True)
+class DirectoryListing:
+    """The entries of one directory, sorted by name.
+
+    Parameters
+    ----------
+    entries : dict of str to Entry
+    complete : bool
+        False if the listing was limited.
+    """
+
+    entries: dict[str, Entry]
+    complete: bool = True
+
+    @property
+    def has_directories(self) -> bool:
+        """Whether anything is below one of the entries."""
+        return any(entry.directory for entry in self.entries.values())
+
+
+def first_entries(store: Store, branch: str, limit: int | None = None) -> DirectoryListing:
+    """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""
+    found = list_directory(store, branch)
+    entries: dict[str, Entry] = {}
+    for node in islice(found, limit):
+        if node.info is None:
+            name = node.key[len(branch) : -len(SEPARATOR)]
+            entries.setdefault(name, Entry(name)).directory = True
+        else:
+            name = node.key[len(branch) :]
+            entries.setdefault(name, Entry(name)).info = node.info
+    complete = limit is None or next(found, None) is None
+    return DirectoryListing(dict(sorted(entries.items())), complete)
+
+
+def list_tree(store: Store, branch: str) -> Iterator[tuple[str, DirectoryListing]]:
+    """List everything below a directory with one listing; yield each directory's entries."""
+    levels: dict[str, dict[str, Entry]] = {branch: {}}
+    for info in scan_objects(store.backend, branch):
+        parts = info.key[len(branch) :].split(SEPARATOR)
+        above = branch
+        for part in parts[:-1]:
+            levels[above].setdefault(part, Entry(part)).directory = True
+            above += part + SEPARATOR
+            levels.setdefault(above, {})
+        if parts[-1]:
+            levels[above].setdefault(parts[-1], Entry(parts[-1])).info = info
+    for key, entries in levels.items():
+        yield key, DirectoryListing(dict(sorted(entries.items())))

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.handle import ArrayHandle, ArrayVersion, RawArray, open_parts
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser.base import S3FSLike
+from cottoncandy.browser.base import DirectoryListing, S3FSLike
 from cottoncandy.browser.html import Row, object_html
-from cottoncandy.browser.listings import DirectoryListing
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import bytes2human

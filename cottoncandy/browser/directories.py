@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy.arrays.items import may_be_array
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser.base import AttributeNames, S3FSLike, is_introspection_name
+from cottoncandy.browser.base import (
+    AttributeNames,
+    DirectoryListing,
+    Entry,
+    S3FSLike,
+    first_entries,
+    is_introspection_name,
+    list_tree,
+)
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
-from cottoncandy.browser.listings import DirectoryListing, Entry, first_entries, list_tree
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import echo, printable
 from cottoncandy.core.patterns import escape_pattern

@@ -6,13 +6,12 @@ Names and metadata are untrusted: nothing reaches the page unescaped.
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
 
-from cottoncandy.browser.listings import DirectoryListing
-from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.browser.base import DirectoryListing
+from cottoncandy.core.output import bytes2human, escape
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import CottonCandyError
 from cottoncandy.formats.generations import MANIFEST
@@ -75,11 +74,6 @@ class Row(NamedTuple):
 def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
     # Not isinstance: directories and datasets import this module.
     return node._is_directory
-
-
-def escape(text: str) -> str:
-    """Return text for a page: without markup or invisible characters."""
-    return html.escape(printable(text))
 
 
 def directory_html(directory: S3Directory) -> str:

@@ -1,9 +1,8 @@
-"""Small pictures of arrays: a PNG of a slice, an SVG of a curve."""
+"""Small pictures of arrays: a PNG of a slice, an SVG of a curve, characters in a terminal."""
 
 from __future__ import annotations
 
 import base64
-import html
 import os
 import struct
 import zlib
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cottoncandy.core.output import bytes2human, printable
+from cottoncandy.core.output import bytes2human, escape, printable
 from cottoncandy.exceptions import InvalidArgumentError, UnsupportedDtypeError
 
 if TYPE_CHECKING:
@@ -25,6 +24,11 @@ _POINTS = 320  # steps of a sparkline
 _PIECE_BYTES = 64 * 1024  # read at each step of a long curve
 _WHOLE_SLICE_BYTES = 4 * 2**20  # for larger slices, only some rows are fetched
 _HEIGHT = 64
+
+# In a terminal.
+_SHADES = " .:-=+*#%@"
+_ROWS, _COLUMNS = 20, 60
+_SAMPLE_BYTES = 64 * 2**20
 
 # A dark-to-light scale whose brightness rises evenly, so that it also reads in grey.
 _ANCHORS = np.array(
@@ -57,7 +61,7 @@ class Preview:
 
     def _repr_html_(self) -> str:
         source = f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
-        caption = html.escape(printable(self.caption))
+        caption = escape(self.caption)
         return (
             f'<figure style="margin:.5em 0"><img src="{source}" alt="{caption}" '
             f'style="image-rendering:pixelated;max-width:100%">'
@@ -249,3 +253,49 @@ def _sparkline(course: npt.NDArray[np.float64], low: float, high: float) -> str:
         f'viewBox="0 0 {width} {_HEIGHT}"><path d="{"".join(strokes)}" fill="none" '
         f'stroke="#b23663" stroke-width="1.2" stroke-linejoin="round"/></svg>'
     )
+
+
+# -- in a terminal ---------------------------------------------------------------------------------
+
+
+def describe(array: Any) -> str:
+    """Return dtype, shape, statistics and a picture of the middle plane of an array.
+
+    If an array has more than 64 MiB, only its middle plane is read.
+    """
+    lines = [f"{array.dtype} {array.shape}"]
+    whole = array.nbytes <= _SAMPLE_BYTES
+    plane = np.asarray(array[(...,)] if whole else array[_middle(array.shape)])
+    if plane.dtype.kind not in "biuf" or not plane.size:
+        return lines[0]
+    values = plane.astype("f8")
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        lines.append(
+            f"{'' if whole else 'middle plane: '}min {finite.min():.4g}, max {finite.max():.4g}, "
+            f"mean {finite.mean():.4g}, std {finite.std():.4g}"
+        )
+    if finite.size < values.size:
+        lines.append(f"{values.size - finite.size} values are not finite")
+    if whole:
+        values = values[_middle(values.shape)]
+    return "\n".join([*lines, *_picture(values)]) if finite.size else "\n".join(lines)
+
+
+def _middle(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the index of the plane of the last two axes in the middle of the others."""
+    return (*(length // 2 for length in shape[:-2]), ...)
+
+
+def _picture(values: np.ndarray[Any, Any]) -> list[str]:
+    plane = np.atleast_2d(values)
+    rows = np.linspace(0, plane.shape[0] - 1, min(plane.shape[0], _ROWS)).round().astype(int)
+    columns = np.linspace(0, plane.shape[1] - 1, min(plane.shape[1], _COLUMNS)).round().astype(int)
+    sample = plane[np.ix_(rows, columns)]
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return []
+    low, high = finite.min(), finite.max()
+    scaled = np.nan_to_num((sample - low) / (high - low or 1), nan=0, posinf=1, neginf=0)
+    shades = (scaled * (len(_SHADES) - 1)).round().astype(int)
+    return ["".join(_SHADES[shade] for shade in row).rstrip() for row in shades]

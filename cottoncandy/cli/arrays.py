@@ -46,7 +46,7 @@ def info(connection: Connection, location: str, as_json: bool) -> None:
 @connected
 def preview(connection: Connection, location: str) -> None:
     """Print statistics of an array, and a small picture of a slice."""
-    from cottoncandy.browser.terminal import describe
+    from cottoncandy.browser.preview import describe
 
     cci, name = connection.interface(location, named=True)
     click.echo(describe(cci.array(name)))

@@ -50,17 +50,18 @@ def _escape(match: re.Match[str]) -> str:
 def html_table(title: str, rows: Mapping[str, str], more: str = "") -> str:
     """Return a table for notebooks; texts are escaped, except those of ``more``."""
     cells = "".join(
-        f"<tr><th style='text-align:left'>{_escaped(name)}</th>"
-        f"<td style='text-align:left'>{_escaped(value)}</td></tr>"
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(value)}</td></tr>"
         for name, value in rows.items()
     )
     return (
-        f"<div style='font:13px/1.5 system-ui,sans-serif'><b>{_escaped(title)}</b>"
+        f"<div style='font:13px/1.5 system-ui,sans-serif'><b>{escape(title)}</b>"
         f"<table>{cells}</table>{more}</div>"
     )
 
 
-def _escaped(text: str) -> str:
+def escape(text: str) -> str:
+    """Return text for a page: without markup or invisible characters."""
     return html.escape(printable(text))
 
 

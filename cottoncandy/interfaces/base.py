@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import html
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.names import check_text
-from cottoncandy.core.output import bytes2human, echo, html_table, printable
+from cottoncandy.core.output import bytes2human, echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -131,7 +130,7 @@ class ObjectAccess(InterfaceObject):
             rows["Bucket"] = "none; choose one with cci.set_bucket('name')"
         if declared.acls:
             rows["Default ACL"] = store.settings.default_acl or "the server's"
-        steps = "".join(f"<div><code>{html.escape(step)}</code></div>" for step in _FIRST_STEPS)
+        steps = "".join(f"<div><code>{escape(step)}</code></div>" for step in _FIRST_STEPS)
         begin = f"To begin, with <code>cci</code> for this interface:{steps}"
         return html_table(f"cottoncandy.{type(self).__name__}", rows, begin)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cottoncandy.browser import Preview
-from cottoncandy.browser.html import escape
+from cottoncandy.core.output import escape
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     MetadataError,
