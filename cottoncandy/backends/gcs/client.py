@@ -210,9 +210,7 @@ class Connection:
             self._sent.before = set()
             try:
                 yield
-            except (CottonCandyError, OSError) as exc:
-                if isinstance(exc, requests.RequestException):
-                    raise _translated_network(exc, label) from exc
+            except CottonCandyError:
                 raise
             except Exception as exc:
                 error = translate(exc, label)
@@ -261,18 +259,14 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
         return CredentialsError(
             f"{label}: Google does not accept the credentials ({exc}); {_LOGIN}"
         )
-    if isinstance(exc, requests.RequestException):
-        return _translated_network(exc, label)
-    return None
-
-
-def _translated_network(exc: Exception, label: str) -> CottonCandyError:
     if isinstance(exc, requests.Timeout):
         return StoreTimeoutError(f"{label}: the request timed out; try again later")
-    return StoreUnreachableError(
-        f"{label}: cannot connect to the server, or it closed the connection; check the network, "
-        f"endpoint_url and STORAGE_EMULATOR_HOST"
-    )
+    if isinstance(exc, requests.RequestException):
+        return StoreUnreachableError(
+            f"{label}: cannot connect to the server, or it closed the connection; check the "
+            f"network, endpoint_url and STORAGE_EMULATOR_HOST"
+        )
+    return None
 
 
 def _from_status(status: int, message: str, label: str) -> CottonCandyError:
