@@ -206,7 +206,6 @@ class DaskArrayMethods(RawArrayMethods):
         >>> cci.download_dask_array('signal').shape
         (120, 8)
         """
-        self._store.require_writable()
         condition = upload_condition(True, if_match)
         root = self._store.key(object_name, tree=True)
         workers, acl_name = self._store.threads(threads), self._store.acl(acl)
@@ -261,7 +260,6 @@ class DaskArrayMethods(RawArrayMethods):
         >>> cci.download_dask_array('result').compute()
         array([1., 1., 1.])
         """
-        self._store.require_writable()
         root = self._store.key(object_name, tree=True)
         return restore(self._store, root, self._store.acl(acl))
 
@@ -381,8 +379,6 @@ class DaskArrayMethods(RawArrayMethods):
         >>> len(cci.clean('series', grace=0))
         2
         """
-        if not dry_run:
-            self._store.require_writable()
         duration = check_duration(grace, "grace")
         root = Key(self._store.key(object_name, tree=True).removesuffix(SEPARATOR))
         workers = self._store.bulk_threads(threads)

@@ -466,7 +466,6 @@ class EncryptedInterface(DefaultInterface):
         []
         """
         store = self._store
-        store.require_writable()
         backend: Any = store.backend  # which encrypts
         backend.check_writes()
         key = store.key(prefix, tree=True, strict=True)
