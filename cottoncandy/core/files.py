@@ -115,21 +115,13 @@ class TemporaryFile:
         self.target = target
         self.path, self.descriptor, self._status = _create(target, mode)
         self._renamed = False
-        self._end = 0
         # Holds the lock until the end, after the file was closed.
         self._lock = -1
         if fcntl is not None:
             self._lock = os.dup(self.descriptor)
             _lockable.add(self._lock)
 
-    def write(self, buffer: Buffer) -> int:
-        """Write a whole buffer after the ones before, and return its size."""
-        self.write_at(self._end, buffer)
-        size = bytes_view(buffer).nbytes
-        self._end += size
-        return size
-
-    def write_at(self, position: int, buffer: Buffer) -> None:
+    def write(self, buffer: Buffer, position: int = 0) -> None:
         """Write a whole buffer at a position; several threads may do so at once."""
         rest = bytes_view(buffer)
         while rest:  # the system takes at most 2 GiB at once

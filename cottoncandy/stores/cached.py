@@ -154,7 +154,7 @@ class _Windows:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with TemporaryFile(str(path), 0o600) as part:
                 part.write(body)
-                part.write(crc32(body).to_bytes(_CHECKSUM_BYTES, "little"))
+                part.write(crc32(body).to_bytes(_CHECKSUM_BYTES, "little"), len(body))
                 part.replace()
         except (OSError, CottonCandyError) as error:
             if not self._warned:

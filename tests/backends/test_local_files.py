@@ -198,13 +198,16 @@ class TestFiles(LocalTests):
             backend.copy("name", "other")
         assert len(os.listdir("/proc/self/fd")) == before
 
-    def test_a_big_copy_without_the_kernel(
-        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("copied", [0, 3 * MiB + 1])
+    def test_a_big_copy_that_the_kernel_does_not_finish(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, copied: int
     ) -> None:
-        def refuse(*arguments: object) -> int:
-            raise OSError(errno.EXDEV, "no")
+        def copy_some(source: int, dest: int, count: int, start: int, place: int) -> int:
+            if start == copied:
+                raise OSError(errno.EXDEV, "no")
+            return os.pwrite(dest, os.pread(source, copied, start), place)
 
-        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+        monkeypatch.setattr(os, "copy_file_range", copy_some, raising=False)
         body = pattern(9 * MiB)
         put(backend, "name", body, a="b")
         backend.copy("name", "copy")

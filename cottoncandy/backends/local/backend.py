@@ -181,17 +181,7 @@ class LocalBackend(Backend):
         if options.content_type in {*_GENERIC_TYPES, guess_type(key)}:
             options = replace(options, content_type=None)  # files need no sidecar for these
         with _staged(location, options.condition) as staged:
-            self.counter.add(1)
-
-            def write(piece: tuple[int, Buffer]) -> None:
-                with os_errors("write", location):
-                    staged.write_at(*piece)
-
-            # Of a large body, the next block is made while others are written.
-            large = body.max_size is None or body.max_size > _LARGE_BYTES
-            pieces = _placed(self.counter.sent(body))
-            for _ in map_threads(write, pieces, min(threads, 2) if large else 1, max_pending=2):
-                pass
+            self._write(staged, location, body, threads)
             # None makes no sidecar, an empty mapping does.
             entries = options.entries or options.metadata
             return _finish(staged, location, entries, options.condition)
@@ -343,6 +333,14 @@ class LocalBackend(Backend):
 
     # -- helpers ---------------------------------------------------------------------------------
 
+    def _write(
+        self, staged: TemporaryFile, location: LocalLocation, body: Body, threads: int
+    ) -> None:
+        """Write a body; of a large one, the next block is made while others are written."""
+        self.counter.add(1)
+        large = body.max_size is None or body.max_size > _LARGE_BYTES
+        _write_blocks(staged, location, self.counter.sent(body), min(threads, 2) if large else 1)
+
     def _check_root(self) -> None:
         check_root(self.bucket)
 
@@ -407,19 +405,31 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation
             reader.descriptor, staged.descriptor, reader.size - done, done, done
         ):
             done += count
-    os.lseek(staged.descriptor, done, os.SEEK_SET)
-    for chunk in reader.chunks(done):
-        with os_errors("write", there):
-            staged.write(chunk)
+    _write_blocks(staged, there, reader.chunks(done), start=done)
     reader.check()
 
 
-def _placed(blocks: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
-    """Yield the place of each block in the file, and the block."""
-    position = 0
-    for block in blocks:
-        yield position, block
-        position += bytes_view(block).nbytes
+def _write_blocks(
+    staged: TemporaryFile,
+    location: LocalLocation,
+    blocks: Iterable[Buffer],
+    threads: int = 1,
+    start: int = 0,
+) -> None:
+    """Write blocks one after another; only errors of the disk are translated."""
+
+    def placed() -> Iterator[tuple[Buffer, int]]:
+        position = start
+        for block in blocks:
+            yield block, position
+            position += bytes_view(block).nbytes
+
+    def write(piece: tuple[Buffer, int]) -> None:
+        with os_errors("write", location):
+            staged.write(*piece)
+
+    for _ in map_threads(write, placed(), threads, max_pending=2):
+        pass
 
 
 def _translated(

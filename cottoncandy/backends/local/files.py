@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, ClassVar, Self
 
 from cottoncandy.backends.base import (
@@ -97,7 +96,11 @@ class FilesBackend(LocalBackend):
 
     def _open_current(self, key: str, threads: int) -> ObjectReader:
         location = self._location(key)
-        encoding = self._current(location)
+        variants = self._variants(location)
+        if not variants:
+            self._check_root()
+            raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
+        encoding = max(variants, key=variants.__getitem__)  # the newest
 
         def describe(
             file: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
@@ -141,7 +144,7 @@ class FilesBackend(LocalBackend):
                 plain = plain.changed(condition=None)
         file = _file(location, encoding)
         try:
-            result = self._put_plain(file, body, plain) or super().put(
+            result = self._put_plain(file, body, plain, threads) or super().put(
                 file.key, body, plain, threads=threads
             )
         except BucketNotFoundError:
@@ -158,7 +161,7 @@ class FilesBackend(LocalBackend):
         return result
 
     def _put_plain(
-        self, location: LocalLocation, body: Body, options: PutOptions
+        self, location: LocalLocation, body: Body, options: PutOptions, threads: int
     ) -> PutResult | None:
         """Replace a file that has no metadata before and after; None if this is another case.
 
@@ -185,9 +188,7 @@ class FilesBackend(LocalBackend):
             except (FileNotFoundError, NotADirectoryError):
                 return None  # its directory is missing
         with staged:
-            for block in body:
-                with os_errors("write", location):
-                    staged.write(block)
+            self._write(staged, location, body, threads)
             with os_errors("write", location):
                 if status is not None:
                     os.fchmod(staged.descriptor, status.st_mode & 0o777)
@@ -231,13 +232,6 @@ class FilesBackend(LocalBackend):
                     found = _stat_variants(location.path)
         return found
 
-    def _current(self, location: LocalLocation) -> str | None:
-        found = self._variants(location)
-        if not found:
-            self._check_root()
-            raise ObjectNotFoundError(f"there is no file '{location.key}' in '{self.bucket}'")
-        return _newest(found)
-
     def _check_root(self) -> None:
         if not self.lazy:
             check_root(self.bucket)
@@ -250,7 +244,7 @@ class FilesBackend(LocalBackend):
         with locked(location.directory):
             if not os.access(_file(location, encoding).path, os.F_OK):
                 return
-            for old in _others(location, encoding):
+            for old in (_file(location, other) for other in _SUFFIXES if other != encoding):
                 if os.access(old.path, os.F_OK) and other_spelling(old.path) is None:
                     for name in (old.path, old.sidecar):
                         with suppress(FileNotFoundError):
@@ -263,15 +257,6 @@ def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
     if not suffix:
         return location
     return LocalLocation(location.key + suffix, location.root, location.path + suffix)
-
-
-def _others(location: LocalLocation, encoding: str | None) -> Iterator[LocalLocation]:
-    """Yield the files that a name may have in other encodings."""
-    return (_file(location, other) for other in _SUFFIXES if other != encoding)
-
-
-def _newest(found: dict[str | None, int]) -> str | None:
-    return max(found.items(), key=itemgetter(1))[0]
 
 
 def _stat_variants(path: str) -> dict[str | None, int]:
