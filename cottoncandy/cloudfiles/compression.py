@@ -11,10 +11,10 @@ from cottoncandy.cloudfiles.exceptions import (
     DecompressionError,
     UnsupportedCompressionType,
 )
-from cottoncandy.core.buffers import Buffer
+from cottoncandy.core.buffers import Buffer, bytes_view
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import IntegrityError
-from cottoncandy.formats.codecs import content as codecs
+from cottoncandy.formats.codecs.content import ENCODINGS, encode_stream
 
 __all__ = [
     "COMPRESSION_TYPES",
@@ -59,9 +59,9 @@ def normalize_encoding(encoding: str | bool | None) -> str | None:
     if name in ("", "none", "identity"):
         return None
     found = _SYNONYMS.get(name, name)
-    if found not in codecs.ENCODINGS:
+    if found not in ENCODINGS:
         raise UnsupportedCompressionType(
-            f"there is no compression {encoding!r}; choose one of {', '.join(codecs.ENCODINGS)}"
+            f"there is no compression {encoding!r}; choose one of {', '.join(ENCODINGS)}"
         )
     return found
 
@@ -93,7 +93,8 @@ def compress(
     if encoding is None:
         return content
     try:
-        return codecs.encode(content, encoding, compress_level)
+        view = bytes_view(content)
+        return b"".join(encode_stream((view,), encoding, len(view), compress_level))
     except TypeError as exc:
         raise CompressionError(f"bytes are expected, got a {type(content).__name__}") from exc
 
@@ -109,10 +110,15 @@ def decompress(content: Buffer, encoding: str | bool | None, filename: str = "co
     name = normalize_encoding(encoding)
     if name is None:
         return content
+    return b"".join(decode_stream((content,), name, filename))
+
+
+def decode_stream(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterator[Buffer]:
+    """Yield content without one encoding, in pieces; raises as :func:`decompress`."""
     try:
-        return codecs.decode(content, name)
+        yield from ENCODINGS[encoding].decode(chunks)
     except IntegrityError as exc:
-        raise DecompressionError(f"'{filename}' is not in its content encoding: {exc}") from exc
+        raise DecompressionError(f"'{path}' is not in its content encoding: {exc}") from exc
 
 
 def gzip_compress(content: Buffer, compresslevel: int | None = None) -> Buffer:

@@ -6,21 +6,17 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.cloudfiles.base import path_text
-from cottoncandy.cloudfiles.compression import decompress, normalize_encoding
-from cottoncandy.cloudfiles.exceptions import (
-    CRC32CIntegrityError,
-    DecompressionError,
-    MD5IntegrityError,
-)
+from cottoncandy.cloudfiles.compression import decode_stream, decompress, normalize_encoding
+from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
-from cottoncandy.formats.codecs.content import decode_stream, encode_stream
+from cottoncandy.formats.codecs.content import encode_stream
 from cottoncandy.transfer.copying import check_content, md5_of
 
 #: Tokens of Content-Encoding that do not describe the stored bytes.
@@ -113,7 +109,7 @@ def conversion(
             return body, options
         chunks: Iterable[Buffer] = body
         for encoding in stored:
-            chunks = _decoded(chunks, encoding, info.key)
+            chunks = decode_stream(chunks, encoding, info.key)
         if stored or wanted:
             plain = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
             body = plain if wanted is None else encoded_body(plain, wanted, None)
@@ -129,13 +125,6 @@ def _is_ours(info: ObjectInfo) -> bool:
     """
     names = (info.metadata or {}).keys()
     return names >= {"dtype", "shape"} or any(name.startswith("cc-") for name in names)
-
-
-def _decoded(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterator[Buffer]:
-    try:
-        yield from decode_stream(chunks, encoding)
-    except IntegrityError as exc:
-        raise DecompressionError(f"'{path}' is not in its content encoding: {exc}") from exc
 
 
 # -- checks --------------------------------------------------------------------------------------

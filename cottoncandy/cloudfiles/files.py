@@ -221,7 +221,7 @@ class CloudFiles(WritingMethods):
         monitor: TransmissionMonitor | None = None,
     ) -> None:
         with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
-            copied = copy_object(
+            flight.nbytes = copy_object(
                 self._store,
                 self._key(path),
                 dest._store,
@@ -230,7 +230,6 @@ class CloudFiles(WritingMethods):
                 threads=LARGE_THREADS,
                 convert=convert,
             )
-            flight.nbytes = copied.transferred
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
         there, here = dest._head(target), self._head(path)

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from cottoncandy.backends.base import Backend, Capabilities, ObjectInfo, PutOptions
 from cottoncandy.backends.options import STORED_HEADERS
@@ -19,18 +19,11 @@ from cottoncandy.transfer.engine import retrying
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class Copied(NamedTuple):
-    """The result of a copy: the bytes that passed through this machine, and their header."""
-
-    transferred: int
-    info: ObjectInfo | None = None
-
-
 #: Turns the header and the chunks of a body into the body and options of the copy.
 Conversion = Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]]
 
 
-def copy_object(source: Store, key: str, dest: Store, dest_key: str, **options: Any) -> Copied:
+def copy_object(source: Store, key: str, dest: Store, dest_key: str, **options: Any) -> int:
     """Copy an object as :func:`_copy_once` does; repeat that while a store is busy."""
     return retrying(partial(_copy_once, source, key, dest, dest_key, **options), dest)
 
@@ -44,8 +37,8 @@ def _copy_once(
     acl: str | None = None,
     threads: int = 1,
     convert: Conversion | None = None,
-) -> Copied:
-    """Copy an object, in the store if both ends allow it.
+) -> int:
+    """Copy an object, in the store if both ends allow it; return the bytes that passed through.
 
     Metadata, content type, content encoding and cache control are kept, as far as the destination
     keeps them; the storage class only within one kind of store.
@@ -68,7 +61,7 @@ def _copy_once(
     """
     if convert is None and dest.backend.can_copy_from(source.backend):
         dest.backend.copy(key, dest_key, source_bucket=source.backend.bucket)
-        return Copied(0)
+        return 0
     with source.backend.get(key, threads=threads) as reader:
         info = reader.info
         checked = _Checked(source.backend, info)
@@ -91,7 +84,7 @@ def _copy_once(
             f"the copy of '{key}' as '{dest_key}' was altered in transit: it has another MD5; copy "
             f"it again"
         )
-    return Copied(info.size, info)
+    return info.size
 
 
 def check_content(backend: Backend, info: ObjectInfo, content: Buffer) -> None:

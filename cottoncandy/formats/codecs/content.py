@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cottoncandy.core.buffers import Buffer, bytes_view
+from cottoncandy.core.buffers import Buffer
 from cottoncandy.exceptions import InvalidArgumentError, MissingDependencyError
 from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.deflate import GzipCodec
@@ -60,31 +60,3 @@ def encode_stream(
     except Exception as exc:  # each library has its own error types
         raise InvalidArgumentError(f"{encoding} has no compression level {level!r}: {exc}") from exc
     return codec.encode_with(encoder, blocks)
-
-
-def encode(content: Buffer, encoding: str, level: int | None = None) -> bytes:
-    """Return content encoded; the parameters are those of :func:`encode_stream`.
-
-    Examples
-    --------
-    >>> decode(encode(b"hello", "gzip"), "gzip")
-    b'hello'
-    """
-    view = bytes_view(content)
-    return b"".join(encode_stream((view,), encoding, len(view), level))
-
-
-def decode_stream(chunks: Iterable[Buffer], encoding: str) -> Iterator[Buffer]:
-    """Yield the decoded stream in pieces.
-
-    Raises
-    ------
-    IntegrityError
-        If it is not such a stream, or is truncated.
-    """
-    return ENCODINGS[encoding].decode(chunks)
-
-
-def decode(content: Buffer, encoding: str) -> bytes:
-    """Return content decoded; raises as :func:`decode_stream`."""
-    return b"".join(decode_stream((content,), encoding))
