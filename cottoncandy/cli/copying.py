@@ -37,6 +37,7 @@ from cottoncandy.cli.locations import (
     in_words,
     nothing_at,
     print_json,
+    some,
     split_pattern,
     standard_input,
     write_bytes,
@@ -232,11 +233,11 @@ def routes(
         elif has_magic(source):
             start, matches = split_pattern(source, recursive)
             found = (Route(start, path, path) for path in CloudFiles(start, **options))
-            yield from _any((route for route in found if matches(route.path)), source)
+            yield from some((route for route in found if matches(route.path)), source)
         elif recursive:
             below = "" if name == "." or source.endswith("/") else base + "/"
             paths = CloudFiles(source, **options)
-            yield from _any((Route(source, path, below + path) for path in paths), source)
+            yield from some((Route(source, path, below + path) for path in paths), source)
         elif CloudFiles(source, **options).isdir():
             raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
         else:
@@ -253,15 +254,6 @@ def _listed() -> Iterator[Route]:
     start = len(folder) + bool(common)
     for each in names:
         yield Route(folder or _root(each), each[start:], each[start:])
-
-
-def _any(found: Iterable[Route], source: str) -> Iterator[Route]:
-    empty = True
-    for route in found:
-        empty = False
-        yield route
-    if empty:
-        raise nothing_at(source)
 
 
 def _is_file(location: str, options: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from cottoncandy.cli.locations import (
     connected,
     nothing_at,
     print_json,
+    some,
     split_pattern,
     standard_input,
     write_bytes,
@@ -242,18 +243,11 @@ def du(
 
 def _objects(connection: Connection, location: str) -> Iterator[ObjectInfo]:
     """Yield the object at a location and everything below it."""
-    from cottoncandy.stores.finding import objects_below
+    from cottoncandy.stores.finding import objects_at
 
     store, name = connection.store(location)
-    found = False
-    if name and not name.endswith("/") and store.has_object(name):
-        found = True
-        yield store.backend.head(name)
-    for info in objects_below(store.backend, name):
-        found = True
-        yield info
-    if not found and name:
-        raise nothing_at(location)
+    found = objects_at(store, name)
+    return some(found, location) if name else found
 
 
 @click.command()

@@ -7,9 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
+
+T = TypeVar("T")
 
 #: Entry of a context's ``meta``: the words of the command that continues this one.
 WORDS = "cottoncandy.words"
@@ -168,6 +170,16 @@ def nothing_at(location: str) -> ObjectNotFoundError:
     bucket = not known and "://" not in location
     hint = f"; a bucket is a URL, such as s3://{location}" if bucket else ""
     return ObjectNotFoundError(f"there is nothing at '{location}'{hint}")
+
+
+def some(found: Iterable[T], location: str) -> Iterator[T]:
+    """Yield what is found at a location; raise if there is nothing."""
+    empty = True
+    for each in found:
+        empty = False
+        yield each
+    if empty:
+        raise nothing_at(location)
 
 
 def print_json(value: Any) -> None:

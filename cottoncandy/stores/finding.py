@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
 from cottoncandy.core.names import SEPARATOR, prefix_of, spellings
 from cottoncandy.core.patterns import NamePattern, PathPattern, Segment, directory_name
 from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError
 from cottoncandy.stores.store import Store
 
 
@@ -52,6 +54,23 @@ def objects_below(backend: Backend, key: str) -> Iterator[ObjectInfo]:
     create for a directory (``data/exp/``) is below it.
     """
     return scan_objects(backend, prefix_of(key))
+
+
+def objects_at(store: Store, key: str, after: str = "") -> Iterator[ObjectInfo]:
+    """Yield the object of a name, if it exists, and every object below it, in the order of keys.
+
+    Parameters
+    ----------
+    after : str, optional
+        Only what comes after this key.
+    """
+    if key > after and not key.endswith(SEPARATOR):
+        with suppress(ObjectNotFoundError, InvalidNameError):
+            yield store.backend.head(key)
+    prefix = prefix_of(key)
+    for entry in store.backend.scan(prefix, start_after=after if after > prefix else ""):
+        if not isinstance(entry, CommonPrefix):
+            yield entry
 
 
 def tree(store: Store, key: str) -> list[str]:

@@ -29,6 +29,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import MANIFEST, PART_NUMBER, UPLOAD_ID, is_upload_id
+from cottoncandy.stores.finding import objects_at
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import checked_blocks
 
@@ -115,7 +116,7 @@ def verify_store(
     report, check = report or VerifyReport(), _Checks(store)
     report.position = after
     end = None if max_duration is None else time.monotonic() + max_duration
-    chosen = (info for info in _objects(store, name, after) if _is_chosen(info.key, subset))
+    chosen = (info for info in objects_at(store, name, after) if _is_chosen(info.key, subset))
 
     def note(faults: list[Fault]) -> None:
         report.faults += faults
@@ -148,22 +149,10 @@ def _check_found(store: Store, name: str) -> None:
     """Raise if there is nothing at a location: a mistyped one must not be reported as whole."""
     if store.bucket is not None and not store.backend.has_bucket(store.bucket):
         raise BucketNotFoundError(f"there is no bucket '{store.bucket}'; nothing was verified")
-    if name and next(_objects(store, name, ""), None) is None:
+    if name and next(objects_at(store, name), None) is None:
         raise ObjectNotFoundError(
             f"there is nothing under '{name}' in {store.describe()}; nothing was verified"
         )
-
-
-def _objects(store: Store, name: str, after: str) -> Iterator[ObjectInfo]:
-    """Yield the object of a name, and everything below it, in the order of keys."""
-    own = name and not name.endswith(SEPARATOR)
-    if own and name > after:
-        with suppress(ObjectNotFoundError):
-            yield store.backend.head(name)
-    prefix = prefix_of(name)
-    for entry in store.backend.scan(prefix, start_after=after if after > prefix else ""):
-        if isinstance(entry, ObjectInfo):
-            yield entry
 
 
 def _is_chosen(key: str, subset: float) -> bool:
