@@ -230,7 +230,9 @@ def test_modules_of_the_reference_have_all_and_others_do_not() -> None:
         allowed = {1} if name in public else {0, 1} if path.name == "__init__.py" else {0}
         if len(exported) not in allowed:
             found.append(f"{relative(path)}: {len(exported)} times __all__")
-        found += [f"{relative(path)}: {each} twice" for each in exported if len(each) > len({*each})]
+        found += [
+            f"{relative(path)}: {each} twice" for each in exported if len(each) > len({*each})
+        ]
     assert found == []
 
 

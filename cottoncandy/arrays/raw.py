@@ -19,9 +19,8 @@ from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, MetadataError
 from cottoncandy.formats import selection as selections
 from cottoncandy.formats.codecs import get_codec
-from cottoncandy.formats.codecs.blocks import BlockIndex
 from cottoncandy.formats.codecs.base import StreamCodec
-from cottoncandy.formats.codecs.blocks import GZIP_HEADER
+from cottoncandy.formats.codecs.blocks import GZIP_HEADER, BlockIndex
 from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
 from cottoncandy.formats.selection import SelectionPlan
 from cottoncandy.stores.store import Store

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import DecryptionError, EncryptionError, InvalidArgumentError
+from cottoncandy.formats.encryption import segments as segments
+from cottoncandy.formats.encryption.crypto import Secret, hkdf_sha256
 from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
@@ -25,8 +27,6 @@ from cottoncandy.formats.encryption.header import (
 )
 from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme, RSAKeys
 from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.formats.encryption import segments as segments
-from cottoncandy.formats.encryption.crypto import Secret, hkdf_sha256
 from cottoncandy.stores.decryption import open_encrypted
 from tests.cases import each
 from tests.formats.encrypted_objects import (

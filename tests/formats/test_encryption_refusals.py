@@ -11,8 +11,7 @@ from cottoncandy.core.buffers import Body, bytes_view
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, IntegrityError
 from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
 from cottoncandy.formats.encryption.keys import AESKeys, RSAKeys
-from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.formats.encryption.segments import SegmentCipher
+from cottoncandy.formats.encryption.segments import SegmentCipher, encrypt_body
 from cottoncandy.stores.decryption import open_encrypted
 from tests.cases import each
 from tests.formats.encrypted_objects import (
