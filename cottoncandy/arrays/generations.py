@@ -13,7 +13,13 @@ from collections.abc import Callable, Container, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
-from cottoncandy.arrays.manifests import Version, find_part, read_manifest
+from cottoncandy.arrays.manifests import (
+    Version,
+    check_current,
+    find_part,
+    latest,
+    read_manifest,
+)
 from cottoncandy.arrays.raw import Array, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.config.options import DEFAULT_ACL
@@ -357,12 +363,15 @@ def restoring(upload: Upload) -> Protocol[Version]:
             f"before a replacement is not kept"
         )
     before = yield from predecessor(upload.root, live.upload_id)
-    if before is None:
-        raise ObjectNotFoundError(
-            f"array '{upload.root}' has no predecessor: it was not replaced, or the predecessor "
-            f"was removed by cci.clean()"
-        )
-    return before
+    if before is not None:
+        return before
+    found = yield from reading(upload.root)
+    if found is None or found.upload_id != live.upload_id:
+        raise _changed(upload.root, found)
+    raise ObjectNotFoundError(
+        f"array '{upload.root}' has no predecessor: it was not replaced, or the predecessor was "
+        f"removed by cci.clean()"
+    )
 
 
 def _identified(content: dict[str, Any]) -> dict[str, Any]:
@@ -427,10 +436,15 @@ def begin(
     return Upload(store, root, new_upload_id(), acl, live, documented, fixed)
 
 
-def copy_array(
-    source: Store, version: Version, dest: Store, root: Key, threads: int
-) -> dict[str, Any]:
-    """Replace an array by a copy of a version, on the server; return the response."""
+def copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int) -> dict[str, Any]:
+    """Replace an array by a copy of the one at ``origin``, on the server; return the response."""
+    return latest(lambda: _copy_array(source, origin, dest, root, threads))
+
+
+def _copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int) -> dict[str, Any]:
+    version = drive(source, reading(origin))
+    if version is None:
+        raise ObjectNotFoundError(f"array '{origin}' was deleted while it was copied")
     with begin(dest, root, acl=dest.acl(DEFAULT_ACL)) as new:
         content = _identified(version.content)
         is_chunked = "dask" in content
@@ -444,8 +458,12 @@ def copy_array(
             name, target = pair[0], new.key(pair[1])
             find_part(version.root, name, lambda key: copy_between(source, key, dest, target))
 
-        for _ in map_threads(copy, zip(names, places, strict=True), threads):
-            pass
+        try:
+            for _ in map_threads(copy, zip(names, places, strict=True), threads):
+                pass
+        except ObjectNotFoundError as exc:
+            check_current(source, origin, version.etag, exc)
+            raise
         if is_chunked:
             pairs = zip(content["dask"], places, strict=True)
             content = {**content, "dask": [[i, new.key(place)] for (i, _), place in pairs]}

@@ -6,6 +6,7 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from cottoncandy.transfer.engine import Outcomes, run
 _END = SEPARATOR + MANIFEST
 
 #: How often a copy of an array begins again because the array was replaced while it was read.
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +167,24 @@ def transfer_tree(
     found = map_threads(lambda key: _replaces(source, dest, key, targets[key]), manifests, threads)
     versions = zip(manifests, found, strict=True) if overwrite else ()
     replaced = {key: version for key, version in versions if version is not None}
+    copied = dict(targets)
 
     def transfer(key: str) -> None:
         # A part that was moved before its manifest would be missing in the original array.
         verb = dest.backend.move if moving and key not in owners else dest.backend.copy
-        verb(key, targets[key], source_bucket=source.backend.bucket, overwrite=overwrite)
+        try:
+            verb(key, targets[key], source_bucket=source.backend.bucket, overwrite=overwrite)
+        except ObjectNotFoundError:
+            if key not in owners:
+                raise
+            del copied[key]  # the array was replaced since; its manifest names what it needs
 
     def commit(key: str) -> None:
         if key in replaced:
             root = Key(targets[key].removesuffix(_END))
-            copy_array(source, replaced[key], dest, root, inner)
+            copy_array(source, replaced[key].root, dest, root, inner)
         else:
-            _copy_manifest(source, dest, key, targets, overwrite)
+            _copy_manifest(source, dest, key, copied, overwrite)
 
     failed: dict[str, Exception] = {}
     parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
@@ -231,8 +238,9 @@ def _copy_manifest(
         version = _version(source, root)
         for place in version.places if version is not None else ():
             part = pathjoin(root, place)
-            if part not in targets and source.backend.exists(part):
-                copy_between(source, part, dest, pathjoin(new_root, place))
+            if part not in targets:
+                with contextlib.suppress(ObjectNotFoundError):  # replaced again: see below
+                    copy_between(source, part, dest, pathjoin(new_root, place))
         dest.backend.copy(
             key,
             targets[key],

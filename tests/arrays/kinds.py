@@ -48,6 +48,11 @@ def only(values: np.ndarray) -> float:
     return float(values[0])
 
 
+def uploads(memory: MemoryHarness) -> set[str]:
+    """Return the ids of the uploads that have objects below their own."""
+    return {key.split("/")[1] for key in memory.raw_keys() if key.startswith("a/cc-")}
+
+
 class Interleaved(WrappedBackend):
     """Calls a function before the n-th request."""
 

@@ -44,7 +44,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.formats.generations import new_upload_id
-from tests.arrays.kinds import KINDS, Interleaved, current, matrix, only
+from tests.arrays.kinds import KINDS, Interleaved, current, matrix, only, uploads
 from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
 from tests.harness import MemoryHarness
 
@@ -361,11 +361,6 @@ class BeforeCommit(WrappedBackend):
         return super().put(key, *arguments, **options)
 
 
-def uploads(memory: MemoryHarness) -> set[str]:
-    """Return the ids of the uploads that have objects below their own."""
-    return {key.split("/")[1] for key in memory.raw_keys() if key.startswith("a/cc-")}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("verb", ["overwrite", "if_match", "restore"])
 def test_a_writer_that_another_one_overtakes_leaves_nothing(
@@ -530,6 +525,18 @@ def test_restore_is_an_undo_of_itself(memory: MemoryHarness, kind: str) -> None:
     with pytest.raises(ObjectNotFoundError, match="predecessor"):
         cci.restore("a")
     assert value(cci, "a") == 1
+
+
+def test_a_restore_during_replacements_says_so(memory: MemoryHarness) -> None:
+    upload, value = KINDS["chunked"]
+    cci, second = memory.interface(), memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    plain = cci.backend_interface
+    cci.backend_interface = Interleaved(plain, 3, partial(twice, upload, second))
+    with pytest.raises(ObjectChangedError, match="'a' was replaced"):
+        cci.restore("a")
+    assert value(second, "a") == 2
 
 
 @pytest.mark.parametrize("method", ["append_dask_array", "restore"])

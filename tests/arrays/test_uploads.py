@@ -18,7 +18,7 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
     StoreUnreachableError,
 )
-from tests.arrays.kinds import KINDS, Interleaved, legacy, matrix
+from tests.arrays.kinds import KINDS, Interleaved, legacy, matrix, uploads
 from tests.backends.wrappers import FaultyBackend, WrappedBackend
 from tests.harness import MemoryHarness
 
@@ -97,6 +97,8 @@ def test_two_appenders_lose_nothing(memory: MemoryHarness, other: str) -> None:
             cci.append_dask_array("a", np.full(2, 1.0), threads=1)
         except (ObjectChangedError, ObjectNotFoundError, InvalidArgumentError):
             assert other != "append"
+            if other == "replace":
+                assert uploads(memory) == {second.download_json("a/metadata.json")["upload_id"]}
         if watched.left > 0:
             break
         if other == "append":

@@ -204,7 +204,7 @@ def test_a_copy_onto_an_array_leaves_old_or_new(
 
 
 class ReplacedMeanwhile(WrappedBackend):
-    """Another client replaces the array before the n-th request."""
+    """Another client replaces the array, twice, before the n-th request."""
 
     def __init__(self, inner: Any, at: int, cci: Any) -> None:
         super().__init__(inner)
@@ -213,7 +213,8 @@ class ReplacedMeanwhile(WrappedBackend):
     def _call(self, verb: str, *keys: str) -> Any:
         self.left -= 1
         if self.left == 0:
-            self.cci.upload_dask_array("a/series", np.ones(30), buffersize=80)
+            for _ in range(2):  # the parts of the original are gone
+                self.cci.upload_dask_array("a/series", np.ones(30), buffersize=80)
         return super()._call(verb, *keys)
 
 
