@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -119,6 +120,20 @@ def _credentials(path: ExtractedPath, options: Options) -> _Arguments:
     """Return access key, secret key and endpoint, and the other options of the backend."""
     chosen = _CREDENTIALS.get(path.protocol)
     return ((None, None, None), {}) if chosen is None else chosen(path, options)
+
+
+def stored_credentials(cloudpath: str) -> dict[str, Any]:
+    """Return what the secrets folders have for a cloud path, as arguments of a factory."""
+    try:
+        path = extract(cloudpath)
+    except UnsupportedProtocolError:
+        return {}
+    if path.protocol == "file" or "@" in (path.host or ""):
+        return {}
+    (access_key, secret_key, _), extra = _credentials(path, Options())
+    if access_key == os.environ.get("AWS_ACCESS_KEY_ID"):  # the factory looks there itself
+        return {name: value for name, value in extra.items() if name == "credentials"}
+    return {"ACCESS_KEY": access_key, "SECRET_KEY": secret_key, **extra}
 
 
 def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
