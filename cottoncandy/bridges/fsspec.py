@@ -490,6 +490,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         mode: str = "rb",
         block_size: int | str | None = None,
         autocommit: bool = True,
+        cache_type: str | None = None,
         cache_options: Any = None,
         **kwargs: Any,
     ) -> io.IOBase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -108,11 +109,7 @@ def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_j
     """Remove replaced versions of arrays, and the parts of uploads that were killed."""
     cci, name = connection.interface(location, named=True)
     seconds = float(grace) if grace.isdecimal() else grace
-    for removed in cci.clean(name, grace=seconds, dry_run=dry_run):
-        if as_json:
-            print_json({"name": removed})
-        else:
-            click.echo(printable(removed))
+    _print_names(cci.clean(name, grace=seconds, dry_run=dry_run), as_json)
 
 
 @click.command()
@@ -127,14 +124,22 @@ def restore(connection: Connection, location: str) -> None:
 
 @click.command(name="rotate-keys")
 @click.argument("location", type=LOCATION)
+@JSON
 @connected
-def rotate_keys(connection: Connection, location: str) -> None:
+def rotate_keys(connection: Connection, location: str, as_json: bool) -> None:
     """Encrypt with the first key what was encrypted with an old one."""
     if not (connection.encryption or connection.encryption_key):
         raise click.UsageError("pass --encryption AES or --encryption RSA")
     cci, name = connection.interface(location, named=True)
-    for rewritten in cci.rotate_keys(name):  # type: ignore[attr-defined]  # with --encryption
-        click.echo(printable(rewritten))
+    _print_names(cci.rotate_keys(name), as_json)  # type: ignore[attr-defined]  # with --encryption
+
+
+def _print_names(names: Iterable[str], as_json: bool) -> None:
+    for name in names:
+        if as_json:
+            print_json({"name": name})
+        else:
+            click.echo(printable(name))
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -111,7 +111,7 @@ def verify(
         click.echo(printable(str(report).splitlines()[-1]), err=True)
         if not report.complete:
             click.echo(f"to continue: --after {report.position!r}", err=True)
-    ctx.exit(0 if not report.faults else 1)
+    ctx.exit(0 if report.ok else 1)
 
 
 def _share(text: str | None) -> float:
@@ -137,12 +137,17 @@ def add_alias(name: str, url: str) -> None:
 
 
 @alias.command(name="ls")
-def list_aliases() -> None:
+@JSON
+def list_aliases(as_json: bool) -> None:
     """List all aliases."""
     from cottoncandy.stores.urls import mask, read_aliases
 
-    for name, url in sorted(read_aliases().items()):
-        click.echo(printable(f"{name}:// {mask(url)}"))
+    found = {name: mask(url) for name, url in sorted(read_aliases().items())}
+    if as_json:
+        print_json(found)
+        return
+    for name, url in found.items():
+        click.echo(printable(f"{name}:// {url}"))
 
 
 @alias.command(name="rm")

@@ -282,7 +282,11 @@ def xfer() -> None:
 @click.argument("destination", type=LOCATION)
 @_COMPRESSION
 @click.option("--db", required=True, type=click.Path(dir_okay=False), help="File to create.")
-@click.option("--txt", type=click.File(), help="Paths below SOURCE, one a line.")
+@click.option(
+    "--txt",
+    type=click.File(encoding="utf-8", errors="surrogateescape"),
+    help="Paths below SOURCE, one a line.",
+)
 @_ENDPOINT
 def init(
     source: str,

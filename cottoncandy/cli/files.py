@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
 _LIMIT = 100_000
 _SET = re.compile(r"\[(?P<characters>[^\[\]]+)\](?:\{(?P<count>\d+)\})?")
-# As cloud-files has it, for commands that show no bar.
+# As cloud-files has it, for commands that show no bar; and for those that always print JSON.
 _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_value=False)
+_JSON_FLAG = click.option("--json", is_flag=True, hidden=True, expose_value=False)
 
 
 @click.command()
@@ -148,6 +149,7 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 
     try:
         with closing(sqlite3.connect(path)) as database, database:
+            database.execute("BEGIN")  # a failed listing leaves no table
             database.execute("CREATE TABLE files (filename TEXT, size INTEGER, modified TEXT)")
             database.executemany(
                 "INSERT INTO files VALUES (?, ?, ?)",
@@ -177,13 +179,14 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
 
 def _span(text: str) -> tuple[int | None, int | None]:
     start, dash, stop = text.partition("-")
-    if not dash or not (start + stop).isdigit() or int(start or 0) > int(stop or sys.maxsize):
+    if not dash or not (start + stop).isdecimal() or int(start or 0) > int(stop or sys.maxsize):
         raise click.BadParameter(f"must be START-STOP, such as 0-100, got {text!r}")
     return int(start) if start else None, int(stop) if stop else None
 
 
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
+@_JSON_FLAG
 @connected
 def head(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print size, time, ETag, headers and metadata of objects as JSON."""
@@ -327,6 +330,7 @@ def acl() -> None:
 @acl.command(name="get")
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @_PROGRESS_FLAG
+@_JSON_FLAG
 @connected
 def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print owner and grants of objects as JSON."""

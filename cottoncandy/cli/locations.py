@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    split_arg_string,
+)
 
 from cottoncandy.core.names import has_magic
 from cottoncandy.exceptions import ObjectNotFoundError
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
@@ -73,6 +77,10 @@ class Connection(NamedTuple):
         }
         if self.no_sign_request:
             options["anon"] = True
+        elif "://" in location:
+            from cottoncandy.cloudfiles.connection import stored_credentials
+
+            options |= stored_credentials(location)
         return open_location(location, options, named=named)
 
     def interface(self, location: str, *, named: bool = False) -> tuple[DefaultInterface, str]:
@@ -128,8 +136,6 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
         if "://" not in incomplete:
             return [CompletionItem(incomplete, type="file")]
         beginning = incomplete[: incomplete.rfind("/") + 1]
@@ -139,6 +145,30 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
             ]
         except Exception:  # noqa: BLE001 - a completion never disturbs the prompt
             return []
+
+
+@add_completion_class
+class _Bash(BashComplete):
+    """Completion in bash, which splits words at ``:`` and ``=``, and completes the last part."""
+
+    source_template = BashComplete.source_template.replace("read type", "read -r type").replace(
+        "COMPREPLY+=($value)", 'COMPREPLY+=("$value"); [[ $value != */ ]] || compopt -o nospace'
+    )
+    _start = 0  # of that part
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        parts = os.environ["COMP_WORDS"].split("\n")[: int(os.environ["COMP_CWORD"]) + 1]
+        if len(parts) == 1:  # not from the script above
+            return super().get_completion_args()
+        text = re.sub(r"\n([:=]+)(\n|$)", r"\1", "\n".join(parts))
+        *words, last = ("".join(split_arg_string(word)) for word in text.split("\n"))
+        if not text.endswith("\n" + parts[-1]):
+            self._start = max(last.rfind(":"), last.rfind("=")) + 1
+        return words[1:], last
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        value = re.sub(r"([^\w@%+=:,./~-])", r"\\\1", item.value[self._start :])
+        return f"{item.type},{value}"
 
 
 def _below(ctx: click.Context, directory: str) -> Iterator[str]:
@@ -198,7 +228,8 @@ def write_bytes(data: Any) -> None:
 
 def standard_input() -> Iterator[str]:
     """Yield the lines of the standard input: names."""
-    return filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+    lines = (line.decode(errors="surrogateescape") for line in sys.stdin.buffer)
+    return filter(None, (line.rstrip("\r\n") for line in lines))
 
 
 def split_pattern(pattern: str, recursive: bool = False) -> tuple[str, Callable[[str], bool]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 64 * 1024
-_CACHE_BYTES = 32 * MiB
+_CACHE_BYTES = 12 * MiB
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
 _DENSE = 8  # ... which is more than one block in so many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
@@ -209,6 +209,7 @@ class _RawStream(io.RawIOBase):
             stop = max(stop, there)
         if stop - start >= _STREAM_BYTES and start:
             self._drop()
+            self._make_room(_STREAM_BYTES)
             self._chunks, self._chunk_at = iter(self._reader.chunks(position)), position
         else:
             self._download(start, stop)
@@ -236,13 +237,19 @@ class _RawStream(io.RawIOBase):
 
     def _download(self, start: int, stop: int) -> None:
         """Download whole blocks into the cache with one request."""
-        data = memoryview(self._reader.read(start, min(stop, self._reader.size)))
         size = self._block_bytes
+        self._make_room(stop - start)
+        data = memoryview(self._reader.read(start, min(stop, self._reader.size)))
         for offset in range(0, len(data), size):
-            self._blocks[(start + offset) // size] = memoryview(bytes(data[offset : offset + size]))
+            block = data[offset : offset + size]
+            copied = block if len(block) == len(data) else memoryview(bytes(block))
+            self._blocks[(start + offset) // size] = copied
         self._next = -(-stop // size)
         self._ahead = self._next - start // size
-        while len(self._blocks) * size > max(_CACHE_BYTES, len(data) + size):
+
+    def _make_room(self, nbytes: int) -> None:
+        """Remove the blocks that were not read for longest, so that so many bytes fit."""
+        while len(self._blocks) * self._block_bytes > max(_CACHE_BYTES - nbytes, 0):
             oldest, _ = self._blocks.popitem(last=False)
             self._wasted += oldest not in self._touched
             self._touched.discard(oldest)

@@ -13,7 +13,7 @@ from itertools import groupby, islice, repeat
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import bytes2human
@@ -53,12 +53,18 @@ class Step(NamedTuple):
     reason : str
     size : int
         Bytes to transfer.
+    compared : int
+        Bytes that were read to compare contents.
+    cost : float
+        Estimate of the price of reading them, in US dollars.
     """
 
     verb: Literal["copy", "replace", "delete", "skip"]
     path: str
     reason: str
     size: int = 0
+    compared: int = 0
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +157,20 @@ def _compare(
     """Apply the rule of rsync and the AWS CLI: same size, and the destination is not older."""
     if here.size != there.size:
         return Step("replace", path, "the size differs", here.size)
-    md5s = etag_md5(source.store.backend, here), etag_md5(dest.store.backend, there)
-    same = md5s[0] == md5s[1] if None not in md5s else None
-    read = read or (same is None and _same_second(here, there))
-    if read:
-        if same is None:
-            same = _same_content((source, here, md5s[0]), (dest, there, md5s[1]))
+    ends = (source.store.backend, here), (dest.store.backend, there)
+    md5s = [etag_md5(*end) for end in ends]
+    same = None if None in md5s else md5s[0] == md5s[1]
+    if read and same is False:  # or ETags of objects that the server encrypted, which differ
+        md5s = [etag_md5(*end, confirm=True) for end in ends]
+        same = None if None in md5s else False
+    if read or (same is None and _same_second(here, there)):
+        to_read = [backend for (backend, _), md5 in zip(ends, md5s, strict=True) if md5 is None]
+        paid = sum(backend.capabilities.acls for backend in to_read)
+        costs = here.size * len(to_read), (here.size * _EGRESS_PRICE + _READ_PRICE) * paid
+        same = _same_content(*zip(ends, md5s, strict=True)) if same is None else same
         if same:
-            return Step("skip", path, "the content is the same")
-        return Step("replace", path, "the content differs", here.size)
+            return Step("skip", path, "the content is the same", 0, *costs)
+        return Step("replace", path, "the content differs", here.size, *costs)
     if same:
         return Step("skip", path, "the MD5 is the same")
     if here.modified is not None and there.modified is not None and there.modified < here.modified:
@@ -178,17 +189,17 @@ def _same_second(here: ObjectInfo, there: ObjectInfo) -> bool:
     )
 
 
-def _same_content(*ends: tuple[Endpoint, ObjectInfo, str | None]) -> bool:
+def _same_content(*ends: tuple[tuple[Backend, ObjectInfo], str | None]) -> bool:
     """Compare the MD5 of both ends; what has no checksum is read."""
     try:
-        here, there = (md5 or _read_md5(endpoint, info) for endpoint, info, md5 in ends)
+        here, there = (md5 or _read_md5(*end) for end, md5 in ends)
     except (CottonCandyError, OSError):
         return False  # deleted or unreadable: its transfer reports that
     return here == there
 
 
-def _read_md5(endpoint: Endpoint, info: ObjectInfo) -> str:
-    with endpoint.store.backend.get(info.key) as reader:
+def _read_md5(backend: Backend, info: ObjectInfo) -> str:
+    with backend.get(info.key) as reader:
         return md5_of(reader.chunks())
 
 
@@ -205,6 +216,8 @@ class SyncReport:
         Number of files.
     nbytes : int
         Bytes of the files that were copied or replaced.
+    compared : int
+        Bytes that were read to compare contents, where the stores have no checksum.
     requests : int
         Estimate of the requests to both stores.
     cost : float
@@ -218,6 +231,7 @@ class SyncReport:
     deleted: int = 0
     skipped: int = 0
     nbytes: int = 0
+    compared: int = 0
     requests: int = 0
     cost: float = 0.0
     dry_run: bool = False
@@ -229,6 +243,8 @@ class SyncReport:
         for step in steps:
             setattr(self, names[step.verb], getattr(self, names[step.verb]) + 1)
             self.nbytes += step.size
+            self.compared += step.compared
+            self.cost += step.cost
             if self.dry_run and step.verb != "skip":
                 self.actions.append(step)
             yield step
@@ -239,15 +255,16 @@ class SyncReport:
         listed = moved + self.skipped + self.deleted
         listings = 2 * max(-(-listed // _PAGE), 1)
         self.requests = listings + 2 * moved - (-self.deleted // _PAGE)
-        self.cost = _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
+        self.cost += _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
         if source is not None and not inside:
             self.cost += _EGRESS_PRICE * self.nbytes * source.backend.capabilities.acls
 
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""
+        compared = f", {bytes2human(self.compared)} read to compare" if self.compared else ""
         return (
             f"{self.copied} {would}copied, {self.replaced} {would}replaced, {self.deleted} "
-            f"{would}deleted, {self.skipped} skipped; {bytes2human(self.nbytes)}, about "
+            f"{would}deleted, {self.skipped} skipped; {bytes2human(self.nbytes)}{compared}, about "
             f"{self.requests} requests, ${self.cost:.4f}"
         )
 

@@ -8,6 +8,8 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from cottoncandy.cloudfiles.connection import reset_connection_pools
 from cottoncandy.exceptions import InvalidArgumentError, StoreBusyError
 from cottoncandy.transfer import engine
 from tests.harness import StoreHarness
+from tests.servers.proxy import FaultProxy
 
 COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
 
@@ -72,6 +75,11 @@ def test_ls_writes_a_database(bucket: Path, tmp_path: Path) -> None:
     for place in (tmp_path / "list.db", tmp_path / "missing/list.db"):  # a second time, and nowhere
         result = run("ls", "--sqlite", place, bucket)
         assert (result.exit_code, "cannot write the database" in result.stderr) == (1, True)
+    assert run("ls", "--sqlite", tmp_path / "new.db", bucket / "missing").exit_code == 1
+    assert run("ls", "--sqlite", tmp_path / "new.db", "-e", f"{bucket}/d/[b]").exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "new.db")) as database:  # without what failed
+        ((name, size, modified),) = database.execute("SELECT * FROM files")
+    assert (name, size, datetime.fromisoformat(modified).utcoffset()) == ("b.bin", 256, timedelta())
 
 
 def test_names_that_act_on_the_terminal_are_escaped(bucket: Path) -> None:
@@ -85,11 +93,19 @@ def test_cat_passes_bytes_through(bucket: Path) -> None:
     )
     assert run("cat", "-r", "2-4", bucket / "a.txt").stdout == "23"
     assert run("cat", "-r", "8-", bucket / "a.txt").stdout == "89"
-    assert run("cat", "-r", "x", bucket / "a.txt").exit_code == 2
+    assert run("cat", "-r", "-3", bucket / "a.txt").stdout == "012"
+    assert run("cat", "-r", "20-30", bucket / "a.txt").stdout == ""
+    for wrong in ("x", "²-3"):
+        assert run("cat", "-r", wrong, bucket / "a.txt").exit_code == 2
+    names = f"{bucket}/d/b.bin\r\n{bucket}/a.txt\n\n"
+    assert run("cat", "-", stdin=names).stdout_bytes == bytes(range(256)) + b"0123456789"
+    missing = run("cat", "-", stdin=b"\xff\n")  # not UTF-8
+    assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
 
 
 def test_du_sums_and_groups(bucket: Path) -> None:
     lines = run("du", "-s", "-c", "-N", bucket / "a.txt", bucket / "d").stdout.splitlines()
+    assert len(lines) == 3
     assert lines[0].split("\t")[:2] == ["10", "1"]
     assert lines[2].split("\t")[1:] == ["3", "total"]
     assert "10\t.txt" in run("du", "-e", bucket).stdout
@@ -99,6 +115,7 @@ def test_du_sums_and_groups(bucket: Path) -> None:
 def test_head_prints_metadata(bucket: Path) -> None:
     found = json.loads(run("head", bucket / "a.txt").stdout)
     assert (found["size"], found["metadata"]) == (10, {"who": "me"})
+    assert found == json.loads(run("head", "--json", bucket / "a.txt").stdout)
 
 
 def test_rm_and_touch(bucket: Path) -> None:
@@ -343,6 +360,8 @@ def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cloud"))
     assert run("alias", "add", "lab", "s3://https://s3.example.org/").exit_code == 0
     assert "lab:// s3://https://s3.example.org/" in run("alias", "ls").stdout
+    listed = json.loads(run("alias", "ls", "--json").stdout)
+    assert listed["lab"] == "s3://https://s3.example.org/"
     assert run("alias", "rm", "lab").exit_code == 0
     assert run("alias", "rm", "lab").exit_code == 1
     assert "lab" not in run("alias", "ls").stdout
@@ -359,7 +378,8 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     assert "3 objects" in result.stderr
     found = json.loads(run("verify", "--json", bucket).stdout)
     assert (found["ok"], found["faults"][0]["name"]) == (False, "d/arr")
-    assert "--after" in run("verify", "--max-duration", "0", bucket).stderr
+    stopped = run("verify", "--max-duration", "0", bucket)
+    assert (stopped.exit_code, stopped.stdout, "--after" in stopped.stderr) == (1, "", True)
     assert run("verify", "--after", "d/arr", bucket).exit_code == 0
     assert run("verify", "--subset", "x", bucket).exit_code == 2
 
@@ -429,6 +449,8 @@ def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> 
     assert not dest.exists()
     assert run("sync", tree, dest).exit_code == 0
     assert (dest / "src/sub/deep/c").read_bytes() == b"3"
+    for source, target in ((tree, f"{dest}/"), (f"{tree}/", dest), (f"{tree}/", f"{dest}/")):
+        assert "0 copied, 0 replaced, 0 deleted, 5 skipped" in run("sync", source, target).stderr
     again = json.loads(run("sync", "--json", tree, f"file://{dest}").stdout)
     assert (again["copied"], again["nbytes"], again["skipped"]) == (0, 0, 5)
     (tree / "one").unlink()
@@ -462,6 +484,30 @@ def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
     assert run("sync", tree, "memory://cli_sync/below").exit_code == 0
     assert run("sync", "memory://cli_sync/below", tmp_path / "back").exit_code == 0
     assert (tmp_path / "back/src/sub/b").read_bytes() == b"2"
+
+
+def test_secrets_folders_serve_every_command(
+    fault_proxy: FaultProxy, moto_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_VOLUME_DIR", str(tmp_path))
+    (tmp_path / "secrets").mkdir()
+    login = {"AWS_ACCESS_KEY_ID": "FROMTHEFOLDER", "AWS_SECRET_ACCESS_KEY": "fake"}
+    (tmp_path / "secrets" / "aws-secret.json").write_text(json.dumps(login))
+    np.save(tmp_path / "a.npy", np.arange(3))
+    url = f"s3://{fault_proxy.endpoint_url}/{moto_bucket}"
+    for words in (
+        *(["load", tmp_path / "a.npy", f"{url}/a"], ["ls", url], ["cat", f"{url}/a"]),
+        *(["info", f"{url}/a"], ["cp", f"{url}/a", f"{url}/b"], ["sync", url, tmp_path / "copy"]),
+        *(["verify", url], ["du", url], ["rm", f"{url}/a"]),
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, result.stderr
+    logins = {each.headers.get("authorization", "") for each in fault_proxy.requests}
+    assert logins
+    assert all("Credential=FROMTHEFOLDER/" in each for each in logins)
+    before = len(fault_proxy.requests)
+    run("ls", "--no-sign-request", url)
+    assert [each.headers.get("authorization") for each in fault_proxy.requests[before:]] == [None]
 
 
 def test_rotating_without_keys_and_loading_other_files_are_usage_errors(

@@ -227,6 +227,33 @@ def test_interruption_says_what_was_done_and_how_to_continue(
         assert not contents(tmp_path / "src")
 
 
+@pytest.mark.slow
+def test_bash_completes_remote_names(tmp_path: Path) -> None:
+    """In a real bash, which splits words at colons."""
+    for name in ("bucket/sub/inner", "bucket/other one"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"[content of {name}]")
+    program = "from cottoncandy.cli.main import main; main(prog_name='cottoncandy')"
+    script = tmp_path / "bin" / "cottoncandy"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {COMMAND[0]} -c "{program}" "$@"\n')
+    script.chmod(0o755)
+    (tmp_path / "aliases.json").write_text(json.dumps({"lab": {"host": f"file://{tmp_path}/"}}))
+    environment = {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment |= {"CLOUD_FILES_DIR": str(tmp_path), "HOME": str(tmp_path), "TERM": "dumb"}
+    shell = pexpect.spawn(
+        "bash", ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=60
+    )
+    shell.sendline('eval "$(_COTTONCANDY_COMPLETE=bash_source cottoncandy)"')
+    shell.send("cottoncandy cat lab://bucket/su\tin\t\n")
+    shell.expect_exact("[content of bucket/sub/inner]")
+    shell.send("cottoncandy cat lab://bucket/ot\t\n")
+    shell.expect_exact("[content of bucket/other one]")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+
 # -- kills ---------------------------------------------------------------------------------------
 
 

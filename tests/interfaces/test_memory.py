@@ -67,3 +67,42 @@ def test_encryption_takes_no_more(store: Any) -> None:
 def test_a_hundred_megabytes_take_no_second_copy(store: Any) -> None:
     assert rise("up", None, 128, store) <= 72
     assert rise("down", None, 128, store) <= 72
+
+
+STREAM = """
+import random, sys
+import cottoncandy
+from tests.interfaces.memory_probe import MiB, peak_bytes, reset_peak
+cci = cottoncandy.get_interface(sys.argv[1], backend="local", verbose=False)
+rng = random.Random(0)
+with cci.open("large") as file:  # loads what is loaded lazily
+    file.read(MiB)
+reset_peak()
+before = peak_bytes()
+with cci.open("large", block_size=int(sys.argv[2])) as file:
+    for _ in range(200 * MiB // int(sys.argv[2])):
+        file.seek(rng.randrange(file.size))
+        file.read(1000)
+    for start in (0, file.size // 2):
+        file.seek(start)
+        while file.tell() < start + file.size // 4:
+            assert file.read(rng.choice((10_000, MiB // 2)))
+print(peak_bytes() - before)
+"""
+
+
+@pytest.mark.parametrize("block_bytes", [2**16, 2**20])
+def test_open_files_take_64_mib(tmp_path: Path, block_bytes: int) -> None:
+    """Read here and there, which fills the blocks that are kept, then in a row."""
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 256 * MiB)
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, str(tmp_path), str(block_bytes)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 64 * MiB

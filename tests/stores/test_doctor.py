@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.base import IfMatch
+from cottoncandy.exceptions import AccessDeniedError
 from cottoncandy.options import Settings
 from cottoncandy.stores.doctor import Report, examine
 from cottoncandy.stores.store import Store
+from cottoncandy.stores.wrapping import WrappedBackend
 from tests.harness import StoreHarness, on_every_store
 from tests.servers import S3Server
 from tests.servers.web import RangeHandler, serving
@@ -68,6 +74,70 @@ def test_directory_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
     report = cc.doctor(str(tmp_path / "new" / "one"))
     assert report.usable
     assert list(tmp_path.iterdir()) == []
+
+
+class Lacking(WrappedBackend):
+    """A store that lacks one capability, or has it in another way."""
+
+    def __init__(self, inner: Any, lack: str) -> None:
+        super().__init__(inner, acls=True)
+        self.lack = lack
+
+    def get(self, key: str, **options: Any) -> Any:
+        reader = self.inner.get(key, **options)
+        if self.lack == "ranges" and not options.get("prefetch", True):
+            reader.read = lambda *span: b"??"  # type: ignore[method-assign]
+        return reader
+
+    def head(self, key: str) -> Any:
+        info = self.inner.head(key)
+        if self.lack == "clock":
+            return info._replace(modified=info.modified - timedelta(hours=1))  # type: ignore[operator]
+        if self.lack == "checksums":
+            return info._replace(etag="opaque")
+        return info._replace(size=info.size - 1) if self.lack == "multipart uploads" else info
+
+    def put(self, key: str, body: Any, options: Any = None, **rest: Any) -> Any:
+        if self.lack == "ACLs" and options.acl:
+            raise AccessDeniedError("denied")
+        ignored = {"conditional uploads": object, "if_match": IfMatch}.get(self.lack, ())
+        condition = None if isinstance(options.condition, ignored) else options.condition
+        return self.inner.put(key, body, replace(options, acl=None, condition=condition), **rest)
+
+    def scan(self, prefix: str = "", **options: Any) -> Any:
+        found = list(self.inner.scan(prefix, **options))
+        if self.lack == "odd names":
+            found = [entry for entry in found if "//" not in getattr(entry, "key", "")]
+        return iter(found[::-1] if self.lack == "listing order" else found)
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        *("ranges", "clock", "checksums", "ACLs", "conditional uploads", "if_match"),
+        *("multipart uploads", "listing order", "odd names"),
+    ],
+)
+def test_each_missing_capability_is_a_warning(store: StoreHarness, lack: str) -> None:
+    report = examine(Store(Lacking(store.backend(), lack), Settings()), "below/")
+    warned = [check.name for check in report.checks if check.verdict == "warning"]
+    assert warned == ["conditional uploads" if lack == "if_match" else lack]
+    assert report.usable
+    assert store.raw_keys() == []
+
+
+def test_objects_are_created_below_one_prefix_only(store: StoreHarness) -> None:
+    keys: set[str] = set()
+
+    class Recording(WrappedBackend):
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            keys.add(key)
+            return self.inner.put(key, *arguments, **options)
+
+    examine(Store(Recording(store.backend()), Settings()), "below/")
+    assert len(keys) > 10
+    (name,) = {key.split("/")[1] for key in keys}
+    assert all(key.startswith(f"below/{name}/") for key in keys)
 
 
 @pytest.mark.parametrize("verb", ["put", "delete", "scan", "get"])

@@ -90,6 +90,33 @@ def test_checksum_finds_what_dates_hide(here: Path, tmp_path: Path) -> None:
     assert cc.sync(here, there).replaced == 0
     assert cc.sync(here, there, checksum=True).replaced == 1
     assert tree(there) == tree(here)
+    report = cc.sync(here, there, checksum=True)
+    assert (report.skipped, report.compared) == (4, 12)  # both ends were read
+    assert "12.00B read to compare" in str(report)
+    assert cc.sync(here, "memory://checksums/x").compared == 0
+    report = cc.sync(here, "memory://checksums/x", checksum=True)
+    assert (report.skipped, report.compared) == (4, 6)  # the other end has checksums
+
+
+def test_etags_that_are_no_checksums_do_not_count(
+    store: StoreHarness, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of objects that a server encrypted with its own keys look like MD5s."""
+    cci = store.interface()
+    cci.sync(here, "x")
+    cci.sync("x", "y")
+    backend = type(cci._store.backend)
+    scan = backend.scan
+
+    def encrypted(self: Any, *arguments: Any, **options: Any) -> Any:
+        for entry in scan(self, *arguments, **options):
+            yield entry._replace(etag=entry.key.encode().hex().ljust(32, "0"))
+
+    monkeypatch.setattr(backend, "scan", encrypted)
+    assert cci.sync("x", "y", checksum=True, dry_run=True).replaced == 4
+    monkeypatch.setattr(backend, "has_md5_etag", lambda self, key: False)
+    report = cci.sync("x", "y", checksum=True)
+    assert (report.skipped, report.compared) == (4, 12)
 
 
 def test_what_an_exclude_hides_is_kept(here: Path, tmp_path: Path) -> None:
