@@ -181,8 +181,11 @@ class WritingMethods(ReadingMethods):
         ----------
         files : tuple, dict, or iterable of them
             As in :meth:`puts`, with any value as the content.
-        compress, compression_level, cache_control, **options
-            Those of :meth:`puts`.
+        compress : str, bool or None
+        compression_level : int, optional
+        cache_control : str, optional
+        **options
+            Those of :meth:`puts`, as those above.
         """
         options = {"content_type": "application/json"} | options | _settings(locals())
 
