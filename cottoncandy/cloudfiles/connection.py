@@ -61,7 +61,7 @@ class Options:
 def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     """Return the store of a cloud path, and the prefix of its keys; no request is sent."""
     address = to_https_protocol(cloudpath) if options.use_https else cloudpath
-    if address != cloudpath:  # it is public
+    if address != cloudpath or options.no_sign_request:
         options = replace(options, secrets=None, no_sign_request=True)
     path = extract(address)
     if path.protocol not in _BACKENDS:
@@ -153,10 +153,7 @@ def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
 
 
 def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
-    extra: dict[str, Any] = {
-        "anon": options.no_sign_request,
-        "request_payer": options.request_payer,
-    }
+    extra: dict[str, Any] = {"anon": options.no_sign_request}
     if found := _given(options.secrets):
         from google.oauth2 import service_account
 
@@ -166,6 +163,10 @@ def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
         extra["project"] = found.get("project_id")
     elif not options.no_sign_request:
         extra["credentials"] = credentials.google_secret_path(path.bucket or "")
+    if options.request_payer:  # a project
+        extra["request_payer"] = "requester"
+        if options.request_payer != "requester":
+            extra["project"] = options.request_payer
     return (None, None, None), {name: value for name, value in extra.items() if value}
 
 

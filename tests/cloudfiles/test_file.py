@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +15,23 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.local import files
-from cottoncandy.cloudfiles import CloudFile, CloudFiles, compression, dl, monitoring
+from cottoncandy.cloudfiles import (
+    CloudFile,
+    CloudFiles,
+    base,
+    compression,
+    dl,
+    monitoring,
+    paths,
+    reset_connection_pools,
+)
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
+
+#: Text that a higher level compresses further.
+TEXT = b" ".join(random.Random(1).choices([b"alpha", b"beta", b"gamma", b"delta"], k=3000))
 
 
 def options_of(cf: CloudFiles) -> dict[str, Any]:
@@ -82,6 +96,15 @@ def test_cached_header_is_renewed_by_a_put() -> None:
     assert file.size() == 1
     file.put(b"123")
     assert file.size() == 3
+    file.transfer_from("mem://b/c") if CloudFile("mem://b/c").put(b"1234") else None
+    assert file.size() == 4
+    other = CloudFile("mem://b/d", cache_meta=True)
+    assert other.head() is None
+    CloudFile("mem://b/c").transfer_to(other, reencode="br")
+    assert other.head()["Content-Encoding"] == "br"
+    with pytest.raises(InvalidArgumentError, match="written whole"):
+        other[0:2] = b"1"
+    assert next(CloudFiles("mem://b").list(size=True)) == ("a", 4)
 
 
 @each("path", ["mem://b", "mem://b/a/", "/"])
@@ -102,6 +125,10 @@ def test_dl_of_many_buckets(tmp_path: Path) -> None:
     ranges = [{"path": here, "byte_range": (0, 3)}, {"path": here, "start": 3, "end": 9}]
     assert [file["content"] for file in dl(ranges)] == [b"sec", b"ond"]
     assert dl(here, raw=True) == (tmp_path / "b.gz").read_bytes()
+    mixed = dl(["mem://one/a", here, {"path": "mem://one/a", "start": 1}])
+    assert [file["content"] for file in mixed] == [b"first", b"second", b"irst"]
+    with pytest.raises(InvalidArgumentError, match="num_threads"):
+        dl(["mem://one/a"], num_threads=0)
 
 
 # -- files on disk -------------------------------------------------------------------------------
@@ -217,6 +244,24 @@ def test_denied_files_are_not_missing(tmp_path: Path) -> None:
         cf.get("a")
 
 
+def test_locks_are_shared_by_readers_and_held_by_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cf"))
+    cf = CloudFiles(tmp_path / "files", locking=True)
+    assert cf.lock_dir == str(tmp_path / "cf" / "locks")
+    assert CloudFile(cf.abspath("a"), locking=True).lock_dir == cf.lock_dir
+    cf.put("a", b"1")
+    held: list[bool] = []
+    with cf._locks.held(cf.cloudpath, "a", shared=True):
+        assert cf["a"] == b"1"
+        monkeypatch.setattr(base, "lock", lambda descriptor, *, shared: held.append(shared))
+        cf.put("a", b"2")
+        cf.transfer_to(cf, [("a", "b")])
+        assert cf.get(["a", "b"], return_dict=True) == {"a": b"2", "b": b"2"}
+    assert held == [False, False, True, True]
+
+
 def test_locks_exclude_other_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "locks"
     cf = CloudFiles(str(tmp_path / "files"), lock_dir=str(folder))
@@ -267,6 +312,57 @@ def test_connections_differ_in_everything_that_shapes_them() -> None:
     anonymous = backend(no_sign_request=True)._connection.options
     assert anonymous.unsigned
     assert backend(endpoint="http://localhost:1")._connection.options.endpoint_url.endswith(":1")
+
+
+def connected(path: str, **options: Any) -> Any:
+    """The options of the connection of a path."""
+    return CloudFiles(path, **options)._store.backend._connection.options
+
+
+def test_options_of_s3_reach_the_connection(
+    isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = isolated_environment / ".cloudvolume" / "secrets"
+    folder.mkdir(parents=True)
+    for name in ("aws", "own-aws", "lab"):
+        secrets = {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": "s"}
+        secrets |= {"AWS_SESSION_TOKEN": f"token of {name}", "AWS_DEFAULT_REGION": f"{name}-1"}
+        (folder / f"{name}-secret.json").write_text(json.dumps(secrets))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "environment")
+    paths.add_alias("lab", "s3://https://h.org/")
+    try:
+        for path, name in (("s3://b", "aws"), ("s3://own/x", "own-aws"), ("lab://b", "lab")):
+            found = connected(path)
+            assert (found.access_key, found.session_token) == (name, f"token of {name}")
+            assert found.region_name == f"{name}-1"
+        assert found.endpoint_url == "https://h.org"
+    finally:
+        paths.remove_alias("lab")
+    given = {"AWS_ACCESS_KEY_ID": "given", "AWS_SECRET_ACCESS_KEY": "s"}
+    assert connected("s3://own", secrets=given).access_key == "given"
+    assert connected("s3://own", secrets=given, request_payer="requester").requester_pays
+    anonymous = connected("s3://own", secrets=given, no_sign_request=True)
+    assert (anonymous.unsigned, anonymous.access_key) == (True, None)
+    cf = CloudFiles("s3://own", composite_upload_threshold=int(2e8), retries=3)
+    assert cf._store.settings.mpu_use_threshold_bytes == 200_000_000
+    assert cf._store.settings.retries == 3
+    reset_connection_pools()
+    assert CloudFiles("s3://own")._store is not cf._store
+
+
+def test_options_of_google_reach_the_connection(isolated_environment: Path) -> None:
+    folder = isolated_environment / ".cloudvolume" / "secrets"
+    folder.mkdir(parents=True)
+    for name in ("google", "own-google"):
+        (folder / f"{name}-secret.json").write_text("{}")
+        bucket = name.removesuffix("google").removesuffix("-") or "b"
+        assert connected(f"gs://{bucket}").credentials == str(folder / f"{name}-secret.json")
+    anonymous = connected("gs://own", no_sign_request=True)
+    assert (anonymous.anonymous, anonymous.credentials) == (True, None)
+    paid = connected("gs://own", request_payer="a-project")
+    assert (paid.requester_pays, paid.project) == (True, "a-project")
+    with pytest.raises(ValueError, match="client_email"):  # of Google's library
+        CloudFiles("gs://own", secrets={"project_id": "p"})
 
 
 def test_secrets_are_a_dictionary_json_or_a_file(tmp_path: Path) -> None:
@@ -355,5 +451,14 @@ def test_transcode_accepts_one_file_and_leaves_missing_ones() -> None:
     (found,) = compression.transcode(file, "br")
     assert (found["raw"], found["compress"]) == (True, "br")
     assert [each["content"] for each in compression.transcode([found], None)] == [b"hello"]
+    assert found is not file
+    assert next(compression.transcode([file], "gzip", in_place=True)) is file
+    raw = {**file, "content": b"is not read", "raw": True, "compress": "zstd"}
+    assert next(compression.transcode([raw], "zstd"))["content"] == b"is not read"
+    low, high = (
+        next(compression.transcode([{**file, "content": TEXT, "raw": False}], "gzip", level))
+        for level in (1, 9)
+    )
+    assert len(high["content"]) < len(low["content"])
     missing = {**file, "content": None}
     assert list(compression.transcode([missing], "gzip")) == [missing]
