@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.cloudfiles.base import (
@@ -23,10 +23,9 @@ from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
-from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
-from cottoncandy.transfer.engine import Result, each, retrying
+from cottoncandy.transfer.engine import Result, each, listing, retrying
 
 Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
@@ -286,7 +285,8 @@ class ReadingMethods(FilesBase):
             Where to continue.
         """
         store, base = self._connection
-        found = store.backend.scan(
+        found = listing(
+            store,
             base + path_text(prefix),
             delimiter="/" if flat else "",
             start_after=base + resume_token if resume_token else "",
@@ -294,8 +294,8 @@ class ReadingMethods(FilesBase):
         start, plain = len(base), not (size or return_resume_token)
         for entry in found:
             path = entry.key[start:]
-            if path in ("", resume_token):
-                continue  # the marker of the directory itself, or the last one yielded
+            if not path:
+                continue  # the marker of the directory itself
             if plain:
                 yield path
                 continue
@@ -317,8 +317,8 @@ class ReadingMethods(FilesBase):
         store, base = self._connection
         count = nbytes = 0
         for each_ in as_items(prefix):
-            for info in scan_objects(store.backend, base + path_text(each_)):
-                count, nbytes = count + 1, nbytes + info.size
+            for info in listing(store, base + path_text(each_)):
+                count, nbytes = count + 1, nbytes + cast("ObjectInfo", info).size
         return {"N": count, "num_bytes": nbytes}
 
 

@@ -32,7 +32,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.transfer.copying import kept_by
-from cottoncandy.transfer.engine import Result, retrying
+from cottoncandy.transfer.engine import Result, delete_all, retrying
 
 
 class WritingMethods(ReadingMethods):
@@ -236,7 +236,7 @@ class WritingMethods(ReadingMethods):
 
             def results() -> Iterator[Result[str, None]]:
                 threads = min(self.num_threads, 8)
-                for key, error in self._store.backend.delete(keys(), threads=threads):
+                for key, error in delete_all(self._store, keys(), threads=threads):
                     bar.update(1)
                     yield Result(key[start:], None, error)
                 yield from linked

@@ -11,8 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar, cast
 
+from cottoncandy.backends.base import Backend, CommonPrefix, DeleteResult, ObjectInfo
 from cottoncandy.core.names import shorten
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import after_fork, map_threads, pause
@@ -44,6 +46,7 @@ _SHOWN = 10
 _FIRST_PAUSE_S = 0.5
 _LAST_PAUSE_S = 60.0
 _MAX_PACE = 64
+_BATCH = 1000  # keys of one deletion request
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +117,46 @@ def retrying(call: Callable[[], R], store: Store) -> R:
             if not pause(random.uniform(0, longest)):  # noqa: S311 - jitter
                 raise
     raise AssertionError
+
+
+def listing(
+    store: Store, prefix: str = "", *, delimiter: str = "", start_after: str = ""
+) -> Iterator[ObjectInfo | CommonPrefix]:
+    """Yield what the backend lists; while it is busy, continue after the last entry."""
+    last = start_after
+    while True:
+        begun = last
+        scan = partial(store.backend.scan, prefix, delimiter=delimiter, start_after=last)
+        try:
+            for entry in retrying(partial(_begun, scan), store):
+                if entry.key != last:  # a directory that was yielded begins again
+                    yield entry
+                    last = entry.key
+            return
+        except StoreBusyError:
+            if last == begun:
+                raise
+
+
+def _begun(scan: Callable[[], Iterator[R]]) -> Iterator[R]:
+    """Return a listing whose first request was sent."""
+    entries = scan()
+    return itertools.chain(list(itertools.islice(entries, 1)), entries)
+
+
+def delete_all(store: Store, keys: Iterable[str], *, threads: int) -> Outcomes:
+    """Delete keys; yield the outcome of each. Some are deleted again while the store is busy."""
+    remaining = iter(keys)
+    while batch := list(itertools.islice(remaining, threads * _BATCH)):
+        yield from retrying(partial(_deleted, store.backend, batch, threads), store)
+
+
+def _deleted(backend: Backend, keys: list[str], threads: int) -> list[DeleteResult]:
+    results = list(backend.delete(keys, threads=threads))
+    for _, error in results:
+        if isinstance(error, StoreBusyError):
+            raise error
+    return results
 
 
 class Result(NamedTuple, Generic[T, R]):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR, prefix_of, shorten
@@ -20,6 +20,7 @@ from cottoncandy.stores.connect import connect, connect_url
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import is_url
+from cottoncandy.transfer.engine import listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Endpoint:
             If the bucket, or the directory on disk, does not exist.
         """
         start = len(self.prefix)
-        for info in scan_objects(self.store.backend, self.prefix):
+        for info in cast("Iterator[ObjectInfo]", listing(self.store, self.prefix)):
             if len(info.key) > start and not info.key.endswith("/"):
                 yield info.key[start:], info
 

@@ -30,7 +30,7 @@ from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
-from cottoncandy.transfer.engine import Outcomes, complete
+from cottoncandy.transfer.engine import Outcomes, complete, delete_all
 from cottoncandy.transfer.entries import Endpoint
 
 _log = logging.getLogger(__name__)
@@ -374,7 +374,7 @@ def _delete_extras(
     ordered = sorted(
         islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
     )
-    outcomes = dest.store.backend.delete(map(dest.key, ordered), threads=min(threads, 8))
+    outcomes = delete_all(dest.store, map(dest.key, ordered), threads=min(threads, 8))
     complete(outcomes, lambda failed, total: f"{failed} of {total} files could not be deleted")
 
 

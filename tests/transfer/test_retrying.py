@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.base import DeleteResult
+from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.cloudfiles import clear_memory
 from cottoncandy.config.options import Settings
 from cottoncandy.core import threads
 from cottoncandy.exceptions import (
@@ -46,6 +51,88 @@ def test_busy_calls_are_repeated_with_growing_pauses(pauses: list[float]) -> Non
 
     assert retrying(call, STORE) == "done"
     assert pauses == [0.5, 1, 2, 4, 8, 16, 32]
+
+
+VERBS: dict[str, tuple[str, Callable[[cc.CloudFiles], object]]] = {
+    "get": ("get", lambda cf: cf.get("a")),
+    "get of many": ("get", lambda cf: cf.get(["a", "b"])),
+    "iter_get": ("get", lambda cf: list(cf.iter_get(["a"]))),
+    "exists": ("head", lambda cf: cf.exists("a")),
+    "size": ("head", lambda cf: cf.size(["a", "b"])),
+    "put": ("put", lambda cf: cf.put("c", b"3")),
+    "touch": ("put", lambda cf: cf.touch("d")),
+    "renew": ("set_metadata", lambda cf: cf.touch("a")),
+    "copy": ("copy", lambda cf: cf.transfer_to("mem://verbs/to")),
+    "stream": ("put", lambda cf: cf.transfer_to("mem://verbs/to", reencode="gzip")),
+    "delete": ("delete", lambda cf: cf.delete(["a", "b"])),
+    "list": ("scan", lambda cf: list(cf)),
+    "size of all": ("scan", lambda cf: cf.subtree_size()),
+    "sync": ("scan", lambda cf: cc.sync("memory://verbs/x", "memory://verbs/y")),
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_is_repeated(
+    name: str, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verb, call = VERBS[name]
+    clear_memory()
+    cf = cc.CloudFiles("mem://verbs/x", num_threads=1)
+    cf.puts([("a", b"1"), ("b", b"2")])
+    expected = call(cf)
+    cf.puts([("a", b"1"), ("b", b"2")])
+    original, answers = getattr(MemoryBackend, verb), [True, True]
+
+    def busy(*arguments: object, **options: object) -> object:
+        if answers and answers.pop():
+            raise StoreBusyError("busy")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(MemoryBackend, verb, busy)
+    found = call(cf)
+    assert len(pauses) == 2
+    assert str(found) == str(expected) or name in ("list", "copy", "stream", "sync", "size of all")
+
+
+def test_listings_continue_where_they_were_interrupted(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf = cc.CloudFiles("mem://listings/x")
+    names = sorted(f"{number % 7}/{number}" for number in range(50))
+    cf.puts((name, b"1") for name in names)
+    scan, left = MemoryBackend.scan, [0, 3, 3, 0, 10]
+
+    def busy(*arguments: Any, **options: Any) -> Iterator[Any]:
+        count = left.pop() if left else None
+        yield from islice(scan(*arguments, **options), count)
+        if count is not None:
+            raise StoreBusyError("busy")
+
+    monkeypatch.setattr(MemoryBackend, "scan", busy)
+    assert list(cf) == names
+    assert len(pauses) == 2
+    left[:] = [0, 2, 3]
+    assert list(cf.list(flat=True)) == [f"{number}/" for number in range(7)]
+
+
+def test_deletions_are_repeated_for_single_keys(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf = cc.CloudFiles("mem://deletions/x")
+    cf.puts((str(number), b"1") for number in range(5))
+    delete, left = MemoryBackend.delete, ["x/3", "x/1"]
+
+    def busy(self: Any, keys: Iterable[str], **options: Any) -> Iterator[DeleteResult]:
+        wrong = left.pop() if left else ""
+        for key in keys:
+            yield from (
+                [DeleteResult(key, StoreBusyError("busy"))] if key == wrong else delete(self, [key])
+            )
+
+    monkeypatch.setattr(MemoryBackend, "delete", busy)
+    assert cf.delete(str(number) for number in range(4)) == 4
+    assert list(cf) == ["4"]
+    assert len(pauses) == 2
 
 
 def test_an_interruption_ends_pauses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
