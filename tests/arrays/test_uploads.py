@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cottoncandy.backends.base import DeleteResult
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     MetadataError,
@@ -132,6 +133,65 @@ def test_others_append_before_a_lost_answer(memory: MemoryHarness, first: str, o
         cci.upload_dask_array("a", np.ones(1))
     expected = [0.0] * (first == "append") + [1.0, 2.0, 3.0, 4.0][: 1 + others]
     assert np.asarray(second.array("a")).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("later", ["one", "two", "one, cleaned"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_conditional_upload_without_an_answer_finds_itself_in_the_chain(
+    memory: MemoryHarness, kind: str, later: str, before: int
+) -> None:
+    upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    condition = {"if_match": upload(cci, 0)["ETag"]} if before else {"overwrite": False}
+
+    class Lost(WrappedBackend):
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            result = super().put(key, *arguments, **options)
+            if key == "a/metadata.json":
+                for number in range(2 if later == "two" else 1):
+                    upload(second, 2 + number)
+                if "cleaned" in later:
+                    second.clean("a", grace=0)
+                raise StoreTimeoutError("made to fail")
+            return result
+
+    cci.backend_interface = Lost(cci.backend_interface)
+    upload(cci, 1, **condition)  # succeeded, and was replaced since
+    assert value(second, "a") == (3 if later == "two" else 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_parts_of_a_replacement_are_below_its_id(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    for key in memory.raw_keys():
+        if not key.endswith("metadata.json"):
+            memory.raw_delete(key)  # their names are free
+    upload(cci, 1)
+    assert value(cci, "a") == 1
+    assert {key.count("/") for key in memory.raw_keys()} == {1, 2}
+    assert [key for key in memory.raw_keys() if key.count("/") == 1] == ["a/metadata.json"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_removal_that_fails_after_the_commit_is_logged(
+    memory: MemoryHarness, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+
+    class Keeps(WrappedBackend):
+        def delete(self, keys: Any, **options: Any) -> Any:
+            return iter([DeleteResult(key, StoreUnreachableError("refused")) for key in keys])
+
+    cci.backend_interface = Keeps(cci.backend_interface)
+    upload(cci, 2)
+    assert "could not be removed: refused; cci.clean() removes them" in caplog.text
+    assert value(cci, "a") == 2
 
 
 def test_a_replacement_keeps_what_its_predecessor_shares(memory: MemoryHarness) -> None:
