@@ -44,10 +44,11 @@ from cottoncandy.cli.locations import (
 )
 from cottoncandy.core.names import has_magic
 from cottoncandy.core.output import printable
-from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
+from cottoncandy.exceptions import InvalidArgumentError, InvalidNameError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from cottoncandy.cloudfiles import CloudFiles
+    from cottoncandy.transfer.entries import Endpoint
 
 
 class Route(NamedTuple):
@@ -86,7 +87,11 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
     @PROGRESS
     @BLOCK_SIZE
     @click.option(
-        "--part-bytes", default=10**8, show_default=True, help="Upload larger files in parts."
+        "--part-bytes",
+        type=click.IntRange(min=1),
+        default=10**8,
+        show_default=True,
+        help="Upload larger files in parts.",
     )
     @click.option("--no-sign-request", is_flag=True, help="Read the sources without credentials.")
     @JSON
@@ -135,7 +140,7 @@ def cp(
     if destination == "-":
         if ends.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
-        for route in routes(sources, "", recursive, ends.reading):
+        for route in routes(sources, "", recursive, ends.reading, []):
             content = CloudFiles(route.directory, **ends.reading).get(route.path)
             if content is None:
                 raise ObjectNotFoundError(f"there is no file '{route.path}' in {route.directory}")
@@ -171,12 +176,18 @@ def _transfers(
     if destination == "-":
         raise click.UsageError("only cp writes to the standard output")
     folder, name = _destination(destination, sources, recursive, ends.writing)
-    found, count = routes(sources, name, recursive, ends.reading), itertools.count()
+    dest = CloudFiles(folder, **ends.writing)._endpoint()
+    left: list[str] = []
+    found = routes(sources, name, recursive, ends.reading, left, dest)
+    count = itertools.count()
     for directory, items in groupby(found, key=attrgetter("directory")):
         counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
         yield CloudFiles(directory, **ends.reading), CloudFiles(folder, **ends.writing), counted
     if ends.as_json:
         print_json({"files": next(count)})
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise InvalidNameError(f"not copied, because it is not an object: {left[0]}{more}")
 
 
 def _destination(
@@ -190,9 +201,8 @@ def _destination(
     if many or pattern or destination.endswith("/") or CloudFiles(destination, **options).isdir():
         return destination, ""
     if recursive and not _is_file(sources[0], options):
-        _replace_word(
-            sources[0], f"{sources[0]}/"
-        )  # the directory exists when the command continues
+        # The directory exists when the command continues.
+        _replace_word(sources[0], f"{sources[0]}/")
         return destination, "."
     folder, _, name = destination.rpartition("/")
     if not name or folder.endswith(":/"):
@@ -208,7 +218,12 @@ def _replace_word(word: str, *words: str) -> None:
 
 
 def routes(
-    sources: Iterable[str], name: str, recursive: bool, options: dict[str, Any]
+    sources: Iterable[str],
+    name: str,
+    recursive: bool,
+    options: dict[str, Any],
+    left: list[str],
+    dest: Endpoint | None = None,
 ) -> Iterator[Route]:
     """Yield the files to copy, and the names of the copies.
 
@@ -221,6 +236,10 @@ def routes(
     recursive : bool
     options : dict
         Options of the sources' ``CloudFiles``.
+    left : list of str
+        Gets what is there and cannot be copied, with the reason.
+    dest : Endpoint, optional
+        A directory that contains it cannot be copied: its listing would never end.
     """
     from cottoncandy.cloudfiles import CloudFiles
 
@@ -232,16 +251,27 @@ def routes(
             yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
         elif has_magic(source):
             start, matches = split_pattern(source, recursive)
-            found = (Route(start, path, path) for path in CloudFiles(start, **options))
-            yield from some((route for route in found if matches(route.path)), source)
+            found = _files(CloudFiles(start, **options), left, matches)
+            yield from some((Route(start, path, path) for path in found), source)
         elif recursive:
             below = "" if name == "." or source.endswith("/") else base + "/"
-            paths = CloudFiles(source, **options)
-            yield from some((Route(source, path, below + path) for path in paths), source)
+            files = CloudFiles(source, **options)
+            if dest is not None and files._endpoint().contains(dest):
+                raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
+            found = _files(files, left, lambda path: True)
+            yield from some((Route(source, path, below + path) for path in found), source)
         elif CloudFiles(source, **options).isdir():
             raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
         else:
             raise nothing_at(source)
+
+
+def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:
+    """Yield the files that match, and note what else does."""
+    yield from filter(matches, files)
+    endpoint = files._endpoint()
+    unlisted = endpoint.store.backend.unlisted(endpoint.prefix)
+    left += [f"'{path}' ({reason})" for path, reason in unlisted if matches(path)]
 
 
 def _listed() -> Iterator[Route]:

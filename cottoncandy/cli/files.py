@@ -173,7 +173,7 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
         store, name = connection.store(location)
         with store.open(name, prefetch=span is None) as reader:
             first, end, _ = slice(start, stop).indices(reader.size)
-            for chunk in reader.chunks(first, max(first, end)):
+            for chunk in reader.chunks(first, end):
                 write_bytes(chunk)
 
 
@@ -312,7 +312,7 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", type=LOCATION, nargs=-1, required=True)
 def mkdir(paths: tuple[str, ...]) -> None:
     """Create directories on this computer. In a store they exist with their objects."""
     from pathlib import Path

@@ -61,12 +61,13 @@ class _Commands(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by the shell
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe, such as head, has left
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)
-        except (CottonCandyError, OSError) as error:
+        except (CottonCandyError, OSError, UnicodeError, MemoryError) as error:
             text = "; ".join([in_words(str(error)), *getattr(error, "__notes__", ())])
             click.echo(f"cottoncandy: {printable(text)}", err=True)
             ctx.exit(1)

@@ -60,10 +60,11 @@ def sync(
     )
     if as_json:
         print_json(asdict(report))
-        return
-    for step in report.actions:
-        click.echo(printable(f"{step.verb:7} {step.path} ({step.reason})"))
-    click.echo(str(report), err=not dry_run)
+    else:
+        for step in report.actions:
+            click.echo(printable(f"{step.verb:7} {step.path} ({step.reason})"))
+        click.echo(str(report), err=not dry_run)
+    click.get_current_context().exit(1 if report.left_out else 0)
 
 
 def compare(

@@ -222,6 +222,8 @@ class SyncReport:
         Estimate of the requests to both stores.
     cost : float
         Estimate in US dollars, at the prices of Amazon S3.
+    left_out : int
+        Files that cannot be copied because they are not objects; the log names them.
     actions : list of Step
         After a dry run: everything but what is skipped.
     """
@@ -235,6 +237,7 @@ class SyncReport:
     requests: int = 0
     cost: float = 0.0
     dry_run: bool = False
+    left_out: int = 0
     actions: list[Step] = field(default_factory=list)
 
     def noting(self, steps: Iterable[Step]) -> Iterator[Step]:
@@ -308,6 +311,7 @@ def synchronize(
         )
     for path, reason in source.store.backend.unlisted(source.prefix):
         if rules.selects()(path.removeprefix(source.prefix)):
+            report.left_out += 1
             _log.warning("not copied, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
     inside = dest.store.backend.can_copy_from(source.store.backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,14 @@ def test_ls_lists_names_sizes_and_levels(bucket: Path) -> None:
     assert run("ls", "-e", f"{bucket}/d/[ab]").stdout.split() == ["arr", "b.bin"]
     first = json.loads(run("ls", "--json", bucket).stdout.splitlines()[0])
     assert (first["name"], first["size"]) == ("a.txt", 10)
-    assert run("ls", "-l", bucket).stdout.splitlines()[0].split()[0] == "10"
+    assert datetime.fromisoformat(first["modified"]).utcoffset() == timedelta()
+    size, day, hour, name = run("ls", "-l", bucket).stdout.splitlines()[0].split()
+    assert (size, name) == ("10", "a.txt")
+    assert abs(datetime.fromisoformat(f"{day} {hour}") - datetime.now(UTC)) < timedelta(hours=1)
+    memory = cc.CloudFiles("mem://cli-ls")
+    memory.puts([("d/", b""), ("d/x", b"1"), ("dx", b"2")])  # a marker, and a similar name
+    assert run("ls", "mem://cli-ls/d").stdout.split() == ["x"]
+    assert run("ls", "--flat", "mem://cli-ls/d/").stdout.split() == ["x"]
 
 
 def test_ls_of_a_file_with_a_slash_lists_nothing(bucket: Path) -> None:
@@ -356,6 +364,27 @@ def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("verb", ["cp", "mv", "sync"])
+def test_what_cannot_be_copied_is_named_and_fails(
+    verb: str, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "src" / "lost.meta.json").write_text("{}")
+    result = run(*[verb] + ["-r"] * (verb != "sync"), f"{tree}/src", tree / "new")
+    assert result.exit_code == 1
+    assert "lost' (sidecar without body)" in result.stderr + caplog.text
+    assert (tree / "new" / "sub" / "deep" / "c").read_bytes() == b"3"
+    assert (tree / "src" / "lost.meta.json").exists()
+
+
+def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) -> None:
+    (tree / "src" / "a.gz").write_bytes(gzip.compress(b"other"))
+    os.utime(tree / "src" / "a", (1, 1))
+    result = run("cp", "-r", f"{tree}/src", tree / "new")
+    assert (result.exit_code, "'a' (a newer file has that name)" in result.stderr) == (1, True)
+    assert (tree / "new" / "a.gz").exists()
+    assert run("cp", f"{tree}/src/sub/*", tree / "other").exit_code == 0  # not one of them
+
+
 def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cloud"))
     assert run("alias", "add", "lab", "s3://https://s3.example.org/").exit_code == 0
@@ -585,6 +614,10 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("cp ftp://x/y .", 1, "is not a cloud path"),
         ("mv bucket/a.txt -", 2, "only cp writes to the standard output"),
         ("mv nothing copy", 1, "there is nothing at 'nothing'"),
+        ("cp -r bucket bucket/new", 1, "cannot be copied or moved into itself"),
+        ("cp -r bucket/d bucket/d", 1, "cannot be copied or moved into itself"),
+        ("mv bucket bucket/d", 1, "cannot be copied or moved into itself"),
+        ("cp --part-bytes 0 bucket/a.txt copy", 2, "0 is not in the range"),
         ("rm bucket/d", 1, "is a directory: pass -r"),
         ("rm -r memory://whole", 1, "is a whole bucket"),
         ("rm memory://whole", 1, "is a whole bucket"),

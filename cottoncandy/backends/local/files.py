@@ -1,7 +1,7 @@
 """Directories of plain files whose suffixes are content encodings: ``a.gz`` is ``a`` in gzip."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH103
+# ruff: noqa: PTH103, PTH122
 from __future__ import annotations
 
 import os
@@ -216,6 +216,17 @@ class FilesBackend(LocalBackend):
             yield DeleteResult(key, next((each.error for each in results if each.error), None))
 
     copy, move = Backend.copy, Backend.move
+
+    def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
+        yield from super().unlisted(prefix)
+        for directory, _, files in os.walk(self.bucket):
+            parts = [os.path.splitext(file) for file in files]
+            for name in {name for name, suffix in parts if os.fsencode(suffix) in self._encodings}:
+                found = _stat_variants(f"{directory}/{name}")
+                for encoding in sorted(found, key=found.__getitem__)[:-1]:
+                    path = f"{directory}/{name}{_SUFFIXES[encoding]}"
+                    if (key := os.path.relpath(path, self.bucket)).startswith(prefix):
+                        yield key, "a newer file has that name"
 
     # -- files of one name -----------------------------------------------------------------------
 
