@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cottoncandy.config.options import DEFAULT_EXTRA_ARGS, DEFAULT_THREADS, Settings
+from cottoncandy.config.options import DEFAULT_THREADS, Settings
 from cottoncandy.core.files import expand_home
-from cottoncandy.core.names import pathjoin, prefix_of
-from cottoncandy.core.output import echo
+from cottoncandy.core.names import pathjoin
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ObjectNotFoundError,
@@ -18,19 +17,17 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces.base import BucketMethods
+from cottoncandy.interfaces.files import FileMethods
 from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
-from cottoncandy.interfaces.objects import FileMethods, ObjectMethods, extra_args
+from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.interfaces.sharing import BridgeMethods, SharingMethods
-from cottoncandy.stores.checks import upload_condition
 from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
-from cottoncandy.stores.urls import is_url
-from cottoncandy.transfer.directories import download_directory, upload_directory
+from cottoncandy.transfer.directories import download_directory
 from cottoncandy.transfer.engine import complete, run
-from cottoncandy.transfer.entries import Endpoint
-from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
+from cottoncandy.transfer.sync import SyncReport
 
 
 class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
@@ -85,142 +82,6 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         path : str
         """
         return pathjoin(a, *p)
-
-    def upload_from_directory(
-        self,
-        disk_path: str | os.PathLike[str],
-        cloud_path: str | None = None,
-        recursive: bool = False,
-        ExtraArgs: Mapping[str, Any] = DEFAULT_EXTRA_ARGS,  # noqa: N803 - the documented name
-        threads: int = DEFAULT_THREADS,
-        *,
-        skip_existing: bool = False,
-        overwrite: bool = True,
-        dry_run: bool = False,
-    ) -> SyncReport | None:
-        """Upload the files of a directory, several at a time.
-
-        Parameters
-        ----------
-        disk_path : str or path-like
-            Directory to upload.
-        cloud_path : str, optional
-            Name that the files go under. If None, the path of the directory.
-        recursive : bool, default False
-            Whether to include its subdirectories.
-        ExtraArgs : dict
-            As in :meth:`upload_from_file`.
-        threads : int, default ``[basic] threads`` of the options
-            How many files are transferred at once.
-        skip_existing : bool, default False
-            Whether to skip files whose object exists already, with the same bytes.
-        overwrite : bool, default True
-            Whether to replace existing objects, as in :meth:`upload_object`: each object that
-            exists is one that could not be uploaded.
-        dry_run : bool, default False
-            Whether only to report what would be done.
-
-        Returns
-        -------
-        report : SyncReport or None
-            Of a dry run: files, bytes, and an estimate of requests and cost.
-
-        Raises
-        ------
-        NotADirectoryError, FileNotFoundError
-            If ``disk_path`` is not a directory.
-        PartialFailureError
-            If some files could not be uploaded; the message names them. The others were uploaded.
-
-        Notes
-        -----
-        Hidden files are uploaded too. Symbolic links are followed, to files and (with
-        ``recursive``) to directories; links back to a parent directory, sockets,
-        pipes and devices are skipped. Unreadable files and dangling links do not stop the others.
-        Empty directories are not stored. In a directory that is a local store, ``NAME.meta.json``
-        next to ``NAME`` is not uploaded as a file: it has the metadata of the object. With
-        ``skip_existing``, sizes are compared, then bytes: by
-        the ETag if it is an MD5, otherwise by reading the object.
-        """
-        extra_args(ExtraArgs)
-        condition = upload_condition(overwrite, None)
-        root = Path(expand_home(disk_path))
-        default = "" if root.as_posix() == "." else root.as_posix()
-        target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
-        report = upload_directory(
-            self._store,
-            root,
-            target,
-            lambda path, key, count, extra: self._put_file(
-                path, key, {**extra, **ExtraArgs}, threads=count, condition=condition
-            ),
-            recursive=recursive,
-            threads=threads,
-            skip_existing=skip_existing,
-            dry_run=dry_run,
-        )
-        if not dry_run:
-            echo(f'Uploaded "{root}" to "{target}"')
-        return report
-
-    def sync(
-        self,
-        source: str | os.PathLike[str],
-        dest: str | os.PathLike[str],
-        *,
-        delete: bool = False,
-        dry_run: bool = False,
-        include: str | Sequence[str] = (),
-        exclude: str | Sequence[str] = (),
-        max_delete: int | None = None,
-        checksum: bool = False,
-        threads: int = DEFAULT_THREADS,
-        retries: int | None = None,
-    ) -> SyncReport:
-        """Make one place a copy of another, as :func:`cottoncandy.sync` does.
-
-        Parameters
-        ----------
-        source, dest : str or path-like
-            Text is a name in the bucket, with everything below it; ``''`` is the whole bucket. A
-            :class:`pathlib.Path`, or text that begins with ``/``, ``./``, ``../`` or ``~``, is a
-            directory on disk. Or a URL.
-        delete, dry_run, include, exclude, max_delete, checksum, threads, retries : optional
-            As in :func:`cottoncandy.sync`.
-
-        Returns
-        -------
-        report : SyncReport
-
-        Raises
-        ------
-        BucketNotFoundError, ObjectNotFoundError
-            If there is nothing at the source. Then nothing is deleted.
-        InvalidArgumentError
-            If an end is inside the other, or more than ``max_delete`` files would be deleted.
-        PartialFailureError
-            If some files could not be copied; the message names them.
-
-        Examples
-        --------
-        >>> cci.sync("data", "/backup/data", delete=True)  # doctest: +SKIP
-        """
-        return synchronize(
-            self._endpoint(source),
-            self._endpoint(dest),
-            make_rules(delete, checksum, include, exclude),
-            threads=threads,
-            dry_run=dry_run,
-            max_delete=max_delete,
-            retries=retries,
-            progress=self._store.settings.progress,
-        )
-
-    def _endpoint(self, place: str | os.PathLike[str]) -> Endpoint:
-        on_disk = ("/", "./", "../", "~")
-        if not isinstance(place, str) or place.startswith(on_disk) or is_url(place):
-            return Endpoint.of(place)
-        return Endpoint(self._store, prefix_of(self._store.key(place, tree=True)))
 
 
 class ArrayInterface(ItemMethods, BasicInterface):

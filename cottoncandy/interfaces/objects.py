@@ -1,20 +1,15 @@
-"""Methods on bytes, JSON, pickles and files."""
+"""Methods on bytes, JSON and pickles, and on objects as files."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cottoncandy.arrays.manifests import read_json
-from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_EXTRA_ARGS, DEFAULT_THREADS
+from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import atomic_write, expand_home
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,
@@ -25,7 +20,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import checked_metadata, reject_reserved, upload_condition
 from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
-from cottoncandy.transfer.copying import check_content, checked_blocks
+from cottoncandy.transfer.copying import check_content
 
 _OPEN_OPTIONS = ("errors", "newline", "metadata", "acl", "content_type", "threads")
 
@@ -450,147 +445,3 @@ def _json_text(value: Any) -> str:
         elif isinstance(item, list | tuple):
             pending += item
     return text
-
-
-#: boto3's names of the arguments of a put, and of the options of an upload.
-_PUT_ARGS = {
-    "ACL": "acl",
-    "CacheControl": "cache_control",
-    "ContentEncoding": "content_encoding",
-    "ContentType": "content_type",
-    "Metadata": "metadata",
-}
-_UPLOAD_ARGS = {
-    "StorageClass": "storage_class",
-    "ServerSideEncryption": "server_side_encryption",
-    "SSEKMSKeyId": "sse_kms_key_id",
-    "RequestPayer": "request_payer",
-}
-_EXTRA_ARGS = (*_PUT_ARGS, *_UPLOAD_ARGS)
-
-
-class FileMethods(ObjectAccess):
-    """Uploading and downloading files."""
-
-    def upload_from_file(
-        self,
-        flname: str | os.PathLike[str],
-        object_name: str | None = None,
-        ExtraArgs: Mapping[str, Any] = DEFAULT_EXTRA_ARGS,  # noqa: N803 - the documented name
-        threads: int = DEFAULT_THREADS,
-        *,
-        overwrite: bool = True,
-        if_match: str | None = None,
-    ) -> dict[str, Any]:
-        """Upload a file to the cloud.
-
-        Parameters
-        ----------
-        flname : str or path-like
-            Path of the file to upload. A str may begin with ``~/``.
-        object_name : str, optional
-            Name of the uploaded object. If None, the full file name is the object name.
-        ExtraArgs : dict, default ``{'ACL': default_acl of the options}``
-            boto3's names: ``ACL``, ``CacheControl``, ``ContentEncoding`` and ``ContentType`` (str),
-            and ``Metadata`` (dict of str); on S3 also ``StorageClass``, ``ServerSideEncryption``,
-            ``SSEKMSKeyId`` and ``RequestPayer``. A content encoding describes the file; nothing is
-            compressed.
-        threads : int, default ``[basic] threads`` of the options
-            How many parts of a large file are transferred at once.
-        overwrite : bool, default True
-            As in :meth:`upload_object`.
-        if_match : str, optional
-            As in :meth:`upload_object`.
-
-        Returns
-        -------
-        response : dict
-            As :meth:`upload_object` returns it.
-
-        Raises
-        ------
-        ObjectExistsError, ObjectChangedError
-            As :meth:`upload_object` raises them.
-        FileNotFoundError, IsADirectoryError, PermissionError
-            If the file cannot be read; nothing is sent.
-
-        Notes
-        -----
-        The file is read in pieces as it is sent, so memory use does not depend on its size.
-        """
-        path = expand_home(flname)
-        name = os.fspath(path) if object_name is None else object_name
-        options = {"threads": threads, "condition": upload_condition(overwrite, if_match)}
-        return self._put_file(path, name, extra_args(ExtraArgs), **options)
-
-    def _put_file(
-        self, path: Any, name: str, given: Mapping[str, Any], **options: Any
-    ) -> dict[str, Any]:
-        """Upload a file, with any metadata."""
-        extra = {"ACL": DEFAULT_ACL, **given}
-        uploads = {ours: extra.get(name) for name, ours in _UPLOAD_ARGS.items()}
-        with Path(path).open("rb") as file:
-            return self._store.with_upload_options(uploads).put(
-                name,
-                Body.of(file),
-                **options,
-                **{ours: extra[name] for name, ours in _PUT_ARGS.items() if name in extra},
-            )
-
-    def download_to_file(
-        self,
-        object_name: str,
-        file_name: str | os.PathLike[str],
-        threads: int = DEFAULT_THREADS,
-    ) -> None:
-        """Download an object to a file.
-
-        Parameters
-        ----------
-        object_name : str
-        file_name : str or path-like
-            Path where the data will be on disk. A str may begin with ``~/``. An existing file is
-            replaced only when the download is complete.
-        threads : int, default ``[basic] threads`` of the options
-            How many ranges of a large object are transferred at once.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If the object does not exist.
-        IntegrityError
-            As :meth:`download_object` raises it; the file is not replaced.
-        StorageFullError
-            If the disk is full.
-        FileNotFoundError, IsADirectoryError, PermissionError
-            If the file cannot be written.
-
-        Notes
-        -----
-        Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
-        directory. The next download to the same file removes one that a killed process left.
-        """
-        path = expand_home(file_name)
-        with self._store.open(object_name, threads) as reader, atomic_write(path) as file:
-            chunks = partial(self._store.chunks, reader)
-            for chunk in checked_blocks(chunks, self._store.backend, reader.info):
-                file.write(chunk)
-
-
-def extra_args(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return boto3-style ``ExtraArgs``, after rejecting unsupported ones.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If there is a key that no backend supports.
-    MetadataError
-        If metadata has a name of the storage format.
-    """
-    unknown = sorted(set(given) - set(_EXTRA_ARGS))
-    if unknown:
-        raise InvalidArgumentError(
-            f"ExtraArgs accepts {', '.join(_EXTRA_ARGS)}, got {', '.join(unknown)}"
-        )
-    reject_reserved(given.get("Metadata") or ())
-    return given
