@@ -19,7 +19,7 @@ import pytest
 import cottoncandy
 from cottoncandy.core.buffers import MiB
 from cottoncandy.core.files import atomic_write, lock, open_lockable, unlock, write_private
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.servers import S3Server
 from tests.servers.base import wait_until
 from tests.servers.proxy import FaultProxy

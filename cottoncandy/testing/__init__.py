@@ -6,7 +6,7 @@ They need pytest; those with random cases are skipped unless hypothesis is insta
 import pytest
 
 # Before the import, so that a failed assertion shows its values.
-_PARTS = ("reading", "writing", "listing", "copying", "conformance", "stateful", "samples")
+_PARTS = ("reading", "writing", "listing", "copying", "conformance", "stateful", "harness")
 pytest.register_assert_rewrite(*(f"cottoncandy.testing.{part}" for part in _PARTS))
 
 from cottoncandy.testing.conformance import BackendConformance  # noqa: E402 - see above

@@ -18,10 +18,9 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.testing.copying import CopyConformance
-from cottoncandy.testing.harness import StoreHarness
+from cottoncandy.testing.harness import StoreHarness, keys_of
 from cottoncandy.testing.listing import ListingConformance
 from cottoncandy.testing.reading import ReadingConformance
-from cottoncandy.testing.samples import keys_of
 from cottoncandy.testing.writing import WritingConformance
 
 

@@ -7,8 +7,7 @@ import pytest
 from cottoncandy.backends.base import Backend, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
-from cottoncandy.testing.harness import StoreHarness
-from cottoncandy.testing.samples import BIG, PLAIN_KEYS, fitting, for_each, keys_of
+from cottoncandy.testing.harness import BIG, PLAIN_KEYS, StoreHarness, fitting, for_each, keys_of
 
 _VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
 

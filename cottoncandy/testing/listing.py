@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
-from cottoncandy.testing.harness import StoreHarness
-from cottoncandy.testing.samples import fitting, for_each, keys_of
+from cottoncandy.testing.harness import StoreHarness, fitting, for_each, keys_of
 
 _KEYS = [
     "a",

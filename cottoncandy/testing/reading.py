@@ -19,8 +19,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from cottoncandy.testing.harness import StoreHarness
-from cottoncandy.testing.samples import BIG, for_each, pattern, same
+from cottoncandy.testing.harness import BIG, StoreHarness, for_each, pattern, same
 
 
 class ReadingConformance:

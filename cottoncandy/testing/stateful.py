@@ -12,8 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
-from cottoncandy.testing.harness import StoreHarness
-from cottoncandy.testing.samples import keys_of
+from cottoncandy.testing.harness import StoreHarness, keys_of
 
 _KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
 _BODIES = st.binary(max_size=40)

@@ -29,12 +29,12 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from cottoncandy.testing.harness import StoreHarness
-from cottoncandy.testing.samples import (
+from cottoncandy.testing.harness import (
     BIG,
     ODD_KEYS,
     ODD_METADATA,
     PLAIN_KEYS,
+    StoreHarness,
     fitting,
     for_each,
     holdable,

@@ -23,7 +23,7 @@ from cottoncandy.exceptions import (
     StoreError,
     StoreUnreachableError,
 )
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from cottoncandy.transfer.copying import check_content
 from tests.backends._drive import CHUNK, DriveTests, keys, make, read
 from tests.servers.drive import DriveServer

@@ -24,7 +24,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectExistsError,
 )
-from cottoncandy.testing.samples import keys_of
+from cottoncandy.testing.harness import keys_of
 from tests.backends._local import LocalTests, put, tree
 from tests.cases import each
 

@@ -20,7 +20,7 @@ from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import AccessDeniedError, ObjectNotFoundError
-from cottoncandy.testing.samples import keys_of, pattern
+from cottoncandy.testing.harness import keys_of, pattern
 
 _CHANGES = frozenset(
     {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.utime", "os.chmod", "open"}
@@ -253,7 +253,7 @@ import sys
 from cottoncandy.core.buffers import Body
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.local.backend import LocalBackend
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 backend = LocalBackend(sys.argv[1])
 seed, count = int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)

@@ -31,7 +31,7 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     StorageFullError,
 )
-from cottoncandy.testing.samples import keys_of
+from cottoncandy.testing.harness import keys_of
 from tests.backends._local import LocalTests, put, tree
 
 

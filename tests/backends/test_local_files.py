@@ -21,7 +21,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from cottoncandy.testing.samples import keys_of, pattern
+from cottoncandy.testing.harness import keys_of, pattern
 from tests.backends._local import LocalTests, put, tree
 
 

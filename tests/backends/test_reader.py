@@ -21,7 +21,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     StoreTimeoutError,
 )
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import interrupted_when
 from tests.cases import each
 from tests.servers.base import wait_until

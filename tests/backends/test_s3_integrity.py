@@ -11,7 +11,7 @@ from botocore.config import Config
 from cottoncandy.backends.s3.transport import ViewReader
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import backend_at
 from tests.servers.proxy import FaultProxy, Request
 

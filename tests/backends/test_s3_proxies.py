@@ -10,7 +10,7 @@ from botocore.config import Config
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import StoreUnreachableError
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import backend_at
 from tests.servers import S3Server
 from tests.servers.base import free_port

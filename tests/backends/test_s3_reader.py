@@ -15,7 +15,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     StoreError,
 )
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,

@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.raw import encode_array
 from cottoncandy.options import Settings
 from cottoncandy.stores.store import Store
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,

@@ -9,7 +9,7 @@ from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import CredentialsError
 from cottoncandy.options import Settings
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.harness import StoreHarness
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy

@@ -15,7 +15,7 @@ from cottoncandy.backends.ranges import RangeReader
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import IntegrityError, StoreError, StoreUnreachableError
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     QUICK,
     backend_at,

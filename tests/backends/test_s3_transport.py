@@ -30,7 +30,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from cottoncandy.options import Settings
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import S3Tests, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy

@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from cottoncandy.options import Settings
-from cottoncandy.testing.samples import pattern
+from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,

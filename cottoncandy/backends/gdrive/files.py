@@ -51,6 +51,12 @@ FILE_FIELDS = (
 #: The same, with the metadata.
 HEAD_FIELDS = f"{FILE_FIELDS},properties(key,value,visibility)"
 
+
+def parse_date(text: str) -> datetime.datetime | None:
+    """Return a time of Drive; None if it is not known."""
+    return datetime.datetime.fromisoformat(text) if text else None
+
+
 _NATIVE = "application/vnd.google-apps."
 _PAGE = 1000  # Drive's maximum
 
@@ -61,13 +67,6 @@ class Root:
 
     id: str
     drive_id: str | None = None
-
-    def search_options(self) -> dict[str, Any]:
-        """Return the arguments of ``files.list`` that reach the files below."""
-        options: dict[str, Any] = {"supportsAllDrives": True, "includeItemsFromAllDrives": True}
-        if self.drive_id is not None:
-            options |= {"corpora": "drive", "driveId": self.drive_id}
-        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ class DriveFile:
         return ObjectInfo(
             key,
             self.size,
-            datetime.datetime.fromisoformat(self.modified) if self.modified else None,
+            parse_date(self.modified),
             self.md5,
             metadata,
             self.mime_type or None,
@@ -156,12 +155,15 @@ def search(
     page_size: int | None = None,
 ) -> Iterator[DriveFile]:
     """Yield the files that a query finds, page by page."""
+    drive = {} if root.drive_id is None else {"corpora": "drive", "driveId": root.drive_id}
     items = session.pages(
         session.api,
+        supportsAllDrives=True,
+        includeItemsFromAllDrives=True,
         q=query,
         fields=f"nextPageToken,items({fields})",
         maxResults=min(page_size or _PAGE, _PAGE),
-        **root.search_options(),
+        **drive,
     )
     yield from map(DriveFile.of, items)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from cottoncandy.backends.gdrive.files import (
     Root,
     fetch,
     folder_query,
+    parse_date,
     quoted,
     search,
     title_query,
@@ -256,9 +256,9 @@ class Buckets:
         yield BucketInfo(MY_DRIVE)
         query = f"{folder_query([top.id])} and mimeType = {quoted(FOLDER_TYPE)}"
         for folder in search(self._session, top, query):
-            yield BucketInfo(folder.title, _date(folder.created))
+            yield BucketInfo(folder.title, parse_date(folder.created))
         for drive in self._list_drives():
-            yield BucketInfo(drive["name"], _date(drive.get("createdDate", "")))
+            yield BucketInfo(drive["name"], parse_date(drive.get("createdDate", "")))
 
     def create(self, name: str) -> None:
         """Create a folder at the top of My Drive."""
@@ -324,8 +324,4 @@ class Buckets:
 
     def _list_drives(self) -> Iterator[dict[str, Any]]:
         fields = "nextPageToken,items(id,name,createdDate)"
-        return self._session.pages(self._session.drives, maxResults=100, fields=fields)
-
-
-def _date(text: str) -> datetime.datetime | None:
-    return datetime.datetime.fromisoformat(text) if text else None
+        return self._session.pages(self._session.service.drives(), maxResults=100, fields=fields)

@@ -134,17 +134,10 @@ class Session:
             document.pop("mtlsRootUrl", None)
         return build_from_document(document, http=self._connect())
 
-    # Groups of the API's methods; the library takes milliseconds to build one.
-
     @cached_property
     def api(self) -> Any:
-        """The methods on files."""
+        """The methods on files, which take the library milliseconds to build."""
         return self.service.files()
-
-    @cached_property
-    def drives(self) -> Any:
-        """The methods on shared drives."""
-        return self.service.drives()
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -282,8 +275,7 @@ def translated(fault: DriveError, what: str) -> CottonCandyError:
     what : str
         The object and its location, for the message: ``object 'a/b' in 'My Drive'``.
     """
-    error = fault.__cause__
-    if error is None:
+    if (error := fault.__cause__) is None:
         return _translated_answer(fault, what)
     if isinstance(error, TimeoutError):
         return StoreTimeoutError(
