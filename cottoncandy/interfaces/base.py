@@ -26,7 +26,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.stores.checks import check_int
-from cottoncandy.stores.connect import backend_name, check_bucket_name, connect
+from cottoncandy.stores.connect import check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
@@ -97,7 +97,6 @@ class ObjectAccess(InterfaceObject):
         # mix two versions of it.
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
         keys: KeyScheme | None = kwargs.pop("_keys", None)
-        self.backend = backend_name(backend, bucket_name)
         self.verbose = verbose
         self._store = connect(
             backend,
@@ -109,6 +108,7 @@ class ObjectAccess(InterfaceObject):
             extra=kwargs,
             keys=keys,
         )
+        self.backend = self._store.backend.name
         self._check_bucket(force_bucket_creation)
         if verbose:
             self._greet()

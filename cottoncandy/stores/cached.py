@@ -175,7 +175,9 @@ class _Windows:
         for parent, _, names in os.walk(self._directory):
             if not _FOLDER.fullmatch(Path(parent).relative_to(self._directory).as_posix()):
                 continue
-            for path in (Path(parent, name) for name in names if _is_window(name)):
+            # Windows, and those that were or are being written.
+            ours = (name for name in names if _FILE.fullmatch(name) or is_temporary(name))
+            for path in (Path(parent, name) for name in ours):
                 with suppress(OSError):  # deleted by another process
                     status = path.stat()
                     found.append((status.st_mtime, status.st_size, path))
@@ -189,11 +191,6 @@ class _Windows:
                 path.unlink()
                 path.parent.rmdir()  # if it is empty now
             total -= size
-
-
-def _is_window(name: str) -> bool:
-    """Return whether a file is a window, or one that was or is being written."""
-    return _FILE.fullmatch(name) is not None or is_temporary(name)
 
 
 def _exists(path: Path) -> bool:

@@ -163,11 +163,6 @@ def _one(name: str, argument: Any, in_url: str | None) -> Any:
     return passed if in_url is None else in_url
 
 
-def backend_name(backend: str, bucket: Any) -> str:
-    """Return the name of the backend: a bucket that is a URL names it."""
-    return parse_url(bucket).backend if is_url(bucket) else backend
-
-
 def check_bucket_name(name: Any) -> str:
     """Return the name of a bucket as text.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NoReturn
 
@@ -78,18 +78,17 @@ def encrypted_info(info: ObjectInfo, keys: KeyScheme, label: str) -> ObjectInfo:
     if ENCRYPTION_METADATA not in metadata:
         return info
     encryption = EncryptionInfo.parse(metadata[ENCRYPTION_METADATA], label)
-    size = plaintext_size(info.size, encryption.segment_bytes, label)
-    clean = clean_metadata(metadata, keys)
-    return info._replace(size=size, metadata=clean, encrypted=True, md5=None, crc32c=None)
+    return plain_info(info, keys, plaintext_size(info.size, encryption.segment_bytes, label))
 
 
-def clean_metadata(metadata: Mapping[str, str], keys: KeyScheme) -> dict[str, str]:
-    """Return the user's part of an encrypted object's metadata."""
-    return {
+def plain_info(info: ObjectInfo, keys: KeyScheme, size: int) -> ObjectInfo:
+    """Return a header with the size of the plaintext, and the user's part of the metadata."""
+    metadata = {
         name: value
-        for name, value in metadata.items()
+        for name, value in (info.metadata or {}).items()
         if name != ENCRYPTION_METADATA and not keys.owns_metadata(name)
     }
+    return info._replace(size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None)
 
 
 class DecryptingReader(ObjectReader):
@@ -111,10 +110,7 @@ class DecryptingReader(ObjectReader):
         self._inner = inner
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.pinned = inner.pinned
-        metadata = clean_metadata(inner.metadata, keys)
-        self.info = inner.info._replace(
-            size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None
-        )
+        self.info = plain_info(inner.info, keys, size)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
