@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import random
 import signal
 import threading
 import time
@@ -21,11 +22,17 @@ import numpy as np
 import pytest
 
 import cottoncandy
-from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer
+from cottoncandy.backends.base import PutOptions
+from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer, base
 from cottoncandy.cloudfiles.compression import compress
-from cottoncandy.cloudfiles.exceptions import DecompressionError, UnsupportedProtocolError
+from cottoncandy.cloudfiles.exceptions import (
+    DecompressionError,
+    MD5IntegrityError,
+    UnsupportedProtocolError,
+)
 from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
 from cottoncandy.cloudfiles.processes import in_processes
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -143,6 +150,7 @@ def test_mislabelled_content_is_reported_and_the_rest_arrives(cf: CloudFiles) ->
         with pytest.raises(DecompressionError, match="'bad'"):
             cf.get(["a", "bad"] if options else "bad", raise_errors=False, **options)
     assert [type(file["error"]) for file in cf.iter_get(["bad"])] == [DecompressionError]
+    assert [file["content"] for file in cf.iter_get(["bad"], raw=True)] == [b"not gzip"]
     found = cf.get(["a", "bad", "b"], raise_errors=False)
     assert [file["content"] for file in found] == [b"1", None, b"2"]
     assert isinstance(found[1]["error"], DecompressionError)
@@ -333,13 +341,24 @@ def test_exists_size_head(cf: CloudFiles) -> None:
     assert cf.exists(iter(["a", "missing"])) == {"a": True, "missing": False}
     assert cf.size("a") == 5
     assert cf.size(["a", "b", "missing"]) == {"a": 5, "b": 0, "missing": None}
-    assert cf.size(["a", "b", "missing"], return_sum=True) == 5
+    assert cf.size(["a", "b", "missing"], return_sum=True) == cf.size("a", return_sum=True) == 5
+    assert cf.size("missing", return_sum=True) == 0
     head = cf.head("a")
     assert (head["Content-Length"], head["Content-Encoding"]) == (5, None)
     assert set(cf.head(["a", "b"])) == {"a", "b"}
     if cf.protocol != "file":
         assert (head["Content-Type"], head["Cache-Control"]) == ("text/plain", "no-cache")
         assert cf.protocol == "gs" or head["Content-Md5"] == "gnzLDuqKcGxMNKFokfhOew=="
+
+
+def test_head_has_the_names_of_cloud_files(cf: CloudFiles) -> None:
+    cf.put("a", b"1")
+    assert list(cf.head("a")) == [
+        *("Cache-Control", "Content-Length", "Content-Type", "ETag", "Last-Modified"),
+        *("Content-Md5", "Content-Encoding", "Content-Disposition", "Content-Language"),
+        *("Storage-Class", "Request-Charged", "Parts-Count"),
+    ]
+    assert cf.head("a")["ETag"] == cf._store.backend.head(cf._key("a")).etag
 
 
 @pytest.mark.parametrize("make", ["mem", "moto", "gcs"], indirect=True)
@@ -369,6 +388,13 @@ def test_list(cf: CloudFiles) -> None:
         assert list(cf.list(flat=True, resume_token=token)) == [path for path, _ in flat[number:]]
 
 
+def test_marker_of_the_directory_is_not_a_file() -> None:
+    CloudFiles("mem://marker").put("path/", b"")
+    cf = CloudFiles("mem://marker/path")
+    cf.put("a", b"1")
+    assert list(cf) == ["a"]
+
+
 def test_isdir_and_subtree_size(cf: CloudFiles) -> None:
     assert not cf.isdir()
     cf.puts([("a", b"1"), ("b/c", b"22"), ("b/d/e", b"333")])
@@ -391,6 +417,10 @@ def test_acl(cf: CloudFiles) -> None:
     cf.put("a", b"1", compress="gzip")
     if cf.protocol != "gs":  # the emulator has no ACLs
         assert set(cf.get_acl("a")) == {"a"}
+    if cf.protocol == "file":
+        path = Path(cf._path.path, "a.gz")
+        path.chmod(0o640)
+        assert cf.get_acl(["a"]) == {"a": path.stat().st_mode}
 
 
 # -- between stores ------------------------------------------------------------------------------
@@ -436,6 +466,96 @@ def test_transfer_forms_and_reencoding(make: Callable[..., CloudFiles]) -> None:
     for wrong in (("d", 0), ("d", slice(0, 4, 2))):
         with pytest.raises(InvalidArgumentError, match="range of bytes"):
             dest[wrong]
+
+
+def test_resumable_transfers_skip_copies_that_are_not_older(
+    make: Callable[..., CloudFiles],
+) -> None:
+    cf, dest = make(), make()
+    cf.puts([("a", b"1"), ("b", b"2"), ("c", b"3")])
+    cf.transfer_to(dest, resumable=True)
+    before = {path: dest.head(path) for path in dest}
+    dest.put("a", b"10")
+    cf.transfer_to(dest, resumable=True)
+    assert dest["a"] == b"1"
+    assert [dest.head(path) for path in "bc"] == [before[path] for path in "bc"]
+    deadline = time.monotonic() + 30
+    while cf.head("b")["Last-Modified"] <= dest.head("b")["Last-Modified"]:
+        assert time.monotonic() < deadline
+        cf.put("b", b"4")
+    cf.transfer_to(dest, resumable=True)
+    assert dest["b"] == b"4"
+    assert dest.head("c") == before["c"]
+
+
+def test_bars_show_their_total_and_follow_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[tuple[Any, bool, int]] = []
+
+    class Bar(base.Progress):
+        def __init__(self, total: Any, *, show: bool, **options: Any) -> None:
+            super().__init__(total, show=False, **options)
+            self.bar, self.count = (total, show), 0
+
+        def update(self, count: int) -> None:
+            self.count += count
+
+        def __exit__(self, *exc_info: object) -> None:
+            bars.append((*self.bar, self.count))
+            super().__exit__(*exc_info)
+
+    monkeypatch.setattr(base, "Progress", Bar)
+    cf, quiet = CloudFiles("mem://bars/x", progress=True), CloudFiles("mem://bars/x")
+    cf.puts([("a", b"1"), ("b", b"2")])
+    quiet.get(iter("ab"), total=2, progress=True)
+    quiet.get_json(iter("ab"), total=7)
+    cf.exists(["a", "b"], progress=False)
+    cf.delete(["a", "b", "c"])
+    quiet.touch("d")
+    assert bars == [
+        (2, True, 2),
+        (2, True, 2),
+        (7, False, 2),
+        (2, False, 2),
+        (3, True, 3),
+        (1, False, 1),
+    ]
+
+
+@each("header", ["aws-chunked", "aws-chunked,gzip", "gzip, br", "x-gzip", "GZIP", "identity"])
+def test_encodings_of_other_programs_are_undone(header: str) -> None:
+    cf, content = CloudFiles("mem://foreign/x"), b"hello"
+    for encoding in ("gzip", "br"):
+        content = compress(content, encoding) if encoding in header.lower() else content
+    cf.put("a", b"")
+    cf._store.backend.put("x/a", Body.of(content), PutOptions(content_encoding=header))
+    assert cf["a"] == b"hello"
+    assert cf["a", 1:3] == b"el"
+    cf.transfer_to(cf, ["a"], reencode="zstd", content_type="text/y")
+    assert (cf["a"], cf.head("a")["Content-Encoding"]) == (b"hello", "zstd")
+    stored, date = cf.get("a", raw=True), cf.head("a")["Last-Modified"]
+    cf.transfer_to(cf, [("a", "b")], reencode="zstd", content_type="text/z")
+    assert (cf.get("b", raw=True), cf.head("b")["Content-Type"]) == (stored, "text/z")
+    assert date <= cf.head("b")["Last-Modified"]
+
+
+def test_levels_change_the_size(cf: CloudFiles) -> None:
+    text = b" ".join(random.Random(1).choices([b"alpha", b"beta", b"gamma", b"delta"], k=3000))
+    cf.put("low", text, compress="gzip", compression_level=1)
+    cf.puts([{"path": "high", "content": text, "compression_level": 9}], compress="gzip")
+    assert cf.size("high") < cf.size("low")
+    assert cf["low"] == cf["high"] == text
+
+
+@pytest.mark.parametrize("make", ["moto"], indirect=True)
+def test_parts_have_a_checksum_if_their_size_is_known(make: Callable[..., CloudFiles]) -> None:
+    cf = make(composite_upload_threshold=6_000_000)
+    size = cf._store.settings.mpu_chunksize_bytes
+    body = bytes(size) + b"end"
+    cf.put("a", body)
+    assert cf.head("a")["ETag"].endswith('-2"')
+    assert cf.get("a", part_size=size) == body
+    with pytest.raises(MD5IntegrityError, match="parts"):
+        cf.get("a", part_size=size - 1)
 
 
 def test_transfer_of_missing_files(make: Callable[..., CloudFiles]) -> None:
