@@ -31,6 +31,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def upload_chunked(
     chunked.Manifest.of(shape, dtype, chunks, root)  # raises before anything is sent
     limits = store.backend.capabilities.metadata
     limits.check(dtypes.to_metadata(dtype), root)
-    metadata = limits.check(metadata, root)
+    limits.check({**metadata, UPLOAD_ID: new_upload_id()}, root)
     largest = math.prod(map(max, chunks)) * dtype.itemsize
     options: dict[str, Any] = {"acl": acl, "condition": condition, "part_bytes": largest}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import SelectionError
@@ -41,6 +41,11 @@ def selected_arrays(draw: st.DrawFn) -> tuple[tuple[tuple[int, ...], ...], Any]:
 
 
 @given(selected_arrays())
+@example((((3, 3, 1), (5,)), (slice(None, None, -1), slice(None, None, 2))))
+@example((((2, 2, 2),), (slice(0, 6, 2),)))
+@example((((2, 3, 2),), (slice(6, None, -2),)))
+@example((((2, 2, 2), (4,)), ([1, 2, 4], slice(None, None, -3))))
+@example((((4,), (2, 2, 2)), (-1, [0, 2, 3, 5])))
 def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None:
     chunks, selection = case
     shape = tuple(map(sum, chunks))

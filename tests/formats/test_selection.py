@@ -76,6 +76,29 @@ def test_a_selection_is_what_numpy_selects(data, shape, dtype, order, gap, longe
         assert travelled == expected.nbytes
 
 
+@each("order", "CF")
+@each("gap", [0, 9, 10**6])
+@each("longest", [1, 16, 10**6])
+@each(
+    "selection",
+    [
+        *(np.s_[::-1], np.s_[::-2], np.s_[4:0:-1], np.s_[:, ::-1], np.s_[5::-3, 1:4:2]),
+        *(np.s_[::-1, ::-1], np.s_[2, ::-1], np.s_[1:2:-1], np.s_[3:2:-1, 4:3:-1]),
+        *(np.s_[:, [0, 1, 2, 4]], np.s_[[0, 2, 3, 4, 5]], np.s_[[1, 5], ::-2], np.s_[::-1, [0, 2]]),
+    ],
+)
+def test_falling_slices_and_lists(monkeypatch, order, gap, longest, selection):
+    monkeypatch.setattr(module, "MAX_GAP_BYTES", gap)
+    monkeypatch.setattr(module, "MAX_READ_BYTES", longest)
+    array = np.arange(30, dtype="<i2").reshape(6, 5)
+    expected = array[selection]
+    for found in (read(array, order, selection)[0], module.select(array, selection)):
+        assert found.shape == expected.shape
+        assert found.tobytes() == expected.tobytes()
+    reads = plan(header_of(array, order), selection).reads
+    assert all(stop - start <= max(longest, 2) for start, stop in reads)
+
+
 def test_a_gap_of_64_kib_is_read_too_and_a_larger_one_is_not():
     for gap, reads in ((module.MAX_GAP_BYTES, 1), (module.MAX_GAP_BYTES + 1, 2)):
         array = np.zeros((2, gap + 1), "u1")

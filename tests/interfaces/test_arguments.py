@@ -217,6 +217,14 @@ def test_a_dtype_that_metadata_has_no_room_for(s3: StoreHarness, memory: MemoryH
     memory.interface().upload_raw_array("wide", WIDE)  # has room for any
 
 
+@pytest.mark.parametrize("size", [2010, 3000])
+def test_metadata_that_leave_no_room_for_the_upload_id(s3: StoreHarness, size: int) -> None:
+    cci = s3.interface()
+    with pytest.raises(MetadataError):
+        cci.upload_dask_array("chunked", ARRAY, note="x" * size)
+    assert s3.raw_keys() == []
+
+
 @pytest.mark.parametrize(
     "wrong", [{"acl": "bogus"}, {"compression": "bogus"}, {"axis": 7}, {"threads": 0}], ids=str
 )
