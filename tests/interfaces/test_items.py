@@ -123,6 +123,14 @@ def test_deletion_leaves_nothing(cci: Any) -> None:
     assert cci.glob("**") == ["chunked/other"]
 
 
+def test_deletion_of_a_replaced_array_takes_its_predecessor_along(cci: Any) -> None:
+    for number in range(2):
+        cci["chunked"] = da.from_array(ARRAY + number, chunks=2)
+        cci["sparse"] = scipy.sparse.eye(3 + number, format="csr")
+    del cci["chunked"], cci["sparse"]
+    assert cci.glob("**") == []
+
+
 def test_values_that_are_no_arrays(cci: Any) -> None:
     for value in (None, {"a": 1}, object()):
         with pytest.raises(UnsupportedDtypeError):

@@ -171,6 +171,7 @@ def test_a_copy_onto_an_array_leaves_old_or_new(
 
     cci = populated(memory)
     cci.append_dask_array("a/series", np.arange(4.0))  # parts of two uploads of one number
+    cci.set_metadata("a/series", subject="sub01")
     cci.upload_dask_array("b/series", np.zeros(30), buffersize=80)
     cci.upload_sparse_array("b/series/sparse", sparse.eye(5, format="csr"))
     new = np.concatenate([np.arange(40.0), np.arange(4.0)])
@@ -199,6 +200,7 @@ def test_a_copy_onto_an_array_leaves_old_or_new(
     assert memory.raw_get("b/notes").body == b"mine"
     cci.rm("a", recursive=True)
     np.testing.assert_array_equal(cci.download_dask_array("b/series"), new)
+    assert cci.info("b/series").metadata == {"subject": "sub01"}
     cci.restore("b/series")
     assert cci.download_dask_array("b/series").shape == (30,)
 
