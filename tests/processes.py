@@ -14,6 +14,6 @@ def start(program: str) -> ForkServerProcess:
     """Run Python code in a new process, and return the process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LOADED)
-    process = context.Process(target=exec, args=(program,), daemon=True)
+    process = context.Process(target=exec, args=(program, {}), daemon=True)
     process.start()
     return process

@@ -70,11 +70,19 @@ class ResumableTransfer:
 
     def __init__(self, db: str | os.PathLike[str], lease_msec: int = 0, **options: Any) -> None:
         self._queue = TransferQueue(db)
+        self._existed = self._queue.path.exists()
         self._lease_s = _lease(lease_msec)
         self._options = options
 
     def __len__(self) -> int:
-        return self._queue.remaining() if self._queue.path.exists() else 0
+        try:
+            return self._queue.remaining()
+        except ObjectNotFoundError:
+            return 0
+
+    def _is_over(self) -> bool:
+        """Return whether other clients have completed the queue since this one was made."""
+        return self._existed and not self._queue.path.exists()
 
     def init(
         self, src: str, dest: str, paths: Any = None, reencode: str | bool | None = None
@@ -104,6 +112,7 @@ class ResumableTransfer:
         job = {"source": source.cloudpath, "dest": str(dest), "reencode": json.dumps(reencode)}
         items = source.list() if paths is None else as_items(paths)
         self._queue.create(job, map(route_of, items))
+        self._existed = True
 
     def execute(
         self,
@@ -132,8 +141,9 @@ class ResumableTransfer:
         Returns
         -------
         count : int
-            Number of files that this call copied. A source that does not exist any more is logged,
-            and is in :meth:`errors`.
+            Number of files that this call copied; 0 if other clients have completed the queue since
+            this one was made. A source that does not exist any more is logged, and is in
+            :meth:`errors`.
 
         Raises
         ------
@@ -150,7 +160,12 @@ class ResumableTransfer:
             )
         check_int(block_size, "block_size", 1)
         seconds = self._lease_s if lease_msec is None else _lease(lease_msec)
-        job = self._queue.job()
+        try:
+            job = self._queue.job()
+        except ObjectNotFoundError:
+            if self._is_over():
+                return 0
+            raise
         ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)
         copied = 0
         failed: dict[str, Exception] = {}
@@ -217,7 +232,12 @@ class ResumableTransfer:
 
     def errors(self) -> dict[str, str]:
         """Return the errors, by path: of files that do not exist any more, too."""
-        return self._queue.errors()
+        try:
+            return self._queue.errors()
+        except ObjectNotFoundError:
+            if self._is_over():
+                return {}
+            raise
 
     def close(self) -> None:
         """Close the queue; remove its file if all files are done."""

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cottoncandy.core.files import lock, open_lockable, unlock
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -96,8 +97,9 @@ class TransferQueue:
         """Open the file once, check it, and translate errors."""
         try:
             if self._connection is None:
-                self._connection = self._open(create)
-                self._status = self.path.stat()
+                with self._alone():
+                    self._connection = self._open(create)
+                    self._status = self.path.stat()
             yield self._connection
         except sqlite3.OperationalError as exc:
             if "full" in str(exc):
@@ -108,6 +110,16 @@ class TransferQueue:
                 f"the queue '{self.path}' is damaged ({exc}); remove it and begin the transfer "
                 f"again: existing files are copied again"
             ) from exc
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other process open or remove the file meanwhile."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a directory that is missing, or may not be read
+                directory = open_lockable(str(self.path.parent), os.O_RDONLY)
+                stack.callback(unlock, directory)
+                lock(directory)
+            yield
 
     def _execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of one statement, which is a transaction."""
@@ -251,14 +263,16 @@ class TransferQueue:
         """Close the file; remove it if all files are done."""
         done = False
         if self._connection is not None or self.path.exists():
-            with contextlib.suppress(CottonCandyError, FileNotFoundError):  # not ours, or gone
-                done = self.remaining() == 0 and os.path.samestat(self.path.stat(), self._status)
+            with contextlib.suppress(CottonCandyError):  # not ours, gone, or not complete yet
+                done = bool(self.job()) and self.remaining() == 0
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         if done:
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            with self._alone(), contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(self.path.stat(), self._status):
+                    for suffix in ("", "-wal", "-shm"):
+                        Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
 def _file_system(path: Path) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
+import tempfile
 import threading
-import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-import cottoncandy
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -28,8 +25,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.transfer import queue as queue_module
 from cottoncandy.transfer.queue import TransferQueue
-
-ROOT = Path(cottoncandy.__file__).parent.parent
+from tests.processes import start
+from tests.servers.base import wait_until
 
 
 @pytest.fixture
@@ -115,26 +112,37 @@ def test_failed_files_stay_in_the_queue(
     assert not (tmp_path / "job.db").exists()
 
 
+#: A client that waits when it is about to transfer its file of a given number.
 CLIENT = """
-import sys
+import os, threading, time
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
-transfer = CloudFiles._transfer
+transfer, gate, begun = CloudFiles._transfer, threading.Lock(), []
 def noted(self, path, *rest):
+    with gate:
+        begun.append(path)
+        if len(begun) == {pause}:
+            open({waits!r}, "w").close()
+            while not os.path.exists({released!r}):
+                time.sleep(0.01)
     transfer(self, path, *rest)
-    with open(sys.argv[2], "a") as file:
+    with open({notes!r}, "a") as file:
         file.write(path + "\\n")
 CloudFiles._transfer = noted
-job = ResumableTransfer(sys.argv[1])
-print("ready", flush=True)
+job = ResumableTransfer({db!r})
 job.execute(block_size=7)
 job.close()
 """
 
 
-def start(db: Path, notes: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", CLIENT, str(db), str(notes)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+def client(db: Path, notes: Path, pause: int) -> tuple[ForkServerProcess, Path]:
+    """Return a process that works on a queue when it waits, and the file that it waits for."""
+    folder = Path(tempfile.mkdtemp(dir=db.parent))
+    waits, released = folder / "waits", folder / "released"
+    places = {"waits": waits, "released": released, "db": db, "notes": notes}
+    process = start(CLIENT.format(pause=pause, **{name: str(at) for name, at in places.items()}))
+    wait_until(lambda: waits.exists() or not process.is_alive(), "a client in its work", 120)
+    assert waits.exists()
+    return process, released
 
 
 def test_killed_again_and_again_every_file_is_there_once(
@@ -143,14 +151,10 @@ def test_killed_again_and_again_every_file_is_there_once(
     files = fill(ends[0], 60)
     db, notes = tmp_path / "job.db", tmp_path / "notes"
     ResumableTransfer(db).init(*ends)
-    for number in range(3):
-        process = start(db, notes)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.01 * number)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    for pause in (1, 5, 20):
+        process, _ = client(db, notes, pause)
+        process.kill()
+        process.join()
     with ResumableTransfer(db) as job:
         job.execute()
     assert contents(ends[1]) == files
@@ -163,10 +167,13 @@ def test_clients_share_without_overlap(ends: tuple[str, str], tmp_path: Path) ->
     files = fill(ends[0], 60)
     db, notes = tmp_path / "job.db", tmp_path / "notes"
     ResumableTransfer(db).init(*ends)
-    clients = [start(db, notes) for _ in range(2)]
-    for client in clients:
-        client.communicate(timeout=60)
-        assert client.returncode == 0
+    # Each waits with files that it has leased, so neither can complete the queue alone.
+    clients = [client(db, notes, pause=1) for _ in range(2)]
+    for _, released in clients:
+        released.touch()
+    for process, _ in clients:
+        process.join()
+        assert process.exitcode == 0
     assert sorted(notes.read_text().split()) == sorted(files)
     assert contents(ends[1]) == files
     assert not list(tmp_path.glob("job.db*"))
@@ -191,6 +198,39 @@ def test_processes_share_one_transfer(
     job.close()
     assert contents(ends[1]) == files
     assert not list(tmp_path.glob("job.db*"))
+
+
+def test_a_client_that_comes_late_has_nothing_to_do(ends: tuple[str, str], tmp_path: Path) -> None:
+    fill(ends[0], 3)
+    first, working = ResumableTransfer(tmp_path / "job.db"), ResumableTransfer(tmp_path / "job.db")
+    first.init(*ends)
+    CloudFiles(ends[0]).delete("d0/000")
+    late = ResumableTransfer(tmp_path / "job.db")
+    assert len(working) == 3
+    assert first.execute() == 2
+    first.close()
+    assert not list(tmp_path.glob("job.db*"))
+    assert working.execute() == late.execute() == len(late) == 0
+    assert list(working.errors()) == ["d0/000"]
+    assert late.errors() == {}
+    working.close()
+    late.close()
+    assert not list(tmp_path.glob("job.db*"))
+
+
+def test_a_queue_that_is_being_filled_is_not_removed(ends: tuple[str, str], tmp_path: Path) -> None:
+    fill(ends[0], 3)
+    db = tmp_path / "job.db"
+
+    def paths() -> Iterator[str]:
+        yield "d0/000"
+        with ResumableTransfer(db) as other, pytest.raises(ObjectNotFoundError, match="init"):
+            other.execute()
+        yield "d1/001"
+
+    with ResumableTransfer(db) as job:
+        job.init(*ends, paths=paths())
+        assert job.execute() == 2
 
 
 def test_threads_lease_each_file_once(tmp_path: Path) -> None:
