@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import MiB
 from cottoncandy.options import Settings
 from tests.servers import S3Server
-from tests.servers.base import wait_until
 from tests.servers.proxy import FaultProxy
 
 __all__ = [
@@ -24,7 +21,6 @@ __all__ = [
     "SMALL",
     "S3Tests",
     "backend_at",
-    "interrupted_when",
     "pieces_of",
     "uploads_in",
 ]
@@ -82,23 +78,3 @@ def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
 def uploads_in(server: S3Server, bucket: str) -> list[str]:
     found = server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     return [each["Key"] for each in found]
-
-
-class interrupted_when:
-    """Send this process a Ctrl-C as soon as a condition holds."""
-
-    def __init__(self, condition: Callable[[], bool]) -> None:
-        self._thread = threading.Thread(target=self._run, args=(condition,))
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        signal.signal(signal.SIGINT, self._before)
-
-    @staticmethod
-    def _run(condition: Callable[[], bool]) -> None:
-        wait_until(condition, "the request that hangs")
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

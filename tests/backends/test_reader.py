@@ -22,8 +22,8 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
 )
 from cottoncandy.testing.harness import pattern
-from tests.backends._s3 import interrupted_when
 from tests.cases import each
+from tests.interrupts import interrupted_when
 from tests.servers.base import wait_until
 
 DATA = pattern(5 * MiB + 3)
@@ -195,10 +195,10 @@ def test_an_error_ends_a_range_that_hangs(hanging: int) -> None:
         yield DATA[start : start + PIECE]
         if (start >= half) == bool(hanging):
             waits.set()
-            release.wait(30)
+            release.wait(60)
             yield from Scripted.whole(start + PIECE, stop)
         else:
-            assert waits.wait(30)
+            assert waits.wait(60)
             raise AccessDeniedError("no")
 
     out = bytearray(len(DATA))
@@ -206,10 +206,10 @@ def test_an_error_ends_a_range_that_hangs(hanging: int) -> None:
     with pytest.raises(AccessDeniedError):
         Scripted(script).read_into(memoryview(out))
     held = bytes(out)
-    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=10)
+    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=60)
     release.set()
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert out[:-1] == held
 
@@ -222,14 +222,14 @@ def test_ctrl_c_ends_a_download_that_hangs(threads: int) -> None:
     def script(start: int, stop: int) -> Iterator[Buffer]:
         yield DATA[start : start + PIECE]
         waits.set()
-        release.wait(30)
+        release.wait(60)
         yield from Scripted.whole(start + PIECE, stop)
 
     out = bytearray(len(DATA))
     with interrupted_when(waits.is_set), pytest.raises(KeyboardInterrupt):
         Scripted(script, threads=threads).read_into(memoryview(out))
     held = bytes(out)
-    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=10)
+    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=60)
     release.set()
     assert out[:-1] == held
 
@@ -239,7 +239,7 @@ def test_workers_have_ended_when_a_download_returns() -> None:
     for _ in range(20):
         read(Scripted(threads=4))
     for thread in set(threading.enumerate()) - before:
-        thread.join(1)
+        thread.join(60)
         assert not thread.is_alive()
 
 

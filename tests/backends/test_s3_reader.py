@@ -19,8 +19,8 @@ from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     S3Tests,
     backend_at,
-    interrupted_when,
 )
+from tests.interrupts import interrupted_when
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 

@@ -19,10 +19,10 @@ from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
     QUICK,
     backend_at,
-    interrupted_when,
     pieces_of,
     uploads_in,
 )
+from tests.interrupts import interrupted_when
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
@@ -212,7 +212,7 @@ def test_ctrl_c_in_the_middle_of_a_range(
         rule.release()
     for thread in set(threading.enumerate()) - before:
         if thread.name == "cottoncandy":
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
     assert bytes(out) == held
     proxy.remove_rules()

@@ -5,11 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import pickle
 import random
-import signal
-import threading
 import time
 import tracemalloc
 import warnings
@@ -44,6 +41,7 @@ from cottoncandy.exceptions import (
 )
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
+from tests.interrupts import interrupted_when
 
 ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
 
@@ -601,17 +599,8 @@ def slowly(begun: Path, block: list[int]) -> Iterator[int]:
 @pytest.mark.server  # of processes
 def test_an_interrupt_of_the_parent_alone_ends_its_processes(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-
-    def interrupt() -> None:
-        while not begun.exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_when(begun.exists), pytest.raises(KeyboardInterrupt):
         list(in_processes(partial(slowly, begun), range(50), 2))  # all of them take 50 seconds
-    thread.join()
 
 
 def test_bad_arguments() -> None:
