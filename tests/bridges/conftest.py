@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ EVERY_STORE: list[Any] = [
 ]
 EVERY_STORE[0] = ("memory", "plain")
 
+_COUNTER = itertools.count()
 _SUITE = re.compile(r"test_(fsspec|zarr)\.py::Test\w+::.*\b(\w+)-(plain|AES|RSA)\b")
 
 
@@ -37,6 +39,51 @@ def place(request: pytest.FixtureRequest) -> Iterator[Any]:
 def cci(place: Any, factory: Any) -> Any:
     """An interface on that bucket, plain unless the test names an encryption."""
     return factory(place.bucket, verbose=False, backend=place.backend_name, **place.connection())
+
+
+class _Apart:
+    """What a harness asks of its test, for one that outlives tests."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+
+    def getfixturevalue(self, name: str) -> Any:
+        if name == "tmp_path":
+            return self._request.getfixturevalue("tmp_path_factory").mktemp("place")
+        return self._request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="session")
+def suites(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Returns an interface on a place, the same each time."""
+    harnesses: dict[tuple[str, str], Any] = {}
+    made: dict[tuple[str, str], Any] = {}
+
+    def interface(place: str, encryption: str, factory: Callable[..., Any]) -> Any:
+        key = place, encryption
+        if key not in made:
+            at = harnesses[key] = HARNESSES[place](_Apart(request))  # type: ignore[arg-type]
+            options = {"backend": at.backend_name, **at.connection()}
+            made[key] = factory(at.bucket, verbose=False, **options)
+        return made[key]
+
+    yield interface
+    for cci in made.values():
+        cci.close()
+    for harness in harnesses.values():
+        harness.close()
+
+
+@pytest.fixture
+def suite_cci(place: str, encryption: str, factory: Any, suites: Callable[..., Any]) -> Any:
+    """An interface that the tests of a suite share, each below a prefix of its own."""
+    return suites(place, encryption, factory)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix that no other test uses."""
+    return f"below/this{next(_COUNTER)}"
 
 
 @pytest.fixture

@@ -20,21 +20,23 @@ from cottoncandy.exceptions import (
 from tests.backends.wrappers import WrappedBackend
 from tests.bridges.conftest import EVERY_STORE
 
-on_every_store = pytest.mark.parametrize(("place", "encryption"), EVERY_STORE, indirect=True)
+on_every_store = pytest.mark.parametrize(
+    ("place", "encryption"), EVERY_STORE, indirect=["encryption"]
+)
 
 
 class _Fixtures(abstract.AbstractFixtures):
     @pytest.fixture
-    def fs(self, cci: Any) -> CottonCandyFileSystem:
-        return cci.filesystem()
+    def fs(self, suite_cci: Any) -> CottonCandyFileSystem:
+        return suite_cci.filesystem()
 
     @pytest.fixture
     def fs_join(self) -> Any:
         return lambda *parts: "/".join(parts)
 
     @pytest.fixture
-    def fs_path(self) -> str:
-        return "tests"
+    def fs_path(self, prefix: str) -> str:
+        return prefix
 
     @pytest.fixture
     def supports_empty_directories(self) -> bool:

@@ -41,24 +41,24 @@ PREFIX = "below/this"
 @pytest.mark.parametrize(
     ("place", "encryption"),
     [*EVERY_STORE, pytest.param("ceph", "RSA", marks=pytest.mark.slow)],
-    indirect=True,
+    indirect=["encryption"],
 )
 class TestConformance(StoreTests[CottonCandyStore, cpu.Buffer]):
     store_cls = CottonCandyStore
     buffer_cls = cpu.Buffer
 
     @pytest.fixture
-    def store_kwargs(self, cci: Any) -> dict[str, Any]:
-        return {"cci": cci, "prefix": PREFIX}
+    def store_kwargs(self, suite_cci: Any, prefix: str) -> dict[str, Any]:
+        return {"cci": suite_cci, "prefix": prefix}
 
     async def get(self, store: CottonCandyStore, key: str) -> cpu.Buffer:
-        return self.buffer_cls.from_bytes(store.cci.download_object(f"{PREFIX}/{key}"))
+        return self.buffer_cls.from_bytes(store.cci.download_object(f"{store.prefix}/{key}"))
 
     async def set(self, store: CottonCandyStore, key: str, value: cpu.Buffer) -> None:
-        store.cci.upload_object(f"{PREFIX}/{key}", value.to_bytes())
+        store.cci.upload_object(f"{store.prefix}/{key}", value.to_bytes())
 
     def test_store_repr(self, store: CottonCandyStore) -> None:
-        assert repr(store).startswith(f"<CottonCandyStore '{PREFIX}' in ")
+        assert repr(store).startswith(f"<CottonCandyStore '{store.prefix}' in ")
         assert str(store).startswith("cottoncandy://")
 
     def test_store_supports_writes(self, store: CottonCandyStore) -> None:
