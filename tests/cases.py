@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["each"]
+__all__ = ["CHARACTERS", "each"]
+
+#: Characters of every kind, for texts of Hypothesis, which takes seconds to gather all there are.
+CHARACTERS = "".join(
+    [
+        *map(chr, range(0x180)),
+        *map(chr, random.Random(0).sample([*range(0x180, 0xD800), *range(0xE000, 0x110000)], 600)),
+        *"\u200b\u2028\ufeff\ufffd\uffff日本語한글عربيİ\u0131\u017fẞΣς\u0301🙂",
+    ]
+)
 
 
 def each(names: str, values: Iterable[Any]) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from tests.backends._drive import DriveTests, keys, make, read
-from tests.cases import each
+from tests.cases import CHARACTERS, each
 from tests.servers.drive import DriveServer
 from tests.servers.drive.harness import DriveHarness
 from tests.servers.drive.query import parse_query
@@ -56,7 +56,7 @@ class TestNames(DriveTests):
         list(backend.delete(["NAME", "name"]))
         assert keys(backend) == ["FOLDER/x", "Name", "folder/x"]
 
-    @given(st.text(max_size=20))
+    @given(st.text(CHARACTERS, max_size=20))
     def test_quoting_and_the_grammar_agree(self, text: str) -> None:
         class Item:
             title = text
@@ -163,7 +163,10 @@ class TestProperties(DriveTests):
 
     @given(
         st.lists(
-            st.dictionaries(st.text(max_size=40), st.text(max_size=150), max_size=6), max_size=4
+            st.dictionaries(
+                st.text(CHARACTERS, max_size=40), st.text(CHARACTERS, max_size=150), max_size=6
+            ),
+            max_size=4,
         ),
         st.booleans(),
     )

@@ -19,7 +19,7 @@ from cottoncandy.backends.s3.errors import S3Location
 from cottoncandy.backends.s3.listing import scan
 from cottoncandy.exceptions import IntegrityError, StoreError
 from tests.backends._s3 import S3Tests, backend_at
-from tests.cases import each
+from tests.cases import CHARACTERS, each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -77,7 +77,7 @@ def by_us(body: bytes) -> tuple[Entries, list[str], bool]:
     return objects, [each.prefix for each in page.prefixes], page.truncated
 
 
-_KEY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+_KEY = st.text(CHARACTERS, min_size=1, max_size=12)
 _DOCUMENT = st.builds(
     document,
     st.lists(st.one_of(_KEY.map(entry), _KEY.map(prefix_entry)), max_size=5),

@@ -101,7 +101,7 @@ def _names_for(store: str) -> list[str]:
 def _over(*stores: str) -> pytest.MarkDecorator:
     """One case for each store, which tells everything that is wrong there."""
     marked = [
-        pytest.param(store, marks=[pytest.mark.slow] if store in (THOROUGH, "moto") else [])
+        pytest.param(store, marks=[] if store == "local" else [pytest.mark.slow])
         for store in stores
     ]
     return pytest.mark.parametrize("exchange", marked, indirect=True)

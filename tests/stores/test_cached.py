@@ -197,7 +197,7 @@ PROGRAM = """
 import cottoncandy as cc
 options = dict(backend="local", cache={cache!r}, cache_size="3MB", verbose=False)
 cci = cc.get_interface({bucket!r}, **options)
-for number in range(30):
+for number in range(12):
     name = str(number % 3)
     assert cci.download_object(name) == (name * 1_500_000).encode()
 """
