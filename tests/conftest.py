@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # isort: split - cottoncandy, which the others import, looks into the home
 from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
@@ -86,8 +86,16 @@ _CLOCK = _Clock()
 
 # By default the same few examples each time, so that a run is quick and reproducible;
 # .ci/run looks further, with --hypothesis-profile=thorough. A busy machine must not fail a test.
-settings.register_profile("desk", max_examples=10, derandomize=True, deadline=None)
-settings.register_profile("thorough", max_examples=100, deadline=None, print_blob=True)
+settings.register_profile(
+    "desk",
+    max_examples=10,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough", settings.get_profile("desk"), max_examples=100, derandomize=False, print_blob=True
+)
 settings.load_profile("desk")
 
 

@@ -8,8 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.environments import ORIGINAL_ENVIRONMENT
+from tests.servers.base import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -90,31 +91,53 @@ def test_readers_and_writers_in_processes_never_see_a_mixture(store: Any) -> Non
     assert all(isinstance(outcome, int) and outcome >= 3 for outcome in outcomes), outcomes
 
 
-def _slow_increment(block: np.ndarray) -> np.ndarray:
-    time.sleep(0.05)
+META = np.empty((0, 0))  # else dask runs the function in this process, to see what it returns
+
+
+def _increment(block: np.ndarray, gate: Path) -> np.ndarray:
+    """Add 1 when the gate is open; a file next to it names the process that waits."""
+    (gate.parent / f"worker-{os.getpid()}").touch()
+    while not gate.exists():
+        time.sleep(0.01)
     return block + 1
+
+
+def _kill_one_that_waits(gate: Path) -> int:
+    """Kill a worker in the middle of a block, and let the others continue; return which."""
+    wait_until(lambda: any(gate.parent.glob("worker-*")), "a block", timeout_s=120)
+    victim = int(next(gate.parent.glob("worker-*")).name.partition("-")[2])
+    os.kill(victim, signal.SIGKILL)
+    gate.touch()
+    return victim
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["local"], indirect=True)
-def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any) -> None:
+def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+    gates = [tmp_path / name / "gate" for name in ("killed", "cancelled")]
+    for gate in gates:
+        gate.parent.mkdir()
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster) as client,
+        ThreadPoolExecutor(1) as killer,
+    ):
         cci = store.interface()
         cci.upload_dask_array("a", np.zeros((40, 1000)), axis=0, buffersize=8000)
-        lazy = cci.download_dask_array("a").map_blocks(_slow_increment, dtype="f8")
-        victim = next(iter(client.run(os.getpid).values()))
-        timer = threading.Timer(0.6, os.kill, (victim, signal.SIGKILL))
-        timer.start()
-        cci.upload_dask_array("a", lazy)
-        timer.join()
+        before = cci.download_dask_array("a")
+        killed = killer.submit(_kill_one_that_waits, gates[0])
+        cci.upload_dask_array("a", before.map_blocks(_increment, gates[0], meta=META))
+        killed.result()
         assert (cci["a"] == 1).all()
+        lazy = before.map_blocks(_increment, gates[1], meta=META)
         task = cci.upload_dask_array("a", lazy + 1, compute=False)
         future = client.compute(task)
-        time.sleep(0.5)
+        wait_until(lambda: any(gates[1].parent.glob("worker-*")), "a block", timeout_s=120)
         future.cancel()
         assert (cci["a"] == 1).all()
+        gates[1].touch()
         response = task.compute()
         assert response["ETag"] == cci.info("a").etag
         assert (cci["a"] == 2).all()
@@ -122,20 +145,21 @@ def test_a_worker_that_is_killed_and_a_run_that_is_cancelled(store: Any) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["local"], indirect=True)
-def test_a_worker_that_is_killed_while_it_reads(store: Any) -> None:
+def test_a_worker_that_is_killed_while_it_reads(store: Any, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     array = np.arange(40_000.0).reshape(40, 1000)
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster),
+        ThreadPoolExecutor(1) as killer,
+    ):
         cci = store.interface()
         cci.upload_dask_array("a", array, axis=0, buffersize=8000)
-        lazy = cci.download_dask_array("a").map_blocks(_slow_increment, dtype="f8")
-        victim = next(iter(client.run(os.getpid).values()))
-        timer = threading.Timer(0.6, os.kill, (victim, signal.SIGKILL))
-        timer.start()
+        lazy = cci.download_dask_array("a").map_blocks(_increment, tmp_path / "gate", meta=META)
+        killed = killer.submit(_kill_one_that_waits, tmp_path / "gate")
         np.testing.assert_array_equal(lazy.compute(), array + 1)
-        timer.join()
-        assert victim not in client.run(os.getpid).values()
+        assert (tmp_path / f"worker-{killed.result()}").exists()
 
 
 @pytest.mark.slow

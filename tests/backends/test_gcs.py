@@ -30,7 +30,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from tests.environments import GCS_EMULATOR, EnvironmentUnavailableError
-from tests.servers.base import ManagedProcess, free_port, listens, wait_until
+from tests.servers.base import ManagedProcess, free_port
 from tests.servers.web import RangeHandler, WebServer
 
 pytest.importorskip("google.cloud.storage", reason="the extra gcs is not installed")
@@ -103,7 +103,7 @@ def other_emulator_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     port = free_port()
     command = [python.parent / "gcp-storage-emulator", "start", "--host=127.0.0.1"]
     process = ManagedProcess([*command, f"--port={port}", "--in-memory"], directory / "log")
-    wait_until(lambda: listens(("127.0.0.1", port)), "gcp-storage-emulator's start")
+    process.wait_for(port)
     yield f"http://127.0.0.1:{port}"
     process.stop()
 

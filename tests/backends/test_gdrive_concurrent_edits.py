@@ -106,9 +106,9 @@ class TestDuplicateNames(DriveTests):
         barrier, insert = Barrier(2), Folders._insert
 
         def together(self: Folders, root: Root, path: Path, parent: str) -> str:
-            barrier.wait(10)
+            barrier.wait(60)
             found = insert(self, root, path, parent)
-            barrier.wait(10)
+            barrier.wait(60)
             return found
 
         monkeypatch.setattr(Folders, "_insert", together)

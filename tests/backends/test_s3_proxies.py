@@ -13,7 +13,7 @@ from cottoncandy.exceptions import StoreUnreachableError
 from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import backend_at
 from tests.servers import S3Server
-from tests.servers.base import free_port
+from tests.servers.base import wait_until
 from tests.servers.connect_proxy import TunnelProxy
 from tests.servers.proxy import FaultProxy
 from tests.servers.tls import Authority
@@ -60,20 +60,23 @@ def check(backend: S3Backend) -> None:
     assert sorted(each.key for each in backend.scan()) == ["large", "odd//name", "plain"]
 
 
-def all_came_through(tunnel: TunnelProxy, tls_proxy: FaultProxy) -> bool:
-    """Return whether requests reached the server through the tunnel, and no others did."""
+def all_came_through(tunnel: TunnelProxy, tls_proxy: FaultProxy) -> None:
+    """Wait until as many connections as the tunnel opened have reached the server; no others do."""
     host, port = tls_proxy.server.address
-    return tunnel.targets == [f"{host}:{port}"] * tls_proxy.connections != []
+    wait_until(
+        lambda: tunnel.targets == [f"{host}:{port}"] * tls_proxy.connections != [],
+        "the way through the tunnel",
+    )
 
 
 def test_by_config(connect: Connect, tunnel: TunnelProxy, tls_proxy: FaultProxy) -> None:
     check(connect({"https": tunnel.url}))
-    assert all_came_through(tunnel, tls_proxy)
+    all_came_through(tunnel, tls_proxy)
 
 
 def test_without_a_scheme(connect: Connect, tunnel: TunnelProxy, tls_proxy: FaultProxy) -> None:
     check(connect({"https": f"127.0.0.1:{tunnel.port}"}))
-    assert all_came_through(tunnel, tls_proxy)
+    all_came_through(tunnel, tls_proxy)
 
 
 def test_by_the_environment(
@@ -81,7 +84,7 @@ def test_by_the_environment(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", tunnel.url)
     check(connect())
-    assert all_came_through(tunnel, tls_proxy)
+    all_came_through(tunnel, tls_proxy)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     before = len(tunnel.targets)
     check(connect())
@@ -96,7 +99,7 @@ def test_with_a_login(
 ) -> None:
     url = locked_tunnel.url.replace("//", f"//{FAKE_LOGIN}@")
     check(connect({"https": url}))
-    assert all_came_through(locked_tunnel, tls_proxy)
+    all_came_through(locked_tunnel, tls_proxy)
 
 
 @pytest.mark.parametrize("proxies", [{}, {"http": "http://127.0.0.1:9"}])
@@ -135,7 +138,7 @@ def test_a_proxy_that_refuses(connect: Connect, locked_tunnel: TunnelProxy, key:
 
 @pytest.mark.parametrize("key", ["plain", "odd//name"])
 def test_a_proxy_that_is_not_there(connect: Connect, key: str) -> None:
-    backend = connect({"https": f"http://{FAKE_LOGIN}@127.0.0.1:{free_port()}"})
+    backend = connect({"https": f"http://{FAKE_LOGIN}@127.0.0.1:9"})
     with pytest.raises(StoreUnreachableError, match="proxy") as caught:
         backend.get(key)
     assert "FAKE" not in str(caught.value)

@@ -134,7 +134,7 @@ def terminal(command: list[str], setup: Path) -> Any:
         command[1:],
         env=environment,
         encoding="utf-8",
-        timeout=30,
+        timeout=120,
         dimensions=(40, 120),
         use_poll=True,  # select() fails where a long run has more than 1,024 files open
     )

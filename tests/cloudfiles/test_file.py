@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -394,10 +395,16 @@ def test_files_on_s3_belong_to_the_owner_of_the_bucket(make: Callable[..., Cloud
 # -- monitoring ----------------------------------------------------------------------------------
 
 
-def test_monitor_counts_bytes_and_rates() -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The time of a clock that stands still."""
+    monkeypatch.setattr(monitoring, "time", SimpleNamespace(time=lambda: 1e9))
+    return 1e9
+
+
+def test_monitor_counts_bytes_and_rates(now: float) -> None:
     record = TransmissionMonitor(IOEnum.RX)
     assert (record.total_bytes(), record.total_bps(), record.peak_bps()) == (0, 0, 0)
-    now = time.time()
     for start in (now - 2.0, now - 1.0):
         record.end_io(record.start_io(1000, start), 1000)
     record.end_error(record.start_io(5))
@@ -413,11 +420,11 @@ def test_monitor_counts_bytes_and_rates() -> None:
 
 
 def test_monitor_does_not_grow_with_the_number_of_transfers(
-    monkeypatch: pytest.MonkeyPatch,
+    now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring, "_MAX_KEPT", 8)
     record = TransmissionMonitor(IOEnum.TX)
-    begun = time.time() - 1
+    begun = now - 1
     for number in range(100):
         record.end_io(record.start_io(0, begun), number)
     assert len(record._numbers) <= 24

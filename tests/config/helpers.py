@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import subprocess
@@ -11,9 +12,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cottoncandy.config.options import Settings, declared_options
 
-__all__ = ["FILE_OF_040", "MB", "ROOT", "options_text", "run_python"]
+__all__ = ["FILE_OF_040", "MB", "ROOT", "options_text", "run_python", "warned"]
 
 MB = 2**20
 
@@ -95,6 +98,11 @@ def default_text(option: dataclasses.Field[Any]) -> str:
     if option.name.endswith("_bytes"):
         return str(value // MB)
     return str(value)
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what this library logged; others do so in threads that outlive their tests."""
+    return [record for record in caplog.records if record.name.startswith("cottoncandy")]
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

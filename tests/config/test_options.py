@@ -13,7 +13,7 @@ from cottoncandy.config.options import declared_options, to_boolean
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.options import Settings
 from tests.cases import each
-from tests.config.helpers import FILE_OF_040, MB, options_text
+from tests.config.helpers import FILE_OF_040, MB, options_text, warned
 
 
 def test_the_shipped_defaults_are_those_of_the_class() -> None:
@@ -71,7 +71,7 @@ def test_options_without_an_effect_are_accepted(
 ) -> None:
     user_file.write_text(f"[basic]\n{text}\n[upload_settings]\nmax_mpu_size_TB = x\n")
     assert Settings.load() == Settings()
-    assert not caplog.records
+    assert not warned(caplog)
     assert options.config.get("upload_settings", "max_mpu_size_TB") == "x"
 
 

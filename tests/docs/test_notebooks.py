@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,12 @@ def execute(tmp_path: Path, isolated_environment: Path, monkeypatch: pytest.Monk
             cell.pop("outputs", None)
             if cell.cell_type == "code":
                 cell.outputs = []
-        client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
-        client.execute(cwd=str(tmp_path))
+        client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3")
+        client.create_kernel_manager()
+        # Not ports, which another process may take before the kernel does. Short: 108 bytes.
+        with tempfile.TemporaryDirectory(prefix="kernel-") as directory:
+            client.km.transport, client.km.ip = "ipc", f"{directory}/socket"
+            client.execute(cwd=str(tmp_path))
         return notebook
 
     return run

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -232,6 +233,15 @@ class ManagedProcess:
         if status is not None:
             raise ServerError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
 
+    def wait_for(self, port: int, timeout_s: float = 60) -> None:
+        """Wait until the process takes connections."""
+
+        def ready() -> bool:
+            self.check()
+            return _listens(("127.0.0.1", port))
+
+        wait_until(ready, f"the start of {self.name}", timeout_s)
+
     def log_tail(self) -> str:
         """Return the end of the log."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
@@ -263,7 +273,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) 
     raise ServerError(f"{what} took longer than {timeout_s} s")
 
 
-def listens(address: tuple[str, int]) -> bool:
+def _listens(address: tuple[str, int]) -> bool:
     """Return whether a server accepts connections there."""
     try:
         socket.create_connection(address, timeout=1).close()
@@ -273,8 +283,12 @@ def listens(address: tuple[str, int]) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that is free now. Another process may take it: start again then."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port that is free now. Another process may take it: start again then.
+
+    None of those that the system gives to connections, of which the tests make many a second.
+    """
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ServerError("no port is free")

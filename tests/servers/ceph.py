@@ -19,12 +19,12 @@ from ctypes.util import find_library
 from pathlib import Path
 
 from tests.environments import ORIGINAL_ENVIRONMENT
-from tests.servers.base import ManagedProcess, S3Server, ServerError, free_port, listens, wait_until
+from tests.servers.base import ManagedProcess, S3Server, ServerError, free_port
 
 __all__ = ["CephServer", "why_no_ceph"]
 
 _PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
-_COMMAND_TIMEOUT_S = 60
+_COMMAND_TIMEOUT_S = 300
 _ATTEMPTS = 3
 
 _CONFIGURATION = """\
@@ -217,14 +217,8 @@ class CephServer:
 
     def _wait_for_port(self, port: int) -> None:
         """Wait until the last daemon takes connections."""
-        daemon = self._processes[-1]
-
-        def ready() -> bool:
-            daemon.check()
-            return listens(("127.0.0.1", port))
-
         try:
-            wait_until(ready, f"the start of {daemon.name}", timeout_s=60)
+            self._processes[-1].wait_for(port)
         except ServerError as error:
             logs = sorted(self.directory.glob("*.log"))
             tails = [f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs]

@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from tests.harness import Stored, StoreHarness
-from tests.servers.base import ManagedProcess, free_port, listens, wait_until
+from tests.servers.base import ManagedProcess, free_port
 
 __all__ = ["FakeGCSServer", "GCSHarness", "why_no_gcs"]
 
@@ -55,7 +55,7 @@ class FakeGCSServer:
         command += ["-host", "127.0.0.1", "-port", str(port), "-external-url", self.url]
         command += ["-log-level", "error"]
         self._process = ManagedProcess(command, directory / "gcs.log")
-        wait_until(lambda: listens(("127.0.0.1", port)), "fake-gcs-server's start")
+        self._process.wait_for(port)
         self.client = storage.Client(
             project=_PROJECT,
             credentials=AnonymousCredentials(),

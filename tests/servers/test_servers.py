@@ -44,7 +44,7 @@ def raw_get(stored: Any) -> Iterator[http.client.HTTPResponse]:
     """GET ``x`` without any library that would help."""
     client, bucket = stored
     url = urlsplit(client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "x"}))
-    with closing(http.client.HTTPConnection(url.netloc, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(url.netloc, timeout=60)) as connection:
         connection.request("GET", f"{url.path}?{url.query}")
         with connection.getresponse() as answer:
             yield answer
@@ -187,22 +187,21 @@ def test_hang_until_released(fault_proxy: FaultProxy, stored: Any, at: int | Non
     rule = fault_proxy.on("GET", "/x").hang(at)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: client.get_object(Bucket=bucket, Key="x")["Body"].read())
-        assert rule.entered.wait(10)
+        assert rule.entered.wait(60)
         assert not future.done()
         rule.release()
-        assert future.result(10) == BODY
+        assert future.result(60) == BODY
 
 
 def test_stop_frees_what_hangs(moto: S3Server, moto_bucket: str) -> None:
     proxy = FaultProxy(moto)
     rule = proxy.on().hang()
-    connection = http.client.HTTPConnection(*proxy.server.address, timeout=10)
+    connection = http.client.HTTPConnection(*proxy.server.address, timeout=60)
     connection.request("GET", f"/{moto_bucket}/x")
-    assert rule.entered.wait(10)
+    assert rule.entered.wait(60)
     proxy.stop()
+    assert not any(thread.is_alive() for thread in proxy._threads)
     connection.close()
-    with pytest.raises(ConnectionRefusedError):
-        connection.request("GET", "/")
 
 
 def test_ignore_range(fault_proxy: FaultProxy, stored: Any) -> None:

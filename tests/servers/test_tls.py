@@ -21,7 +21,7 @@ Pair = tuple[Connection, ssl.SSLSocket]
 def connected() -> tuple[socket.socket, socket.socket]:
     """Return both ends of a connection over TCP, which can be reset."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname(), timeout=10)
+        client = socket.create_connection(listener.getsockname(), timeout=60)
         return listener.accept()[0], client
 
 
@@ -80,7 +80,7 @@ def test_who_waits_is_woken(pair: Pair) -> None:
     reading = threading.Thread(target=lambda: ended.append(server.read_line()))
     reading.start()
     server.shut_down()
-    reading.join(10)
+    reading.join(60)
     assert ended == [b""]
 
 

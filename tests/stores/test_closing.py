@@ -31,7 +31,7 @@ def connections(url: str) -> set[int]:
 
 def all_closed(url: str, but: Set[int] = frozenset()) -> bool:
     """Return whether only some connections remain; obstore closes in the background."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while connections(url) - but:
         if time.monotonic() > deadline:
             return False
