@@ -90,13 +90,14 @@ def test_one_file_is_moved_copied_and_deleted(cf: CloudFiles) -> None:
 
 
 def test_cached_header_is_renewed_by_a_put() -> None:
-    file = CloudFile("mem://b/a", cache_meta=True)
+    file, fresh = CloudFile("mem://b/a", cache_meta=True), CloudFile("mem://b/a")
     file.put(b"1")
     assert file.size() == 1
     CloudFiles("mem://b").put("a", b"12")
     assert file.size() == 1
+    assert fresh.size() == 2
     file.put(b"123")
-    assert file.size() == 3
+    assert file.size() == fresh.size() == 3
     file.transfer_from("mem://b/c") if CloudFile("mem://b/c").put(b"1234") else None
     assert file.size() == 4
     other = CloudFile("mem://b/d", cache_meta=True)
@@ -315,6 +316,9 @@ def test_connections_differ_in_everything_that_shapes_them() -> None:
     assert backend(endpoint="http://localhost:1")._connection.options.endpoint_url.endswith(":1")
 
 
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+
 def connected(path: str, **options: Any) -> Any:
     """The options of the connection of a path."""
     return CloudFiles(path, **options)._store.backend._connection.options
@@ -347,8 +351,10 @@ def test_options_of_s3_reach_the_connection(
     cf = CloudFiles("s3://own", composite_upload_threshold=int(2e8), retries=3)
     assert cf._store.settings.mpu_use_threshold_bytes == 200_000_000
     assert cf._store.settings.retries == 3
+    pooled = connected("s3://own")
+    assert connected("s3://own") is pooled
     reset_connection_pools()
-    assert CloudFiles("s3://own")._store is not cf._store
+    assert connected("s3://own") is not pooled
 
 
 def test_options_of_google_reach_the_connection(isolated_environment: Path) -> None:
@@ -364,6 +370,11 @@ def test_options_of_google_reach_the_connection(isolated_environment: Path) -> N
     assert (paid.requester_pays, paid.project) == (True, "a-project")
     with pytest.raises(ValueError, match="client_email"):  # of Google's library
         CloudFiles("gs://own", secrets={"project_id": "p"})
+    account = {"project_id": "p", "token_uri": "https://host/token"}
+    account["private_key"] = (VECTORS / "fake_rsa.pem").read_text()
+    for name in ("first", "second"):
+        given = connected("gs://own", secrets={**account, "client_email": name})
+        assert (given.credentials.service_account_email, given.project) == (name, "p")
 
 
 def test_secrets_are_a_dictionary_json_or_a_file(tmp_path: Path) -> None:

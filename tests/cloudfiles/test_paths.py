@@ -159,6 +159,11 @@ def test_environment_without_a_session_token(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
     expected = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
     assert secrets.aws_credentials("b", skip_files=True) == expected
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "region")
+    expected |= {"AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "region"}
+    assert secrets.aws_credentials("b") == expected
+    assert secrets.aws_credentials("b", "lab") == {}  # of another server
 
 
 def test_other_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ def test_every_verb_is_repeated(
     assert str(found) == str(expected) or name in ("list", "copy", "stream", "sync", "size of all")
 
 
+def test_streams_are_not_sent_twice(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    put = MemoryBackend.put
+
+    def busy(self: Any, key: str, body: Any, *arguments: Any, **options: Any) -> Any:
+        if not body.read():
+            return put(self, key, body, *arguments, **options)
+        raise StoreBusyError("busy")
+
+    monkeypatch.setattr(MemoryBackend, "put", busy)
+    cf = cc.CloudFiles("mem://streams/x")
+    with pytest.raises(StoreBusyError):
+        cf.put("a", iter([b"1"]))
+    assert list(cf) == pauses == []
+
+
 def test_listings_continue_where_they_were_interrupted(
     pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
