@@ -256,6 +256,26 @@ class TestUploadOptions(S3Tests):
         info = backend_at(moto, moto_bucket).head(key)
         assert (info.content_encoding, info.cache_control) == ("br", "no-store")
 
+    def test_only_a_repeated_part_asks_before_it_sends_its_body(
+        self, moto: S3Server, moto_bucket: str, make_proxy: Any
+    ) -> None:
+        proxy = make_proxy(moto)
+        rule = proxy.on("PUT", times=1).answer(503, "SlowDown")
+        backend_at(proxy.server, moto_bucket).put("a", Body.of(bytes(11 * MiB)))
+        assert rule.hits == 1
+        asked = [
+            each.headers.get("expect")
+            for each in proxy.requests
+            if each.method == "PUT" and "attempt=1" in each.headers["amz-sdk-request"]
+        ]
+        assert asked == [None] * len(asked)
+        repeated = [
+            each.headers.get("expect")
+            for each in proxy.requests
+            if "attempt=2" in each.headers.get("amz-sdk-request", "")
+        ]
+        assert repeated == ["100-continue"]
+
     def test_the_payer_of_a_multipart_upload(
         self, moto: S3Server, moto_bucket: str, make_proxy: Any
     ) -> None:

@@ -229,8 +229,14 @@ class Connection:
         return client
 
     def _count_request(self, request: Any, **_: Any) -> None:
-        """Count an attempt of a request."""
+        """Count an attempt of a request; the first one sends its body without asking before.
+
+        Asking takes a round trip, and tells why a request is rejected if the server then closes the
+        connection.
+        """
         repeated = _REPEATED.search(str(request.headers.get("amz-sdk-request")))
+        if repeated is None:
+            request.headers.pop("Expect", None)
         length = int(request.headers.get("Content-Length") or 0)
         self.counter.add(1, length, retries=repeated is not None)
 
