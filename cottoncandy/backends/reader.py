@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, wait
 from typing import NamedTuple, Self
 
+import numpy as np
 from isal.isal_zlib import crc32, crc32_combine
 
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
@@ -207,8 +208,8 @@ class ObjectReader(ABC):
         ranges = self._ranges(start, stop, min(self.window_bytes, _AHEAD_BYTES // threads))
 
         def load(span: tuple[int, int]) -> Buffer:
-            window = bytearray(span[1] - span[0])
-            _OutputBuffer(memoryview(window), span[0]).fill(self, *span, checksum=False)
+            window = np.empty(span[1] - span[0], np.uint8).data
+            _OutputBuffer(window, span[0]).fill(self, *span, checksum=False)
             return window
 
         threads = min(threads, len(ranges))

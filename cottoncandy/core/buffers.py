@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any, TypeAlias
 
+import numpy as np
 from isal import isal_zlib
 from isal.isal_zlib import crc32_combine
 
@@ -31,24 +31,29 @@ def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iter
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
     If there are several sizes, a block of each is yielded. A block within one buffer is a view on
-    it. Smaller pieces are copied into the block at once, so they do not accumulate.
+    it. Smaller pieces are copied into the block, from the second one on, so they do not accumulate.
     """
     sizes = repeat(block_bytes) if isinstance(block_bytes, int) else iter(block_bytes)
-    size, block = next(sizes), bytearray()
+    size, filled = next(sizes), 0
+    block = memoryview(b"")
     for buffer in buffers:
         view = bytes_view(buffer)
         while len(view):
-            missing = size - len(block)
-            take, view = view[:missing], view[missing:]
-            if len(take) < size:
-                block += take
+            take, view = view[: size - filled], view[size - filled :]
+            if filled:
                 if len(block) < size:
-                    break
-                take, block = memoryview(block), bytearray()
-            yield take
-            size = next(sizes, sys.maxsize)
-    if block:
-        yield memoryview(block)
+                    whole = np.empty(size, np.uint8).data  # a bytearray is copied to grow
+                    whole[:filled], block = block, whole
+                block[filled : filled + len(take)] = take
+            else:
+                block = take
+            filled += len(take)
+            if filled < size:
+                break
+            yield block
+            size, filled = next(sizes, size), 0
+    if filled:
+        yield block[:filled]
 
 
 _READ_BYTES = 4 * MiB
@@ -71,11 +76,13 @@ class Body:
         Upper bound of the size in bytes, where ``size`` is not known but bounded.
     buffer : memoryview, optional
         All the bytes, if they are contiguous in memory; backends may slice it.
+    owned : bool, default False
+        Whether nothing changes ``buffer`` while it is sent.
     replayable : bool, default True
         Whether ``blocks`` may be called more than once.
     """
 
-    __slots__ = ("_blocks", "_spent", "buffer", "max_size", "replayable", "size")
+    __slots__ = ("_blocks", "_spent", "buffer", "max_size", "owned", "replayable", "size")
 
     def __init__(
         self,
@@ -84,6 +91,7 @@ class Body:
         size: int | None = None,
         max_size: int | None = None,
         buffer: memoryview | None = None,
+        owned: bool = False,
         replayable: bool = True,
     ) -> None:
         self._blocks = blocks
@@ -91,6 +99,7 @@ class Body:
         self.size = size
         self.max_size = size if max_size is None else max_size
         self.buffer = buffer
+        self.owned = owned
         self.replayable = replayable
 
     def __iter__(self) -> Iterator[Buffer]:
@@ -122,7 +131,7 @@ class Body:
             return self.buffer
         if self.size is None:
             return b"".join(self)
-        whole, position = memoryview(bytearray(self.size)), 0
+        whole, position = np.empty(self.size, np.uint8).data, 0
         for block in self:
             view = bytes_view(block)
             whole[position : position + len(view)] = view
@@ -166,7 +175,8 @@ class Body:
                 f"the body of an object is bytes-like, a binary file or an iterable of bytes, "
                 f"and a {type(data).__name__} was given"
             ) from None
-        return cls(lambda: iter((view,)), size=len(view), buffer=view)
+        owned = isinstance(view.obj, bytes)
+        return cls(lambda: iter((view,)), size=len(view), buffer=view, owned=owned)
 
     @classmethod
     def _of_file(cls, file: Any) -> Body:

@@ -33,7 +33,10 @@ Array = npt.NDArray[Any]
 #: Metadata that describe the array. ``gzip`` is the old name of ``compression``.
 FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 
-_BLOCK_BYTES = 8 * MiB
+_BLOCK_BYTES = 8 * MiB  # as large as the parts of an upload
+_ENCODED_BYTES = (
+    2 * MiB
+)  # what a codec takes, which is cut anyway, may stay in the processor's cache
 _COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
@@ -159,7 +162,8 @@ def encode_array(
     size = array.nbytes
     copied = flat = None
     if size <= _COPIED_BYTES:
-        copied = flat = memoryview(without_padding(source).tobytes())
+        # An array: its memory comes in larger pages than that of bytes, in a quarter of the time.
+        copied = flat = next(_copies(source, padding, _COPIED_BYTES), memoryview(b""))
     elif source.flags.c_contiguous and padding is None:
         flat = _flat_view(source)
     checksum = crc32([flat] if flat is not None else _copies(source, padding), threads)
@@ -178,10 +182,11 @@ def encode_array(
     def plain_blocks() -> Iterator[Buffer]:
         if copied is not None:
             return iter((copied,))
-        return _unchanged(_copies(source, padding), size, checksum)
+        blocks = _copies(source, padding, _BLOCK_BYTES if codec is None else _ENCODED_BYTES)
+        return _unchanged(blocks, size, checksum)
 
     if codec is None:
-        return metadata, Body(plain_blocks, size=size, buffer=copied)
+        return metadata, Body(plain_blocks, size=size, buffer=copied, owned=copied is not None)
 
     def encoded_blocks() -> Iterator[Buffer]:
         if copied is not None or flat is None or not codec.needs_whole:
@@ -470,7 +475,9 @@ def _clear(array: Array, padding: npt.NDArray[np.bool_]) -> None:
     array.reshape(-1).view(np.uint8).reshape(-1, len(padding))[:, padding] = 0
 
 
-def _copies(array: Array, padding: npt.NDArray[np.bool_] | None) -> Iterator[memoryview]:
+def _copies(
+    array: Array, padding: npt.NDArray[np.bool_] | None, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[memoryview]:
     """Yield copies of an array's bytes in C order, a few MiB at a time, with zeros as padding."""
     if array.flags.c_contiguous:
         array = array.reshape(-1)
@@ -479,11 +486,11 @@ def _copies(array: Array, padding: npt.NDArray[np.bool_] | None) -> Iterator[mem
     if array.nbytes == 0:
         return
     row_bytes = array.nbytes // array.shape[0]
-    if row_bytes > _BLOCK_BYTES and array.ndim > 1:
+    if row_bytes > block_bytes and array.ndim > 1:
         for row in array:
-            yield from _copies(row, padding)
+            yield from _copies(row, padding, block_bytes)
         return
-    rows = max(_BLOCK_BYTES // row_bytes, 1)
+    rows = max(block_bytes // row_bytes, 1)
     for start in range(0, array.shape[0], rows):
         copied = np.array(array[start : start + rows], order="C")
         if padding is not None:

@@ -51,6 +51,7 @@ from cottoncandy.backends.s3.keys import (
 from cottoncandy.backends.s3.listing import scan
 from cottoncandy.backends.s3.multipart import (
     GATHERED_AHEAD_BYTES,
+    GATHERED_BYTES,
     MultipartUpload,
     part_sizes,
 )
@@ -186,9 +187,12 @@ class S3Backend(RemoteBackend):
         """Upload a body with one request if it is small, otherwise in parts."""
         settings = self._connection.options.settings
         threshold = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
-        if options.condition is not None and isinstance(body.buffer and body.buffer.obj, bytes):
+        if options.condition is not None and body.owned:
             threshold = settings.max_put_size_bytes  # only single requests are atomic everywhere
-        if body.size is not None and body.size <= max(threshold, settings.min_mpu_size_bytes):
+        threshold = max(threshold, settings.min_mpu_size_bytes)
+        if body.size is None:  # joined from its pieces, which takes memory twice
+            threshold = min(threshold, GATHERED_BYTES)
+        if body.max_size is not None and body.max_size <= threshold:
             parts = iter((memoryview(body.read()),))
         else:
             sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
@@ -198,8 +202,7 @@ class S3Backend(RemoteBackend):
         if len(begun) < 2:
             data = begun[0] if begun else memoryview(b"")
             # The caller may change it during the upload: checksum, body and retries use a copy.
-            ours = body.buffer is None or isinstance(data.obj, bytes)
-            whole = data if ours else bytes(data)
+            whole = data if body.buffer is None or body.owned else bytes(data)
             return self._create(
                 location, options, lambda chosen: self._transport.put(location, whole, chosen)
             )

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Slices of the caller's buffer take no memory; gathered parts do (4 being sent, one being filled).
 _SLICED_BYTES = 16 * MiB
-_GATHERED_BYTES = 8 * MiB
+GATHERED_BYTES = 8 * MiB
 
 # If the size is unknown, increase the part size after this many parts, so as not to run out of part
 # numbers.
@@ -50,7 +50,7 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
         Whether parts are gathered from pieces, which takes memory.
     """
     largest = max(settings.mpu_chunksize_bytes, settings.min_mpu_size_bytes)
-    size = min(_GATHERED_BYTES if gathered else _SLICED_BYTES, largest)
+    size = min(GATHERED_BYTES if gathered else _SLICED_BYTES, largest)
     if bound is not None:
         needed = -(-bound // settings.max_mpu_parts)
         yield from itertools.repeat(max(size, needed))
