@@ -45,6 +45,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.chunked import Manifest
 from cottoncandy.formats.generations import new_upload_id
 from tests.arrays.kinds import KINDS, Interleaved, current, matrix, only, uploads
+from tests.backends.wrappers import FAULTS as BACKEND_FAULTS
 from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
 from tests.harness import MemoryHarness
 
@@ -282,6 +283,48 @@ def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
         if faulty.left > 0:
             break
     assert request > 4
+
+
+#: Calls on an array that was replaced once and appended to, and the values that it may have then.
+CALLS: dict[str, tuple[Callable[[Any], Any], list[list[float]]]] = {
+    "append": (lambda cci: cci.append_dask_array("a", np.full(1, 3.0)), [[1, 2, 3]]),
+    "restore": (lambda cci: cci.restore("a"), [[1]]),
+    "clean": (lambda cci: cci.clean("", grace=0), []),
+    "set_metadata": (lambda cci: cci.set_metadata("a", note="x"), []),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "fault", ["killed", "lost", *(pytest.param(f, marks=pytest.mark.slow) for f in BACKEND_FAULTS)]
+)
+def test_other_calls_that_end_at_any_request_leave_old_or_new(
+    memory: MemoryHarness, call: str, fault: str
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(1))
+    cci.upload_dask_array("a", np.ones(1))
+    cci.append_dask_array("a", np.full(1, 2.0))
+    function, after = CALLS[call]
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = faulty = FaultyBackend(plain)
+        faulty.fail(fault, request)
+        done = False
+        with contextlib.suppress(Killed, CottonCandyError):
+            function(cci)
+            done = True
+        cci.backend_interface = plain
+        found = cci["a"].tolist()
+        assert found in (after if done and after else [[1, 2], *after])
+        cci.append_dask_array("a", np.full(1, 9.0))
+        assert cci["a"].tolist() == [*found, 9]
+        cci.clean("a", grace=0)
+        assert cci["a"].tolist() == [*found, 9]
+        if faulty.left > 0:
+            break
+    assert request > 2
 
 
 class Unanswered(WrappedBackend):

@@ -202,6 +202,7 @@ def tamperings():
             yield f"bit {bit} of byte {position}", bytes(damaged), ANNOUNCEMENT
     for cut in (1, 4, 8, 30, INDEX_BYTES):
         yield f"cut by {cut}", BODY[:-cut], ANNOUNCEMENT
+    yield "a long block", BODY[: start - 10] + bytes(5000) + BODY[start - 10 :], ANNOUNCEMENT
     yield "longer", BODY + b"\0", ANNOUNCEMENT
     yield "twice", BODY + BODY[start:], ANNOUNCEMENT
     other = indexed_gzip(payload(1000, 5), 100)[0]
