@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import sqlite3
 import tempfile
@@ -9,11 +10,12 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
-from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
+from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer, resumable
 from cottoncandy.exceptions import (
     ConfigurationError,
     IntegrityError,
@@ -87,6 +89,23 @@ def test_vanished_sources_are_reported(ends: tuple[str, str], tmp_path: Path) ->
     assert not (tmp_path / "job.db").exists()
 
 
+def test_leases_are_renewed_while_files_are_copied(
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ends[0], 1)
+    job = ResumableTransfer(tmp_path / "job.db", lease_msec=30)
+    job.init(*ends)
+    renewed, transfer = threading.Event(), CloudFiles._transfer
+
+    def slow(self: Any, *arguments: Any) -> None:
+        assert renewed.wait(30)
+        transfer(self, *arguments)
+
+    monkeypatch.setattr(CloudFiles, "_transfer", slow)
+    monkeypatch.setattr(TransferQueue, "renew", lambda self, seconds: renewed.set())
+    assert job.execute() == 1
+
+
 def test_failed_files_stay_in_the_queue(
     ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,8 +165,15 @@ def client(db: Path, notes: Path, pause: int) -> tuple[ForkServerProcess, Path]:
 
 
 def test_killed_again_and_again_every_file_is_there_once(
-    ends: tuple[str, str], tmp_path: Path
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waits = itertools.count()
+
+    def sleep(seconds: float) -> None:
+        assert next(waits) < 20, "files of killed clients are not taken over"
+
+    if Path("/proc/self/stat").exists():  # elsewhere, their leases must end first
+        monkeypatch.setattr(resumable, "time", SimpleNamespace(sleep=sleep))
     files = fill(ends[0], 60)
     db, notes = tmp_path / "job.db", tmp_path / "notes"
     ResumableTransfer(db).init(*ends)
