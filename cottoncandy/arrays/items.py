@@ -62,19 +62,18 @@ def may_be_array(names: Iterable[str]) -> bool:
     parts = {match["part"] for match in found if match is not None}
     parts |= {"chunk"} if any(part.startswith("pt") for part in parts) else set()
     replaced = any(map(is_upload_id, names))
-    return MANIFEST in parts and (replaced or any(needed <= parts for needed in _COMPLETE))
+    return _is_array(parts) or (replaced and MANIFEST in parts)
+
+
+def _is_array(parts: set[str]) -> bool:
+    return MANIFEST in parts and any(needed <= parts for needed in _COMPLETE)
 
 
 def _names(
     keys: Iterable[tuple[str, str | None]], parts: dict[str, set[str]], done: list[str]
 ) -> Iterator[str]:
     for key, root in keys:
-        array = (
-            root is not None
-            and MANIFEST in parts[root]
-            and any(needed <= parts[root] for needed in _COMPLETE)
-        )
-        name = root if array and root is not None else key
+        name = root if root is not None and _is_array(parts[root]) else key
         while done and key > done[-1] + "0":  # "0" follows "/"
             done.pop()
         if name not in done:

@@ -276,26 +276,29 @@ class S3ChunkedDataset(S3Dataset):
     def _stored_bytes(self) -> int:
         if self._size is not None:
             return self._size
-        level, prefix = self._level, self._key + SEPARATOR
-        if level is not None and level.complete and not level.has_directories:
+        if (level := self._whole_level()) is not None:
             found = {name: entry.info for name, entry in level.entries.items()}
-        else:  # an array that was replaced has parts in a directory
+        else:
+            prefix = self._key + SEPARATOR
             listed = scan_objects(self._store.backend, prefix)
             found = {info.key.removeprefix(prefix): info for info in listed}
         places = map(found.get, self._version.places)
         self._size = sum(info.size for info in places if info is not None)
         return self._size
 
-    def _row(self) -> Row:
+    def _whole_level(self) -> DirectoryListing | None:
+        """Return the listing if it has every part; one that was replaced has a directory."""
         level = self._level
-        listed = level is not None and level.complete and not level.has_directories
+        return level if level and level.complete and not level.has_directories else None
+
+    def _row(self) -> Row:
         chunks, note = self.chunks, ""
         if chunks is not None:
             longest = tuple(max(lengths) for lengths in chunks)
             count = math.prod(map(len, chunks))
             note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
         described = str(self.shape), str(self.dtype), self.kind, note
-        return Row(self.info if listed else None, *described)
+        return Row(self.info if self._whole_level() else None, *described)
 
 
 class NotAnArrayError(MetadataError, AttributeError):
