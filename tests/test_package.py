@@ -90,6 +90,22 @@ def test_the_import_loads_no_heavy_module() -> None:
     assert not set(loaded) & set(HEAVY)
 
 
+def test_commands_on_files_load_no_heavy_module(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"body")
+    loaded = json.loads(
+        run_python(
+            "import json, sys",
+            "from cottoncandy.cli.main import main",
+            f"for words in (['ls', {str(tmp_path)!r}], ['cat', {str(tmp_path / 'a')!r}]):",
+            "    main(words, standalone_mode=False)",
+            "print()",
+            "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))",
+        ).splitlines()[-1]
+    )
+    assert "click" in loaded
+    assert not set(loaded) & set(HEAVY)
+
+
 def test_interfaces_load_no_store() -> None:
     loaded = json.loads(
         run_python(

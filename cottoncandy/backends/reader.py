@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, wait
 from typing import NamedTuple, Self
 
-import numpy as np
 from isal.isal_zlib import crc32, crc32_combine
 
-from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view, new_buffer
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import in_background, interruptible, map_threads
 from cottoncandy.exceptions import (
@@ -208,7 +207,7 @@ class ObjectReader(ABC):
         ranges = self._ranges(start, stop, min(self.window_bytes, _AHEAD_BYTES // threads))
 
         def load(span: tuple[int, int]) -> Buffer:
-            window = np.empty(span[1] - span[0], np.uint8).data
+            window = new_buffer(span[1] - span[0])
             _OutputBuffer(window, span[0]).fill(self, *span, checksum=False)
             return window
 

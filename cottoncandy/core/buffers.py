@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any, TypeAlias
 
-import numpy as np
 from isal import isal_zlib
 from isal.isal_zlib import crc32_combine
 
@@ -27,6 +26,16 @@ def bytes_view(data: object) -> memoryview:
     return view.cast("B")
 
 
+def new_buffer(size: int) -> memoryview:
+    """Return writable memory, whose contents are arbitrary."""
+    if size < MiB:
+        return memoryview(bytearray(size))
+    import numpy as np  # not for small files: it takes longer to load than they do
+
+    # It comes in large pages, which takes a quarter of the time.
+    return np.empty(size, np.uint8).data
+
+
 def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iterator[memoryview]:
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
@@ -42,7 +51,7 @@ def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iter
             take, view = view[: size - filled], view[size - filled :]
             if filled:
                 if len(block) < size:
-                    whole = np.empty(size, np.uint8).data  # a bytearray is copied to grow
+                    whole = new_buffer(size)  # a bytearray is copied to grow
                     whole[:filled], block = block, whole
                 block[filled : filled + len(take)] = take
             else:
@@ -131,7 +140,7 @@ class Body:
             return self.buffer
         if self.size is None:
             return b"".join(self)
-        whole, position = np.empty(self.size, np.uint8).data, 0
+        whole, position = new_buffer(self.size), 0
         for block in self:
             view = bytes_view(block)
             whole[position : position + len(view)] = view
