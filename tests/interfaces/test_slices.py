@@ -326,6 +326,19 @@ def test_damage_raises_and_names_the_object() -> None:
     assert count > 150
 
 
+def test_a_damaged_gzip_header_raises() -> None:
+    cci = interface()
+    metadata, _ = encode_array(ARRAY, None)
+    metadata |= {"compression": "gzip", "cc-index": ANNOUNCEMENT}
+    for position in range(10):
+        body = bytearray(STORED)
+        body[position] ^= 0x10
+        put(cci, "the/array", bytes(body), metadata)
+        for selection in (None, np.s_[0]):
+            with pytest.raises(IntegrityError, match="the/array"):
+                cci.download_raw_array("the/array", selection=selection)
+
+
 def test_an_index_without_its_codec_raises() -> None:
     cci = interface()
     metadata, body = encode_array(np.zeros(100, "u1"), "Zstd")
