@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, cast
 
 from cottoncandy.backends.base import ObjectInfo
@@ -242,11 +242,13 @@ class ReadingMethods(FilesBase):
     ) -> Any:
         """Return a dictionary from path to the permissions of a file: ``Owner`` and ``Grants``.
 
-        On disk, the mode; None if the store keeps no permissions.
+        On disk, the mode; None if the file does not exist, or the store keeps no permissions.
         """
 
         def acl(path: str) -> Any:
             key = self._key(path)
+            if self._head(path) is None:
+                return None
             if self.protocol == "file":
                 with self._store.backend.get(key) as reader:
                     return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
@@ -255,7 +257,8 @@ class ReadingMethods(FilesBase):
             except UnsupportedOperationError:
                 return None
             if hasattr(native, "Acl"):  # boto3's
-                return {"Owner": native.Acl().owner, "Grants": native.Acl().grants}
+                found = native.Acl()
+                return {"Owner": found.owner, "Grants": found.grants}
             return list(native.acl) if hasattr(native, "acl") else None
 
         found = self._ask(acl, as_items(paths), total, progress, "reading permissions")
@@ -310,7 +313,8 @@ class ReadingMethods(FilesBase):
         """Return whether there are files below a path."""
         store, base = self._connection
         below = base + (prefix_of(path_text(prefix)) if prefix else "")
-        return next(iter(store.backend.scan(below, page_size=1)), None) is not None
+        found = retrying(lambda: list(islice(store.backend.scan(below, page_size=1), 1)), store)
+        return bool(found)
 
     def subtree_size(self, prefix: str | Iterable[str] = "") -> dict[str, int]:
         """Return number (``N``) and total size (``num_bytes``) of the files with a prefix."""

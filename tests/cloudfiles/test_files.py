@@ -415,6 +415,7 @@ def test_acl(cf: CloudFiles) -> None:
     cf.put("a", b"1", compress="gzip")
     if cf.protocol != "gs":  # the emulator has no ACLs
         assert set(cf.get_acl("a")) == {"a"}
+        assert cf.get_acl("missing") == {"missing": None}
     if cf.protocol == "file":
         path = Path(cf._path.path, "a.gz")
         path.chmod(0o640)

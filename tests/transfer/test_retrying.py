@@ -66,6 +66,7 @@ VERBS: dict[str, tuple[str, Callable[[cc.CloudFiles], object]]] = {
     "stream": ("put", lambda cf: cf.transfer_to("mem://verbs/to", reencode="gzip")),
     "delete": ("delete", lambda cf: cf.delete(["a", "b"])),
     "list": ("scan", lambda cf: list(cf)),
+    "isdir": ("scan", lambda cf: cf.isdir()),
     "size of all": ("scan", lambda cf: cf.subtree_size()),
     "sync": ("scan", lambda cf: cc.sync("memory://verbs/x", "memory://verbs/y")),
 }
