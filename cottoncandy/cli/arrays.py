@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ def save(connection: Connection, location: str, file: Path) -> None:
 
     from cottoncandy.core.files import atomic_write
 
+    if re.match(r"\w+:/", str(file)):
+        raise click.BadParameter(
+            "FILE is on this computer and comes last; load uploads a file, and cp copies an array"
+        )
     cci, name = connection.interface(location, named=True)
     if file.suffix == ".npz":
         arrays = _flat(cci.cloud2dict(name, verbose=False))

@@ -12,6 +12,7 @@ import click
 
 from cottoncandy import __version__
 from cottoncandy.cli.locations import WORDS, in_words
+from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
 
@@ -55,6 +56,14 @@ class _Commands(click.Group):
         module = importlib.import_module(f"cottoncandy.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]  # click suggests only commands that are loaded
+        if not (name in _COMMANDS or name.startswith("-") or ctx.resilient_parsing):
+            ctx.fail(f"No such command {name!r}{nearest(name, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[WORDS] = list(args)

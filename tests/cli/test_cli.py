@@ -605,6 +605,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("ls bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("ls bucket/*.zip", 1, "there is nothing at 'bucket/*.zip'"),
         ("ls s3:/bucket", 1, "with two slashes"),
+        ("ls file:/data", 1, "write 'file:///data', with three slashes"),
         ("ls s3://", 1, "has no bucket"),
         ("ls lab://x", 1, "unknown scheme"),
         ("cp bucket/a.txt", 2, "Missing argument"),
@@ -642,7 +643,9 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("verify nothing", 1, "nothing was verified"),
         ("-p -3 ls bucket", 2, "-3 is not in the range"),
         ("clean --grace soon bucket", 1, "grace must be"),
-        ("lss bucket", 2, "No such command"),
+        ("lss bucket", 2, "No such command 'lss'; did you mean ls?"),
+        ("save bucket/arr file:///tmp/arr.npy", 2, "FILE is on this computer and comes last"),
+        ("sync bucket/a.txt copy", 1, "Not a directory: "),
     ],
 )
 def test_mistakes_get_one_clear_line(
