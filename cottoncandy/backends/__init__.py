@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from cottoncandy.backends.base import Backend
+from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import InvalidArgumentError
 
 __all__ = ["BACKENDS", "backend_class"]
@@ -41,6 +42,7 @@ def backend_class(name: str) -> type[Backend]:
     except KeyError:
         raise InvalidArgumentError(
             f"there is no backend {name!r}; choose one of {', '.join(map(repr, BACKENDS))}"
+            f"{nearest(str(name), BACKENDS, '{!r}')}"
         ) from None
     cls: type[Backend] = getattr(importlib.import_module(module_name), class_name)
     return cls

@@ -79,9 +79,10 @@ def is_url(text: Any) -> bool:
     found = _ONE_SLASH.match(text)
     if found and found["scheme"].lower() in {*_SYNTAX, *BACKENDS, *ALIASES}:
         scheme, rest = found["scheme"], text[found.end() :].lstrip("/")
+        count, slashes = ("three", ":///") if scheme.lower() == "file" else ("two", "://")
         raise InvalidArgumentError(
-            f"{mask(text)!r} is not a URL: write {mask(f'{scheme}://{rest}')!r}, with two slashes, "
-            f"or {mask(f'./{text}')!r} if it is on disk"
+            f"{mask(text)!r} is not a URL: write {mask(f'{scheme}{slashes}{rest}')!r}, "
+            f"with {count} slashes, or {mask(f'./{text}')!r} if it is on disk"
         )
     return _URL.match(text) is not None
 
@@ -132,13 +133,14 @@ def parse_url(url: str) -> StoreURL:
     return parse_url(target + ("" if target.endswith("/") else "/") + rest)
 
 
-def _bucket_url(scheme: str, rest: str) -> StoreURL:
-    """Parse ``scheme://bucket/path``."""
+def _bucket_url(scheme: str, rest: str, server: str = "") -> StoreURL:
+    """Parse ``scheme://bucket/path``; ``server`` is what stood before the bucket."""
     _reject_login(scheme, rest)
     bucket, _, path = rest.partition("/")
     if not bucket.strip():
         raise InvalidArgumentError(
-            f"the URL {mask(f'{scheme}://{rest}')!r} has no bucket; write {scheme}://bucket/name"
+            f"the URL {mask(f'{scheme}://{server}{rest}')!r} has no bucket; write "
+            f"{mask(f'{scheme}://{server}')}bucket/name"
         )
     return StoreURL(_BACKEND_NAMES.get(scheme, scheme), bucket, path)
 
@@ -152,7 +154,8 @@ def _s3_url(scheme: str, rest: str) -> StoreURL:
         _reject_login(scheme, f":{inner[2]}")
     if not inner[2]:
         raise InvalidArgumentError(f"the URL {f'{scheme}://{rest}'!r} has no host")
-    return replace(_bucket_url(scheme, rest[inner.end() :]), endpoint_url=inner[1] + inner[2])
+    endpoint = inner[1] + inner[2]
+    return replace(_bucket_url(scheme, rest[inner.end() :], f"{endpoint}/"), endpoint_url=endpoint)
 
 
 def _file_url(scheme: str, rest: str) -> StoreURL:
