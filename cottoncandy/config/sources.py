@@ -52,11 +52,12 @@ class RawOption(NamedTuple):
 
 
 Layer = dict[Key, RawOption]
+PREFIX = "COTTONCANDY_"  # of all environment variables
 
 
 def variable_name(section: str, name: str) -> str:
     """Return the environment variable that overrides an option."""
-    return f"COTTONCANDY_{section}_{name}".upper()
+    return f"{PREFIX}{section}_{name}".upper()
 
 
 def read_sources(known: Mapping[Key, bool]) -> Layer:
@@ -174,9 +175,10 @@ def _read(path: Path) -> bytes:
         # An existing file contains settings that matter (credentials, an endpoint), so it is not
         # ignored. A home directory that cannot be reached is.
         if named or os.path.lexists(path):
-            hint = f", named by {location.OPTIONS_VARIABLE}" if named else ""
+            hint = f", named by {location.OPTIONS_VARIABLE}," if named else ""
             raise ConfigurationError(
-                f"options file '{path}'{hint} cannot be read: {reason}"
+                f"options file '{path}'{hint} cannot be read: {reason}; "
+                + ("correct or unset the variable" if named else "correct its permissions")
             ) from exc
     failure = location.creation_failure()
     if failure is not None:
@@ -191,12 +193,15 @@ def _read(path: Path) -> bytes:
 def _environment_layer(known: Mapping[Key, bool]) -> Layer:
     variables = {variable_name(*key): key for key in known}
     sections = tuple({variable_name(section, "") for section, _ in known})
+    options = tuple({f"_{option.upper()}" for _, option in known})
     layer: Layer = {}
     for variable, text in os.environ.items():
-        key = variables.get(variable.upper())
+        name = variable.upper()
+        key = variables.get(name)
         if key is not None:
             layer[key] = RawOption(text.strip(), f"environment variable {variable}")
-        elif variable.startswith(sections):
+        # Another section, or none. Other variables may belong to other programs.
+        elif name.startswith(sections) or (name.startswith(PREFIX) and name.endswith(options)):
             _warn_once(
                 f"environment variable {variable} is not an option of cottoncandy"
                 f"{nearest(variable, variables)}"

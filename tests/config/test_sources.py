@@ -136,6 +136,7 @@ def test_unknown_names_are_warned_of_once(
     user_file.write_text("[login]\nacces_key = FAKE\n[bassic]\nthreads = 9\n[zzz]\nq = 1\n")
     monkeypatch.setenv("COTTONCANDY_BASIC_TREADS", "9")
     monkeypatch.setenv("COTTONCANDY_SOMETHING_ELSE", "9")
+    monkeypatch.setenv("COTTONCANDY_ENDPOINT_URL", "http://localhost")
     assert Settings.load() == Settings()
     assert [record.getMessage().split(": ", 1)[-1] for record in warned(caplog)] == [
         "section [login] has no option 'acces_key'; did you mean access_key?",
@@ -143,6 +144,8 @@ def test_unknown_names_are_warned_of_once(
         "there is no section [zzz]",
         "environment variable COTTONCANDY_BASIC_TREADS is not an option of cottoncandy; "
         "did you mean COTTONCANDY_BASIC_THREADS?",
+        "environment variable COTTONCANDY_ENDPOINT_URL is not an option of cottoncandy; "
+        "did you mean COTTONCANDY_LOGIN_ENDPOINT_URL?",
     ]
     assert "FAKE" not in caplog.text
     caplog.clear()
@@ -165,7 +168,7 @@ def test_another_file(
     monkeypatch.setenv("COTTONCANDY_OPTIONS", os.devnull)
     assert Settings.load() == Settings()
     monkeypatch.setenv("COTTONCANDY_OPTIONS", str(tmp_path / "missing.cfg"))
-    with pytest.raises(ConfigurationError, match=r"missing\.cfg', named by COTTONCANDY_OPTIONS"):
+    with pytest.raises(ConfigurationError, match=r"missing\.cfg', named by .*unset the variable"):
         Settings.load()
     monkeypatch.setenv("COTTONCANDY_OPTIONS", "")
     assert Settings.load().threads == 5
