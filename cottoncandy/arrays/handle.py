@@ -552,10 +552,12 @@ def open_parts(
     except ObjectNotFoundError as exc:
         if error is not None:
             raise error from None
-        if kind is None or not store.backend.exists(name):
+        if kind is None:
             raise
         raise ObjectNotFoundError(
             f"'{name}' in bucket '{store.bucket}' is not a {kind} array: use download_raw_array"
+            if store.backend.exists(name)
+            else f"there is no {kind} array '{name}' in bucket '{store.bucket}'"
         ) from exc
     keys = manifest if isinstance(manifest, dict) else {}
     if "dask" in keys or (kind == "chunked" and "attrs" not in keys):

@@ -71,7 +71,7 @@ def _not_text(name: object) -> str:
         "; pass path.as_posix()"
         if isinstance(name, PurePath)
         else "; the name comes first"
-        if hasattr(name, "shape")
+        if hasattr(name, "shape") or isinstance(name, bytes | dict | list | tuple | set)
         else ""
     )
     return f"an object name must be a str, got {type(name).__name__}{hint}"

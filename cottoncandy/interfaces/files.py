@@ -13,7 +13,7 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write, expand_home
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.output import echo
-from cottoncandy.exceptions import InvalidArgumentError
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import reject_reserved, upload_condition
 from cottoncandy.stores.urls import is_url
@@ -265,16 +265,23 @@ class FileMethods(ObjectAccess):
         --------
         >>> cci.sync("data", "/backup/data", delete=True)  # doctest: +SKIP
         """
-        return synchronize(
-            self._endpoint(source),
-            self._endpoint(dest),
-            make_rules(delete, checksum, include, exclude),
-            threads=threads,
-            dry_run=dry_run,
-            max_delete=max_delete,
-            retries=retries,
-            progress=self._store.settings.progress,
-        )
+        try:
+            return synchronize(
+                self._endpoint(source),
+                self._endpoint(dest),
+                make_rules(delete, checksum, include, exclude),
+                threads=threads,
+                dry_run=dry_run,
+                max_delete=max_delete,
+                retries=retries,
+                progress=self._store.settings.progress,
+            )
+        except ObjectNotFoundError as exc:
+            if isinstance(source, str) and Path(source).is_dir():
+                raise ObjectNotFoundError(
+                    f"{exc}; './{source}' is the directory on this computer"
+                ) from None
+            raise
 
     def _endpoint(self, place: str | os.PathLike[str]) -> Endpoint:
         on_disk = ("/", "./", "../", "~")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ class Endpoint:
                 f"expected a URL or the path of a directory, got {shorten(repr(place))}"
             )
         path = os.path.realpath(os.path.expanduser(os.fspath(place)))  # noqa: PTH111 - paths are text
+        if os.path.isfile(path):  # noqa: PTH113 - paths are text
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return cls(connect("local", path))
 
     def __str__(self) -> str:

@@ -112,6 +112,8 @@ def test_mistaken_names_are_explained(memory: MemoryHarness) -> None:
         cci.restore("raw")
     with pytest.raises(InvalidNameError, match="the name comes first"):
         cci.upload_raw_array(np.ones(3), "name")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(InvalidNameError, match="the name comes first"):
+        cci.upload_json({"a": 1}, "name")  # type: ignore[arg-type]  # the mistake
     with pytest.raises(InvalidNameError, match="as_posix"):
         cci.upload_raw_array(Path("name"), np.ones(3))  # type: ignore[arg-type]  # the mistake
     with pytest.raises(InvalidArgumentError, match="compression=False"):

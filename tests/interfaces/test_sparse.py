@@ -170,5 +170,5 @@ def test_the_wrong_method_is_named(cci: Any) -> None:
                 ):
                     getattr(cci, f"download_{method}_array")(name)
     for method in methods.values():
-        with pytest.raises(ObjectNotFoundError):
+        with pytest.raises(ObjectNotFoundError, match=r"there is no .*'nothing' in bucket"):
             getattr(cci, f"download_{method}_array")("nothing")

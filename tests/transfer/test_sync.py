@@ -40,6 +40,16 @@ def here(tmp_path: Path) -> Path:
     return root
 
 
+def test_missing_source_names_the_directory_on_disk(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here.parent)
+    with pytest.raises(ObjectNotFoundError, match=r"'\./here' is the directory"):
+        cc.get_interface("bucket", backend="memory", verbose=False).sync("here", "data")
+    with pytest.raises(NotADirectoryError):
+        cc.sync(here / "a", "memory://bucket/data")
+
+
 @pytest.mark.parametrize("store", ["memory", "local", "moto"], indirect=True)
 def test_directory_to_store_and_back(store: StoreHarness, here: Path, tmp_path: Path) -> None:
     cci = store.interface()
