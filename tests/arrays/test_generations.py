@@ -624,7 +624,8 @@ def test_damaged_manifests_are_typed_errors(memory: MemoryHarness, kind: str) ->
     good = json.loads(body)
     changes: list[Any] = [
         {"upload_id": 5}, {"upload_id": "x"}, {"previous": ["x"]}, {"parts": None}, {"parts": []},
-        {"parts": good["parts"][:-1]}, {"parts": [[good["upload_id"]]] * 3}, {"parts": 7},
+        {"parts": good["parts"][:-1]}, {"parts": [*good["parts"], good["parts"][0]]},
+        {"parts": [[good["upload_id"]]] * 3}, {"parts": 7},
         {"parts": [["../x", 0]] * 3}, {"parts": [[good["upload_id"], -1]] * 3},
         {"parts": good["parts"][::-1] if kind == "chunked" else [[None, "x"]] * 3},
         {"shape": [10**30]}, {"shape": [-1]}, {"dtype": "|O"} if kind == "chunked" else {"type": 1},
