@@ -398,7 +398,10 @@ def test_files_on_s3_belong_to_the_owner_of_the_bucket(make: Callable[..., Cloud
         put(key, body, options, **rest),
     )[1]
     cf.put("a", b"1")
-    assert sent == ["bucket-owner-full-control"]
+    other = CloudFiles("mem://acl/x")
+    other.put("b", b"2")
+    cf.transfer_from(other)
+    assert sent == ["bucket-owner-full-control"] * 2
     grants = cf.get_acl("a")["a"]["Grants"]
     assert all("URI" not in grant["Grantee"] for grant in grants)
 
