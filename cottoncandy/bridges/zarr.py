@@ -91,7 +91,7 @@ class CottonCandyStore(zarr_store.Store):
     unreachable server) is raised, so it never turns into fill values.
     """
 
-    def __init__(self, cci: Any, prefix: str = "", *, read_only: bool = False) -> None:
+    def __init__(self, cci: Any, prefix: str = "", read_only: bool = False) -> None:
         self.cci = cci
         self.prefix = clean_object_name(prefix).rstrip("/")
         self._store = cci._store

@@ -232,6 +232,16 @@ def test_process_survives_a_closed_pipe_and_imports_little(bucket: Path) -> None
     command.stdout.read(10)
     command.stdout.close()
     assert command.wait(60) == 1
+    for words in (["cat", str(bucket / "a.txt")], ["ls", str(bucket)]):
+        closed = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >&-', "sh", *COMMAND, *words], capture_output=True, check=False
+        )
+        assert (closed.returncode, closed.stderr) == (0, b"")
+    ascii_only = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    found = subprocess.run(
+        [*COMMAND, "cat", "ü"], env=ascii_only, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1), found.stderr
     code = "import sys, cottoncandy.cli.main as m; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
