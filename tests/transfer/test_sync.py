@@ -21,7 +21,7 @@ from cottoncandy.exceptions import (
     StoreError,
 )
 from cottoncandy.transfer.entries import Endpoint
-from cottoncandy.transfer.sync import Rules, Step, plan
+from cottoncandy.transfer.sync import Rules, Step, SyncReport, plan
 from tests.harness import StoreHarness
 from tests.servers.proxy import FaultProxy
 
@@ -91,6 +91,30 @@ def test_older_destination_is_replaced(here: Path, tmp_path: Path) -> None:
     report = cc.sync(str(here), str(there))
     assert (report.replaced, report.skipped) == (1, 3)
     assert (there / "a").read_bytes() == b"2"
+    for place in (here, there):
+        for path in (path for path in place.rglob("*") if path.is_file()):
+            os.utime(path, (10, 10))
+    (here / "a").write_bytes(b"larger")
+    os.utime(here / "a", (1, 1))
+    report = cc.sync(here, there)  # the size counts before the date; the same date is not older
+    assert (report.replaced, report.skipped) == (1, 3)
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_copies_have_the_acl_of_uploads_and_their_price(
+    store: StoreHarness, here: Path, tmp_path: Path
+) -> None:
+    cci = store.interface()
+    cci.sync(here, "data")
+    cci.upload_object("uploaded", b"1")
+    grants = [cci.get_object(name).Acl().grants for name in ("data/a", "uploaded")]
+    assert grants[0] == grants[1]
+    assert len(grants[0]) > 1
+    assert cci.sync("data", tmp_path / "there", dry_run=True).nbytes == 6
+    up, down = SyncReport(copied=1, nbytes=10**9), SyncReport(copied=1, nbytes=10**9)
+    up.estimate(None)
+    down.estimate(cci._store)
+    assert round(down.cost - up.cost, 3) == 0.09  # a gigabyte that leaves Amazon S3
 
 
 def test_checksum_finds_what_dates_hide(here: Path, tmp_path: Path) -> None:
@@ -297,6 +321,38 @@ def test_manifest_is_copied_after_its_parts(store: StoreHarness) -> None:
         cci.sync("x", "y", threads=1)
     assert len(order) > 2
     assert order[-1] == "x/a/metadata.json"
+
+
+def test_parts_and_manifest_are_never_without_each_other(store: StoreHarness) -> None:
+    cci = store.interface()
+    cci.upload_dask_array("x/a", np.arange(30.0), axis=0, buffersize=80)
+    cci.upload_object("x/z", b"1")
+    backend = type(cci.backend_interface)
+    copy, delete, deleted = backend.copy, backend.delete, []
+
+    def failing(self: Any, key: str, *rest: Any, **options: Any) -> Any:
+        if key == "x/a/pt0001":
+            raise StoreError("no")
+        return copy(self, key, *rest, **options)
+
+    def recording(self: Any, keys: Any, **options: Any) -> Any:
+        deleted.extend(keys := list(keys))
+        return delete(self, keys, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "copy", failing)
+        with pytest.raises(PartialFailureError, match="pt0001"):
+            cci.sync("x", "y")
+        assert "y/a/pt0000" in store.raw_keys()
+        assert "y/z" in store.raw_keys()
+        assert "y/a/metadata.json" not in store.raw_keys()
+    cci.sync("x", "y")
+    cci.rm("x/a", recursive=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "delete", recording)
+        cci.sync("x", "y", delete=True)
+    assert deleted[0] == "y/a/metadata.json"
+    assert store.raw_keys() == ["x/z", "y/z"]
 
 
 def test_plan_streams_listings_of_any_length() -> None:

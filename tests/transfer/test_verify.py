@@ -190,8 +190,25 @@ def test_sidecars_without_bodies_are_found(cci: Any, store: Any) -> None:
     assert [(fault.kind, fault.name) for fault in faults] == [("sidecar without body", "v/lost")]
 
 
+def test_plain_files_are_checked_by_the_md5_of_the_store(
+    cci: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = type(cci._store.backend)
+    get = backend.get
+
+    def altered(self: Any, key: str, **options: Any) -> Any:
+        reader = get(self, key, **options)
+        if key == "v/bytes":
+            reader.info = reader.info._replace(etag="0" * 32)
+        return reader
+
+    monkeypatch.setattr(backend, "get", altered)
+    faults = verify_store(cci._store).faults
+    assert [(fault.kind, fault.name) for fault in faults] == [("damaged", "v/bytes")]
+
+
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
-def test_unfinished_uploads_and_wrong_md5_are_found(cci: Any, store: Any) -> None:
+def test_unfinished_uploads_are_found(cci: Any, store: Any) -> None:
     client = cci._store.backend._connection.client
     client.create_multipart_upload(Bucket=store.bucket, Key="v/large")
     faults = verify_store(cci._store).faults
