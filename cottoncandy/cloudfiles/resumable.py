@@ -109,9 +109,9 @@ class ResumableTransfer:
         normalize_encoding(reencode)
         if paths is None:
             source._check_apart(target)
-        job = {"source": source.cloudpath, "dest": str(dest), "reencode": json.dumps(reencode)}
+        ends = {"source": source.cloudpath, "dest": target.cloudpath}
         items = source.list() if paths is None else as_items(paths)
-        self._queue.create(job, map(route_of, items))
+        self._queue.create({**ends, "reencode": json.dumps(reencode)}, map(route_of, items))
         self._existed = True
 
     def execute(

@@ -105,6 +105,19 @@ def test_xfer_transfers_once_and_removes_its_file(tmp_path: Path) -> None:
     assert run(main, ["xfer", "execute", str(job)]).exit_code == 1
 
 
+def test_xfer_continues_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fill(tmp_path / "src", 3)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke
+    assert run(main, ["xfer", "init", "src", "dest", "--db", "job.db"]).exit_code == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run(main, ["xfer", "execute", "../job.db"]).exit_code == 0
+    assert contents(tmp_path / "dest") == files
+
+
 def test_xfer_takes_a_list_and_an_encoding(tmp_path: Path) -> None:
     fill(tmp_path / "src", 5)
     run = CliRunner().invoke

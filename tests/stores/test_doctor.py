@@ -122,6 +122,8 @@ def test_each_missing_capability_is_a_warning(store: StoreHarness, lack: str) ->
     report = examine(Store(Lacking(store.backend(), lack), Settings()), "below/")
     warned = [check.name for check in report.checks if check.verdict == "warning"]
     assert warned == ["conditional uploads" if lack == "if_match" else lack]
+    if lack == "conditional uploads":
+        assert "overwrite=False is ignored" in str(report)
     assert report.usable
     assert store.raw_keys() == []
 
