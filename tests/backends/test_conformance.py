@@ -35,6 +35,7 @@ class TestMemory(BackendConformance):
     histories = 3
 
 
+@pytest.mark.server  # without servers, in memory only
 class TestLocal(BackendConformance):
     store_name = "local"
     examples = 10

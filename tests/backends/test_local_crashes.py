@@ -165,6 +165,7 @@ def test_put_without_overwriting(backend: LocalBackend, root: Path) -> None:
         restore(backend, "a/b", None)
 
 
+@pytest.mark.server  # a hundred crashes, without servers those of uploads only
 @pytest.mark.parametrize("old", OLD, ids=repr)
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_move_loses_nothing(backend: LocalBackend, root: Path, old: State, overwrite: bool) -> None:

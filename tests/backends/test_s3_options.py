@@ -406,6 +406,7 @@ def test_every_config_option_is_decided() -> None:
     assert set(Config.OPTION_DEFAULTS) <= set(CONFIG_OPTIONS)
 
 
+@pytest.mark.server  # a client for each, which takes long to make
 @pytest.mark.usefixtures("_no_request_to_amazon")
 @pytest.mark.parametrize(
     "name", [name for name in CONFIG_OPTIONS if name in Config.OPTION_DEFAULTS]
@@ -476,6 +477,7 @@ VARIABLES: dict[str, tuple[str, bool]] = {
 }
 
 
+@pytest.mark.server  # a client for each, which takes long to make
 @pytest.mark.usefixtures("_no_request_to_amazon")
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variable_reaches_both_clients_or_is_left_to_botocore(

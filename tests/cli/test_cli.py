@@ -27,6 +27,7 @@ from cottoncandy.cloudfiles import connection
 from cottoncandy.cloudfiles.connection import reset_connection_pools
 from cottoncandy.exceptions import InvalidArgumentError, StoreBusyError
 from cottoncandy.transfer import engine
+from tests.cases import each
 from tests.harness import StoreHarness
 from tests.servers.proxy import FaultProxy
 
@@ -308,7 +309,7 @@ def tree(tmp_path: Path) -> Path:
         (["src/*/b"], "new", {"new/sub/b": b"2"}),
     ],
 )
-@pytest.mark.parametrize("kind", ["file", "memory"])
+@pytest.mark.parametrize("kind", ["file", pytest.param("memory", marks=pytest.mark.server)])
 def test_cp_and_mv_follow_the_table(
     tree: Path, sources: list[str], dest: str, expected: dict[str, bytes], kind: str
 ) -> None:
@@ -608,8 +609,8 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
     assert "cci." not in message
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+@each(
+    "arguments, status, message",
     [
         ("ls nothing", 1, "there is nothing at 'nothing'; a bucket is a URL, such as s3://nothing"),
         ("ls bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
@@ -664,7 +665,7 @@ def test_mistakes_get_one_clear_line(
     monkeypatch.chdir(bucket.parent)
     for name, body in {"empty.npy": b"", "damaged.npz": b"PK\x03\x04" + bytes(50)}.items():
         Path(name).write_bytes(body)
-    Path("texts").mkdir()
+    Path("texts").mkdir(exist_ok=True)
     Path("texts/a").write_text("a")
     result = run(*arguments.split())
     assert (result.exit_code, message in result.stderr) == (status, True), result.stderr

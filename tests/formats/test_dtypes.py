@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from cottoncandy.exceptions import MetadataError, MissingDependencyError, UnsupportedDtypeError
 from cottoncandy.formats import dtypes
 from tests.cases import each
+from tests.formats.dtype_samples import nested
 
 
 def back(dtype):
@@ -71,7 +71,7 @@ def test_records_stay_records():
     assert back(dtype).type is np.record
 
 
-@given(dtype=hnp.nested_dtypes(max_itemsize=400), align=st.booleans())
+@given(dtype=nested(max_itemsize=400), align=st.booleans())
 def test_any_dtype(dtype, align):
     if dtype.subdtype is not None:
         dtype = dtype.base

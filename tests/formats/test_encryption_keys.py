@@ -302,6 +302,7 @@ def test_what_is_no_rsa_key(key: Any, passphrase: str | None, message: str) -> N
         resolve("RSA", key, passphrase)
 
 
+@pytest.mark.server  # which are slow on purpose
 def test_passphrases_are_utf_8_and_open_older_keys_in_latin_1() -> None:
     for encoding in ("utf-8", "latin-1"):
         pem = RSA.import_key(PRIVATE.read_bytes()).export_key("PEM", "clé".encode(encoding), 8)

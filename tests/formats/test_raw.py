@@ -31,6 +31,7 @@ from cottoncandy.formats import raw
 from cottoncandy.formats.raw import RawArrayHeader, as_array, encode_array, without_padding
 from cottoncandy.stores.store import Store
 from tests.cases import each
+from tests.formats.dtype_samples import structured
 from tests.formats.reference_codecs import CODECS, cut, decode, encode
 
 ALL = [None, *CODECS]
@@ -73,9 +74,9 @@ def assert_identical(found, expected):
     assert found.flags.aligned
 
 
-dtypes = st.one_of(
-    hnp.scalar_dtypes(), hnp.array_dtypes(allow_subarrays=True), st.just(np.dtype("|V3"))
-).filter(lambda dtype: not dtype.hasobject)
+dtypes = st.one_of(hnp.scalar_dtypes(), structured(), st.just(np.dtype("|V3"))).filter(
+    lambda dtype: not dtype.hasobject
+)
 
 
 @given(

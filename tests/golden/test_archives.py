@@ -22,7 +22,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda archive: archive.writer)
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Encrypted ones only with the default tests: the values are the same.
+        pytest.param(each, id=each.writer, marks=[pytest.mark.server] if each.options else [])
+        for each in ARCHIVES
+    ],
+)
 def archive(request: pytest.FixtureRequest) -> Archive:
     return request.param
 

@@ -252,10 +252,10 @@ def workers() -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     ("store", "encryption"),
-    [("local", "plain"), pytest.param("moto", "AES", marks=pytest.mark.slow)],
+    [("local", "plain"), ("moto", "AES")],
     indirect=True,
 )
-@pytest.mark.server  # dask starts processes
+@pytest.mark.slow  # dask starts processes
 def test_worker_processes_load_chunks_by_themselves(cci: Any, workers: Any) -> None:
     array = sample("<f4", (30, 40))
     with workers.as_current():
