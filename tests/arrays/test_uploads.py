@@ -292,3 +292,25 @@ def test_single_objects_recognize_their_own_upload_after_a_lost_answer(
     with pytest.raises(ObjectExistsError, match="'x'"):
         cci.upload_raw_array("x", np.ones(2), overwrite=False)
     cci.upload_raw_array("x", np.ones(2), if_match=response["ETag"])
+
+
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_a_directory_holds_no_raw_array_of_its_name(cci: Any, store: Any) -> None:
+    import dask.array as da
+
+    array = np.ones((4, 4))
+    cci.upload_raw_array("raw", array)
+    cci.upload_dask_array("chunked", array)
+    before = store.raw_keys()
+    lazy = da.from_array(array, chunks=2)
+    for upload in (
+        lambda: cci.upload_dask_array("raw", array),
+        lambda: cci.upload_dask_array("raw", lazy, compute=False).compute(),
+        lambda: cci.upload_dask_array("raw/below", array),
+        lambda: cci.upload_sparse_array("raw", matrix(1)),
+        lambda: cci.upload_raw_array("raw/below", array),
+        lambda: cci.upload_raw_array("chunked", array),
+    ):
+        with pytest.raises(ObjectExistsError):
+            upload()
+        assert store.raw_keys() == before
