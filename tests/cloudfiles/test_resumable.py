@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
+import cottoncandy
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer, resumable
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -205,23 +207,29 @@ def test_clients_share_without_overlap(ends: tuple[str, str], tmp_path: Path) ->
     assert not list(tmp_path.glob("job.db*"))
 
 
+SHARED = """
+import multiprocessing, sys
+from cottoncandy.cloudfiles import ResumableTransfer
+job = ResumableTransfer(sys.argv[1])
+job.init(*sys.argv[2:4])
+context = multiprocessing.get_context(sys.argv[4])
+clients = [context.Process(target=job.execute) for _ in range(2)]
+for client in clients:
+    client.start()
+job.execute()
+for client in clients:
+    client.join()
+job.close()
+sys.exit(sum(client.exitcode != 0 for client in clients))
+"""
+
+
 @pytest.mark.server  # of processes
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_share_one_transfer(
-    ends: tuple[str, str], tmp_path: Path, method: Literal["fork", "spawn"]
-) -> None:
+def test_processes_share_one_transfer(ends: tuple[str, str], tmp_path: Path, method: str) -> None:
     files = fill(ends[0], 60)
-    job = ResumableTransfer(tmp_path / "job.db")
-    job.init(*ends)
-    context = multiprocessing.get_context(method)
-    clients = [context.Process(target=job.execute) for _ in range(2)]
-    for client in clients:
-        client.start()
-    job.execute()
-    for client in clients:
-        client.join(60)
-        assert client.exitcode == 0
-    job.close()
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "job.db"), *ends, method]
+    subprocess.run(command, cwd=Path(cottoncandy.__file__).parents[1], timeout=60, check=True)
     assert contents(ends[1]) == files
     assert not list(tmp_path.glob("job.db*"))
 
