@@ -193,6 +193,17 @@ def test_names_hold_the_store_the_bucket_and_the_key(tmp_path: Path) -> None:
     assert cc.array(url, cache=str(tmp_path / "cache"), cache_size="1GB")[3] == 3
 
 
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_names_hold_the_identity(store: Any, tmp_path: Path) -> None:
+    login, other = store.connection()["ACCESS_KEY"], store.fresh_bucket()
+    for bucket in (store.bucket, other):
+        store.interface(bucket).upload_object("a", b"body")
+    for bucket, key in ((store.bucket, login), (store.bucket, "another"), (other, login)):
+        cci = store.interface(bucket, ACCESS_KEY=key, cache=tmp_path / "cache")
+        assert cci.download_object("a") == b"body"
+    assert len(files(tmp_path / "cache")) == 3
+
+
 PROGRAM = """
 import cottoncandy as cc
 options = dict(backend="local", cache={cache!r}, cache_size="3MB", verbose=False)
