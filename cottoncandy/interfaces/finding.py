@@ -193,7 +193,7 @@ class FindingMethods(BucketMethods):
 
     def ls(
         self,
-        pattern: str,
+        pattern: str = "",
         page_size: int = _LIMIT,
         limit: int = _LIMIT,
         verbose: bool = False,
@@ -204,10 +204,11 @@ class FindingMethods(BucketMethods):
 
         Parameters
         ----------
-        pattern : str
+        pattern : str, default ''
             ``*``, ``?``, ``[abc]`` and ``[!abc]`` match within one level; ``**`` as a whole level
-            matches any number of levels. Without any of them: the contents of that directory, or
-            the object of that name. Names that start with a dot are not hidden.
+            matches any number of levels. Without any of them: the contents of that directory (by
+            default, of the bucket), or the object of that name. Names that start with a dot are not
+            hidden.
         page_size : int, default 1000
             Accepted for compatibility, as in :meth:`glob`.
         limit : int, default 1000

@@ -170,6 +170,10 @@ def test_ls(fs: Any, pattern: str, expected: list[str]) -> None:
     assert fs.ls(pattern) == expected
 
 
+def test_ls_lists_the_bucket_by_default(fs: Any) -> None:
+    assert fs.ls() == fs.ls("*")
+
+
 def test_ls_prints_and_limits(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert fs.ls("a/*", verbose=True) == ["a/sub01", "a/sub02", "a/top"]
     assert capsys.readouterr().out == "a/sub01\na/sub02\na/top\n"
