@@ -317,6 +317,27 @@ def test_close_in_a_finally_clause_after_an_exception_stores_nothing(cci: Any) -
     assert cci.download_object("object") == b"whole"
 
 
+@each("mode", ["w", "wb"])
+def test_exception_that_is_raised_again_stores_nothing(cci: Any, mode: str) -> None:
+    with pytest.raises(KeyError):  # noqa: PT012
+        try:
+            raise KeyError
+        except KeyError:
+            with cci.open("object", mode) as file:
+                file.write("x" if mode == "w" else b"x")
+                raise
+    assert not cci.exists_object("object")
+
+
+def test_options_of_open_are_those_of_uploads(cci: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(type(cci._store), "put", lambda *a, **options: seen.append(options))
+    given = {"acl": "private", "content_type": "text/csv", "metadata": {"a": "b"}, "threads": 2}
+    with cci.open("object", "w", **given):
+        pass
+    assert seen == [{**given, "condition": None}]
+
+
 @each(
     "kind, size",
     [("bytes", 20 * MiB), ("gzip", 100), ("text", 100), ("own text", 100)],

@@ -48,7 +48,7 @@ class Fault:
         ``'missing part'``, ``'wrong size'``, ``'damaged'``, ``'exchanged parts'``,
         ``'leftover part'``, ``'unfinished upload'``, ``'sidecar without body'``,
         ``'name that is not UTF-8'``, ``'dangling link'``, ``'raw and chunked array'``,
-        ``'unreadable manifest'`` or ``'unreadable'``.
+        ``'unreadable manifest'``, ``'unreadable'``, or ``'encrypted'`` if its key was not passed.
     text : str
         What was found.
     """
@@ -185,8 +185,10 @@ class _Checks:
             return list(self._faults(info))
         except ObjectNotFoundError:
             return []  # deleted since it was listed
-        except (EncryptionError, IntegrityError, MetadataError) as error:
+        except (IntegrityError, MetadataError) as error:  # a DecryptionError, too
             return [Fault(info.key, "damaged", str(error))]
+        except EncryptionError as error:  # without its key, nothing is known about it
+            return [Fault(info.key, "encrypted", str(error))]
         except CottonCandyError as error:
             return [Fault(info.key, "unreadable", f"{type(error).__name__}: {error}")]
 

@@ -204,7 +204,9 @@ def test_plain_files_are_checked_by_the_md5_of_the_store(
 
     monkeypatch.setattr(backend, "get", altered)
     faults = verify_store(cci._store).faults
-    assert [(fault.kind, fault.name) for fault in faults] == [("damaged", "v/bytes")]
+    (fault,) = faults
+    assert (fault.kind, fault.name) == ("damaged", "v/bytes")
+    assert "another MD5" in fault.text
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
@@ -215,21 +217,45 @@ def test_unfinished_uploads_are_found(cci: Any, store: Any) -> None:
     assert [(fault.kind, fault.name) for fault in faults] == [("unfinished upload", "v/large")]
 
 
-def test_verify_stops_and_continues(cci: Any) -> None:
+def test_verify_stops_and_continues(cci: Any, store: StoreHarness) -> None:
     everything = verify_store(cci._store)
-    objects, position = 0, ""
-    while True:
-        report = verify_store(cci._store, max_duration=0, after=position)
-        objects += report.objects
+    names, position = [], ""
+    while not (report := verify_store(cci._store, max_duration=0, after=position)).complete:
+        assert report.objects == 1
         position = report.position
-        if report.complete:
-            break
-    assert objects == everything.objects
+        names.append(position)
+    assert names == store.raw_keys()
     some = verify_store(cci._store, subset=0.3)
     assert 0 < some.objects < everything.objects
     for subset in (0, 1.5, -1):
         with pytest.raises(InvalidArgumentError):
             verify_store(cci._store, subset=subset)
+
+
+def test_interrupted_verify_says_how_it_continues(cci: Any, store: StoreHarness) -> None:
+    flip("v/gzip")(cci, store)
+
+    def interrupt(fault: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verify_store(cci._store, found=interrupt)
+    position = max(name for name in store.raw_keys() if name < "v/gzip")
+    assert f"after={position!r} continues" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("encryption", ["AES"], indirect=True)
+def test_encrypted_objects_are_not_called_damaged_without_their_key(
+    cci: Any, store: StoreHarness
+) -> None:
+    report = cc.verify(f"memory://{store.bucket}")
+    assert [(fault.kind, fault.name) for fault in report.faults] == [
+        ("encrypted", name) for name in store.raw_keys()
+    ]
+    assert not report.ok
+    (fault,) = cc.verify(f"memory://{store.bucket}/v/json", encryptionKey=b"0" * 32).faults
+    assert fault.kind == "damaged"
+    assert "another one" in fault.text
 
 
 def test_verify_by_url_covers_one_name_only(store: StoreHarness, cci: Any) -> None:
