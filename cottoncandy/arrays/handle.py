@@ -550,6 +550,8 @@ def open_parts(
         with store.open(pathjoin(name, MANIFEST)) as reader:
             manifest = read_json(reader, manifest=True)
     except ObjectNotFoundError as exc:
+        if isinstance(error, ObjectNotFoundError):
+            raise store.not_found(name, error) from None
         if error is not None:
             raise error from None
         if kind is None:

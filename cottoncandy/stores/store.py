@@ -25,6 +25,7 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectChangedError,
     ObjectExistsError,
+    ObjectNotFoundError,
     StoreError,
 )
 from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
@@ -95,7 +96,13 @@ class Store:
     ) -> ObjectReader:
         """Open an object for reading: its header has arrived, its body follows on demand."""
         key = self.key(name)
-        reader = self.backend.get(key, threads=self.threads(threads), prefetch=prefetch, tail=tail)
+        count = self.threads(threads)
+        try:
+            reader = self.backend.get(key, threads=count, prefetch=prefetch, tail=tail)
+        except ObjectNotFoundError as exc:
+            if isinstance(name, Key):  # of the library, which expects that it may be missing
+                raise
+            raise self.not_found(key, exc) from exc.__cause__
         if _ENCRYPTION_METADATA in reader.metadata:
             reader.close()
             raise EncryptionError(
@@ -194,6 +201,17 @@ class Store:
     def has_below(self, key: str) -> bool:
         found = self.backend.scan(prefix_of(key), page_size=1)
         return next(found, None) is not None
+
+    def not_found(self, key: str, error: ObjectNotFoundError) -> ObjectNotFoundError:
+        """Return the error for a missing object, after a look for a directory of its name."""
+        with suppress(CottonCandyError):  # some stores and credentials cannot list
+            if self.has_below(key):
+                return ObjectNotFoundError(
+                    f"there is no object '{key}' in bucket '{self.bucket}', but a directory has "
+                    f"that name; download it with download_directory, or list it with "
+                    f"cci.ls('{key}')"
+                )
+        return error
 
     # -- defaults from the options ---------------------------------------------------------------
 
