@@ -126,8 +126,9 @@ class ObjectMethods(ObjectAccess):
         b'it works'
         """
         checked = checked_metadata(metadata, self.upload_object)
+        key = self._store.key(object_name)  # before the body: they may be in the wrong order
         return self._store.put(
-            object_name,
+            key,
             Body.of(body),
             metadata=checked,
             acl=acl,

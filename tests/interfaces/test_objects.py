@@ -17,12 +17,14 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
     InvalidArgumentError,
+    InvalidNameError,
     MetadataError,
     MissingDependencyError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
 from tests.cases import each
+from tests.harness import on_every_store
 
 BODIES = [b"", b"x", bytes(range(256)) * 1000]
 
@@ -68,6 +70,11 @@ def test_what_has_no_bytes_is_refused(cci: Any, body: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="byte"):
         cci.upload_object("object", body)
     assert cci.download_object("object") == b"old"
+
+
+def test_arguments_in_the_wrong_order_are_named(cci: Any) -> None:
+    with pytest.raises(InvalidNameError, match="the name comes first"):
+        cci.upload_object(b"data", "name")
 
 
 def test_a_body_that_fails_leaves_the_old_object(cci: Any) -> None:
@@ -146,11 +153,23 @@ def test_missing_objects(cci: Any) -> None:
             download("nothing")
 
 
-def test_a_branch_is_no_object(cci: Any) -> None:
+@on_every_store
+def test_a_branch_is_no_object(cci: Any, tmp_path: Path) -> None:
     cci.upload_object("branch/object", b"body")
     assert not cci.exists_object("branch")
-    with pytest.raises(ObjectNotFoundError):
-        cci.download_object("branch")
+    for download in (
+        cci.download_object,
+        cci.download_stream,
+        cci.download_raw_array,
+        cci.info,
+        cci.array,
+        lambda name: cci.download_to_file(name, tmp_path / "new"),
+    ):
+        with pytest.raises(ObjectNotFoundError, match="a directory has that name") as caught:
+            download("branch")
+        assert "download_directory" in str(caught.value)
+        assert "cci.ls('branch')" in str(caught.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_objects_in_another_bucket_are_told_apart(store: Any) -> None:
