@@ -40,9 +40,10 @@ def backend_class(name: str) -> type[Backend]:
     try:
         module_name, class_name = BACKENDS[name].split(":")
     except KeyError:
+        names = [each for each in BACKENDS if each != "files"]  # of the library, for CloudFiles
         raise InvalidArgumentError(
-            f"there is no backend {name!r}; choose one of {', '.join(map(repr, BACKENDS))}"
-            f"{nearest(str(name), BACKENDS, '{!r}')}"
+            f"there is no backend {name!r}; choose one of {', '.join(map(repr, names))}"
+            f"{nearest(str(name), names, '{!r}')}"
         ) from None
     cls: type[Backend] = getattr(importlib.import_module(module_name), class_name)
     return cls
