@@ -45,8 +45,9 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
     else:
         for line in str(report).split("\n"):
             click.echo(printable(in_words(line)))
-        for option in report.options:
-            click.echo(f"option  {option.name}: from {printable(option.source)}")
+        for source in dict.fromkeys(option.source for option in report.options):
+            names = (option.name for option in report.options if option.source == source)
+            click.echo(f"options from {printable(source)}: {', '.join(names)}")
     ctx.exit(0 if report.usable else 1)
 
 

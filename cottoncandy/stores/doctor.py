@@ -87,17 +87,17 @@ class Report:
 
 def examine(store: Store, prefix: str = "") -> Report:
     """Try what a store can do, below one scratch prefix; see :func:`cottoncandy.doctor`."""
-    report = Report(store.describe())
-    report.options.extend(OptionSource(*each) for each in option_sources())
     scratch = f"{prefix}cottoncandy-doctor-{uuid.uuid4().hex}/"
     trial = _Trial(store.backend, scratch)
+    checks: list[Check] = []
     try:
-        report.checks.extend(trial.checks())
+        checks.extend(trial.checks())
     finally:
         left = trial.clean()
         if left:
-            report.checks.append(Check("cleaning up", "warning", left))
-    return report
+            checks.append(Check("cleaning up", "warning", left))
+    # The address of the store may be known only after a request.
+    return Report(store.describe(), checks, [OptionSource(*each) for each in option_sources()])
 
 
 class _Trial:

@@ -59,13 +59,14 @@ def test_web_server_is_read_only(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_missing_bucket_is_not_usable_and_leaves_nothing(moto: S3Server) -> None:
+def test_missing_bucket_is_not_usable_and_leaves_nothing(
+    moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint_url)
     report = cc.doctor(
-        "s3://no-such-bucket",
-        ACCESS_KEY=moto.access_key,
-        SECRET_KEY=moto.secret_key,
-        endpoint_url=moto.endpoint_url,
+        "s3://no-such-bucket", ACCESS_KEY=moto.access_key, SECRET_KEY=moto.secret_key
     )
+    assert report.location == f"bucket:no-such-bucket on {moto.endpoint_url}"
     assert verdicts(report) == {"listing": "failed", "writing": "failed"}
     assert not report.usable
 
