@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from typing import Any
 
 import botocore.exceptions
@@ -21,6 +22,7 @@ from cottoncandy.backends.s3.errors import (
     parse_error,
     redact,
     translate,
+    translated,
 )
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -76,6 +78,19 @@ def test_botocore(cls: type[Exception]) -> None:
     error = translate(make(cls), WHERE)
     assert isinstance(error, CottonCandyError)
     assert str(error)
+
+
+def test_only_the_last_error_of_the_libraries_is_shown() -> None:
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url="x", error=None)
+    error.__context__ = ConnectionRefusedError("refused")
+    with pytest.raises(StoreUnreachableError) as caught, translated(WHERE):
+        raise error
+    cause = caught.value.__cause__
+    assert cause is error
+    assert isinstance(cause.__context__, ConnectionRefusedError)  # for debuggers
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "EndpointConnectionError: Could not connect" in shown
+    assert "refused" not in shown
 
 
 def test_some_are_what_they_should_be() -> None:

@@ -315,7 +315,10 @@ def translated(location: S3Location) -> Iterator[None]:
         error = translate(exc, location)
         if error is None:
             raise
-        raise error from exc
+        # Only the last error of the libraries is shown: their frames and the errors before it are
+        # ninety lines above the message that helps.
+        exc.__suppress_context__ = True
+        raise error from exc.with_traceback(None)
 
 
 def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyError:
