@@ -90,6 +90,8 @@ def save(connection: Connection, location: str, file: Path) -> None:
         raise click.BadParameter(
             "FILE is on this computer and comes last; load uploads a file, and cp copies an array"
         )
+    if file.suffix not in (".npy", ".npz"):
+        raise click.BadParameter(f"FILE must end with .npy or .npz, got '{file}'")
     cci, name = connection.interface(location, named=True)
     if file.suffix == ".npz":
         arrays = _flat(cci.cloud2dict(name, verbose=False))
