@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, Self
 
+from cottoncandy.backends.local.files import SUFFIXES
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
@@ -220,6 +222,7 @@ class CloudFiles(WritingMethods):
         convert: Any,
         monitor: TransmissionMonitor | None = None,
     ) -> None:
+        self._check_other_name(path, dest, target)
         with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
             flight.nbytes = copy_object(
                 self._store,
@@ -229,6 +232,20 @@ class CloudFiles(WritingMethods):
                 acl=ACL,
                 threads=LARGE_THREADS,
                 convert=convert,
+            )
+
+    def _check_other_name(self, path: str, dest: CloudFiles, target: str) -> None:
+        """Raise if a copy on disk would remove its source, as another encoding of its name."""
+        if self.protocol != dest.protocol or self.protocol != "file" or path == target:
+            return
+        names = {posixpath.basename(path), posixpath.basename(target)}
+        plain, encoded = min(names), max(names)
+        if encoded not in {plain + suffix for suffix in filter(None, SUFFIXES.values())}:
+            return
+        if self._place(path)[0] == dest._place(target)[0]:
+            raise InvalidArgumentError(
+                f"'{path}' cannot become '{target}' in one directory, where '{encoded}' is "
+                f"'{plain}' in a content encoding; choose another directory or name"
             )
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
@@ -275,6 +292,11 @@ class CloudFiles(WritingMethods):
             Paths, or pairs of a path and its new path.
         block_size, total, progress : optional
             As in :meth:`transfer_to`.
+
+        Notes
+        -----
+        No store can copy and delete in one step. What another program writes to a source between
+        the two is lost; the copy has what was there before.
         """
         dest = self._at(cf_dest)
         move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None

@@ -701,6 +701,25 @@ def test_numbers_below_one_are_refused(value: Any) -> None:
         CloudFiles("mem://numbers/x").transfer_to("mem://numbers/y", block_size=value)
 
 
+def test_copies_on_disk_never_remove_their_source(tmp_path: Any) -> None:
+    """Names that are one name in two content encodings."""
+    for name, other in (("h", "h.gz"), ("h.gz", "h")):
+        folder = tmp_path / f"from_{name}"
+        folder.mkdir()
+        (folder / name).write_bytes(b"content")
+        cf = CloudFiles(str(folder))
+        for copy in (
+            lambda cf=cf, pair=(name, other): cf.move(*pair),
+            lambda cf=cf, pair=(name, other): cf.transfer_to(str(cf.abspath("")), [pair]),
+            lambda cf=cf, pair=(name, other): cf.transfer_to(cf, [pair], reencode="gzip"),
+        ):
+            with pytest.raises(InvalidArgumentError, match="in a content encoding"):
+                copy()
+            assert [path.read_bytes() for path in folder.iterdir()] == [b"content"]
+        cf.transfer_to(str(folder / "below"), [(name, other)])
+        assert (folder / name).read_bytes() == b"content"
+
+
 def test_a_loop_of_links_is_listed_once(tmp_path: Any) -> None:
     cf = CloudFiles(str(tmp_path / "a"))
     cf.puts([("x", b"1"), ("b/y", b"2")])

@@ -41,7 +41,15 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-_SUFFIXES = {None: "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bz2": ".bz2"}
+#: Suffixes of files, by content encoding.
+SUFFIXES: dict[str | None, str] = {
+    None: "",
+    "gzip": ".gz",
+    "br": ".br",
+    "zstd": ".zstd",
+    "xz": ".xz",
+    "bz2": ".bz2",
+}
 #: How often a file may change its encoding while it is opened without a lock.
 _ATTEMPTS = 3
 
@@ -71,7 +79,7 @@ class FilesBackend(LocalBackend):
     creates_buckets: ClassVar[bool] = False
     capabilities = replace(LocalBackend.capabilities, headers=frozenset({"content_encoding"}))
     _encodings: ClassVar[Mapping[bytes, str]] = {
-        suffix.encode(): encoding for encoding, suffix in _SUFFIXES.items() if encoding
+        suffix.encode(): encoding for encoding, suffix in SUFFIXES.items() if encoding
     }
 
     def __init__(self, bucket_name: str | None = None, *, lazy: bool = False) -> None:
@@ -129,10 +137,10 @@ class FilesBackend(LocalBackend):
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:
         encoding = options.content_encoding
-        if encoding not in _SUFFIXES:
+        if encoding not in SUFFIXES:
             raise UnsupportedOperationError(
                 f"file '{key}' cannot be stored with content encoding {encoding!r}; choose one of "
-                f"{', '.join(filter(None, _SUFFIXES))}"
+                f"{', '.join(filter(None, SUFFIXES))}"
             )
         plain = options.changed(content_type=None, content_encoding=None)
         location = self._location(key)
@@ -155,7 +163,7 @@ class FilesBackend(LocalBackend):
             result = super().put(file.key, body, plain, threads=threads)
         # Afterwards, so that of two concurrent writers at least one finds the other's file.
         with os_errors("replace", location):
-            suffixes = (suffix for other, suffix in _SUFFIXES.items() if other != encoding)
+            suffixes = (suffix for other, suffix in SUFFIXES.items() if other != encoding)
             if any(os.access(location.path + suffix, os.F_OK) for suffix in suffixes):
                 self._supersede(location, encoding)
         return result
@@ -211,7 +219,7 @@ class FilesBackend(LocalBackend):
             except CottonCandyError as error:
                 yield DeleteResult(key, error)
                 continue
-            names = [key + _SUFFIXES[encoding] for encoding in found]
+            names = [key + SUFFIXES[encoding] for encoding in found]
             results = super().delete(names) if names else ()
             yield DeleteResult(key, next((each.error for each in results if each.error), None))
 
@@ -224,7 +232,7 @@ class FilesBackend(LocalBackend):
             for name in {name for name, suffix in parts if os.fsencode(suffix) in self._encodings}:
                 found = _stat_variants(f"{directory}/{name}")
                 for encoding in sorted(found, key=found.__getitem__)[:-1]:
-                    path = f"{directory}/{name}{_SUFFIXES[encoding]}"
+                    path = f"{directory}/{name}{SUFFIXES[encoding]}"
                     if (key := os.path.relpath(path, self.bucket)).startswith(prefix):
                         yield key, "a newer file has that name"
 
@@ -255,7 +263,7 @@ class FilesBackend(LocalBackend):
         with locked(location.directory):
             if not os.access(_file(location, encoding).path, os.F_OK):
                 return
-            for old in (_file(location, other) for other in _SUFFIXES if other != encoding):
+            for old in (_file(location, other) for other in SUFFIXES if other != encoding):
                 if os.access(old.path, os.F_OK) and other_spelling(old.path) is None:
                     for name in (old.path, old.sidecar):
                         with suppress(FileNotFoundError):
@@ -264,7 +272,7 @@ class FilesBackend(LocalBackend):
 
 def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
     """Return the file of a name in an encoding."""
-    suffix = _SUFFIXES[encoding]
+    suffix = SUFFIXES[encoding]
     if not suffix:
         return location
     return LocalLocation(location.key + suffix, location.root, location.path + suffix)
@@ -272,7 +280,7 @@ def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
 
 def _stat_variants(path: str) -> dict[str | None, int]:
     found: dict[str | None, int] = {}
-    for encoding, suffix in _SUFFIXES.items():
+    for encoding, suffix in SUFFIXES.items():
         # The first one reports a denied access; access() needs no exception for a missing file.
         if suffix and not os.access(path + suffix, os.F_OK):
             continue
