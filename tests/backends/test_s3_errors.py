@@ -348,3 +348,16 @@ def test_a_deleted_bucket_is_looked_up_again(moto: S3Server) -> None:
     backend.delete_bucket("deleted-bucket")
     with pytest.raises(BucketNotFoundError):
         backend.head("name")
+
+
+def test_a_denied_deletion_does_not_stop_the_others(
+    fault_proxy: FaultProxy, moto_bucket: str
+) -> None:
+    backend = backend_at(fault_proxy.server, moto_bucket)
+    names = ["a", "odd\tname", "z"]  # the second one needs a request of its own
+    for name in names:
+        backend.put(name, Body.of(b"x"))
+    fault_proxy.on("DELETE", "odd").answer(403, "AccessDenied")
+    results = list(backend.delete(names))
+    assert [type(error) for _, error in results] == [type(None), AccessDeniedError, type(None)]
+    assert [info.key for info in backend.scan("")] == ["odd\tname"]

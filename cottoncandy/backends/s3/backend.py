@@ -60,6 +60,7 @@ from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_co
 from cottoncandy.core.buffers import Body, MiB, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
+    AccessDeniedError,
     BucketExistsError,
     CottonCandyError,
     InvalidNameError,
@@ -325,7 +326,7 @@ class S3Backend(RemoteBackend):
             confirmed(status == 204, "status 204", location)
         except ObjectNotFoundError:
             pass
-        except InvalidNameError as exc:
+        except (AccessDeniedError, InvalidNameError) as exc:
             return exc
         return None
 
