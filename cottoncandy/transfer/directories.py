@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
 from cottoncandy.core.names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
@@ -87,7 +87,7 @@ def upload_directory(
         return _step(file.relative, file.size, same=same, compared=skip_existing)
 
     if dry_run:
-        return _dry_run((decide(file) for file in files if file.error is None), None)
+        return _dry_run((decide(file) for file in files if file.error is None), None, store.backend)
 
     def transfer(file: _File) -> None:
         if file.error is not None:
@@ -221,7 +221,7 @@ def download_directory(
         return _step(relative, info.size, same=same, compared=skip_existing)
 
     if dry_run:
-        return _dry_run(starmap(decide, files.items()), store)
+        return _dry_run(starmap(decide, files.items()), store.backend, None)
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     _check_spellings(root, {*files, *directories})
@@ -388,10 +388,10 @@ def _step(path: str, size: int, *, same: bool, compared: bool) -> Step:
     return Step("replace", path, "the content differs" if compared else "it exists", size)
 
 
-def _dry_run(steps: Iterable[Step], source: Store | None) -> SyncReport:
+def _dry_run(steps: Iterable[Step], source: Backend | None, dest: Backend | None) -> SyncReport:
     report = SyncReport(dry_run=True)
     deque(report.noting(steps), 0)
-    report.estimate(source)
+    report.estimate(source, dest)
     return report
 
 

@@ -27,7 +27,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.checks import check_int
-from cottoncandy.stores.store import Store
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
 from cottoncandy.transfer.engine import Outcomes, complete, delete_all
@@ -221,7 +220,7 @@ class SyncReport:
     requests : int
         Estimate of the requests to both stores.
     cost : float
-        Estimate in US dollars, at the prices of Amazon S3.
+        Estimate in US dollars, at the prices of Amazon S3; disks cost nothing.
     left_out : int
         Files that cannot be copied because they are not objects; the log names them.
     actions : list of Step
@@ -252,15 +251,18 @@ class SyncReport:
                 self.actions.append(step)
             yield step
 
-    def estimate(self, source: Store | None, *, inside: bool = False) -> None:
-        """Estimate requests and cost, from the numbers of files; ``source`` None is a disk."""
+    def estimate(
+        self, source: Backend | None, dest: Backend | None, *, inside: bool = False
+    ) -> None:
+        """Estimate requests and cost, from the numbers of files; a backend None is a disk."""
         moved = self.copied + self.replaced
-        listed = moved + self.skipped + self.deleted
-        listings = 2 * max(-(-listed // _PAGE), 1)
-        self.requests = listings + 2 * moved - (-self.deleted // _PAGE)
-        self.cost += _WRITE_PRICE * (listings + moved) + _READ_PRICE * moved
-        if source is not None and not inside:
-            self.cost += _EGRESS_PRICE * self.nbytes * source.backend.capabilities.acls
+        listings = max(-(-(moved + self.skipped + self.deleted) // _PAGE), 1)
+        self.requests = 2 * (listings + moved) - (-self.deleted // _PAGE)
+        if source is not None and source.capabilities.acls:
+            egress = 0 if inside else self.nbytes
+            self.cost += _WRITE_PRICE * listings + _READ_PRICE * moved + _EGRESS_PRICE * egress
+        if dest is not None and dest.capabilities.acls:
+            self.cost += _WRITE_PRICE * (listings + moved)
 
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""
@@ -314,8 +316,8 @@ def synchronize(
             report.left_out += 1
             _log.warning("not copied, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
-    inside = dest.store.backend.can_copy_from(source.store.backend)
-    report.estimate(source.store, inside=inside)
+    ends = source.store.backend, dest.store.backend
+    report.estimate(*ends, inside=ends[1].can_copy_from(ends[0]))
     if report.deleted and not dry_run:
         _delete_extras(source, dest, rules, report.deleted, max_delete, count)
     return report

@@ -112,9 +112,10 @@ def test_copies_have_the_acl_of_uploads_and_their_price(
     assert len(grants[0]) > 1
     assert cci.sync("data", tmp_path / "there", dry_run=True).nbytes == 6
     up, down = SyncReport(copied=1, nbytes=10**9), SyncReport(copied=1, nbytes=10**9)
-    up.estimate(None)
-    down.estimate(cci._store)
+    up.estimate(None, cci._store.backend)
+    down.estimate(cci._store.backend, None)
     assert round(down.cost - up.cost, 3) == 0.09  # a gigabyte that leaves Amazon S3
+    assert cc.sync(here, tmp_path / "disk").cost == 0
 
 
 def test_checksum_finds_what_dates_hide(here: Path, tmp_path: Path) -> None:
