@@ -81,7 +81,7 @@ def load(connection: Connection, file: Path, location: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @connected
 def save(connection: Connection, location: str, file: Path) -> None:
-    """Download an array to a .npy file, or the arrays below a name to a .npz file."""
+    """Download an array to a .npy or .npz file, or the arrays below a name to a .npz file."""
     import numpy as np
 
     from cottoncandy.core.files import atomic_write
@@ -94,7 +94,10 @@ def save(connection: Connection, location: str, file: Path) -> None:
         raise click.BadParameter(f"FILE must end with .npy or .npz, got '{file}'")
     cci, name = connection.interface(location, named=True)
     if file.suffix == ".npz":
-        arrays = _flat(cci.cloud2dict(name, verbose=False))
+        try:
+            arrays = _flat(cci.cloud2dict(name, verbose=False))
+        except ObjectNotFoundError:  # an array, not the prefix of some
+            arrays = {name.rpartition("/")[2]: np.asarray(cci.array(name))}
         if not arrays:
             raise ObjectNotFoundError(f"there are no arrays below '{location}'")
         with atomic_write(file) as opened:

@@ -251,7 +251,8 @@ def routes(
             yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
         elif has_magic(source):
             start, matches = split_pattern(source, recursive)
-            found = _files(CloudFiles(start, **options), left, matches)
+            files = CloudFiles(start, **options)
+            found = _files(files, left, _outside(dest, files, matches))
             yield from some((Route(start, path, path) for path in found), source)
         elif recursive:
             below = "" if name == "." or source.endswith("/") else base + "/"
@@ -264,6 +265,18 @@ def routes(
             raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
         else:
             raise nothing_at(source)
+
+
+def _outside(
+    dest: Endpoint | None, files: CloudFiles, matches: Callable[[str], object]
+) -> Callable[[str], object]:
+    """Return what tells if a file matches and is not at the destination, where copies appear."""
+    source = files._endpoint()
+    if dest is None or not source.contains(dest):
+        return matches
+    start, end = (each.store.backend.resolve_links(each.prefix) for each in (source, dest))
+    inside = (end or dest.prefix).removeprefix(start or source.prefix).strip("/") + "/"
+    return lambda path: not path.startswith(inside) and matches(path)
 
 
 def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:

@@ -333,10 +333,19 @@ def acl() -> None:
 @_JSON_FLAG
 @connected
 def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
-    """Print owner and grants of objects as JSON."""
+    """Print owner and grants of objects as JSON; of files on disk, the mode."""
+    from cottoncandy.cloudfiles import CloudFile
+
     for location in locations:
-        cci, name = connection.interface(location)
-        if not cci.backend_interface.capabilities.acls:
+        file = CloudFile(
+            location,
+            endpoint=connection.endpoint_url,
+            no_sign_request=connection.no_sign_request,
+        )
+        found = file.get_acl()[file.filename]
+        if found is None:
+            if not file.exists():
+                raise nothing_at(location)
             raise UnsupportedOperationError(f"the store of '{location}' has no ACLs")
-        found = cci.get_object(name).Acl()
-        print_json({"location": location, "owner": found.owner, "grants": found.grants})
+        fields = found.items() if isinstance(found, dict) else [("acl", found)]
+        print_json({"location": location, **{name.lower(): value for name, value in fields}})

@@ -116,7 +116,7 @@ def verify_store(
     report, check = report or VerifyReport(), _Checks(store)
     report.position = after
     end = None if max_duration is None else time.monotonic() + max_duration
-    chosen = (info for info in objects_at(store, name, after) if _is_chosen(info.key, subset))
+    chosen = _subset(objects_at(store, name, after), subset)
 
     def note(faults: list[Fault]) -> None:
         report.faults += faults
@@ -155,9 +155,17 @@ def _check_found(store: Store, name: str) -> None:
         )
 
 
-def _is_chosen(key: str, subset: float) -> bool:
-    """Return whether an object belongs to the subset: the same ones each time."""
-    return subset >= 1 or zlib.crc32(key.encode()) < subset * 2**32
+def _subset(objects: Iterator[ObjectInfo], subset: float) -> Iterator[ObjectInfo]:
+    """Yield the objects of a subset, the same ones each time; at least the last of all."""
+    last: ObjectInfo | None = None
+    empty = True
+    for info in objects:
+        last = info
+        if subset >= 1 or zlib.crc32(info.key.encode()) < subset * 2**32:
+            empty = False
+            yield info
+    if empty and last is not None:
+        yield last
 
 
 def _leftovers(store: Store, name: str) -> Iterator[Fault]:

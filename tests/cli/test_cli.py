@@ -29,6 +29,7 @@ from cottoncandy.exceptions import InvalidArgumentError, StoreBusyError
 from cottoncandy.transfer import engine
 from tests.cases import each
 from tests.harness import StoreHarness
+from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
 COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
@@ -159,6 +160,27 @@ def test_arrays_go_to_files_and_back(bucket: Path, tmp_path: Path) -> None:
     with np.load(tmp_path / "back.npz") as arrays:
         assert sorted(arrays) == ["a", "b"]
         np.testing.assert_array_equal(arrays["a"], array)
+    assert run("save", bucket / "z/a", tmp_path / "one.npz").exit_code == 0
+    with np.load(tmp_path / "one.npz") as arrays:
+        assert list(arrays) == ["a"]
+        np.testing.assert_array_equal(arrays["a"], array)
+    assert run("save", bucket / "missing", tmp_path / "none.npz").exit_code == 1
+
+
+def test_acl_prints_owner_and_grants(
+    moto_bucket: str, moto: S3Server, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fake")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fake")
+    url = f"s3://{moto.endpoint_url}/{moto_bucket}/a"
+    assert run("touch", url).exit_code == 0
+    found = json.loads(run("acl", "get", url).stdout)
+    assert (found["location"], "ID" in found["owner"]) == (url, True)
+    assert "FULL_CONTROL" in {grant["Permission"] for grant in found["grants"]}
+    mode = (bucket / "a.txt").stat().st_mode
+    assert json.loads(run("acl", "get", bucket / "a.txt").stdout)["acl"] == mode
+    assert run("cp", bucket / "a.txt", "mem://acl/a").exit_code == 0
+    assert "has no ACLs" in run("acl", "get", "mem://acl/a").stderr
 
 
 def test_info_describes_an_array(bucket: Path) -> None:
@@ -399,6 +421,18 @@ def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) ->
     assert run("cp", f"{tree}/src/sub/*", tree / "other").exit_code == 0  # not one of them
 
 
+@pytest.mark.parametrize("pattern", ["*", "**"])
+def test_patterns_do_not_match_what_they_copied(tree: Path, pattern: str) -> None:
+    for verb in ("cp", "mv"):
+        for _ in range(2):
+            run(verb, "-r", f"{tree}/src/{pattern}", f"{tree}/src/sub/{verb}/")
+        found = [path for path in (tree / "src" / "sub" / verb).rglob("*") if path.is_file()]
+        below = {str(path.relative_to(tree / "src" / "sub" / verb)) for path in found}
+        assert below >= {"a", "sub/b", "sub/deep/c"}
+        assert not [name for name in below if f"sub/{verb}" in name]
+    assert (tree / "src/sub/mv/sub/cp/sub/deep/c").read_bytes() == b"3"
+
+
 def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cloud"))
     assert run("alias", "add", "lab", "s3://https://s3.example.org/").exit_code == 0
@@ -425,6 +459,8 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     assert (stopped.exit_code, stopped.stdout, "--after" in stopped.stderr) == (1, "", True)
     assert run("verify", "--after", "d/arr", bucket).exit_code == 0
     assert run("verify", "--subset", "x", bucket).exit_code == 2
+    least = json.loads(run("verify", "--json", "--subset", "1e-9", bucket).stdout)
+    assert least["objects"] == 1
 
 
 def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
@@ -464,6 +500,7 @@ def test_forms_of_cloud_files_are_accepted(bucket: Path) -> None:
         ["rm", "--progress", "-b", "4", bucket / "z"],
         ["du", "-shcN", "-e", bucket],
         ["mkdir", bucket / "new/deep"],
+        ["mkdir", bucket / "new/deep", f"file://{bucket}/new", "mem://bucket/x"],
     ):
         result = run(*words)
         assert result.exit_code == 0, result.stderr
@@ -642,7 +679,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("cat bucket/missing", 1, "there is no object 'missing'"),
         ("head bucket", 1, "expected an object, got a bucket or a directory"),
         ("du bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
-        ("acl get bucket/a.txt", 1, "has no ACLs"),
+        ("acl get bucket/missing", 1, "there is nothing at"),
         ("mkdir bucket/a.txt/x", 1, "cottoncandy: Not a directory"),
         ("load bucket/a.txt bucket/x", 2, "is not a .npy or .npz file"),
         ("load empty.npy bucket/x", 2, "is not a .npy or .npz file"),
