@@ -24,7 +24,7 @@ from cottoncandy.arrays.raw import Array, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -464,6 +464,10 @@ def _copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int
         except ObjectNotFoundError as exc:
             check_current(source, origin, version.etag, exc)
             raise
+        if not all(SEPARATOR in place for place in version.places):
+            found = drive(source, reading(origin))
+            if found is None or not found.continues(version.etag, version.origins):
+                raise ObjectChangedError(f"array '{origin}' was replaced while it was copied")
         if is_chunked:
             pairs = zip(content["dask"], places, strict=True)
             content = {**content, "dask": [[i, new.key(place)] for (i, _), place in pairs]}

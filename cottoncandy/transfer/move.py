@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
@@ -164,10 +164,15 @@ def transfer_tree(
     """
     source, dest = route.origin, route.target
     manifests, owners = _arrays(targets)
-    found = map_threads(lambda key: _replaces(source, dest, key, targets[key]), manifests, threads)
-    versions = zip(manifests, found, strict=True) if overwrite else ()
-    replaced = {key: version for key, version in versions if version is not None}
-    copied = dict(targets)
+    replaced: dict[str, Version] = {}
+    copied: dict[str, tuple[str, Set[str | None]]] = dict.fromkeys(manifests, ("", frozenset()))
+
+    def look(key: str) -> None:
+        version = _version(source, Key(key.removesuffix(_END)))
+        if version is not None:
+            copied[key] = version.etag, version.origins
+            if overwrite and _version(dest, Key(targets[key].removesuffix(_END))) is not None:
+                replaced[key] = version
 
     def transfer(key: str) -> None:
         # A part that was moved before its manifest would be missing in the original array.
@@ -177,15 +182,17 @@ def transfer_tree(
         except ObjectNotFoundError:
             if key not in owners:
                 raise
-            del copied[key]  # the array was replaced since; its manifest names what it needs
+            # The array was replaced since; its manifest names what it needs.
 
     def commit(key: str) -> None:
         if key in replaced:
             root = Key(targets[key].removesuffix(_END))
             copy_array(source, replaced[key].root, dest, root, inner)
         else:
-            _copy_manifest(source, dest, key, copied, overwrite)
+            _copy_manifest(source, dest, key, targets, copied[key], overwrite)
 
+    for _ in map_threads(look, manifests, threads):
+        pass
     failed: dict[str, Exception] = {}
     parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
     first = (key for key in targets if key not in manifests and key not in parts)
@@ -200,15 +207,6 @@ def transfer_tree(
         rest = [key for key, manifest in owners.items() if manifest not in failed]
         for keys in filter(None, (done, rest)):  # first the manifests
             yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
-
-
-def _replaces(source: Store, dest: Store, key: str, target: str) -> Version | None:
-    """Return the array of a manifest, if the target is an array too."""
-    found = [
-        _version(store, Key(manifest.removesuffix(_END)))
-        for store, manifest in ((dest, target), (source, key))
-    ]
-    return found[1] if found[0] is not None else None
 
 
 def _version(store: Store, root: Key) -> Version | None:
@@ -230,17 +228,31 @@ def _is_part(key: str, manifest: str, replaced: Mapping[str, Version]) -> bool:
 
 
 def _copy_manifest(
-    source: Store, dest: Store, key: str, targets: Mapping[str, str], overwrite: bool
+    source: Store,
+    dest: Store,
+    key: str,
+    targets: Mapping[str, str],
+    copied: tuple[str, Set[str | None]],
+    overwrite: bool,
 ) -> None:
-    """Copy a manifest whose parts are copied, and those parts that a newer version has."""
+    """Copy a manifest whose parts are copied, and those parts that a newer version has.
+
+    Parameters
+    ----------
+    copied : tuple of str and set of str
+        ETag and origins of the version that was current before its parts were copied.
+    """
     root, new_root = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
     for attempt in range(_ATTEMPTS):
         version = _version(source, root)
-        for place in version.places if version is not None else ():
-            part = pathjoin(root, place)
-            if part not in targets:
-                with contextlib.suppress(ObjectNotFoundError):  # replaced again: see below
-                    copy_between(source, part, dest, pathjoin(new_root, place))
+        if version is not None:
+            known = version.continues(*copied)
+            copied = version.etag, version.origins
+            for place in version.places:
+                part = pathjoin(root, place)
+                if part not in targets or not known:
+                    with contextlib.suppress(ObjectNotFoundError):  # replaced again: see below
+                        copy_between(source, part, dest, pathjoin(new_root, place))
         dest.backend.copy(
             key,
             targets[key],
