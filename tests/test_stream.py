@@ -430,6 +430,11 @@ def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:
     assert cci.download_object("text") == "µV\n".encode()
     with cci.open("text", "r") as file:
         assert list(file) == ["µV\n"]
+    for encoding in ("utf-16", "utf-32", "utf-8-sig", "utf-16-le", "latin-1"):
+        with cci.open("encoded", "w", encoding=encoding) as file:
+            file.write("é\n")
+            file.write("é")
+        assert cci.download_object("encoded") == "é\né".encode(encoding)
     for mode in ("x", "xb"):
         with pytest.raises(FileExistsError):
             cci.open("text", mode)

@@ -18,6 +18,8 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.compression import compr
+from fsspec.core import get_compression
 from fsspec.transaction import Transaction
 
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
@@ -35,7 +37,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
-from cottoncandy.stores.files import open_file
+from cottoncandy.stores.files import LayeredWriter, TextWriter, open_file
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.keys import resolve_keys
 from cottoncandy.stores.store import Store
@@ -377,6 +379,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         if Path(lpath).is_dir():
             return  # directories exist with their objects
         with Path(lpath).open("rb") as file:
+            callback.set_size(os.fstat(file.fileno()).st_size)
             self.pipe_file(rpath, file, mode)
             callback.absolute_update(file.tell())
 
@@ -421,6 +424,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         Nothing is moved if an object would be lost: two with the same new name, or two that
         exchange theirs.
         """
+        if self._strip_protocol(path1) == self._strip_protocol(path2):
+            return
         paths = self._to_delete(path1, recursive, maxdepth)
         pairs = self._pairs("copy", "cp_file", path1, path2, recursive, maxdepth=maxdepth)
         moves = {self._place(source): (self._place(to), source, to) for source, to, _ in pairs}
@@ -483,6 +488,27 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         """Store an empty object; ``truncate=False`` leaves an existing one alone."""
         if truncate or not self.store.has_object(self._key(path)):
             self.pipe_file(path, b"")
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file; ``compression`` as in fsspec, such as ``'gzip'`` or ``'infer'``."""
+        compression = get_compression(path, compression)
+        if "r" in mode or ("b" in mode and compression is None):
+            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+        if "b" not in mode:
+            text = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline")}
+            mode = mode.replace("t", "") + "b"
+            layer = self.open(path, mode, block_size, cache_options, compression, **kwargs)
+            return TextWriter(layer, **text)
+        file = super().open(path, mode, block_size, cache_options, **kwargs)
+        return LayeredWriter(compr[compression](file, mode=mode[0]), file)
 
     def _open(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import sys
@@ -433,15 +434,61 @@ class CloudWriter(io.BufferedIOBase):
             yield block
 
 
-class _TextWriter(io.TextIOWrapper):
+class TextWriter(io.TextIOWrapper):
     """A text layer whose file is discarded after an exception and when it is deleted."""
 
     buffer: CloudWriter
+
+    def __init__(
+        self,
+        file: CloudWriter,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> None:
+        super().__init__(file, encoding, errors, newline)
+        if codecs.lookup(self.encoding).name in ("utf-16", "utf-32"):
+            file.write("".encode(self.encoding))  # the mark, which Python omits without seek()
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None:
             self.buffer.discard()
         self.close()
+
+
+class LayeredWriter(io.BufferedIOBase):
+    """A layer, such as a compressing one, that does not close its file, and the file."""
+
+    def __init__(self, layer: Any, file: CloudWriter) -> None:
+        self._layer, self._file = layer, file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._checkClosed()
+        written: int = self._layer.write(data)
+        return written
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            with self._file:
+                self._layer.close()
+
+    def discard(self) -> None:
+        self._file.discard()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        """Do nothing: that of IOBase calls close()."""
+
+    def _dealloc_warn(self, source: object) -> None:
+        self._file._dealloc_warn(source)
 
 
 _MODES = "'rb', 'r', 'wb', 'w', 'xb' or 'x'"
@@ -499,5 +546,6 @@ def open_file(
         binary = CloudWriter(put, key)
     if not text:
         return binary
-    layer = _TextWriter if isinstance(binary, CloudWriter) else io.TextIOWrapper
-    return layer(binary, encoding or "utf-8", errors, newline)
+    if isinstance(binary, CloudWriter):
+        return TextWriter(binary, encoding or "utf-8", errors, newline)
+    return io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import gc
+import gzip
 import pickle
 from typing import Any
 
 import fsspec
 import fsspec.tests.abstract as abstract
 import pytest
+from fsspec.callbacks import Callback
 
 import cottoncandy as cc
 from cottoncandy.bridges.fsspec import CottonCandyFileSystem
@@ -188,6 +191,40 @@ def test_failed_text_file_keeps_the_old_one(cci: Any) -> None:
         fs.open("x", "wb")
 
 
+@pytest.mark.parametrize("mode", ["wt", "wb"])
+def test_compressed_files_appear_whole_at_close(cci: Any, mode: str) -> None:
+    fs, data = cci.filesystem(), "x" if "t" in mode else b"x"
+    with fs.open("a.gz", mode, compression="infer") as file:
+        file.write(data)
+    assert gzip.decompress(fs.cat_file("a.gz")) == b"x"
+    for compression in ("gzip", "bz2", "xz"):
+        with pytest.raises(KeyError):  # noqa: PT012
+            try:
+                raise KeyError
+            except KeyError:
+                with fs.open("a", mode, compression=compression) as file:
+                    file.write(data)
+                    raise
+        collected = fs.open("a", mode, compression=compression)
+        collected.write(data)
+        del collected, file
+        gc.collect()
+        assert not fs.exists("a")
+        with fs.open("a", mode, compression=compression) as file:
+            file.write(data)
+        with fs.open("a", mode.replace("w", "r"), compression=compression) as file:
+            assert file.read() == data
+        fs.rm("a")
+
+
+def test_callbacks_get_the_size_of_a_file(cci: Any, tmp_path: Any) -> None:
+    fs, (down, up) = cci.filesystem(), (Callback(), Callback())
+    fs.pipe("a", b"body")
+    fs.get_file("a", str(tmp_path / "a"), callback=down)
+    fs.put_file(str(tmp_path / "a"), "b", callback=up)
+    assert (down.size, down.value) == (up.size, up.value) == (4, 4)
+
+
 def test_read_only_file_system_writes_nothing(place: Any) -> None:
     fs = CottonCandyFileSystem(place.bucket, backend="memory", read_only=True)
     for write in (lambda: fs.pipe("x", b"1"), lambda: fs.open("x", "wb"), lambda: fs.rm_file("x")):
@@ -311,6 +348,8 @@ def test_moves_to_the_same_place_and_below_it_lose_nothing(tmp_path: Any) -> Non
         for dest in ("d", "d/", "d/a", "/d/a"):
             fs.mv("d/a", dest)
             assert fs.cat_file("d/a") == b"a"
+        fs.mv("d", "/d", recursive=True)
+        assert fs.find("d") == ["d/a"]
         fs.mv("d", "d/below", recursive=True)
         assert fs.cat_file("d/below/a") == b"a"
         assert not fs.exists("d/a")
