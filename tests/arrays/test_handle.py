@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import cottoncandy
+from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -184,6 +185,13 @@ def test_tokens_differ_between_versions(upload: Any) -> None:
     token = da.from_array(first).name
     assert da.from_array(first).name == token
     assert da.from_array(upload(ARRAY + 1)).name != token
+    # Equal bytes may have equal ETags and dates, in another bucket or of another dtype.
+    version, token = first._version, first.__dask_tokenize__()
+    elsewhere = cottoncandy.get_interface("elsewhere", backend="memory", verbose=False)
+    assert CloudArray(elsewhere._store, first.name, version, 4).__dask_tokenize__() != token
+    metadata = {**(version.info.metadata or {}), "dtype": "<i8"}
+    version.info = version.info._replace(metadata=metadata)
+    assert first.__dask_tokenize__() != token
 
 
 def test_a_pickled_handle_has_no_data_and_reads(upload: Any) -> None:
@@ -194,6 +202,14 @@ def test_a_pickled_handle_has_no_data_and_reads(upload: Any) -> None:
     assert_equal(copy[1:3], ARRAY[1:3])
     assert copy.__dask_tokenize__() == arr.__dask_tokenize__()
     assert pickle.loads(data) is copy  # tasks of one process share its connections
+
+
+def test_a_handle_that_was_read_pickles_without_its_index(cci: Any) -> None:
+    cci.upload_raw_array("a", np.zeros(2**19), compression="gzip")  # of several blocks
+    arr = cci.array("a")
+    data = pickle.dumps(arr)
+    assert arr[-1] == 0
+    assert pickle.dumps(arr) == data
 
 
 @pytest.mark.parametrize("compression", [False, "gzip"])

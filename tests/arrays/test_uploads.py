@@ -53,7 +53,9 @@ def test_append_along_every_axis(memory: MemoryHarness, axis: int, dask: bool) -
 def test_append_to_an_empty_array_and_of_nothing(memory: MemoryHarness) -> None:
     cci = memory.interface()
     etag = cci.upload_dask_array("a", np.zeros((0, 3)))["ETag"]
-    assert cci.append_dask_array("a", np.ones((0, 3)))["ETag"] == etag
+    assert cci.append_dask_array("a", np.ones((0, 3)), if_match=etag)["ETag"] == etag
+    with pytest.raises(ObjectChangedError):
+        cci.append_dask_array("a", np.ones((0, 3)), if_match="another")
     cci.append_dask_array("a", np.ones((2, 3)))
     cci.append_dask_array("a", np.full((1, 3), 2.0))
     np.testing.assert_array_equal(cci.download_dask_array("a"), [[1] * 3, [1] * 3, [2] * 3])
@@ -79,6 +81,23 @@ def test_append_rejects_what_does_not_fit(memory: MemoryHarness) -> None:
     cci.upload_sparse_array("a", matrix(1))
     with pytest.raises(MetadataError, match="sparse"):
         cci.append_dask_array("a", np.ones((4, 4)))
+
+
+def test_chunks_of_an_appended_array_are_as_long_as_those_before(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(5), buffersize=16)
+    cci.append_dask_array("a", np.ones(3))
+    assert cci.array("a").chunks == ((2, 2, 1, 2, 1),)
+
+
+def test_an_append_to_an_array_that_was_cut_in_another_way_raises(memory: MemoryHarness) -> None:
+    cci, second = memory.interface(), memory.interface()
+    cci.upload_dask_array("a", np.zeros((2, 4)))
+    change = partial(second.upload_dask_array, "a", np.zeros((2, 4)), axis=1, buffersize=32)
+    cci.backend_interface = Interleaved(cci.backend_interface, 2, change)
+    with pytest.raises(ObjectChangedError, match="'a'"):
+        cci.append_dask_array("a", np.ones((2, 4)))
+    assert second.array("a").chunks == ((2,), (2, 2))
 
 
 @pytest.mark.parametrize("other", ["append", "replace", "remove"])
@@ -173,6 +192,21 @@ def test_all_parts_of_a_replacement_are_below_its_id(memory: MemoryHarness, kind
     assert value(cci, "a") == 1
     assert {key.count("/") for key in memory.raw_keys()} == {1, 2}
     assert [key for key in memory.raw_keys() if key.count("/") == 1] == ["a/metadata.json"]
+
+
+def test_sparse_arrays_have_documented_names_where_conditions_are_ignored(
+    memory: MemoryHarness,
+) -> None:
+    class Ignores(WrappedBackend):
+        def puts_atomically(self, key: str, size: int = 0) -> bool:
+            return False
+
+    cci = memory.interface()
+    cci.backend_interface = Ignores(cci.backend_interface)
+    cci.upload_sparse_array("a", matrix(1))  # version 0.4.0 reads no others
+    assert memory.raw_keys() == ["a/data", "a/indices", "a/indptr", "a/metadata.json"]
+    cci.upload_dask_array("b", np.ones(2))
+    assert "b/pt0000" not in memory.raw_keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)

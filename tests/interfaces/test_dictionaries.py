@@ -288,3 +288,8 @@ def test_overwrite_false_keeps_what_is_stored_after_the_listing(
     with pytest.raises(ObjectExistsError, match="m/a"):
         cci.dict2cloud("m", {"a": np.ones(2)}, overwrite=False)
     assert (cci["m/a"] == 0).all()
+    monkeypatch.setattr(
+        dictionaries, "check_absent", lambda *_: cci.upload_raw_array("m/b", np.zeros(2))
+    )
+    cci.dict2cloud("m", {"b": {"c": np.ones(2)}}, overwrite=False)
+    assert (cci["m/b"] == 0).all()
