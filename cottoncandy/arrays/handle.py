@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from uuid import uuid4
 
 import numpy as np
@@ -226,6 +226,9 @@ class ArrayHandle(ABC):
         array = self[...]
         return iter(array.tocsr() if self.kind == "sparse" else array)
 
+    def __contains__(self, value: object) -> bool:
+        return value in np.asarray(self)
+
 
 class CloudArray(ArrayHandle):
     """An array in a store, as one lazy, array-like object: :meth:`DefaultInterface.array` opens it.
@@ -265,6 +268,13 @@ class CloudArray(ArrayHandle):
     @property
     def _version(self) -> ArrayVersion:
         return self._opened
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Runs only for missing attributes, such as the methods of NumPy arrays.
+        remedy = "" if name.startswith("_") else f"; download the array first: array[...].{name}"
+        raise AttributeError(
+            f"'{type(self).__name__}' object has no attribute '{name}'{remedy}", name=name, obj=self
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared_copy, (self.__dict__,)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cottoncandy.arrays.cleaning import clean
 from cottoncandy.arrays.generations import restore
-from cottoncandy.arrays.handle import CloudArray, open_parts
+from cottoncandy.arrays.handle import ArrayHandle, CloudArray, open_parts
 from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.raw import codec_name
 from cottoncandy.arrays.sparse import upload_sparse
@@ -503,7 +503,7 @@ class SparseArrayMethods(RawArrayMethods):
         return upload_sparse(
             self._store,
             self._store.key(object_name, tree=True),
-            arr,
+            arr[...] if isinstance(arr, ArrayHandle) else arr,
             acl=self._store.acl(acl),
             threads=self._store.threads(threads),
             metadata={},

@@ -7,6 +7,7 @@ from typing import Any
 
 from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import (
+    ArrayHandle,
     ArrayInfo,
     CloudArray,
     array_info,
@@ -158,6 +159,8 @@ class ItemMethods(DaskArrayMethods, DictionaryMethods):
         return load_array(self._store, self._item(object_name), count)
 
     def __setitem__(self, object_name: str, array: Any) -> None:
+        if isinstance(array, ArrayHandle) and array.kind == "sparse":
+            array = array[...]
         if hasattr(array, "__dask_graph__"):
             self.upload_dask_array(object_name, array)
         elif hasattr(array, "tocsr"):

@@ -107,8 +107,14 @@ def test_habits_of_numpy_and_h5py(upload: Any) -> None:
     assert_equal(np.asarray(arr, "f8"), ARRAY.astype("f8"))
     assert float(arr[1, 2, 3]) == ARRAY[1, 2, 3]
     assert np.add(arr, 1).sum() == (ARRAY + 1).sum()
+    assert ARRAY.max() in arr
+    assert ARRAY.max() + 1 not in arr
     with pytest.raises(ValueError, match="copy"):
         np.asarray(arr, copy=False)
+    with pytest.raises(AttributeError, match=r"no attribute 'mean'; download .* array\[...\].mean"):
+        arr.mean()
+    with pytest.raises(AttributeError, match=r"no attribute '_repr_png_'$"):
+        arr._repr_png_()
     scalar = upload(np.array(2.5), "scalar")
     assert float(scalar[()]) == 2.5
     with pytest.raises(TypeError, match="0-d"):
@@ -299,6 +305,10 @@ def test_slices_of_sparse_arrays_are_those_of_scipy(cci: Any, kind: str, contain
 def test_sparse_arrays_are_items(cci: Any) -> None:
     matrix = scipy.sparse.random(20, 30, 0.1, format="csc", dtype="f4", rng=0)
     cci["sparse"] = matrix
+    cci["copy"] = cci.array("sparse")
+    cci.upload_sparse_array("again", cci.array("copy"))
+    assert (cci["again"] != matrix).nnz == 0
+    del cci["copy"], cci["again"]
     assert (cci["sparse"] != matrix).nnz == 0
     info = cci.info("sparse")
     assert (info.kind, info.dtype, info.shape) == ("sparse", np.dtype("f4"), (20, 30))
