@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cottoncandy.exceptions import (
+    InvalidArgumentError,
     MissingDependencyError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
@@ -37,8 +38,14 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
             f"upload_xarray takes a Dataset or a DataArray, not {type(data).__name__}; "
             f"use upload_raw_array for arrays"
         )
-    options.setdefault("mode", "w")
-    dataset.to_zarr(CottonCandyStore(cci, name), consolidated=False, **options)
+    if not options.get("compute", True):
+        raise InvalidArgumentError(
+            "upload_xarray stores the data at once; for compute=False, call "
+            "Dataset.to_zarr(cci.zarr_store(name), compute=False)"
+        )
+    adds = {"append_dim", "region"} & options.keys()  # to_zarr sets the mode for these
+    defaults = {"consolidated": False} | ({} if adds else {"mode": "w"})
+    dataset.to_zarr(CottonCandyStore(cci, name), **defaults | options)
 
 
 def download_xarray(cci: Any, name: str) -> Any:

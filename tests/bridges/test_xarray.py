@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cottoncandy as cc
-from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedDtypeError
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError, UnsupportedDtypeError
 
 xr = pytest.importorskip("xarray")
 zarr = pytest.importorskip("zarr", minversion="3.1")
@@ -65,13 +65,20 @@ def test_encodings_come_back(cci: Any) -> None:
     xr.testing.assert_identical(cci.download_xarray("b").load(), DATASET)
 
 
-def test_appends_and_regions_through_the_store(cci: Any) -> None:
+@pytest.mark.parametrize("upload", [True, False])
+def test_appends_and_regions(cci: Any, upload: bool) -> None:
     store = cci.zarr_store("runs")
-    DATASET.to_zarr(store, consolidated=False)
+
+    def write(dataset: Any, **options: Any) -> None:
+        if upload:
+            cci.upload_xarray("runs", dataset, **options)
+        else:
+            dataset.to_zarr(store, consolidated=False, **options)
+
+    write(DATASET)
     later = DATASET.assign_coords(x=[5, 6, 7, 8])
-    later.to_zarr(store, append_dim="x", consolidated=False)
-    part = (later.isel(x=slice(1)) * 0).drop_vars("time")
-    part.to_zarr(store, region={"x": slice(4, 5)}, consolidated=False)
+    write(later, append_dim="x")
+    write((later.isel(x=slice(1)) * 0).drop_vars("time"), region={"x": slice(4, 5)})
     expected = xr.concat([DATASET, later], "x", data_vars="minimal", join="outer").copy(deep=True)
     expected.t[4] = 0
     expected.n[4] = 0
@@ -79,8 +86,17 @@ def test_appends_and_regions_through_the_store(cci: Any) -> None:
     xr.testing.assert_equal(found, expected)
 
 
+def test_data_arrays_are_appended_to(cci: Any) -> None:
+    for begin in (0, 2):
+        options = {"append_dim": "x"} if begin else {}
+        cci.upload_xarray("a", DATASET.t[begin : begin + 2], **options)
+    xr.testing.assert_identical(cci.download_xarray("a").load(), DATASET.t)
+
+
 def test_consolidated_metadata_opens() -> None:
     cci = cc.get_interface("xarray_consolidated", backend="memory", verbose=False)
+    cci.upload_xarray("b", DATASET, consolidated=True, zarr_format=2)
+    xr.testing.assert_identical(xr.open_zarr(cci.zarr_store("b"), consolidated=True), DATASET)
     DATASET.to_zarr(cci.zarr_store("a"), consolidated=True, zarr_format=2, mode="w")
     xr.testing.assert_identical(
         xr.open_zarr(cci.zarr_store("a"), consolidated=True, zarr_format=2).load(), DATASET
@@ -90,6 +106,8 @@ def test_consolidated_metadata_opens() -> None:
 def test_wrong_values_and_names_raise(cci: Any) -> None:
     with pytest.raises(UnsupportedDtypeError, match="upload_raw_array"):
         cci.upload_xarray("a", np.arange(3))
+    with pytest.raises(InvalidArgumentError, match="compute"):
+        cci.upload_xarray("a", DATASET, compute=False)
     with pytest.raises(ObjectNotFoundError, match="missing"):
         cci.download_xarray("missing")
     zarr.save_array(cci.zarr_store("array"), np.arange(3))
