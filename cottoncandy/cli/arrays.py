@@ -10,7 +10,14 @@ from zipfile import BadZipFile
 
 import click
 
-from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import (
+    JSON,
+    JSON_ACCEPTED,
+    LOCATION,
+    Connection,
+    connected,
+    print_json,
+)
 from cottoncandy.core.output import bytes2human, printable
 from cottoncandy.exceptions import ObjectNotFoundError
 
@@ -57,6 +64,7 @@ def preview(connection: Connection, location: str) -> None:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("location", type=LOCATION)
+@JSON_ACCEPTED
 @connected
 def load(connection: Connection, file: Path, location: str) -> None:
     """Upload a .npy file as an array, or the arrays of a .npz file below a name."""
@@ -79,6 +87,7 @@ def load(connection: Connection, file: Path, location: str) -> None:
 @click.command()
 @click.argument("location", type=LOCATION)
 @click.argument("file", type=click.Path(path_type=Path))
+@JSON_ACCEPTED
 @connected
 def save(connection: Connection, location: str, file: Path) -> None:
     """Download an array to a .npy or .npz file, or the arrays below a name to a .npz file."""
@@ -124,6 +133,7 @@ def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_j
 
 @click.command()
 @click.argument("location", type=LOCATION)
+@JSON_ACCEPTED
 @connected
 def restore(connection: Connection, location: str) -> None:
     """Make the replaced version of an array current again; a second time undoes that."""

@@ -8,6 +8,7 @@ import click
 
 from cottoncandy.cli.locations import (
     JSON,
+    JSON_ACCEPTED,
     LOCATION,
     WORDS,
     Connection,
@@ -130,6 +131,7 @@ def alias() -> None:
 @alias.command(name="add")
 @click.argument("name")
 @click.argument("url")
+@JSON_ACCEPTED
 def add_alias(name: str, url: str) -> None:
     """Use NAME:// for URL."""
     from cottoncandy.cloudfiles.paths import add_persistent_alias
@@ -153,6 +155,7 @@ def list_aliases(as_json: bool) -> None:
 
 @alias.command(name="rm")
 @click.argument("name")
+@JSON_ACCEPTED
 def remove_alias(name: str) -> None:
     """Remove an alias."""
     from cottoncandy.cloudfiles.paths import remove_persistent_alias

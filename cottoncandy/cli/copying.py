@@ -185,6 +185,10 @@ def _transfers(
         yield CloudFiles(directory, **ends.reading), CloudFiles(folder, **ends.writing), counted
     if ends.as_json:
         print_json({"files": next(count)})
+    _report_unlisted(left)
+
+
+def _report_unlisted(left: list[str]) -> None:
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise InvalidNameError(f"not copied, because it is not an object: {left[0]}{more}")
@@ -282,9 +286,14 @@ def _outside(
 def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:
     """Yield the files that match, and note what else does."""
     yield from filter(matches, files)
+    left += _unlisted(files, matches)
+
+
+def _unlisted(files: CloudFiles, matches: Callable[[str], object] = lambda path: True) -> list[str]:
+    """Return what is there and cannot be copied, with the reason."""
     endpoint = files._endpoint()
     unlisted = endpoint.store.backend.unlisted(endpoint.prefix)
-    left += [f"'{path}' ({reason})" for path, reason in unlisted if matches(path)]
+    return [f"'{path}' ({reason})" for path, reason in unlisted if matches(path)]
 
 
 def _listed() -> Iterator[Route]:
@@ -330,6 +339,7 @@ def xfer() -> None:
     type=click.File(encoding="utf-8", errors="surrogateescape"),
     help="Paths below SOURCE, one a line.",
 )
+@JSON
 @_ENDPOINT
 def init(
     source: str,
@@ -337,17 +347,22 @@ def init(
     compression: str,
     db: str,
     txt: TextIO | None,
+    as_json: bool,
     endpoint_url: str | None,
 ) -> None:
     """List the files below SOURCE into a file."""
-    from cottoncandy.cloudfiles import ResumableTransfer
+    from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 
     paths = None if txt is None else filter(None, (line.rstrip("\r\n") for line in txt))
     with ResumableTransfer(db, endpoint=endpoint_url) as job:
         job.init(source, destination, paths, None if compression == "same" else compression)
         if not (count := len(job)):
             raise nothing_at(source)
+    if as_json:
+        print_json({"files": count})
     click.echo(f"{count} files to transfer; next: cottoncandy xfer execute {db}", err=True)
+    if txt is None:
+        _report_unlisted(_unlisted(CloudFiles(source, endpoint=endpoint_url)))
 
 
 @xfer.command()

@@ -17,6 +17,7 @@ import click
 from cottoncandy.cli.locations import (
     BLOCK_SIZE,
     JSON,
+    JSON_ACCEPTED,
     LOCATION,
     PROGRESS,
     Connection,
@@ -42,9 +43,8 @@ if TYPE_CHECKING:
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
 _LIMIT = 100_000
 _SET = re.compile(r"\[(?P<characters>[^\[\]]+)\](?:\{(?P<count>\d+)\})?")
-# As cloud-files has it, for commands that show no bar; and for those that always print JSON.
+# As cloud-files has it, for commands that show no bar.
 _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_value=False)
-_JSON_FLAG = click.option("--json", is_flag=True, hidden=True, expose_value=False)
 
 
 @click.command()
@@ -186,7 +186,7 @@ def _span(text: str) -> tuple[int | None, int | None]:
 
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
-@_JSON_FLAG
+@JSON_ACCEPTED
 @connected
 def head(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print size, time, ETag, headers and metadata of objects as JSON."""
@@ -300,6 +300,7 @@ def rm(
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @_PROGRESS_FLAG
+@JSON_ACCEPTED
 @connected
 def touch(connection: Connection, locations: tuple[str, ...]) -> None:
     """Create empty objects, unless they exist."""
@@ -313,6 +314,7 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("paths", type=LOCATION, nargs=-1, required=True)
+@JSON_ACCEPTED
 def mkdir(paths: tuple[str, ...]) -> None:
     """Create directories on this computer. In a store they exist with their objects."""
     from pathlib import Path
@@ -330,7 +332,7 @@ def acl() -> None:
 @acl.command(name="get")
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @_PROGRESS_FLAG
-@_JSON_FLAG
+@JSON_ACCEPTED
 @connected
 def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print owner and grants of objects as JSON; of files on disk, the mode."""

@@ -35,6 +35,8 @@ BLOCK_SIZE = click.option(
     "-b", "--block-size", default=128, show_default=True, help="Files in flight at most."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+#: For commands that always print JSON, or have no result: programs may pass it to each.
+JSON_ACCEPTED = click.option("--json", is_flag=True, hidden=True, expose_value=False)
 PROGRESS = click.option(
     "--progress/--no-progress",
     default=True,

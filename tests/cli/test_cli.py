@@ -400,14 +400,18 @@ def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("verb", ["cp", "mv", "sync"])
+@pytest.mark.parametrize("verb", ["cp", "mv", "sync", "xfer"])
 def test_what_cannot_be_copied_is_named_and_fails(
     verb: str, tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tree / "src" / "lost.meta.json").write_text("{}")
-    result = run(*[verb] + ["-r"] * (verb != "sync"), f"{tree}/src", tree / "new")
+    job = tree / "job.db"
+    words = {"sync": ["sync"], "xfer": ["xfer", "init", "--db", job]}.get(verb, [verb, "-r"])
+    result = run(*words, f"{tree}/src", tree / "new")
     assert result.exit_code == 1
     assert "lost' (sidecar without body)" in result.stderr + caplog.text
+    if verb == "xfer":
+        assert run("xfer", "execute", job).exit_code == 0
     assert (tree / "new" / "sub" / "deep" / "c").read_bytes() == b"3"
     assert (tree / "src" / "lost.meta.json").exists()
 
@@ -623,6 +627,50 @@ def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
     assert names
     assert {"name"} == set().union(*names)
     assert run("cp", "--json", bucket / "a.txt", "-").exit_code == 2
+    job = tmp_path / "job.db"
+    (count,) = found("xfer", "init", bucket, tmp_path / "there", "--db", job)
+    assert found("xfer", "execute", job) == [{"copied": count["files"], "errors": {}}]
+    array = bucket / "d/arr"
+    for words in (  # without a result
+        *(["touch", bucket / "a.txt"], ["mkdir", tmp_path / "new"], ["restore", bucket / "series"]),
+        *(["save", array, tmp_path / "x.npy"], ["load", tmp_path / "x.npy", bucket / "y"]),
+    ):
+        result = run(*words, "--json")
+        assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+
+
+def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def noting(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            seen.append(options)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    def passed(name: str, *words: Any) -> set[Any]:
+        seen.clear()
+        assert run(*words).exit_code == 0
+        return {options[name] for options in seen if name in options}
+
+    for method in ("__init__", "transfer_to", "moves"):
+        noting(cc.CloudFiles, method)
+    for method in ("__init__", "execute"):
+        noting(cc.ResumableTransfer, method)
+    noting(engine, "run")
+    a, b, job = bucket / "a.txt", bucket / "b.txt", bucket / "job.db"
+    assert passed("block_size", "cp", "-b", 7, a, b) == {7}
+    assert passed("block_size", "mv", "-b", 7, b, bucket / "c.txt") == {7}
+    assert 2**23 in passed("composite_upload_threshold", "cp", "--part-bytes", 2**23, a, b)
+    assert passed("parallel", "-p", 2, "cp", a, b) == {2}
+    assert True in passed("no_sign_request", "cp", "--no-sign-request", a, b)
+    assert passed("threads", "sync", "--threads", 3, bucket, bucket.parent / "copy") == {3}
+    run("xfer", "init", bucket / "d", bucket.parent / "there", "--db", job)
+    words = ("xfer", "execute", "-b", 5, job)
+    assert passed("block_size", *words) == {5}
 
 
 @pytest.mark.parametrize(
