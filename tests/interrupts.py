@@ -18,7 +18,7 @@ class interrupted_when:
     """Press Ctrl-C as soon as a condition holds; the main thread is interrupted once.
 
     CPython loses a signal that comes just before the main thread begins to wait, so the key is
-    pressed until the interruption has come. What comes after it is ignored.
+    pressed until the interruption has come. Later ones are ignored.
     """
 
     def __init__(self, condition: Callable[[], bool]) -> None:

@@ -226,7 +226,7 @@ def test_modules_of_the_reference_have_all_and_others_do_not() -> None:
             and isinstance(node.targets[0], ast.Name)
             and node.targets[0].id == "__all__"
         ]
-        # A package that passes names on says so to the type checker.
+        # A package that passes names on marks them for the type checker.
         allowed = {1} if name in public else {0, 1} if path.name == "__init__.py" else {0}
         if len(exported) not in allowed:
             found.append(f"{relative(path)}: {len(exported)} times __all__")

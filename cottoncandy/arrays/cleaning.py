@@ -91,8 +91,8 @@ def clean(
         ]
     keys = [each.key for each in doomed]
     if not dry_run:
-        # First the manifests of predecessors: they are never restored in part. What was restored or
-        # committed since the first look is kept.
+        # First the manifests of predecessors: they are never restored in part. Versions that were
+        # restored or committed since the first look are kept.
         store.delete([key for key in keys if key.endswith(PREVIOUS)])
         changing = [array for array, several in zip(cleanable, found, strict=True) if several]
         needed = _needed(store, changing, threads)

@@ -221,7 +221,7 @@ class Upload:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """If it failed, delete what is below the upload's own id, unless it may be current."""
+        """If it failed, delete the objects below the upload's own id, unless it may be current."""
         if error is not None and not self.sent:
             with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
                 below = objects_below(self.store.backend, self.key(self.upload_id))

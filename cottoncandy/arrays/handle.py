@@ -446,7 +446,7 @@ def _update_metadata(
     new = store.backend.capabilities.metadata.check(kept, key)
     backend = store.backend
     if key.endswith(SEPARATOR + MANIFEST):
-        # A copy on the server is not conditional: it could replace a manifest stored meanwhile.
+        # A copy on the server is not conditional: it could replace a concurrent upload.
         result = Backend.set_metadata(backend, key, new, etag=info.etag)
     else:
         result = backend.set_metadata(key, new, etag=info.etag)

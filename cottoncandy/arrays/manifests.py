@@ -76,7 +76,7 @@ class Version:
 
     @property
     def origins(self) -> set[str | None]:
-        """The uploads that stored the parts, as far as they are known."""
+        """The uploads that stored the parts, if the manifest names them."""
         return {upload_id for upload_id, _ in self.content.get("parts") or ()}
 
     def continues(self, etag: str, origins: Set[str | None]) -> bool:

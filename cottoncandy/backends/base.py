@@ -87,7 +87,7 @@ class PutResult:
 
     @property
     def response(self) -> dict[str, Any]:
-        """What the interface's documents call the response: what is known of both."""
+        """The documented response of an upload, without values that the store did not return."""
         found = {"ETag": self.etag, "VersionId": self.version_id}
         return {name: value for name, value in found.items() if value is not None}
 

@@ -226,7 +226,7 @@ class WritingMethods(ReadingMethods):
         def keys() -> Iterator[str]:
             for path in map(path_text, items):
                 key = self._key(path)
-                with suppress(InvalidNameError):  # the store says so
+                with suppress(InvalidNameError):  # the store raises it
                     if not is_single(paths) and not is_here(path):
                         linked.append(Result(path, None, _linked_error(path)))
                         continue

@@ -1,6 +1,6 @@
 """Partial reads: which byte ranges of an uncompressed array a selection needs.
 
-The axes are taken in the order in which they lie in the object, slowest first. A selection fixes,
+The axes are taken in their order in the object, slowest first. A selection fixes,
 per axis, evenly spaced positions. What it needs is therefore a regular pattern: runs of bytes at
 equal distances, and such groups again at equal distances, axis by axis. Runs whose gap is small
 are read as one, because a request costs more than the bytes of the gap; the pattern of the reads
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cottoncandy.core.buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
-#: What a selection takes of one axis: one position, evenly spaced ones, or an ascending list.
+#: The positions that a selection takes along an axis: one, evenly spaced, or an ascending list.
 Positions: TypeAlias = "int | range | npt.NDArray[np.int64]"
 
 #: Two runs with at most this many bytes between them are one read.
@@ -52,7 +52,7 @@ class _Axis:
     count: int
     stride: int  # bytes from one index to the next
     kept: bool  # False where an integer selected: the result lacks the axis
-    reverse: bool  # the user asked for falling order
+    reverse: bool  # the selection is in falling order
     listed: npt.NDArray[np.int64] | None = None  # from the start
 
     @classmethod

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _BLOCK_BYTES = 64 * 1024
 _CACHE_BYTES = 12 * MiB
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
-_DENSE = 8  # ... which is more than one block in so many
+_DENSE = 8  # ... which is more than one block of that many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
 _DIRECT_BYTES = MiB  # reads of this size go straight into the caller's buffer
 _WRITE_BYTES = 8 * MiB  # a smaller file is stored with one request, on close
@@ -249,7 +249,7 @@ class _RawStream(io.RawIOBase):
         self._ahead = self._next - start // size
 
     def _make_room(self, nbytes: int) -> None:
-        """Remove the blocks that were not read for longest, so that so many bytes fit."""
+        """Remove the blocks that were not read for longest, to make room for that many bytes."""
         while len(self._blocks) * self._block_bytes > max(_CACHE_BYTES - nbytes, 0):
             oldest, _ = self._blocks.popitem(last=False)
             self._wasted += oldest not in self._touched

@@ -134,7 +134,7 @@ def parse_url(url: str) -> StoreURL:
 
 
 def _bucket_url(scheme: str, rest: str, server: str = "") -> StoreURL:
-    """Parse ``scheme://bucket/path``; ``server`` is what stood before the bucket."""
+    """Parse ``scheme://bucket/path``; ``server`` is the part before the bucket."""
     _reject_login(scheme, rest)
     bucket, _, path = rest.partition("/")
     if not bucket.strip():

@@ -113,7 +113,7 @@ class TransferQueue:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let no other process open or remove the file meanwhile."""
+        """Keep other processes from opening or removing the file."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # a directory that is missing, or may not be read
                 directory = open_lockable(str(self.path.parent), os.O_RDONLY)

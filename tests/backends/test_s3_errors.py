@@ -354,7 +354,7 @@ def test_a_denied_deletion_does_not_stop_the_others(
     fault_proxy: FaultProxy, moto_bucket: str
 ) -> None:
     backend = backend_at(fault_proxy.server, moto_bucket)
-    names = ["a", "odd\tname", "z"]  # the second one needs a request of its own
+    names = ["a", "odd\tname", "z"]  # the second one needs a separate request
     for name in names:
         backend.put(name, Body.of(b"x"))
     fault_proxy.on("DELETE", "odd").answer(403, "AccessDenied")

@@ -145,7 +145,7 @@ def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) 
 def test_resolves_as_boto3(
     variables: dict[str, str], keys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What obstore gets without boto3 is what boto3 would have resolved."""
+    """Without boto3, obstore gets the settings that boto3 would have resolved."""
     pair = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
     for name, value in ((pair if keys == "environment" else {}) | variables).items():
         monkeypatch.setenv(name, value)

@@ -199,7 +199,7 @@ KMS = {"server_side_encryption": "aws:kms", "sse_kms_key_id": "our-key"}
 
 
 class TestUploadOptions(S3Tests):
-    """Storage class, encryption by the server, and who pays: of an upload, or of all."""
+    """Storage class, encryption by the server, and who pays, for one upload or for all."""
 
     @pytest.mark.parametrize("size", [1, 11 * MiB], ids=["whole", "parts"])
     @pytest.mark.parametrize("default", [False, True])

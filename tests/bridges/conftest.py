@@ -1,4 +1,4 @@
-"""What the suites of other libraries run on, and how many of their tests passed where.
+"""The stores that the suites of other libraries run on, and how many of their tests passed.
 
 ``.ci/run`` runs all of them; ``docs/inside/foreign-suites.md`` has the numbers.
 """
@@ -42,7 +42,7 @@ def cci(place: Any, factory: Any) -> Any:
 
 
 class _Apart:
-    """What a harness asks of its test, for one that outlives tests."""
+    """The test that a harness expects, for a harness that outlives tests."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
@@ -76,7 +76,7 @@ def suites(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def suite_cci(place: str, encryption: str, factory: Any, suites: Callable[..., Any]) -> Any:
-    """An interface that the tests of a suite share, each below a prefix of its own."""
+    """An interface that the tests of a suite share, each below a separate prefix."""
     return suites(place, encryption, factory)
 
 

@@ -116,7 +116,7 @@ def test_workers_of_a_data_loader_read_what_they_inherit(cci: Any, kind: str, me
     for label in range(3):
         cci.upload_raw_array(f"label{label}", np.array(label))
     dataset = _Dataset(cci, "images")
-    for _ in range(2):  # epochs; the parent reads between them and meanwhile
+    for _ in range(2):  # epochs; the parent reads between and during them
         np.testing.assert_array_equal(dataset[1][0], array[1])
         seen = set()
         for index, image, label in _batches(method, dataset):

@@ -43,7 +43,7 @@ class S3Server:
     endpoint_url : str
         ``http://127.0.0.1:PORT``.
     access_key, secret_key : str
-        Fake credentials that the server knows.
+        Fake credentials that the server accepts.
     """
 
     endpoint_url: str

@@ -81,7 +81,7 @@ def test_with_block_closes_every_connection(backend: str, tmp_path: Path) -> Non
 )
 def test_connections_are_closed_after_every_verb(store: StoreHarness, factory: Any) -> None:
     url = store.connection().get("endpoint_url") or store.server.url
-    before = connections(url)  # of the harness, and of other tests, which may end meanwhile
+    before = connections(url)  # of the harness, and of other tests, which may end during this one
     arguments = {"verbose": False, "backend": store.backend_name, **store.connection()}
     with factory(store.bucket, **arguments) as cci:
         for _ in range(2):

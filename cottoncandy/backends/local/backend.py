@@ -336,7 +336,7 @@ class LocalBackend(Backend):
     def _write(
         self, staged: TemporaryFile, location: LocalLocation, body: Body, threads: int
     ) -> None:
-        """Write a body; of a large one, the next block is made while others are written."""
+        """Write a body. The next block of a large one is computed while others are written."""
         self.counter.add(1)
         large = body.max_size is None or body.max_size > _LARGE_BYTES
         _write_blocks(staged, location, self.counter.sent(body), min(threads, 2) if large else 1)

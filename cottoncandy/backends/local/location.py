@@ -30,7 +30,7 @@ SIDECAR_SUFFIX = ".meta.json"
 #: Errors of the operating system that mean "not found".
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
-#: What only an invalid key, or one with a hidden part, contains.
+#: Found only in invalid keys, and in keys with a hidden part.
 _SUSPICIOUS = re.compile(rf"\0|(?:^|/)(?:[./]|$)|{re.escape(SIDECAR_SUFFIX)}(?:/|$)")
 
 _UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})

@@ -190,7 +190,7 @@ class S3Options:
 
 
 class Resolved(NamedTuple):
-    """What botocore would make of the options and the environment, without loading it.
+    """The connection that botocore would derive from options and environment, without loading it.
 
     Parameters
     ----------
