@@ -41,7 +41,7 @@ class SharingMethods(ObjectAccess):
         Returns
         -------
         url : str
-            :func:`cottoncandy.array` opens an array by its URL and reads parts of it. The
+            :func:`cottoncandy.array` opens a raw array by its URL and reads parts of it. The
             URL of an encrypted object returns the encrypted bytes: readers need the key as well.
 
         Raises

@@ -6,6 +6,9 @@ import base64
 import gc
 import gzip
 import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -18,9 +21,10 @@ from cottoncandy.bridges.fsspec import CottonCandyFileSystem
 from cottoncandy.exceptions import (
     AccessDeniedError,
     InvalidArgumentError,
+    StoreUnreachableError,
     UnsupportedOperationError,
 )
-from tests.backends.wrappers import WrappedBackend
+from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.bridges.conftest import EVERY_STORE
 
 on_every_store = pytest.mark.parametrize(
@@ -155,10 +159,16 @@ def test_listing_sees_what_was_just_written_and_plain_sizes(cci: Any) -> None:
     before = fs.ukey("x"), fs.checksum("x")
     cci.upload_object("a/x", b"124")
     assert (fs.ukey("x"), fs.checksum("x")) != before
+    assert fs.info("x")["ETag"] == cci.backend_interface.head("a/x").etag  # a clock may stand still
     with pytest.raises(FileNotFoundError):
         fs.ls("nothing")
+    for depth in (0, -1):
+        with pytest.raises(ValueError, match="maxdepth"):
+            fs.find("", maxdepth=depth)
     with pytest.raises(IsADirectoryError):
         fs.rm("d")
+    with pytest.raises(OSError, match="not empty"):
+        fs.rmdir("d")
     fs.rm("d", recursive=True)
     assert cci.glob("*") == ["a/x", "ab"]
 
@@ -175,6 +185,10 @@ def test_ranges_count_from_both_ends(cci: Any) -> None:
     assert (found[0], found[2]) == (b"0", b"45")
     assert isinstance(found[1], FileNotFoundError)
     assert (fs.head("x", 2), fs.tail("x", 2)) == (b"01", b"89")
+    counting = cci.backend_interface = CountingBackend(cci.backend_interface)
+    with cci.filesystem().open("x", block_size=4) as file:
+        file.raw.read(1)
+    assert counting.bytes_received == 4
     with fs.open("x", cache_type="readahead", block_size=4) as file:  # as others are opened
         file.seek(-2, 2)
         assert file.read() == b"89"
@@ -252,10 +266,47 @@ def test_denied_is_not_missing(place: Any) -> None:
             ask("d/x")
 
 
+class _Together(WrappedBackend):
+    """Each transfer waits for another one, and then fails if ``fails``."""
+
+    fails = False
+    both = threading.Barrier(2)
+
+    @contextmanager
+    def _call(self, verb: str, *keys: str) -> Iterator[None]:
+        if verb in ("get", "put", "copy"):
+            self.both.wait(60)
+        yield
+
+    def _received(self, size: int) -> None:
+        if self.fails:
+            raise StoreUnreachableError("cut")
+
+
+def test_transfers_of_several_files_are_sent_at_once(cci: Any, tmp_path: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe({"a": b"12345", "b": b"6789"})
+    together = cci.backend_interface = _Together(cci.backend_interface)
+    fs = cci.filesystem()
+    assert fs.cat_ranges(["a", "b"], [1, -3], [None, -1]) == [b"2345", b"78"]
+    files = [str(tmp_path / name) for name in ("a", "b")]
+    fs.get(["a", "b"], files)
+    fs.put(files, ["c", "d"])
+    fs.copy(["c", "d"], ["e", "f"])
+    assert cci.glob("*") == ["a", "b", "c", "d", "e", "f"]
+    together.fails = True
+    with pytest.raises(OSError, match="cut"):
+        fs.get(["a", "b"], files)
+    assert (tmp_path / "a").read_bytes() == b"12345"
+
+
 @pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
-def test_existing_files_are_kept_if_creating(cci: Any) -> None:
+def test_existing_files_are_kept_if_creating(cci: Any, tmp_path: Any) -> None:
     fs = cci.filesystem()
     fs.pipe("x", b"old")
+    (tmp_path / "x").write_bytes(b"new")
+    with pytest.raises(FileExistsError):
+        fs.put_file(str(tmp_path / "x"), "x", mode="create")
     with pytest.raises(FileExistsError):
         fs.pipe_file("x", b"new", mode="create")
     with pytest.raises(FileExistsError):
@@ -266,6 +317,9 @@ def test_existing_files_are_kept_if_creating(cci: Any) -> None:
         file.write(b"new")
     fs.invalidate_cache()
     assert fs.cat(["y", "z"]) == {"y": b"new", "z": b"new"}
+    fs.touch("y", truncate=False)
+    fs.touch("z")
+    assert fs.cat(["y", "z"]) == {"y": b"new", "z": b""}
 
 
 @pytest.mark.parametrize("place", ["moto"], indirect=True)

@@ -171,13 +171,24 @@ def test_a_store_stays_in_its_bucket(cci: Any, place: Any) -> None:
 
 def test_listings_are_below_the_prefix_only(cci: Any) -> None:
     cci.upload_object("ab/x", b"1")
-    cci.upload_object("a/x", b"22")
+    cci.upload_object("a/x/0", b"22")
+    cci.upload_object("a/xx/0", b"333")
     store = CottonCandyStore(cci, "a")
 
-    async def collect() -> list[str]:
-        return [key async for key in store.list()] + [str(await store.getsize_prefix(""))]
+    async def collect() -> list[Any]:
+        sizes = [await store.getsize_prefix(prefix) for prefix in ("", "x", "x/")]
+        return [key async for key in store.list()] + sizes
 
-    assert zarr.core.sync.sync(collect()) == ["x", "2"]
+    assert zarr.core.sync.sync(collect()) == ["x/0", "xx/0", 5, 2, 2]
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+def test_chunks_have_the_acl_of_the_interface(cci: Any) -> None:
+    cci.upload_object("uploaded", b"1")
+    CottonCandyStore(cci).set_sync("chunk", cpu.Buffer.from_bytes(b"1"))
+    one, two = (cci.get_object(name).Acl().grants for name in ("chunk", "uploaded"))
+    assert one == two
+    assert "AuthenticatedUsers" in str(one)
 
 
 def test_ranges_beyond_the_end_are_cut(cci: Any) -> None:
