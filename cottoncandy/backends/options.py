@@ -245,8 +245,15 @@ class MetadataLimits:
                 raise MetadataError(
                     f"metadata of object '{key}': the name {lower!r} is reserved; choose another"
                 )
-            self._match(self.names, name, f"the name {name!r}", key)
-            self._match(self.values, text, f"the value of {name!r} ({text[:60]!r})", key)
+            if not _matches(self.names, name):
+                raise MetadataError(
+                    f"metadata of object '{key}': the name {name!r} must be {self.help}"
+                )
+            if not _matches(self.values, text):
+                raise MetadataError(
+                    f"metadata of object '{key}': the value of {name!r} ({text[:60]!r}) must be "
+                    f"{self.help}"
+                )
             checked[lower] = text
         self.check_size(checked, key)
         return checked
@@ -272,15 +279,14 @@ class MetadataLimits:
             f"{sizes[largest]}), but the limit of this store is {self.max_bytes}; {remedy}"
         )
 
-    def _match(self, pattern: str, text: str, label: str, key: str) -> None:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            pass
-        else:
-            if _compiled(pattern).fullmatch(text):
-                return
-        raise MetadataError(f"metadata of object '{key}': {label} must be {self.help}")
+
+def _matches(pattern: str, text: str) -> bool:
+    """Return whether a text has an encoding and matches in full."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return _compiled(pattern).fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ def check(dtype: np.dtype[Any]) -> None:
             f"an array of dtype {dtype} holds pointers to {kind}, not bytes: convert it "
             f"(array.astype(float), array.astype('U') or 'S'), or use upload_pickle"
         )
-    to_metadata(dtype)
+    if dtype.isbuiltin != 1:  # plain types lose nothing
+        to_metadata(dtype)
 
 
 def padding(dtype: np.dtype[Any]) -> npt.NDArray[np.bool_] | None:

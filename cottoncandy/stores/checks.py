@@ -172,10 +172,12 @@ def checked_metadata(
         If a keyword is a parameter in another spelling: stored as metadata, ``ACL='private'``
         would leave the object public.
     """
+    if not keywords:
+        return {}
     meant = keywords.get("metadata")  # a str is metadata of that name
     exact = dict(meant) if isinstance(meant, Mapping) else {}
     found = {name: value for name, value in keywords.items() if not exact or name != "metadata"}
-    # Reading signatures is slow next to a small upload, and most uploads have no metadata.
+    # Reading signatures is slow next to a small upload.
     parameters = [
         parameter.name
         for method in (methods if found else ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar
@@ -29,7 +28,7 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.options import STORED_HEADERS, UPLOAD_OPTIONS
 from cottoncandy.backends.public import RemoteBackend, reads_public_data
-from cottoncandy.backends.ranges import RangeReader
+from cottoncandy.backends.ranges import GetResponse, RangeReader
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
@@ -128,12 +127,11 @@ class S3Backend(RemoteBackend):
         start, stop = prefetch if isinstance(prefetch, tuple) else (0, window * prefetch)
         stop = sys.maxsize if prefetch is True and threads == 1 else min(stop, start + window)
         span = (-tail, 0) if tail else (start, stop)
-        with self._known_bucket(location):
-            opened = (
-                self._transport.get(location, *span)
-                if tail or start < stop
-                else self._transport.head(location)
-            )
+        get, head = self._transport.get, self._transport.head
+        opened: GetResponse | ObjectInfo = self._in_known_bucket(
+            location,
+            lambda: get(location, *span) if tail or start < stop else head(location),
+        )
         reader = RangeReader(
             lambda start, stop, etag: self._transport.get(location, start, stop, etag),
             str(location),
@@ -148,8 +146,7 @@ class S3Backend(RemoteBackend):
     @reads_public_data
     def head(self, key: str) -> ObjectInfo:
         location = self._location(key)
-        with self._known_bucket(location):
-            return self._transport.head(location)
+        return self._in_known_bucket(location, lambda: self._transport.head(location))
 
     def put(
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
@@ -364,8 +361,9 @@ class S3Backend(RemoteBackend):
         self._buckets.require_exact_key(target)
         if not overwrite:
             self._check_condition(dest, IfAbsent())
-        with self._known_bucket(origin):
-            return self._copying.copy(origin, target, absent=not overwrite)
+        return self._in_known_bucket(
+            origin, lambda: self._copying.copy(origin, target, absent=not overwrite)
+        )
 
     def set_metadata(
         self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
@@ -374,8 +372,10 @@ class S3Backend(RemoteBackend):
         checked = self.capabilities.metadata.check(metadata, key)
         if not self._connection.on_aws:
             checked = encode_metadata_names(key, checked)
-        with self._known_bucket(location):
-            return self._copying.copy(location, location, metadata=checked, etag=etag)
+        return self._in_known_bucket(
+            location,
+            lambda: self._copying.copy(location, location, metadata=checked, etag=etag),
+        )
 
     @property
     def _copying(self) -> CopyOperations:
@@ -410,15 +410,15 @@ class S3Backend(RemoteBackend):
         check_key(key, writing=writing)
         return self._connection.location(self.bucket, key)
 
-    @contextmanager
-    def _known_bucket(self, location: S3Location) -> Iterator[None]:
-        """Raise BucketNotFoundError if the bucket of a request does not exist."""
+    def _in_known_bucket(self, location: S3Location, send: Callable[[], T]) -> T:
+        """Send a request; raise BucketNotFoundError if its bucket does not exist."""
         try:
-            yield
+            result = send()
         except ObjectNotFoundError:
             self._buckets.require(location.bucket)
             raise
         self._buckets.remember(location.bucket)
+        return result
 
     # -- buckets ---------------------------------------------------------------------------------
 

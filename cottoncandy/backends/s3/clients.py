@@ -184,7 +184,7 @@ class Connection:
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or self.region
 
-    @property
+    @_Once
     def max_stall_s(self) -> float:
         """How long a body may stall before it is not resumed any more: two read timeouts."""
         timeout = self.config.read_timeout

@@ -55,6 +55,7 @@ _HEADERS = {
         *("Content-Type", "Storage-Class"),
     )
 }
+_ATTRIBUTES = frozenset(map(str.lower, _HEADERS))
 # Headers that obstore has no attributes for: its stores send them with every upload.
 _SIGNED = {
     "ACL": "x-amz-acl",
@@ -129,7 +130,7 @@ class Transport:
             options.condition is None
             and not self._connection.options.unsigned  # the body would have no checksum
             and all(map(_HEADER_VALUE.fullmatch, boto_headers(options).values()))
-            and {name.lower() for name in _HEADERS}.isdisjoint(options.metadata or ())
+            and _ATTRIBUTES.isdisjoint(options.metadata or ())
         )
 
     # -- obstore, whose errors are raised unchanged ----------------------------------------------
