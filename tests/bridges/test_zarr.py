@@ -237,6 +237,9 @@ def test_reading_a_part_takes_one_request(fault_proxy: Any, factory: Any) -> Non
         found, count = requests(wanted)
         assert found == [expected], wanted
         assert count <= most, wanted
+    fault_proxy.forget()
+    assert cci.filesystem().cat_file("a", 700_000, 700_100) == body[700_000:700_100]
+    assert len(fault_proxy.requests) <= most
     assert requests(RangeByteRequest(5, 9), RangeByteRequest(600_000, 600_003))[0] == [
         body[5:9],
         body[600_000:600_003],
