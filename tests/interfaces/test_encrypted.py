@@ -173,6 +173,14 @@ def test_a_cut_array_is_refused_even_where_the_slice_is_there(store: StoreHarnes
         cci.download_raw_array("array", selection=np.s_[:10])
 
 
+@in_memory
+def test_listings_show_plain_sizes(store: StoreHarness) -> None:
+    cci = encrypted(store)
+    cci.upload_object("secret", bytes(3000))
+    store.raw_put("plain", b"7 bytes")  # no plaintext has this size
+    assert [info.size for info in cci.backend_interface.scan()] == [7, 3000]
+
+
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
 def test_an_array_of_many_parts_over_http(store: StoreHarness) -> None:
     cci = encrypted(store)

@@ -353,6 +353,27 @@ def test_only_the_version_that_was_read_is_replaced(
     assert not store.raw_keys()
 
 
+class UnconditionalCopies(Racing):
+    """The server copies an object onto itself after it was replaced, as S3 servers may."""
+
+    def set_metadata(self, key: str, metadata: Any, *, etag: str | None = None) -> Any:
+        body = self.inner.get(key).read()
+        with self._call("set_metadata", key):
+            return self.inner.put(key, Body.of(body), PutOptions(metadata))
+
+
+@memory
+def test_rotation_never_undoes_the_replacement_of_an_array(store: StoreHarness) -> None:
+    old = encrypted(store, OLD_PEM, "RSA")
+    old.upload_dask_array("a", np.zeros(2))
+    cci = wrap_inner(
+        encrypted(store, [NEW_PEM, OLD_PEM], "RSA"),
+        lambda inner: UnconditionalCopies(inner, lambda: old.upload_dask_array("a", np.ones(2))),
+    )
+    assert cci.rotate_keys("a/metadata.json") == ["a/metadata.json"]
+    assert (cci["a"] == 1).all()
+
+
 @memory
 def test_two_rotations_at_once_share_the_work(store: StoreHarness) -> None:
     old = encrypted(store, OLD)
