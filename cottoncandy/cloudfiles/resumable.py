@@ -167,6 +167,7 @@ class ResumableTransfer:
                 return 0
             raise
         ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)
+        source = CloudFiles(job["source"], **self._options)
         copied = 0
         failed: dict[str, Exception] = {}
         with (
@@ -176,7 +177,7 @@ class ResumableTransfer:
             while items := self._next(block_size, seconds, failed):
                 blocks = _local(items, ends) if client is None else _remote(items, ends, client)
                 for results in blocks:
-                    copied += self._record(results, failed)
+                    copied += self._record(results, failed, source)
                     bar.update(len(results))
         if failed:
             raise PartialFailureError(
@@ -198,10 +199,17 @@ class ResumableTransfer:
             self._queue.release_dead()
             time.sleep(_POLL_S)
 
-    def _record(self, results: Sequence[Result[Item, Any]], failed: dict[str, Exception]) -> int:
+    def _record(
+        self,
+        results: Sequence[Result[Item, Any]],
+        failed: dict[str, Exception],
+        source: CloudFiles,
+    ) -> int:
         rows: list[tuple[Item, str | None, bool]] = []
         for result in results:
-            vanished = isinstance(result.error, ObjectNotFoundError)
+            vanished = isinstance(result.error, ObjectNotFoundError) and (
+                source.protocol != "file" or source._endpoint().exists()  # else a disk is missing
+            )
             if vanished:
                 _logger.warning("skipping %s: %s", result.item.path, result.error)
             elif result.error is not None:

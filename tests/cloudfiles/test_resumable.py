@@ -91,6 +91,21 @@ def test_vanished_sources_are_reported(ends: tuple[str, str], tmp_path: Path) ->
     assert not (tmp_path / "job.db").exists()
 
 
+def test_a_missing_source_directory_leaves_the_queue(tmp_path: Path) -> None:
+    """A disk that is not mounted, perhaps: its files are not gone."""
+    source, db = tmp_path / "source", tmp_path / "job.db"
+    files = fill(str(source), 5)
+    with ResumableTransfer(db) as job:
+        job.init(str(source), str(tmp_path / "dest"))
+        source.rename(tmp_path / "elsewhere")
+        with pytest.raises(PartialFailureError, match="stay in the queue"):
+            job.execute()
+    (tmp_path / "elsewhere").rename(source)
+    with ResumableTransfer(db) as job:
+        assert job.execute() == len(files)
+    assert not db.exists()
+
+
 def test_leases_are_renewed_while_files_are_copied(
     ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
