@@ -120,3 +120,15 @@ def test_writing_is_never_anonymous(serve: Callable[[bool], WebServer]) -> None:
     with pytest.raises(AccessDeniedError):
         backend.put("other", Body.of(b"x"))
     assert all(signed for signed, _ in server.requests[seen:])
+
+
+def test_private_objects_of_public_buckets_are_read_with_credentials(
+    serve: Callable[[bool], WebServer],
+) -> None:
+    server = serve(True)
+    backend = connect(server.url)
+    assert backend.get("name").read() == b"body"
+    seen = len(server.requests)
+    with pytest.raises(AccessDeniedError):
+        backend.get("private")
+    assert {signed for signed, _ in server.requests[seen:]} == {False, True}

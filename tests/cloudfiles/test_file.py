@@ -170,6 +170,12 @@ def test_newer_of_two_files_counts(folder: Path) -> None:
     cf.put("a", b"newest", compress="br")
     assert [path.name for path in folder.iterdir()] == ["a.br"]
     assert cf["a"] == b"newest"
+    (folder / "a.br").chmod(0o640)
+    cf.put("a", b"again", compress="br")
+    assert (folder / "a.br").stat().st_mode & 0o777 == 0o640
+    (folder / "a").write_bytes(b"other")
+    assert cf.delete("a") == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_names_that_end_in_a_suffix(folder: Path) -> None:
