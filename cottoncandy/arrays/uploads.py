@@ -258,8 +258,7 @@ def append_chunked(
         raise MetadataError(f"'{root}' is a sparse array, which cannot be appended to")
     old = chunked.Manifest.from_json(version.content, object_name=root)
     check_fits(old, tuple(array.shape), array.dtype, axis, root)
-    if condition is not None:
-        condition.check(version.etag, f"array '{root}' in bucket '{store.bucket}'")
+    upload = begin(store, root, acl=acl, condition=condition, live=version)
     if not array.shape[axis]:
         return {"ETag": version.etag}
     chunks = tuple(
@@ -268,7 +267,7 @@ def append_chunked(
     )
     if not isinstance(array, np.ndarray):
         array = array.rechunk(chunks)
-    with begin(store, root, acl=acl, condition=condition, live=version) as new:
+    with upload as new:
         shape = tuple(array.shape)
         addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
         writer = ChunkWriter(new, addition, compression)
