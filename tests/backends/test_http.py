@@ -337,12 +337,14 @@ def test_credentials_stay_with_their_host_and_out_of_sight(
     assert key == "name"
     with pytest.raises(ObjectNotFoundError) as caught:
         store.open(key)
-    path, login = seen[-1]
+    path, _ = seen[0]  # a look for a directory of that name follows
     assert path == "/dir/name?X-Amz-Signature=hunter2"
-    assert login == "Basic bWU6aHVudGVyMg=="
+    assert {login for _, login in seen} == {"Basic bWU6aHVudGVyMg=="}
+    seen.clear()
     with pytest.raises(ObjectNotFoundError):
         store.in_bucket(second.url).open("name")
-    assert seen[-1] == ("/name", None)
+    assert seen[0] == ("/name", None)
+    assert {login for _, login in seen} == {None}
     store, key = connect_url(url.replace(first.url.rpartition(":")[2].partition("/")[0], "9"))
     with pytest.raises(StoreUnreachableError) as refused:
         store.open(key)
