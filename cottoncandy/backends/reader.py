@@ -299,9 +299,11 @@ class ObjectReader(ABC):
     def tail(self, count: int) -> bytes:
         """Return the last ``count`` bytes of the body; the whole body if it is shorter.
 
-        No request is sent for bytes that ``get()`` returned with the header.
+        No request is sent for bytes that ``get()`` returned with the header, unless that response
+        is too large to be kept.
         """
-        if len(self.prefetched_tail) < min(count, self.size) and self.prefetched == self.size:
+        whole = self.prefetched == self.size <= _MAX_RANGE_BYTES
+        if whole and len(self.prefetched_tail) < min(count, self.size):
             self.prefetched_tail = memoryview(self.read())  # that response can be read only once
         return self.read(max(self.size - count, 0))
 

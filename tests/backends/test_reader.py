@@ -91,6 +91,16 @@ def test_a_range_ends_where_the_prefetched_start_does() -> None:
     )
 
 
+@pytest.mark.parametrize(("kept_bytes", "first"), [(len(DATA), 0), (len(DATA) - 1, len(DATA) - 9)])
+def test_a_response_with_the_whole_body_is_kept_for_its_end_unless_it_is_large(
+    kept_bytes: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_MAX_RANGE_BYTES", kept_bytes)
+    reader = Scripted(threads=1, prefetched=len(DATA))
+    assert reader.tail(9) == DATA[-9:]
+    assert reader.requests == [(first, len(DATA))]
+
+
 def test_ranges_outside_the_object_raise() -> None:
     reader = Scripted()
     size = len(DATA)
