@@ -245,8 +245,9 @@ def _shared(config: pytest.Config, name: str, start: Callable[[], Any]) -> Share
     return SharedServer(start, Path(worker["directory"] if worker else HOME) / name)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Stop Ceph, if it was started."""
+    """Stop Ceph, if it was started, after the fixtures of the session."""
     if ceph := session.stash.get(_CEPH, None):
         ceph.stop()
 

@@ -54,24 +54,22 @@ class _Apart:
 
 
 @pytest.fixture(scope="session")
-def suites(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def suites(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Returns an interface on a place, the same each time."""
-    harnesses: dict[tuple[str, str], Any] = {}
     made: dict[tuple[str, str], Any] = {}
 
     def interface(place: str, encryption: str, factory: Callable[..., Any]) -> Any:
         key = place, encryption
         if key not in made:
-            at = harnesses[key] = HARNESSES[place](_Apart(request))  # type: ignore[arg-type]
+            at = HARNESSES[place](_Apart(request))  # type: ignore[arg-type]
             options = {"backend": at.backend_name, **at.connection()}
             made[key] = factory(at.bucket, verbose=False, **options)
+            # The last ones added run first: before the server stops.
+            request.session.addfinalizer(at.close)
+            request.session.addfinalizer(made[key].close)
         return made[key]
 
-    yield interface
-    for cci in made.values():
-        cci.close()
-    for harness in harnesses.values():
-        harness.close()
+    return interface
 
 
 @pytest.fixture
