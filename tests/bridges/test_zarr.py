@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,29 @@ def test_listings_are_below_the_prefix_only(cci: Any) -> None:
         return [key async for key in store.list()] + sizes
 
     assert zarr.core.sync.sync(collect()) == ["x/0", "xx/0", 5, 2, 2]
+
+
+def test_stores_of_read_only_interfaces_are_read_only(place: Any) -> None:
+    cci = place.interface(read_only=True)
+    assert cci.zarr_store().read_only
+    assert not cci.zarr_store().supports_writes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_children_read_with_threads_of_their_own(cci: Any) -> None:
+    cci.upload_object("a", b"1")
+    store = CottonCandyStore(cci)
+    assert asyncio.run(store.exists("a"))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(60)  # it dies if it hangs
+            code = 0 if asyncio.run(store.exists("a")) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("place", ["moto"], indirect=True)
