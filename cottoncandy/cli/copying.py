@@ -388,7 +388,7 @@ def execute(
     """
     from cottoncandy.cloudfiles import ResumableTransfer
 
-    with ResumableTransfer(db, lease_msec, endpoint=endpoint_url) as job:
+    with ResumableTransfer(db, lease_msec=lease_msec, endpoint=endpoint_url) as job:
         copied = job.execute(progress=progress, block_size=block_size)
         errors = job.errors()
     if as_json:

@@ -187,6 +187,8 @@ def test_info_describes_an_array(bucket: Path) -> None:
     found = json.loads(run("info", "--json", bucket / "d/arr").stdout)
     assert (found["dtype"], found["shape"], found["kind"]) == ("float64", [3, 4], "raw")
     assert found["metadata"] == {"subject": "s01"}
+    assert found["ratio"] == round(96 / (bucket / "d/arr").stat().st_size, 2)
+    assert (found["encrypted"], "checksum" in found) == (False, True)
     assert "gzip" in run("info", bucket / "d/arr").stdout
 
 
@@ -368,7 +370,7 @@ def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
     found = "\n".join(
         map(str, sorted((tree / "src").rglob("*")))
     )  # as find prints, with directories
-    assert run("cp", "-", f"{tree}/found/", stdin=found).exit_code == 0
+    assert run("cp", "-", f"{tree}/found", stdin=found).exit_code == 0
     assert sorted(path.name for path in (tree / "found").rglob("*")) == [
         "a",
         "b",
@@ -446,6 +448,10 @@ def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("alias", "rm", "lab").exit_code == 0
     assert run("alias", "rm", "lab").exit_code == 1
     assert "lab" not in run("alias", "ls").stdout
+    assert run("alias", "add", "web", "https://me:hidden@example.org/").exit_code == 0
+    for words in (["alias", "ls"], ["alias", "ls", "--json"]):
+        assert "web" in run(*words).stdout
+        assert "hidden" not in run(*words).stdout
 
 
 def test_verify_prints_each_fault(bucket: Path) -> None:
@@ -465,6 +471,7 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     assert run("verify", "--subset", "x", bucket).exit_code == 2
     least = json.loads(run("verify", "--json", "--subset", "1e-9", bucket).stdout)
     assert least["objects"] == 1
+    assert json.loads(run("verify", "--json", "--subset", "100%", bucket).stdout)["objects"] == 3
 
 
 def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
@@ -518,9 +525,10 @@ def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:
     assert run("restore", bucket / "series").exit_code == 0
     assert cci.download_dask_array("series").compute()[0] == 0
     assert run("restore", f"file://{bucket}/series").exit_code == 0
-    assert run("clean", "--dry-run", "--grace", "0", bucket / "series").stdout.splitlines() != []
+    names = run("clean", "--dry-run", "--grace", "0", bucket / "series").stdout
+    assert names
     assert run("clean", bucket / "series").stdout == ""
-    assert run("clean", "--grace", "0", bucket / "series").exit_code == 0
+    assert run("clean", "--grace", "0", bucket / "series").stdout == names
     assert cci.download_dask_array("series").compute()[0] == 1
     assert run("restore", bucket / "series").exit_code == 1
 
@@ -602,6 +610,8 @@ def test_rotating_without_keys_and_loading_other_files_are_usage_errors(
     result = run("load", tmp_path / "text.npy", bucket / "x")
     assert result.exit_code == 2
     assert not (bucket / "x").exists()
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    assert run("load", tmp_path / "objects.npy", bucket / "x").exit_code == 2
 
 
 def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
@@ -669,8 +679,8 @@ def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch
     assert True in passed("no_sign_request", "cp", "--no-sign-request", a, b)
     assert passed("threads", "sync", "--threads", 3, bucket, bucket.parent / "copy") == {3}
     run("xfer", "init", bucket / "d", bucket.parent / "there", "--db", job)
-    words = ("xfer", "execute", "-b", 5, job)
-    assert passed("block_size", *words) == {5}
+    assert passed("lease_msec", "xfer", "execute", "-b", 5, "--lease-msec", 60_000, job) == {60_000}
+    assert {options.get("block_size") for options in seen} >= {5}
 
 
 @pytest.mark.parametrize(
@@ -743,6 +753,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("verify nothing", 1, "nothing was verified"),
         ("-p -3 ls bucket", 2, "-3 is not in the range"),
         ("clean --grace soon bucket", 1, "grace must be"),
+        ("xfer init bucket copy --db q.db --txt texts/none", 1, "there is nothing at 'bucket'"),
         ("lss bucket", 2, "No such command 'lss'; did you mean ls?"),
         ("save bucket/arr file:///tmp/arr.npy", 2, "FILE is on this computer and comes last"),
         ("sync bucket/a.txt copy", 1, "Not a directory: "),
@@ -757,6 +768,7 @@ def test_mistakes_get_one_clear_line(
     Path("texts").mkdir(exist_ok=True)
     Path("d.npy").mkdir(exist_ok=True)
     Path("texts/a").write_text("a")
+    Path("texts/none").write_text("")
     result = run(*arguments.split())
     assert (result.exit_code, message in result.stderr) == (status, True), result.stderr
     assert result.stdout == ""
