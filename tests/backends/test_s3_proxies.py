@@ -122,7 +122,8 @@ def test_one_for_https_is_none_for_http(
     config = Config(retries={"max_attempts": 0}, proxies={"https": tunnel.url})
     check(backend_at(moto, moto_bucket, config=config))
     assert tunnel.targets == []
-    assert tunnel.refused == 0
+    # Threads of other tests in this process may read the variable, too.
+    assert not [target for target in tunnel.refused if moto_bucket in target]
 
 
 @pytest.mark.parametrize("key", ["plain", "odd//name"])

@@ -26,14 +26,14 @@ class TunnelProxy:
     ----------
     targets : list of str
         ``host:port`` of every tunnel that was opened.
-    refused : int
-        How many were not.
+    refused : list of str
+        The targets of all other requests.
     """
 
     def __init__(self, credentials: str | None = None) -> None:
         self._expected = None if credentials is None else _basic(credentials)
         self.targets: list[str] = []
-        self.refused = 0
+        self.refused: list[str] = []
         self._open: set[Connection] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -91,12 +91,12 @@ class TunnelProxy:
             if head is None:
                 return
             if self._expected not in (None, head.header("proxy-authorization")):
-                self.refused += 1
+                self.refused.append(head.target)
                 wanted = [("Proxy-Authenticate", 'Basic realm="lab"'), ("Content-Length", "0")]
                 client.send(encode_head("HTTP/1.1 407 Proxy Authentication Required", wanted))
                 return
             if head.method != "CONNECT":
-                self.refused += 1
+                self.refused.append(head.target)
                 client.send(
                     encode_head("HTTP/1.1 405 Method Not Allowed", [("Content-Length", "0")])
                 )
