@@ -34,9 +34,7 @@ Array = npt.NDArray[Any]
 FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 
 _BLOCK_BYTES = 8 * MiB  # as large as the parts of an upload
-_ENCODED_BYTES = (
-    2 * MiB
-)  # what a codec takes, which is cut anyway, may stay in the processor's cache
+_ENCODED_BYTES = 2 * MiB  # of what a codec takes: it stays in the processor's cache
 _COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
