@@ -155,7 +155,6 @@ def test_a_thousand_slices(codec: str | None, encrypted: bool) -> None:
 
     @settings(
         max_examples=100 if codec == "blocks" else 20,
-        derandomize=False,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(data=st.data())
