@@ -37,7 +37,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
-from cottoncandy.stores.files import LayeredWriter, TextWriter, open_file
+from cottoncandy.stores.files import open_file
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.keys import resolve_keys
 from cottoncandy.stores.store import Store
@@ -500,15 +500,13 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ) -> Any:
         """Open a file; ``compression`` as in fsspec, such as ``'gzip'`` or ``'infer'``."""
         compression = get_compression(path, compression)
-        if "r" in mode or ("b" in mode and compression is None):
+        if "r" in mode:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         if "b" not in mode:
-            text = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline")}
-            mode = mode.replace("t", "") + "b"
-            layer = self.open(path, mode, block_size, cache_options, compression, **kwargs)
-            return TextWriter(layer, **text)
-        file = super().open(path, mode, block_size, cache_options, **kwargs)
-        return LayeredWriter(compr[compression](file, mode=mode[0]), file)
+            kwargs["encoding"] = io.text_encoding(kwargs.get("encoding"))  # as text is read
+        if compression is not None:
+            kwargs["layer"] = functools.partial(compr[compression], mode=mode[0])
+        return self._open(path, mode, block_size, **kwargs)
 
     def _open(
         self,

@@ -279,7 +279,20 @@ class _DiscardedError(Exception):
     """Ends an upload whose file was not closed cleanly."""
 
 
-class CloudWriter(io.BufferedIOBase):
+class _DiscardableFile(io.IOBase):
+    """A file that discards what was written if its ``with`` block raises an exception."""
+
+    def discard(self) -> None:
+        """Store nothing, and forget what was written."""
+        raise NotImplementedError
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.discard()
+        self.close()
+
+
+class CloudWriter(_DiscardableFile, io.BufferedIOBase):
     """A binary file object that uploads as it is written.
 
     The object appears, whole, when the file is closed. It does not appear at all after an exception
@@ -361,7 +374,6 @@ class CloudWriter(io.BufferedIOBase):
         return len(view)
 
     def discard(self) -> None:
-        """Store nothing, and forget what was written."""
         self._discarded = True
         self._pending.clear()
         if self._upload is None:
@@ -399,11 +411,6 @@ class CloudWriter(io.BufferedIOBase):
         finally:
             super().close()
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self.discard()
-        self.close()
-
     def __del__(self) -> None:  # that of IOBase calls close()
         if not self.closed:
             self._dealloc_warn(self)
@@ -434,29 +441,27 @@ class CloudWriter(io.BufferedIOBase):
             yield block
 
 
-class TextWriter(io.TextIOWrapper):
+class _TextWriter(_DiscardableFile, io.TextIOWrapper):
     """A text layer whose file is discarded after an exception and when it is deleted."""
 
-    buffer: CloudWriter
+    buffer: Any  # a CloudWriter or a _LayeredWriter
 
     def __init__(
         self,
-        file: CloudWriter,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
+        file: Any,
+        encoding: str,
+        errors: str | None,
+        newline: str | None,
     ) -> None:
         super().__init__(file, encoding, errors, newline)
         if codecs.lookup(self.encoding).name in ("utf-16", "utf-32"):
             file.write("".encode(self.encoding))  # the mark, which Python omits without seek()
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self.buffer.discard()
-        self.close()
+    def discard(self) -> None:
+        self.buffer.discard()
 
 
-class LayeredWriter(io.BufferedIOBase):
+class _LayeredWriter(_DiscardableFile, io.BufferedIOBase):
     """A layer, such as a compressing one, that does not close its file, and the file."""
 
     def __init__(self, layer: Any, file: CloudWriter) -> None:
@@ -478,11 +483,6 @@ class LayeredWriter(io.BufferedIOBase):
 
     def discard(self) -> None:
         self._file.discard()
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self.discard()
-        self.close()
 
     def __del__(self) -> None:
         """Do nothing: that of IOBase calls close()."""
@@ -507,8 +507,12 @@ def open_file(
     acl: str = DEFAULT_ACL,
     content_type: str | None = None,
     threads: int = DEFAULT_THREADS,
+    layer: Callable[[CloudWriter], Any] | None = None,
 ) -> CloudStream | CloudWriter | io.TextIOWrapper:
-    """Open an object as a file; see :meth:`cottoncandy.interfaces.ObjectMethods.open`."""
+    """Open an object as a file; see :meth:`cottoncandy.interfaces.ObjectMethods.open`.
+
+    ``layer`` returns a file that compresses what is written to it into another one.
+    """
     kind = mode.replace("t", "", 1) if isinstance(mode, str) and "b" not in mode else mode
     text = kind in ("r", "w", "x")
     if not text and kind not in ("rb", "wb", "xb"):
@@ -521,31 +525,28 @@ def open_file(
             f"encoding, errors and newline are for text: use mode {kind[0]!r} or omit them"
         )
     size = None if block_size is None else check_bytes(block_size, "block_size")
-    binary: CloudStream | CloudWriter
+    text_options = encoding or "utf-8", errors, newline
     if kind.startswith("r"):
         size = size or _BLOCK_BYTES
-        binary = CloudStream(store.open(name, threads, prefetch=(0, size)), size)
-    else:
-        store.require_writable()
-        key = store.key(name)
-        condition = IfAbsent() if kind.startswith("x") else None
-        if condition and store.has_object(key):
-            condition.check("", f"object '{key}' in bucket '{store.bucket}'")
+        stream = CloudStream(store.open(name, threads, prefetch=(0, size)), size)
+        return io.TextIOWrapper(stream, *text_options) if text else stream
+    store.require_writable()
+    key = store.key(name)
+    condition = IfAbsent() if kind.startswith("x") else None
+    if condition and store.has_object(key):
+        condition.check("", f"object '{key}' in bucket '{store.bucket}'")
 
-        def put(body: Body) -> None:
-            store.put(
-                key,
-                body,
-                metadata=metadata,
-                acl=acl,
-                content_type=content_type,
-                condition=condition,
-                threads=threads,
-            )
+    def put(body: Body) -> None:
+        store.put(
+            key,
+            body,
+            metadata=metadata,
+            acl=acl,
+            content_type=content_type,
+            condition=condition,
+            threads=threads,
+        )
 
-        binary = CloudWriter(put, key)
-    if not text:
-        return binary
-    if isinstance(binary, CloudWriter):
-        return TextWriter(binary, encoding or "utf-8", errors, newline)
-    return io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)
+    file = CloudWriter(put, key)
+    writer: Any = file if layer is None else _LayeredWriter(layer(file), file)
+    return _TextWriter(writer, *text_options) if text else writer
