@@ -33,8 +33,8 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
     UnsupportedOperationError,
 )
-from cottoncandy.stores import files
-from cottoncandy.stores.files import CloudStream
+from cottoncandy.stores import streams
+from cottoncandy.stores.streams import CloudStream
 from tests.cases import each
 from tests.harness import StoreHarness
 from tests.servers.proxy import FaultProxy
@@ -192,7 +192,7 @@ def test_scattered_reads_of_one_region_take_few_requests() -> None:
 def test_shuffled_reads_of_a_large_file_download_little_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files, "_CACHE_BYTES", MiB)
+    monkeypatch.setattr(streams, "_CACHE_BYTES", MiB)
     reader = CountingReader(bytes(8 * MiB))
     places = list(range(0, 8 * MiB, 16 * 1024))
     random.Random(0).shuffle(places)

@@ -19,7 +19,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import checked_metadata, reject_reserved, upload_condition
-from cottoncandy.stores.files import CloudStream, CloudWriter, open_file
+from cottoncandy.stores.files import CloudWriter, open_file
+from cottoncandy.stores.streams import CloudStream
 from cottoncandy.transfer.copying import check_content
 
 _OPEN_OPTIONS = ("errors", "newline", "metadata", "acl", "content_type", "threads")

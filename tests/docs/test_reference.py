@@ -24,8 +24,8 @@ MODULES = [
 ]
 #: In no `__all__`: what methods return, or take in a backend.
 BESIDE = {
-    "cottoncandy.stores.files.CloudStream",
     "cottoncandy.stores.files.CloudWriter",
+    "cottoncandy.stores.streams.CloudStream",
     "cottoncandy.core.buffers.Body",
     "cottoncandy.stores.doctor.Check",
     "cottoncandy.stores.doctor.OptionSource",
