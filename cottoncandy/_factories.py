@@ -41,7 +41,7 @@ def get_interface(
         Credentials. S3: default ``[login]`` of the options, then ``~/.passwd-s3fs``, then the
         environment variables ``AWS_ACCESS_KEY`` and ``AWS_SECRET_KEY``, then boto3's own sources
         (profiles, roles, ...). Google Drive: paths of the client secrets and of the stored
-        credentials; default ``[gdrive]`` of the options. Other backends ignore them.
+        credentials; default ``[gdrive]`` of the options. HTTP: user and password.
     endpoint_url : str, optional
         URL of the S3 server. Default: ``[login] endpoint_url`` of the options, then boto3's sources
         (``AWS_ENDPOINT_URL_S3``, profiles), then Amazon.
@@ -68,7 +68,8 @@ def get_interface(
         of arrays and files, that do not pass their own; ``profile_name``,
         ``region_name``, ``aws_session_token``, ``use_ssl`` and ``verify`` are passed to boto3.
         Google Cloud Storage: ``credentials``, ``project``, ``anon``, ``request_payer``,
-        ``storage_class``. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.
+        ``storage_class``. Google Drive: ``root``, ``auth_method``, ``http_timeout`` in seconds,
+        ``retries``. HTTP: ``headers``, ``timeout`` in seconds, ``verify``.
 
     Returns
     -------
@@ -96,8 +97,9 @@ def get_interface(
 
     Notes
     -----
-    One request is sent, to look up the bucket; none without a bucket. Empty strings, None and False
-    all mean that an argument is not set.
+    On S3, one request is sent to look up the bucket, and another to list the buckets if ``verbose``
+    is True. An empty string, None or False as the bucket, a key or the URL means that it is not
+    set.
 
     Examples
     --------

@@ -76,9 +76,9 @@ class S3FSLike(BrowserObject):
 
         Returns
         -------
-        object : boto3 Object, pydrive2 GoogleDriveFile or ObjectInfo
-            boto3's ``Object`` on S3, pydrive2's file on Google Drive; on other stores its header:
-            ``key``, ``size``, ``last_modified``, ``e_tag``, ``metadata``.
+        object : boto3 Object, google.cloud.storage Blob, pydrive2 GoogleDriveFile or ObjectInfo
+            The client library's own object; without such a library the header: ``key``, ``size``,
+            ``last_modified``, ``e_tag``, ``metadata``.
 
         Raises
         ------

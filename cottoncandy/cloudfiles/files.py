@@ -33,8 +33,8 @@ class CloudFiles(WritingMethods):
     ----------
     cloudpath : str
         Such as ``'gs://bucket/path'``, ``'s3://bucket/path'``, ``'s3://https://host/bucket/path'``,
-        ``'file:///path'``, ``'mem://bucket/path'``, ``'https://host/path'``, an alias, or a path on
-        disk.
+        ``'gdrive://folder/path'``, ``'file:///path'``, ``'mem://bucket/path'``,
+        ``'https://host/path'``, an alias, or a path on disk.
     progress : bool, default False
         Whether to show a progress bar for several files.
     green : bool, optional

@@ -371,12 +371,12 @@ class BucketMethods(ObjectAccess):
 
         Returns
         -------
-        bucket : boto3 Bucket or pydrive2 GoogleDrive
+        bucket : boto3 Bucket, google.cloud.storage Bucket, or pydrive2 GoogleDrive
 
         Raises
         ------
         UnsupportedOperationError
-            If the backend is neither S3 nor Google Drive.
+            If the backend has no client library.
         """
         return self._store.backend.native_bucket()
 
@@ -391,12 +391,12 @@ class BucketMethods(ObjectAccess):
 
         Returns
         -------
-        object : boto3 Object or pydrive2 GoogleDriveFile
+        object : boto3 Object, google.cloud.storage Blob, or pydrive2 GoogleDriveFile
 
         Raises
         ------
         UnsupportedOperationError
-            If the backend is neither S3 nor Google Drive.
+            If the backend has no client library.
         ObjectNotFoundError
             If there is no such object on Google Drive.
         """

@@ -37,21 +37,18 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
     ----------
     bucket_name : str
         Bucket (on the local backend: directory) to work in.
-    ACCESS_KEY : str, optional
-        The S3 access key, or the client secrets JSON file on Google Drive.
-    SECRET_KEY : str, optional
-        The S3 secret key, or the client credentials file on Google Drive.
+    ACCESS_KEY, SECRET_KEY : str, optional
+        As in :func:`cottoncandy.get_interface`.
     url : str, optional
-        The URL of the S3 gateway.
+        URL of the S3 server.
     force_bucket_creation : bool, default False
         Whether to create the bucket if it does not exist.
     verbose : bool, default True
         Whether to print the buckets and the current one.
-    backend : {'s3', 'local', 'memory', 'gdrive'}, default 's3'
-        Which store to use.
+    backend : str, default 's3'
+        As in :func:`cottoncandy.get_interface`.
     **kwargs
-        Options of the backend. On S3, those of a boto3 client, such as
-        ``config=botocore.client.Config(...)``.
+        As in :func:`cottoncandy.get_interface`.
 
     Raises
     ------
@@ -303,9 +300,9 @@ class EncryptedInterface(DefaultInterface):
 
         Notes
         -----
-        Each object is replaced in one step, and only the version that was read. Metadata, content
-        type and ACL are kept. With AES, the body is decrypted and encrypted again; with RSA, only
-        the wrapped key changes. An object of cottoncandy 0.2 or older is stored in the current
+        Each object is replaced in one step, and only the version that was read. Metadata and
+        content type are kept, and on S3 the ACL. With AES, the body is decrypted and encrypted
+        again; with RSA, only the wrapped key changes. An object of cottoncandy 0.2 or older is stored in the current
         format, which detects changes. In a versioned bucket, older versions stay under the old key.
 
         One request is sent for each object that is under the first key already.

@@ -170,7 +170,7 @@ class FileMethods(ObjectAccess):
             Whether to include its subdirectories.
         ExtraArgs : dict
             As in :meth:`upload_from_file`.
-        threads : int, default ``[basic] threads`` of the options
+        threads : int, default ``[basic] threads`` of the options, at least 16
             How many files are transferred at once.
         skip_existing : bool, default False
             Whether to skip files whose object exists already, with the same bytes.

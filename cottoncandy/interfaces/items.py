@@ -135,8 +135,9 @@ class ItemMethods(DaskArrayMethods, DictionaryMethods):
 
         Notes
         -----
-        On S3, the server copies the object onto itself, so no data are transferred. Manifests, and
-        objects of other stores, are downloaded and uploaded again. ACL and content type are kept.
+        On S3 and Google Cloud Storage, the server copies the object onto itself, so no data are
+        transferred. Manifests, and objects of other stores, are downloaded and uploaded again. The
+        content type is kept, and on S3 the ACL.
         On S3, the ETag of an object that was uploaded in parts changes: arrays that were opened
         before are then considered replaced. The attributes of an opened array,
         ``cci.array(name).attrs``, keep it open.

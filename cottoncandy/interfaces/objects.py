@@ -89,7 +89,7 @@ class ObjectMethods(ObjectAccess):
             quotes.
         **metadata : str
             Stored as metadata of the object. Numbers become text. A name that looks like a
-            misspelled parameter is rejected; ``metadata={...}`` takes any name. On S3,
+            misspelled parameter is rejected; ``metadata={...}`` takes any name.
             ``storage_class``, ``server_side_encryption``, ``sse_kms_key_id`` and
             ``request_payer`` are options of the upload, here and in every method that uploads.
 
@@ -116,7 +116,8 @@ class ObjectMethods(ObjectAccess):
 
         With ``overwrite=False`` and ``if_match``, the check and the upload are one step, if the
         store supports it: S3 does on AWS, Ceph and MinIO, except for large objects on servers other
-        than AWS; a local directory and memory do. Elsewhere the check is a separate request.
+        than AWS; Google Cloud Storage, a local directory and memory do. Elsewhere the check is a
+        separate request.
 
         Examples
         --------

@@ -189,7 +189,7 @@ class _Trial:
         with self._backend.get(self._scratch + "object", prefetch=False) as reader:
             if reader.read(3, 5) == b"wo":
                 return "ok", "slices download their bytes only"
-        return "warning", "a range of an object was altered; downloads read objects whole"
+        return "warning", "a range of an object has other bytes; do not trust slices"
 
     def _clock(self) -> tuple[Verdict, str]:
         now = datetime.datetime.now(datetime.UTC)
