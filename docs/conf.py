@@ -49,6 +49,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(ABC|Any|Exception)"),
 ]
 
+smartquotes = False  # docstrings contain options (--json) and values in quotes
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True

@@ -302,8 +302,9 @@ class EncryptedInterface(DefaultInterface):
         -----
         Each object is replaced in one step, and only the version that was read. Metadata and
         content type are kept, and on S3 the ACL. With AES, the body is decrypted and encrypted
-        again; with RSA, only the wrapped key changes. An object of cottoncandy 0.2 or older is stored in the current
-        format, which detects changes. In a versioned bucket, older versions stay under the old key.
+        again; with RSA, only the wrapped key changes. An object of cottoncandy 0.2 or older is
+        stored in the current format, which detects changes. In a versioned bucket, older versions
+        stay under the old key.
 
         One request is sent for each object that is under the first key already.
 
