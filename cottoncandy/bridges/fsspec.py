@@ -14,19 +14,20 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.transaction import Transaction
+from fsspec.utils import tokenize
 
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write
-from cottoncandy.core.names import Key, prefix_of
+from cottoncandy.core.names import Key, check_text, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -123,15 +124,17 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             extra=options,
             keys=keys,
         )
-        self.prefix = prefix.strip("/")
+        self.prefix = check_text(prefix).strip("/")
 
     @classmethod
     def of_store(cls, store: Store, prefix: str = "") -> CottonCandyFileSystem:
         """Return a file system on an open store."""
         made: CottonCandyFileSystem = cls("unused", backend="memory", skip_instance_cache=True)
         made._connected, made._create = store, False
-        made.prefix = prefix.strip("/")
+        made.prefix = check_text(prefix).strip("/")
         made.__class__ = _OfStore
+        # Dask takes tasks on file systems of one token for the same task.
+        made._fs_token_ = tokenize(store.describe(), made.prefix)
         return made
 
     @functools.cached_property
@@ -407,7 +410,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         """Copy an object, on the server."""
         try:
             self.store.backend.copy(self._key(path1), self._key(path2))
-        except ObjectNotFoundError:
+        except (ObjectNotFoundError, InvalidNameError):  # the top has no name
             if not self.isdir(path1):
                 raise
 
@@ -443,14 +446,14 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         originals = [each for each in paths if self._place(each) not in copies]
         if recursive and maxdepth is None:
             self._remove_links(path1)
-        self.store.delete(map(self._key, originals))
+        self.store.delete(filter(None, map(self._key, originals)))
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, many per request; a missing one raises."""
         paths = self._to_delete(path, recursive, maxdepth)
         if recursive and maxdepth is None:
             self._remove_links(path)
-        self.store.delete(map(self._key, paths))
+        self.store.delete(filter(None, map(self._key, paths)))  # the top has none
 
     def _to_delete(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
         paths: list[str] = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
@@ -572,6 +575,13 @@ class _OfStore(CottonCandyFileSystem):
 
     def __reduce__(self) -> Any:
         return CottonCandyFileSystem.of_store, (self._connected, self.prefix)
+
+    def to_dict(self, **kwargs: Any) -> NoReturn:
+        """Raise: only the arguments of the class can be written as JSON."""
+        raise UnsupportedOperationError(
+            "the file system of an interface can be pickled, but not written as JSON: create it "
+            "with CottonCandyFileSystem(bucket_name, ...)"
+        )
 
 
 #: Options that fsspec itself takes.

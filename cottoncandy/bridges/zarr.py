@@ -187,7 +187,7 @@ class CottonCandyStore(zarr_store.Store):
             return [prototype.buffer.from_bytes(part) for part in parts]  # not a copy
 
     async def exists(self, key: str) -> bool:
-        return await _in_thread(lambda: self._backend.exists(self._key(key)))
+        return await _in_thread(lambda: self._store.has_object(self._key(key)))
 
     async def getsize(self, key: str) -> int:
         info: ObjectInfo = await _in_thread(lambda: self._backend.head(self._key(key)))

@@ -9,6 +9,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -21,6 +22,7 @@ from cottoncandy.bridges.fsspec import CottonCandyFileSystem
 from cottoncandy.exceptions import (
     AccessDeniedError,
     InvalidArgumentError,
+    InvalidNameError,
     StoreUnreachableError,
     UnsupportedOperationError,
 )
@@ -470,3 +472,34 @@ def test_transactions_raise_and_store_nothing(cci: Any) -> None:
     assert cci.glob("*") == []
     fs.pipe("a", b"a")  # nothing is left of the failed one
     assert fs.cat_file("a") == b"a"
+
+
+def test_file_systems_of_interfaces_have_tokens_of_their_own(factory: Any) -> None:
+    from dask.base import tokenize
+
+    one, other = (factory(name, backend="memory", verbose=False) for name in ("one", "other"))
+    fs = one.filesystem("a")
+    tokens = {tokenize(each) for each in (fs, one.filesystem("b"), other.filesystem("a"))}
+    assert len(tokens) == 3
+    assert tokenize(one.filesystem("a")) == tokenize(pickle.loads(pickle.dumps(fs))) in tokens
+    with pytest.raises(UnsupportedOperationError, match="JSON"):  # it has no credentials
+        fs.to_json()
+
+
+def test_the_top_can_be_emptied(cci: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe({"a": b"1", "b/c": b"2"})
+    fs.mv("", "moved", recursive=True)
+    assert cci.glob("*") == ["moved/a", "moved/b/c"]
+    fs.rm("", recursive=True)
+    assert cci.glob("*") == []
+
+
+@pytest.mark.parametrize("prefix", [None, 1, Path("a")])
+def test_a_prefix_that_is_no_text_raises(cci: Any, prefix: Any) -> None:
+    for make in (
+        cci.filesystem,
+        lambda it: CottonCandyFileSystem("b", backend="memory", prefix=it),
+    ):
+        with pytest.raises(InvalidNameError):
+            make(prefix)

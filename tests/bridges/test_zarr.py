@@ -313,3 +313,7 @@ def test_the_example_draws_slices_of_an_encrypted_volume(tmp_path: Path) -> None
     )
     assert int(result.stdout.split(": ")[1].split("%")[0]) < 30
     assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_key_is_the_empty_name(cci: Any) -> None:
+    assert not asyncio.run(CottonCandyStore(cci).exists(""))
