@@ -100,6 +100,10 @@ class S3Dataset(ArrayHandle, S3FSLike):
 
     # -- the data --------------------------------------------------------------------------------
 
+    def keys(self) -> list[str]:
+        """Return an empty list: nothing is below it."""
+        return []
+
     def load(self) -> Any:
         """Download the object.
 

@@ -127,6 +127,8 @@ class S3Directory(S3FSLike):
         array = self._array() if name in _ARRAY_ATTRIBUTES else None
         if array is not None:
             return getattr(array, name)
+        if SEPARATOR in name and name in self:  # getattr(browser, 'a/b'), as in 0.4.0
+            return self[name]
         raise AttributeError(
             f"there is no {name!r} in {self._described()}; if it is new, call refresh() first"
         )

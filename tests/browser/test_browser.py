@@ -493,3 +493,16 @@ def test_opened_nodes_stay_in_their_bucket(memory: MemoryHarness) -> None:
         assert browser["g/x"].load().tolist() == [0, 0, 0]
     assert dataset.load().tolist() == [0, 0, 0]
     assert cci.get_browser()["g/x"].load().tolist() == [1, 1, 1]
+
+
+def test_getattr_takes_several_levels(cci: Any) -> None:
+    browser = cci.get_browser()
+    path = "sweet_project/sub01_awesome_analysis.grp/result_model01"
+    assert getattr(browser, path) is browser[path]
+    assert not hasattr(browser, path + "/more")
+
+
+def test_arrays_have_no_keys(cci: Any) -> None:
+    cci.upload_dask_array("chunked", np.ones(4))
+    assert cci.cloud2dataset("sweet_project/mean").keys() == []
+    assert cci.cloud2dataset("chunked").keys() == []
