@@ -97,6 +97,7 @@ class ObjectAccess(InterfaceObject):
         # mix two versions of it.
         settings: Settings = kwargs.pop("_settings", None) or Settings.load()
         keys: KeyScheme | None = kwargs.pop("_keys", None)
+        url = kwargs.pop("endpoint_url", url)  # the documents of 0.4.0 have both names
         self.verbose = verbose
         self._store = connect(
             backend,

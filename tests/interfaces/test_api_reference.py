@@ -102,3 +102,10 @@ def test_modules_that_programs_import() -> None:
     assert callable(cottoncandy.get_interface)
     assert callable(cottoncandy.get_browser)
     assert callable(cottoncandy.get_encrypted_interface)
+
+
+def test_constructors_take_the_endpoint_under_both_names() -> None:
+    for name in ("url", "endpoint_url"):
+        options = {name: "https://s3.example.org", "ACCESS_KEY": "FAKE", "SECRET_KEY": "FAKE"}
+        cci = interfaces.DefaultInterface(None, verbose=False, **options)
+        assert "s3.example.org" in repr(cci)
