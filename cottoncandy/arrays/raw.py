@@ -16,7 +16,12 @@ from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectReader
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import IntegrityError, MetadataError
+from cottoncandy.exceptions import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidArgumentError,
+    MetadataError,
+)
 from cottoncandy.formats import selection as selections
 from cottoncandy.formats.codecs import get_codec
 from cottoncandy.formats.codecs.base import StreamCodec
@@ -89,7 +94,13 @@ def codec_name(settings: Settings, compression: str | bool | None, nbytes: int) 
     if compression is True:
         if not settings.do_compression:
             return None
-        return settings.large_array if nbytes >= _LARGE_ARRAY_BYTES else settings.small_array
+        option = "large_array" if nbytes >= _LARGE_ARRAY_BYTES else "small_array"
+        chosen: str = getattr(settings, option)
+        try:
+            get_codec(chosen)
+        except InvalidArgumentError as exc:
+            raise ConfigurationError(f"[compression] {option} of the options: {exc}") from exc
+        return chosen
     if compression is None or compression is False or compression in ("False", "None"):
         return None
     return compression

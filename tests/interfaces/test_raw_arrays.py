@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from cottoncandy.arrays import raw as _raw_arrays
 from cottoncandy.exceptions import (
+    ConfigurationError,
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
@@ -416,3 +418,10 @@ def test_values_given_as_arrays(cci: Any, value: Any, advice: str | None) -> Non
         with pytest.raises(UnsupportedDtypeError, match=advice):
             upload("array", value)
         assert cci.glob("*") == []
+
+
+def test_an_unknown_codec_of_the_options_is_named(cci: Any) -> None:
+    cci.settings = replace(cci.settings, small_array="gzipp")
+    for upload in (cci.upload_raw_array, cci.upload_dask_array):
+        with pytest.raises(ConfigurationError, match="small_array of the options: no codec"):
+            upload("a", np.zeros(9))
