@@ -17,13 +17,22 @@ from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
 __all__ = [
+    "ACCESS",
     "QUICK",
+    "SECRET",
     "SMALL",
+    "TOKEN",
     "S3Tests",
     "backend_at",
+    "connect",
+    "keys_of",
     "pieces_of",
     "uploads_in",
 ]
+
+ACCESS = "FAKE-ACCESS-KEY"
+SECRET = "FAKE-SECRET-KEY"
+TOKEN = "FAKE-SESSION-TOKEN"
 
 QUICK = Config(retries={"max_attempts": 0}, read_timeout=5)
 
@@ -49,6 +58,25 @@ def backend_at(
             extra if config is None else {"config": config, **extra},
         )
     )
+
+
+def connect(
+    access_key: str | None = ACCESS,
+    secret_key: str | None = SECRET,
+    endpoint_url: str | None = "http://127.0.0.1:9",
+    settings: Settings | None = None,
+    **extra: Any,
+) -> S3Backend:
+    return S3Backend.connect(
+        ConnectionArguments(
+            "bucket", access_key, secret_key, endpoint_url, settings or Settings(), extra
+        )
+    )
+
+
+def keys_of(backend: S3Backend) -> tuple[str, str, str | None]:
+    found = backend._connection.credentials.get_frozen_credentials()
+    return found.access_key, found.secret_key, found.token
 
 
 class S3Tests:

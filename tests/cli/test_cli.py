@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -16,38 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 import cottoncandy as cc
-from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cli.files import expand
 from cottoncandy.cli.locations import in_words
-from cottoncandy.cli.main import main
-from cottoncandy.cloudfiles import connection
-from cottoncandy.cloudfiles.connection import reset_connection_pools
-from cottoncandy.exceptions import InvalidArgumentError, StoreBusyError
+from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.transfer import engine
 from tests.cases import each
-from tests.harness import StoreHarness
+from tests.cli.conftest import COMMAND, run
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
-
-COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Path:
-    """A directory with two files and an array."""
-    path = tmp_path / "bucket"
-    cci = cc.get_interface(str(path), backend="local", verbose=False)
-    cci.upload_object("a.txt", b"0123456789", who="me")
-    cci.upload_object("d/b.bin", bytes(range(256)))
-    cci.upload_raw_array("d/arr", np.arange(12.0).reshape(3, 4), subject="s01")
-    return path
-
-
-def run(*arguments: Any, stdin: Any = None) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments], input=stdin)
 
 
 def test_ls_lists_names_sizes_and_levels(bucket: Path) -> None:
@@ -146,27 +123,6 @@ def test_rm_and_touch(bucket: Path) -> None:
     assert run("ls", bucket).stdout == ""
 
 
-def test_arrays_go_to_files_and_back(bucket: Path, tmp_path: Path) -> None:
-    array = np.arange(6, dtype=">i2").reshape(2, 3)
-    np.save(tmp_path / "a.npy", array)
-    np.savez(tmp_path / "z.npz", a=array, b=np.float32(1))
-    assert run("load", tmp_path / "a.npy", bucket / "x").exit_code == 0
-    assert run("load", tmp_path / "z.npz", bucket / "z").exit_code == 0
-    assert run("save", bucket / "x", tmp_path / "back.npy").exit_code == 0
-    assert run("save", bucket / "z", tmp_path / "back.npz").exit_code == 0
-    back = np.load(tmp_path / "back.npy")
-    np.testing.assert_array_equal(back, array)
-    assert back.dtype == array.dtype
-    with np.load(tmp_path / "back.npz") as arrays:
-        assert sorted(arrays) == ["a", "b"]
-        np.testing.assert_array_equal(arrays["a"], array)
-    assert run("save", bucket / "z/a", tmp_path / "one.npz").exit_code == 0
-    with np.load(tmp_path / "one.npz") as arrays:
-        assert list(arrays) == ["a"]
-        np.testing.assert_array_equal(arrays["a"], array)
-    assert run("save", bucket / "missing", tmp_path / "none.npz").exit_code == 1
-
-
 def test_acl_prints_owner_and_grants(
     moto_bucket: str, moto: S3Server, bucket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,30 +137,6 @@ def test_acl_prints_owner_and_grants(
     assert json.loads(run("acl", "get", bucket / "a.txt").stdout)["acl"] == mode
     assert run("cp", bucket / "a.txt", "mem://acl/a").exit_code == 0
     assert "has no ACLs" in run("acl", "get", "mem://acl/a").stderr
-
-
-def test_info_describes_an_array(bucket: Path) -> None:
-    found = json.loads(run("info", "--json", bucket / "d/arr").stdout)
-    assert (found["dtype"], found["shape"], found["kind"]) == ("float64", [3, 4], "raw")
-    assert found["metadata"] == {"subject": "s01"}
-    assert found["ratio"] == round(96 / (bucket / "d/arr").stat().st_size, 2)
-    assert (found["encrypted"], "checksum" in found) == (False, True)
-    assert "gzip" in run("info", bucket / "d/arr").stdout
-
-
-def test_preview_shows_statistics_and_a_picture(bucket: Path, tmp_path: Path) -> None:
-    text = run("preview", bucket / "d/arr").stdout
-    assert "min 0, max 11, mean 5.5" in text
-    assert "@" in text
-    cci = cc.get_interface(str(bucket), backend="local", verbose=False)
-    for name, array in (
-        ("empty", np.zeros((0, 3))),
-        ("nan", np.array([np.nan, np.inf, 1])),
-        ("text", np.array(["a"])),
-        ("flag", np.array(True)),
-    ):
-        cci.upload_raw_array(name, array)
-        assert run("preview", bucket / name).exit_code == 0
 
 
 def test_doctor_reports_and_leaves_nothing(bucket: Path) -> None:
@@ -302,143 +234,6 @@ def test_expressions_expand_to_prefixes() -> None:
             list(expand(wrong))
 
 
-# -- cp and mv -----------------------------------------------------------------------------------
-
-TREE = {"src/a": b"1", "src/sub/b": b"2", "src/sub/deep/c": b"3", "one": b"4"}
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name, body in TREE.items():
-        path = tmp_path / "tree" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-    (tmp_path / "tree" / "there" / "x").parent.mkdir()
-    (tmp_path / "tree" / "there" / "x").write_bytes(b"x")
-    return tmp_path / "tree"
-
-
-@pytest.mark.parametrize(
-    ("sources", "dest", "expected"),
-    [
-        (["one"], "new", {"new": b"4"}),
-        (["one"], "there", {"there/one": b"4"}),
-        (["one"], "there/", {"there/one": b"4"}),
-        (["one"], "new/", {"new/one": b"4"}),
-        (["one", "src/a"], "new", {"new/one": b"4", "new/a": b"1"}),
-        (["-r", "src"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
-        (["-r", "src/"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
-        (["-r", "src/sub"], "there", {"there/sub/b": b"2", "there/sub/deep/c": b"3"}),
-        (["-r", "src/sub/"], "there", {"there/b": b"2", "there/deep/c": b"3"}),
-        (["src/*"], "new", {"new/a": b"1"}),
-        (["src/**"], "there", {"there/a": b"1", "there/sub/b": b"2", "there/sub/deep/c": b"3"}),
-        (["-r", "src/s*"], "new", {"new/sub/b": b"2", "new/sub/deep/c": b"3"}),
-        (["src/*/b"], "new", {"new/sub/b": b"2"}),
-    ],
-)
-@pytest.mark.parametrize("kind", ["file", pytest.param("memory", marks=pytest.mark.server)])
-def test_cp_and_mv_follow_the_table(
-    tree: Path, sources: list[str], dest: str, expected: dict[str, bytes], kind: str
-) -> None:
-    flags = [each for each in sources if each.startswith("-")]
-    names = [each for each in sources if not each.startswith("-")]
-    target = cc.CloudFiles(f"file://{tree}" if kind == "file" else f"mem://cli{abs(hash(tree))}")
-    target.put("there/x", b"x")
-    for verb in ("cp", "mv"):
-        for name, body in TREE.items():
-            cc.CloudFiles(f"file://{tree}").put(name, body)
-        before = set(target) - set(TREE)
-        result = run(
-            verb,
-            *flags,
-            *[tree / n if n[-1] != "/" else f"{tree / n}/" for n in names],
-            f"{target.cloudpath.rstrip('/')}/{dest}",
-        )
-        assert result.exit_code == 0, result.stderr
-        found = {name: target[name] for name in set(target) - set(TREE) - before}
-        assert found == expected
-        remain = [name for name in TREE if (tree / name).exists()]
-        assert (len(remain) == len(TREE)) == (verb == "cp")
-        for name in expected:
-            target.delete(name)
-
-
-def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
-    assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
-    assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
-    assert (tree / "new/src/a").read_bytes() == b"1"
-    found = "\n".join(
-        map(str, sorted((tree / "src").rglob("*")))
-    )  # as find prints, with directories
-    assert run("cp", "-", f"{tree}/found", stdin=found).exit_code == 0
-    assert sorted(path.name for path in (tree / "found").rglob("*")) == [
-        "a",
-        "b",
-        "c",
-        "deep",
-        "sub",
-    ]
-    two = run("cp", "-", f"{tree}/x/", stdin="s3://one/a\ns3://two/b\n")
-    assert (two.exit_code, "several buckets" in two.stderr) == (1, True)
-
-
-def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
-    assert run("cp", "-c", "gzip", tree / "one", "mem://cli_gz/one").exit_code == 0
-    files = cc.CloudFiles("mem://cli_gz")
-    assert files.head("one")["Content-Encoding"] == "gzip"
-    assert files["one"] == b"4"
-    assert run("cp", "mem://cli_gz/one", f"{tree}/back").exit_code == 0
-    assert (tree / "back.gz").exists()
-
-
-@pytest.mark.parametrize("verb", ["cp", "mv"])
-def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
-    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-    wrong = [["missing", "new"], ["-r", "missing", "new"], ["no*", "new"]]
-    for arguments in [*wrong, ["src", "new"]] if verb == "cp" else wrong:
-        result = run(verb, *[each if each == "-r" else tree / each for each in arguments])
-        assert result.exit_code == 1
-        assert len(result.stderr.splitlines()) == 1
-    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize("verb", ["cp", "mv", "sync", "xfer"])
-def test_what_cannot_be_copied_is_named_and_fails(
-    verb: str, tree: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tree / "src" / "lost.meta.json").write_text("{}")
-    job = tree / "job.db"
-    words = {"sync": ["sync"], "xfer": ["xfer", "init", "--db", job]}.get(verb, [verb, "-r"])
-    result = run(*words, f"{tree}/src", tree / "new")
-    assert result.exit_code == 1
-    assert "lost' (sidecar without body)" in result.stderr + caplog.text
-    if verb == "xfer":
-        assert run("xfer", "execute", job).exit_code == 0
-    assert (tree / "new" / "sub" / "deep" / "c").read_bytes() == b"3"
-    assert (tree / "src" / "lost.meta.json").exists()
-
-
-def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) -> None:
-    (tree / "src" / "a.gz").write_bytes(gzip.compress(b"other"))
-    os.utime(tree / "src" / "a", (1, 1))
-    result = run("cp", "-r", f"{tree}/src", tree / "new")
-    assert (result.exit_code, "'a' (a newer file has that name)" in result.stderr) == (1, True)
-    assert (tree / "new" / "a.gz").exists()
-    assert run("cp", f"{tree}/src/sub/*", tree / "other").exit_code == 0  # not one of them
-
-
-@pytest.mark.parametrize("pattern", ["*", "**"])
-def test_patterns_do_not_match_what_they_copied(tree: Path, pattern: str) -> None:
-    for verb in ("cp", "mv"):
-        for _ in range(2):
-            run(verb, "-r", f"{tree}/src/{pattern}", f"{tree}/src/sub/{verb}/")
-        found = [path for path in (tree / "src" / "sub" / verb).rglob("*") if path.is_file()]
-        below = {str(path.relative_to(tree / "src" / "sub" / verb)) for path in found}
-        assert below >= {"a", "sub/b", "sub/deep/c"}
-        assert not [name for name in below if f"sub/{verb}" in name]
-    assert (tree / "src/sub/mv/sub/cp/sub/deep/c").read_bytes() == b"3"
-
-
 def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUD_FILES_DIR", str(tmp_path / "cloud"))
     assert run("alias", "add", "lab", "s3://https://s3.example.org/").exit_code == 0
@@ -452,44 +247,6 @@ def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for words in (["alias", "ls"], ["alias", "ls", "--json"]):
         assert "web" in run(*words).stdout
         assert "hidden" not in run(*words).stdout
-
-
-def test_verify_prints_each_fault(bucket: Path) -> None:
-    assert run("verify", bucket).exit_code == 0
-    body = bytearray((bucket / "d/arr").read_bytes())
-    body[20] ^= 1
-    (bucket / "d/arr").write_bytes(body)
-    result = run("verify", bucket)
-    assert result.exit_code == 1
-    assert result.stdout.startswith("damaged: d/arr: ")
-    assert "3 objects" in result.stderr
-    found = json.loads(run("verify", "--json", bucket).stdout)
-    assert (found["ok"], found["faults"][0]["name"]) == (False, "d/arr")
-    stopped = run("verify", "--max-duration", "0", bucket)
-    assert (stopped.exit_code, stopped.stdout, "--after" in stopped.stderr) == (1, "", True)
-    assert run("verify", "--after", "d/arr", bucket).exit_code == 0
-    assert run("verify", "--subset", "x", bucket).exit_code == 2
-    least = json.loads(run("verify", "--json", "--subset", "1e-9", bucket).stdout)
-    assert least["objects"] == 1
-    assert json.loads(run("verify", "--json", "--subset", "100%", bucket).stdout)["objects"] == 3
-
-
-def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    assert run("sync", tree, copy).exit_code == 0
-    same = run("verify", tree, copy)
-    assert (same.exit_code, same.stdout, "5 files are the same" in same.stderr) == (0, "", True)
-    (copy / "one").write_bytes(b"5")  # of the same size
-    (copy / "src/a").unlink()
-    (copy / "more").write_bytes(b"")
-    found = run("verify", "-v", "--md5", tree, f"file://{copy}")
-    assert found.exit_code == 1
-    assert sorted(found.stdout.splitlines()) == [
-        *("different: one", "only in the copy: more", "only in the source: src/a"),
-    ]
-    only = json.loads(run("verify", "-m", "--json", tree, copy).stdout)
-    assert only == {"same": 3, "different": {"one": "different"}}
-    assert run("verify", tree, tmp_path / "missing").exit_code == 1
 
 
 def test_rm_of_patterns_keeps_what_links_refer_to(bucket: Path, tmp_path: Path) -> None:
@@ -517,67 +274,6 @@ def test_forms_of_cloud_files_are_accepted(bucket: Path) -> None:
         assert result.exit_code == 0, result.stderr
 
 
-def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:
-    cci = cc.get_interface(str(bucket), backend="local", verbose=False)
-    for number in range(2):
-        cci.upload_dask_array("series", np.full(3, number))
-    assert json.loads(run("info", "--json", bucket / "series").stdout)["kind"] == "chunked"
-    assert run("restore", bucket / "series").exit_code == 0
-    assert cci.download_dask_array("series").compute()[0] == 0
-    assert run("restore", f"file://{bucket}/series").exit_code == 0
-    names = run("clean", "--dry-run", "--grace", "0", bucket / "series").stdout
-    assert names
-    assert run("clean", bucket / "series").stdout == ""
-    assert run("clean", "--grace", "0", bucket / "series").stdout == names
-    assert cci.download_dask_array("series").compute()[0] == 1
-    assert run("restore", bucket / "series").exit_code == 1
-
-
-def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:
-    dest = tmp_path / "dest"
-    result = run("sync", "--dry-run", tree, dest)
-    assert "src/a" in result.stdout
-    assert "would be" in result.stdout
-    assert not dest.exists()
-    assert run("sync", tree, dest).exit_code == 0
-    assert (dest / "src/sub/deep/c").read_bytes() == b"3"
-    for source, target in ((tree, f"{dest}/"), (f"{tree}/", dest), (f"{tree}/", f"{dest}/")):
-        assert "0 copied, 0 replaced, 0 deleted, 5 skipped" in run("sync", source, target).stderr
-    again = json.loads(run("sync", "--json", tree, f"file://{dest}").stdout)
-    assert (again["copied"], again["nbytes"], again["skipped"]) == (0, 0, 5)
-    (tree / "one").unlink()
-    (tree / "src/a").unlink()
-    assert run("sync", "--delete", "--max-delete", "1", tree, dest).exit_code == 1
-    assert run("sync", "--delete", "--exclude", "one", tree, dest).exit_code == 0
-    assert (dest / "one").exists()
-    assert not (dest / "src/a").exists()
-    assert run("sync", "--delete", tmp_path / "missing", dest).exit_code == 1
-    assert (dest / "one").exists()
-
-
-def test_sync_repeats_copies_as_often_as_it_is_told(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attempts: list[str] = []
-
-    def busy(self: object, key: str, *arguments: object, **options: object) -> None:
-        attempts.append(key)
-        raise StoreBusyError("busy")
-
-    monkeypatch.setattr(MemoryBackend, "put", busy)
-    monkeypatch.setattr("cottoncandy.transfer.engine._FIRST_PAUSE_S", 0.0)
-    monkeypatch.setattr(engine, "_pace", engine._Pace())
-    assert run("sync", "--include", "one", "--retries", "2", tree, "memory://busy").exit_code == 1
-    assert attempts == ["one"] * 3
-    assert run("sync", "--retries", "-1", tree, tmp_path / "dest").exit_code == 1
-
-
-def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
-    assert run("sync", tree, "memory://cli_sync/below").exit_code == 0
-    assert run("sync", "memory://cli_sync/below", tmp_path / "back").exit_code == 0
-    assert (tmp_path / "back/src/sub/b").read_bytes() == b"2"
-
-
 def test_secrets_folders_serve_every_command(
     fault_proxy: FaultProxy, moto_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,18 +296,6 @@ def test_secrets_folders_serve_every_command(
     before = len(fault_proxy.requests)
     run("ls", "--no-sign-request", url)
     assert [each.headers.get("authorization") for each in fault_proxy.requests[before:]] == [None]
-
-
-def test_rotating_without_keys_and_loading_other_files_are_usage_errors(
-    bucket: Path, tmp_path: Path
-) -> None:
-    assert run("rotate-keys", bucket / "d").exit_code == 2
-    (tmp_path / "text.npy").write_text("no array")
-    result = run("load", tmp_path / "text.npy", bucket / "x")
-    assert result.exit_code == 2
-    assert not (bucket / "x").exists()
-    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    assert run("load", tmp_path / "objects.npy", bucket / "x").exit_code == 2
 
 
 def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
@@ -808,37 +492,3 @@ def test_ls_accepts_patterns_and_several_locations(bucket: Path) -> None:
     assert run("ls", f"{bucket}/a.txt", f"{bucket}/d").stdout.split() == ["a.txt", "arr", "b.bin"]
     (bucket / "st*r").write_text("x")
     assert run("ls", f"{bucket}/st*r").stdout.split() == ["st*r"]
-
-
-@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
-def test_cp_and_mv_on_google_drive(
-    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    login = (*store.connection().values(),)
-    monkeypatch.setitem(connection._CREDENTIALS, "gdrive", lambda path, options: (login, {}))
-    reset_connection_pools()
-    source, url = tmp_path / "source", f"gdrive://{store.bucket}"
-    files = {"a.txt": b"a", "d/b.bin": bytes(range(256)), "d/e/ü c": b"", "d/f": b"f" * 100_000}
-    for name, body in files.items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes(body)
-    assert run("cp", "-r", f"{source}/", f"{url}/copy").exit_code == 0
-    assert store.raw_keys() == sorted(f"copy/{name}" for name in files)
-    assert store.raw_get("copy/d/b.bin").body == files["d/b.bin"]
-    assert run("cp", "-r", f"{url}/copy/d", f"{url}/again").exit_code == 0
-    assert run("mv", f"{url}/copy/a.txt", f"{url}/moved.txt").exit_code == 0
-    assert run("mv", f"{url}/again", tmp_path / "back").exit_code == 0
-    assert (tmp_path / "back/f").read_bytes() == files["d/f"]
-    left = [f"copy/{name}" for name in files if name != "a.txt"]
-    assert store.raw_keys() == sorted([*left, "moved.txt"])
-    missing = run("cp", f"{url}/nothing", tmp_path)
-    assert (missing.exit_code, "there is nothing at" in missing.stderr) == (1, True)
-    assert run("cp", f"{url}/moved.txt", "-").stdout_bytes == b"a"
-    job = str(tmp_path / "job.db")
-    assert run("xfer", "init", f"{url}/copy/d", tmp_path / "down", "--db", job).exit_code == 0
-    assert run("xfer", "execute", job).exit_code == 0
-    assert (tmp_path / "down/b.bin").read_bytes() == files["d/b.bin"]
-    assert run("cp", f"{url}/copy/d/*", f"{url}/all/").exit_code == 0
-    assert sorted(key for key in store.raw_keys() if key.startswith("all")) == [
-        *("all/b.bin", "all/f"),
-    ]

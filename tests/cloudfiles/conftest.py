@@ -12,6 +12,7 @@ import pytest
 from cottoncandy.cloudfiles import CloudFiles, clear_memory, reset_connection_pools
 from tests.harness import HARNESSES
 
+ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
 SERVERS = ["moto", "gcs"]
 
 #: For the few tests that show that the verbs work on each store also when time is short.

@@ -1,0 +1,399 @@
+"""Replacements of chunked and sparse arrays on a store: interrupted, overtaken, undone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreTimeoutError,
+)
+from tests.arrays.kinds import KINDS, Interleaved, current, matrix, only, uploads
+from tests.backends.wrappers import FAULTS as BACKEND_FAULTS
+from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
+from tests.harness import MemoryHarness
+
+#: Kind, number of versions before, fault: each fault once, on one predecessor.
+ENDINGS = [
+    ("chunked", 1, "killed after"),
+    ("chunked", 1, "lost"),
+    ("sparse", 1, "killed"),
+    *(
+        pytest.param(*ending, marks=pytest.mark.slow)
+        for ending in [
+            ("chunked", 1, "killed before"),
+            ("chunked", 1, "killed"),
+            ("chunked", 1, "busy"),
+            ("chunked", 0, "killed after"),
+            ("sparse", 0, "lost"),
+            ("chunked", 2, "lost"),
+            ("sparse", 2, "killed after"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "before", "fault"), ENDINGS)
+def test_an_upload_that_ends_at_any_request_leaves_old_or_new(
+    memory: MemoryHarness, kind: str, before: int, fault: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    for number in range(before):
+        upload(cci, number)
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        lazy = cci.array("a") if before else None
+        cci.backend_interface = faulty = FaultyBackend(plain)
+        faulty.fail(fault, request)
+        outcome = "done"
+        try:
+            upload(cci, 9)
+        except (Killed, CottonCandyError):
+            outcome = "raised"
+        cci.backend_interface = plain
+        if outcome == "done" or before or memory.raw_keys("a/metadata.json"):
+            assert value(cci, "a") in ({9} if outcome == "done" else {before - 1, 9})
+        if lazy is not None:
+            lazy_values = lazy[...] if kind == "chunked" else lazy[...].data
+            assert only(lazy_values) == before - 1  # one predecessor is kept
+        upload(cci, 10)  # remaining chunks have no effect
+        assert value(cci, "a") == 10
+        cci.clean("a", grace=0)
+        assert value(cci, "a") == 10
+        parts = {"chunked": 3, "sparse": 3}[kind]
+        assert len(memory.raw_keys()) == parts + 1
+        if faulty.left > 0:
+            break
+    assert request > 4
+
+
+#: Calls on an array that was replaced once and appended to, and the values that it may have then.
+CALLS: dict[str, tuple[Callable[[Any], Any], list[list[float]]]] = {
+    "append": (lambda cci: cci.append_dask_array("a", np.full(1, 3.0)), [[1, 2, 3]]),
+    "restore": (lambda cci: cci.restore("a"), [[1]]),
+    "clean": (lambda cci: cci.clean("", grace=0), []),
+    "set_metadata": (lambda cci: cci.set_metadata("a", note="x"), []),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "fault", ["killed", "lost", *(pytest.param(f, marks=pytest.mark.slow) for f in BACKEND_FAULTS)]
+)
+def test_other_calls_that_end_at_any_request_leave_old_or_new(
+    memory: MemoryHarness, call: str, fault: str
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(1))
+    cci.upload_dask_array("a", np.ones(1))
+    cci.append_dask_array("a", np.full(1, 2.0))
+    function, after = CALLS[call]
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = faulty = FaultyBackend(plain)
+        faulty.fail(fault, request)
+        done = False
+        with contextlib.suppress(Killed, CottonCandyError):
+            function(cci)
+            done = True
+        cci.backend_interface = plain
+        found = cci["a"].tolist()
+        assert found in (after if done and after else [[1, 2], *after])
+        cci.append_dask_array("a", np.full(1, 9.0))
+        assert cci["a"].tolist() == [*found, 9]
+        cci.clean("a", grace=0)
+        assert cci["a"].tolist() == [*found, 9]
+        if faulty.left > 0:
+            break
+    assert request > 2
+
+
+class Unanswered(WrappedBackend):
+    """Stores a manifest, or not, and raises; the next ``unread`` reads of it fail too."""
+
+    def __init__(self, inner: Any, error: Exception, *, stored: bool, unread: int) -> None:
+        super().__init__(inner)
+        self.error, self.stored, self.unread = error, stored, unread
+
+    def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+        if not key.endswith("a/metadata.json") or self.error is None:
+            return super().put(key, *arguments, **options)
+        if self.stored:
+            super().put(key, *arguments, **options)
+        error, self.error = self.error, None
+        raise error
+
+    def get(self, key: str, **options: Any) -> Any:
+        if self.error is None and self.unread:
+            self.unread -= 1
+            raise StoreTimeoutError("made to fail")
+        return super().get(key, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_commit_without_an_answer_keeps_what_may_be_current(
+    memory: MemoryHarness, kind: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    plain = cci.backend_interface
+    upload(cci, 0)
+    lost = StoreTimeoutError("made to fail")
+    cci.backend_interface = Unanswered(plain, lost, stored=True, unread=1)
+    with pytest.raises(StoreTimeoutError):
+        upload(cci, 1)  # which was stored
+    cci.backend_interface = plain
+    assert value(cci, "a") == 1
+    cci.backend_interface = Unanswered(plain, lost, stored=True, unread=0)
+    assert upload(cci, 2)["ETag"] == plain.head("a/metadata.json").etag
+    cci.backend_interface = plain
+    cci.restore("a")
+    assert value(cci, "a") == 1  # version 2 was committed once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_commit_that_finds_the_store_full_leaves_no_parts(
+    memory: MemoryHarness, kind: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    plain = cci.backend_interface
+    upload(cci, 0)
+    upload(cci, 1)
+    before = {key for key in memory.raw_keys() if "previous" not in key}
+    full = Unanswered(plain, StorageFullError("made to fail"), stored=False, unread=9)
+    cci.backend_interface = full
+    with pytest.raises(StorageFullError):
+        upload(cci, 2)
+    assert full.unread == 9  # the manifest is not read again
+    assert {key for key in memory.raw_keys() if "previous" not in key} == before
+    cci.backend_interface = plain
+    assert value(cci, "a") == 1
+
+
+class BeforeCommit(WrappedBackend):
+    """Calls a function before each manifest is stored; its error is that of the request."""
+
+    def __init__(self, inner: Any, function: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self.function, self.count = function, 0
+
+    def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+        if key == "a/metadata.json":
+            self.count += 1
+            self.function()
+        return super().put(key, *arguments, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("verb", ["overwrite", "if_match", "restore"])
+def test_a_writer_that_another_one_overtakes_leaves_nothing(
+    memory: MemoryHarness, kind: str, verb: str
+) -> None:
+    upload, value = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    etag = None if verb == "overwrite" else upload(cci, 0)["ETag"]
+    if verb == "restore":
+        upload(cci, 1)
+    cci.backend_interface = BeforeCommit(cci.backend_interface, partial(upload, second, 2))
+    condition = {"if_match": etag} if etag else {"overwrite": False}
+    call = partial(cci.restore, "a") if verb == "restore" else partial(upload, cci, 3, **condition)
+    with pytest.raises((ObjectChangedError, ObjectExistsError), match="'a'"):
+        call()
+    assert value(second, "a") == 2
+    live = second.download_json("a/metadata.json")
+    kept = {live["upload_id"], live["previous"]} if verb == "restore" else {live["upload_id"]}
+    assert uploads(memory) == kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("error", "kept"), [(ObjectChangedError, False), (StoreTimeoutError, True)]
+)
+def test_a_commit_that_never_succeeds_ends(
+    memory: MemoryHarness, kind: str, error: type[Exception], kept: bool
+) -> None:
+    """Parts are kept if the manifest may still arrive."""
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+
+    def fail() -> None:
+        raise error("made to fail")
+
+    cci.backend_interface = never = BeforeCommit(cci.backend_interface, fail)
+    with pytest.raises(error, match="made to fail"):
+        upload(cci, 1)
+    assert never.count == 4
+    assert bool(uploads(memory)) == kept
+    assert value(memory.interface(), "a") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "before"),
+    [
+        ("chunked", "chunked", 1),
+        ("chunked", "sparse", 0),
+        ("sparse", "chunked", 1),
+        ("sparse", "sparse", 0),
+    ],
+)
+def test_two_writers_never_mix(memory: MemoryHarness, kind: str, other: str, before: int) -> None:
+    upload, _ = KINDS[kind]
+    cci, second = memory.interface(), memory.interface()
+    for _ in range(before):
+        upload(cci, 0)
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = watched = Interleaved(
+            plain, request, partial(KINDS[other][0], second, 2)
+        )
+        upload(cci, 1)
+        if watched.left > 0:
+            break
+        last = current(second)
+        assert last in (1, 2)
+        second.restore("a")
+        assert current(second) == 3 - last
+        second.clean("a", grace=0)
+        assert current(second) == 3 - last
+    assert request > 4
+
+
+def twice(upload: Callable[..., Any], cci: Any) -> None:
+    upload(cci, 1)
+    upload(cci, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_finds_one_version_whatever_is_replaced(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci, writer = memory.interface(), memory.interface()
+    upload(cci, 0)
+    plain, begin = cci.backend_interface, memory.snapshot()
+    once = partial(upload, writer, 1)
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = watched = Interleaved(plain, request, once)
+        assert value(cci, "a") in (0, 1)
+        if watched.left > 0:
+            break
+        begin()
+        cci.backend_interface = Interleaved(plain, request, partial(twice, upload, writer))
+        if kind == "sparse":
+            assert value(cci, "a") in (0, 2)
+        else:
+            assert only(cci["a"]) in (0, 2)
+    assert request > 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_open_array_keeps_its_version_and_then_raises(memory: MemoryHarness, kind: str) -> None:
+    upload, _ = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 0)
+    lazy = cci.array("a")
+    upload(cci, 1)
+    assert (np.asarray(lazy).ravel()[:1] == 0).all()
+    upload(cci, 2)
+    with pytest.raises(ObjectChangedError, match="array 'a'"):
+        lazy[...]
+
+
+def test_a_dask_array_is_uploaded_onto_the_name_that_it_reads(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.arange(12.0), buffersize=16)
+    for _ in range(3):
+        lazy = (cci.download_dask_array("a") + 1)[::-1].rechunk(5)
+        with dask.config.set(scheduler="synchronous"):  # writes the first block before it reads all
+            cci.upload_dask_array("a", lazy)
+    expected = np.arange(12.0)
+    for _ in range(3):
+        expected = (expected + 1)[::-1]
+    np.testing.assert_array_equal(cci.download_dask_array("a"), expected)
+
+
+def test_compute_false_returns_the_upload(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(4), buffersize=16)
+    for number in (1, 2):
+        array = cci.download_dask_array("a") + 1 if number == 2 else np.ones(4)
+        task = cci.upload_dask_array("a", array, compute=False)
+        np.testing.assert_array_equal(cci.download_dask_array("a"), np.full(4, number - 1))
+        response = task.compute(scheduler="threads")
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        np.testing.assert_array_equal(cci.download_dask_array("a"), np.full(4, number))
+
+
+def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    etag = cci.upload_dask_array("a", np.zeros(4))["ETag"]
+    task = cci.upload_dask_array("a", np.ones(4), compute=False, if_match=etag)
+    cci.upload_dask_array("a", np.full(4, 2.0))
+    with pytest.raises(ObjectChangedError, match="'a'"):
+        task.compute(scheduler="sync")
+    assert uploads(memory) == {cci.download_json("a/metadata.json")["upload_id"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restore_is_an_undo_of_itself(memory: MemoryHarness, kind: str) -> None:
+    upload, value = KINDS[kind]
+    cci = memory.interface()
+    with pytest.raises(ObjectNotFoundError, match="'a'"):
+        cci.restore("a")
+    upload(cci, 0)
+    with pytest.raises(ObjectNotFoundError, match="predecessor"):
+        cci.restore("a")
+    upload(cci, 1)
+    lazy = cci.array("a")
+    for expected in (0, 1, 0, 1):
+        response = cci.restore("a")
+        assert response["ETag"] == memory.backend().head("a/metadata.json").etag
+        assert value(cci, "a") == expected
+    assert (np.asarray(lazy).ravel()[:1] == 1).all()
+    upload(cci, 2)
+    cci.restore("a")
+    assert value(cci, "a") == 1
+    cci.clean("a", grace=0)
+    with pytest.raises(ObjectNotFoundError, match="predecessor"):
+        cci.restore("a")
+    assert value(cci, "a") == 1
+
+
+def test_a_restore_during_replacements_says_so(memory: MemoryHarness) -> None:
+    upload, value = KINDS["chunked"]
+    cci, second = memory.interface(), memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    plain = cci.backend_interface
+    cci.backend_interface = Interleaved(plain, 3, partial(twice, upload, second))
+    with pytest.raises(ObjectChangedError, match="'a' was replaced"):
+        cci.restore("a")
+    assert value(second, "a") == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_raw_array_of_the_name_goes_after_the_commit(memory: MemoryHarness, kind: str) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("a", np.zeros(3))
+    KINDS[kind][0](cci, 1)
+    assert current(cci) == 1
+    memory.raw_put("b", b"a file, not an array")
+    cci.upload_sparse_array("b", matrix(1))
+    assert memory.raw_get("b").body == b"a file, not an array"

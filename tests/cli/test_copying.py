@@ -1,0 +1,170 @@
+"""The commands ``cp`` and ``mv``."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+import cottoncandy as cc
+from cottoncandy.cloudfiles import connection
+from cottoncandy.cloudfiles.connection import reset_connection_pools
+from tests.cli.conftest import TREE, run
+from tests.harness import StoreHarness
+
+
+@pytest.mark.parametrize(
+    ("sources", "dest", "expected"),
+    [
+        (["one"], "new", {"new": b"4"}),
+        (["one"], "there", {"there/one": b"4"}),
+        (["one"], "there/", {"there/one": b"4"}),
+        (["one"], "new/", {"new/one": b"4"}),
+        (["one", "src/a"], "new", {"new/one": b"4", "new/a": b"1"}),
+        (["-r", "src"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["-r", "src/"], "new", {"new/a": b"1", "new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["-r", "src/sub"], "there", {"there/sub/b": b"2", "there/sub/deep/c": b"3"}),
+        (["-r", "src/sub/"], "there", {"there/b": b"2", "there/deep/c": b"3"}),
+        (["src/*"], "new", {"new/a": b"1"}),
+        (["src/**"], "there", {"there/a": b"1", "there/sub/b": b"2", "there/sub/deep/c": b"3"}),
+        (["-r", "src/s*"], "new", {"new/sub/b": b"2", "new/sub/deep/c": b"3"}),
+        (["src/*/b"], "new", {"new/sub/b": b"2"}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", pytest.param("memory", marks=pytest.mark.server)])
+def test_cp_and_mv_follow_the_table(
+    tree: Path, sources: list[str], dest: str, expected: dict[str, bytes], kind: str
+) -> None:
+    flags = [each for each in sources if each.startswith("-")]
+    names = [each for each in sources if not each.startswith("-")]
+    target = cc.CloudFiles(f"file://{tree}" if kind == "file" else f"mem://cli{abs(hash(tree))}")
+    target.put("there/x", b"x")
+    for verb in ("cp", "mv"):
+        for name, body in TREE.items():
+            cc.CloudFiles(f"file://{tree}").put(name, body)
+        before = set(target) - set(TREE)
+        result = run(
+            verb,
+            *flags,
+            *[tree / n if n[-1] != "/" else f"{tree / n}/" for n in names],
+            f"{target.cloudpath.rstrip('/')}/{dest}",
+        )
+        assert result.exit_code == 0, result.stderr
+        found = {name: target[name] for name in set(target) - set(TREE) - before}
+        assert found == expected
+        remain = [name for name in TREE if (tree / name).exists()]
+        assert (len(remain) == len(TREE)) == (verb == "cp")
+        for name in expected:
+            target.delete(name)
+
+
+def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
+    assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
+    assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
+    assert (tree / "new/src/a").read_bytes() == b"1"
+    found = "\n".join(
+        map(str, sorted((tree / "src").rglob("*")))
+    )  # as find prints, with directories
+    assert run("cp", "-", f"{tree}/found", stdin=found).exit_code == 0
+    assert sorted(path.name for path in (tree / "found").rglob("*")) == [
+        "a",
+        "b",
+        "c",
+        "deep",
+        "sub",
+    ]
+    two = run("cp", "-", f"{tree}/x/", stdin="s3://one/a\ns3://two/b\n")
+    assert (two.exit_code, "several buckets" in two.stderr) == (1, True)
+
+
+def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
+    assert run("cp", "-c", "gzip", tree / "one", "mem://cli_gz/one").exit_code == 0
+    files = cc.CloudFiles("mem://cli_gz")
+    assert files.head("one")["Content-Encoding"] == "gzip"
+    assert files["one"] == b"4"
+    assert run("cp", "mem://cli_gz/one", f"{tree}/back").exit_code == 0
+    assert (tree / "back.gz").exists()
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    wrong = [["missing", "new"], ["-r", "missing", "new"], ["no*", "new"]]
+    for arguments in [*wrong, ["src", "new"]] if verb == "cp" else wrong:
+        result = run(verb, *[each if each == "-r" else tree / each for each in arguments])
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv", "sync", "xfer"])
+def test_what_cannot_be_copied_is_named_and_fails(
+    verb: str, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "src" / "lost.meta.json").write_text("{}")
+    job = tree / "job.db"
+    words = {"sync": ["sync"], "xfer": ["xfer", "init", "--db", job]}.get(verb, [verb, "-r"])
+    result = run(*words, f"{tree}/src", tree / "new")
+    assert result.exit_code == 1
+    assert "lost' (sidecar without body)" in result.stderr + caplog.text
+    if verb == "xfer":
+        assert run("xfer", "execute", job).exit_code == 0
+    assert (tree / "new" / "sub" / "deep" / "c").read_bytes() == b"3"
+    assert (tree / "src" / "lost.meta.json").exists()
+
+
+def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) -> None:
+    (tree / "src" / "a.gz").write_bytes(gzip.compress(b"other"))
+    os.utime(tree / "src" / "a", (1, 1))
+    result = run("cp", "-r", f"{tree}/src", tree / "new")
+    assert (result.exit_code, "'a' (a newer file has that name)" in result.stderr) == (1, True)
+    assert (tree / "new" / "a.gz").exists()
+    assert run("cp", f"{tree}/src/sub/*", tree / "other").exit_code == 0  # not one of them
+
+
+@pytest.mark.parametrize("pattern", ["*", "**"])
+def test_patterns_do_not_match_what_they_copied(tree: Path, pattern: str) -> None:
+    for verb in ("cp", "mv"):
+        for _ in range(2):
+            run(verb, "-r", f"{tree}/src/{pattern}", f"{tree}/src/sub/{verb}/")
+        found = [path for path in (tree / "src" / "sub" / verb).rglob("*") if path.is_file()]
+        below = {str(path.relative_to(tree / "src" / "sub" / verb)) for path in found}
+        assert below >= {"a", "sub/b", "sub/deep/c"}
+        assert not [name for name in below if f"sub/{verb}" in name]
+    assert (tree / "src/sub/mv/sub/cp/sub/deep/c").read_bytes() == b"3"
+
+
+@pytest.mark.parametrize("store", ["gdrive"], indirect=True)
+def test_cp_and_mv_on_google_drive(
+    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = (*store.connection().values(),)
+    monkeypatch.setitem(connection._CREDENTIALS, "gdrive", lambda path, options: (login, {}))
+    reset_connection_pools()
+    source, url = tmp_path / "source", f"gdrive://{store.bucket}"
+    files = {"a.txt": b"a", "d/b.bin": bytes(range(256)), "d/e/ü c": b"", "d/f": b"f" * 100_000}
+    for name, body in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(body)
+    assert run("cp", "-r", f"{source}/", f"{url}/copy").exit_code == 0
+    assert store.raw_keys() == sorted(f"copy/{name}" for name in files)
+    assert store.raw_get("copy/d/b.bin").body == files["d/b.bin"]
+    assert run("cp", "-r", f"{url}/copy/d", f"{url}/again").exit_code == 0
+    assert run("mv", f"{url}/copy/a.txt", f"{url}/moved.txt").exit_code == 0
+    assert run("mv", f"{url}/again", tmp_path / "back").exit_code == 0
+    assert (tmp_path / "back/f").read_bytes() == files["d/f"]
+    left = [f"copy/{name}" for name in files if name != "a.txt"]
+    assert store.raw_keys() == sorted([*left, "moved.txt"])
+    missing = run("cp", f"{url}/nothing", tmp_path)
+    assert (missing.exit_code, "there is nothing at" in missing.stderr) == (1, True)
+    assert run("cp", f"{url}/moved.txt", "-").stdout_bytes == b"a"
+    job = str(tmp_path / "job.db")
+    assert run("xfer", "init", f"{url}/copy/d", tmp_path / "down", "--db", job).exit_code == 0
+    assert run("xfer", "execute", job).exit_code == 0
+    assert (tmp_path / "down/b.bin").read_bytes() == files["d/b.bin"]
+    assert run("cp", f"{url}/copy/d/*", f"{url}/all/").exit_code == 0
+    assert sorted(key for key in store.raw_keys() if key.startswith("all")) == [
+        *("all/b.bin", "all/f"),
+    ]

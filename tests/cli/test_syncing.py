@@ -1,0 +1,96 @@
+"""The commands ``sync`` and ``verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.exceptions import StoreBusyError
+from cottoncandy.transfer import engine
+from tests.cli.conftest import run
+
+
+def test_verify_prints_each_fault(bucket: Path) -> None:
+    assert run("verify", bucket).exit_code == 0
+    body = bytearray((bucket / "d/arr").read_bytes())
+    body[20] ^= 1
+    (bucket / "d/arr").write_bytes(body)
+    result = run("verify", bucket)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("damaged: d/arr: ")
+    assert "3 objects" in result.stderr
+    found = json.loads(run("verify", "--json", bucket).stdout)
+    assert (found["ok"], found["faults"][0]["name"]) == (False, "d/arr")
+    stopped = run("verify", "--max-duration", "0", bucket)
+    assert (stopped.exit_code, stopped.stdout, "--after" in stopped.stderr) == (1, "", True)
+    assert run("verify", "--after", "d/arr", bucket).exit_code == 0
+    assert run("verify", "--subset", "x", bucket).exit_code == 2
+    least = json.loads(run("verify", "--json", "--subset", "1e-9", bucket).stdout)
+    assert least["objects"] == 1
+    assert json.loads(run("verify", "--json", "--subset", "100%", bucket).stdout)["objects"] == 3
+
+
+def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    assert run("sync", tree, copy).exit_code == 0
+    same = run("verify", tree, copy)
+    assert (same.exit_code, same.stdout, "5 files are the same" in same.stderr) == (0, "", True)
+    (copy / "one").write_bytes(b"5")  # of the same size
+    (copy / "src/a").unlink()
+    (copy / "more").write_bytes(b"")
+    found = run("verify", "-v", "--md5", tree, f"file://{copy}")
+    assert found.exit_code == 1
+    assert sorted(found.stdout.splitlines()) == [
+        *("different: one", "only in the copy: more", "only in the source: src/a"),
+    ]
+    only = json.loads(run("verify", "-m", "--json", tree, copy).stdout)
+    assert only == {"same": 3, "different": {"one": "different"}}
+    assert run("verify", tree, tmp_path / "missing").exit_code == 1
+
+
+def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    result = run("sync", "--dry-run", tree, dest)
+    assert "src/a" in result.stdout
+    assert "would be" in result.stdout
+    assert not dest.exists()
+    assert run("sync", tree, dest).exit_code == 0
+    assert (dest / "src/sub/deep/c").read_bytes() == b"3"
+    for source, target in ((tree, f"{dest}/"), (f"{tree}/", dest), (f"{tree}/", f"{dest}/")):
+        assert "0 copied, 0 replaced, 0 deleted, 5 skipped" in run("sync", source, target).stderr
+    again = json.loads(run("sync", "--json", tree, f"file://{dest}").stdout)
+    assert (again["copied"], again["nbytes"], again["skipped"]) == (0, 0, 5)
+    (tree / "one").unlink()
+    (tree / "src/a").unlink()
+    assert run("sync", "--delete", "--max-delete", "1", tree, dest).exit_code == 1
+    assert run("sync", "--delete", "--exclude", "one", tree, dest).exit_code == 0
+    assert (dest / "one").exists()
+    assert not (dest / "src/a").exists()
+    assert run("sync", "--delete", tmp_path / "missing", dest).exit_code == 1
+    assert (dest / "one").exists()
+
+
+def test_sync_repeats_copies_as_often_as_it_is_told(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def busy(self: object, key: str, *arguments: object, **options: object) -> None:
+        attempts.append(key)
+        raise StoreBusyError("busy")
+
+    monkeypatch.setattr(MemoryBackend, "put", busy)
+    monkeypatch.setattr("cottoncandy.transfer.engine._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(engine, "_pace", engine._Pace())
+    assert run("sync", "--include", "one", "--retries", "2", tree, "memory://busy").exit_code == 1
+    assert attempts == ["one"] * 3
+    assert run("sync", "--retries", "-1", tree, tmp_path / "dest").exit_code == 1
+
+
+def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
+    assert run("sync", tree, "memory://cli_sync/below").exit_code == 0
+    assert run("sync", "memory://cli_sync/below", tmp_path / "back").exit_code == 0
+    assert (tmp_path / "back/src/sub/b").read_bytes() == b"2"
