@@ -87,11 +87,16 @@ class Body:
         All the bytes, if they are contiguous in memory; backends may slice it.
     owned : bool, default False
         Whether nothing changes ``buffer`` while it is sent.
+    checksum : int, optional
+        CRC-32 of the bytes, if something may change them meanwhile: iterating raises IntegrityError
+        before the last block if they did. A backend that slices ``buffer`` calls :meth:`verify`.
     replayable : bool, default True
         Whether ``blocks`` may be called more than once.
     """
 
-    __slots__ = ("_blocks", "_spent", "buffer", "max_size", "owned", "replayable", "size")
+    __slots__ = (
+        *("_blocks", "_spent", "buffer", "checksum", "max_size", "owned", "replayable", "size"),
+    )
 
     def __init__(
         self,
@@ -101,6 +106,7 @@ class Body:
         max_size: int | None = None,
         buffer: memoryview | None = None,
         owned: bool = False,
+        checksum: int | None = None,
         replayable: bool = True,
     ) -> None:
         self._blocks = blocks
@@ -109,6 +115,7 @@ class Body:
         self.max_size = size if max_size is None else max_size
         self.buffer = buffer
         self.owned = owned
+        self.checksum = checksum
         self.replayable = replayable
 
     def __iter__(self) -> Iterator[Buffer]:
@@ -116,7 +123,26 @@ class Body:
             raise RuntimeError("a one-shot body was read twice")
         self._spent = True
         blocks = self._blocks()
+        if self.checksum is not None:
+            blocks = self._unchanged(blocks)
         return blocks if self.size is None or self.buffer is not None else self._sized(blocks)
+
+    def verify(self, checksum: int) -> None:
+        """Raise IntegrityError if the CRC-32 of what was sent is not the expected one."""
+        if self.checksum not in (None, checksum):
+            raise IntegrityError(
+                "the array changed while it was uploaded; nothing was stored: upload a copy of it, "
+                "or wait until nothing writes to it"
+            )
+
+    def _unchanged(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
+        checksum, rest = 0, self.size or 0
+        for block in blocks:
+            checksum = isal_zlib.crc32(block, checksum)
+            rest -= len(block)
+            if rest == 0:
+                self.verify(checksum)
+            yield block
 
     def _sized(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
         """Yield blocks; raise if their total size is not the declared one."""
@@ -135,9 +161,9 @@ class Body:
             )
 
     def read(self) -> Buffer:
-        """Return all the bytes at once; a copy unless they are contiguous."""
-        if self.buffer is not None:
-            return self.buffer
+        """Return all the bytes at once, which nothing changes; a copy unless they are owned."""
+        if self.buffer is not None and self.checksum is None:
+            return self.buffer if self.owned else bytes(self.buffer)
         if self.size is None:
             return b"".join(self)
         whole, position = new_buffer(self.size), 0

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from cottoncandy.core.buffers import Body, Buffer, MiB, crc32
 from cottoncandy.exceptions import (
@@ -34,7 +33,7 @@ Array = npt.NDArray[Any]
 FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 
 _BLOCK_BYTES = 8 * MiB  # as large as the parts of an upload
-_ENCODED_BYTES = 2 * MiB  # of what a codec takes: it stays in the processor's cache
+_CACHED_BYTES = MiB  # of what a codec takes; stays in the processor's cache
 _COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
 _MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
@@ -177,23 +176,26 @@ def encode_array(
     if blocks is not None:
         metadata["cc-index"] = str(blocks)
 
-    def plain_blocks() -> Iterator[Buffer]:
-        if copied is not None:
-            return iter((copied,))
-        blocks = _copies(source, padding, _BLOCK_BYTES if codec is None else _ENCODED_BYTES)
-        return _unchanged(blocks, size, checksum)
-
+    if copied is not None:
+        plain = Body(lambda: iter((copied,)), size=size, buffer=copied, owned=True)
+    else:
+        block_bytes = _BLOCK_BYTES if flat is None and codec is None else _CACHED_BYTES
+        plain = Body(
+            lambda: _copies(source, padding, block_bytes),
+            size=size,
+            buffer=flat,
+            checksum=checksum,
+        )
     if codec is None:
-        return metadata, Body(plain_blocks, size=size, buffer=copied, owned=copied is not None)
+        return metadata, plain
 
     def encoded_blocks() -> Iterator[Buffer]:
         if copied is not None or flat is None or not codec.needs_whole:
-            yield from codec.encode(plain_blocks(), size, threads=threads)
+            yield from codec.encode(plain, size, threads=threads)
             return
         # A copy would take the memory of a second array, so check afterwards what was encoded.
         yield from codec.encode((flat,), size)
-        for _ in _unchanged(iter((flat,)), size, checksum):
-            pass
+        plain.verify(crc32([flat]))
 
     return metadata, Body(encoded_blocks, max_size=codec.max_encoded_bytes(size))
 
@@ -494,17 +496,3 @@ def _copies(
         if padding is not None:
             _clear(copied, padding)
         yield _flat_view(copied)
-
-
-def _unchanged(blocks: Iterator[memoryview], size: int, expected: int) -> Iterator[memoryview]:
-    """Yield the blocks; raise before the last one if their CRC-32 is not the expected one."""
-    checksum = 0
-    for block in blocks:
-        checksum = isal_zlib.crc32(block, checksum)
-        size -= len(block)
-        if size == 0 and checksum != expected:
-            raise IntegrityError(
-                "the array changed while it was uploaded; nothing was stored: upload a copy of it, "
-                "or wait until nothing writes to it"
-            )
-        yield block

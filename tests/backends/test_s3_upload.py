@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -24,6 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.options import Settings
 from cottoncandy.testing.harness import pattern
 from tests.backends._s3 import (
+    SMALL,
     S3Tests,
     backend_at,
     pieces_of,
@@ -103,6 +105,34 @@ class TestWholeOrAbsent(S3Tests):
                 behind.put("name", body)
             assert not behind.exists("name")
             assert uploads_in(moto, str(behind.bucket_name)) == []
+
+    @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
+    def test_buffer_that_changes_meanwhile(self, store: Any) -> None:
+        data = bytearray(pattern(12 * MiB))
+        body = Body(
+            lambda: iter([data]), size=len(data), buffer=memoryview(data), checksum=crc32(data)
+        )
+        backend = backend_at(store.server, store.bucket)
+        backend.put("name", body)
+        assert store.raw_get("name").body == data
+        before = bytes(data)
+        data[11 * MiB] ^= 1
+        with pytest.raises(IntegrityError, match="changed while it was uploaded"):
+            backend.put("name", body)
+        assert store.raw_get("name").body == before
+        assert uploads_in(store.server, store.bucket) == []
+
+    @pytest.mark.parametrize("settings", [SMALL, Settings()], ids=["parts", "whole"])
+    def test_buffer_that_may_change_is_sent_twice(
+        self, fault_proxy: FaultProxy, moto_bucket: str, behind: S3Backend, settings: Settings
+    ) -> None:
+        backend = backend_at(fault_proxy.server, moto_bucket, settings)
+        rule = fault_proxy.on("PUT", "name", times=1).answer(503, "SlowDown")
+        data = memoryview(pattern(12 * MiB))
+        body = Body(lambda: iter([data]), size=len(data), buffer=data, checksum=crc32(data))
+        backend.put("name", body)
+        assert rule.hits == 1
+        assert behind.get("name").read() == data
 
     def test_part_that_fails(
         self, backend: S3Backend, behind: S3Backend, moto: S3Server, fault_proxy: FaultProxy

@@ -56,7 +56,7 @@ from cottoncandy.backends.s3.multipart import (
 )
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.backends.s3.transport import Transport, boto_arguments, boto_condition
-from cottoncandy.core.buffers import Body, MiB, regroup
+from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -190,17 +190,19 @@ class S3Backend(RemoteBackend):
         threshold = max(threshold, settings.min_mpu_size_bytes)
         if body.size is None:  # joined from its pieces, which takes memory twice
             threshold = min(threshold, GATHERED_BYTES)
+        sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
+        blocks: Iterable[Buffer] = body
+        if body.buffer is not None:
+            threshold = max(threshold, next(sizes))
+            blocks = (body.buffer,)
+        parts: Iterator[Buffer] = regroup(blocks, sizes)
         if body.max_size is not None and body.max_size <= threshold:
-            parts = iter((memoryview(body.read()),))
-        else:
-            sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
-            parts = regroup(body, sizes)
+            # The caller may change it during the upload: checksum, body and retries use a copy.
+            parts = iter((body.read(),))
         # Whether there is a second part decides how the first one is sent.
         begun = list(islice(parts, 2))
         if len(begun) < 2:
-            data = begun[0] if begun else memoryview(b"")
-            # The caller may change it during the upload: checksum, body and retries use a copy.
-            whole = data if body.buffer is None or body.owned else bytes(data)
+            whole = next(iter(begun), b"")
             return self._create(
                 location, options, lambda chosen: self._transport.put(location, whole, chosen)
             )
@@ -209,7 +211,9 @@ class S3Backend(RemoteBackend):
         upload = self._create(
             location,
             options,
-            lambda chosen: MultipartUpload(self._connection, location, boto_arguments(chosen)),
+            lambda chosen: MultipartUpload(
+                self._connection, location, boto_arguments(chosen), body
+            ),
         )
         complete = {}
         if self._connection.on_aws:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import botocore.exceptions as boto
+from isal.isal_zlib import crc32_combine
 
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.pages import quoted_etag
@@ -18,7 +19,7 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
-from cottoncandy.core.buffers import MiB
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
@@ -67,14 +68,22 @@ class MultipartUpload:
     ----------
     begin : mapping
         Arguments of CreateMultipartUpload: metadata, content type, ACL.
+    body : Body, optional
+        What is uploaded; None for copies.
     """
 
     def __init__(
-        self, connection: Connection, location: S3Location, begin: Mapping[str, Any]
+        self,
+        connection: Connection,
+        location: S3Location,
+        begin: Mapping[str, Any],
+        body: Body | None = None,
     ) -> None:
         self._connection = connection
         self._client = connection.client
         self._location = location
+        self._body = body
+        self._sent: dict[int, tuple[int, int]] = {}  # CRC-32 and size of each part
         self._stopped = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
@@ -94,11 +103,13 @@ class MultipartUpload:
 
     def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
         """Upload one part; return the response."""
+        changes = self._body is not None and self._body.checksum is not None
+        reader = ViewReader(part, self._stopped.is_set, changes=changes)
         response: Mapping[str, Any] = self._client.upload_part(
-            **target,
-            **body_digest(self._connection, part),
-            Body=ViewReader(part, self._stopped.is_set),
+            **target, **body_digest(self._connection, part), Body=reader
         )
+        if changes:
+            self._sent[target["PartNumber"]] = reader.checksum, len(part)
         return response
 
     def run(
@@ -140,8 +151,21 @@ class MultipartUpload:
             return {**sums, "PartNumber": number, "ETag": etag}
 
         try:
-            numbered = enumerate(parts, 1)
-            done = list(map_threads(send_one, numbered, threads, max_pending=threads, abandon=True))
+            # One more part than is being sent is ready, so no thread waits for the next one.
+            results = map_threads(
+                send_one,
+                enumerate(parts, 1),
+                threads,
+                max_pending=threads + 1,
+                abandon=True,
+                ordered=False,
+            )
+            done = sorted(results, key=lambda part: part["PartNumber"])
+            if self._sent and self._body is not None:
+                total = 0
+                for number in sorted(self._sent):
+                    total = crc32_combine(total, *self._sent[number])
+                self._body.verify(total)
             response = self._complete(done, complete)
         except BaseException:
             self._abort()

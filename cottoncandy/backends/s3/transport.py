@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import botocore.exceptions as boto
 import obstore
+from isal.isal_zlib import crc32
 from obstore.exceptions import PreconditionError
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
@@ -308,14 +309,27 @@ def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
 
 
 class ViewReader:
-    """A file over a buffer, for boto3: nothing is copied, and it can be cancelled."""
+    """A file over a buffer, for boto3: nothing is copied, and it can be cancelled.
 
-    _BLOCK_BYTES = MiB // 4
+    If something else ``changes`` the buffer meanwhile, what is sent is copied block by block, and
+    ``checksum`` is the CRC-32 of exactly these bytes. The server rejects them if their hash, which
+    is computed before, is of others.
+    """
 
-    def __init__(self, view: memoryview, cancelled: Callable[[], bool] = lambda: False) -> None:
+    _BLOCK_BYTES = MiB // 4  # stays in the processor's cache
+
+    def __init__(
+        self,
+        view: memoryview,
+        cancelled: Callable[[], bool] = lambda: False,
+        *,
+        changes: bool = False,
+    ) -> None:
         self._view = view
         self._position = 0
         self._cancelled = cancelled
+        self._changes = changes
+        self.checksum = 0
 
     def __len__(self) -> int:
         return len(self._view)
@@ -328,12 +342,17 @@ class ViewReader:
             size = len(self._view)
         block = self._view[self._position :][: max(size, self._BLOCK_BYTES)]
         self._position += len(block)
+        if self._changes and size <= self._BLOCK_BYTES:  # botocore's hash requests 1 MiB
+            sent = bytes(block)
+            self.checksum = crc32(sent, self.checksum)
+            return sent
         return block if len(block) else b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, as files do."""
         base = (0, self._position, len(self._view))[whence]
         self._position = base + offset
+        self.checksum = 0  # a request begins at the start, also when it is repeated
         return self._position
 
     def tell(self) -> int:
