@@ -299,6 +299,8 @@ class Capabilities:
         Whether objects and buckets have canned ACLs.
     default_acl : bool
         Whether the default ACL of the options applies. Otherwise, only one that is passed.
+    charges : bool
+        Whether requests and downloads usually cost money.
     owners : bool
         Whether ``owner()`` works.
     trash : bool
@@ -325,6 +327,7 @@ class Capabilities:
 
     acls: bool = False
     default_acl: bool = False
+    charges: bool = False
     owners: bool = False
     trash: bool = False
     presign: bool = False

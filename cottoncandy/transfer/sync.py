@@ -164,7 +164,7 @@ def _compare(
         same = None if None in md5s else False
     if read or (same is None and _same_second(here, there)):
         to_read = [backend for (backend, _), md5 in zip(ends, md5s, strict=True) if md5 is None]
-        paid = sum(map(_charges, to_read))
+        paid = sum(backend.capabilities.charges for backend in to_read)
         costs = here.size * len(to_read), (here.size * _EGRESS_PRICE + _READ_PRICE) * paid
         same = _same_content(*zip(ends, md5s, strict=True)) if same is None else same
         if same:
@@ -175,11 +175,6 @@ def _compare(
     if here.modified is not None and there.modified is not None and there.modified < here.modified:
         return Step("replace", path, "the destination is older", here.size)
     return Step("skip", path, "same size, and the destination is not older")
-
-
-def _charges(backend: Backend) -> bool:
-    """Return whether requests and downloads cost money: those of stores with accounts and ACLs."""
-    return backend.capabilities.acls
 
 
 def _same_second(here: ObjectInfo, there: ObjectInfo) -> bool:
@@ -263,10 +258,10 @@ class SyncReport:
         moved = self.copied + self.replaced
         listings = max(-(-(moved + self.skipped + self.deleted) // _PAGE), 1)
         self.requests = 2 * (listings + moved) - (-self.deleted // _PAGE)
-        if source is not None and _charges(source):
+        if source is not None and source.capabilities.charges:
             egress = 0 if inside else self.nbytes
             self.cost += _WRITE_PRICE * listings + _READ_PRICE * moved + _EGRESS_PRICE * egress
-        if dest is not None and _charges(dest):
+        if dest is not None and dest.capabilities.charges:
             self.cost += _WRITE_PRICE * (listings + moved)
 
     def __str__(self) -> str:

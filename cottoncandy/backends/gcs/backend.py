@@ -84,6 +84,7 @@ class GCSBackend(RemoteBackend):
     _connection: Connection
     capabilities: ClassVar[Capabilities] = Capabilities(
         acls=True,
+        charges=True,
         presign=True,
         any_key=False,
         conditional_put=True,

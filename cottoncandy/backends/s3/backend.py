@@ -92,6 +92,7 @@ class S3Backend(RemoteBackend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         acls=True,
         default_acl=True,
+        charges=True,
         owners=True,
         presign=True,
         stored_checksum="md5",
