@@ -13,8 +13,8 @@ from cottoncandy.core.names import Key
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
 from cottoncandy.formats import chunked
-from cottoncandy.formats.blocks import ChunkProjection, select_blocks
 from cottoncandy.formats.generations import check_part, place_of
+from cottoncandy.formats.projections import ChunkProjection, select_chunks
 from cottoncandy.formats.raw import RawArrayHeader, naming, new_array
 from cottoncandy.stores.store import Store
 
@@ -78,7 +78,7 @@ class ChunkedArray:
             If the selection does not fit the array, or is of another kind.
         """
         with naming(self.root):
-            selected = select_blocks(self.manifest.chunks, selection)
+            selected = select_chunks(self.manifest.chunks, selection)
         if len(selected) == 1:
             (piece,) = selected
             if piece.shape == selected.shape and not any(selected.reversed_axes):

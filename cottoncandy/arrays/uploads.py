@@ -1,4 +1,4 @@
-"""Uploads of chunked arrays: from memory, and from the blocks of a Dask array on any worker."""
+"""Uploads of chunked arrays: from memory, and from the chunks of a Dask array on any worker."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChunkWriter:
-    """Stores the blocks of an array as the parts of one upload; it pickles, for workers.
+    """Stores the chunks of an array as the parts of one upload; it pickles, for workers.
 
     Parameters
     ----------
     upload : Upload
     manifest : Manifest
-        Of the blocks.
+        Of the chunks.
     compression : str, bool or None
     """
 
@@ -57,17 +57,17 @@ class ChunkWriter:
     manifest: chunked.Manifest
     compression: str | bool | None
 
-    def write(self, index: tuple[int, ...], block: Any, threads: int = 1) -> str:
-        """Compare a block with the manifest, and store it; return its place.
+    def write(self, index: tuple[int, ...], chunk: Any, threads: int = 1) -> str:
+        """Compare a chunk with the manifest, and store it; return its place.
 
         Raises
         ------
         InvalidArgumentError
-            If the block has another shape or dtype.
+            If the chunk has another shape or dtype.
         """
-        array = raw.as_array(block)
+        array = raw.as_array(chunk)
         expected, dtype = self.manifest.chunk_shape(index), self.manifest.dtype
-        # A 0-d block may be a scalar, which loses byte order and width.
+        # A 0-d chunk may be a scalar, which loses byte order and width.
         same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
         shorter = array.dtype.kind == dtype.kind in "SU" and array.dtype.itemsize <= dtype.itemsize
         if array.shape != expected or not (same or shorter):
@@ -80,8 +80,8 @@ class ChunkWriter:
         return self.upload.put(name, number, array, self.compression, threads)
 
     def write_all(self, array: Array, threads: int) -> list[str]:
-        """Store all blocks of an array in memory; return their places in order."""
-        pieces = list(chunked.block_slices(self.manifest.chunks))
+        """Store all chunks of an array in memory; return their places in order."""
+        pieces = list(chunked.chunk_slices(self.manifest.chunks))
         inner = max(1, threads // len(pieces))
 
         def write(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> str:
@@ -96,15 +96,15 @@ class ChunkWriter:
                 bar.update(1)
         return places
 
-    def write_blocks(self, array: da.Array) -> da.Array:
-        """Return an array of the places of the blocks, which stores the blocks when computed."""
+    def write_chunks(self, array: da.Array) -> da.Array:
+        """Return an array of the places of the chunks, which stores the chunks when computed."""
         from dask.delayed import delayed
 
-        # One node of the graph, so that each worker connects once. Not da.store, which skips blocks
+        # One node of the graph, so that each worker connects once. Not da.store, which skips chunks
         # without elements, also those that should have some.
         mine = replace(self, upload=replace(self.upload, live=None))
         writer = delayed(mine, name=f"upload-{uuid4().hex}", traverse=False)
-        write: Any = _write_block  # the stubs accept only functions of arrays
+        write: Any = _write_chunk  # the stubs accept only functions of arrays
         places: da.Array = array.map_blocks(
             write,
             writer,
@@ -115,7 +115,7 @@ class ChunkWriter:
         return places
 
     def manifest_of(self, places: Iterable[str]) -> chunked.Manifest:
-        """Return the manifest of blocks that are stored."""
+        """Return the manifest of chunks that are stored."""
         upload = self.upload
         return self.manifest.with_parts(
             chunked.Part(upload.key(place), upload.upload_id, number)
@@ -123,9 +123,9 @@ class ChunkWriter:
         )
 
 
-def _write_block(block: Any, writer: ChunkWriter, block_id: tuple[int, ...] = ()) -> Any:
+def _write_chunk(chunk: Any, writer: ChunkWriter, block_id: tuple[int, ...] = ()) -> Any:
     place = np.empty((1,) * len(block_id), object)
-    place[...] = writer.write(block_id, block)
+    place[...] = writer.write(block_id, chunk)
     return place
 
 
@@ -177,7 +177,7 @@ def upload_chunked(
 def _written(writer: ChunkWriter, array: Any, threads: int) -> list[str]:
     if isinstance(array, np.ndarray):
         return writer.write_all(array, threads)
-    places: list[str] = writer.write_blocks(array).compute().ravel().tolist()
+    places: list[str] = writer.write_chunks(array).compute().ravel().tolist()
     return places
 
 
@@ -189,24 +189,24 @@ def _finish(writer: ChunkWriter, places: list[str], metadata: Mapping[str, str])
 
 
 def _delayed(writer: ChunkWriter, array: Any, metadata: Mapping[str, str]) -> Delayed:
-    """Return the upload as a task that depends on the blocks."""
+    """Return the upload as a task that depends on the chunks."""
     import dask.array as da
     from dask.delayed import delayed
 
     if isinstance(array, np.ndarray):
         array = da.from_array(array, chunks=writer.manifest.chunks)
-    blocks = writer.write_blocks(array).to_delayed().ravel().tolist()
+    places = writer.write_chunks(array).to_delayed().ravel().tolist()
     constants = delayed((writer, metadata), traverse=False)
-    task: Delayed = delayed(_finish_blocks, pure=False)(constants, blocks)
+    task: Delayed = delayed(_finish_chunks, pure=False)(constants, places)
     return task
 
 
-def _finish_blocks(
-    constants: tuple[ChunkWriter, Mapping[str, str]], blocks: list[Any]
+def _finish_chunks(
+    constants: tuple[ChunkWriter, Mapping[str, str]], places: list[Any]
 ) -> dict[str, Any]:
     writer, metadata = constants
     with writer.upload:
-        return _finish(writer, [block.item() for block in blocks], metadata)
+        return _finish(writer, [place.item() for place in places], metadata)
 
 
 def remove_raw_array(store: Store, root: Key) -> None:

@@ -17,7 +17,7 @@ from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import bytes2human
 from cottoncandy.exceptions import CottonCandyError, MetadataError, ObjectNotFoundError
-from cottoncandy.formats.blocks import select_blocks
+from cottoncandy.formats.projections import select_chunks
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
@@ -202,7 +202,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
         if isinstance(version, ChunkedArray):
             elements = sum(
                 math.prod(version.manifest.chunk_shape(piece.index) if whole else piece.shape)
-                for piece in select_blocks(version.chunks, selection)
+                for piece in select_chunks(version.chunks, selection)
             )
             return elements * self.dtype.itemsize
         needed = self.nbytes

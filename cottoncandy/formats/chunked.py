@@ -109,7 +109,7 @@ class Manifest:
         sums = tuple(sum(lengths) for lengths in chunks)
         if sums != shape or nonempty_chunks(chunks) != chunks:
             raise InvalidArgumentError(
-                f"chunks {chunks} do not make up an array of shape {shape} without empty blocks"
+                f"chunks {chunks} do not make up an array of shape {shape} without empty chunks"
             )
         return cls(shape, dtype, chunks, (Run(0, prefix, 0, upload_id, 0),), upload_id)
 
@@ -200,7 +200,7 @@ class Manifest:
         dtype = reader.dtype()
         chunks = tuple(reader.lengths("chunks", lengths) for lengths in reader.get("chunks", list))
         if tuple(map(sum, chunks)) != shape or not all(chunks):
-            raise reader.error(f"the blocks {chunks!r:.80} do not add up to {shape}")
+            raise reader.error(f"the chunks {chunks!r:.80} do not add up to {shape}")
         try:
             ids = upload_ids(obj)
             run = _single_run(obj, chunks, ids[0] is not None)
@@ -307,7 +307,7 @@ class _Reader:
         return dtypes.from_metadata(texts, object_name=self._object_name)
 
     def parts(self, chunks: Chunks, identified: bool) -> Iterator[Part]:
-        """Yield the parts of the blocks that are not empty, the last dimension counting fastest."""
+        """Yield the parts of the chunks that are not empty, the last dimension counting fastest."""
         numbers = [_renumbered(lengths) for lengths in chunks]
         entries = self.get("dask", list)
         origins: Iterable[tuple[str | None, int]] = itertools.repeat((None, 0))
@@ -325,17 +325,17 @@ class _Reader:
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):
-                raise self.error(f"the part {name!r:.80} is of block {index}, which is none")
+                raise self.error(f"the part {name!r:.80} is of chunk {index}, which is none")
             kept = [number[i] for number, i in zip(numbers, index, strict=True)]
             if None in kept:
                 continue
             place = tuple(i for i in kept if i is not None)
             if place in found:
-                raise self.error(f"the block {index} has two parts")
+                raise self.error(f"the chunk {index} has two parts")
             found[place] = Part(name, *origin)
         expected = math.prod(sum(n is not None for n in number) for number in numbers)
         if len(found) != expected:
-            raise self.error(f"{expected} blocks should have a part, and {len(found)} have one")
+            raise self.error(f"{expected} chunks should have a part, and {len(found)} have one")
         return (part for _, part in sorted(found.items()))
 
     def _origin(self, entry: Any) -> tuple[str | None, int]:
@@ -355,7 +355,7 @@ class _Reader:
                 and name
             ):
                 return tuple(index), name
-        raise self.error(f"'dask' has {entry!r:.80}, expected [block, name]")
+        raise self.error(f"'dask' has {entry!r:.80}, expected [chunk, name]")
 
 
 def part_name(index: int) -> str:
@@ -396,14 +396,14 @@ def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_by
         Bytes of one element.
     axis : int or None
         Dimension along which to cut; negative counts from the end. None cuts all dimensions,
-        into blocks as close to cubes as the shape lets them be.
+        into chunks as close to cubes as the shape lets them be.
     chunk_bytes : int
-        Size of a block in bytes; a block has at least one row, however large that is.
+        Size of a chunk in bytes; a chunk has at least one row, however large that is.
 
     Returns
     -------
     chunks : tuple of tuple of int
-        Per dimension the lengths of the blocks. None is 0 unless the dimension is.
+        Per dimension the lengths of the chunks. None is 0 unless the dimension is.
 
     Raises
     ------
@@ -441,7 +441,7 @@ def _isotropic(shape: tuple[int, ...], elements: int) -> Chunks:
         length = shape[dimension]
         side = max(_integer_root(elements, len(shape) - done), 1)
         count = -(-length // side)
-        size = -(-length // count) if count else 1  # even blocks rather than a small last one
+        size = -(-length // count) if count else 1  # even chunks rather than a small last one
         chunks[dimension] = cut(length, size)
         elements = max(elements // max(chunks[dimension][0], 1), 1)
     return tuple(chunks[dimension] for dimension in range(len(shape)))
@@ -456,7 +456,7 @@ def _integer_root(value: int, degree: int) -> int:
 
 
 def cut(length: int, size: int) -> tuple[int, ...]:
-    """Return the lengths of blocks of at most ``size`` that make up a length."""
+    """Return the lengths of chunks of at most ``size`` that make up a length."""
     if length <= size:
         return (length,)
     full, rest = divmod(length, size)
@@ -464,12 +464,12 @@ def cut(length: int, size: int) -> tuple[int, ...]:
 
 
 def nonempty_chunks(chunks: Chunks) -> Chunks:
-    """Return the chunks without blocks of length 0; a dimension of length 0 keeps one."""
+    """Return the chunks without those of length 0; a dimension of length 0 keeps one."""
     return tuple(tuple(filter(None, lengths)) or (0,) for lengths in chunks)
 
 
-def block_slices(chunks: Chunks) -> Iterator[tuple[Index, tuple[slice, ...]]]:
-    """Yield each block's number per dimension and where it lies, the last dimension fastest."""
+def chunk_slices(chunks: Chunks) -> Iterator[tuple[Index, tuple[slice, ...]]]:
+    """Yield each chunk's number per dimension and where it lies, the last dimension fastest."""
     per_dimension = [
         [
             slice(stop - length, stop)
@@ -483,7 +483,7 @@ def block_slices(chunks: Chunks) -> Iterator[tuple[Index, tuple[slice, ...]]]:
 
 
 def _renumbered(lengths: tuple[int, ...]) -> list[int | None]:
-    """Return the new number of each block; None for those that are left out."""
+    """Return the new number of each chunk; None for those that are left out."""
     if not any(lengths):
         return [0, *[None] * (len(lengths) - 1)] if lengths else []
     numbers = itertools.count()

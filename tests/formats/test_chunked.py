@@ -17,7 +17,7 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.chunked import (
     Manifest,
-    block_slices,
+    chunk_slices,
     chunks_for,
     nonempty_chunks,
     own_parts,
@@ -58,7 +58,7 @@ def test_chunks_make_up_the_array(shape, itemsize, chunk_bytes, data):
 def test_blocks_cover_each_element_once(shape, data):
     chunks = chunks_for(shape, 1, None, data.draw(st.integers(1, 400)))
     seen = np.zeros(shape, int)
-    for _, slices in block_slices(chunks):
+    for _, slices in chunk_slices(chunks):
         seen[slices] += 1
     assert (seen == 1).all()
 

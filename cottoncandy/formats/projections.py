@@ -1,4 +1,4 @@
-"""Which blocks of a chunked array a selection touches, and where their elements go. Pure."""
+"""Which chunks of a chunked array a selection touches, and where their elements go. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChunkProjection:
-    """What one block has of a selection.
+    """What one chunk has of a selection.
 
     Parameters
     ----------
     index : tuple of int
-        Number of the block, per dimension.
+        Number of the chunk, per dimension.
     chunk_selection : tuple of int, slice or ndarray
-        What to select in the block, in ascending order.
+        What to select in the chunk, in ascending order.
     out_selection : tuple of slice
-        Where that goes in :meth:`BlockSelection.ascending_view`.
+        Where that goes in :meth:`ChunkSelection.ascending_view`.
     shape : tuple of int
         Shape of what is selected.
     """
@@ -42,14 +42,14 @@ class ChunkProjection:
 class _DimProjection:
     """One dimension of a projection; ``out_selection`` is None for an integer index."""
 
-    block: int
+    chunk: int
     chunk_selection: int | slice | npt.NDArray[np.int64]
     out_selection: slice | None
 
 
 @dataclass(frozen=True, slots=True)
-class BlockSelection:
-    """A selection, cut along the borders of the blocks; :func:`select_blocks` makes it.
+class ChunkSelection:
+    """A selection, cut along the borders of the chunks; :func:`select_chunks` makes it.
 
     Parameters
     ----------
@@ -69,20 +69,20 @@ class BlockSelection:
     cuts: tuple[tuple[_DimProjection, ...], ...]
 
     def __iter__(self) -> Iterator[ChunkProjection]:
-        """Yield the blocks that are touched, the last dimension fastest."""
+        """Yield the chunks that are touched, the last dimension fastest."""
         for combined in itertools.product(*self.cuts):
             out_selection = tuple(
                 cut.out_selection for cut in combined if cut.out_selection is not None
             )
             yield ChunkProjection(
-                tuple(cut.block for cut in combined),
+                tuple(cut.chunk for cut in combined),
                 tuple(cut.chunk_selection for cut in combined),
                 out_selection,
                 tuple(place.stop - place.start for place in out_selection),
             )
 
     def __len__(self) -> int:
-        """Return how many blocks are touched."""
+        """Return how many chunks are touched."""
         count = 1
         for cuts in self.cuts:
             count *= len(cuts)
@@ -96,19 +96,19 @@ class BlockSelection:
         return view
 
 
-def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockSelection:
-    """Find what ``array[selection]`` takes of each block.
+def select_chunks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> ChunkSelection:
+    """Find what ``array[selection]`` takes of each chunk.
 
     Parameters
     ----------
     chunks : tuple of tuple of int
-        Per dimension the lengths of the blocks.
+        Per dimension the lengths of the chunks.
     selection : index
         As :func:`~cottoncandy.formats.selection.resolve` accepts it.
 
     Returns
     -------
-    selected : BlockSelection
+    selected : ChunkSelection
 
     Raises
     ------
@@ -118,7 +118,7 @@ def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockS
     Examples
     --------
     >>> import numpy as np
-    >>> [piece.index for piece in select_blocks(((4, 4, 2), (6,)), np.s_[3:5])]
+    >>> [piece.index for piece in select_chunks(((4, 4, 2), (6,)), np.s_[3:5])]
     [(0, 0), (1, 0)]
     """
     shape: list[int] = []
@@ -131,25 +131,25 @@ def select_blocks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> BlockS
             continue
         starts = [0, *itertools.accumulate(chunks[len(cuts)])]
         if isinstance(entry, int):
-            block = bisect_right(starts, entry) - 1
-            cuts.append((_DimProjection(block, entry - starts[block], None),))
+            chunk = bisect_right(starts, entry) - 1
+            cuts.append((_DimProjection(chunk, entry - starts[chunk], None),))
             continue
         falls = isinstance(entry, range) and entry.step < 0
         falling.append(falls)
         cuts.append(tuple(_cut_positions(entry[::-1] if falls else entry, starts)))
         kept.append(len(entry))
         shape.append(len(entry))
-    return BlockSelection(tuple(shape), tuple(kept), tuple(falling), tuple(cuts))
+    return ChunkSelection(tuple(shape), tuple(kept), tuple(falling), tuple(cuts))
 
 
 def _cut_positions(
     positions: range | npt.NDArray[np.int64], starts: list[int]
 ) -> Iterator[_DimProjection]:
-    """Cut rising positions where blocks begin; a block between two of them has no part."""
+    """Cut rising positions where chunks begin; a chunk between two of them has no part."""
     first = 0
     while first < len(positions):
-        block = bisect_right(starts, positions[first]) - 1
-        start, end = starts[block], starts[block + 1]
+        chunk = bisect_right(starts, positions[first]) - 1
+        start, end = starts[chunk], starts[chunk + 1]
         chunk_selection: slice | npt.NDArray[np.int64]
         if isinstance(positions, range):
             stop = min((end - 1 - positions.start) // positions.step + 1, len(positions))
@@ -158,5 +158,5 @@ def _cut_positions(
         else:
             stop = int(np.searchsorted(positions, end))
             chunk_selection = positions[first:stop] - start
-        yield _DimProjection(block, chunk_selection, slice(first, stop))
+        yield _DimProjection(chunk, chunk_selection, slice(first, stop))
         first = stop

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import SelectionError
-from cottoncandy.formats.blocks import select_blocks
+from cottoncandy.formats.projections import select_chunks
 from cottoncandy.formats.selection import select
 from tests.cases import each
 
@@ -52,17 +52,17 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
     array = np.arange(math.prod(shape)).reshape(shape)
     expected = select(array, selection)  # compared with NumPy in test_selection
     starts = [[0, *itertools.accumulate(lengths)] for lengths in chunks]
-    selected = select_blocks(chunks, selection)
+    selected = select_chunks(chunks, selection)
     assert selected.shape == expected.shape
     out = np.full(selected.shape, -1)
     pieces = list(selected)
     for piece in pieces:
-        block = array[
+        chunk = array[
             tuple(slice(at[i], at[i + 1]) for at, i in zip(starts, piece.index, strict=True))
         ]
-        got = select(block, piece.chunk_selection)
+        got = select(chunk, piece.chunk_selection)
         assert got.shape == piece.shape
-        assert got.size  # no block is touched for nothing
+        assert got.size  # no chunk is touched for nothing
         selected.ascending_view(out)[(*piece.out_selection, ...)] = got
     np.testing.assert_array_equal(out, expected)
     assert len(selected) == len(pieces) == len({piece.index for piece in pieces})
@@ -86,8 +86,8 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
 )
 def test_what_is_no_basic_selection(selection: Any) -> None:
     with pytest.raises(SelectionError):
-        select_blocks(((4, 4, 2), (6,)), selection)
+        select_chunks(((4, 4, 2), (6,)), selection)
 
 
-def test_blocks_that_a_step_leaps_over_are_left_out() -> None:
-    assert [piece.index for piece in select_blocks(((2,) * 10,), np.s_[1::8])] == [(0,), (4,), (8,)]
+def test_chunks_that_a_step_leaps_over_are_left_out() -> None:
+    assert [piece.index for piece in select_chunks(((2,) * 10,), np.s_[1::8])] == [(0,), (4,), (8,)]
