@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
@@ -19,21 +19,18 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 from cottoncandy.backends.options import (
     DEFAULT_OPTIONS,
     STORED_HEADERS,
-    UPLOAD_OPTIONS,
     Capabilities,
+    ConnectionArguments,
     IfAbsent,
     IfMatch,
     MetadataLimits,
     PutOptions,
 )
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
-from cottoncandy.config.options import Settings
-from cottoncandy.config.sources import nearest
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.stats import Counter
 from cottoncandy.exceptions import (
     BucketNotFoundError,
-    ConfigurationError,
     CottonCandyError,
     ObjectNotFoundError,
     UnsupportedOperationError,
@@ -105,49 +102,6 @@ class UnfinishedUpload(NamedTuple):
     key: str
     started: datetime.datetime | None
     upload_id: str
-
-
-_ENCRYPTION_PARAMETERS = ("encryption", "encryptionKey", "passphrase")
-_FACTORY_PARAMETERS = (
-    *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
-    *("verbose", "backend", "read_only", "cache", "cache_size"),
-    *_ENCRYPTION_PARAMETERS,
-    *UPLOAD_OPTIONS,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionArguments:
-    """Arguments of a factory, to be interpreted by the backend.
-
-    ``access_key``, ``secret_key`` and ``endpoint_url`` are None if the user passed none;
-    ``settings`` contains the values of the options file and of the environment.
-    """
-
-    bucket_name: str | None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
-    settings: Settings = field(default_factory=Settings.load, repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
-        """Raise if an option is not one that the backend accepts.
-
-        Raises
-        ------
-        ConfigurationError
-            The message suggests the option with the nearest spelling.
-        """
-        for name in self.extra:
-            if name not in accepted:
-                hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)
-                if name in _ENCRYPTION_PARAMETERS:
-                    hint = "; pass it to get_encrypted_interface()"
-                options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
-                raise ConfigurationError(
-                    f"unknown option {name!r} for the {backend} backend{hint}{options}"
-                )
 
 
 def group_by_delimiter(

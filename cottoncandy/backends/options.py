@@ -1,15 +1,18 @@
-"""Options of a put, and capabilities of a store."""
+"""Options of a connection and of a put, and capabilities of a store."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
+from cottoncandy.config.options import Settings
+from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import (
+    ConfigurationError,
     InvalidArgumentError,
     MetadataError,
     ObjectChangedError,
@@ -32,6 +35,49 @@ _HEADER_NAMES = {
     "cc-cache-control": "cache_control",
     "cc-storage-class": "storage_class",
 }
+
+
+_ENCRYPTION_PARAMETERS = ("encryption", "encryptionKey", "passphrase")
+_FACTORY_PARAMETERS = (
+    *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),
+    *("verbose", "backend", "read_only", "cache", "cache_size"),
+    *_ENCRYPTION_PARAMETERS,
+    *UPLOAD_OPTIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionArguments:
+    """Arguments of a factory, to be interpreted by the backend.
+
+    ``access_key``, ``secret_key`` and ``endpoint_url`` are None if the user passed none;
+    ``settings`` contains the values of the options file and of the environment.
+    """
+
+    bucket_name: str | None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
+    settings: Settings = field(default_factory=Settings.load, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
+        """Raise if an option is not one that the backend accepts.
+
+        Raises
+        ------
+        ConfigurationError
+            The message suggests the option with the nearest spelling.
+        """
+        for name in self.extra:
+            if name not in accepted:
+                hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)
+                if name in _ENCRYPTION_PARAMETERS:
+                    hint = "; pass it to get_encrypted_interface()"
+                options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
+                raise ConfigurationError(
+                    f"unknown option {name!r} for the {backend} backend{hint}{options}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ from cottoncandy.backends.gcs.client import (
     predefined_acl,
 )
 from cottoncandy.backends.options import STORED_HEADERS
-from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
+from cottoncandy.backends.remote import RemoteBackend, reads_public_data
 from cottoncandy.core.buffers import Body, Buffer, MiB, regroup
 from cottoncandy.core.names import encode_key, shorten
 from cottoncandy.core.threads import in_background, map_threads

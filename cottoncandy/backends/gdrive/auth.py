@@ -1,4 +1,4 @@
-"""Settings and login: stored credentials, service accounts, options."""
+"""Options and login: stored credentials, service accounts, the browser."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ SCOPE = "https://www.googleapis.com/auth/drive"
 METHODS = ("local", "console")
 _PORTS = [8080, 8090, 8100, 8110]
 _HELP = "docs/gdrive.md describes the set-up step by step"
-
-
 _OPTIONS = ("auth_method", "http_timeout", "retries", "root")
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of one backend, as which it is pickled; they contain no secrets.
+class GDriveOptions:
+    """The options of a connection, as which it is pickled. They contain no secrets.
 
     Parameters
     ----------
@@ -53,6 +51,8 @@ class Config:
         Id or path of the folder that ``My Drive`` means.
     retries : int
         Retries of one request after transient errors, after random pauses of up to 2, 4, 8, ... s.
+    upload_chunk_bytes, download_chunk_bytes : int
+        How much is sent, or requested, at once.
     """
 
     secrets: Path = field(repr=False)
@@ -66,7 +66,7 @@ class Config:
     download_chunk_bytes: int
 
     @classmethod
-    def of(cls, arguments: ConnectionArguments) -> Config:
+    def of(cls, arguments: ConnectionArguments) -> GDriveOptions:
         """Validate and resolve the arguments passed to the factory.
 
         Raises
@@ -93,15 +93,15 @@ class Config:
                 f"root must be the id of a folder, or a path that begins with '/', got {root!r}"
             )
         return cls(
-            _in_config_folder(arguments.access_key or settings.gdrive_secrets),
-            _in_config_folder(arguments.secret_key or settings.gdrive_credentials),
-            method,
-            float(timeout),
-            arguments.endpoint_url,
-            root,
-            retries,
-            settings.mpu_chunksize_bytes,
-            settings.mpd_chunksize_bytes,
+            secrets=_in_config_folder(arguments.access_key or settings.gdrive_secrets),
+            credentials=_in_config_folder(arguments.secret_key or settings.gdrive_credentials),
+            method=method,
+            timeout_s=float(timeout),
+            endpoint_url=arguments.endpoint_url,
+            root=root,
+            retries=retries,
+            upload_chunk_bytes=settings.mpu_chunksize_bytes,
+            download_chunk_bytes=settings.mpd_chunksize_bytes,
         )
 
 
@@ -111,7 +111,7 @@ def _in_config_folder(name: str) -> Path:
     return path if path.is_absolute() else user_directory() / path
 
 
-def make_auth(login: Config) -> Any:
+def make_auth(options: GDriveOptions) -> Any:
     """Return pydrive2's ``GoogleAuth`` with credentials in it.
 
     Nothing is sent, unless the user has to log in.
@@ -121,13 +121,12 @@ def make_auth(login: Config) -> Any:
     CredentialsError
         If there are none and the user cannot be prompted, or the files are malformed.
     """
-    if login.credentials.exists():
-        return _stored(login)
-    kind = _kind_of(login)
-    if kind == "service":
-        return _service(login)
-    _require_interactive(login)
-    return _ask(login)
+    if options.credentials.exists():
+        return _stored(options)
+    if _kind_of(options) == "service":
+        return _service(options)
+    _require_interactive(options)
+    return _ask(options)
 
 
 class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has no types
@@ -143,42 +142,42 @@ class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has n
             http.close()
 
 
-def _auth(login: Config, **settings: Any) -> Any:
+def _auth(options: GDriveOptions, **settings: Any) -> Any:
     defaults = {
         "client_config_backend": "file",
-        "client_config_file": str(login.secrets),
+        "client_config_file": str(options.secrets),
         "save_credentials": False,
         "get_refresh_token": True,
         "oauth_scope": [SCOPE],
     }
 
-    return _QuietAuth(settings=defaults | settings, http_timeout=login.timeout_s)
+    return _QuietAuth(settings=defaults | settings, http_timeout=options.timeout_s)
 
 
-def _stored(login: Config) -> Any:
-    auth = _auth(login)
-    storage = _FileStorage(login.credentials)
+def _stored(options: GDriveOptions) -> Any:
+    auth = _auth(options)
+    storage = _FileStorage(options.credentials)
     credentials = storage.get()
     if credentials is None:
         raise CredentialsError(
-            f"the credentials file {login.credentials} is damaged; delete it and log in again"
+            f"the credentials file {options.credentials} is damaged; delete it and log in again"
         )
     auth.credentials = credentials
     return auth
 
 
-def _kind_of(login: Config) -> str:
+def _kind_of(options: GDriveOptions) -> str:
     """Return "service" or "user", the kind of account that the secrets belong to."""
     try:
-        content = json.loads(login.secrets.read_text("utf-8"))
+        content = json.loads(options.secrets.read_text("utf-8"))
     except FileNotFoundError:
         raise CredentialsError(
-            f"there are no credentials for Google Drive: neither {login.credentials} nor "
-            f"{login.secrets} exists. Download the client secrets from the Google Cloud console "
+            f"there are no credentials for Google Drive: neither {options.credentials} nor "
+            f"{options.secrets} exists. Download the client secrets from the Google Cloud console "
             f"and save them there; {_HELP}"
         ) from None
     except OSError as exc:
-        raise CredentialsError(f"{login.secrets} cannot be read: {exc.strerror}") from exc
+        raise CredentialsError(f"{options.secrets} cannot be read: {exc.strerror}") from exc
     except ValueError:
         content = None
     if isinstance(content, dict):
@@ -187,33 +186,33 @@ def _kind_of(login: Config) -> str:
         if "installed" in content or "web" in content:
             return "user"
     raise CredentialsError(
-        f"{login.secrets} does not contain client secrets; it must be the JSON file that the "
+        f"{options.secrets} does not contain client secrets; it must be the JSON file that the "
         f"Google Cloud console offers for an OAuth client of type 'Desktop app', or the key of a "
         f"service account; {_HELP}"
     )
 
 
-def _service(login: Config) -> Any:
-    config = {"client_json_file_path": str(login.secrets), "client_user_email": None}
-    auth = _auth(login, client_config_backend="service", service_config=config)
+def _service(options: GDriveOptions) -> Any:
+    config = {"client_json_file_path": str(options.secrets), "client_user_email": None}
+    auth = _auth(options, client_config_backend="service", service_config=config)
     try:
         auth.ServiceAuth()
     except Exception as exc:  # noqa: BLE001 - of four libraries; nothing is sent
         # The cause is not chained: it may quote the private key.
         raise CredentialsError(
-            f"the service account's key in {login.secrets} is malformed "
+            f"the service account's key in {options.secrets} is malformed "
             f"({type(exc).__name__}); create a new key in the Google Cloud console"
         ) from None
     return auth
 
 
-def _require_interactive(login: Config) -> None:
+def _require_interactive(options: GDriveOptions) -> None:
     if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
         raise CredentialsError(
             f"not logged in to Google Drive, and there is no terminal to prompt in; "
             f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which creates "
-            f"{login.credentials}; or copy that file from another computer; or save a service "
-            f"account's key as {login.secrets}. {_HELP}"
+            f"{options.credentials}; or copy that file from another computer; or save a service "
+            f"account's key as {options.secrets}. {_HELP}"
         )
 
 
@@ -230,9 +229,9 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _ask(login: Config) -> Any:
-    auth = _auth(login)
-    method = login.method or ("local" if _has_browser() else "console")
+def _ask(options: GDriveOptions) -> Any:
+    auth = _auth(options)
+    method = options.method or ("local" if _has_browser() else "console")
     try:
         if method == "local":
             with contextlib.redirect_stdout(sys.stderr):  # pydrive2 prints the address
@@ -242,11 +241,11 @@ def _ask(login: Config) -> Any:
     except pydrive.AuthenticationRejected as exc:
         raise CredentialsError("the login to Google Drive was denied in the browser") from exc
     except pydrive.InvalidConfigError as exc:
-        raise CredentialsError(f"{login.secrets} is incomplete: {exc}; {_HELP}") from exc
+        raise CredentialsError(f"{options.secrets} is incomplete: {exc}; {_HELP}") from exc
     except pydrive.AuthError as exc:
         raise CredentialsError(f"the login to Google Drive failed: {exc}; {_HELP}") from exc
-    auth.credentials.set_store(_FileStorage(login.credentials))
-    _write_private(login.credentials, auth.credentials.to_json())
+    auth.credentials.set_store(_FileStorage(options.credentials))
+    _write_private(options.credentials, auth.credentials.to_json())
     return auth
 
 

@@ -26,7 +26,7 @@ from cottoncandy.backends.base import (
     PutResult,
     group_by_delimiter,
 )
-from cottoncandy.backends.gdrive.auth import Config
+from cottoncandy.backends.gdrive.auth import GDriveOptions
 from cottoncandy.backends.gdrive.files import DriveFile
 from cottoncandy.backends.gdrive.folders import (
     MY_DRIVE,
@@ -40,7 +40,7 @@ from cottoncandy.backends.gdrive.objects import DriveLocation, Listing, Objects
 from cottoncandy.backends.gdrive.properties import MAX_METADATA_BYTES, pack
 from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session, translating
-from cottoncandy.backends.public import RemoteBackend
+from cottoncandy.backends.remote import RemoteBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -62,7 +62,7 @@ class GDriveBackend(RemoteBackend):
 
     Parameters
     ----------
-    options : Config
+    options : GDriveOptions
     bucket_name : str, optional
         "My Drive", a folder at its top, or a shared drive (its id or name).
 
@@ -86,7 +86,7 @@ class GDriveBackend(RemoteBackend):
         metadata=MetadataLimits(MAX_METADATA_BYTES),
     )
 
-    def __init__(self, options: Config, bucket_name: str | None = MY_DRIVE) -> None:
+    def __init__(self, options: GDriveOptions, bucket_name: str | None = MY_DRIVE) -> None:
         super().__init__(options, bucket_name)
         self._folders = Folders(self._connection)
         self._objects = Objects(self._connection, self._folders)
@@ -95,7 +95,7 @@ class GDriveBackend(RemoteBackend):
 
     @classmethod
     def connect(cls, arguments: ConnectionArguments) -> Self:
-        return cls(Config.of(arguments), arguments.bucket_name or MY_DRIVE)
+        return cls(GDriveOptions.of(arguments), arguments.bucket_name or MY_DRIVE)
 
     def status_message(self) -> str:
         return "Google Drive backend instantiated."

@@ -18,7 +18,7 @@ from googleapiclient.http import build_http
 from httplib2.error import HttpLib2Error
 from oauth2client.client import AccessTokenRefreshError
 
-from cottoncandy.backends.gdrive.auth import Config, make_auth
+from cottoncandy.backends.gdrive.auth import GDriveOptions, make_auth
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import ForkSafeLock, after_fork
 from cottoncandy.exceptions import (
@@ -94,7 +94,7 @@ class MissingError(DriveError):
 class Session:
     """Sends requests to Drive; shared by all threads."""
 
-    def __init__(self, options: Config) -> None:
+    def __init__(self, options: GDriveOptions) -> None:
         self.options = options
         self.counter = Counter()
         self._auth: Any = None

@@ -26,8 +26,8 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.http.client import HTTPOptions, WebClient, body_errors, status_error
 from cottoncandy.backends.http.listing import Listing
 from cottoncandy.backends.options import split_entries
-from cottoncandy.backends.public import RemoteBackend
 from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
+from cottoncandy.backends.remote import RemoteBackend
 from cottoncandy.backends.responses import content_range, header_text
 from cottoncandy.backends.s3.keys import decode_metadata_names
 from cottoncandy.core.buffers import Buffer, MiB

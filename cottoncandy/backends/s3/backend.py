@@ -27,8 +27,8 @@ from cottoncandy.backends.base import (
     UnfinishedUpload,
 )
 from cottoncandy.backends.options import STORED_HEADERS, UPLOAD_OPTIONS
-from cottoncandy.backends.public import RemoteBackend, reads_public_data
 from cottoncandy.backends.ranges import GetResponse, RangeReader
+from cottoncandy.backends.remote import RemoteBackend, reads_public_data
 from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
