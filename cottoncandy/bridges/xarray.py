@@ -17,7 +17,8 @@ try:
 
     from cottoncandy.bridges.zarr import CottonCandyStore
 except ImportError as exc:
-    raise MissingDependencyError("this needs xarray: pip install 'cottoncandy[xarray]'") from exc
+    message = 'xarray datasets need xarray: pip install "cottoncandy[xarray]"'
+    raise MissingDependencyError(message) from exc
 
 # Attribute of a group that holds a data array: its name, or False if it has none.
 _NAME = "cottoncandy_data_array"

@@ -31,7 +31,8 @@ try:
     from zarr.abc import store as zarr_store
     from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 except ImportError as exc:
-    raise MissingDependencyError("this needs zarr 3: pip install 'cottoncandy[zarr]'") from exc
+    message = 'zarr stores need zarr 3: pip install "cottoncandy[zarr]"'
+    raise MissingDependencyError(message) from exc
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectReader

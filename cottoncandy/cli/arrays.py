@@ -27,7 +27,7 @@ from cottoncandy.exceptions import ObjectNotFoundError
 @JSON
 @connected
 def info(connection: Connection, location: str, as_json: bool) -> None:
-    """Print the dtype, shape, codec, sizes and metadata of an array."""
+    """Print dtype, shape, codec, sizes and metadata of an array."""
     cci, name = connection.interface(location, named=True)
     found = cci.info(name)
     ratio = found.nbytes / found.stored_bytes if found.nbytes and found.stored_bytes else None
@@ -54,7 +54,7 @@ def info(connection: Connection, location: str, as_json: bool) -> None:
 @click.argument("location", type=LOCATION)
 @connected
 def preview(connection: Connection, location: str) -> None:
-    """Print statistics of an array, and a small picture of a slice."""
+    """Print statistics of an array and a small picture."""
     from cottoncandy.browser.preview import describe
 
     cci, name = connection.interface(location, named=True)
@@ -67,7 +67,10 @@ def preview(connection: Connection, location: str) -> None:
 @JSON_ACCEPTED
 @connected
 def load(connection: Connection, file: Path, location: str) -> None:
-    """Upload a .npy file as an array, or the arrays of a .npz file below a name."""
+    """Upload arrays from a .npy or .npz file.
+
+    The arrays of a .npz file are stored below LOCATION.
+    """
     import numpy as np
 
     cci, name = connection.interface(location, named=True)
@@ -90,7 +93,10 @@ def load(connection: Connection, file: Path, location: str) -> None:
 @JSON_ACCEPTED
 @connected
 def save(connection: Connection, location: str, file: Path) -> None:
-    """Download an array to a .npy or .npz file, or the arrays below a name to a .npz file."""
+    """Download arrays to a .npy or .npz file.
+
+    A .npy file has one array, a .npz file one or all arrays below LOCATION.
+    """
     import numpy as np
 
     from cottoncandy.core.files import atomic_write
@@ -125,7 +131,7 @@ def save(connection: Connection, location: str, file: Path) -> None:
 @JSON
 @connected
 def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_json: bool) -> None:
-    """Remove replaced versions of arrays, and the parts of uploads that were killed."""
+    """Remove replaced versions and parts of killed uploads."""
     cci, name = connection.interface(location, named=True)
     seconds = float(grace) if grace.isdecimal() else grace
     _print_names(cci.clean(name, grace=seconds, dry_run=dry_run), as_json)
@@ -136,7 +142,10 @@ def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_j
 @JSON_ACCEPTED
 @connected
 def restore(connection: Connection, location: str) -> None:
-    """Make the replaced version of an array current again; a second time undoes that."""
+    """Make the replaced version of an array current again.
+
+    A second call undoes that.
+    """
     cci, name = connection.interface(location, named=True)
     cci.restore(name)
     click.echo(f"restored {printable(name)}", err=True)
@@ -147,7 +156,7 @@ def restore(connection: Connection, location: str) -> None:
 @JSON
 @connected
 def rotate_keys(connection: Connection, location: str, as_json: bool) -> None:
-    """Encrypt with the first key what was encrypted with an old one."""
+    """Re-encrypt objects of old keys with the current one."""
     if not (connection.encryption or connection.encryption_key):
         raise click.UsageError("pass --encryption AES or --encryption RSA")
     cci, name = connection.interface(location, named=True)

@@ -25,7 +25,7 @@ from cottoncandy.core.output import printable
 @connected
 @click.pass_context
 def doctor(ctx: click.Context, connection: Connection, location: str, as_json: bool) -> None:
-    """Try what a store can do, and print where each option comes from.
+    """Try what a store can do, and print the source of each option.
 
     Objects are created below one scratch prefix only, and removed. The exit status is 1 if listing,
     reading, writing or deleting does not work.
@@ -77,9 +77,9 @@ def verify(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Read everything below a location, and print what is damaged, missing or left over.
+    """Print what is damaged, missing or left over.
 
-    With COPY, compare the files below both by their checksums, or by reading them.
+    Everything below the location is read. With COPY, compare the files below both by their checksums, or by reading them.
     """
     from cottoncandy.transfer.verify import Fault, VerifyReport, verify_store
 
@@ -125,7 +125,10 @@ def _share(text: str | None) -> float:
 
 @click.group()
 def alias() -> None:
-    """Name the beginning of a URL: ``alias add lab s3://https://s3.example.org/``."""
+    """Give the beginning of a URL a short name.
+
+    After "alias add lab s3://https://s3.example.org/", lab://bucket is a location.
+    """
 
 
 @alias.command(name="add")

@@ -160,7 +160,10 @@ def cp(
 @_transferring
 @click.option("-r", "--recursive", is_flag=True, help="Directories that match patterns, too.")
 def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) -> None:
-    """Move files and directories; each source is deleted after its copy was checked."""
+    """Move files and directories.
+
+    Each source is deleted after its copy was checked.
+    """
     recursive = recursive or not any(map(has_magic, sources))
     for source, dest, found in _transfers(sources, destination, recursive, ends):
         pairs = ((route.path, route.target) for route in found)
@@ -323,9 +326,9 @@ def _root(location: str) -> str:
 
 @click.group()
 def xfer() -> None:
-    """Large transfers that continue where they stopped: ``init``, then ``execute``.
+    """Copy millions of files, and continue after a kill.
 
-    Several processes of this computer may execute one transfer.
+    Call init once, then execute. Several processes of this computer may execute one transfer.
     """
 
 

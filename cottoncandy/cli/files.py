@@ -66,7 +66,7 @@ def ls(
     sqlite: str | None,
     as_json: bool,
 ) -> None:
-    """List names below directories or prefixes, those of subdirectories too; or by a pattern."""
+    """List everything below locations, or what matches patterns."""
     rows: Iterator[tuple[str, int | None, Any]] = (
         row
         for location in locations
@@ -189,7 +189,7 @@ def _span(text: str) -> tuple[int | None, int | None]:
 @JSON_ACCEPTED
 @connected
 def head(connection: Connection, locations: tuple[str, ...]) -> None:
-    """Print size, time, ETag, headers and metadata of objects as JSON."""
+    """Print the headers and metadata of objects as JSON."""
     for location in locations:
         store, name = connection.store(location)
         info = store.backend.head(store.key(name))
@@ -316,7 +316,7 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
 @click.argument("paths", type=LOCATION, nargs=-1, required=True)
 @JSON_ACCEPTED
 def mkdir(paths: tuple[str, ...]) -> None:
-    """Create directories on this computer. In a store they exist with their objects."""
+    """Create directories on this computer. Stores need none."""
     from pathlib import Path
 
     for path in paths:

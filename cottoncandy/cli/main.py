@@ -102,6 +102,6 @@ def main(ctx: click.Context, parallel: int) -> None:
     """Arrays and files in the cloud.
 
     A LOCATION is a URL (s3://bucket/name, gs://, gdrive://, file:///path, https://) or a path on
-    this computer. Credentials come from the options file and the environment, as in the library.
+    this computer. Credentials come from the options file, the environment and secrets files.
     """
     ctx.obj = parallel or os.cpu_count()

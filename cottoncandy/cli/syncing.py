@@ -41,7 +41,7 @@ def sync(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Make DESTINATION a copy of SOURCE: directories or stores, in both directions.
+    """Make DESTINATION a copy of SOURCE, in a store or on disk.
 
     A file is copied if its size differs, or if the one at the destination is older. Run it again to
     continue after an interruption.

@@ -221,9 +221,7 @@ class IOSampler:
         try:
             from psutil import net_io_counters
         except ImportError as exc:
-            raise MissingDependencyError(
-                "IOSampler needs psutil; install it with: pip install psutil"
-            ) from exc
+            raise MissingDependencyError("IOSampler needs psutil: pip install psutil") from exc
         self.stop_sampling()
         self._samples.clear()
         self._stop = threading.Event()

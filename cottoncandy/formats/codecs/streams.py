@@ -142,7 +142,7 @@ def _brotli() -> Any:
         import brotli
     except ImportError as exc:
         raise MissingDependencyError(
-            "Brotli needs the package brotli; install it with: pip install 'cottoncandy[files]'"
+            'Brotli needs the package brotli: pip install "cottoncandy[files]"'
         ) from exc
     return brotli
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cottoncandy.exceptions import MissingDependencyError
 
-_MISSING = 'encrypted objects need pycryptodome; type: pip install "cottoncandy[encryption]"'
+_MISSING = 'encrypted objects need pycryptodome: pip install "cottoncandy[encryption]"'
 
 
 class Secret:
