@@ -79,7 +79,8 @@ def verify(
 ) -> None:
     """Print what is damaged, missing or left over.
 
-    Everything below the location is read. With COPY, compare the files below both by their checksums, or by reading them.
+    Everything below the location is read. With COPY, compare the files below both by their
+    checksums, or by reading them.
     """
     from cottoncandy.transfer.verify import Fault, VerifyReport, verify_store
 

@@ -62,3 +62,26 @@ def test_readme_links_are_absolute() -> None:
     text = _FENCED.sub("", (ROOT / "README.md").read_text("utf-8"))
     targets = [found["target"] for found in _LINK.finditer(text)]
     assert [target for target in targets if not re.match(r"https?:|#", target)] == []
+
+
+def test_pages_on_the_inside_name_what_exists() -> None:
+    """A row of a table names files, then what to look for in them."""
+    folders = ("cottoncandy", "benchmarks", "examples", "tests")
+    texts = {
+        path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    wrong = []
+    for page in (ROOT / "docs" / "inside").glob("*.md"):
+        for line in page.read_text("utf-8").splitlines():
+            named = re.findall(r"\w[\w/-]*\.py\b", line)
+            found = {
+                name: [path for path in texts if f"/{path}".endswith(f"/{name}")] for name in named
+            }
+            wrong += [f"{page.name}: {name}" for name, paths in found.items() if not paths]
+            if line.startswith("| ") and named and page.name == "architecture.md":
+                source = "".join(texts[path] for paths in found.values() for path in paths)
+                symbols = re.findall(r"`(\w+)`", line.split(" | ", 1)[1])
+                wrong += [f"{page.name}: {name}" for name in symbols if name not in source]
+    assert wrong == []
