@@ -57,8 +57,8 @@ class ChunkWriter:
     manifest: chunked.Manifest
     compression: str | bool | None
 
-    def write(self, index: tuple[int, ...], chunk: Any, threads: int = 1) -> str:
-        """Compare a chunk with the manifest, and store it; return its place.
+    def write(self, index: tuple[int, ...], chunk: Any, threads: int = 1) -> chunked.Part:
+        """Compare a chunk with the manifest, and store it.
 
         Raises
         ------
@@ -76,57 +76,61 @@ class ChunkWriter:
                 f"declares {dtype}{expected}: pass the true dtype= and chunks= to map_blocks"
             )
         number, array = self.manifest.position(index), array.astype(dtype, copy=False)
-        name = chunked.part_name(number)
-        return self.upload.put(name, number, array, self.compression, threads)
+        name, upload = chunked.part_name(number), self.upload
+        place = upload.put(name, number, array, self.compression, threads)
+        return chunked.Part(upload.key(place), upload.upload_id, number)
 
-    def write_all(self, array: Array, threads: int) -> list[str]:
-        """Store all chunks of an array in memory; return their places in order."""
+    def write_all(self, array: Array, threads: int) -> list[chunked.Part]:
+        """Store all chunks of an array in memory; return the parts in order."""
         pieces = list(chunked.chunk_slices(self.manifest.chunks))
         inner = max(1, threads // len(pieces))
 
-        def write(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> str:
+        def write(piece: tuple[tuple[int, ...], tuple[slice, ...]]) -> chunked.Part:
             index, slices = piece
             return self.write(index, array[slices], inner)
 
         label, show = f"uploading {len(pieces)} chunks", self.upload.store.settings.progress
-        places = []
+        parts = []
         with Progress(len(pieces), unit="chunks", label=label, show=show) as bar:
-            for place in map_threads(write, pieces, threads):
-                places.append(place)
+            for part in map_threads(write, pieces, threads):
+                parts.append(part)
                 bar.update(1)
-        return places
+        return parts
 
-    def write_chunks(self, array: da.Array) -> da.Array:
-        """Return an array of the places of the chunks, which stores the chunks when computed."""
+    def as_task(self) -> Delayed:
+        """Return the writer as one node of a graph, so that each worker connects once."""
         from dask.delayed import delayed
 
-        # One node of the graph, so that each worker connects once. Not da.store, which skips chunks
-        # without elements, also those that should have some.
         mine = replace(self, upload=replace(self.upload, live=None))
-        writer = delayed(mine, name=f"upload-{uuid4().hex}", traverse=False)
-        write: Any = _write_chunk  # the stubs accept only functions of arrays
-        places: da.Array = array.map_blocks(
-            write,
-            writer,
-            dtype=object,
-            chunks=tuple((1,) * len(lengths) for lengths in array.chunks),
-            meta=np.empty((0,) * array.ndim, object),
-        )
-        return places
+        node: Delayed = delayed(mine, name=f"upload-{uuid4().hex}", traverse=False)
+        return node
 
-    def manifest_of(self, places: Iterable[str]) -> chunked.Manifest:
-        """Return the manifest of chunks that are stored."""
-        upload = self.upload
-        return self.manifest.with_parts(
-            chunked.Part(upload.key(place), upload.upload_id, number)
-            for number, place in enumerate(places)
-        )
+
+def _write_chunks(writer: Delayed, array: da.Array) -> da.Array:
+    """Return an array of the parts, which stores the chunks when it is computed.
+
+    Not da.store, which skips chunks without elements, also those that should have some.
+    """
+    write: Any = _write_chunk  # the stubs accept only functions of arrays
+    parts: da.Array = array.map_blocks(
+        write,
+        writer,
+        dtype=object,
+        chunks=tuple((1,) * len(lengths) for lengths in array.chunks),
+        meta=np.empty((0,) * array.ndim, object),
+    )
+    return parts
 
 
 def _write_chunk(chunk: Any, writer: ChunkWriter, block_id: tuple[int, ...] = ()) -> Any:
-    place = np.empty((1,) * len(block_id), object)
-    place[...] = writer.write(block_id, chunk)
-    return place
+    part = np.empty((1,) * len(block_id), object)
+    part[(0,) * len(block_id)] = writer.write(block_id, chunk)
+    return part
+
+
+def _renewed(writer: ChunkWriter) -> ChunkWriter:
+    """Return the writer of another upload: a task may be computed again, with other data."""
+    return replace(writer, upload=replace(writer.upload, upload_id=new_upload_id()))
 
 
 # -- whole arrays --------------------------------------------------------------------------------
@@ -174,15 +178,17 @@ def upload_chunked(
         return _finish(writer, _written(writer, array, threads), metadata)
 
 
-def _written(writer: ChunkWriter, array: Any, threads: int) -> list[str]:
+def _written(writer: ChunkWriter, array: Any, threads: int) -> list[chunked.Part]:
     if isinstance(array, np.ndarray):
         return writer.write_all(array, threads)
-    places: list[str] = writer.write_chunks(array).compute().ravel().tolist()
-    return places
+    parts: list[chunked.Part] = _write_chunks(writer.as_task(), array).compute().ravel().tolist()
+    return parts
 
 
-def _finish(writer: ChunkWriter, places: list[str], metadata: Mapping[str, str]) -> dict[str, Any]:
-    content = writer.manifest_of(places).to_json()
+def _finish(
+    writer: ChunkWriter, parts: Iterable[chunked.Part], metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    content = writer.manifest.with_parts(parts).to_json()
     response = writer.upload.commit(lambda _: content, metadata)
     remove_raw_array(writer.upload.store, writer.upload.root)
     return response
@@ -195,18 +201,20 @@ def _delayed(writer: ChunkWriter, array: Any, metadata: Mapping[str, str]) -> De
 
     if isinstance(array, np.ndarray):
         array = da.from_array(array, chunks=writer.manifest.chunks)
-    places = writer.write_chunks(array).to_delayed().ravel().tolist()
-    constants = delayed((writer, metadata), traverse=False)
-    task: Delayed = delayed(_finish_chunks, pure=False)(constants, places)
+    renewed = delayed(_renewed, pure=False)(writer.as_task())
+    parts = _write_chunks(renewed, array).to_delayed().ravel().tolist()
+    constants = delayed((writer.upload.live, metadata), traverse=False)
+    task: Delayed = delayed(_finish_chunks, pure=False)(renewed, constants, parts)
     return task
 
 
 def _finish_chunks(
-    constants: tuple[ChunkWriter, Mapping[str, str]], places: list[Any]
+    writer: ChunkWriter, constants: tuple[Version | None, Mapping[str, str]], parts: list[Any]
 ) -> dict[str, Any]:
-    writer, metadata = constants
-    with writer.upload:
-        return _finish(writer, [place.item() for place in places], metadata)
+    live, metadata = constants
+    with replace(writer.upload, live=live) as upload:
+        stored = [part.item() for part in parts]
+        return _finish(replace(writer, upload=upload), stored, metadata)
 
 
 def remove_raw_array(store: Store, root: Key) -> None:
@@ -271,7 +279,7 @@ def append_chunked(
         shape = tuple(array.shape)
         addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
         writer = ChunkWriter(new, addition, compression)
-        addition = writer.manifest_of(_written(writer, array, threads))
+        addition = addition.with_parts(_written(writer, array, threads))
 
         def build(live: Version | None) -> Mapping[str, Any]:
             if live is None:

@@ -341,6 +341,29 @@ def test_compute_false_returns_the_upload(memory: MemoryHarness) -> None:
         np.testing.assert_array_equal(cci.download_dask_array("a"), np.full(4, number))
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_delayed_upload_that_is_computed_twice_is_two_uploads(
+    memory: MemoryHarness, replaces: bool
+) -> None:
+    import dask.array as da
+    from dask.delayed import delayed
+
+    cci, value = memory.interface(), [1.0]
+    if replaces:
+        cci.upload_dask_array("a", np.zeros(4))
+    read = delayed(lambda: np.full(4, value[0]), pure=False)()
+    array = da.from_delayed(read, (4,), float).rechunk(2)
+    task = cci.upload_dask_array("a", array, compute=False)
+    task.compute(scheduler="sync")
+    first = cci.array("a")
+    value[0] = 2.0
+    task.compute(scheduler="sync")
+    np.testing.assert_array_equal(cci["a"], np.full(4, 2.0))
+    np.testing.assert_array_equal(first, np.ones(4))
+    cci.restore("a")
+    np.testing.assert_array_equal(cci["a"], np.ones(4))
+
+
 def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness) -> None:
     cci = memory.interface()
     etag = cci.upload_dask_array("a", np.zeros(4))["ETag"]
