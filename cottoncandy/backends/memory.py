@@ -26,7 +26,7 @@ from cottoncandy.backends.base import (
     PutResult,
     group_by_delimiter,
 )
-from cottoncandy.core.buffers import Body, Buffer, MiB
+from cottoncandy.core.buffers import PIECE_BYTES, Body, Buffer
 from cottoncandy.core.names import encode_key
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
@@ -38,7 +38,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
-_PIECE_BYTES = MiB // 4  # stays in the processor's cache
 _PAGE = 1000
 
 
@@ -69,8 +68,8 @@ class _MemoryReader(ObjectReader):
         self._body = memoryview(stored.body)
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
-        for position in range(start, stop, _PIECE_BYTES):
-            piece = self._body[position : min(position + _PIECE_BYTES, stop)]
+        for position in range(start, stop, PIECE_BYTES):
+            piece = self._body[position : min(position + PIECE_BYTES, stop)]
             self.counter.add(received=len(piece))
             yield piece
 

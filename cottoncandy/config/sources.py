@@ -32,8 +32,8 @@ _HISTORICAL_SIZES = {
     ("download_settings", "mpd_use_threshold"): "100",
     ("download_settings", "mpd_chunksize"): "100",
 }
-# The same is true of this URL. It would hide AWS_ENDPOINT_URL_S3 from boto3.
-_HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
+#: The same is true of this address of AWS. It would hide AWS_ENDPOINT_URL_S3 from boto3.
+HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
 
 _warned: set[str] = set()
 
@@ -152,7 +152,7 @@ def _user_layer(known: Mapping[Key, bool]) -> Layer:
         for key in _HISTORICAL_SIZES:
             del layer[key]
     endpoint = ("login", "endpoint_url")
-    if layer.get(endpoint, ("",))[0].rstrip("/") == _HISTORICAL_ENDPOINT:
+    if layer.get(endpoint, ("",))[0].rstrip("/") == HISTORICAL_ENDPOINT:
         del layer[endpoint]
     return layer
 

@@ -14,6 +14,9 @@ from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, Unsuppo
 
 MiB = 2**20
 
+#: How much of a body to pass on at once: it stays in the processor's cache.
+PIECE_BYTES = MiB // 4
+
 # collections.abc.Buffer needs Python 3.12.
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

@@ -1,7 +1,7 @@
 """Object names: how users write them, and the keys they stand for.
 
 Methods resolve the names that users pass, once, into a :class:`Key`
-(:meth:`~cottoncandy.interfaces.base.ObjectAccess._key`). Below that, keys are never cleaned.
+(:meth:`Store.key <cottoncandy.stores.store.Store.key>`). Below that, keys are never cleaned.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from pathlib import PurePath
 from cottoncandy.exceptions import InvalidNameError
 
 SEPARATOR = "/"
+
+#: Characters of a path that are not escaped in a URL.
+SAFE_CHARACTERS = "/!$&'()*+,;=:@~"
+
+#: Suffix of the files in which a local store keeps metadata.
+SIDECAR_SUFFIX = ".meta.json"
 
 _SLASHES = re.compile("//+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
+from cottoncandy.core.buffers import MiB
 from cottoncandy.core.names import check_text
 from cottoncandy.core.output import bytes2human, echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
@@ -238,9 +239,6 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
         return method(snapshot, *args, **kwargs)
 
     return run
-
-
-_MB = 2**20
 
 
 def interface_on(kind: type[Interface], store: Store) -> Interface:
@@ -542,7 +540,7 @@ def _listed_size(nbytes: int) -> str:
     """Return a size as 0.4.0 lists it, in MB; small ones in KB or bytes."""
     if nbytes < 1024:
         return f"{nbytes}B"
-    return f"{nbytes / 1024:.1f}K" if nbytes < _MB / 10 else f"{nbytes / _MB:.1f}M"
+    return f"{nbytes / 1024:.1f}K" if nbytes < MiB / 10 else f"{nbytes / MiB:.1f}M"
 
 
 def _local_time(moment: datetime.datetime | None) -> str:

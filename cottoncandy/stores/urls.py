@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from cottoncandy.backends import BACKENDS
 from cottoncandy.config.location import user_directory
-from cottoncandy.core.names import shorten
+from cottoncandy.core.names import SAFE_CHARACTERS, shorten
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 
 #: Aliases of this process: name -> beginning of a URL, such as ``s3://https://host/``.
@@ -22,8 +22,6 @@ ALIASES: dict[str, str] = {}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _ONE_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?!//)")
 _LOGIN = re.compile(r"(?<=://)[^/?#@]*@|(?<=://)[^/?#]*:[^/]*@")
-#: Characters of a path that are not escaped in a URL.
-SAFE_CHARACTERS = "/!$&'()*+,;=:@~"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,15 @@ from unicodedata import normalize
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
-from cottoncandy.core.names import SEPARATOR, Key, has_magic, pathjoin, prefix_of, shorten
+from cottoncandy.core.names import (
+    SEPARATOR,
+    SIDECAR_SUFFIX,
+    Key,
+    has_magic,
+    pathjoin,
+    prefix_of,
+    shorten,
+)
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
@@ -40,7 +48,6 @@ Upload = Callable[[Path, Key, int, dict[str, Any]], object]
 
 _logger = logging.getLogger(__name__)
 
-_SIDECAR_SUFFIX = ".meta.json"
 _MAX_NAME_BYTES = 255  # of common file systems
 _WINDOWS = os.name == "nt"
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
@@ -130,9 +137,9 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             continue
         deeper = []
         sidecars = {
-            path.name.removesuffix(_SIDECAR_SUFFIX): extra
+            path.name.removesuffix(SIDECAR_SUFFIX): extra
             for path in paths
-            if path.name.endswith(_SIDECAR_SUFFIX)
+            if path.name.endswith(SIDECAR_SUFFIX)
             if (extra := _read_sidecar(path)) is not None
         }
         for path in paths:
@@ -144,7 +151,7 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
             elif stat.S_ISREG(status.st_mode):
-                body, suffix, _ = path.name.rpartition(_SIDECAR_SUFFIX)
+                body, suffix, _ = path.name.rpartition(SIDECAR_SUFFIX)
                 if suffix and body in sidecars:
                     continue
                 extra = sidecars.get(path.name, {})
@@ -175,7 +182,7 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
     A user's file may have that name, so a sidecar is byte for byte what the backend writes.
     """
     try:
-        if not path.with_name(path.name.removesuffix(_SIDECAR_SUFFIX)).is_file():
+        if not path.with_name(path.name.removesuffix(SIDECAR_SUFFIX)).is_file():
             return None
         content = path.read_bytes()
         entries = json.loads(content)

@@ -30,8 +30,8 @@ from cottoncandy.backends.ranges import AT_ONCE_BYTES, GetResponse, RangeReader
 from cottoncandy.backends.remote import RemoteBackend
 from cottoncandy.backends.responses import content_range, header_text
 from cottoncandy.backends.s3.keys import decode_metadata_names
-from cottoncandy.core.buffers import Buffer, MiB
-from cottoncandy.core.names import encode_key, shorten
+from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
+from cottoncandy.core.names import SAFE_CHARACTERS, SIDECAR_SUFFIX, encode_key, shorten
 from cottoncandy.exceptions import (
     ConfigurationError,
     IntegrityError,
@@ -43,16 +43,13 @@ from cottoncandy.exceptions import (
 
 logger = logging.getLogger(__name__)
 
-_PIECE_BYTES = MiB // 4  # stays in the processor's cache
 _FIRST_BYTES = 8 * MiB  # of the body that arrive with the header
-_SIDECAR_SUFFIX = ".meta.json"
 _MAX_SIDECAR_BYTES = 4 * MiB
 _ATTEMPTS = 10  # to find body and metadata of one version
 # A sidecar that is older was not written while body and metadata were requested.
 _RECENT = datetime.timedelta(seconds=60)
 
 _METADATA_PREFIXES = ("x-amz-meta-", "x-goog-meta-")
-_SAFE = "/!$&'()*+,;=:@~"  # characters that need no escape in a path
 
 
 class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
@@ -89,7 +86,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     def connect(cls, arguments: ConnectionArguments) -> Self:
         bucket, endpoint = arguments.bucket_name, arguments.endpoint_url
         if bucket is not None and endpoint is not None and "://" not in bucket:
-            bucket = f"{endpoint.rstrip('/')}/{quote(bucket.strip('/'), safe=_SAFE)}"
+            bucket = f"{endpoint.rstrip('/')}/{quote(bucket.strip('/'), safe=SAFE_CHARACTERS)}"
         url = _checked_url(bucket or endpoint or "")
         return cls(HTTPOptions.of(arguments, url), url)
 
@@ -150,7 +147,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         visible = (
             entry
             for entry in found
-            if isinstance(entry, CommonPrefix) or not entry.key.endswith(_SIDECAR_SUFFIX)
+            if isinstance(entry, CommonPrefix) or not entry.key.endswith(SIDECAR_SUFFIX)
         )
         return group_by_delimiter(visible, prefix, delimiter)
 
@@ -172,7 +169,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         return _checked_url(super().bucket)
 
     def _url(self, key: str) -> str:
-        encoded = quote(encode_key(key), safe=_SAFE)
+        encoded = quote(encode_key(key), safe=SAFE_CHARACTERS)
         if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be requested from a web server: a name has no NUL, and "
@@ -244,15 +241,15 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         info = opened if isinstance(opened, ObjectInfo) else opened.info
         if info.metadata is not None:
             return info
-        response = self._connection.request("GET", url + _SIDECAR_SUFFIX)
+        response = self._connection.request("GET", url + SIDECAR_SUFFIX)
         try:
             if response.status == 403:
-                logger.warning("%s%s: access is denied, metadata is missing", url, _SIDECAR_SUFFIX)
+                logger.warning("%s%s: access is denied, metadata is missing", url, SIDECAR_SUFFIX)
             if response.status in (403, 404, 410):
                 return info._replace(metadata={})
             if response.status != 200:
-                raise status_error(response.status, url + _SIDECAR_SUFFIX)
-            with body_errors(url + _SIDECAR_SUFFIX):
+                raise status_error(response.status, url + SIDECAR_SUFFIX)
+            with body_errors(url + SIDECAR_SUFFIX):
                 content = response.read(_MAX_SIDECAR_BYTES + 1)
             self.counter.add(received=len(content))
         finally:
@@ -274,7 +271,7 @@ def _checked_url(url: str) -> str:
             f"{shorten(url.rpartition('@')[2])!r}"
         )
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{quote(unquote(parts.path.rstrip('/')), safe=_SAFE)}"
+    return f"{parts.scheme}://{host}{quote(unquote(parts.path.rstrip('/')), safe=SAFE_CHARACTERS)}"
 
 
 def stored_encoding(response: urllib3.BaseHTTPResponse) -> bool:
@@ -329,7 +326,7 @@ def _date(text: str | None) -> datetime.datetime | None:
 
 def _pieces(response: urllib3.BaseHTTPResponse, label: str) -> Iterator[Buffer]:
     with body_errors(label):
-        yield from response.stream(_PIECE_BYTES, decode_content=False)
+        yield from response.stream(PIECE_BYTES, decode_content=False)
     response.release_conn()
 
 
@@ -354,6 +351,6 @@ def _parse_sidecar(content: bytes, info: ObjectInfo, url: str) -> Mapping[str, s
         return {name.lower(): str(value) for name, value in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MetadataError(
-            f"the metadata of {url} cannot be read: {url}{_SIDECAR_SUFFIX} is not a JSON object of "
+            f"the metadata of {url} cannot be read: {url}{SIDECAR_SUFFIX} is not a JSON object of "
             f"text ({error})"
         ) from error

@@ -41,7 +41,6 @@ from cottoncandy.backends.local.commit import (
 )
 from cottoncandy.backends.local.listing import Listing
 from cottoncandy.backends.local.location import (
-    SIDECAR_SUFFIX,
     LocalLocation,
     bucket_path,
     check_root,
@@ -57,6 +56,7 @@ from cottoncandy.backends.local.reader import (
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.files import TemporaryFile
+from cottoncandy.core.names import SIDECAR_SUFFIX
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     BucketExistsError,

@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from cottoncandy.backends.base import IfAbsent, IfMatch
 from cottoncandy.backends.local.location import (
     MISSING,
-    SIDECAR_SUFFIX,
     LocalLocation,
     check_root,
     is_directory,
@@ -42,6 +41,7 @@ from cottoncandy.core.files import (
     rename_new,
     unlock,
 )
+from cottoncandy.core.names import SIDECAR_SUFFIX
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cottoncandy.core.files import DENIED, FULL, is_temporary, other_spelling
-from cottoncandy.core.names import encode_key, shorten
+from cottoncandy.core.names import SIDECAR_SUFFIX, encode_key, shorten
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -24,8 +24,6 @@ from cottoncandy.exceptions import (
     StorageFullError,
     StoreError,
 )
-
-SIDECAR_SUFFIX = ".meta.json"
 
 #: Errors of the operating system that mean "not found".
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})

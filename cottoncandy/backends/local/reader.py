@@ -16,13 +16,12 @@ from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import LocalLocation, os_errors, stat_or_none
 from cottoncandy.backends.local.sidecar import Fingerprint, read_sidecar
 from cottoncandy.backends.options import split_entries
-from cottoncandy.core.buffers import Buffer, MiB
+from cottoncandy.core.buffers import PIECE_BYTES, Buffer
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
 _MAX_THREADS = 4
-_PIECE_BYTES = MiB // 4  # stays in the processor's cache
 # O_NONBLOCK: opening a pipe must not wait for a writer.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 # How often the object may be replaced while it is opened, before writers are locked out.
@@ -133,7 +132,7 @@ class LocalReader(ObjectReader):
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         while start < stop:
             with os_errors("read", self._location):
-                piece = os.pread(self.descriptor, min(_PIECE_BYTES, stop - start), start)
+                piece = os.pread(self.descriptor, min(PIECE_BYTES, stop - start), start)
             if not piece:
                 raise IntegrityError(
                     f"{self._location} ended after {start} bytes, expected {stop}; another program "
@@ -147,7 +146,7 @@ class LocalReader(ObjectReader):
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         stop = self._checked_stop(start, stop)
-        if stop - start > _PIECE_BYTES:
+        if stop - start > PIECE_BYTES:
             return super().read(start, stop)
         return b"".join(self.stream(start, stop))  # the one piece itself
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import botocore.exceptions as boto
 
+from cottoncandy.backends.responses import TRANSIENT
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -343,7 +344,7 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
     if details.status in REDIRECT_STATUSES and not details.code:
         return StoreUnreachableError(_REDIRECTED.format(location=location))
     described = " ".join(filter(None, (str(details.status or ""), details.code, message)))
-    advice = "; try again later" if details.status in (429, 500, 502, 503, 504) else ""
+    advice = "; try again later" if details.status in TRANSIENT else ""
     busy = details.status in (429, 503) or details.code in (
         "SlowDown",
         "Throttling",

@@ -16,6 +16,7 @@ from botocore import UNSIGNED
 
 from cottoncandy.backends.base import ConnectionArguments
 from cottoncandy.config.options import Settings
+from cottoncandy.config.sources import HISTORICAL_ENDPOINT
 from cottoncandy.exceptions import ConfigurationError
 
 # Options of botocore's Config, and of its ``s3``, that obstore does not have. The others are passed
@@ -42,9 +43,6 @@ _EXTRA = (
     *("anon", "aws_session_token", "config", "profile_name", "region_name", "request_payer"),
     *("use_ssl", "verify"),
 )
-
-# The address of AWS in options files since the first version; boto3 resolves the region's own.
-_HISTORICAL_ENDPOINT = "https://s3.amazonaws.com"
 
 _RETRY_VARIABLES = {"mode": "AWS_RETRY_MODE", "total_max_attempts": "AWS_MAX_ATTEMPTS"}
 
@@ -375,7 +373,7 @@ def _read_passwd_s3fs() -> tuple[str | None, str | None]:
 
 def _endpoint(arguments: ConnectionArguments) -> str | None:
     url = arguments.endpoint_url or arguments.settings.endpoint_url
-    if not url or url.rstrip("/") == _HISTORICAL_ENDPOINT:
+    if not url or url.rstrip("/") == HISTORICAL_ENDPOINT:
         return None
     if "://" not in url:
         host = url.rpartition("@")[2]  # without a user name and a password

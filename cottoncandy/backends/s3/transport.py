@@ -34,7 +34,7 @@ from cottoncandy.backends.s3.errors import (
     translated,
 )
 from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key
-from cottoncandy.core.buffers import Buffer, MiB
+from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
 
@@ -42,7 +42,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_PIECE_BYTES = MiB // 4  # stays in the CPU cache for the next consumer
 
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
@@ -248,7 +247,7 @@ class Transport:
 
 
 def _obstore_pieces(location: S3Location, result: Any) -> Iterator[Buffer]:
-    stream = result.stream(_PIECE_BYTES)
+    stream = result.stream(PIECE_BYTES)
     while True:
         try:
             piece = interruptible(lambda: next(stream, None))
@@ -263,7 +262,7 @@ def _obstore_pieces(location: S3Location, result: Any) -> Iterator[Buffer]:
 
 def _boto_pieces(location: S3Location, body: Any) -> Iterator[Buffer]:
     with translated(location):
-        yield from body.iter_chunks(_PIECE_BYTES)
+        yield from body.iter_chunks(PIECE_BYTES)
 
 
 def boto_arguments(options: PutOptions) -> dict[str, Any]:
@@ -316,8 +315,6 @@ class ViewReader:
     is computed before, is of others.
     """
 
-    _BLOCK_BYTES = MiB // 4  # stays in the processor's cache
-
     def __init__(
         self,
         view: memoryview,
@@ -340,9 +337,9 @@ class ViewReader:
             raise CancelledUploadError
         if size is None or size < 0:
             size = len(self._view)
-        block = self._view[self._position :][: max(size, self._BLOCK_BYTES)]
+        block = self._view[self._position :][: max(size, PIECE_BYTES)]
         self._position += len(block)
-        if self._changes and size <= self._BLOCK_BYTES:  # botocore's hash requests 1 MiB
+        if self._changes and size <= PIECE_BYTES:  # botocore's hash requests 1 MiB
             sent = bytes(block)
             self.checksum = crc32(sent, self.checksum)
             return sent
