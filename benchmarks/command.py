@@ -79,7 +79,7 @@ def sync_memory(count: int) -> float:
 
     now = datetime.now(UTC)
 
-    # The objects themselves would take a gigabyte; a listing is made as it is read.
+    # The objects themselves would take a gigabyte; a listing is generated while it is read.
     def scan(self: MemoryBackend, prefix: str = "", **options: object) -> Iterator[ObjectInfo]:
         for number in range(count):
             yield ObjectInfo(f"subject{number // 10_000:03d}/run{number:012d}", 0, now, "etag")

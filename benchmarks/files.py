@@ -30,7 +30,7 @@ TABLE = "Files: CloudFiles, cloud-files 6.4.3 and bare obstore"
 
 
 class Row(NamedTuple):
-    """What is measured, where, and the promised ratio; if there is no peer, of memory in MiB."""
+    """One row of the table. Without a peer, the promise is memory in MiB."""
 
     task: str
     where: str

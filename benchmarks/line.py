@@ -3,7 +3,7 @@
     python benchmarks/line.py HOST PORT [--milliseconds 20] [--megabits 1000]
 
 prints its own port, then relays until its standard input ends. Each direction delays bytes by half
-of the round trip and passes them at the rate, for all connections together. The relay knows no
+of the round trip and passes them at the rate, for all connections together. The relay has no
 packets: there is no loss and no slow start, and connecting takes one round trip.
 """
 

@@ -169,7 +169,7 @@ def _plot(scenario: dict[str, Any], path: Path) -> bool:
     style = {"font.size": 11, "svg.hashsalt": "cottoncandy", "svg.fonttype": "none"}
     with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(7, 0.9 + 0.36 * len(bars)), layout="constrained")
-        # A slow peer must not hide the others: its bar is cut, and its label says how long it is.
+        # A slow peer must not hide the others: its bar is cut, and its label has the number.
         widest = min(max(value for value, _ in bars), 6 * sorted(bars)[len(bars) // 2][0])
         for position, (value, peer) in enumerate(bars):
             colour = {OURS: "#d6336c", "limit": "#868e96"}.get(peer, "#74c0fc")

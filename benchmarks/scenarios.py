@@ -1,6 +1,6 @@
 """The scenarios as data: what is done, by whom, and what is promised.
 
-What a task means is described in ``peers/job.py``, and done by the workers there.
+``peers/job.py`` describes the tasks; the workers there perform them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ counts: not imports, not connecting, not the comparison afterwards. The tasks:
 ``write_chunks``, ``read_chunks``, ``read_by_dask``, ``slice_chunks``
     A chunked array, whole and in thin slices.
 ``array_for_slices``, ``slice_array``
-    Thin slices of what the library cuts best; each opens the array anew.
+    Thin slices of what the library cuts best; each opens the array again.
 ``glob``, ``glob_narrow``, ``ls``, ``rm``
     All names; those of one directory in seven; that directory; remove all.
 """

@@ -359,8 +359,8 @@ def restoring(upload: Upload) -> Protocol[Version]:
     upload.live = live = yield from reading(upload.root)
     if live is None:
         raise ObjectNotFoundError(
-            f"there is no chunked or sparse array '{upload.root}'; of other objects, the version "
-            f"before a replacement is not kept"
+            f"there is no chunked or sparse array '{upload.root}'; only these "
+            f"keep the version before a replacement"
         )
     before = yield from predecessor(upload.root, live.upload_id)
     if before is not None:

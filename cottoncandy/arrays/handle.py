@@ -352,7 +352,7 @@ class ArrayInfo:
     codec : str or None
         Name of the codec; None if it is uncompressed, or if only its chunks have one.
     nbytes : int or None
-        Size of the array in memory, in bytes; of a sparse array, as a dense one.
+        Size of the array in memory, in bytes; a sparse array is counted as a dense one.
     stored_bytes : int or None
         Size of the object, in bytes; None if there are several.
     checksum : str or None
@@ -432,8 +432,8 @@ def _update_metadata(
     lower = {str(name).lower(): value for name, value in changes.items()}
     if protected := sorted(name for name in lower if not user_metadata({name: ""})):
         raise MetadataError(
-            f"metadata {protected[0]!r} of object '{key}' describes the stored format, and stays "
-            f"as it is; nothing was changed"
+            f"metadata {protected[0]!r} of object '{key}' describes the stored format and "
+            f"cannot be changed"
         )
     info = store.backend.head(key)
     stored = info.metadata or {}

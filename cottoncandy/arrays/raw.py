@@ -76,7 +76,7 @@ def put_array(
     owned = {*described, "gzip"}  # the old name of compression
     if clash := sorted(each for each in metadata if each.lower() in owned):
         raise MetadataError(
-            f"metadata {', '.join(map(repr, clash))} of object '{name}' is what describes the "
+            f"metadata {', '.join(map(repr, clash))} of object '{name}' describes the "
             f"array; choose another name"
         )
     return store.put(
@@ -189,7 +189,7 @@ def check_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> N
             if size > header.nbytes:
                 break  # the decoder yields nothing after one byte too much
         if size != header.nbytes:
-            raise IntegrityError(f"the body has not the {header.nbytes} bytes of the array")
+            raise IntegrityError(f"the body does not have the {header.nbytes} bytes of the array")
     header.verify(checksum, name)
 
 

@@ -161,9 +161,8 @@ def check_places(store: Store, leaves: Iterable[Key], groups: Iterable[Key]) -> 
     for names, found in ((groups, store.has_object), (leaves, store.has_below)):
         for name in filter(found, names):
             raise ObjectExistsError(
-                f"'{name}' in bucket '{store.bucket}' is an array in one of the two, the store and "
-                f"the dictionary, and a directory in the other; remove it first; nothing was "
-                f"uploaded"
+                f"'{name}' in bucket '{store.bucket}' is an array, and a directory in the "
+                f"dictionary, or the reverse; remove it first; nothing was uploaded"
             )
 
 

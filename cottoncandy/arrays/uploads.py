@@ -228,7 +228,7 @@ def remove_raw_array(store: Store, root: Key) -> None:
     except (ObjectNotFoundError, MetadataError):
         return  # nothing, or not an array
     except CottonCandyError as exc:
-        _log.warning("array '%s' was stored, but hidden by a raw array of its name: %s", root, exc)
+        _log.warning("array '%s' was stored, but a raw array hides it: %s", root, exc)
 
 
 # -- arrays that grow ----------------------------------------------------------------------------

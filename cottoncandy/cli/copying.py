@@ -244,7 +244,7 @@ def routes(
     options : dict
         Options of the sources' ``CloudFiles``.
     left : list of str
-        Gets what is there and cannot be copied, with the reason.
+        Gets the files that cannot be copied, with the reason.
     dest : Endpoint, optional
         A directory that contains it cannot be copied: its listing would never end.
     """
@@ -293,7 +293,7 @@ def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object])
 
 
 def _unlisted(files: CloudFiles, matches: Callable[[str], object] = lambda path: True) -> list[str]:
-    """Return what is there and cannot be copied, with the reason."""
+    """Return the files that cannot be copied, with the reason."""
     endpoint = files._endpoint()
     unlisted = endpoint.store.backend.unlisted(endpoint.prefix)
     return [f"'{path}' ({reason})" for path, reason in unlisted if matches(path)]

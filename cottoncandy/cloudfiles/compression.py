@@ -96,7 +96,7 @@ def compress(
         view = bytes_view(content)
         return b"".join(encode_stream((view,), encoding, len(view), compress_level))
     except TypeError as exc:
-        raise CompressionError(f"bytes are expected, got a {type(content).__name__}") from exc
+        raise CompressionError(f"expected bytes, got a {type(content).__name__}") from exc
 
 
 def decompress(content: Buffer, encoding: str | bool | None, filename: str = "content") -> Buffer:

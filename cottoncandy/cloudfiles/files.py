@@ -296,7 +296,7 @@ class CloudFiles(WritingMethods):
         Notes
         -----
         No store can copy and delete in one step. What another program writes to a source between
-        the two is lost; the copy has what was there before.
+        the two is lost; the copy has the content from before.
         """
         dest = self._at(cf_dest)
         move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None

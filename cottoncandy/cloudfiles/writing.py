@@ -279,7 +279,7 @@ _SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
 
 def _linked_error(path: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
-        f"'{path}' is behind a link to a directory, and was not deleted; delete it by itself, or "
+        f"'{path}' is behind a link to a directory, and was not deleted; delete it alone, or "
         f"remove the link"
     )
 

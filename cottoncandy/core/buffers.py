@@ -210,8 +210,8 @@ class Body:
                 blocks = iter(data)
                 return cls(lambda: _checked(blocks), replayable=False)
             raise InvalidArgumentError(
-                f"the body of an object is bytes-like, a binary file or an iterable of bytes, "
-                f"and a {type(data).__name__} was given"
+                f"the body of an object must be bytes-like, a binary file or an iterable of bytes, "
+                f"got a {type(data).__name__}"
             ) from None
         owned = isinstance(view.obj, bytes)
         return cls(lambda: iter((view,)), size=len(view), buffer=view, owned=owned)

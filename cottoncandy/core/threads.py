@@ -138,7 +138,7 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
     outcome: Future[R] = Future()
     if not _start_thread(lambda: _resolve_future(outcome, lambda: function(*arguments))):
         raise StoreError(
-            "this process can start no more threads (ulimit -u); close others, or pass threads=1"
+            "this process cannot start more threads (ulimit -u); close others, or pass threads=1"
         )
     return outcome
 

@@ -281,7 +281,7 @@ class _Reader:
     def __init__(self, obj: Any, object_name: str) -> None:
         self._object_name = object_name
         if not isinstance(obj, Mapping):
-            raise self.error(f"a {type(obj).__name__} was found where a JSON object should be")
+            raise self.error(f"expected a JSON object, got a {type(obj).__name__}")
         self._obj = obj
 
     def error(self, what: str) -> MetadataError:
@@ -321,11 +321,11 @@ class _Reader:
             index, name = self._part(entry)
             *above, last = name.split(SEPARATOR)
             if identified and (not _PART_NAME.fullmatch(last) or {".", ".."} & set(above)):
-                raise self.error(f"the part {name!r:.80} has another name than parts have")
+                raise self.error(f"the part {name!r:.80} does not have the name of a part")
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):
-                raise self.error(f"the part {name!r:.80} is of chunk {index}, which is none")
+                raise self.error(f"the part {name!r:.80} is of chunk {index}, which does not exist")
             kept = [number[i] for number, i in zip(numbers, index, strict=True)]
             if None in kept:
                 continue
@@ -416,12 +416,14 @@ def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_by
     ((4, 4, 2), (6,))
     """
     if chunk_bytes < 1:
-        raise InvalidArgumentError(f"the size of a chunk is 1 byte or more, not {chunk_bytes}")
+        raise InvalidArgumentError(
+            f"the size of a chunk must be at least 1 byte, got {chunk_bytes}"
+        )
     if axis is None:
         return _isotropic(shape, max(chunk_bytes // max(itemsize, 1), 1))
     dimensions = max(len(shape), 1)  # as in numpy, a 0-d array has one row
     if not -dimensions <= axis < dimensions:
-        raise InvalidArgumentError(f"axis {axis} is none of an array of shape {shape}")
+        raise InvalidArgumentError(f"an array of shape {shape} has no axis {axis}")
     if not shape:
         return ()
     axis %= dimensions

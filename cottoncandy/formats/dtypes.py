@@ -210,7 +210,7 @@ def loads(text: str) -> np.dtype[Any]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         if isinstance(exc, MetadataError):
             raise
-        raise MetadataError(f"cannot make a dtype of {text!r:.80}: {exc}") from exc
+        raise MetadataError(f"cannot create a dtype from {text!r:.80}: {exc}") from exc
     if dtype.hasobject:
         raise MetadataError(f"the dtype {text!r:.80} holds Python objects, which are never read")
     return dtype

@@ -45,8 +45,8 @@ def as_array(value: object) -> Array:
     Parameters
     ----------
     value : array_like
-        Anything that ``np.asarray`` understands. Subclasses such as ``np.memmap`` and ``np.matrix``
-        count as the array they hold.
+        Anything that ``np.asarray`` accepts. Subclasses such as ``np.memmap`` and ``np.matrix`` are
+        treated as the array they hold.
 
     Returns
     -------
@@ -288,7 +288,7 @@ class RawArrayHeader:
         size = sys.maxsize if body_size is None else body_size
         with naming(object_name):
             if compression != "gzip":
-                raise IntegrityError(f"a block index is announced, and the codec is {compression}")
+                raise IntegrityError(f"the codec {compression} has no block index")
             return replace(header, blocks=BlockLayout.parse(announced, header.nbytes, size))
 
     def _check_body(self, object_name: str) -> None:
@@ -440,12 +440,12 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", 
     except MemoryError as exc:
         size = math.prod(shape) * dtype.itemsize
         raise InsufficientMemoryError(
-            f"an array of shape {shape} and dtype {dtype} takes {size} bytes, and there is not so "
-            f"much memory: read a part of it with selection="
+            f"an array of shape {shape} and dtype {dtype} takes {size} bytes, and there is not "
+            f"enough memory: read a part of it with selection="
         ) from exc
     except ValueError as exc:
         raise MetadataError(
-            f"numpy makes no array of shape {shape} and dtype {dtype}: {exc}"
+            f"numpy cannot create an array of shape {shape} and dtype {dtype}: {exc}"
         ) from exc
 
 

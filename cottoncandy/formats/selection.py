@@ -101,7 +101,7 @@ class SelectionPlan:
         Number of reads. The bytes of ``read(i)`` go to ``place(i, ...)``, in any order and from any
         thread.
     contiguous : (int, int) or None
-        Where the bytes of the result lie side by side in the object: the range that fills
+        If the bytes of the result are adjacent in the object: the range that fills
         ``bytes_of(out)``. One read straight into place then serves instead of ``reads``.
     """
 

@@ -56,8 +56,8 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
 
     Notes
     -----
-    Duplicates, explicit zeros and the order of the indices stay as they are; unsigned indices
-    become signed. In addition to the keys of version 0.4.0, ``cc-container`` says that it is a
+    Duplicates, explicit zeros and the order of the indices are preserved; unsigned indices become
+    signed. In addition to the keys of version 0.4.0, ``cc-container`` says that it is a
     sparse *array*. A ``coo_array`` that does not have two dimensions has parts ``coord0``,
     ``coord1``, ..., which version 0.4.0 cannot read.
     """
@@ -66,7 +66,7 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     is_sparse: bool = sparse.issparse(matrix)  # a plain bool; the stubs would narrow the type
     if not is_sparse:
         raise UnsupportedDtypeError(
-            f"a sparse matrix of scipy is needed, and a {type(matrix).__name__} was given: "
+            f"expected a sparse matrix of SciPy, got a {type(matrix).__name__}: "
             f"use upload_raw_array for dense arrays"
         )
     if matrix.dtype.hasobject:
@@ -190,7 +190,7 @@ def _check_manifest(
     if isinstance(manifest, Mapping) and "dask" in manifest:
         raise MetadataError(f"'{object_name}' is a chunked array: use download_dask_array")
     if not isinstance(manifest, Mapping):
-        raise error(f"a {type(manifest).__name__} was found where a JSON object should be")
+        raise error(f"expected a JSON object, got a {type(manifest).__name__}")
     kind = manifest.get("type")
     if not isinstance(kind, str) or kind not in _PARTS:
         raise error(f"'type' is {kind!r}, expected one of {', '.join(_PARTS)}")

@@ -186,7 +186,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
                 else:
                     group[last] = getattr(self, methods[name])(key, threads=inner)
             except MetadataError as exc:
-                _log.warning("None in the dictionary: %s", exc)
+                _log.warning("returning None instead of an array: %s", exc)
 
         inner = max(1, workers // max(len(methods), 1))
         start = len(root) + 1 if root else 0

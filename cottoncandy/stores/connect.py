@@ -114,7 +114,7 @@ def _connect(
         raise ConfigurationError(f"read_only must be True or False, got {read_only!r}")
     cache, cache_bytes = extra.pop("cache", None), extra.pop("cache_size", None)
     if cache_bytes is not None and cache is None:
-        raise ConfigurationError("cache_size is the limit of cache=, a directory, which is missing")
+        raise ConfigurationError("cache_size requires cache, the path of a directory")
     max_bytes = check_bytes(_CACHE_SIZE if cache_bytes is None else cache_bytes, "cache_size")
     if cache is not None and not _is_path(cache):
         raise ConfigurationError(f"cache must be a directory, got {cache!r}")

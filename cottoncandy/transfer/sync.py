@@ -216,7 +216,7 @@ class SyncReport:
     nbytes : int
         Bytes of the files that were copied or replaced.
     compared : int
-        Bytes that were read to compare contents, where the stores have no checksum.
+        Bytes that were read to compare contents, if the stores have no checksum.
     requests : int
         Estimate of the requests to both stores.
     cost : float

@@ -108,7 +108,7 @@ def test_durations() -> None:
 def test_mistaken_names_are_explained(memory: MemoryHarness) -> None:
     cci = memory.interface()
     cci.upload_raw_array("raw", np.ones(3))
-    with pytest.raises(ObjectNotFoundError, match="before a replacement is not kept"):
+    with pytest.raises(ObjectNotFoundError, match="only these keep"):
         cci.restore("raw")
     with pytest.raises(InvalidNameError, match="the name comes first"):
         cci.upload_raw_array(np.ones(3), "name")  # type: ignore[arg-type]  # the mistake

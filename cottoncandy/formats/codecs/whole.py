@@ -96,8 +96,8 @@ class NumcodecsCodec(Codec):
         available = sorted(set(numcodecs.registry.codec_registry) - _UNFIT - built_in)
         if name.lower() not in available:
             raise InvalidArgumentError(
-                f"no codec is called '{name}'; there are {known}, and from numcodecs: "
-                f"{', '.join(available)}; compression=False compresses nothing"
+                f"unknown codec '{name}'; built in are {known}, and compression=False for none; "
+                f"from numcodecs: {', '.join(available)}"
             )
         self._codec: Any = numcodecs.get_codec({"id": name.lower()})
         self.max_input = getattr(self._codec, "max_buffer_size", None)
