@@ -56,7 +56,8 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 @click.argument("location", type=LOCATION)
 @click.argument("copy", type=LOCATION, required=False)
 @click.option("-m", "--only-matching", is_flag=True, help="Compare the files that both have.")
-@click.option("-v", "--verbose", "--md5", is_flag=True, hidden=True)  # as cloud-files has them
+@click.option("-v", "--verbose", "--md5", is_flag=True, hidden=True, expose_value=False)
+@click.option("--part-size", "--multipart-threshold", hidden=True, expose_value=False)
 @click.option("--subset", metavar="PERCENT", help="Read a share only, the same one each time.")
 @click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
 @click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
@@ -70,7 +71,6 @@ def verify(
     location: str,
     copy: str | None,
     only_matching: bool,
-    verbose: bool,
     subset: str | None,
     max_duration: float | None,
     after: str,

@@ -34,7 +34,9 @@ from cottoncandy.cli.locations import (
     LOCATION,
     PROGRESS,
     WORDS,
+    Failures,
     in_words,
+    names_in,
     nothing_at,
     print_json,
     some,
@@ -82,7 +84,7 @@ _COMPRESSION = click.option(
 def _transferring(command: Callable[..., None]) -> Callable[..., None]:
     """Add what ``cp`` and ``mv`` have in common."""
 
-    @click.argument("sources", type=LOCATION, nargs=-1, required=True)
+    @click.argument("sources", type=LOCATION, nargs=-1, metavar="SOURCES...")
     @click.argument("destination", type=LOCATION)
     @PROGRESS
     @BLOCK_SIZE
@@ -106,6 +108,8 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
         as_json: bool,
         **arguments: Any,
     ) -> None:
+        if not arguments["sources"]:  # click gives a single location to the last argument
+            raise click.UsageError("Missing argument 'DESTINATION'.")
         parallel = click.get_current_context().obj
         options = {"progress": progress, "endpoint": endpoint_url, "parallel": parallel}
         reading = options | {"no_sign_request": no_sign_request}
@@ -140,13 +144,18 @@ def cp(
     if destination == "-":
         if ends.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
-        for route in routes(sources, "", recursive, ends.reading, []):
-            content = CloudFiles(route.directory, **ends.reading).get(route.path)
-            if content is None:
-                raise ObjectNotFoundError(f"there is no file '{route.path}' in {route.directory}")
-            write_bytes(content)
+        failures = Failures()
+        for route in routes(sources, "", recursive, ends.reading, [], failures):
+            with failures.noted():
+                content = CloudFiles(route.directory, **ends.reading).get(route.path)
+                if content is None:
+                    text = f"there is no file '{route.path}' in {route.directory}"
+                    raise ObjectNotFoundError(text)
+                write_bytes(content)
+        failures.finish()
         return
-    for source, dest, found in _transfers(sources, destination, recursive, ends):
+
+    def copy(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
         source.transfer_to(
             dest,
             ({"path": route.path, "dest_path": route.target} for route in found),
@@ -154,6 +163,8 @@ def cp(
             reencode=None if compression == "same" else compression,
             resumable=resumable,
         )
+
+    _transfer(copy, sources, destination, recursive, ends)
 
 
 @click.command()
@@ -165,15 +176,22 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
     Each source is deleted after its copy was checked.
     """
     recursive = recursive or not any(map(has_magic, sources))
-    for source, dest, found in _transfers(sources, destination, recursive, ends):
+
+    def move(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
         pairs = ((route.path, route.target) for route in found)
         source.moves(dest, pairs, block_size=ends.block_size)
 
+    _transfer(move, sources, destination, recursive, ends)
 
-def _transfers(
-    sources: tuple[str, ...], destination: str, recursive: bool, ends: Ends
-) -> Iterator[tuple[CloudFiles, CloudFiles, Iterator[Route]]]:
-    """Yield source, destination and files, lazily; at the end, print the number for programs."""
+
+def _transfer(
+    function: Callable[[CloudFiles, CloudFiles, Iterator[Route]], None],
+    sources: tuple[str, ...],
+    destination: str,
+    recursive: bool,
+    ends: Ends,
+) -> None:
+    """Call a function with the files of each directory; print the number for programs."""
     from cottoncandy.cloudfiles import CloudFiles
 
     if destination == "-":
@@ -181,11 +199,17 @@ def _transfers(
     folder, name = _destination(destination, sources, recursive, ends.writing)
     dest = CloudFiles(folder, **ends.writing)._endpoint()
     left: list[str] = []
-    found = routes(sources, name, recursive, ends.reading, left, dest)
-    count = itertools.count()
+    failures, count = Failures(), itertools.count()
+    found = routes(sources, name, recursive, ends.reading, left, failures, dest)
     for directory, items in groupby(found, key=attrgetter("directory")):
         counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
-        yield CloudFiles(directory, **ends.reading), CloudFiles(folder, **ends.writing), counted
+        with failures.noted():
+            source, target = (
+                CloudFiles(directory, **ends.reading),
+                CloudFiles(folder, **ends.writing),
+            )
+            function(source, target, counted)
+    failures.finish()
     if ends.as_json:
         print_json({"files": next(count)})
     _report_unlisted(left)
@@ -230,6 +254,7 @@ def routes(
     recursive: bool,
     options: dict[str, Any],
     left: list[str],
+    failures: Failures,
     dest: Endpoint | None = None,
 ) -> Iterator[Route]:
     """Yield the files to copy, and the names of the copies.
@@ -245,33 +270,47 @@ def routes(
         Options of the sources' ``CloudFiles``.
     left : list of str
         Gets the files that cannot be copied, with the reason.
+    failures : Failures
+        Gets the errors of sources.
     dest : Endpoint, optional
         A directory that contains it cannot be copied: its listing would never end.
     """
+    for source in sources:
+        with failures.noted():
+            yield from _routes_of(source, name, recursive, options, left, dest)
+
+
+def _routes_of(
+    source: str,
+    name: str,
+    recursive: bool,
+    options: dict[str, Any],
+    left: list[str],
+    dest: Endpoint | None,
+) -> Iterator[Route]:
     from cottoncandy.cloudfiles import CloudFiles
 
-    for source in sources:
-        folder, _, base = source.rstrip("/").rpartition("/")
-        if source == "-":
-            yield from _listed()
-        elif not source.endswith("/") and _is_file(source, options):
-            yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
-        elif has_magic(source):
-            start, matches = split_pattern(source, recursive)
-            files = CloudFiles(start, **options)
-            found = _files(files, left, _outside(dest, files, matches))
-            yield from some((Route(start, path, path) for path in found), source)
-        elif recursive:
-            below = "" if name == "." or source.endswith("/") else base + "/"
-            files = CloudFiles(source, **options)
-            if dest is not None and files._endpoint().contains(dest):
-                raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
-            found = _files(files, left, lambda path: True)
-            yield from some((Route(source, path, below + path) for path in found), source)
-        elif CloudFiles(source, **options).isdir():
-            raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
-        else:
-            raise nothing_at(source)
+    folder, _, base = source.rstrip("/").rpartition("/")
+    if source == "-":
+        yield from _listed()
+    elif not source.endswith("/") and _is_file(source, options):
+        yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
+    elif has_magic(source):
+        start, matches = split_pattern(source, recursive)
+        files = CloudFiles(start, **options)
+        found = _files(files, source, left, _outside(dest, files, matches))
+        yield from some((Route(start, path, path) for path in found), source)
+    elif recursive:
+        below = "" if name == "." or source.endswith("/") else base + "/"
+        files = CloudFiles(source, **options)
+        if dest is not None and files._endpoint().contains(dest):
+            raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
+        found = _files(files, "", left, lambda path: True)
+        yield from some((Route(source, path, below + path) for path in found), source)
+    elif CloudFiles(source, **options).isdir():
+        raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
+    else:
+        raise nothing_at(source)
 
 
 def _outside(
@@ -286,9 +325,11 @@ def _outside(
     return lambda path: not path.startswith(inside) and matches(path)
 
 
-def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:
+def _files(
+    files: CloudFiles, pattern: str, left: list[str], matches: Callable[[str], object]
+) -> Iterator[str]:
     """Yield the files that match, and note what else does."""
-    yield from filter(matches, files)
+    yield from filter(matches, names_in(files, pattern))
     left += _unlisted(files, matches)
 
 

@@ -6,9 +6,9 @@ import io
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from itertools import product
+from itertools import chain, product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ from cottoncandy.cli.locations import (
     PROGRESS,
     Connection,
     connected,
+    for_each,
+    is_encoded,
+    is_on_disk,
+    names_in,
     nothing_at,
     print_json,
     some,
@@ -39,6 +43,7 @@ from cottoncandy.exceptions import (
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.stores.store import Store
 
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
 _LIMIT = 100_000
@@ -67,31 +72,34 @@ def ls(
     as_json: bool,
 ) -> None:
     """List everything below locations, or what matches patterns."""
-    rows: Iterator[tuple[str, int | None, Any]] = (
-        row
-        for location in locations
-        for each in (expand(location) if expr else [location])
-        for row in _listing(connection, each, flat)
-    )
-    if sqlite is not None:
-        _write_database(sqlite, rows)
-        return
-    for name, size, modified in rows:
-        if as_json:
-            print_json({"name": name, "size": size, "modified": modified})
-        elif long:
-            moment = "" if modified is None else modified.astimezone().isoformat(" ", "seconds")
-            click.echo(f"{'' if size is None else size:>14} {moment:25} {printable(name)}")
-        else:
-            click.echo(printable(name))
+    expanded = chain.from_iterable(map(expand, locations)) if expr else locations
+
+    def listing(location: str) -> Iterator[tuple[str, int | None, Any]]:
+        opened = connection.store if is_encoded(location) else connection.file
+        return _listing(opened, location, flat)
+
+    def show(location: str) -> None:
+        for name, size, modified in listing(location):
+            if as_json:
+                print_json({"name": name, "size": size, "modified": modified})
+            elif long:
+                moment = "" if modified is None else modified.astimezone().isoformat(" ", "seconds")
+                click.echo(f"{'' if size is None else size:>14} {moment:25} {printable(name)}")
+            else:
+                click.echo(printable(name))
+
+    if sqlite is None:
+        for_each(show, expanded)
+    else:
+        _write_database(sqlite, chain.from_iterable(map(listing, expanded)))
 
 
 def _listing(
-    connection: Connection, location: str, flat: bool
+    opened: Callable[[str], tuple[Store, str]], location: str, flat: bool
 ) -> Iterator[tuple[str, int | None, Any]]:
     from cottoncandy.backends.base import CommonPrefix
 
-    store, prefix = connection.store(location)
+    store, prefix = opened(location)
     if prefix and not prefix.endswith("/") and store.has_below(prefix):
         prefix += "/"
     found = False
@@ -105,7 +113,7 @@ def _listing(
             yield entry.key[skipped:], entry.size, entry.modified
     if not found and has_magic(location):
         folder, matches = split_pattern(location)
-        for row in _listing(connection, folder, flat=False):
+        for row in _listing(opened, folder, flat=False):
             if matches(row[0]):
                 found = True
                 yield row
@@ -169,12 +177,31 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
     """Write objects to the standard output, unchanged. A single ``-`` reads their locations."""
     start, stop = (None, None) if span is None else _span(span)
-    for location in standard_input() if locations == ("-",) else locations:
-        store, name = connection.store(location)
+
+    def write(location: str) -> None:
+        store, name = connection.file(location)
         with store.open(name, prefetch=span is None) as reader:
-            first, end, _ = slice(start, stop).indices(reader.size)
-            for chunk in reader.chunks(first, end):
-                write_bytes(chunk)
+            if not (stored := encodings(reader.info.content_encoding)):
+                first, end, _ = slice(start, stop).indices(reader.size)
+                for chunk in reader.chunks(first, end):
+                    write_bytes(chunk)
+                return
+            chunks: Iterable[Any] = reader.chunks()
+            for encoding in stored:
+                chunks = decode_stream(chunks, encoding, location)
+            position = 0
+            for chunk in map(memoryview, chunks):
+                write_bytes(chunk[max((start or 0) - position, 0) : _before(stop, position)])
+                position += len(chunk)
+
+    from cottoncandy.cloudfiles.compression import decode_stream
+    from cottoncandy.cloudfiles.content import encodings
+
+    for_each(write, standard_input() if locations == ("-",) else locations)
+
+
+def _before(stop: int | None, position: int) -> int | None:
+    return None if stop is None else max(stop - position, 0)
 
 
 def _span(text: str) -> tuple[int | None, int | None]:
@@ -190,10 +217,13 @@ def _span(text: str) -> tuple[int | None, int | None]:
 @connected
 def head(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print the headers and metadata of objects as JSON."""
-    for location in locations:
-        store, name = connection.store(location)
+
+    def show(location: str) -> None:
+        store, name = connection.file(location)
         info = store.backend.head(store.key(name))
         print_json(info._asdict())
+
+    for_each(show, locations)
 
 
 @click.command()
@@ -227,7 +257,8 @@ def du(
         click.echo(f"{text}{number}\t{printable(label)}")
 
     everything = [0, 0]
-    for location in locations:
+
+    def measure(location: str) -> None:
         own = [0, 0]
         for info in _objects(connection, location):
             for total in (own, everything, totals[PurePosixPath(info.key).suffix or "(none)"]):
@@ -237,18 +268,22 @@ def du(
                 show(info.key, info.size, 1)
         if summarize or not group_by_ext:
             show(location, *own)
-    if group_by_ext:
-        for suffix, total in sorted(totals.items()):
-            show(suffix, *total)
-    if grand_total:
-        show("total", *everything)
+
+    try:
+        for_each(measure, locations)
+    finally:
+        if group_by_ext:
+            for suffix, total in sorted(totals.items()):
+                show(suffix, *total)
+        if grand_total:
+            show("total", *everything)
 
 
 def _objects(connection: Connection, location: str) -> Iterator[ObjectInfo]:
     """Yield the object at a location and everything below it."""
     from cottoncandy.stores.finding import objects_at
 
-    store, name = connection.store(location)
+    store, name = connection.file(location)
     found = objects_at(store, name)
     return some(found, location) if name else found
 
@@ -271,11 +306,13 @@ def rm(
     as_json: bool,
 ) -> None:
     """Delete objects. A single ``-`` reads locations from the standard input."""
-    from cottoncandy.cloudfiles import CloudFiles
+    from cottoncandy.cloudfiles import CloudFile, CloudFiles
 
     options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}
     count = 0
-    for location in standard_input() if locations == ("-",) else locations:
+
+    def remove(location: str) -> None:
+        nonlocal count
         cci, name = connection.interface(location, named=True)
         if not name:
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
@@ -283,16 +320,22 @@ def rm(
             folder, matches = split_pattern(location, recursive)
             files = CloudFiles(folder, parallel=ctx.obj, **options)
             in_folder = files._endpoint().holds()  # what a link to a directory refers to is kept
-            removed = files.delete(path for path in files if matches(path) and in_folder(path))
+            names = names_in(files, location)
+            removed = files.delete(path for path in names if matches(path) and in_folder(path))
         else:
             # What it prints are messages. Without -r there is one: the error below, in other words.
             with redirect_stdout(sys.stderr if recursive else io.StringIO()):
                 removed = cci.rm(name, recursive=recursive)
             if not (removed or recursive) and cci.lsdir(name, limit=1):
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
+            if not removed and is_on_disk(location) and not location.endswith("/"):
+                file = CloudFile(location)  # without the suffix of its encoding
+                removed = file.delete() if file.exists() else 0
         if not removed:
             raise nothing_at(location)
         count += removed
+
+    for_each(remove, standard_input() if locations == ("-",) else locations)
     if as_json:
         print_json({"files": count})
 
@@ -306,10 +349,12 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
     """Create empty objects, unless they exist."""
     from cottoncandy.core.buffers import Body
 
-    for location in locations:
-        store, name = connection.store(location)
+    def touch(location: str) -> None:
+        store, name = connection.file(location)
         if not store.has_object(store.key(name)):
             store.put(name, Body.of(b""))
+
+    for_each(touch, locations)
 
 
 @click.command()
@@ -319,9 +364,11 @@ def mkdir(paths: tuple[str, ...]) -> None:
     """Create directories on this computer. Stores need none."""
     from pathlib import Path
 
-    for path in paths:
+    def make(path: str) -> None:
         if "://" not in path or path.startswith("file://"):
             Path(path.removeprefix("file://")).expanduser().mkdir(parents=True, exist_ok=True)
+
+    for_each(make, paths)
 
 
 @click.group()
@@ -338,7 +385,7 @@ def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print owner and grants of objects as JSON; of files on disk, the mode."""
     from cottoncandy.cloudfiles import CloudFile
 
-    for location in locations:
+    def show(location: str) -> None:
         file = CloudFile(
             location,
             endpoint=connection.endpoint_url,
@@ -351,3 +398,5 @@ def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
             raise UnsupportedOperationError(f"the store of '{location}' has no ACLs")
         fields = found.items() if isinstance(found, dict) else [("acl", found)]
         print_json({"location": location, **{name.lower(): value for name, value in fields}})
+
+    for_each(show, locations)

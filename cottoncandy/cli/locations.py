@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -20,9 +21,17 @@ from click.shell_completion import (
 )
 
 from cottoncandy.core.names import has_magic
-from cottoncandy.exceptions import ObjectNotFoundError
+from cottoncandy.core.output import printable
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    CredentialsError,
+    ObjectNotFoundError,
+    StorageFullError,
+    StoreUnreachableError,
+)
 
 if TYPE_CHECKING:
+    from cottoncandy.cloudfiles import CloudFiles
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
@@ -73,17 +82,28 @@ class Connection(NamedTuple):
         from cottoncandy._checks import open_location
 
         options: dict[str, Any] = {
-            "endpoint_url": self.endpoint_url,
             "encryption": self.encryption,
             "encryptionKey": self.encryption_key,
         }
-        if self.no_sign_request:
-            options["anon"] = True
-        elif "://" in location:
-            from cottoncandy.cloudfiles.connection import stored_credentials
+        if "://" in location:
+            from cottoncandy.cloudfiles.connection import Options, factory_arguments
 
-            options |= stored_credentials(location)
+            given = Options(endpoint=self.endpoint_url, no_sign_request=self.no_sign_request)
+            options |= factory_arguments(location, given)
         return open_location(location, options, named=named)
+
+    def file(self, location: str) -> tuple[Store, str]:
+        """Return the store of a file, and its name; on disk, as ``CloudFiles`` names it.
+
+        A name with the suffix of a content encoding is that of the file as it is on disk.
+        """
+        store, name = self.store(location)
+        encrypted = self.encryption or self.encryption_key
+        if is_on_disk(location) and not (encrypted or is_encoded(name)):
+            from cottoncandy.stores.connect import connect
+
+            store = connect("files", store.bucket)
+        return store, name
 
     def interface(self, location: str, *, named: bool = False) -> tuple[DefaultInterface, str]:
         """Return an interface on the store of a location, and the name in it."""
@@ -188,6 +208,27 @@ def _below(ctx: click.Context, directory: str) -> Iterator[str]:
 LOCATION = _Location()
 
 
+def is_on_disk(location: str) -> bool:
+    """Return whether a location is a path, or a URL of one."""
+    return "://" not in location or location.lower().startswith("file://")
+
+
+def is_encoded(name: str) -> bool:
+    """Return whether a file on disk has the suffix of a content encoding, such as ``.gz``."""
+    from cottoncandy.backends.local.files import SUFFIXES
+
+    return name.endswith(tuple(filter(None, SUFFIXES.values())))
+
+
+def names_in(files: CloudFiles, pattern: str) -> Iterator[str]:
+    """Yield the files to match with a pattern: as they are on disk, if it has a suffix of those."""
+    from cottoncandy.transfer.entries import Endpoint
+
+    if files.protocol != "file" or not is_encoded(pattern):
+        return iter(files)
+    return (name for name, _ in Endpoint.of(files.cloudpath).entries())
+
+
 def in_words(message: str) -> str:
     """Return an error of the library in the words of the command, without advice on Python."""
     for pattern, words in _ADVICE:
@@ -212,6 +253,48 @@ def some(found: Iterable[T], location: str) -> Iterator[T]:
         yield each
     if empty:
         raise nothing_at(location)
+
+
+def print_error(error: BaseException) -> None:
+    """Print an error of the library in one line."""
+    text = "; ".join([in_words(str(error)), *getattr(error, "__notes__", ())])
+    click.echo(f"cottoncandy: {printable(text)}", err=True)
+
+
+class Failures:
+    """Errors of single locations, which do not stop the others.
+
+    The last one is raised at the end; those before it are printed.
+    """
+
+    def __init__(self) -> None:
+        self._last: Exception | None = None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an error in the block."""
+        try:
+            yield
+        except (BrokenPipeError, CredentialsError, StorageFullError, StoreUnreachableError):
+            raise  # the others would fail, too
+        except (CottonCandyError, OSError) as error:
+            if self._last is not None:
+                print_error(self._last)
+            self._last = error
+
+    def finish(self) -> None:
+        """Raise the last error, if there is one."""
+        if self._last is not None:
+            raise self._last
+
+
+def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call a function with each item; one that fails does not stop the others."""
+    failures = Failures()
+    for item in items:
+        with failures.noted():
+            function(item)
+    failures.finish()
 
 
 def print_json(value: Any) -> None:

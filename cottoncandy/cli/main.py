@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cottoncandy import __version__
-from cottoncandy.cli.locations import WORDS, in_words
+from cottoncandy.cli.locations import WORDS, print_error
 from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
@@ -77,8 +77,7 @@ class _Commands(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)
         except (CottonCandyError, OSError, UnicodeError, MemoryError) as error:
-            text = "; ".join([in_words(str(error)), *getattr(error, "__notes__", ())])
-            click.echo(f"cottoncandy: {printable(text)}", err=True)
+            print_error(error)
             ctx.exit(1)
         except KeyboardInterrupt as interruption:
             done = "".join(f"; {note}" for note in getattr(interruption, "__notes__", ()))

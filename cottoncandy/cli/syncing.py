@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
 from cottoncandy.core.output import printable
+from cottoncandy.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     from cottoncandy.transfer.entries import Endpoint
@@ -70,11 +72,25 @@ def sync(
 def compare(
     connection: Connection, source: str, dest: str, only_matching: bool, as_json: bool
 ) -> int:
-    """Print the differences of two locations; return the exit status."""
-    from cottoncandy.transfer.sync import Rules, synchronize
+    """Print the differences of two locations, as ``cp`` names their files; return the status."""
+    from cottoncandy.core.names import prefix_of
+    from cottoncandy.transfer import sync
+    from cottoncandy.transfer.entries import Endpoint
 
-    ends = _endpoint(connection, source), _endpoint(connection, dest)
-    report = synchronize(*ends, Rules(delete=True, checksum=True), dry_run=True)
+    places = [connection.file(location) for location in (source, dest)]
+    report = sync.SyncReport(dry_run=True)
+    files = [store.has_object(name) for store, name in places]
+    if any(files) and not all(files):
+        raise InvalidArgumentError(
+            "only one of the two is a file; compare two files, or two directories"
+        )
+    if all(files):
+        ends = ((store.backend, store.backend.head(name)) for store, name in places)
+        deque(report.noting([sync.compare(*ends, path=source, read=True)]), 0)
+    else:
+        rules = sync.Rules(delete=True, checksum=True)
+        below = (Endpoint(store, prefix_of(name)) for store, name in places)
+        report = sync.synchronize(*below, rules, dry_run=True)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [
         (step.path, words[step.verb])

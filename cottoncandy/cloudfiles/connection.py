@@ -39,6 +39,12 @@ _BACKENDS = {
     "s3": "s3",
 }
 _MAX_KEPT = 64
+#: Environment variables that connections depend on.
+_VARIABLES = (
+    *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+    *("AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"),
+)
 
 #: Stores by everything that shapes them; a store of S3 holds connections.
 _stores: OrderedDict[tuple[Any, ...], Store] = OrderedDict()
@@ -85,7 +91,8 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     threshold = int(options.composite_upload_threshold)
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
     shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
-    identity = (_BACKENDS[path.protocol], *arguments, server, shape, settings)
+    environment = tuple(map(os.environ.get, _VARIABLES))
+    identity = (_BACKENDS[path.protocol], *arguments, server, shape, settings, environment)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
@@ -122,25 +129,23 @@ def _credentials(path: ExtractedPath, options: Options) -> _Arguments:
     return ((None, None, None), {}) if chosen is None else chosen(path, options)
 
 
-def stored_credentials(cloudpath: str) -> dict[str, Any]:
-    """Return what the secrets folders have for a cloud path, as arguments of a factory."""
+def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
+    """Return the options for a cloud path, and its secrets, as arguments of a factory."""
     try:
         path = extract(cloudpath)
     except UnsupportedProtocolError:
         return {}
     if path.protocol == "file" or "@" in (path.host or ""):
         return {}
-    (access_key, secret_key, _), extra = _credentials(path, Options())
-    if access_key == os.environ.get("AWS_ACCESS_KEY_ID"):  # the factory looks there itself
-        return {name: value for name, value in extra.items() if name == "credentials"}
-    return {"ACCESS_KEY": access_key, "SECRET_KEY": secret_key, **extra}
+    login, extra = _credentials(path, options)
+    return {**dict(zip(("ACCESS_KEY", "SECRET_KEY", "endpoint_url"), login, strict=True)), **extra}
 
 
 def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
     found = _given(options.secrets)
     if not found and not options.no_sign_request:
         service = "aws" if path.alias is None else service_provider(path)
-        found = credentials.aws_credentials(path.bucket or "", service)
+        found = credentials.aws_secrets(path.bucket or "", service)
     extra = {
         "anon": options.no_sign_request,
         "aws_session_token": found.get("AWS_SESSION_TOKEN"),
@@ -149,7 +154,7 @@ def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
     }
     keys = (found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SECRET_ACCESS_KEY"))
     given = {name: value for name, value in extra.items() if value}
-    return (*keys, options.endpoint or path.host), given
+    return (*keys, path.host or options.endpoint), given
 
 
 def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:

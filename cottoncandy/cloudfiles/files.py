@@ -47,7 +47,7 @@ class CloudFiles(WritingMethods):
     use_https : bool, default False
         Whether to read ``gs://`` and ``s3://`` as public web servers, without credentials.
     endpoint : str, optional
-        URL of an S3 server other than Amazon's.
+        URL of an S3 server other than Amazon's, unless the path contains one.
     parallel : int or bool, default 1
         Number of processes; True is one per core.
     request_payer : str, optional

@@ -71,6 +71,11 @@ def _names(prefix: str, service: str) -> tuple[str, ...]:
     return (*own, f"{service}-secret.json")
 
 
+def aws_secrets(bucket: str, service: str) -> dict[str, Any]:
+    """Return the content of ``<bucket>-<service>-secret.json`` or ``<service>-secret.json``."""
+    return _read(*_names(bucket, service))
+
+
 def aws_credentials(
     bucket: str = "", service: str = "aws", skip_files: bool = False
 ) -> dict[str, str]:
@@ -95,7 +100,7 @@ def aws_credentials(
     ConfigurationError
         If a secrets file cannot be read.
     """
-    found = {} if skip_files else _read(*_names(bucket, service))
+    found = {} if skip_files else aws_secrets(bucket, service)
     if not found and service == "aws" and os.environ.get("AWS_ACCESS_KEY_ID"):
         names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION")
         pairs = ((f"AWS_{name}", os.environ.get(f"AWS_{name}")) for name in names)

@@ -129,7 +129,8 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
             return Step("delete", path, "not in the source") if extra else None
         if there is None:
             return Step("copy", path, "not in the destination", here.size)
-        return _compare(source, dest, path, here, there, rules.checksum)
+        ends = (source.store.backend, here), (dest.store.backend, there)
+        return compare(*ends, path=path, read=rules.checksum)
 
     steps = map_threads(decide, _merged(ours, theirs), threads if rules.checksum else 1)
     return (step for step in steps if step is not None)
@@ -150,13 +151,14 @@ def _merged(
         yield path, found.get(0), found.get(1)
 
 
-def _compare(
-    source: Endpoint, dest: Endpoint, path: str, here: ObjectInfo, there: ObjectInfo, read: bool
-) -> Step:
-    """Apply the rule of rsync and the AWS CLI: same size, and the destination is not older."""
+def compare(*ends: tuple[Backend, ObjectInfo], path: str, read: bool) -> Step:
+    """Apply the rule of rsync and the AWS CLI: same size, and the destination is not older.
+
+    ``read``: the same content.
+    """
+    (_, here), (_, there) = ends
     if here.size != there.size:
         return Step("replace", path, "the size differs", here.size)
-    ends = (source.store.backend, here), (dest.store.backend, there)
     md5s = [etag_md5(*end) for end in ends]
     same = None if None in md5s else md5s[0] == md5s[1]
     if read and same is False:  # or ETags of objects that the server encrypted, which differ

@@ -49,6 +49,9 @@ def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
     only = json.loads(run("verify", "-m", "--json", tree, copy).stdout)
     assert only == {"same": 3, "different": {"one": "different"}}
     assert run("verify", tree, tmp_path / "missing").exit_code == 1
+    assert run("verify", "--part-size", "5", tree / "src/a", f"file://{tree}/src/a").exit_code == 0
+    assert run("verify", tree / "src/a", tree / "one").stdout == f"different: {tree}/src/a\n"
+    assert "two files, or two directories" in run("verify", tree / "src/a", tree).stderr
 
 
 def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:

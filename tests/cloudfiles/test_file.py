@@ -320,6 +320,34 @@ def test_connections_differ_in_everything_that_shapes_them() -> None:
     anonymous = backend(no_sign_request=True)._connection.options
     assert anonymous.unsigned
     assert backend(endpoint="http://localhost:1")._connection.options.endpoint_url.endswith(":1")
+    # The address in a path counts: two ends of a copy have the same option.
+    named = backend("s3://http://localhost:2/bucket", endpoint="http://localhost:1")
+    assert named._connection.options.endpoint_url.endswith(":2")
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "STORAGE_EMULATOR_HOST"]
+)
+def test_a_changed_environment_makes_another_connection(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "gs://bucket" if name.startswith("STORAGE") else "s3://bucket"
+    stores = []
+    for value in ("http://localhost:1", "http://localhost:2", "http://localhost:2"):
+        monkeypatch.setenv(name, value)
+        stores.append(CloudFiles(path)._store.backend)
+    assert stores[0]._connection is not stores[1]._connection
+    assert stores[1]._connection is stores[2]._connection
+
+
+def test_the_options_precede_the_environment_as_in_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for half in ("ACCESS", "SECRET"):
+        monkeypatch.setenv(f"COTTONCANDY_LOGIN_{half}_KEY", "options")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "environment")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment")
+    assert connected("s3://bucket").access_key == "options"
 
 
 VECTORS = Path(__file__).parent.parent / "vectors"

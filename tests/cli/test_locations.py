@@ -1,0 +1,116 @@
+"""How commands read locations: names on disk, several of which some fail, and servers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+import cottoncandy as cc
+from tests.cases import each
+from tests.cli.conftest import run
+from tests.harness import HARNESSES
+from tests.servers import S3Server
+
+
+def test_files_on_disk_have_the_names_that_cp_gives_them(tmp_path: Path) -> None:
+    body = b"0123456789" * 1000
+    store, copy = cc.CloudFiles("mem://cli-encoded"), tmp_path / "copy"
+    store.put("vol/info", body, compress="gzip")
+    assert run("cp", "-r", "mem://cli-encoded/vol", copy).exit_code == 0
+    assert [path.name for path in copy.iterdir()] == ["info.gz"]
+    assert run("ls", copy).stdout == "info\n"
+    assert run("du", copy / "info").stdout.splitlines()[0].endswith("\tinfo")
+    assert json.loads(run("head", copy / "info").stdout)["content_encoding"] == "gzip"
+    for location in (copy / "info", "mem://cli-encoded/vol/info"):
+        assert run("cat", location).stdout_bytes == body
+        assert run("cat", "-r", "2995-3005", location).stdout_bytes == body[2995:3005]
+    assert run("cat", copy / "info.gz").stdout_bytes == (copy / "info.gz").read_bytes()
+    assert run("touch", copy / "info").exit_code == 0
+    assert run("verify", copy, "mem://cli-encoded/vol").exit_code == 0
+    assert run("cp", copy / "info", "-").stdout_bytes == body  # not emptied by touch
+    assert run("rm", copy / "info").exit_code == 0
+    assert list(copy.iterdir()) == []
+
+
+@pytest.mark.parametrize("location", ["", "file://"])
+def test_patterns_with_a_suffix_match_the_files_on_disk(location: str, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x.nii.gz").write_bytes(gzip.compress(b"scan"))
+    (tmp_path / "d/x.nii.json").write_bytes(b"{}")
+    pattern = f"{location}{tmp_path}/d/*.nii.gz"
+    assert run("ls", pattern).stdout == "x.nii.gz\n"
+    assert run("cp", pattern, "mem://cli-suffix/").exit_code == 0
+    assert run("ls", "mem://cli-suffix").stdout == "x.nii.gz\n"
+    assert run("mv", pattern, f"{tmp_path}/e/").exit_code == 0
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["x.nii.gz"]
+    assert run("rm", f"{location}{tmp_path}/e/*.gz").exit_code == 0
+    assert list((tmp_path / "e").iterdir()) == []
+
+
+@each(
+    "words, done",
+    [
+        (["cat"], "oneone"),
+        (["ls"], "one\none\n"),
+        (["du", "-s", "-c"], "6\ttotal"),
+        (["head"], '"key": "one"'),
+        (["acl", "get"], '"acl"'),
+    ],
+)
+def test_a_location_that_fails_does_not_stop_the_others(
+    words: list[str], done: str, tmp_path: Path
+) -> None:
+    (tmp_path / "one").write_text("one")
+    result = run(*words, tmp_path / "one", tmp_path / "missing", tmp_path / "one")
+    assert (result.exit_code, done in result.stdout) == (1, True), result.stdout
+    assert result.stderr.count("missing") == result.stderr.count("\n") == 1
+
+
+def test_files_that_fail_do_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/f").write_text("f")
+    sources = [tmp_path / name for name in ("a", "b", "e", "c")]
+    copied = run("cp", *sources, f"{tmp_path}/copy/")
+    assert (copied.exit_code, contents_of(tmp_path / "copy")) == (1, {"a", "c"})
+    assert [line.rpartition("/")[2] for line in copied.stderr.splitlines()] == [
+        *("b'", "e' is a directory: pass -r"),
+    ]
+    assert run("cp", *sources, "-").stdout == "ac"
+    assert run("mv", *sources[1:], f"{tmp_path}/moved/").exit_code == 1
+    assert contents_of(tmp_path / "moved") == {"c", "e"}
+    assert run("touch", tmp_path / "a/x", tmp_path / "new").exit_code == 1
+    assert run("mkdir", tmp_path / "a/x", tmp_path / "made").exit_code == 1
+    assert (tmp_path / "new").exists()
+    assert (tmp_path / "made").is_dir()
+    names = "\n".join(f"{tmp_path}/{name}" for name in ("copy/a", "missing", "copy/c"))
+    assert run("rm", "-", stdin=names).exit_code == 1
+    assert contents_of(tmp_path / "copy") == set()
+
+
+def contents_of(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+@pytest.mark.server
+def test_the_endpoint_is_that_of_s3_locations_without_one(
+    bucket: Path,
+    moto: S3Server,
+    moto_bucket: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = HARNESSES["gcs"](request)
+    request.addfinalizer(harness.close)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", harness.connection()["endpoint_url"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
+    for dest in (f"s3://{moto.endpoint_url}/{moto_bucket}", f"gs://{harness.bucket}"):
+        for verb in ("sync", "verify", "cp -r"):
+            words = [*verb.split(), "--endpoint-url", "http://localhost:1"]
+            result = run(*words, f"{bucket}/", f"{dest}/copy")
+            assert result.exit_code == 0, result.stderr
