@@ -152,9 +152,9 @@ def _merged(
 
 
 def compare(*ends: tuple[Backend, ObjectInfo], path: str, read: bool) -> Step:
-    """Apply the rule of rsync and the AWS CLI: same size, and the destination is not older.
+    """Return the step for a file at both ends: same size, and the destination is not older.
 
-    ``read``: the same content.
+    That is the rule of rsync and the AWS CLI; with ``read``, both have the same content.
     """
     (_, here), (_, there) = ends
     if here.size != there.size:
