@@ -190,18 +190,15 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
             for encoding in stored:
                 chunks = decode_stream(chunks, encoding, location)
             position = 0
-            for chunk in map(memoryview, chunks):
-                write_bytes(chunk[max((start or 0) - position, 0) : _before(stop, position)])
+            for chunk in chunks:
+                end = None if stop is None else max(stop - position, 0)
+                write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : end])
                 position += len(chunk)
 
     from cottoncandy.cloudfiles.compression import decode_stream
     from cottoncandy.cloudfiles.content import encodings
 
     for_each(write, standard_input() if locations == ("-",) else locations)
-
-
-def _before(stop: int | None, position: int) -> int | None:
-    return None if stop is None else max(stop - position, 0)
 
 
 def _span(text: str) -> tuple[int | None, int | None]:

@@ -89,8 +89,8 @@ def compare(
         deque(report.noting([sync.compare(*ends, path=source, read=True)]), 0)
     else:
         rules = sync.Rules(delete=True, checksum=True)
-        below = (Endpoint(store, prefix_of(name)) for store, name in places)
-        report = sync.synchronize(*below, rules, dry_run=True)
+        here, there = (Endpoint(store, prefix_of(name)) for store, name in places)
+        report = sync.synchronize(here, there, rules, dry_run=True)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [
         (step.path, words[step.verb])
