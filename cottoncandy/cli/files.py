@@ -191,8 +191,8 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
                 chunks = decode_stream(chunks, encoding, location)
             position = 0
             for chunk in chunks:
-                end = None if stop is None else max(stop - position, 0)
-                write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : end])
+                last = None if stop is None else max(stop - position, 0)
+                write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : last])
                 position += len(chunk)
 
     from cottoncandy.cloudfiles.compression import decode_stream
