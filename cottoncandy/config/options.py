@@ -184,7 +184,7 @@ class Settings:
     do_compression : bool
         Whether arrays are compressed if the caller does not specify it (True, False).
     small_array : str
-        Codec of arrays below 2 GB: gzip, Zstd, LZ4, Zlib, BZ2.
+        Codec of arrays below 2 GiB: gzip, Zstd, LZ4, Zlib, BZ2, LZMA.
     large_array : str
         Codec of larger arrays.
     """
