@@ -64,6 +64,13 @@ class ConnectionArguments:
     def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
         """Raise if an option is not one that the backend accepts.
 
+        Parameters
+        ----------
+        backend : str
+            Its name, for the message.
+        accepted : iterable of str
+            Its options.
+
         Raises
         ------
         ConfigurationError
