@@ -24,7 +24,7 @@ from cottoncandy.arrays.raw import (
     read_selection,
 )
 from cottoncandy.arrays.sparse import SparseArray
-from cottoncandy.backends.base import Backend, ObjectInfo, ObjectReader, PutResult
+from cottoncandy.backends.base import ObjectInfo, ObjectReader, PutResult, store_again
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import (
@@ -447,7 +447,7 @@ def _update_metadata(
     backend = store.backend
     if key.endswith(SEPARATOR + MANIFEST):
         # A copy on the server is not conditional: it could replace a concurrent upload.
-        result = Backend.set_metadata(backend, key, new, etag=info.etag)
+        result = store_again(backend, key, new, info.etag)
     else:
         result = backend.set_metadata(key, new, etag=info.etag)
     return info._replace(etag=result.etag, metadata=new)

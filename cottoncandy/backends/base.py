@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from cottoncandy.backends.options import (
     DEFAULT_OPTIONS,
-    STORED_HEADERS,
     Capabilities,
     ConnectionArguments,
     IfAbsent,
@@ -305,7 +304,7 @@ class Backend(ABC):
             self._check_condition(dest, condition)
             if (source, origin.bucket) == (dest, self.bucket):
                 return PutResult(reader.info.etag)
-            like = self._options_like(reader.info, reader.metadata or None)
+            like = self.capabilities.options_like(reader.info, reader.metadata or None)
             options = replace(like, condition=condition, keep_acl=False)
             return self.put(dest, Body(reader.chunks, size=reader.size), options)
 
@@ -328,11 +327,7 @@ class Backend(ABC):
         ObjectChangedError
             If the object has another ETag, or is replaced in the same moment.
         """
-        with self.get(key, prefetch=False) as reader:
-            if etag is not None:
-                IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
-            body = Body(reader.chunks, size=reader.size)
-            return self.put(key, body, self._options_like(reader.info, metadata))
+        return store_again(self, key, metadata, etag)
 
     def has_md5_etag(self, key: str) -> bool:
         """Return whether the ETag of an object is an MD5, if its form and the store allow that."""
@@ -474,20 +469,6 @@ class Backend(ABC):
             f"interface without read_only=True, on a store that can be written"
         )
 
-    def _options_like(self, info: ObjectInfo, metadata: Mapping[str, str] | None) -> PutOptions:
-        """Return the options of a put that replaces this version and keeps headers and ACL."""
-        return PutOptions(
-            metadata,
-            content_type=info.content_type,
-            condition=None if info.etag is None else IfMatch(info.etag),
-            keep_acl=True,
-            **{
-                name: getattr(info, name)
-                for name in STORED_HEADERS
-                if name in self.capabilities.headers
-            },
-        )
-
     def _check_condition(self, key: str, condition: IfAbsent | IfMatch | None) -> None:
         """Check the condition of a put with a request, if the store cannot check it."""
         if condition is None:
@@ -517,6 +498,20 @@ class Backend(ABC):
                 "default_bucket in the options file"
             )
         return self.bucket_name
+
+
+def store_again(
+    backend: Backend, key: str, metadata: Mapping[str, str], etag: str | None
+) -> PutResult:
+    """Store an object again with other metadata: with any store, only if nobody replaces it.
+
+    Parameters and errors are those of :meth:`Backend.set_metadata`.
+    """
+    with backend.get(key, prefetch=False) as reader:
+        if etag is not None:
+            IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
+        body = Body(reader.chunks, size=reader.size)
+        return backend.put(key, body, backend.capabilities.options_like(reader.info, metadata))
 
 
 class ReadOnlyVerbs(Backend):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
+from cottoncandy.backends.reader import ObjectInfo
 from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import nearest
 from cottoncandy.exceptions import (
@@ -391,3 +392,13 @@ class Capabilities:
     stored_checksum: Literal["md5"] | None = None
     headers: frozenset[str] = frozenset()
     metadata: MetadataLimits = MetadataLimits()
+
+    def options_like(self, info: ObjectInfo, metadata: Mapping[str, str] | None) -> PutOptions:
+        """Return the options of a put that replaces this version and keeps headers and ACL."""
+        return PutOptions(
+            metadata,
+            content_type=info.content_type,
+            condition=None if info.etag is None else IfMatch(info.etag),
+            keep_acl=True,
+            **{name: getattr(info, name) for name in STORED_HEADERS if name in self.headers},
+        )

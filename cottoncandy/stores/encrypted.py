@@ -15,6 +15,7 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    store_again,
 )
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import SEPARATOR
@@ -155,13 +156,13 @@ class EncryptedBackend(WrappedBackend):
                 mark = str(self._keys.info(cipher.header.segment_bytes))
                 metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
                 if key.endswith(_MANIFEST):  # a copy on the server is not conditional
-                    Backend.set_metadata(self.inner, key, metadata, etag=info.etag)
+                    store_again(self.inner, key, metadata, info.etag)
                 else:
                     self.inner.set_metadata(key, metadata, etag=info.etag)
                 return True
         plaintext = Body(opened.chunks, size=opened.size)
         body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)
-        options = self.inner._options_like(info, metadata)
+        options = self.inner.capabilities.options_like(info, metadata)
         self.inner.put(key, body, options, threads=threads)
         return True
 
@@ -174,7 +175,7 @@ class EncryptedBackend(WrappedBackend):
         stored = info.metadata or {}
         if ENCRYPTION_METADATA not in stored or bound_metadata(stored) != bound_metadata(metadata):
             # The body is bound to the old metadata, or cottoncandy 0.2 wrote it.
-            return Backend.set_metadata(self, key, metadata, etag=etag)
+            return store_again(self, key, metadata, etag)
         own = {name: value for name, value in stored.items() if self._reserves(name)}
         version = info.etag if etag is None else etag
         return self.inner.set_metadata(key, {**metadata, **own}, etag=version)

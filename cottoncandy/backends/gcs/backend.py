@@ -292,7 +292,7 @@ class GCSBackend(RemoteBackend):
         label, info = self._label(key), self.head(key)
         if etag is not None:
             IfMatch(etag).check(info.etag, label)
-        options = self._checked(key, self._options_like(info, metadata))
+        options = self._checked(key, self.capabilities.options_like(info, metadata))
         blob = self._blob(key)
         _describe(blob, options)
         origin = self._blob(key, int(info.etag or 0))
