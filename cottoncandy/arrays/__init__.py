@@ -1,1 +1,1 @@
-"""Arrays in a store, below the interfaces: raw and chunked."""
+"""Arrays of several kinds in a store: raw, chunked and sparse ones, and trees of them."""

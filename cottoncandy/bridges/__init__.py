@@ -1,1 +1,1 @@
-"""cottoncandy's stores, as other libraries expect them: zarr and fsspec."""
+"""cottoncandy's stores, as other libraries expect them: fsspec, xarray and zarr."""

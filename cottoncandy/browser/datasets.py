@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.arrays.handle import ArrayHandle, ArrayVersion, RawArray, open_parts
+from cottoncandy.arrays.handle import ArrayHandle
+from cottoncandy.arrays.versions import ArrayVersion, RawArray, open_parts
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.base import DirectoryListing, S3FSLike
 from cottoncandy.browser.html import Row, object_html

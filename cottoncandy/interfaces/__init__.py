@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cottoncandy.arrays.handle import ArrayInfo, CloudArray
+from cottoncandy.arrays.description import ArrayInfo
+from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.core.stats import Stats
 from cottoncandy.interfaces.base import InterfaceObject
 from cottoncandy.interfaces.default import (

@@ -12,11 +12,12 @@ import numpy as np
 
 from cottoncandy.arrays.cleaning import clean
 from cottoncandy.arrays.generations import restore
-from cottoncandy.arrays.handle import ArrayHandle, CloudArray, open_parts
+from cottoncandy.arrays.handle import ArrayHandle, CloudArray
 from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.raw import codec_name
 from cottoncandy.arrays.sparse import upload_sparse
 from cottoncandy.arrays.uploads import append_chunked, upload_chunked
+from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.exceptions import InvalidArgumentError

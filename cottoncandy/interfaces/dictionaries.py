@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.generations import remove_array
-from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.trees import check_absent, check_places, find_arrays, flatten, groups_of
 from cottoncandy.arrays.uploads import remove_raw_array
+from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import echo

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cottoncandy.arrays.description import ArrayInfo, array_info, set_metadata
 from cottoncandy.arrays.generations import remove_array
-from cottoncandy.arrays.handle import (
-    ArrayHandle,
-    ArrayInfo,
-    CloudArray,
-    array_info,
-    load_array,
-    open_array,
-    set_metadata,
-)
+from cottoncandy.arrays.handle import ArrayHandle, CloudArray, load_array, open_array
 from cottoncandy.arrays.items import value_names
 from cottoncandy.arrays.manifests import download_method
 from cottoncandy.config.options import DEFAULT_THREADS

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from cottoncandy.arrays.generations import drive, predecessor, reading
-from cottoncandy.arrays.handle import open_parts
 from cottoncandy.arrays.manifests import Version, read_json
 from cottoncandy.arrays.raw import array_header, check_array
+from cottoncandy.arrays.versions import open_parts
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of
