@@ -82,6 +82,8 @@ def as_array(value: object) -> Array:
 
 def _other_type(value: object) -> str | None:
     """Return what to do with a value that NumPy would convert to something else."""
+    if hasattr(value, "__dask_graph__") and (callable(value) or not hasattr(value, "chunks")):
+        return "pass value.compute()"  # a delayed value, which has any attribute, or a table
     if hasattr(value, "tocsr"):
         return "use upload_sparse_array"
     if hasattr(value, "coords") and hasattr(value, "dims"):

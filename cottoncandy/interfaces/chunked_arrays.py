@@ -421,7 +421,8 @@ def _axis(axis: Any, dimensions: int) -> int:
 
 def _checked(arr: Any) -> Any:
     """Return a NumPy array, or a Dask array whose chunks have known sizes, none of them 0."""
-    if not (hasattr(arr, "__dask_graph__") and hasattr(arr, "chunks")):
+    lazy = hasattr(arr, "__dask_graph__") and isinstance(getattr(arr, "chunks", None), tuple)
+    if not lazy or hasattr(arr, "coords"):  # those of xarray have chunks as well
         return raw.as_array(arr)
     dtypes.check(arr.dtype)
     if isinstance(getattr(arr, "_meta", None), np.ma.MaskedArray):

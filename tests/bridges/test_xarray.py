@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,10 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
     zarr.save_array(cci.zarr_store("array"), np.arange(3))
     with pytest.raises(ObjectNotFoundError, match="single array"):
         cci.download_xarray("array")
-    with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
-        cci.upload_raw_array("a", DATASET.t)
-    with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
-        cci.upload_raw_array("a", DATASET.t.chunk())
+    for value in (DATASET.t, DATASET.t.chunk()):
+        for upload in (
+            cci.upload_raw_array, cci.upload_dask_array, partial(cci.append_dask_array, axis=0),
+            cci.__setitem__,
+        ):  # fmt: skip
+            with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
+                upload("a", value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dask.delayed import delayed
 
 from cottoncandy.arrays import raw as _raw_arrays
 from cottoncandy.exceptions import (
@@ -403,6 +404,7 @@ class Labelled:
         (map(str, ()), "np.fromiter"),
         (Frame(), "to_numpy"),
         (Labelled(), "upload_xarray"),
+        (delayed(1), r"pass value.compute\(\)"),
         ([[1], [1, 2]], "dict2cloud"),
         ({1, 2}, "upload_pickle"),
         ("text", None),
