@@ -69,7 +69,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ACCESS_KEY, SECRET_KEY, endpoint_url, backend, **options
         As for :func:`cottoncandy.get_interface`.
     encryption, encryptionKey, passphrase
-        As for :func:`cottoncandy.get_encrypted_interface`; encrypts if one of them is passed.
+        As for :func:`cottoncandy.get_encrypted_interface`. Without the first two, nothing is
+        encrypted.
     prefix : str, default ''
         Directory that paths are relative to.
 

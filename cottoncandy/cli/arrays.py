@@ -126,7 +126,7 @@ def save(connection: Connection, location: str, file: Path) -> None:
 
 @click.command()
 @click.argument("location", type=LOCATION)
-@click.option("--grace", default="1d", show_default=True, help="Keep what is younger.")
+@click.option("--grace", default="1d", show_default=True, help="Keep younger parts.")
 @click.option("--dry-run", is_flag=True, help="Print the names, and remove nothing.")
 @JSON
 @connected

@@ -426,9 +426,9 @@ def execute(
     as_json: bool,
     endpoint_url: str | None,
 ) -> None:
-    """Copy the files that are listed in DB, which is removed when all are copied.
+    """Copy the files that are listed in DB.
 
-    Run it again to continue after an interruption.
+    DB is removed when all are copied. Run it again to continue after an interruption.
     """
     from cottoncandy.cloudfiles import ResumableTransfer
 

@@ -175,7 +175,7 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 @click.option("-r", "--range", "span", metavar="START-STOP", help="Bytes from START up to STOP.")
 @connected
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
-    """Write objects to the standard output, unchanged. A single ``-`` reads their locations."""
+    """Write objects to the standard output, unchanged. A single - reads their locations."""
     start, stop = (None, None) if span is None else _span(span)
 
     def write(location: str) -> None:
@@ -302,7 +302,7 @@ def rm(
     block_size: int,
     as_json: bool,
 ) -> None:
-    """Delete objects. A single ``-`` reads locations from the standard input."""
+    """Delete objects. A single - reads locations from the standard input."""
     from cottoncandy.cloudfiles import CloudFile, CloudFiles
 
     options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}

@@ -41,9 +41,9 @@ T = TypeVar("T")
 WORDS = "cottoncandy.words"
 
 BLOCK_SIZE = click.option(
-    "-b", "--block-size", default=128, show_default=True, help="Files in flight at most."
+    "-b", "--block-size", default=128, help="Accepted for compatibility: files are streamed."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print for programs.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 #: For commands that always print JSON, or have no result: programs may pass it to each.
 JSON_ACCEPTED = click.option("--json", is_flag=True, hidden=True, expose_value=False)
 PROGRESS = click.option(

@@ -107,12 +107,12 @@ class CloudFiles(WritingMethods):
         paths : str, dict, or iterable of them, optional
             Default: all files. Dictionaries have ``path`` and optionally ``dest_path``.
         block_size : int, default 64
-            Number of files that may be waiting; files are streamed, not held in memory.
+            Accepted for compatibility: files are streamed, ``num_threads`` at once.
         reencode : str or bool, optional
             Content encoding of the copies; ``False`` and ``'none'`` decompress. None keeps it.
             Arrays and encrypted objects are copied unchanged: otherwise they could not be read.
         content_type : str, optional
-            MIME type of the copies, instead of their own.
+            MIME type of the copies. None keeps it.
         allow_missing : bool, default False
             Whether to skip paths that do not exist.
         progress : bool, optional

@@ -62,9 +62,9 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
 
     Notes
     -----
-    Up to 8 MiB are stored with one request, on ``close()``. More are sent while they are written. A
-    ``close()`` while an exception that was raised after the file was opened is being handled
-    (``finally: file.close()``) discards the file, too.
+    Up to 8 MiB are stored with one request, on ``close()``. More are sent while they are written.
+    The file is also discarded if ``close()`` is called in a ``finally`` block, while an exception
+    is handled that was raised after the file was opened.
     """
 
     def __init__(self, put: Callable[[Body], Any], name: str) -> None:

@@ -29,8 +29,8 @@ class CloudStream(io.BufferedReader):
 
     It works wherever Python expects an open binary file, as in ``pandas.read_csv(stream)`` or
     ``h5py.File(stream)``. Only the blocks that are read are downloaded. Sequential reads are
-    requested ahead: the first one by one block, each later one by twice as many. Use it in a
-    ``with`` statement, or call ``close()``.
+    requested ahead: first one block, then twice as many each time. Use it in a ``with`` statement,
+    or call ``close()``.
 
     Parameters
     ----------
