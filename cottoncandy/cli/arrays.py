@@ -16,6 +16,7 @@ from cottoncandy.cli.locations import (
     LOCATION,
     Connection,
     connected,
+    nothing_at,
     print_json,
 )
 from cottoncandy.core.output import bytes2human, printable
@@ -134,7 +135,10 @@ def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_j
     """Remove replaced versions and parts of killed uploads."""
     cci, name = connection.interface(location, named=True)
     seconds = float(grace) if grace.isdecimal() else grace
-    _print_names(cci.clean(name, grace=seconds, dry_run=dry_run), as_json)
+    names = cci.clean(name, grace=seconds, dry_run=dry_run)
+    if name and not (names or cci.exists_object(name) or cci.lsdir(name, limit=1)):
+        raise nothing_at(location)
+    _print_names(names, as_json)
 
 
 @click.command()

@@ -175,7 +175,10 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 @click.option("-r", "--range", "span", metavar="START-STOP", help="Bytes from START up to STOP.")
 @connected
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
-    """Write objects to the standard output, unchanged. A single - reads their locations."""
+    """Write the contents of objects to the standard output.
+
+    A single - reads their locations from the standard input.
+    """
     start, stop = (None, None) if span is None else _span(span)
 
     def write(location: str) -> None:

@@ -350,11 +350,16 @@ def _header(store: Store, info: ObjectInfo) -> dict[str, Any]:
         "Content-Type": info.content_type,
         "ETag": info.etag,
         "Last-Modified": info.modified,
-        "Content-Md5": digest and base64.b64encode(bytes.fromhex(digest)).decode(),
+        "Content-Md5": digest and _base64(digest),
         "Content-Encoding": info.content_encoding,
         "Content-Disposition": None,
         "Content-Language": None,
         "Storage-Class": storage_class,
         "Request-Charged": None,
         "Parts-Count": None,
+        **({} if info.crc32c is None else {"Content-Crc32c": _base64(info.crc32c)}),
     }
+
+
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()

@@ -437,6 +437,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("verify nothing", 1, "nothing was verified"),
         ("-p -3 ls bucket", 2, "-3 is not in the range"),
         ("clean --grace soon bucket", 1, "grace must be"),
+        ("clean bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("xfer init bucket copy --db q.db --txt texts/none", 1, "there is nothing at 'bucket'"),
         ("lss bucket", 2, "No such command 'lss'; did you mean ls?"),
         ("save bucket/arr file:///tmp/arr.npy", 2, "FILE is on this computer and comes last"),

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -202,6 +203,27 @@ def test_interrupted_processes_say_what_was_done(slow_server: WebServer, tmp_pat
     child.close()
     assert child.exitstatus == 130
     assert "Traceback" not in child.before
+
+
+def test_ctrl_c_while_modules_are_imported_ends_silently() -> None:
+    program = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(lambda: print(signal.getsignal(signal.SIGINT)))\n"
+        "class Press:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press)\n"
+        "from cottoncandy.cli import run\n"
+        "run()\n"
+    )
+    command = [sys.executable, "-c", program, "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (-signal.SIGINT, False)
+    command[2] = program.replace("os.kill(os.getpid(), signal.SIGINT)", "pass")
+    shown = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
+    assert (shown.returncode, b"default_int_handler" in shown.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv", "rm", "sync", "xfer", "verify"])
