@@ -16,6 +16,8 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    FishComplete,
+    ZshComplete,
     add_completion_class,
     split_arg_string,
 )
@@ -191,6 +193,23 @@ class _Bash(BashComplete):
     def format_completion(self, item: CompletionItem[str]) -> str:
         value = re.sub(r"([^\w@%+=:,./~-])", r"\\\1", item.value[self._start :])
         return f"{item.type},{value}"
+
+
+@add_completion_class
+class _Zsh(ZshComplete):
+    """Completion in zsh, without a blank after a directory."""
+
+    source_template = ZshComplete.source_template.replace(
+        'completions+=("$key")',
+        """[[ "$key" == */ ]] && compadd -U -S '' -- "$key" || completions+=("$key")""",
+    )
+
+
+@add_completion_class
+class _Fish(FishComplete):
+    """Completion in fish, of names with commas, too."""
+
+    source_template = FishComplete.source_template.replace("string split", "string split -m 1")
 
 
 def _below(ctx: click.Context, directory: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,10 +268,19 @@ def test_interruption_says_what_was_done_and_how_to_continue(
         assert not contents(tmp_path / "src")
 
 
+_SHELLS = {  # options, and lines to begin with
+    "bash": (["--norc", "--noprofile"], 'eval "$({})"'),  # it splits words at colons
+    "fish": (["--no-config"], "{} | source"),
+    "zsh": (["-f"], 'autoload -Uz compinit; compinit -u -D; eval "$({})"'),
+}
+
+
 @pytest.mark.slow
-def test_bash_completes_remote_names(tmp_path: Path) -> None:
-    """In a real bash, which splits words at colons."""
-    for name in ("bucket/sub/inner", "bucket/other one"):
+@pytest.mark.parametrize("shell_name", _SHELLS)
+def test_shells_complete_remote_names(shell_name: str, tmp_path: Path) -> None:
+    if shutil.which(shell_name) is None:
+        pytest.skip(f"{shell_name} is not installed")
+    for name in ("bucket/sub/inner", "bucket/other, one"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"[content of {name}]")
     program = "from cottoncandy.cli.main import main; main(prog_name='cottoncandy')"
@@ -281,14 +291,15 @@ def test_bash_completes_remote_names(tmp_path: Path) -> None:
     (tmp_path / "aliases.json").write_text(json.dumps({"lab": {"host": f"file://{tmp_path}/"}}))
     environment = {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment |= {"CLOUD_FILES_DIR": str(tmp_path), "HOME": str(tmp_path), "TERM": "dumb"}
-    shell = pexpect.spawn(
-        "bash", ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=60
-    )
-    shell.sendline('eval "$(_COTTONCANDY_COMPLETE=bash_source cottoncandy)"')
+    options, begin = _SHELLS[shell_name]
+    shell = pexpect.spawn(shell_name, options, env=environment, encoding="utf-8", timeout=60)
+    source = f"env _COTTONCANDY_COMPLETE={shell_name}_source cottoncandy"
+    shell.sendline(f"{begin.format(source)}; echo rea''dy")
+    shell.expect_exact("ready")
     shell.send("cottoncandy cat lab://bucket/su\tin\t\n")
     shell.expect_exact("[content of bucket/sub/inner]")
     shell.send("cottoncandy cat lab://bucket/ot\t\n")
-    shell.expect_exact("[content of bucket/other one]")
+    shell.expect_exact("[content of bucket/other, one]")
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     shell.close()
