@@ -295,7 +295,7 @@ def test_fewer_threads_do_the_work_if_the_system_allows_no_more(
     assert list(map_threads(lambda x: x * x, range(50), 8)) == [x * x for x in range(50)]
     monkeypatch.setattr(threads, "_idle", [])
     assert interruptible(lambda: 5) == 5
-    with pytest.raises(StoreError, match="no more threads"):
+    with pytest.raises(StoreError, match="cannot start more threads"):
         in_background(int)
 
 

@@ -425,5 +425,5 @@ def test_values_given_as_arrays(cci: Any, value: Any, advice: str | None) -> Non
 def test_an_unknown_codec_of_the_options_is_named(cci: Any) -> None:
     cci.settings = replace(cci.settings, small_array="gzipp")
     for upload in (cci.upload_raw_array, cci.upload_dask_array):
-        with pytest.raises(ConfigurationError, match="small_array of the options: no codec"):
+        with pytest.raises(ConfigurationError, match="small_array of the options: unknown codec"):
             upload("a", np.zeros(9))
