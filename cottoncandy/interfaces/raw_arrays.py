@@ -59,8 +59,8 @@ class RawArrayMethods(ObjectMethods):
         compression : str, bool or None, default True
             True follows the ``[compression]`` options: by default, gzip below 2 GiB and Zstd above.
             False and None: no compression. Or a name: ``'gzip'``, ``'LZ4'``, ``'Zlib'``,
-            ``'Zstd'``, ``'BZ2'``, ``'LZMA'``, or any codec of numcodecs, if that is installed.
-            ``'LZ4'`` is limited to 2 GB.
+            ``'Zstd'``, ``'BZ2'``, ``'LZMA'``; with numcodecs ``'Blosc'``, or a compressor that is
+            registered there. ``'LZ4'`` is limited to 2 GB.
         acl : str, default ``[basic] default_acl`` of the options
             Canned ACL of the object.
         threads : int, default ``[basic] threads`` of the options
