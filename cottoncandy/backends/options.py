@@ -394,7 +394,15 @@ class Capabilities:
     metadata: MetadataLimits = MetadataLimits()
 
     def options_like(self, info: ObjectInfo, metadata: Mapping[str, str] | None) -> PutOptions:
-        """Return the options of a put that replaces this version and keeps headers and ACL."""
+        """Return the options of a put that replaces this version and keeps headers and ACL.
+
+        Parameters
+        ----------
+        info : ObjectInfo
+            The version.
+        metadata : mapping of str to str, optional
+            Its new metadata.
+        """
         return PutOptions(
             metadata,
             content_type=info.content_type,

@@ -177,7 +177,7 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
 def cat(connection: Connection, locations: tuple[str, ...], span: str | None) -> None:
     """Write the contents of objects to the standard output.
 
-    A single - reads their locations from the standard input.
+    Content encodings are undone. A single - reads locations from the standard input.
     """
     start, stop = (None, None) if span is None else _span(span)
 
