@@ -191,7 +191,11 @@ class S3Backend(RemoteBackend):
         threshold = max(threshold, settings.min_mpu_size_bytes)
         if body.size is None:  # joined from its pieces, which takes memory twice
             threshold = min(threshold, GATHERED_BYTES)
-        sizes = part_sizes(settings, body.max_size, gathered=body.buffer is None)
+        ahead = GATHERED_AHEAD_BYTES
+        if compressed := body.size is None and body.max_size is not None:
+            ahead *= 2
+        gathered = body.buffer is None and not compressed
+        sizes = part_sizes(settings, body.max_size, gathered=gathered)
         blocks: Iterable[Buffer] = body
         if body.buffer is not None:
             threshold = max(threshold, next(sizes))
@@ -208,7 +212,7 @@ class S3Backend(RemoteBackend):
                 location, options, lambda chosen: self._transport.put(location, whole, chosen)
             )
         if body.buffer is None:
-            threads = max(min(threads, GATHERED_AHEAD_BYTES // len(begun[0])), 1)
+            threads = max(min(threads, ahead // len(begun[0])), 1)
         upload = self._create(
             location,
             options,

@@ -25,15 +25,17 @@ from cottoncandy.exceptions import CottonCandyError
 
 logger = logging.getLogger(__name__)
 
-# Slices of the caller's buffer take no memory; gathered parts do (4 being sent, one being filled).
-_SLICED_BYTES = 16 * MiB
+# A part takes some time of the server, and of boto3. Gathered parts take memory as well: 4 are
+# sent, one is ready and one is filled, which fits into 64 MiB. Slices of the caller's buffer take
+# none, and uploads that compress may take 160 MiB.
+_PART_BYTES = 16 * MiB
 GATHERED_BYTES = 8 * MiB
 
 # If the size is unknown, increase the part size after this many parts, so as not to run out of part
 # numbers.
 _PARTS_PER_STEP = 1000
 
-#: Bytes of gathered parts that are being sent at the same time.
+#: Bytes of gathered parts that are being sent at the same time; twice as many if they are larger.
 GATHERED_AHEAD_BYTES = 32 * MiB
 
 # How long to wait after Ctrl-C for parts being sent, which stop at their next block.
@@ -48,10 +50,10 @@ def part_sizes(settings: Settings, bound: int | None, *, gathered: bool) -> Iter
     bound : int, optional
         Upper bound of the total size. None if it is unknown: then parts grow.
     gathered : bool
-        Whether parts are gathered from pieces, which takes memory.
+        Whether parts are gathered from pieces, and must be small.
     """
     largest = max(settings.mpu_chunksize_bytes, settings.min_mpu_size_bytes)
-    size = min(GATHERED_BYTES if gathered else _SLICED_BYTES, largest)
+    size = min(GATHERED_BYTES if gathered else _PART_BYTES, largest)
     if bound is not None:
         needed = -(-bound // settings.max_mpu_parts)
         yield from itertools.repeat(max(size, needed))
