@@ -34,7 +34,7 @@ ACCESS = "FAKE-ACCESS-KEY"
 SECRET = "FAKE-SECRET-KEY"
 TOKEN = "FAKE-SESSION-TOKEN"
 
-QUICK = Config(retries={"max_attempts": 0}, read_timeout=5)
+QUICK = Config(retries={"max_attempts": 0}, read_timeout=60)
 
 
 # Ranges of 1 MiB and parts of 5 MiB (S3's least), so that small bodies take many requests.

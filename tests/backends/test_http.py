@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import pickle
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -282,12 +282,16 @@ def test_a_body_without_an_end_is_truncated(serve: Serve) -> None:
 
 
 def test_a_stalled_server_times_out(serve: Serve) -> None:
+    given_up = threading.Event()
+
     def answer(request: Any) -> Answer:
-        time.sleep(0.5)
+        given_up.wait(60)
         return 200, {}, b""
 
+    server = serve(answering(answer))
     with pytest.raises(StoreTimeoutError):
-        backend(serve(answering(answer)).url, timeout=0.05).get("name")
+        backend(server.url, timeout=0.05).get("name")
+    given_up.set()
 
 
 def test_nothing_listens() -> None:

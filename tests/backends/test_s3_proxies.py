@@ -42,7 +42,7 @@ def locked_tunnel() -> Iterator[TunnelProxy]:
 @pytest.fixture
 def connect(tls_proxy: FaultProxy, moto_bucket: str, authority: Authority) -> Connect:
     def connect(proxies: dict[str, str] | None = None) -> S3Backend:
-        config = Config(retries={"max_attempts": 0}, read_timeout=20, proxies=proxies)
+        config = Config(retries={"max_attempts": 0}, read_timeout=60, proxies=proxies)
         return backend_at(tls_proxy.server, moto_bucket, config=config, verify=authority.path)
 
     return connect

@@ -233,7 +233,7 @@ class ManagedProcess:
         if status is not None:
             raise ServerError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
 
-    def wait_for(self, port: int, timeout_s: float = 60) -> None:
+    def wait_for(self, port: int, timeout_s: float = 120) -> None:
         """Wait until the process takes connections."""
 
         def ready() -> bool:
@@ -263,7 +263,7 @@ def _ending_with_its_parent() -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
     """Poll until the condition holds."""
     pause = threading.Event()
     for _ in range(int(timeout_s / 0.02)):
