@@ -72,7 +72,9 @@ def clean(
     arrays = _listed(objects_below(store.backend, name))
     unlisted = prefix_of(name)
     roots = [
-        a for a in arrays.values() if a.has_manifest or not prefix_of(a.root).startswith(unlisted)
+        array
+        for array in arrays.values()
+        if array.has_manifest or not prefix_of(array.root).startswith(unlisted)
     ]
     needed = _needed(store, roots, threads)
     cleanable = [array for array in arrays.values() if not array.foreign]

@@ -250,7 +250,7 @@ def _shared_copy(state: dict[str, Any]) -> CloudArray:
     return array
 
 
-def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
+def open_array(store: Store, name: Key, threads: int) -> CloudArray:
     """Open an array: with one request if it is raw, with two if it is chunked or sparse.
 
     Raises
@@ -275,7 +275,7 @@ def open_array(store: Store, name: Key, threads: int = 4) -> CloudArray:
     return CloudArray(store, name, version, threads)
 
 
-def load_array(store: Store, name: Key, threads: int = 4) -> Any:
+def load_array(store: Store, name: Key, threads: int) -> Any:
     """Download an array: a small raw one with one request. The errors are those of open_array."""
     error: ObjectNotFoundError | MetadataError
     try:

@@ -280,27 +280,30 @@ def append_chunked(
         addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
         writer = ChunkWriter(new, addition, compression)
         addition = addition.with_parts(_written(writer, array, threads))
+        return new.commit(lambda live: _appended(live, addition, axis, root))
 
-        def build(live: Version | None) -> Mapping[str, Any]:
-            if live is None:
-                raise ObjectNotFoundError(f"array '{root}' was deleted while it was appended to")
-            try:
-                base = chunked.Manifest.from_json(live.content, object_name=root)
-                check_fits(base, addition.shape, addition.dtype, axis, root)
-                fits = all(
-                    number == axis or lengths == addition.chunks[number]
-                    for number, lengths in enumerate(base.chunks)
-                )
-            except (MetadataError, InvalidArgumentError):
-                fits = False
-            if not fits:
-                raise ObjectChangedError(
-                    f"array '{root}' was replaced by one of another shape, dtype or chunks while "
-                    f"it was appended to; nothing was changed"
-                )
-            return joined(base, addition, axis).to_json()
 
-        return new.commit(build)
+def _appended(
+    live: Version | None, addition: chunked.Manifest, axis: int, root: Key
+) -> dict[str, Any]:
+    """Return the content of a manifest with more chunks; ``live`` may be newer than the upload."""
+    if live is None:
+        raise ObjectNotFoundError(f"array '{root}' was deleted while it was appended to")
+    try:
+        base = chunked.Manifest.from_json(live.content, object_name=root)
+        check_fits(base, addition.shape, addition.dtype, axis, root)
+        fits = all(
+            number == axis or lengths == addition.chunks[number]
+            for number, lengths in enumerate(base.chunks)
+        )
+    except (MetadataError, InvalidArgumentError):
+        fits = False
+    if not fits:
+        raise ObjectChangedError(
+            f"array '{root}' was replaced by one of another shape, dtype or chunks while it was "
+            f"appended to; nothing was changed"
+        )
+    return joined(base, addition, axis).to_json()
 
 
 def check_fits(

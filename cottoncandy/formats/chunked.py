@@ -231,14 +231,14 @@ def _single_run(obj: Mapping[str, Any], chunks: Chunks, identified: bool) -> Run
     start, count = name[: -len(last)], math.prod(map(len, chunks))
     indices = itertools.product(*(range(len(lengths)) for lengths in chunks))
     # One by one, since a million lists would occupy the garbage collector.
-    expected = ([list(index), f"{start}pt{n:04d}"] for n, index in enumerate(indices, first))
+    expected = ([list(index), f"{start}pt{part:04d}"] for part, index in enumerate(indices, first))
     if len(entries) != count or not all(map(operator.eq, entries, expected)):
         return None
     if not identified:
         return Run(0, prefix, first, None, first)
     if not (is_upload_id(upload_id) and _is_length(number)):
         return None
-    numbers = ([upload_id, n] for n in range(number, number + count))
+    numbers = ([upload_id, each] for each in range(number, number + count))
     if len(origins) != count or not all(map(operator.eq, origins, numbers)):
         return None
     return Run(0, prefix, first, upload_id, number)
@@ -333,7 +333,7 @@ class _Reader:
             if place in found:
                 raise self.error(f"the chunk {index} has two parts")
             found[place] = Part(name, *origin)
-        expected = math.prod(sum(n is not None for n in number) for number in numbers)
+        expected = math.prod(sum(each is not None for each in kept) for kept in numbers)
         if len(found) != expected:
             raise self.error(f"{expected} chunks should have a part, and {len(found)} have one")
         return (part for _, part in sorted(found.items()))

@@ -84,7 +84,7 @@ def to_parts(matrix: Any) -> tuple[dict[str, Any], Parts]:
     if is_array:
         manifest["cc-container"] = "array"
     if matrix.format == "coo" and len(shape) != 2:
-        parts: Parts = {f"coord{i}": np.asarray(c) for i, c in enumerate(matrix.coords)}
+        parts: Parts = {f"coord{i}": np.asarray(axis) for i, axis in enumerate(matrix.coords)}
         parts["data"] = matrix.data
     elif matrix.format in _PARTS:
         parts = {name: np.asarray(getattr(matrix, name)) for name in _PARTS[matrix.format]}
@@ -196,7 +196,7 @@ def _check_manifest(
         raise error(f"'type' is {kind!r}, expected one of {', '.join(_PARTS)}")
     shape = manifest.get("shape")
     if not isinstance(shape, (list, tuple)) or not all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in shape
+        type(length) is int and 0 <= length < 2**63 for length in shape
     ):
         raise error(f"'shape' is {shape!r}, expected a list of lengths")
     is_array = manifest.get("cc-container") == "array"

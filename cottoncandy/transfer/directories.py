@@ -51,7 +51,7 @@ _logger = logging.getLogger(__name__)
 _MAX_NAME_BYTES = 255  # of common file systems
 _WINDOWS = os.name == "nt"
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
-    f"{d}{n}" for d in ("COM", "LPT") for n in "123456789"
+    device + number for device in ("COM", "LPT") for number in "123456789"
 }
 
 

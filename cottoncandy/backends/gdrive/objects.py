@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -342,7 +343,7 @@ class Listing:
                 if file.is_folder:
                     folders.setdefault(key + b"/", []).append(file)
                 else:
-                    files[key] = max(files.get(key, file), file, key=lambda f: f.recency_key)
+                    files[key] = max(files.get(key, file), file, key=attrgetter("recency_key"))
         except MissingError as fault:
             if not path:
                 self.folders.forget_all()

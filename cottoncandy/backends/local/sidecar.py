@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from cottoncandy.backends.local.location import MISSING, LocalLocation
 from cottoncandy.exceptions import MetadataError
@@ -90,14 +90,10 @@ def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str] |
             new, old = (Fingerprint(*pending[name]) for name in ("body", "instead_of"))
             if body.similarity(new) > body.similarity(old):
                 found = pending["metadata"]
-        return {name.lower(): _text(value) for name, value in found.items()}
+        # 0.4.0 stored what users gave it, numbers too.
+        return {name.lower(): str(value) for name, value in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MetadataError(
             f"the metadata of {location} cannot be read: '{location.sidecar}' is not a JSON object "
             f"of text ({error}); repair the file, or remove it if the object needs no metadata"
         ) from error
-
-
-def _text(value: Any) -> str:
-    """Return a value as text; cottoncandy 0.4.0 stored what users gave it, numbers too."""
-    return value if isinstance(value, str) else str(value)

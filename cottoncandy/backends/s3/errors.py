@@ -270,7 +270,9 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
         return StoreError(_BROKEN.format(location=location))
     if isinstance(exc, ResponseParserError) or (
         isinstance(exc, ValueError)  # from a header that is not a date or number
-        and any(f.f_globals.get("__name__") == parser for f, _ in walk_tb(exc.__traceback__))
+        and any(
+            frame.f_globals.get("__name__") == parser for frame, _ in walk_tb(exc.__traceback__)
+        )
     ):
         return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
     if isinstance(exc, boto.ClientError):

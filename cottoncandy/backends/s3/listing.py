@@ -90,9 +90,7 @@ def scan(
         tokens.add(page.token)
         return page
 
-    # Directory buckets (S3 Express) are not listed in order.
-    ordered = not (location.bucket or "").endswith("--x-s3")
-    last = [start_after, ""]  # object and prefix
+    last_key, last_prefix = start_after, ""
     body = request(None)
     first = True
     while True:
@@ -102,22 +100,27 @@ def scan(
         token = unescape(found[1].decode("utf-8", "replace")) if found else None
         ahead = in_background(request, token) if token else None
         page = parse(body)
-        keys = [each.key for each in page.objects]
-        for kind, names in enumerate((keys, [each.prefix for each in page.prefixes])):
-            before = [last[kind], *names]
-            follows = map(lt if ordered else ne, before, names)
-            within = map(str.startswith, names, repeat(prefix))
-            wrong = [
-                name for name, a, b in zip(names, follows, within, strict=True) if not (a and b)
-            ]
-            if wrong:
-                raise IntegrityError(
-                    f"{location}: {_DAMAGED} ({wrong[0]!r} is out of order, repeated or outside "
-                    f"the prefix {prefix!r}); try again"
-                )
-            last[kind] = before[-1]
+        last_key = _checked(location, prefix, last_key, [each.key for each in page.objects])
+        last_prefix = _checked(
+            location, prefix, last_prefix, [each.prefix for each in page.prefixes]
+        )
         yield from page.entries
         if not page.truncated:
             return
         body = ahead.result() if ahead and token == page.token else request(page.token)
         first = False
+
+
+def _checked(location: S3Location, prefix: str, before: str, names: list[str]) -> str:
+    """Return the last of some names; raise if one does not follow the one before it."""
+    # Directory buckets (S3 Express) are not listed in order.
+    follows = ne if (location.bucket or "").endswith("--x-s3") else lt
+    in_order = map(follows, [before, *names], names)
+    within = map(str.startswith, names, repeat(prefix))
+    for name, follower, inside in zip(names, in_order, within, strict=True):
+        if not (follower and inside):
+            raise IntegrityError(
+                f"{location}: {_DAMAGED} ({name!r} is out of order, repeated or outside the "
+                f"prefix {prefix!r}); try again"
+            )
+    return names[-1] if names else before

@@ -148,7 +148,7 @@ class MultipartUpload:
                     self._busy -= 1
                     self._idle.notify_all()
             etag = confirmed(response.get("ETag"), "ETag", self._location)
-            sums = {n: v for n, v in response.items() if n.startswith("Checksum")}
+            sums = {name: value for name, value in response.items() if name.startswith("Checksum")}
             sums.pop("ChecksumType", None)
             return {**sums, "PartNumber": number, "ETag": etag}
 

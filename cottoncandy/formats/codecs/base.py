@@ -109,9 +109,6 @@ class Codec(ABC):
                 f"at most {self.max_ratio} times their size"
             )
 
-    def __repr__(self) -> str:
-        return f"<codec {self.name}>"
-
 
 class Decoder(Protocol):
     """The protocol that the decompressors of bz2, lzma, zstd (PEP 784) and ISA-L share."""

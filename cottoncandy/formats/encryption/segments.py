@@ -72,9 +72,6 @@ class SegmentCipher:
         self.key_check = derived[64:80]
         self._nonce_prefix = derived[80:87]
 
-    def __repr__(self) -> str:
-        return f"<SegmentCipher with segments of {self.header.segment_bytes} bytes>"
-
     def __reduce__(self) -> NoReturn:
         raise TypeError("a cipher holds the key of an object and does not pickle")
 
