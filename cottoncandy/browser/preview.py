@@ -258,28 +258,34 @@ def _sparkline(course: npt.NDArray[np.float64], low: float, high: float) -> str:
 # -- in a terminal ---------------------------------------------------------------------------------
 
 
-def describe(array: Any) -> str:
-    """Return dtype, shape, statistics and a picture of the middle plane of an array.
+def statistics(array: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return dtype, shape and statistics of an array, and a picture of its middle plane.
 
     If an array has more than 64 MiB, only its middle plane is read.
     """
-    lines = [f"{array.dtype} {array.shape}"]
     whole = array.nbytes <= _SAMPLE_BYTES
+    found = {"dtype": str(array.dtype), "shape": list(array.shape), "whole": whole}
     plane = np.asarray(array[(...,)] if whole else array[_middle(array.shape)])
     if plane.dtype.kind not in "biuf" or not plane.size:
-        return lines[0]
+        return found, []
     values = plane.astype("f8")
     finite = values[np.isfinite(values)]
     if finite.size:
-        lines.append(
-            f"{'' if whole else 'middle plane: '}min {finite.min():.4g}, max {finite.max():.4g}, "
-            f"mean {finite.mean():.4g}, std {finite.std():.4g}"
-        )
-    if finite.size < values.size:
-        lines.append(f"{values.size - finite.size} values are not finite")
-    if whole:
-        values = values[_middle(values.shape)]
-    return "\n".join([*lines, *_picture(values)]) if finite.size else "\n".join(lines)
+        found |= {name: float(getattr(finite, name)()) for name in ("min", "max", "mean", "std")}
+    found["not_finite"] = values.size - finite.size
+    return found, _picture(values[_middle(values.shape)] if whole else values)
+
+
+def describe(array: Any) -> str:
+    """Return the statistics of an array and its picture as text."""
+    found, picture = statistics(array)
+    lines = [f"{found['dtype']} {tuple(found['shape'])}"]
+    if "min" in found:
+        texts = ", ".join(f"{name} {found[name]:.4g}" for name in ("min", "max", "mean", "std"))
+        lines.append(texts if found["whole"] else f"middle plane: {texts}")
+    if found.get("not_finite"):
+        lines.append(f"{found['not_finite']} values are not finite")
+    return "\n".join([*lines, *picture])
 
 
 def _middle(shape: tuple[int, ...]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -53,13 +54,17 @@ def info(connection: Connection, location: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("location", type=LOCATION)
+@JSON
 @connected
-def preview(connection: Connection, location: str) -> None:
+def preview(connection: Connection, location: str, as_json: bool) -> None:
     """Print statistics of an array and a small picture."""
-    from cottoncandy.browser.preview import describe
+    from cottoncandy.browser.preview import describe, statistics
 
     cci, name = connection.interface(location, named=True)
-    click.echo(describe(cci.array(name)))
+    if as_json:
+        print_json(statistics(cci.array(name))[0])
+    else:
+        click.echo(describe(cci.array(name)))
 
 
 @click.command()
@@ -121,7 +126,10 @@ def save(connection: Connection, location: str, file: Path) -> None:
     else:
         array = np.asarray(cci.array(name))
         with atomic_write(file) as opened:
-            np.save(opened, array, allow_pickle=False)
+            try:
+                np.save(opened, array, allow_pickle=False)
+            except OSError as error:  # after a short write, NumPy's has no number
+                raise OSError(error.errno or ENOSPC, error.strerror, str(file)) from error
     click.echo(f"saved {file}", err=True)
 
 
@@ -161,7 +169,7 @@ def restore(connection: Connection, location: str) -> None:
 @connected
 def rotate_keys(connection: Connection, location: str, as_json: bool) -> None:
     """Re-encrypt objects of old keys with the current one."""
-    if not (connection.encryption or connection.encryption_key):
+    if not connection.encrypted:
         raise click.UsageError("pass --encryption AES or --encryption RSA")
     cci, name = connection.interface(location, named=True)
     _print_names(cci.rotate_keys(name), as_json)  # type: ignore[attr-defined]  # with --encryption

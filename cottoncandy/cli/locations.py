@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import click
 from click.shell_completion import (
@@ -79,6 +79,16 @@ class Connection(NamedTuple):
     encryption: str | None = None
     encryption_key: str | None = None
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether objects are decrypted and encrypted."""
+        return bool(self.encryption or self.encryption_key)
+
+    def one_of_two(self, location: str) -> Self:
+        """Return the options for an end of a copy: without encryption for a path on disk."""
+        on_disk = "://" not in location
+        return self._replace(encryption=None, encryption_key=None) if on_disk else self
+
     def store(self, location: str, *, named: bool = False) -> tuple[Store, str]:
         """Return the store of a location, and the name or prefix in it."""
         from cottoncandy._checks import open_location
@@ -100,8 +110,7 @@ class Connection(NamedTuple):
         A name with the suffix of a content encoding is that of the file as it is on disk.
         """
         store, name = self.store(location)
-        encrypted = self.encryption or self.encryption_key
-        if is_on_disk(location) and not (encrypted or is_encoded(name)):
+        if is_on_disk(location) and not (self.encrypted or is_encoded(name)):
             from cottoncandy.stores.connect import connect
 
             store = connect("files", store.bucket)
@@ -113,8 +122,7 @@ class Connection(NamedTuple):
         from cottoncandy.interfaces.base import interface_on
 
         store, name = self.store(location, named=named)
-        encrypted = self.encryption or self.encryption_key
-        return interface_on(EncryptedInterface if encrypted else DefaultInterface, store), name
+        return interface_on(EncryptedInterface if self.encrypted else DefaultInterface, store), name
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:

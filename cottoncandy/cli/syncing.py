@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, print_json
+from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, is_on_disk, print_json
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
 
@@ -77,7 +77,7 @@ def compare(
     from cottoncandy.transfer import sync
     from cottoncandy.transfer.entries import Endpoint
 
-    places = [connection.file(location) for location in (source, dest)]
+    places = [connection.one_of_two(location).file(location) for location in (source, dest)]
     report = sync.SyncReport(dry_run=True)
     files = [store.has_object(name) for store, name in places]
     if any(files) and not all(files):
@@ -108,10 +108,10 @@ def compare(
 
 def _endpoint(connection: Connection, location: str) -> Endpoint:
     from cottoncandy.core.names import prefix_of
-    from cottoncandy.stores.urls import is_url
     from cottoncandy.transfer.entries import Endpoint
 
-    if not is_url(location) or location.lower().startswith("file://"):
+    connection = connection.one_of_two(location)
+    if is_on_disk(location) and not connection.encrypted:
         return Endpoint.of(location)
     store, prefix = connection.store(location)
     return Endpoint(store, prefix_of(prefix))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import cottoncandy as cc
 from tests.cli.conftest import run
@@ -32,6 +34,18 @@ def test_arrays_go_to_files_and_back(bucket: Path, tmp_path: Path) -> None:
     assert run("save", bucket / "missing", tmp_path / "none.npz").exit_code == 1
 
 
+def test_a_short_write_of_numpy_is_a_full_disk(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*arguments: Any, **options: Any) -> None:
+        raise OSError("12 requested and 3 written")
+
+    monkeypatch.setattr(np, "save", save)
+    result = run("save", bucket / "d/arr", tmp_path / "x.npy")
+    assert (result.exit_code, "the disk is full" in result.stderr) == (1, True)
+    assert not (tmp_path / "x.npy").exists()
+
+
 def test_info_describes_an_array(bucket: Path) -> None:
     found = json.loads(run("info", "--json", bucket / "d/arr").stdout)
     assert (found["dtype"], found["shape"], found["kind"]) == ("float64", [3, 4], "raw")
@@ -45,6 +59,17 @@ def test_preview_shows_statistics_and_a_picture(bucket: Path, tmp_path: Path) ->
     text = run("preview", bucket / "d/arr").stdout
     assert "min 0, max 11, mean 5.5" in text
     assert "@" in text
+    found = json.loads(run("preview", "--json", bucket / "d/arr").stdout)
+    assert found.pop("std") == pytest.approx(np.arange(12.0).std())
+    assert found == {
+        "dtype": "float64",
+        "shape": [3, 4],
+        "whole": True,
+        "not_finite": 0,
+        "min": 0,
+        "max": 11,
+        "mean": 5.5,
+    }
     cci = cc.get_interface(str(bucket), backend="local", verbose=False)
     for name, array in (
         ("empty", np.zeros((0, 3))),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 
+import cottoncandy as cc
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.exceptions import StoreBusyError
 from cottoncandy.transfer import engine
@@ -91,6 +93,23 @@ def test_sync_repeats_copies_as_often_as_it_is_told(
     assert run("sync", "--include", "one", "--retries", "2", tree, "memory://busy").exit_code == 1
     assert attempts == ["one"] * 3
     assert run("sync", "--retries", "-1", tree, tmp_path / "dest").exit_code == 1
+
+
+def test_sync_encrypts_at_urls_and_leaves_paths_plain(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTTONCANDY_ENCRYPTION_KEY", base64.b64encode(bytes(32)).decode())
+    for url in (f"file://{tree}/secret", "memory://cli-secret"):
+        if url.startswith("memory"):
+            cc.get_interface(url, force_bucket_creation=True, verbose=False)
+        words = ["--encryption", "AES", tree / "src", url]
+        assert run("sync", *words).exit_code == 0
+        assert run("verify", *words).exit_code == 0
+        assert run("cat", "--encryption", "AES", f"{url}/a").stdout == "1"
+        assert "is encrypted" in run("cat", f"{url}/a").stderr
+    assert run("sync", "--encryption", "AES", f"file://{tree}/secret", tree / "back").exit_code == 0
+    assert (tree / "back/sub/deep/c").read_bytes() == b"3"
+    assert (tree / "secret/sub/deep/c").read_bytes() != b"3"
 
 
 def test_sync_to_a_store_and_back(tree: Path, tmp_path: Path) -> None:
