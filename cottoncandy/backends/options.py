@@ -28,6 +28,7 @@ UPLOAD_OPTIONS = ("storage_class", "server_side_encryption", "sse_kms_key_id", "
 
 _HEADERS = tuple(dict.fromkeys(STORED_HEADERS + UPLOAD_OPTIONS))
 _HEADER_VALUE = re.compile(r"[ -~]+")
+_UNICODE = "[^\ud800-\udfff]*"  # unpaired surrogates have no encoding
 _compiled = functools.cache(re.compile)  # re.fullmatch looks each pattern up, which takes longer
 #: Names under which stores that have no headers keep them among the metadata.
 _HEADER_NAMES = {
@@ -264,8 +265,8 @@ class MetadataLimits:
     RESERVED: ClassVar[frozenset[str]] = frozenset({"cc-names", "cc-pending", *_HEADER_NAMES})
 
     max_bytes: int | None = None
-    names: str = "(?s:.*)"
-    values: str = "(?s:.*)"
+    names: str = _UNICODE
+    values: str = _UNICODE
     help: str = "valid Unicode text"
 
     def check(self, metadata: Mapping[str, Any], key: str) -> dict[str, str]:
@@ -283,6 +284,7 @@ class MetadataLimits:
             If the store cannot return it unchanged.
         """
         checked: dict[str, str] = {}
+        name_fits, value_fits = _compiled(self.names).fullmatch, _compiled(self.values).fullmatch
         for name, value in metadata.items():
             text = value if isinstance(value, str) or not isinstance(value, Real) else str(value)
             if not (isinstance(name, str) and isinstance(text, str)):
@@ -299,11 +301,11 @@ class MetadataLimits:
                 raise MetadataError(
                     f"metadata of object '{key}': the name {lower!r} is reserved; choose another"
                 )
-            if not _matches(self.names, name):
+            if not name_fits(name):
                 raise MetadataError(
                     f"metadata of object '{key}': the name {name!r} must be {self.help}"
                 )
-            if not _matches(self.values, text):
+            if not value_fits(text):
                 raise MetadataError(
                     f"metadata of object '{key}': the value of {name!r} ({text[:60]!r}) must be "
                     f"{self.help}"
@@ -332,15 +334,6 @@ class MetadataLimits:
             f"metadata of object '{key}' takes {sum(sizes.values())} bytes ({largest!r}: "
             f"{sizes[largest]}), but the limit of this store is {self.max_bytes}; {remedy}"
         )
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """Return whether a text has an encoding and matches in full."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return _compiled(pattern).fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

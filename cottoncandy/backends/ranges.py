@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
@@ -19,8 +19,7 @@ from cottoncandy.exceptions import (
 AT_ONCE_BYTES = MiB
 
 
-@dataclass(frozen=True, slots=True)
-class GetResponse:
+class GetResponse(NamedTuple):
     """A response to a GET whose header has arrived.
 
     Parameters
@@ -50,7 +49,7 @@ class RangeReader(ObjectReader):
     request : callable
         Called with the start and the end of a range and the ETag of the version to read, from any
         thread; sends one request.
-    label : str
+    label : object
         The object and its place, for messages.
     opened : GetResponse or ObjectInfo
         The response with the header and a part of the body, or the header only.
@@ -68,7 +67,7 @@ class RangeReader(ObjectReader):
     def __init__(
         self,
         request: Callable[[int, int, str], GetResponse],
-        label: str,
+        label: object,
         opened: GetResponse | ObjectInfo,
         *,
         threads: int,

@@ -278,8 +278,8 @@ class ObjectReader(ABC):
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes of ``[start, stop)``, with one copy in memory."""
         length = self._checked_stop(start, stop) - start
-        if not length:
-            return b""
+        if length <= _INLINE_BYTES:
+            return b"".join(self.pieces(start, start + length))
         # BytesIO returns its own bytes without a copy, once it has the final size.
         buffer = io.BytesIO()
         buffer.seek(length - 1)

@@ -7,8 +7,8 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.cloudfiles.base import path_text
@@ -23,8 +23,7 @@ from cottoncandy.transfer.copying import check_content, md5_of
 _IGNORED = {"", "identity", "aws-chunked", "none"}
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """One file to download, or a range of it, and its place in the list."""
 
     order: int

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.manifests import latest
-from cottoncandy.arrays.trees import check_absent, check_places, find_arrays, flatten, groups_of
+from cottoncandy.arrays.raw import array_header, put_array, read_array
+from cottoncandy.arrays.trees import (
+    RAW_METHOD,
+    check_absent,
+    check_places,
+    find_arrays,
+    flatten,
+    groups_of,
+)
 from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
@@ -23,7 +31,8 @@ from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.interfaces.base import BucketMethods
 from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
-from cottoncandy.stores.checks import checked_metadata
+from cottoncandy.interfaces.raw_arrays import renamed_gzip
+from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.transfer.engine import complete, run
 
 if TYPE_CHECKING:
@@ -97,7 +106,9 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         >>> cci.cloud2dict('model', verbose=False)
         {'fit': {'r2': array(0.5)}, 'weights': array([1., 1., 1.])}
         """
-        checked_metadata(metadata, self.dict2cloud, self.upload_raw_array)
+        compression = metadata.pop("compression", True)
+        metadata = checked_metadata(metadata, self.dict2cloud, self.upload_raw_array)
+        compression = renamed_gzip(metadata, compression)
         if "if_match" in metadata:
             raise InvalidArgumentError(
                 "a dictionary has no ETag for if_match=: upload its arrays with upload_raw_array"
@@ -111,9 +122,10 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         check_places(self._store, leaves, groups)
         workers = self._store.bulk_threads(threads)
         inner = max(1, workers // max(len(leaves), 1))
-        options = {"acl": acl, "threads": inner, "overwrite": overwrite, **metadata}
+        options: dict[str, Any] = {"metadata": metadata, "acl": acl, "threads": inner}
+        options["condition"] = upload_condition(overwrite, None)
         self._run(
-            lambda name: self.upload_raw_array(name, leaves[name], **options),
+            lambda name: put_array(self._store, name, leaves[name], compression, **options),
             leaves,
             workers,
             "uploading arrays",
@@ -179,7 +191,10 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         def download(name: str) -> None:
             key, (group, last) = Key(name), slots[name]
             try:
-                if methods[name] == "download_dask_array":
+                if methods[name] == RAW_METHOD:
+                    with self._store.open(key, inner) as reader:
+                        group[last] = read_array(self._store, reader, array_header(reader))
+                elif methods[name] == "download_dask_array":
                     group[last] = latest(
                         lambda: open_parts(self._store, key, kind="chunked").read(..., inner)
                     )

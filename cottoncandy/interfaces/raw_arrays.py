@@ -108,18 +108,11 @@ class RawArrayMethods(ObjectMethods):
                [3, 4, 5]])
         """
         metadata = checked_metadata(metadata, self.upload_raw_array)
-        array = raw.as_array(array)
-        if isinstance(metadata.get("gzip"), bool):
-            warnings.warn(
-                "gzip= is now compression='gzip' or compression=False",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-            compression = "gzip" if metadata.pop("gzip") else False
+        compression = renamed_gzip(metadata, compression)
         return put_array(
             self._store,
             object_name,
-            array,
+            raw.as_array(array),
             compression,
             metadata=metadata,
             acl=acl,
@@ -296,6 +289,16 @@ class RawArrayMethods(ObjectMethods):
                 f"plain numbers: {exc}"
             ) from exc
         return array
+
+
+def renamed_gzip(metadata: dict[str, Any], compression: str | bool | None) -> str | bool | None:
+    """Return the compression of an upload; the old argument ``gzip`` is removed from metadata."""
+    if not isinstance(metadata.get("gzip"), bool):
+        return compression
+    warnings.warn(
+        "gzip= is now compression='gzip' or compression=False", DeprecationWarning, stacklevel=4
+    )
+    return "gzip" if metadata.pop("gzip") else False
 
 
 def _check_npy(dtype: np.dtype[Any]) -> None:

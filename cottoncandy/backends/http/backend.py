@@ -7,7 +7,6 @@ import email.utils
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import ClassVar, Self
 from urllib.parse import quote, unquote, urlsplit
 
@@ -106,7 +105,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
             opened, sequential = self._open(url, key, prefetch, tail)
             info = self._with_metadata(url, opened)
             if info is not None:
-                opened = info if isinstance(opened, ObjectInfo) else replace(opened, info=info)
+                opened = info if isinstance(opened, ObjectInfo) else opened._replace(info=info)
                 reader = RangeReader(
                     lambda start, stop, _: self._get_range(url, key, start, stop)[0],
                     f"object '{key}' at {url}",

@@ -144,12 +144,6 @@ class LocalReader(ObjectReader):
                 self.check()
             yield piece
 
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        stop = self._checked_stop(start, stop)
-        if stop - start > PIECE_BYTES:
-            return super().read(start, stop)
-        return b"".join(self.stream(start, stop))  # the one piece itself
-
     def close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -128,14 +129,14 @@ class S3Backend(RemoteBackend):
         start, stop = prefetch if isinstance(prefetch, tuple) else (0, window * prefetch)
         stop = sys.maxsize if prefetch is True and threads == 1 else min(stop, start + window)
         span = (-tail, 0) if tail else (start, stop)
-        get, head = self._transport.get, self._transport.head
-        opened: GetResponse | ObjectInfo = self._in_known_bucket(
-            location,
-            lambda: get(location, *span) if tail or start < stop else head(location),
-        )
+        get = partial(self._transport.get, location)
+        send: Callable[[], GetResponse | ObjectInfo] = partial(get, *span)
+        if not tail and start >= stop:
+            send = partial(self._transport.head, location)
+        opened = self._in_known_bucket(location, send)
         reader = RangeReader(
-            lambda start, stop, etag: self._transport.get(location, start, stop, etag),
-            str(location),
+            get,
+            location,
             opened,
             threads=threads,
             window_bytes=window,
@@ -147,7 +148,7 @@ class S3Backend(RemoteBackend):
     @reads_public_data
     def head(self, key: str) -> ObjectInfo:
         location = self._location(key)
-        return self._in_known_bucket(location, lambda: self._transport.head(location))
+        return self._in_known_bucket(location, partial(self._transport.head, location))
 
     def put(
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
@@ -315,7 +316,7 @@ class S3Backend(RemoteBackend):
                 errors[key] = exc
                 continue
             if len(keys) == 1 or not bulk_deletable(key):
-                errors[key] = self._delete_one(replace(location, key=key))
+                errors[key] = self._delete_one(location._replace(key=key))
             else:
                 bulk.append(key)
         if bulk:
@@ -349,14 +350,14 @@ class S3Backend(RemoteBackend):
                 if details.code != "NotImplemented" and details.status != 501:
                     raise
                 # Google's S3 API has no bulk deletion.
-                return {key: self._delete_one(replace(location, key=key)) for key in keys}
+                return {key: self._delete_one(location._replace(key=key)) for key in keys}
         errors = response.get("Errors", ())
         done = len(response.get("Deleted", ())) + len(errors)
         confirmed(done == len(keys), f"{len(keys)} keys", location)
         return {
             each["Key"]: from_details(
                 ErrorDetails(0, each.get("Code", ""), each.get("Message", "")),
-                replace(location, key=each["Key"]),
+                location._replace(key=each["Key"]),
             )
             for each in errors
             if each.get("Code") != "NoSuchKey"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
@@ -188,7 +187,7 @@ class Buckets:
             return True
         endpoint = self._connection.endpoint
         if endpoint not in _honor_conditions:
-            probe = replace(location, key=f"{location.key}.cc-probe-{secrets.token_hex(16)}")
+            probe = location._replace(key=f"{location.key}.cc-probe-{secrets.token_hex(16)}")
             try:
                 put(probe, b"", PutOptions(condition=IfMatch("0" * 32)))
             except CottonCandyError as exc:

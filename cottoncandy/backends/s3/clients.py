@@ -79,7 +79,7 @@ class _Once(Generic[T]):
         self._make = make
 
     def __get__(self, connection: Connection, _: type) -> T:
-        return connection.cached(self._make.__name__, lambda: self._make(connection))
+        return connection.cached(self._make.__name__, self._make, connection)
 
 
 class Connection:
@@ -116,14 +116,14 @@ class Connection:
                 elif meta := getattr(made, "meta", None):
                     getattr(meta, "client", made).close()
 
-    def cached(self, key: Any, make: Callable[[], T]) -> T:
+    def cached(self, key: Any, make: Callable[..., T], *arguments: Any) -> T:
         """Return the value for a key, made once per process."""
         try:
             made: T = self._made[key]
         except KeyError:
             with self._lock:
                 if key not in self._made:
-                    self._made[key] = make()
+                    self._made[key] = make(*arguments)
                 made = self._made[key]
         return made
 
@@ -152,9 +152,13 @@ class Connection:
         """Address of the store; None if only a client knows it and there is none yet."""
         return self.endpoint if self.options.endpoint_url or "client" in self._made else None
 
+    @_Once
+    def _place(self) -> str:
+        return redact(self.endpoint)
+
     def location(self, bucket: str = "", key: str = "") -> S3Location:
         """Return an object, a bucket or the store."""
-        return S3Location(self.endpoint, bucket, key)
+        return S3Location(self._place, bucket, key)
 
     @_Once
     def on_aws(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from traceback import walk_tb
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import botocore.exceptions as boto
 
@@ -36,16 +36,12 @@ from cottoncandy.exceptions import (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class S3Location:
+class S3Location(NamedTuple):
     """The object, bucket and endpoint of a request; key and bucket are empty if there are none."""
 
     endpoint: str
     bucket: str = ""
     key: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "endpoint", redact(self.endpoint))
 
     def __str__(self) -> str:
         parts = [f"object '{self.key}'"] if self.key else []

@@ -85,10 +85,12 @@ def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, st
     return noted
 
 
-def decode_metadata_names(metadata: Mapping[str, str]) -> dict[str, str]:
+def decode_metadata_names(metadata: dict[str, str]) -> dict[str, str]:
     """Return metadata under its original names (see :func:`encode_metadata_names`)."""
+    if _TRUE_NAMES not in metadata:
+        return metadata
     names = dict(metadata)
-    for name in names.pop(_TRUE_NAMES, "").split(","):
+    for name in names.pop(_TRUE_NAMES).split(","):
         if name not in names and name.replace("_", "-") in names:
             names[name] = names.pop(name.replace("_", "-"))
     return names

@@ -173,9 +173,9 @@ class Transport:
         self._connection.counter.add(1)
         result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
         meta, attributes = result.meta, dict(result.attributes)
-        header = {its: attributes.pop(name) for name, its in _HEADERS.items() if name in attributes}
-        header |= {"LastModified": meta["last_modified"], "ETag": meta["e_tag"]}
-        return _info(location, header | {"Metadata": attributes}, meta["size"]), result
+        header = {its: attributes.pop(name, None) for name, its in _HEADERS.items()}
+        header["LastModified"], header["ETag"] = meta["last_modified"], meta["e_tag"]
+        return _info(location, header, meta["size"], attributes), result
 
     # -- boto3: every key byte for byte, all options of a ``Config``, retries --------------------
 
@@ -210,7 +210,7 @@ class Transport:
                     )
                 start, _, size = found
                 stop = start + length
-            info = _info(location, response, size, header_text)
+            info = _boto_info(location, response, size)
         except CottonCandyError:
             body.close()
             raise
@@ -231,7 +231,7 @@ class Transport:
                 except boto.ClientError as reason:
                     raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
                 response["Body"].close()
-        return _info(location, response, _length(location, response), header_text)
+        return _boto_info(location, response, _length(location, response))
 
     def _boto_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         with translated(location):
@@ -369,14 +369,16 @@ def _length(location: S3Location, response: Mapping[str, Any]) -> int:
     )[0]
 
 
+def _boto_info(location: S3Location, response: Mapping[str, Any], size: int) -> ObjectInfo:
+    metadata = response.get("Metadata", {})
+    decoded = {name.lower(): header_text(value) for name, value in metadata.items()}
+    return _info(location, response, size, decoded)
+
+
 def _info(
-    location: S3Location,
-    header: Mapping[str, Any],
-    size: int,
-    decode: Callable[[str], str] = str,
+    location: S3Location, header: Mapping[str, Any], size: int, metadata: dict[str, str]
 ) -> ObjectInfo:
     """Return the header of an object, from the fields of a response, in boto3's names."""
-    metadata = {name.lower(): decode(value) for name, value in header.get("Metadata", {}).items()}
     return ObjectInfo(
         location.key,
         size,
