@@ -168,6 +168,18 @@ def test_a_copied_manifest_finds_the_parts_where_they_were(store: Any) -> None:
     assert_equal(cci.download_dask_array("after"), np.arange(20.0))
 
 
+def test_a_copied_manifest_of_040_finds_parts_whose_names_were_not_cleaned(store: Any) -> None:
+    cci = store.interface()
+    cci.upload_raw_array("before/pt0000", np.arange(20.0))
+    manifest = Manifest.of((20,), np.dtype("f8"), ((20,),), "/before").to_json()
+    assert manifest["dask"] == [[[0], "/before/pt0000"]]
+    for name in ("before", "after"):
+        cci.upload_json(f"{name}/metadata.json", manifest)
+    cci.upload_dask_array("before", np.zeros(3))
+    assert len(cci.clean("", grace=0)) == 1  # the manifest of the predecessor
+    assert_equal(cci.download_dask_array("after"), np.arange(20.0))
+
+
 def test_chunks_of_another_array_are_told(store: Any) -> None:
     cci = store.interface()
     cci.upload_dask_array("array", np.arange(20.0), buffersize=80)

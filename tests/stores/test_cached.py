@@ -13,7 +13,7 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.backends.base import Backend
-from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
+from cottoncandy.exceptions import ConfigurationError, CottonCandyError, InvalidArgumentError
 from cottoncandy.stores.cached import CachedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import CountingBackend
@@ -255,3 +255,18 @@ def test_wrong_options_raise(tmp_path: Path) -> None:
         connect(cache_size="1GB")
     for size in ("1.5GB", "100 MB", "7kB", "10", 10**6):
         connect(cache=tmp_path, cache_size=size)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_closed_reader_reads_nothing_from_the_disk(tmp_path: Path, warm: bool) -> None:
+    cci = cc.get_interface(
+        str(tmp_path / "data"), backend="local", verbose=False, cache=tmp_path / "cache"
+    )
+    cci.upload_object("a", bytes(3 * MiB))
+    if warm:
+        cci.download_object("a")
+    reader = cci.backend_interface.get("a", prefetch=False)
+    reader.close()
+    reader.close()  # once more
+    with pytest.raises(CottonCandyError):
+        reader.read()
