@@ -407,12 +407,12 @@ def begin(
 
     Parameters
     ----------
-    live : Version, optional
-        The version, if it was read.
     condition : IfAbsent or IfMatch, optional
         Of the whole value; that of its manifest.
     part_bytes : int or None
         Size of the largest part. None: the documented names are used in any case.
+    live : Version, optional
+        The version, if it was read.
 
     Raises
     ------

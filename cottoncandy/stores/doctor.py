@@ -64,8 +64,6 @@ class Report:
     ----------
     location : str
         The store, without secrets.
-    usable : bool
-        Whether listing, reading, writing and deleting work.
     checks : list of Check
     options : list of OptionSource
     """

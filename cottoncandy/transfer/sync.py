@@ -223,6 +223,8 @@ class SyncReport:
         Estimate of the requests to both stores.
     cost : float
         Estimate in US dollars, at the prices of Amazon S3; disks cost nothing.
+    dry_run : bool
+        Whether nothing was changed.
     left_out : int
         Files that cannot be copied because they are not objects; the log names them.
     actions : list of Step
