@@ -240,7 +240,8 @@ def ascloudpath(epath: ExtractedPath) -> str:
 
 def asprotocolpath(epath: ExtractedPath) -> str:
     """Return the cloud path without its format."""
-    return _join(_bucket_url(epath), epath.path)
+    base = _bucket_url(epath)
+    return f"{base}/{epath.path}" if epath.path and not base.endswith("://") else base + epath.path
 
 
 def asbucketpath(cloudpath: str | ExtractedPath) -> str:
@@ -251,20 +252,9 @@ def asbucketpath(cloudpath: str | ExtractedPath) -> str:
 
 def _bucket_url(epath: ExtractedPath) -> str:
     if epath.protocol in WEB:
-        host = epath.host or ""
-        return host if _scheme(epath.protocol) == f"{epath.protocol}://" else _web(epath, host)
+        return f"{epath.protocol}://{(epath.host or '').partition('://')[2]}"
     server = f"{epath.host}/" if epath.host and not epath.alias else ""
     return f"{epath.alias or epath.protocol}://{server}{epath.bucket or ''}"
-
-
-def _web(epath: ExtractedPath, host: str) -> str:
-    return f"{epath.protocol}://{host.partition('://')[2]}"
-
-
-def _join(base: str, path: str) -> str:
-    if not path:
-        return base
-    return base + path if base.endswith("://") else f"{base}/{path}"
 
 
 def to_https_protocol(cloudpath: str) -> str:
