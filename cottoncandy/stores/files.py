@@ -34,7 +34,10 @@ class _DiscardedError(Exception):
 
 
 class _DiscardableFile(io.IOBase):
-    """A file that discards what was written if its ``with`` block raises an exception."""
+    """A file for writing, which discards what was written if its block raises an exception."""
+
+    def writable(self) -> bool:
+        return True
 
     def discard(self) -> None:
         """Store nothing, and forget what was written."""
@@ -92,9 +95,6 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
 
     def __repr__(self) -> str:
         return f"<CloudWriter {self.name!r} ({self._written} bytes written)>"
-
-    def writable(self) -> bool:
-        return True
 
     def tell(self) -> int:
         self._checkClosed()
@@ -200,13 +200,7 @@ class _TextWriter(_DiscardableFile, io.TextIOWrapper):
 
     buffer: Any  # a CloudWriter or a _LayeredWriter
 
-    def __init__(
-        self,
-        file: Any,
-        encoding: str,
-        errors: str | None,
-        newline: str | None,
-    ) -> None:
+    def __init__(self, file: Any, encoding: str, errors: str | None, newline: str | None) -> None:
         super().__init__(file, encoding, errors, newline)
         if codecs.lookup(self.encoding).name in ("utf-16", "utf-32"):
             file.write("".encode(self.encoding))  # the mark, which Python omits without seek()
@@ -220,9 +214,6 @@ class _LayeredWriter(_DiscardableFile, io.BufferedIOBase):
 
     def __init__(self, layer: Any, file: CloudWriter) -> None:
         self._layer, self._file = layer, file
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Any) -> int:
         self._checkClosed()
