@@ -13,13 +13,7 @@ from collections.abc import Callable, Container, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
-from cottoncandy.arrays.manifests import (
-    Version,
-    check_current,
-    find_part,
-    latest,
-    read_manifest,
-)
+from cottoncandy.arrays.manifests import Version, check_current, find_part, latest, read_manifest
 from cottoncandy.arrays.raw import Array, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.config.options import DEFAULT_ACL

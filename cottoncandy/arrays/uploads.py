@@ -11,13 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from cottoncandy.arrays.generations import (
-    Condition,
-    Upload,
-    begin,
-    drive,
-    reading,
-)
+from cottoncandy.arrays.generations import Condition, Upload, begin, drive, reading
 from cottoncandy.arrays.manifests import Version
 from cottoncandy.arrays.raw import Array, array_header
 from cottoncandy.core.names import Key

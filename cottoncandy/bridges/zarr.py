@@ -21,11 +21,7 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.core.buffers import Buffer as Bytes
 from cottoncandy.core.names import Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import after_fork, map_threads
-from cottoncandy.exceptions import (
-    MissingDependencyError,
-    ObjectExistsError,
-    ObjectNotFoundError,
-)
+from cottoncandy.exceptions import MissingDependencyError, ObjectExistsError, ObjectNotFoundError
 
 try:
     from zarr.abc import store as zarr_store

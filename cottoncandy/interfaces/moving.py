@@ -8,11 +8,7 @@ from cottoncandy.backends.base import PutResult
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.output import echo
-from cottoncandy.exceptions import (
-    InvalidNameError,
-    ObjectNotFoundError,
-    UnsupportedOperationError,
-)
+from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.transfer.engine import complete

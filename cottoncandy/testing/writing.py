@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy.backends.base import (
-    Backend,
-    IfAbsent,
-    IfMatch,
-    MetadataLimits,
-    PutOptions,
-)
+from cottoncandy.backends.base import Backend, IfAbsent, IfMatch, MetadataLimits, PutOptions
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     IntegrityError,

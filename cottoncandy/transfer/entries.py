@@ -12,11 +12,7 @@ from typing import Self, cast
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR, prefix_of, shorten
-from cottoncandy.exceptions import (
-    BucketNotFoundError,
-    InvalidArgumentError,
-    ObjectNotFoundError,
-)
+from cottoncandy.exceptions import BucketNotFoundError, InvalidArgumentError, ObjectNotFoundError
 from cottoncandy.stores.connect import connect, connect_url
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store

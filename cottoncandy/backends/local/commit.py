@@ -24,12 +24,7 @@ from cottoncandy.backends.local.location import (
     is_internal,
     stat_or_none,
 )
-from cottoncandy.backends.local.sidecar import (
-    Fingerprint,
-    encode,
-    encode_journal,
-    read_sidecar,
-)
+from cottoncandy.backends.local.sidecar import Fingerprint, encode, encode_journal, read_sidecar
 from cottoncandy.core.files import (
     TemporaryFile,
     is_folded,
