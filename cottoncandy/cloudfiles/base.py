@@ -256,6 +256,8 @@ def as_items(paths: Any) -> Any:
 
 def path_text(path: Any) -> str:
     """Return the path of a file as text."""
+    if isinstance(path, str):
+        return path
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise InvalidArgumentError(f"the path of a file must be text or a Path, got {path!r:.80}")

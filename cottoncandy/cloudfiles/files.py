@@ -361,10 +361,10 @@ class CloudFiles(WritingMethods):
 
 def route_of(item: Any) -> tuple[str, str]:
     """Return the path of a file and that of its copy."""
-    if isinstance(item, str | os.PathLike):
-        return os.fspath(item), os.fspath(item)
     if isinstance(item, Mapping) and "path" in item:
         item = (item["path"], item.get("dest_path") or item["path"])
+    elif isinstance(item, str | os.PathLike):
+        item = (item, item)
     if isinstance(item, tuple | list) and len(item) == 2:
         return path_text(item[0]), path_text(item[1])
     raise InvalidArgumentError(

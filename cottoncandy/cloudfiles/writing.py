@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from cottoncandy.backends.base import IfAbsent, ObjectInfo
@@ -146,7 +146,7 @@ class WritingMethods(ReadingMethods):
             if not isinstance(value, str | None):
                 raise InvalidArgumentError(f"{name} must be text, got {value!r:.80}")
         backend = self._store.backend
-        options = _kept_by(backend.capabilities, acl=ACL, content_encoding=encoding, **headers)
+        options = kept_by(backend.capabilities, acl=ACL, content_encoding=encoding, **headers)
         options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
@@ -271,8 +271,6 @@ class WritingMethods(ReadingMethods):
             backend.set_metadata(info.key, info.metadata or {}, etag=info.etag)
 
 
-#: Most files of a call have the same options.
-_kept_by = lru_cache(kept_by)
 _HEADERS = ("content_type", "cache_control", "storage_class")
 _SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
 

@@ -6,11 +6,12 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from cottoncandy.backends.base import Backend, Capabilities, ObjectInfo, PutOptions
 from cottoncandy.backends.options import STORED_HEADERS
+from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.store import Store
@@ -66,15 +67,16 @@ def _copy_once(
         info = reader.info
         checked = _Checked(source.backend, info)
         body = Body(lambda: checked.blocks(reader.chunks()), size=reader.size)
+        if reader.size <= AT_ONCE_BYTES:
+            body = Body.of(b"".join(body))
         options = kept_by(
             dest.backend.capabilities,
-            metadata=dict(info.metadata) if info.metadata else None,
             acl=acl,
             content_type=info.content_type,
             content_encoding=info.content_encoding,
             cache_control=info.cache_control,
             storage_class=_storage_class(info, source.backend, dest.backend),
-        )
+        ).changed(metadata=dict(info.metadata) if info.metadata else None)
         if convert is not None:
             body, options = convert(info, body, options)
         result = dest.backend.put(dest_key, body, options, threads=threads)
@@ -150,6 +152,7 @@ class _Checked:
         return stored() not in (None, self._md5) and stored(confirm=True) is not None
 
 
+@lru_cache  # most files of a call have the same options
 def kept_by(can: Capabilities, *, acl: str | None, **options: Any) -> PutOptions:
     """Return options of a put without the headers that a store does not keep."""
     left_out = {*STORED_HEADERS} - can.headers

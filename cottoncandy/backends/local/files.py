@@ -158,9 +158,10 @@ class FilesBackend(LocalBackend):
             result = super().put(file.key, body, plain, threads=threads)
         # Afterwards, so that of two concurrent writers at least one finds the other's file.
         with os_errors("replace", location):
-            suffixes = (suffix for other, suffix in SUFFIXES.items() if other != encoding)
-            if any(os.access(location.path + suffix, os.F_OK) for suffix in suffixes):
-                self._supersede(location, encoding)
+            for other, suffix in SUFFIXES.items():
+                if other != encoding and os.access(location.path + suffix, os.F_OK):
+                    self._supersede(location, encoding)
+                    break
         return result
 
     def _put_plain(
