@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 import logging
 import random
 import threading
@@ -16,7 +15,7 @@ from typing import NamedTuple, Self
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from cottoncandy.core.buffers import Buffer, MiB, bytes_view, new_buffer
+from cottoncandy.core.buffers import Buffer, MiB, bytes_view, new_buffer, new_bytes
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import in_background, interruptible, map_threads
 from cottoncandy.exceptions import (
@@ -277,16 +276,12 @@ class ObjectReader(ABC):
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes of ``[start, stop)``, with one copy in memory."""
-        length = self._checked_stop(start, stop) - start
-        if length <= _INLINE_BYTES:
-            return b"".join(self.pieces(start, start + length))
-        # BytesIO returns its own bytes without a copy, once it has the final size.
-        buffer = io.BytesIO()
-        buffer.seek(length - 1)
-        buffer.write(b"\0")
-        with buffer.getbuffer() as view:
-            self.read_into(view, start)
-        return buffer.getvalue()
+        stop = self._checked_stop(start, stop)
+        if stop - start <= _INLINE_BYTES:
+            return b"".join(self.pieces(start, stop))
+        data, view = new_bytes(stop - start)
+        self.read_into(view, start)
+        return data
 
     def buffer(self, start: int = 0, stop: int | None = None) -> Buffer:
         """Return the bytes of ``[start, stop)``, without a copy if they arrived with the header."""

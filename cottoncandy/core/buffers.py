@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any, TypeAlias
@@ -37,6 +39,30 @@ def new_buffer(size: int) -> memoryview:
 
     # It comes in large pages, which takes a quarter of the time.
     return np.empty(size, np.uint8).data
+
+
+_PAGE_BYTES = 2 * MiB  # a large page of x86 and ARM
+
+
+def new_bytes(size: int) -> tuple[bytes, memoryview]:
+    """Return bytes whose contents are arbitrary, and a view to write them before they are used.
+
+    The bytes must outlive the view. Linux gives them large pages, as it does NumPy's arrays, which
+    takes a quarter of the time. BytesIO would also fill them with zeros first.
+    """
+    import ctypes
+
+    make = ctypes.pythonapi["PyBytes_FromStringAndSize"]
+    address_of = ctypes.pythonapi["PyBytes_AsString"]
+    make.restype, address_of.restype = ctypes.py_object, ctypes.c_void_p
+    data: bytes = make(None, ctypes.c_ssize_t(size))
+    address: int = address_of(ctypes.py_object(data))
+    if sys.platform == "linux":
+        start = -(-address // _PAGE_BYTES) * _PAGE_BYTES
+        length = max(address + size - start, 0) // _PAGE_BYTES * _PAGE_BYTES
+        advise = ctypes.CDLL(None)["madvise"]
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+    return data, memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
 
 def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iterator[memoryview]:
