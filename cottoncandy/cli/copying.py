@@ -342,7 +342,8 @@ def _unlisted(files: CloudFiles, matches: Callable[[str], object] = lambda path:
 
 def _listed() -> Iterator[Route]:
     """Yield the files of a list on the standard input, without its directories on this computer."""
-    names = [each for each in standard_input() if "://" in each or not Path(each).is_dir()]
+    listed = (each.removeprefix("./") for each in standard_input())
+    names = [each for each in listed if "://" in each or not Path(each).is_dir()]
     common = posixpath.commonprefix([posixpath.dirname(each).split("/") for each in names])
     folder = "/".join(common)
     if any("://" in each for each in names) and len(common) < 3:

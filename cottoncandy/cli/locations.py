@@ -67,7 +67,7 @@ _ADVICE = (
     (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
 )
 _PYTHON = re.compile(
-    r"\bcci?\.\w|\b(down|up)load_\w+|\bcc\.\w|\bpass \w+=|\bcottoncandy\.\w+\(|__main__"
+    r"\bcci?\.\w|\b(down|up)load_\w+|\bcc\.\w|\bpass \w+=|\w+=True|\bcottoncandy\.\w+\(|__main__"
 )
 
 

@@ -380,6 +380,7 @@ def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch
         ("x was removed by cci.clean(); open it again", "by 'cottoncandy clean'; open it again"),
         ("no folder. cci.show_buckets() lists yours; create it", "no folder; create it"),
         ("access denied; ask; or pass request_payer='requester'", "access denied; ask"),
+        ("it is read-only; to write, create the interface without read_only=True", "read-only"),
     ],
 )
 def test_errors_are_in_the_words_of_the_command(library: str, command: str) -> None:

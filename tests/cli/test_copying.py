@@ -60,7 +60,7 @@ def test_cp_and_mv_follow_the_table(
             target.delete(name)
 
 
-def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
+def test_cp_reads_names_and_writes_contents(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
     assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
     assert (tree / "new/src/a").read_bytes() == b"1"
@@ -75,6 +75,9 @@ def test_cp_reads_names_and_writes_contents(tree: Path) -> None:
         "deep",
         "sub",
     ]
+    monkeypatch.chdir(tree)
+    assert run("cp", "-", "names/", stdin="./src/sub/b\none\n").exit_code == 0  # of two commands
+    assert (tree / "names/src/sub/b").read_bytes() == b"2"
     two = run("cp", "-", f"{tree}/x/", stdin="s3://one/a\ns3://two/b\n")
     assert (two.exit_code, "several buckets" in two.stderr) == (1, True)
 

@@ -67,6 +67,20 @@ def test_options_of_an_interface_apply_to_each_upload(
     assert classes(open_bucket(bucket)) == {"COLD"}
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_options_reach_the_store_through_encryption_and_cache(
+    bucket: str, encrypted: bool, cached: bool, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"cache": tmp_path} if cached else {}
+    if encrypted:
+        options |= {"encryption": "AES", "encryptionKey": bytes(32)}
+    factory = cottoncandy.get_encrypted_interface if encrypted else cottoncandy.get_interface
+    cci = factory(bucket, backend="memory", verbose=False, **options)
+    cci.upload_raw_array("a", ARRAY, storage_class="COLD")
+    assert classes(open_bucket(bucket)) == {"COLD"}
+
+
 def test_files_take_the_options_of_boto3(bucket: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     cci = open_bucket(bucket)

@@ -96,6 +96,13 @@ def test_invalid_web_urls_are_masked(part: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_logins_in_web_urls_are_percent_decoded() -> None:
+    parsed = parse_url("https://me%40lab:p%3A%2F@host/directory")
+    assert (parsed.user, parsed.password, parsed.bucket) == (
+        *("me@lab", "p:/", "https://host/directory"),
+    )
+
+
 def test_mask_hides_passwords_and_signatures() -> None:
     secret = "https://me:hunter2@host/dir/a?X-Amz-Signature=hunter2&x=1"
     assert mask(secret) == "https://***@host/dir/a?***"
