@@ -348,7 +348,7 @@ class DaskArrayMethods(RawArrayMethods):
             store. 0 keeps nothing but the current versions.
         dry_run : bool, default False
             Whether to return the names without removing anything.
-        threads : int, default 16
+        threads : int, default ``[basic] threads`` of the options, at least 16
             How many manifests are read at once.
 
         Returns

@@ -68,7 +68,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         acl : str, default ``[basic] default_acl`` of the options
         verbose : bool, default True
             Whether to print ``object_name`` after completion.
-        threads : int, default 16
+        threads : int, default ``[basic] threads`` of the options, at least 16
             How many arrays are transferred at once.
         overwrite : bool, default True
             Whether to replace existing objects.
@@ -159,7 +159,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             Whether to print ``object_root`` after completion.
         keys : list of str, optional
             Which keys to download: names of arrays or branches below the root.
-        threads : int, default 16
+        threads : int, default ``[basic] threads`` of the options, at least 16
             How many arrays are transferred at once.
         **metadata
             Accepted for compatibility.
