@@ -250,15 +250,14 @@ def _read_blocks(
     if index is None or not plan.nbytes:
         return result
     reads = [*plan.reads] if plan.contiguous is None else [plan.contiguous]
-    touched: list[int] = []
-    for start, stop in reads:
-        first = start // block_bytes
-        if touched and first == touched[-1]:
-            first += 1
-        touched += range(first, -(-stop // block_bytes))
-    runs = index.runs(touched, _MAX_REQUEST_BYTES)
+    touched = {
+        block
+        for start, stop in reads
+        for block in range(start // block_bytes, -(-stop // block_bytes))
+    }
+    runs = index.runs(sorted(touched), _MAX_REQUEST_BYTES)
     place = _scatter(plan, reads, result)
-    _inflate(store, reader, index, runs, frozenset(touched), place, threads)
+    _inflate(store, reader, index, runs, touched, place, threads)
     return result
 
 

@@ -183,6 +183,7 @@ def walk() -> Any:
         (np.s_[::2048], [[0], [8]]),
         ([5, 1500, 1600, 4095], [[0], [5, 6], [15]]),
         (np.s_[:, 3], [list(range(16))]),
+        (np.s_[1:, :900], [list(range(16))]),  # in several reads, which share blocks
         (np.s_[::512], [[0, 2, 4], [6, 8], [10, 12], [14]]),  # gaps of half the needed bytes
         (np.s_[-1:0:-4095], [[15]]),
         (np.s_[...], [list(range(16))]),
