@@ -97,7 +97,7 @@ class ArrayInfo:
     kind : {'raw', 'chunked', 'sparse', 'file'}
         ``'file'``: the object is not an array.
     dtype : dtype or None
-        None if it is not an array, or a sparse one of an older version.
+        None if it is not an array.
     shape : tuple of int or None
     chunks : tuple of tuple of int or None
         Lengths of the chunks along each axis, as in Dask.

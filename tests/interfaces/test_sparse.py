@@ -157,6 +157,14 @@ def test_a_matrix_that_is_not_valid_is_not_uploaded(cci: Any, indices: Any) -> N
     assert cci.glob("matrix/*") == []
 
 
+def test_a_manifest_of_an_older_version_has_no_dtype(cci: Any) -> None:
+    cci.upload_sparse_array("matrix", example(dtype="<f4"))
+    manifest = cci.download_json("matrix/metadata.json")
+    cci.upload_json("matrix/metadata.json", {**manifest, "dtype": None})
+    assert cci.info("matrix").dtype == cci.array("matrix").dtype == np.float32
+    assert_equal(cci.download_sparse_array("matrix"), example(dtype="<f4"))
+
+
 def test_the_wrong_method_is_named(cci: Any) -> None:
     cci.upload_sparse_array("sparse", example())
     cci.upload_dask_array("chunked", np.zeros(3))
