@@ -8,6 +8,7 @@ If one is missing, its tests are skipped with the reason; with ``COTTONCANDY_REQ
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import gc
 import importlib.util
@@ -172,6 +173,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py":
         return _OF_SERVERS.search(collection_path.read_text("utf-8")) and True
     return True if collection_path.name in _APART else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have every second worker import the modules of a whole run from the end.
+
+    In a new clone, pytest compiles the assertions of each for seconds; so each worker does half.
+    """
+    config = session.config
+    if int(getattr(config, "workerinput", {}).get("workerid", "gw0")[2:]) % 2 and (
+        config.args == config.getini("testpaths")
+    ):
+        for path in sorted(Path(__file__).parent.rglob("test_*.py"), reverse=True):
+            if not pytest_ignore_collect(path.parent, config) and not pytest_ignore_collect(
+                path, config
+            ):
+                with contextlib.suppress(
+                    Exception, pytest.skip.Exception
+                ):  # the collection reports it
+                    importlib.import_module(".".join(path.relative_to(config.rootpath).parts)[:-3])
 
 
 def _starts_processes(item: pytest.Item) -> bool:

@@ -217,7 +217,10 @@ def test_lock_is_free_in_a_forked_child() -> None:
 
 @forks
 @fork_warning
-@pytest.mark.parametrize("store", ["local", "memory"])
+@pytest.mark.parametrize(
+    "store",
+    ["local", pytest.param("memory", marks=pytest.mark.server)],  # as long again
+)
 def test_children_forked_in_the_middle_of_everything_work(store: str, tmp_path: Path) -> None:
     """Threads upload, read, list, delete and show progress while the main thread forks."""
     bucket = tmp_path / "bucket"

@@ -254,6 +254,7 @@ def test_a_long_course_is_sampled(cci: Any) -> None:
     assert preview.caption.endswith("0 to 4e+06")
 
 
+@pytest.mark.server  # so many points take a moment
 def test_a_large_slice_is_sampled(cci: Any) -> None:
     image = np.zeros((2400, 24_000), "u1")
     image[:1200] = 100

@@ -305,6 +305,7 @@ def outcome(cci: Any, selection: Any) -> tuple[Any, IntegrityError | None]:
         return None, error
 
 
+@pytest.mark.server  # hundreds of tamperings
 def test_damage_raises_and_names_the_object() -> None:
     cci = interface()
     metadata, _ = encode_array(ARRAY, None)

@@ -54,7 +54,7 @@ def assert_manifests_have_their_parts(memory: MemoryHarness) -> None:
             assert {f"{root}/{name.rpartition('/')[2]}" for name in names} <= keys, key
 
 
-slow = pytest.mark.slow
+slow, server = pytest.mark.slow, pytest.mark.server
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_manifest_that_cannot_be_removed_keeps_its_parts(memory: MemoryHarness
 @pytest.mark.parametrize(
     ("verb", "fault"),
     [
-        ("mv", "killed after"),
+        pytest.param("mv", "killed after", marks=server),
         pytest.param("mv", "lost", marks=slow),
         pytest.param("cp", "killed before", marks=slow),
         pytest.param("cp", "busy", marks=slow),
@@ -210,9 +210,9 @@ def test_a_copy_onto_an_array_leaves_old_or_new(
     ("existing", "change"),
     [
         pytest.param(False, "replaced", marks=slow),
-        (True, "replaced"),
+        pytest.param(True, "replaced", marks=server),
         (False, "stored again"),
-        (True, "stored again"),
+        pytest.param(True, "stored again", marks=server),
     ],
 )
 def test_a_copy_is_whole_if_the_original_is_replaced_meanwhile(

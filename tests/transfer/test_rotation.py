@@ -36,7 +36,10 @@ OLD_PEM, NEW_PEM, OTHER_PEM = (VECTORS / f"fake_rsa{n}.pem" for n in ("", "_2", 
 SIZES = [0, 1, 5000, 3 * 2**18]
 
 memory = pytest.mark.parametrize("store", ["memory"], indirect=True)
-both = pytest.mark.parametrize("method", ["AES", "RSA"])
+both = pytest.mark.parametrize(
+    "method",
+    ["AES", pytest.param("RSA", marks=pytest.mark.server)],  # AES with other keys
+)
 
 
 @pytest.fixture
