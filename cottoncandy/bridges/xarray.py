@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
+from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     MissingDependencyError,
@@ -13,6 +19,7 @@ from cottoncandy.exceptions import (
 
 try:
     import xarray
+    from cloudpickle import CloudPickler
     from zarr.errors import ContainsArrayError
 
     from cottoncandy.bridges.zarr import CottonCandyStore
@@ -46,7 +53,41 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
         )
     adds = {"append_dim", "region"} & options.keys()  # to_zarr sets the mode for these
     defaults = {"consolidated": False} | ({} if adds else {"mode": "w"})
-    dataset.to_zarr(CottonCandyStore(cci, name), **defaults | options)
+    options = defaults | options
+    store = CottonCandyStore(cci, name)
+    if options.get("mode") == "w":
+        _check_sources(store, dataset.variables.values())
+    dataset.to_zarr(store, **options)
+
+
+def _check_sources(store: CottonCandyStore, variables: Iterable[Any]) -> None:
+    """Raise if lazy variables are read from what a replacement would delete first."""
+    finder = _StoreFinder(io.BytesIO())
+    for variable in variables:
+        with suppress(Exception):  # what does not pickle, such as an open file, has no store in it
+            finder.dump(variable)
+    mine = prefix_of(store.prefix)
+    for source in finder.stores:
+        theirs = prefix_of(source.prefix)
+        if source.same_place(store) and (theirs.startswith(mine) or mine.startswith(theirs)):
+            raise InvalidArgumentError(
+                f"the data are read from '{source.prefix}', which '{store.prefix}' would replace "
+                f"before they are read: call load() first, or choose another name; nothing was "
+                f"changed"
+            )
+
+
+class _StoreFinder(CloudPickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Collects the stores that what it pickles is read from; they and arrays are left out."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.stores: list[CottonCandyStore] = []
+
+    def persistent_id(self, obj: object) -> bool | None:
+        if isinstance(obj, CottonCandyStore):
+            self.stores.append(obj)
+        return isinstance(obj, CottonCandyStore | np.ndarray) or None
 
 
 def download_xarray(cci: Any, name: str) -> Any:

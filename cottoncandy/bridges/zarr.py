@@ -111,8 +111,12 @@ class CottonCandyStore(zarr_store.Store):
         return (
             isinstance(other, CottonCandyStore)
             and (self.prefix, self.read_only) == (other.prefix, other.read_only)
-            and self._store.same_settings(other._store)
+            and self.same_place(other)
         )
+
+    def same_place(self, other: CottonCandyStore) -> bool:
+        """Return whether another store is in the same bucket, with the same credentials."""
+        return self._store.same_settings(other._store)
 
     __hash__ = None  # type: ignore[assignment]  # mutable: open or not
 

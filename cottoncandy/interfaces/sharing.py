@@ -165,6 +165,8 @@ class BridgeMethods(ObjectAccess):
         ------
         UnsupportedDtypeError
             If ``data`` is something else.
+        InvalidArgumentError
+            If ``data`` is lazy and read from what would be replaced; nothing is changed.
         MissingDependencyError
             If xarray or zarr is not installed.
 

@@ -121,3 +121,22 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
         ):  # fmt: skip
             with pytest.raises(UnsupportedDtypeError, match="upload_xarray"):
                 upload("a", value)
+
+
+def test_a_lazy_dataset_does_not_replace_what_it_is_read_from(cci: Any) -> None:
+    cci.upload_xarray("a/b", DATASET)
+    lazy = cci.download_xarray("a/b")
+    for name, data in (
+        ("a/b", lazy + 1),
+        ("a/b", lazy.t),
+        ("a", lazy),
+        ("a/b/c", lazy.map(np.negative)),
+        ("a/b", xr.open_zarr(cci.zarr_store("a/b"), consolidated=False, chunks=None)),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"load\(\)"):
+            cci.upload_xarray(name, data)
+    xr.testing.assert_identical(cci.download_xarray("a/b").load(), DATASET)
+    cci.upload_xarray("a/bc", lazy)  # elsewhere
+    cci.upload_xarray("a/b", lazy.load())
+    xr.testing.assert_identical(cci.download_xarray("a/b").load(), DATASET)
+    xr.testing.assert_identical(cci.download_xarray("a/bc").load(), DATASET)
