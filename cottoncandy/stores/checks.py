@@ -109,6 +109,8 @@ def upload_condition(overwrite: bool, if_match: str | None) -> IfAbsent | IfMatc
     InvalidArgumentError
         If they contradict each other, or ``if_match`` is not an ETag.
     """
+    if overwrite not in (True, False):
+        raise InvalidArgumentError(f"overwrite must be True or False, got {overwrite!r:.80}")
     if if_match is None:
         return None if overwrite else IfAbsent()
     if not overwrite:

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 import cottoncandy
 from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.backends.base import PutOptions
+from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     InvalidNameError,
@@ -456,3 +457,21 @@ def test_metadata_of_files_and_of_nothing(cci: Any) -> None:
     with pytest.raises(MetadataError):
         cci.set_metadata("notes", author=["a"])
     assert cci.download_stream("branch/metadata.json").metadata == {}
+
+
+def test_the_chunks_of_a_read_share_its_threads(cci: Any, monkeypatch: Any) -> None:
+    seen: list[int] = []
+    get = MemoryBackend.get
+
+    def spy(self: Any, key: str, *, threads: int = 4, **options: Any) -> Any:
+        if "/pt" in key:
+            seen.append(threads)
+        return get(self, key, threads=threads, **options)
+
+    cci.upload_dask_array("a", np.arange(6.0), buffersize=16)
+    monkeypatch.setattr(MemoryBackend, "get", spy)
+    array = cci.array("a", threads=6)
+    for selection, threads in ((..., [2] * 3), (slice(0, 2), [6])):
+        seen.clear()
+        _ = array[selection]
+        assert seen == threads

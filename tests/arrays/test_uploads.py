@@ -286,6 +286,10 @@ def test_conditions_of_uploads(memory: MemoryHarness, kind: str) -> None:
             upload(cci, 3, if_match=wrong)
     with pytest.raises(InvalidArgumentError, match="contradict"):
         upload(cci, 3, if_match=second, overwrite=False)
+    for wrong in ("no", "False", None):
+        with pytest.raises(InvalidArgumentError, match="overwrite must be"):
+            upload(cci, 3, overwrite=wrong)
+    assert value(cci, "a") == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
