@@ -116,7 +116,7 @@ class CottonCandyStore(zarr_store.Store):
 
     def same_place(self, other: CottonCandyStore) -> bool:
         """Return whether another store is in the same bucket, with the same credentials."""
-        return self._store.same_settings(other._store)
+        return bool(self._store.same_settings(other._store))
 
     __hash__ = None  # type: ignore[assignment]  # mutable: open or not
 
