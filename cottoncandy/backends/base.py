@@ -452,7 +452,7 @@ class Backend(ABC):
         can, headers = self.capabilities, {**self.upload_options, **options.headers}
         for name in headers.keys() - can.headers:
             raise UnsupportedOperationError(
-                f"the {self.name} backend does not support {name}; leave it out, or store the "
+                f"the {self.name} backend does not support {name}; omit it, or store the "
                 f"object on S3. Nothing was stored"
             )
         metadata = options.metadata
