@@ -223,6 +223,8 @@ class CloudFiles(WritingMethods):
         monitor: TransmissionMonitor | None = None,
     ) -> None:
         self._check_other_name(path, dest, target)
+        if dest.protocol == "file" and target.endswith("/") and self.size(path) == 0:
+            return  # the marker of a directory, which is there with its files
         with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
             flight.nbytes = copy_object(
                 self._store,

@@ -127,6 +127,23 @@ def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) ->
     assert run("cp", f"{tree}/src/sub/*", tree / "other").exit_code == 0  # not one of them
 
 
+@pytest.mark.parametrize("verb", ["cp", "mv", "xfer"])
+def test_markers_of_directories_are_not_files_on_disk(verb: str, tmp_path: Path) -> None:
+    url, copy = f"mem://cli-markers-{verb}", tmp_path / "copy"
+    cf = cc.CloudFiles(url)
+    cf.puts([("d/", b""), ("d/e/", b""), ("d/e/f", b"1")])
+    job = str(tmp_path / "job.db")
+    if verb == "xfer":
+        assert run("xfer", "init", f"{url}/", copy, "--db", job).exit_code == 0
+    words = {"cp": ["cp", "-r", f"{url}/d", copy], "mv": ["mv", f"{url}/d", copy]}
+    result = run(*words.get(verb, ["xfer", "execute", job]))
+    assert result.exit_code == 0, result.stderr
+    assert [path.read_bytes() for path in copy.rglob("f")] == [b"1"]
+    assert list(cf) == ["d/"] if verb == "mv" else ["d/", "d/e/", "d/e/f"]
+    cf.put("g/", b"content")  # not a marker
+    assert run("cp", "-r", f"{url}/g", tmp_path / "other").exit_code == 1
+
+
 @pytest.mark.parametrize("pattern", ["*", "**"])
 def test_patterns_do_not_match_what_they_copied(tree: Path, pattern: str) -> None:
     for verb in ("cp", "mv"):
