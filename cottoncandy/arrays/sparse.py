@@ -119,9 +119,11 @@ def upload_sparse(
     inner = max(1, threads // len(parts))
     # Version 0.4.0 reads only the documented names.
     with begin(store, root, acl=acl, condition=condition, part_bytes=None) as new:
-        places = map_threads(
-            lambda name: new.put(name, name, parts[name], True, inner), parts, threads
-        )
+
+        def put(name: str) -> str:
+            return new.put(name, name, parts[name], compression=True, threads=inner)
+
+        places = map_threads(put, parts, threads)
         content = {
             **manifest,
             "attrs": list(places),

@@ -136,12 +136,7 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             files.append(_File(directory, error=exc))
             continue
         deeper = []
-        sidecars = {
-            path.name.removesuffix(SIDECAR_SUFFIX): extra
-            for path in paths
-            if path.name.endswith(SIDECAR_SUFFIX)
-            if (extra := _read_sidecar(path)) is not None
-        }
+        sidecars = _sidecars(paths)
         for path in paths:
             try:
                 status = path.stat()
@@ -174,6 +169,16 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             root,
         )
     return files
+
+
+def _sidecars(paths: list[Path]) -> dict[str, dict[str, Any]]:
+    """Return the ``ExtraArgs`` in the sidecars among some files, by the names of the bodies."""
+    return {
+        path.name.removesuffix(SIDECAR_SUFFIX): extra
+        for path in paths
+        if path.name.endswith(SIDECAR_SUFFIX)
+        if (extra := _read_sidecar(path)) is not None
+    }
 
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:
