@@ -43,6 +43,8 @@ from cottoncandy.exceptions import (
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
+    from cottoncandy.backends.reader import ObjectReader
+    from cottoncandy.core.buffers import Buffer
     from cottoncandy.stores.store import Store
 
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
@@ -184,24 +186,29 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
     def write(location: str) -> None:
         store, name = connection.file(location)
         with store.open(name, prefetch=span is None) as reader:
-            if not (stored := encodings(reader.info.content_encoding)):
+            if reader.info.content_encoding is None:
                 first, end, _ = slice(start, stop).indices(reader.size)
                 for chunk in reader.chunks(first, end):
                     write_bytes(chunk)
                 return
-            chunks: Iterable[Any] = reader.chunks()
-            for encoding in stored:
-                chunks = decode_stream(chunks, encoding, location)
             position = 0
-            for chunk in chunks:
+            for chunk in _decoded(reader, location):
                 last = None if stop is None else max(stop - position, 0)
                 write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : last])
                 position += len(chunk)
 
+    for_each(write, standard_input() if locations == ("-",) else locations)
+
+
+def _decoded(reader: ObjectReader, location: str) -> Iterable[Buffer]:
+    """Return the contents of a file without their content encodings."""
     from cottoncandy.cloudfiles.compression import decode_stream
     from cottoncandy.cloudfiles.content import encodings
 
-    for_each(write, standard_input() if locations == ("-",) else locations)
+    chunks: Iterable[Buffer] = reader.chunks()
+    for encoding in encodings(reader.info.content_encoding):
+        chunks = decode_stream(chunks, encoding, location)
+    return chunks
 
 
 def _span(text: str) -> tuple[int | None, int | None]:
