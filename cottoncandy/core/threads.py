@@ -25,9 +25,6 @@ _Outcomes: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
 #: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
 
-#: Results gather while their consumer sleeps: to wake for each takes longer than to handle it.
-_NAP_S = 0.001
-
 #: ``ended`` of a thread of :func:`map_threads` is set when its results are not awaited any more.
 _worker = threading.local()
 
@@ -100,8 +97,6 @@ def map_threads(
             pending.append(SimpleQueue() if ordered else available)
             jobs.put((item, pending[-1]))
             if len(pending) >= window:
-                if not ordered and available.empty():
-                    time.sleep(_NAP_S)
                 yield next_result()
         while pending:
             yield next_result()
