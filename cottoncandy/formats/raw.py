@@ -133,7 +133,7 @@ def encode_array(
     Fortran order is kept if all readers honor it (uncompressed, gzip). Padding between the fields
     of a structured dtype is sent as zeros. The metadata precede the body, so an array that another
     thread or process changes in between would be stored with the checksum of other bytes. Arrays
-    of up to 32 MiB are therefore copied now. Larger ones are copied a few MiB at a time as they are
+    of up to 32 MiB are therefore copied now. Larger ones are copied piece by piece as they are
     sent, and their checksum is computed again: the body raises IntegrityError before its last block
     if it differs.
 
