@@ -25,6 +25,7 @@ from cottoncandy.exceptions import (
     CredentialsError,
     IntegrityError,
     ObjectChangedError,
+    ObjectExistsError,
     ObjectNotFoundError,
     StoreUnreachableError,
     UnsupportedOperationError,
@@ -39,6 +40,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 
+from cottoncandy.backends.gcs import backend as gcs
 from cottoncandy.backends.gcs import client
 from cottoncandy.backends.gcs.backend import GCSBackend
 from tests.cases import each
@@ -162,6 +164,48 @@ def test_a_reader_stays_with_its_version(emulated: Any) -> None:
         backend.put("name", Body.of(os.urandom(3 * MiB)))
         with pytest.raises(ObjectChangedError):
             reader.read(2 * MiB)
+
+
+def test_bodies_that_were_altered_or_cut_are_rejected(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated.client.create_bucket("altered")
+    backend = connect(emulated.url, "altered", anon=True)
+    body = bytes(range(256)) * 16_000  # more than arrives with the header
+    backend.put("small", Body.of(body[:100]))
+    backend.put("large", Body.of(body))
+    download = gcs._download
+    monkeypatch.setattr(gcs, "_download", lambda *span: b"?" + download(*span)[1:])
+    with pytest.raises(IntegrityError), backend.get("small") as reader:
+        reader.read()
+    monkeypatch.setattr(gcs, "_download", lambda *span: download(*span)[:-1])
+    with pytest.raises(IntegrityError), backend.get("large", prefetch=False) as reader:
+        reader.read(10, 3 * MiB)
+
+
+def test_uploads_are_checked_by_the_server(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulated.client.create_bucket("checked")
+    backend, sent = connect(emulated.url, "checked", anon=True), []
+    session = backend._connection.client._http
+    send = session.send
+
+    def recorded(request: Any, **options: Any) -> Any:
+        sent.append(f"{request.headers} {request.body!r:.9999}")
+        return send(request, **options)
+
+    monkeypatch.setattr(session, "send", recorded)
+    backend.put("a", Body.of(b"123456789"))
+    assert any("4waSgw==" in each for each in sent)  # the CRC-32C of these bytes
+
+
+def test_a_condition_is_checked_before_a_long_body_is_sent(emulated: Any) -> None:
+    emulated.client.create_bucket("unmet")
+    backend = connect(emulated.url, "unmet", anon=True)
+    backend.put("a", Body.of(b"old"))
+    before = backend.counter.read()
+    with pytest.raises(ObjectExistsError):
+        backend.put("a", Body.of(bytes(17 * MiB)), PutOptions(condition=IfAbsent()))
+    assert (backend.counter.read() - before).bytes_sent == 0
 
 
 def test_long_uploads_are_resumable(emulated: Any) -> None:
