@@ -1,4 +1,4 @@
-"""What an array says of itself: the user's metadata, and a description."""
+"""Descriptions of arrays: the user's metadata, and what ``info`` returns."""
 
 from __future__ import annotations
 

@@ -503,7 +503,7 @@ class Backend(ABC):
 def store_again(
     backend: Backend, key: str, metadata: Mapping[str, str], etag: str | None
 ) -> PutResult:
-    """Store an object again with other metadata: with any store, only if nobody replaces it.
+    """Store an object again with other metadata, on any store, if no other client replaces it.
 
     Parameters and errors are those of :meth:`Backend.set_metadata`.
     """
