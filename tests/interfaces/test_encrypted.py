@@ -129,6 +129,20 @@ def test_the_scheme_keeps_its_metadata_names(store: StoreHarness) -> None:
 
 @in_memory
 @both
+def test_a_change_of_authenticated_metadata_encrypts_again(
+    store: StoreHarness, method: str
+) -> None:
+    cci = encrypted(store, method)
+    cci.upload_object("a", b"body", note="kept")
+    backend = cci.backend_interface
+    for metadata in ({"dtype": "|u1", "note": "kept"}, {"dtype": "<u2"}, {"note": "changed"}):
+        backend.set_metadata("a", metadata)
+        assert backend.head("a").metadata == metadata
+        assert cci.download_object("a") == b"body"
+
+
+@in_memory
+@both
 def test_every_upload_differs(store: StoreHarness, method: str) -> None:
     cci = encrypted(store, method)
     bodies = set()

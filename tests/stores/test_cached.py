@@ -13,6 +13,8 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.backends.base import Backend
+from cottoncandy.backends.memory import MemoryBackend
+from cottoncandy.core.files import is_temporary
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, InvalidArgumentError
 from cottoncandy.stores.cached import CachedBackend
 from tests.backends.conformance import BackendConformance
@@ -184,7 +186,8 @@ def test_windows_used_last_remain(cci: Any, tmp_path: Path) -> None:
         cci.upload_object(f"{number}", bytes([number]) * MiB)
         assert cci.download_object(f"{number}") == bytes([number]) * MiB
         counting.reset()
-        assert cci.download_object("0") == bytes(MiB)
+        for last in (0, number):
+            assert cci.download_object(f"{last}") == bytes([last]) * MiB
         assert counting.bytes_received == 0
         for age, path in enumerate(sorted(files(cache), key=lambda each: each.stat().st_mtime_ns)):
             os.utime(path, (age, age))
@@ -270,3 +273,37 @@ def test_a_closed_reader_reads_nothing_from_the_disk(tmp_path: Path, warm: bool)
     reader.close()  # once more
     with pytest.raises(CottonCandyError):
         reader.read()
+
+
+def test_short_programs_do_not_overfill_the_cache(cci: Any, tmp_path: Path) -> None:
+    killed = tmp_path / ("a" * 2) / ("b" * 62) / f".cottoncandy-{0:016x}.tmp"
+    assert is_temporary(killed.name)
+    killed.parent.mkdir(parents=True)
+    killed.write_bytes(bytes(60_000))
+    os.utime(killed, (1, 1))
+    plain = cci.backend_interface
+    for number in range(30):
+        cci.backend_interface = plain
+        cci.upload_object(f"{number}", bytes(3000))
+        cached(cci, tmp_path, 64_000)  # as in a process that reads one object
+        cci.download_object(f"{number}")
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 64_000
+    assert not killed.exists()
+
+
+def test_objects_without_an_etag_are_not_cached(
+    cci: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = MemoryBackend.get
+
+    def without_etag(self: Any, key: str, **options: Any) -> Any:
+        reader = get(self, key, **options)
+        reader.info = reader.info._replace(etag=None)
+        return reader
+
+    monkeypatch.setattr(MemoryBackend, "get", without_etag)
+    cached(cci, tmp_path)
+    for body in (b"one", b"two"):
+        cci.upload_object("a", body)
+        assert cci.download_object("a") == body
+    assert files(tmp_path) == []
