@@ -102,7 +102,7 @@ def compare(
     else:
         for path, text in shown:
             click.echo(printable(f"{text}: {path}"))
-        click.echo(f"{report.skipped} files are the same, {len(shown)} are not", err=True)
+        click.echo(f"the same: {report.skipped}, different: {len(shown)}", err=True)
     return 1 if shown else 0
 
 

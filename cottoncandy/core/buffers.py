@@ -47,8 +47,8 @@ _PAGE_BYTES = 2 * MiB  # a large page of x86 and ARM
 def new_bytes(size: int) -> tuple[bytes, memoryview]:
     """Return bytes whose contents are arbitrary, and a view to write them before they are used.
 
-    The bytes must outlive the view. Linux gives them large pages, as it does NumPy's arrays, which
-    takes a quarter of the time. BytesIO would also fill them with zeros first.
+    Linux gives them large pages, as it does NumPy's arrays, which takes a quarter of the time.
+    BytesIO would also fill them with zeros first.
     """
     import ctypes
 
@@ -62,7 +62,9 @@ def new_bytes(size: int) -> tuple[bytes, memoryview]:
         length = max(address + size - start, 0) // _PAGE_BYTES * _PAGE_BYTES
         advise = ctypes.CDLL(None)["madvise"]
         advise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
-    return data, memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+    memory: Any = (ctypes.c_char * size).from_address(address)
+    memory.owner = data  # a thread that was given up may write after the caller has gone
+    return data, memoryview(memory).cast("B")
 
 
 def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iterator[memoryview]:
@@ -124,7 +126,14 @@ class Body:
     """
 
     __slots__ = (
-        *("_blocks", "_spent", "buffer", "checksum", "max_size", "owned", "replayable", "size"),
+        "_blocks",
+        "_spent",
+        "buffer",
+        "checksum",
+        "max_size",
+        "owned",
+        "replayable",
+        "size",
     )
 
     def __init__(

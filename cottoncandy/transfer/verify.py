@@ -87,7 +87,9 @@ class VerifyReport:
     def __str__(self) -> str:
         lines = [f"{fault.kind}: {fault.name}: {fault.text}" for fault in self.faults]
         end = "" if self.complete else f"; stopped after '{self.position}'"
-        lines.append(f"{self.objects} objects, {self.nbytes} bytes, {len(self.faults)} faults{end}")
+        lines.append(
+            f"objects: {self.objects}, bytes: {self.nbytes}, faults: {len(self.faults)}{end}"
+        )
         return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     result = run("verify", bucket)
     assert result.exit_code == 1
     assert result.stdout.startswith("damaged: d/arr: ")
-    assert "3 objects" in result.stderr
+    assert "objects: 3" in result.stderr
     found = json.loads(run("verify", "--json", bucket).stdout)
     assert (found["ok"], found["faults"][0]["name"]) == (False, "d/arr")
     stopped = run("verify", "--max-duration", "0", bucket)
@@ -39,7 +39,8 @@ def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     assert run("sync", tree, copy).exit_code == 0
     same = run("verify", tree, copy)
-    assert (same.exit_code, same.stdout, "5 files are the same" in same.stderr) == (0, "", True)
+    assert (same.exit_code, same.stdout) == (0, "")
+    assert "the same: 5, different: 0" in same.stderr
     (copy / "one").write_bytes(b"5")  # of the same size
     (copy / "src/a").unlink()
     (copy / "more").write_bytes(b"")
