@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -217,3 +218,17 @@ def test_ctrl_c_in_the_middle_of_a_range(
     assert bytes(out) == held
     proxy.remove_rules()
     assert patient.get("name").read() == DATA
+
+
+def test_parts_of_an_array_pass_with_checksums_that_botocore_appends(
+    make_proxy: Callable[..., FaultProxy], moto: S3Server, moto_bucket: str, authority: Authority
+) -> None:
+    """It sends what it reads in blocks of 1 MiB, as it otherwise reads for a signature."""
+    proxy = make_proxy(moto, authority.context())  # Ceph does not accept them
+    config = QUICK.merge(Config(request_checksum_calculation="when_supported"))
+    backend = backend_at(proxy.server, moto_bucket, config=config, verify=authority.path)
+    view = memoryview(DATA)
+    body = Body(lambda: iter((view,)), size=SIZE, buffer=view, checksum=zlib.crc32(view))
+    backend.put("name", body)
+    assert sum("x-amz-trailer" in request.headers for request in proxy.requests) > 1
+    assert backend_at(moto, moto_bucket).get("name").read() == DATA

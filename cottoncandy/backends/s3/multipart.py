@@ -19,7 +19,7 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
-from cottoncandy.core.buffers import Body, MiB
+from cottoncandy.core.buffers import PIECE_BYTES, Body, MiB
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
@@ -106,7 +106,12 @@ class MultipartUpload:
     def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
         """Upload one part; return the response."""
         changes = self._body is not None and self._body.checksum is not None
-        reader = ViewReader(part, self._stopped.is_set, changes=changes)
+        # The signature is computed in reads of 1 MiB, which need no copy: the server compares it
+        # with what is sent. With a checksum of botocore's, such reads may be what is sent.
+        config = self._client.meta.config
+        added = config.request_checksum_calculation == "when_supported"
+        copied_bytes = (len(part) if added else PIECE_BYTES) if changes else 0
+        reader = ViewReader(part, self._stopped.is_set, copied_bytes)
         response: Mapping[str, Any] = self._client.upload_part(
             **target, **body_digest(self._connection, part), Body=reader
         )

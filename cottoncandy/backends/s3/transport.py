@@ -310,22 +310,25 @@ def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
 class ViewReader:
     """A file over a buffer, for boto3: nothing is copied, and it can be cancelled.
 
-    If something else ``changes`` the buffer meanwhile, what is sent is copied block by block, and
-    ``checksum`` is the CRC-32 of exactly these bytes. The server rejects them if their hash, which
-    is computed before, is of others.
+    Parameters
+    ----------
+    view : memoryview
+    cancelled : callable
+    copied_bytes : int, default 0
+        Reads of up to so many bytes return a copy, for a buffer that something else may change.
+        ``checksum`` is then the CRC-32 of exactly these bytes, since the start.
     """
 
     def __init__(
         self,
         view: memoryview,
         cancelled: Callable[[], bool] = lambda: False,
-        *,
-        changes: bool = False,
+        copied_bytes: int = 0,
     ) -> None:
         self._view = view
         self._position = 0
         self._cancelled = cancelled
-        self._changes = changes
+        self._copied_bytes = copied_bytes
         self.checksum = 0
 
     def __len__(self) -> int:
@@ -339,7 +342,7 @@ class ViewReader:
             size = len(self._view)
         block = self._view[self._position :][: max(size, PIECE_BYTES)]
         self._position += len(block)
-        if self._changes and size <= PIECE_BYTES:  # botocore's hash requests 1 MiB
+        if size <= self._copied_bytes:
             sent = bytes(block)
             self.checksum = crc32(sent, self.checksum)
             return sent
