@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from cottoncandy.arrays.handle import ArrayHandle
+from cottoncandy.bridges.fsspec import CottonCandyFileSystem
 from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import (
     InvalidArgumentError,
@@ -16,11 +17,13 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
+from cottoncandy.transfer.entries import Endpoint
 
 try:
     import xarray
     from cloudpickle import CloudPickler
     from zarr.errors import ContainsArrayError
+    from zarr.storage import FsspecStore
 
     from cottoncandy.bridges.zarr import CottonCandyStore
 except ImportError as exc:
@@ -62,32 +65,53 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
 
 def _check_sources(store: CottonCandyStore, variables: Iterable[Any]) -> None:
     """Raise if lazy variables are read from what a replacement would delete first."""
-    finder = _StoreFinder(io.BytesIO())
-    for variable in variables:
-        with suppress(Exception):  # what does not pickle, such as an open file, has no store in it
+    finder = _SourceFinder()
+    try:
+        for variable in variables:
             finder.dump(variable)
-    mine = prefix_of(store.prefix)
-    for source in finder.stores:
-        theirs = prefix_of(source.prefix)
-        if source.same_place(store) and (theirs.startswith(mine) or mine.startswith(theirs)):
+    except Exception as exc:
+        if store._store.has_below(store.prefix):
             raise InvalidArgumentError(
-                f"the data are read from '{source.prefix}', which '{store.prefix}' would replace "
-                f"before they are read: call load() first, or choose another name; nothing was "
-                f"changed"
+                f"'{store.prefix}' would be replaced before lazy data are read, and these may be "
+                f"read from it: call load() first, or choose another name; nothing was changed"
+            ) from exc
+    mine = Endpoint(store._store, prefix_of(store.prefix))
+    for source in finder.sources:
+        if mine.contains(source) or source.contains(mine):
+            raise InvalidArgumentError(
+                f"the data are read from '{source.prefix.rstrip('/')}', which '{store.prefix}' "
+                f"would replace before they are read: call load() first, or choose another name; "
+                f"nothing was changed"
             )
 
 
-class _StoreFinder(CloudPickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Collects the stores that what it pickles is read from; they and arrays are left out."""
+class _SourceFinder(CloudPickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Collects the places that what it pickles is read from. What it writes is dropped."""
 
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.stores: list[CottonCandyStore] = []
+    def __init__(self) -> None:
+        super().__init__(_Nowhere())
+        self.sources: list[Endpoint] = []
 
     def persistent_id(self, obj: object) -> bool | None:
-        if isinstance(obj, CottonCandyStore):
-            self.stores.append(obj)
-        return isinstance(obj, CottonCandyStore | np.ndarray) or None
+        match obj:
+            case CottonCandyStore(_store=store, prefix=prefix):
+                self.sources.append(Endpoint(store, prefix_of(prefix)))
+            case ArrayHandle(_store=store, name=name):
+                self.sources.append(Endpoint(store, prefix_of(name)))
+            case FsspecStore(fs=fs, path=path):
+                files = getattr(fs, "sync_fs", fs)
+                if isinstance(files, CottonCandyFileSystem):
+                    self.sources.append(Endpoint(files.store, files._below(path)))
+            case np.ndarray():
+                pass
+            case _:
+                return None
+        return True
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
 
 
 def download_xarray(cci: Any, name: str) -> Any:

@@ -111,12 +111,8 @@ class CottonCandyStore(zarr_store.Store):
         return (
             isinstance(other, CottonCandyStore)
             and (self.prefix, self.read_only) == (other.prefix, other.read_only)
-            and self.same_place(other)
+            and self._store.same_settings(other._store)
         )
-
-    def same_place(self, other: CottonCandyStore) -> bool:
-        """Return whether another store is in the same bucket, with the same credentials."""
-        return bool(self._store.same_settings(other._store))
 
     __hash__ = None  # type: ignore[assignment]  # mutable: open or not
 

@@ -166,7 +166,8 @@ class BridgeMethods(ObjectAccess):
         UnsupportedDtypeError
             If ``data`` is something else.
         InvalidArgumentError
-            If ``data`` is lazy and read from what would be replaced; nothing is changed.
+            If ``data`` is lazy and read from what would be replaced, or that cannot be found out;
+            nothing is changed.
         MissingDependencyError
             If xarray or zarr is not installed.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,6 +125,11 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
                 upload("a", value)
 
 
+def of_unpicklable(block: Any, lock: Any = threading.Lock()) -> Any:  # noqa: B008
+    with lock:
+        return block
+
+
 def test_a_lazy_dataset_does_not_replace_what_it_is_read_from(cci: Any) -> None:
     cci.upload_xarray("a/b", DATASET)
     lazy = cci.download_xarray("a/b")
@@ -132,6 +139,8 @@ def test_a_lazy_dataset_does_not_replace_what_it_is_read_from(cci: Any) -> None:
         ("a", lazy),
         ("a/b/c", lazy.map(np.negative)),
         ("a/b", xr.open_zarr(cci.zarr_store("a/b"), consolidated=False, chunks=None)),
+        ("a/b", xr.open_zarr(cci.filesystem("a").get_mapper("b"), consolidated=False)),
+        ("a/b", lazy.map(lambda each: each.copy(data=each.data.map_blocks(of_unpicklable)))),
     ):
         with pytest.raises(InvalidArgumentError, match=r"load\(\)"):
             cci.upload_xarray(name, data)
@@ -140,3 +149,29 @@ def test_a_lazy_dataset_does_not_replace_what_it_is_read_from(cci: Any) -> None:
     cci.upload_xarray("a/b", lazy.load())
     xr.testing.assert_identical(cci.download_xarray("a/b").load(), DATASET)
     xr.testing.assert_identical(cci.download_xarray("a/bc").load(), DATASET)
+
+
+def test_lazy_data_of_other_interfaces_on_the_bucket_are_recognized(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "link").symlink_to("bucket")
+    cci, linked, reading, cached = (
+        cc.get_interface(str(tmp_path / place), backend="local", verbose=False, **options)
+        for place, options in (
+            ("bucket", {}),
+            ("link", {}),
+            ("bucket", {"read_only": True}),
+            ("bucket", {"cache": str(tmp_path / "cache")}),
+        )
+    )
+    cci.upload_xarray("a", DATASET)
+    for other in (linked, reading, cached):
+        with pytest.raises(InvalidArgumentError, match=r"load\(\)"):
+            cci.upload_xarray("a", other.download_xarray("a") + 1)
+    xr.testing.assert_identical(cci.download_xarray("a").load(), DATASET)
+
+
+def test_a_lazy_array_is_not_replaced_by_a_dataset_of_it(cci: Any) -> None:
+    cci.upload_dask_array("a", np.arange(6))
+    with pytest.raises(InvalidArgumentError, match=r"load\(\)"):
+        cci.upload_xarray("a", xr.DataArray(cci.download_dask_array("a")))
+    assert cci["a"].tolist() == [0, 1, 2, 3, 4, 5]
