@@ -206,8 +206,9 @@ def _finish_chunks(
     writer: ChunkWriter, constants: tuple[Version | None, Mapping[str, str]], parts: list[Any]
 ) -> dict[str, Any]:
     live, metadata = constants
-    with replace(writer.upload, live=live) as upload:
-        stored = [part.item() for part in parts]
+    stored = [part.item() for part in parts]
+    # Dask may have computed the writer again since: a single chunk has its own.
+    with replace(writer.upload, live=live, upload_id=stored[0].upload_id) as upload:
         return _finish(replace(writer, upload=upload), stored, metadata)
 
 

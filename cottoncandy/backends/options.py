@@ -38,7 +38,6 @@ _HEADER_NAMES = {
     "cc-storage-class": "storage_class",
 }
 
-
 _ENCRYPTION_PARAMETERS = ("encryption", "encryptionKey", "passphrase")
 _FACTORY_PARAMETERS = (
     *("bucket_name", "ACCESS_KEY", "SECRET_KEY", "endpoint_url", "force_bucket_creation"),

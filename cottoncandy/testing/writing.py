@@ -301,6 +301,15 @@ class WritingConformance:
             backend.put("name", Body(lambda: iter([b"12", b"345"]), size=size))
         assert harness.raw_get("name").body == b"old"
 
+    def test_a_body_that_changes_while_it_is_sent(
+        self, backend: Backend, harness: StoreHarness
+    ) -> None:
+        harness.raw_put("name", b"old")
+        view = memoryview(b"changed")
+        with pytest.raises(IntegrityError, match="changed"):
+            backend.put("name", Body(lambda: iter([view]), size=7, buffer=view, checksum=0))
+        assert harness.raw_get("name").body == b"old"
+
     def test_object_and_prefix(self, backend: Backend, harness: StoreHarness) -> None:
         backend.put("a", Body.of(b"short"))
         backend.put("d/e/f", Body.of(b"long"), PutOptions({"a": "b"}))

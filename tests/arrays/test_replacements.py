@@ -364,10 +364,14 @@ def test_a_delayed_upload_that_is_computed_twice_is_two_uploads(
     np.testing.assert_array_equal(cci["a"], np.ones(4))
 
 
-def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness) -> None:
+@pytest.mark.parametrize("blocks", [4, 2])
+def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness, blocks: int) -> None:
+    import dask.array as da
+
     cci = memory.interface()
     etag = cci.upload_dask_array("a", np.zeros(4))["ETag"]
-    task = cci.upload_dask_array("a", np.ones(4), compute=False, if_match=etag)
+    array = da.ones(4, chunks=blocks)
+    task = cci.upload_dask_array("a", array, compute=False, if_match=etag)
     cci.upload_dask_array("a", np.full(4, 2.0))
     with pytest.raises(ObjectChangedError, match="'a'"):
         task.compute(scheduler="sync")

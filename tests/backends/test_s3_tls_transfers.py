@@ -6,6 +6,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from botocore.config import Config
@@ -227,8 +228,9 @@ def test_parts_of_an_array_pass_with_checksums_that_botocore_appends(
     proxy = make_proxy(moto, authority.context())  # Ceph does not accept them
     config = QUICK.merge(Config(request_checksum_calculation="when_supported"))
     backend = backend_at(proxy.server, moto_bucket, config=config, verify=authority.path)
-    view = memoryview(DATA)
-    body = Body(lambda: iter((view,)), size=SIZE, buffer=view, checksum=zlib.crc32(view))
-    backend.put("name", body)
-    assert sum("x-amz-trailer" in request.headers for request in proxy.requests) > 1
-    assert backend_at(moto, moto_bucket).get("name").read() == DATA
+    for size in (SIZE, 10 * MiB + 5):  # the last part is larger and smaller than a block
+        view = memoryview(DATA)[:size]
+        body = Body(partial(iter, [view]), size=size, buffer=view, checksum=zlib.crc32(view))
+        backend.put("name", body)
+        assert backend_at(moto, moto_bucket).get("name").read() == view
+    assert sum("x-amz-trailer" in request.headers for request in proxy.requests) == 6

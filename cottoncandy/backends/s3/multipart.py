@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -105,12 +106,12 @@ class MultipartUpload:
 
     def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
         """Upload one part; return the response."""
-        changes = self._body is not None and self._body.checksum is not None
+        changes = self._body and self._body.buffer is not None and self._body.checksum is not None
         # The signature is computed in reads of 1 MiB, which need no copy: the server compares it
         # with what is sent. With a checksum of botocore's, such reads may be what is sent.
         config = self._client.meta.config
         added = config.request_checksum_calculation == "when_supported"
-        copied_bytes = (len(part) if added else PIECE_BYTES) if changes else 0
+        copied_bytes = (sys.maxsize if added else PIECE_BYTES) if changes else 0
         reader = ViewReader(part, self._stopped.is_set, copied_bytes)
         response: Mapping[str, Any] = self._client.upload_part(
             **target, **body_digest(self._connection, part), Body=reader

@@ -42,7 +42,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
 _WHOLE_BYTES = 4 * MiB  # an opening request returns bodies up to this size in one piece
