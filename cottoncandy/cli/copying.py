@@ -35,8 +35,10 @@ from cottoncandy.cli.locations import (
     PROGRESS,
     WORDS,
     Failures,
+    files_in,
     in_words,
-    names_in,
+    is_encoded,
+    is_on_disk,
     nothing_at,
     print_json,
     some,
@@ -54,11 +56,12 @@ if TYPE_CHECKING:
 
 
 class Route(NamedTuple):
-    """A file, and the name of its copy in the destination."""
+    """A file, and the name of its copy in the destination; maybe both as they are on disk."""
 
     directory: str
     path: str
     target: str
+    as_on_disk: bool = False
 
 
 class Ends(NamedTuple):
@@ -147,7 +150,8 @@ def cp(
         failures = Failures()
         for route in routes(sources, "", recursive, ends.reading, [], failures):
             with failures.noted():
-                content = CloudFiles(route.directory, **ends.reading).get(route.path)
+                files = files_in(route.directory, route.as_on_disk, ends.reading)
+                content = files.get(route.path)
                 if content is None:
                     text = f"there is no file '{route.path}' in {route.directory}"
                     raise ObjectNotFoundError(text)
@@ -156,6 +160,8 @@ def cp(
         return
 
     def copy(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
+        if compression != "same":  # a new encoding is a suffix
+            dest = CloudFiles(dest.cloudpath, **ends.writing)
         source.transfer_to(
             dest,
             ({"path": route.path, "dest_path": route.target} for route in found),
@@ -201,13 +207,15 @@ def _transfer(
     left: list[str] = []
     failures, count = Failures(), itertools.count()
     found = routes(sources, name, recursive, ends.reading, left, failures, dest)
-    for directory, items in groupby(found, key=attrgetter("directory")):
+    for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
         counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
         with failures.noted():
             source, target = (
-                CloudFiles(directory, **ends.reading),
-                CloudFiles(folder, **ends.writing),
+                files_in(directory, as_on_disk, ends.reading),
+                files_in(folder, as_on_disk, ends.writing),
             )
+            if as_on_disk and is_on_disk(folder):
+                target._endpoint().create()
             function(source, target, counted)
     failures.finish()
     if ends.as_json:
@@ -297,15 +305,16 @@ def _routes_of(
         yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
     elif has_magic(source):
         start, matches = split_pattern(source, recursive)
-        files = CloudFiles(start, **options)
-        found = _files(files, source, left, _outside(dest, files, matches))
-        yield from some((Route(start, path, path) for path in found), source)
+        as_on_disk = is_encoded(source) and is_on_disk(source)
+        files = files_in(start, as_on_disk, options)
+        found = _files(files, left, _outside(dest, files, matches))
+        yield from some((Route(start, path, path, as_on_disk) for path in found), source)
     elif recursive:
         below = "" if name == "." or source.endswith("/") else base + "/"
         files = CloudFiles(source, **options)
         if dest is not None and files._endpoint().contains(dest):
             raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
-        found = _files(files, "", left, lambda path: True)
+        found = _files(files, left, lambda path: True)
         yield from some((Route(source, path, below + path) for path in found), source)
     elif CloudFiles(source, **options).isdir():
         raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
@@ -325,11 +334,9 @@ def _outside(
     return lambda path: not path.startswith(inside) and matches(path)
 
 
-def _files(
-    files: CloudFiles, pattern: str, left: list[str], matches: Callable[[str], object]
-) -> Iterator[str]:
+def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:
     """Yield the files that match, and note what else does."""
-    yield from filter(matches, names_in(files, pattern))
+    yield from filter(matches, files)
     left += _unlisted(files, matches)
 
 

@@ -22,10 +22,10 @@ from cottoncandy.cli.locations import (
     PROGRESS,
     Connection,
     connected,
+    files_in,
     for_each,
     is_encoded,
     is_on_disk,
-    names_in,
     nothing_at,
     print_json,
     some,
@@ -313,9 +313,6 @@ def rm(
     as_json: bool,
 ) -> None:
     """Delete objects. A single - reads locations from the standard input."""
-    from cottoncandy.cloudfiles import CloudFile, CloudFiles
-
-    options: dict[str, Any] = {"progress": progress, "endpoint": connection.endpoint_url}
     count = 0
 
     def remove(location: str) -> None:
@@ -325,26 +322,37 @@ def rm(
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
         if has_magic(name) and not cci.exists_object(name):
             folder, matches = split_pattern(location, recursive)
-            files = CloudFiles(folder, parallel=ctx.obj, **options)
+            options = {"progress": progress, "endpoint": connection.endpoint_url}
+            files = files_in(folder, is_encoded(location), options | {"parallel": ctx.obj})
             in_folder = files._endpoint().holds()  # what a link to a directory refers to is kept
-            names = names_in(files, location)
-            removed = files.delete(path for path in names if matches(path) and in_folder(path))
+            removed = files.delete(path for path in files if matches(path) and in_folder(path))
         else:
             # What it prints are messages. Without -r there is one: the error below, in other words.
             with redirect_stdout(sys.stderr if recursive else io.StringIO()):
                 removed = cci.rm(name, recursive=recursive)
             if not (removed or recursive) and cci.lsdir(name, limit=1):
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
-            if not removed and is_on_disk(location) and not location.endswith("/"):
-                file = CloudFile(location)  # without the suffix of its encoding
-                removed = file.delete() if file.exists() else 0
         if not removed:
-            raise nothing_at(location)
+            raise _nothing_to_delete(connection, location)
         count += removed
 
     for_each(remove, standard_input() if locations == ("-",) else locations)
     if as_json:
         print_json({"files": count})
+
+
+def _nothing_to_delete(connection: Connection, location: str) -> ObjectNotFoundError:
+    """Return the error, which names the files that have the name with a content encoding."""
+    from cottoncandy.backends.local.files import SUFFIXES
+
+    store, name = connection.store(location)
+    if name and is_on_disk(location):
+        suffixes = filter(None, SUFFIXES.values())
+        found = [f"'{location}{each}'" for each in suffixes if store.has_object(name + each)]
+        if found:
+            names = " and ".join(found)
+            return ObjectNotFoundError(f"there is nothing at '{location}'; there is {names}")
+    return nothing_at(location)
 
 
 @click.command()

@@ -247,13 +247,12 @@ def is_encoded(name: str) -> bool:
     return name.endswith(tuple(filter(None, SUFFIXES.values())))
 
 
-def names_in(files: CloudFiles, pattern: str) -> Iterator[str]:
-    """Yield the files to match with a pattern: as they are on disk, if it has a suffix of those."""
-    from cottoncandy.transfer.entries import Endpoint
+def files_in(directory: str, as_on_disk: bool, options: dict[str, Any]) -> CloudFiles:
+    """Return the files in a directory; with the names that they have on disk, or in the store."""
+    from cottoncandy.cloudfiles.files import CloudFiles, FilesAsOnDisk
 
-    if files.protocol != "file" or not is_encoded(pattern):
-        return iter(files)
-    return (name for name, _ in Endpoint.of(files.cloudpath).entries())
+    as_on_disk = as_on_disk and is_on_disk(directory)
+    return (FilesAsOnDisk if as_on_disk else CloudFiles)(directory, **options)
 
 
 def in_words(message: str) -> str:

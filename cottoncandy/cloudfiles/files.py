@@ -23,6 +23,8 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.connect import connect
+from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import copy_object
 
 
@@ -359,6 +361,16 @@ class CloudFiles(WritingMethods):
 
     def __delitem__(self, key: Any) -> None:
         self.delete(key)
+
+
+class FilesAsOnDisk(CloudFiles):
+    """Files in a directory on disk, all under their own names: ``a.gz`` is not ``a`` in gzip."""
+
+    @property
+    def _connection(self) -> tuple[Store, str]:
+        if self._opened is None:
+            self._opened = (connect("local", self._path.path), "")
+        return self._opened
 
 
 def route_of(item: Any) -> tuple[str, str]:

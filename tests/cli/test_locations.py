@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,29 @@ def test_files_on_disk_have_the_names_that_cp_gives_them(tmp_path: Path) -> None
     assert run("touch", copy / "info").exit_code == 0
     assert run("verify", copy, "mem://cli-encoded/vol").exit_code == 0
     assert run("cp", copy / "info", "-").stdout_bytes == body  # not emptied by touch
-    assert run("rm", copy / "info").exit_code == 0
+    removed = run("rm", copy / "info")
+    assert (removed.exit_code, f"; there is '{copy}/info.gz'\n" in removed.stderr) == (1, True)
+    assert run("rm", copy / "info.gz").exit_code == 0
     assert list(copy.iterdir()) == []
+
+
+def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> None:
+    names = ("x", "x.gz", "x.gz.gz")
+    for age, name in enumerate(names):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    assert [run("rm", tmp_path / "x").exit_code for _ in range(2)] == [0, 1]
+    assert contents_of(tmp_path) == {"x.gz", "x.gz.gz"}
+    for verb in ("cp", "mv"):
+        moved = run(verb, f"{tmp_path}/*.gz", f"{tmp_path}/{verb}/")
+        assert (moved.exit_code, moved.stderr) == (0, "")
+        assert {each.name: each.read_text() for each in (tmp_path / verb).iterdir()} == {
+            name: name for name in names[1:]
+        }
+    assert contents_of(tmp_path) == {"cp", "mv"}
+    (tmp_path / "mv/x.gz.xz").write_text("x")
+    assert run("rm", f"{tmp_path}/mv/*.gz").exit_code == 0
+    assert contents_of(tmp_path / "mv") == {"x.gz.xz"}
 
 
 @pytest.mark.parametrize("location", ["", "file://"])
