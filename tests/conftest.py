@@ -182,17 +182,13 @@ def pytest_collection(session: pytest.Session) -> None:
     In a new clone, pytest compiles the assertions of each for seconds; so each worker does half.
     """
     config = session.config
-    if int(getattr(config, "workerinput", {}).get("workerid", "gw0")[2:]) % 2 and (
-        config.args == config.getini("testpaths")
-    ):
-        for path in sorted(Path(__file__).parent.rglob("test_*.py"), reverse=True):
-            if not pytest_ignore_collect(path.parent, config) and not pytest_ignore_collect(
-                path, config
-            ):
-                with contextlib.suppress(
-                    Exception, pytest.skip.Exception
-                ):  # the collection reports it
-                    importlib.import_module(".".join(path.relative_to(config.rootpath).parts)[:-3])
+    worker = getattr(config, "workerinput", {}).get("workerid", "gw0")
+    if int(worker[2:]) % 2 == 0 or config.args != config.getini("testpaths"):
+        return
+    for path in sorted(Path(__file__).parent.rglob("test_*.py"), reverse=True):
+        if not any(pytest_ignore_collect(each, config) for each in (path.parent, path)):
+            with contextlib.suppress(Exception, pytest.skip.Exception):  # the collection reports it
+                importlib.import_module(".".join(path.relative_to(config.rootpath).parts)[:-3])
 
 
 def _starts_processes(item: pytest.Item) -> bool:
