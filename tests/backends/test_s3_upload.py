@@ -14,6 +14,7 @@ from zlib import crc32
 import pytest
 
 from cottoncandy.backends.base import PutOptions
+from cottoncandy.backends.s3 import multipart
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.multipart import part_sizes
 from cottoncandy.core.buffers import Body, MiB, regroup
@@ -106,8 +107,12 @@ class TestWholeOrAbsent(S3Tests):
             assert not behind.exists("name")
             assert uploads_in(moto, str(behind.bucket_name)) == []
 
+    @pytest.mark.parametrize("copied_bytes", [multipart.PIECE_BYTES, 1], ids=["copied", "not"])
     @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-    def test_buffer_that_changes_meanwhile(self, store: Any) -> None:
+    def test_buffer_that_changes_meanwhile(
+        self, store: Any, copied_bytes: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(multipart, "PIECE_BYTES", copied_bytes)  # as if it sent larger blocks
         data = bytearray(pattern(12 * MiB))
         body = Body(
             lambda: iter([data]), size=len(data), buffer=memoryview(data), checksum=crc32(data)

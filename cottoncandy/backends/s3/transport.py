@@ -315,7 +315,6 @@ class ViewReader:
     cancelled : callable
     copied_bytes : int, default 0
         Reads of up to so many bytes return a copy, for a buffer that something else may change.
-        ``checksum`` is then the CRC-32 of exactly these bytes, since the start.
     """
 
     def __init__(
@@ -328,7 +327,13 @@ class ViewReader:
         self._position = 0
         self._cancelled = cancelled
         self._copied_bytes = copied_bytes
-        self.checksum = 0
+        self._copied = 0
+        self._checksum = 0
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the copies that were sent; of the buffer now, if larger reads sent it."""
+        return self._checksum if self._copied == len(self._view) else crc32(self._view)
 
     def __len__(self) -> int:
         return len(self._view)
@@ -343,7 +348,8 @@ class ViewReader:
         self._position += len(block)
         if size <= self._copied_bytes:
             sent = bytes(block)
-            self.checksum = crc32(sent, self.checksum)
+            self._checksum = crc32(sent, self._checksum)
+            self._copied += len(sent)
             return sent
         return block if len(block) else b""
 
@@ -351,7 +357,7 @@ class ViewReader:
         """Move the position, as files do."""
         base = (0, self._position, len(self._view))[whence]
         self._position = base + offset
-        self.checksum = 0  # a request begins at the start, also when it is repeated
+        self._copied = self._checksum = 0  # a request begins at the start, also if it is repeated
         return self._position
 
     def tell(self) -> int:
