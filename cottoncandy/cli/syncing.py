@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import deque
 from dataclasses import asdict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import click
 
-from cottoncandy.cli.locations import JSON, LOCATION, Connection, connected, is_on_disk, print_json
+from cottoncandy.cli.locations import (
+    JSON,
+    LOCATION,
+    Connection,
+    connected,
+    is_on_disk,
+    nothing_at,
+    print_json,
+)
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     from cottoncandy.transfer.entries import Endpoint
+    from cottoncandy.transfer.sync import SyncReport
 
 
 @click.command()
@@ -72,10 +83,8 @@ def sync(
 def compare(
     connection: Connection, source: str, dest: str, only_matching: bool, as_json: bool
 ) -> int:
-    """Print the differences of two locations, as ``cp`` names their files; return the status."""
-    from cottoncandy.core.names import prefix_of
+    """Print the differences of two locations; return the exit status."""
     from cottoncandy.transfer import sync
-    from cottoncandy.transfer.entries import Endpoint
 
     places = [connection.one_of_two(location).file(location) for location in (source, dest)]
     report = sync.SyncReport(dry_run=True)
@@ -89,8 +98,9 @@ def compare(
         deque(report.noting([sync.compare(*ends, path=source, read=True)]), 0)
     else:
         rules = sync.Rules(delete=True, checksum=True)
-        here, there = (Endpoint(store, prefix_of(name)) for store, name in places)
+        here, there = (_existing(connection, location) for location in (source, dest))
         report = sync.synchronize(here, there, rules, dry_run=True)
+        _compare_encoded(report, here, there)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [
         (step.path, words[step.verb])
@@ -104,6 +114,50 @@ def compare(
             click.echo(printable(f"{text}: {path}"))
         click.echo(f"the same: {report.skipped}, different: {len(shown)}", err=True)
     return 1 if shown else 0
+
+
+def _compare_encoded(report: SyncReport, *ends: Endpoint) -> None:
+    """Compare what ``cp`` stores under another name on disk: ``info``, in gzip, as ``info.gz``."""
+    from cottoncandy.backends.local.files import SUFFIXES
+    from cottoncandy.core.threads import map_threads
+    from cottoncandy.transfer.sync import Step, compare
+
+    encodings = {suffix: encoding for encoding, suffix in SUFFIXES.items() if encoding}
+    replaced = [step for step in report.actions if step.verb == "replace"]
+    missing = {(step.verb, step.path): step for step in report.actions if step.verb != "replace"}
+
+    def compared(step: Step) -> tuple[Step, Step, Step] | None:
+        name, suffix = posixpath.splitext(step.path)
+        disk = step.verb == "delete"
+        twin = missing.get(("copy" if disk else "delete", name))
+        if twin is None or suffix not in encodings or ends[disk].store.backend.name != "local":
+            return None
+        paths = (name, step.path) if disk else (step.path, name)
+        found = [
+            (end.store.backend, end.store.backend.head(end.key(path)))
+            for end, path in zip(ends, paths, strict=True)
+        ]
+        if found[not disk][1].content_encoding != encodings[suffix]:
+            return None
+        return step, twin, compare(*found, path=name, read=True)
+
+    for each in map_threads(compared, list(missing.values()), 16):
+        if each is not None:
+            *pair, step = each
+            for old in pair:
+                del missing[old.verb, old.path]
+            report.copied, report.deleted = report.copied - 1, report.deleted - 1
+            deque(report.noting([step]), 0)
+            replaced += [step] * (step.verb == "replace")
+    report.actions = sorted([*missing.values(), *replaced], key=attrgetter("path"))
+
+
+def _existing(connection: Connection, location: str) -> Endpoint:
+    """Return the endpoint of a directory; raise if there is none."""
+    endpoint = _endpoint(connection, location)
+    if not endpoint.exists() or (endpoint.prefix and next(endpoint.entries(), None) is None):
+        raise nothing_at(location)
+    return endpoint
 
 
 def _endpoint(connection: Connection, location: str) -> Endpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,10 +23,10 @@ from cottoncandy.cloudfiles.paths import (
 from cottoncandy.config.options import Settings
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.threads import ForkSafeLock
-from cottoncandy.exceptions import ConfigurationError
+from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.store import Store
-from cottoncandy.stores.urls import parse_url
+from cottoncandy.stores.urls import mask, parse_url
 
 #: Protocol -> backend.
 _BACKENDS = {
@@ -38,12 +39,13 @@ _BACKENDS = {
     "middleauth+https": "http",
     "s3": "s3",
 }
+#: Scheme of a URL -> protocol of a cloud path, where they differ.
+_PROTOCOLS = {"gcs": "gs", "memory": "mem"}
 _MAX_KEPT = 64
-#: Environment variables that connections depend on.
-_VARIABLES = (
-    *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
-    *("AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    *("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"),
+#: Names of environment variables that connections depend on.
+_VARIABLES = re.compile(
+    r"(AWS|CLOUDSDK|GCLOUD|GOOGLE)_.*|STORAGE_EMULATOR_HOST|(CURL|REQUESTS)_CA_BUNDLE"
+    r"|SSL_CERT_(DIR|FILE)|(?i:(all|http|https|no)_proxy)"
 )
 
 #: Stores by everything that shapes them; a store of S3 holds connections.
@@ -91,7 +93,9 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     threshold = int(options.composite_upload_threshold)
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
     shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
-    environment = tuple(map(os.environ.get, _VARIABLES))
+    environment = tuple(
+        sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
+    )
     identity = (_BACKENDS[path.protocol], *arguments, server, shape, settings, environment)
     with _lock:
         store = _stores.pop(identity, None)
@@ -131,13 +135,23 @@ def _credentials(path: ExtractedPath, options: Options) -> _Arguments:
 
 def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
     """Return the options for a cloud path, and its secrets, as arguments of a factory."""
+    scheme, separator, rest = cloudpath.partition("://")
+    protocol = scheme.lower()  # as parse_url() has it
     try:
-        path = extract(cloudpath)
+        path = extract(_PROTOCOLS.get(protocol, protocol) + separator + rest)
     except UnsupportedProtocolError:
         return {}
-    if path.protocol == "file" or "@" in (path.host or ""):
+    if path.protocol == "file":
+        return {}
+    if "@" in (path.host or ""):
+        if options.no_sign_request:
+            raise InvalidArgumentError(
+                f"the URL {mask(cloudpath)!r} contains a login; remove it to read public data"
+            )
         return {}
     login, extra = _credentials(path, options)
+    if options.no_sign_request and path.protocol not in _CREDENTIALS:
+        extra = {"anon": True}  # which the backend rejects
     return {**dict(zip(("ACCESS_KEY", "SECRET_KEY", "endpoint_url"), login, strict=True)), **extra}
 
 

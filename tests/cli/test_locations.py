@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.cloudfiles import paths as cloudpaths
+from cottoncandy.cloudfiles.connection import Options, factory_arguments
 from tests.cases import each
 from tests.cli.conftest import run
 from tests.harness import HARNESSES
@@ -136,3 +138,33 @@ def test_the_endpoint_is_that_of_s3_locations_without_one(
             words = [*verb.split(), "--endpoint-url", "http://localhost:1"]
             result = run(*words, f"{bucket}/", f"{dest}/copy")
             assert result.exit_code == 0, result.stderr
+
+
+@each(
+    "url, expected",
+    [
+        ("S3://b/x", {"endpoint_url": "http://localhost:1", "anon": True}),
+        ("s3://b/x", {"endpoint_url": "http://localhost:1", "anon": True}),
+        ("LAB://b/x", {"endpoint_url": "https://h.org", "anon": True}),
+        ("gcs://b/x", {"endpoint_url": None, "anon": True}),
+        ("GS://b/x", {"endpoint_url": None, "anon": True}),
+        ("gdrive://b/x", {"endpoint_url": None, "anon": True}),  # which that backend rejects
+        ("HTTPS://h/x", {"endpoint_url": None}),
+        ("FILE:///x", {}),
+    ],
+)
+def test_options_of_a_connection_reach_each_form_of_a_url(
+    url: str, expected: dict[str, object]
+) -> None:
+    cloudpaths.add_alias("lab", "s3://https://h.org/")
+    try:
+        found = factory_arguments(url, Options(endpoint="http://localhost:1", no_sign_request=True))
+    finally:
+        cloudpaths.remove_alias("lab")
+    login = {"ACCESS_KEY": None, "SECRET_KEY": None} if expected else {}
+    assert found == login | expected
+
+
+def test_a_login_is_not_dropped_without_a_word() -> None:
+    result = run("cat", "--no-sign-request", "https://user:word@localhost:1/x")
+    assert "'https://***@localhost:1/x' contains a login; remove it" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from pathlib import Path
 
@@ -55,6 +56,35 @@ def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
     assert run("verify", "--part-size", "5", tree / "src/a", f"file://{tree}/src/a").exit_code == 0
     assert run("verify", tree / "src/a", tree / "one").stdout == f"different: {tree}/src/a\n"
     assert "two files, or two directories" in run("verify", tree / "src/a", tree).stderr
+
+
+def test_verify_finds_copies_of_sync_and_of_cp_the_same(tmp_path: Path) -> None:
+    url, here, copy = "mem://cli-verified", tmp_path / "here", tmp_path / "copy"
+    here.mkdir()
+    (here / "run.nii.gz").write_bytes(gzip.compress(b"scan"))
+    cc.CloudFiles(url).put("s/info", b"info", compress="gzip")
+    assert run("sync", here, f"{url}/s").exit_code == 0
+    assert run("cp", "-r", f"{url}/s", copy).exit_code == 0
+    assert {path.name for path in copy.iterdir()} == {"info.gz", "run.nii.gz"}
+    for ends in ((copy, f"{url}/s"), (f"{url}/s", copy)):
+        found = run("verify", *ends)
+        assert (found.exit_code, found.stdout) == (0, "")
+        assert "the same: 2, different: 0" in found.stderr
+    (copy / "info.gz").write_bytes(gzip.compress(b"other"))
+    assert run("verify", copy, f"{url}/s").stdout == "different: info\n"
+    assert run("verify", here, f"{url}/s").stdout == "only in the copy: info\n"
+    (copy / "info.gz").rename(copy / "info.xz")
+    assert run("verify", copy, f"{url}/s").stdout.splitlines() == [
+        *("only in the copy: info", "only in the source: info.xz"),
+    ]
+
+
+def test_verify_of_what_is_missing_fails(tree: Path) -> None:
+    cc.CloudFiles("mem://cli-missing").put("a", b"")
+    for missing in (tree / "typo", "mem://cli-missing/typo"):
+        for ends in ((tree, missing), (missing, tree)):
+            result = run("verify", "-m", *ends)
+            assert (result.exit_code, f"nothing at '{missing}'" in result.stderr) == (1, True)
 
 
 def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:

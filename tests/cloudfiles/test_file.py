@@ -326,7 +326,7 @@ def test_connections_differ_in_everything_that_shapes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "STORAGE_EMULATOR_HOST"]
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE", "https_proxy", "STORAGE_EMULATOR_HOST"]
 )
 def test_a_changed_environment_makes_another_connection(
     name: str, monkeypatch: pytest.MonkeyPatch
