@@ -217,10 +217,11 @@ def _transfer(
             if as_on_disk and is_on_disk(folder):
                 target._endpoint().create()
             function(source, target, counted)
-    failures.finish()
     if ends.as_json:
         print_json({"files": next(count)})
-    _report_unlisted(left)
+    with failures.noted():
+        _report_unlisted(left)
+    failures.finish()
 
 
 def _report_unlisted(left: list[str]) -> None:

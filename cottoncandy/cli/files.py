@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 import sys
 from collections import defaultdict
@@ -276,14 +277,14 @@ def du(
         if summarize or not group_by_ext:
             show(location, *own)
 
-    try:
-        for_each(measure, locations)
-    finally:
+    def show_totals() -> None:
         if group_by_ext:
             for suffix, total in sorted(totals.items()):
                 show(suffix, *total)
         if grand_total:
             show("total", *everything)
+
+    for_each(measure, locations, show_totals)
 
 
 def _objects(connection: Connection, location: str) -> Iterator[ObjectInfo]:
@@ -336,9 +337,11 @@ def rm(
             raise _nothing_to_delete(connection, location)
         count += removed
 
-    for_each(remove, standard_input() if locations == ("-",) else locations)
-    if as_json:
-        print_json({"files": count})
+    def show_count() -> None:
+        if as_json:
+            print_json({"files": count})
+
+    for_each(remove, standard_input() if locations == ("-",) else locations, show_count)
 
 
 def _nothing_to_delete(connection: Connection, location: str) -> ObjectNotFoundError:
@@ -366,8 +369,16 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
 
     def touch(location: str) -> None:
         store, name = connection.file(location)
-        if not store.has_object(store.key(name)):
-            store.put(name, Body.of(b""))
+        if store.has_object(store.key(name)):
+            return
+        plain = posixpath.splitext(location)[0]
+        if is_on_disk(location) and is_encoded(location):
+            other, name_there = connection.file(plain)
+            if other.has_object(name_there):
+                raise InvalidArgumentError(
+                    f"'{location}' would replace '{plain}', which has that name without an encoding"
+                )
+        store.put(name, Body.of(b""))
 
     for_each(touch, locations)
 

@@ -107,14 +107,16 @@ class Connection(NamedTuple):
     def file(self, location: str) -> tuple[Store, str]:
         """Return the store of a file, and its name; on disk, as ``CloudFiles`` names it.
 
-        A name with the suffix of a content encoding is that of the file as it is on disk.
+        A name that a file has on disk, or with the suffix of a content encoding, is literal.
         """
         store, name = self.store(location)
-        if is_on_disk(location) and not (self.encrypted or is_encoded(name)):
-            from cottoncandy.stores.connect import connect
+        if self.encrypted or not is_on_disk(location) or is_encoded(name):
+            return store, name
+        if name and store.has_object(name):
+            return store, name
+        from cottoncandy.stores.connect import connect
 
-            store = connect("files", store.bucket)
-        return store, name
+        return connect("files", store.bucket), name
 
     def interface(self, location: str, *, named: bool = False) -> tuple[DefaultInterface, str]:
         """Return an interface on the store of a location, and the name in it."""
@@ -288,38 +290,39 @@ def print_error(error: BaseException) -> None:
 
 
 class Failures:
-    """Errors of single locations, which do not stop the others.
-
-    The last one is raised at the end; those before it are printed.
-    """
+    """Errors of single locations, which do not stop the others."""
 
     def __init__(self) -> None:
-        self._last: Exception | None = None
+        self._any = False
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note an error in the block."""
+        """Print an error in the block."""
         try:
             yield
         except (BrokenPipeError, CredentialsError, StorageFullError, StoreUnreachableError):
             raise  # the others would fail, too
         except (CottonCandyError, OSError) as error:
-            if self._last is not None:
-                print_error(self._last)
-            self._last = error
+            print_error(error)
+            self._any = True
 
     def finish(self) -> None:
-        """Raise the last error, if there is one."""
-        if self._last is not None:
-            raise self._last
+        """End the command with status 1 if there was an error."""
+        if self._any:
+            click.get_current_context().exit(1)
 
 
-def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
-    """Call a function with each item; one that fails does not stop the others."""
+def for_each(
+    function: Callable[[T], object],
+    items: Iterable[T],
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """Call a function with each item, then another; one that fails does not stop the others."""
     failures = Failures()
     for item in items:
         with failures.noted():
             function(item)
+    then()
     failures.finish()
 
 

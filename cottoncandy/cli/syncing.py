@@ -100,7 +100,7 @@ def compare(
         rules = sync.Rules(delete=True, checksum=True)
         here, there = (_existing(connection, location) for location in (source, dest))
         report = sync.synchronize(here, there, rules, dry_run=True)
-        _compare_encoded(report, here, there)
+        _compare_encoded(report, [is_on_disk(source), is_on_disk(dest)], here, there)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [
         (step.path, words[step.verb])
@@ -116,7 +116,7 @@ def compare(
     return 1 if shown else 0
 
 
-def _compare_encoded(report: SyncReport, *ends: Endpoint) -> None:
+def _compare_encoded(report: SyncReport, on_disk: list[bool], *ends: Endpoint) -> None:
     """Compare what ``cp`` stores under another name on disk: ``info``, in gzip, as ``info.gz``."""
     from cottoncandy.backends.local.files import SUFFIXES
     from cottoncandy.core.threads import map_threads
@@ -124,13 +124,15 @@ def _compare_encoded(report: SyncReport, *ends: Endpoint) -> None:
 
     encodings = {suffix: encoding for encoding, suffix in SUFFIXES.items() if encoding}
     replaced = [step for step in report.actions if step.verb == "replace"]
-    missing = {(step.verb, step.path): step for step in report.actions if step.verb != "replace"}
+    missing: dict[tuple[str, str], Step] = {
+        (step.verb, step.path): step for step in report.actions if step.verb != "replace"
+    }
 
     def compared(step: Step) -> tuple[Step, Step, Step] | None:
         name, suffix = posixpath.splitext(step.path)
         disk = step.verb == "delete"
         twin = missing.get(("copy" if disk else "delete", name))
-        if twin is None or suffix not in encodings or ends[disk].store.backend.name != "local":
+        if twin is None or suffix not in encodings or not on_disk[disk]:
             return None
         paths = (name, step.path) if disk else (step.path, name)
         found = [

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Self
 
-from cottoncandy.backends.local.files import SUFFIXES
+from cottoncandy.backends.local.files import SUFFIXES, stat_variants
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
@@ -309,9 +309,21 @@ class CloudFiles(WritingMethods):
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)
         if self._place(path) != dest._place(target):
+            self._check_single(path)
             self._transfer(path, dest, target, None)
             self._check_other(path, dest, target)
             self.delete(path)
+
+    def _check_single(self, path: str) -> None:
+        """Raise if several files on disk have a name: one is copied, and all would be deleted."""
+        if self.protocol == "file":
+            found = stat_variants(os.path.join(self._path.path, path))  # noqa: PTH118 - paths are text
+            if len(found) > 1:
+                names = " and ".join(f"'{path}{SUFFIXES[encoding]}'" for encoding in found)
+                raise InvalidArgumentError(
+                    f"'{path}' was not moved, because {names} have that name; move or delete all "
+                    f"but one of them first"
+                )
 
     def _check_other(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy may be its original, in a store that has two addresses."""
@@ -371,6 +383,9 @@ class FilesAsOnDisk(CloudFiles):
         if self._opened is None:
             self._opened = (connect("local", self._path.path), "")
         return self._opened
+
+    def _check_single(self, path: str) -> None:
+        """Do nothing: a name has one file."""
 
 
 def route_of(item: Any) -> tuple[str, str]:

@@ -313,7 +313,7 @@ def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
     assert found("cp", "-r", f"{bucket}/", tmp_path / "copy") == [{"files": 3}]
     assert found("mv", tmp_path / "copy/a.txt", tmp_path / "b.txt") == [{"files": 1}]
     assert found("rm", "-r", tmp_path / "copy/d") == [{"files": 2}]
-    assert found("rm", tmp_path / "missing") == []
+    assert found("rm", tmp_path / "missing") == [{"files": 0}]
     cci = cc.get_interface(str(bucket), backend="local", verbose=False)
     for _ in range(2):
         cci.upload_dask_array("series", np.ones((4, 3)), axis=0, buffersize=48)

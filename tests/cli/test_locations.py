@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, factory_arguments
 from tests.cases import each
@@ -45,6 +46,11 @@ def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> N
     for age, name in enumerate(names):
         (tmp_path / name).write_text(name)
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    assert run("cat", tmp_path / "x").stdout == "x"
+    assert run("du", tmp_path / "x").stdout.splitlines()[0] == "1\tx"
+    assert run("touch", tmp_path / "x.gz").exit_code == 0
+    assert "would replace" in run("touch", tmp_path / "x.xz").stderr
+    assert contents_of(tmp_path) == set(names)
     assert [run("rm", tmp_path / "x").exit_code for _ in range(2)] == [0, 1]
     assert contents_of(tmp_path) == {"x.gz", "x.gz.gz"}
     for verb in ("cp", "mv"):
@@ -54,6 +60,12 @@ def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> N
             name: name for name in names[1:]
         }
     assert contents_of(tmp_path) == {"cp", "mv"}
+    (tmp_path / "mv/x").write_text("x")
+    moved = run("mv", tmp_path / "mv/x", f"{tmp_path}/to/")
+    assert "'x' was not moved, because 'x' and 'x.gz' have that name" in moved.stderr
+    assert run("mv", "-r", tmp_path / "mv", tmp_path / "to").exit_code == 1
+    assert contents_of(tmp_path / "mv") >= {"x", "x.gz"}
+    (tmp_path / "mv/x").unlink()
     (tmp_path / "mv/x.gz.xz").write_text("x")
     assert run("rm", f"{tmp_path}/mv/*.gz").exit_code == 0
     assert contents_of(tmp_path / "mv") == {"x.gz.xz"}
@@ -114,6 +126,31 @@ def test_files_that_fail_do_not_stop_the_others(tmp_path: Path) -> None:
     names = "\n".join(f"{tmp_path}/{name}" for name in ("copy/a", "missing", "copy/c"))
     assert run("rm", "-", stdin=names).exit_code == 1
     assert contents_of(tmp_path / "copy") == set()
+
+
+def test_errors_are_printed_even_if_a_later_one_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "one").write_text("one")
+    monkeypatch.setattr(LocalBackend, "get", interrupted)
+    result = run("cat", tmp_path / "missing/x", tmp_path / "one")
+    assert result.exit_code == 130
+    assert result.stderr.count("missing/x'") == 1
+
+
+def test_results_are_printed_next_to_errors(tmp_path: Path) -> None:
+    for name in ("x", "x.gz", "y"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1000 + len(name), 1000))
+    copied = run("cp", "--json", tmp_path / "missing", f"{tmp_path}/*", f"{tmp_path}/copy/")
+    assert (copied.exit_code, json.loads(copied.stdout)) == (1, {"files": 2})
+    assert "missing'" in copied.stderr
+    assert "not copied, because it is not an object: 'x" in copied.stderr
+    removed = run("rm", "--json", tmp_path / "missing", tmp_path / "y")
+    assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"files": 1})
 
 
 def contents_of(directory: Path) -> set[str]:

@@ -141,7 +141,7 @@ class FilesBackend(LocalBackend):
         location = self._location(key)
         if options.condition is not None:
             with os_errors("look for", location):
-                before = _stat_variants(location.path)
+                before = stat_variants(location.path)
             if before and encoding not in before:
                 self._check_condition(key, options.condition)
                 plain = plain.changed(condition=None)
@@ -226,7 +226,7 @@ class FilesBackend(LocalBackend):
         for directory, _, files in os.walk(self.bucket):
             parts = [os.path.splitext(file) for file in files]
             for name in {name for name, suffix in parts if os.fsencode(suffix) in self._encodings}:
-                found = _stat_variants(f"{directory}/{name}")
+                found = stat_variants(f"{directory}/{name}")
                 for encoding in sorted(found, key=found.__getitem__)[:-1]:
                     path = f"{directory}/{name}{SUFFIXES[encoding]}"
                     if (key := os.path.relpath(path, self.bucket)).startswith(prefix):
@@ -237,14 +237,14 @@ class FilesBackend(LocalBackend):
     def _variants(self, location: LocalLocation) -> dict[str | None, int]:
         """Return the encodings that a name has files of, with their times in nanoseconds."""
         with os_errors("look for", location):
-            found = _stat_variants(location.path)
+            found = stat_variants(location.path)
             if not found:
                 # While it looked, a writer may have changed the encoding: look again without one.
                 with (
                     suppress(FileNotFoundError, NotADirectoryError),
                     locked(location.directory, shared=True),
                 ):
-                    found = _stat_variants(location.path)
+                    found = stat_variants(location.path)
         return found
 
     def _check_root(self) -> None:
@@ -274,7 +274,8 @@ def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
     return LocalLocation(location.key + suffix, location.root, location.path + suffix)
 
 
-def _stat_variants(path: str) -> dict[str | None, int]:
+def stat_variants(path: str) -> dict[str | None, int]:
+    """Return the encodings that a path has files of, with their times in nanoseconds."""
     found: dict[str | None, int] = {}
     for encoding, suffix in SUFFIXES.items():
         # The first one reports a denied access; access() needs no exception for a missing file.
