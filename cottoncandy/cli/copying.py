@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import itertools
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -160,7 +161,7 @@ def cp(
         return
 
     def copy(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
-        if compression != "same":  # a new encoding is a suffix
+        if compression not in ("same", "none"):  # a new encoding is a suffix
             dest = CloudFiles(dest.cloudpath, **ends.writing)
         source.transfer_to(
             dest,
@@ -303,7 +304,8 @@ def _routes_of(
     if source == "-":
         yield from _listed()
     elif not source.endswith("/") and _is_file(source, options):
-        yield Route(folder or _root(source), base, name if name not in ("", ".") else base)
+        start, target = folder or _root(source), name if name not in ("", ".") else base
+        yield Route(start, base, target, _is_one_of_several(CloudFiles(start, **options), base))
     elif has_magic(source):
         start, matches = split_pattern(source, recursive)
         as_on_disk = is_encoded(source) and is_on_disk(source)
@@ -350,7 +352,7 @@ def _unlisted(files: CloudFiles, matches: Callable[[str], object] = lambda path:
 
 def _listed() -> Iterator[Route]:
     """Yield the files of a list on the standard input, without its directories on this computer."""
-    listed = (each.removeprefix("./") for each in standard_input())
+    listed = (re.sub(r"^(\./+)+(?=.)", "", each) for each in standard_input())
     names = [each for each in listed if "://" in each or not Path(each).is_dir()]
     common = posixpath.commonprefix([posixpath.dirname(each).split("/") for each in names])
     folder = "/".join(common)
@@ -368,6 +370,14 @@ def _is_file(location: str, options: dict[str, Any]) -> bool:
     if not name or folder.endswith(":/"):
         return False
     return bool(CloudFiles(folder or _root(location), **options).exists(name))
+
+
+def _is_one_of_several(files: CloudFiles, name: str) -> bool:
+    """Return whether a file on disk has its name next to others, with content encodings."""
+    from cottoncandy.backends.local.files import stat_variants
+
+    found = stat_variants(f"{files._path.path}/{name}") if files.protocol == "file" else {}
+    return len(found) > 1 and None in found
 
 
 def _root(location: str) -> str:

@@ -197,6 +197,8 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
                 last = None if stop is None else max(stop - position, 0)
                 write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : last])
                 position += len(chunk)
+                if stop is not None and position >= stop:
+                    break
 
     for_each(write, standard_input() if locations == ("-",) else locations)
 

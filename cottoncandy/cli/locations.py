@@ -27,6 +27,7 @@ from cottoncandy.core.output import printable
 from cottoncandy.exceptions import (
     CottonCandyError,
     CredentialsError,
+    InvalidArgumentError,
     ObjectNotFoundError,
     StorageFullError,
     StoreUnreachableError,
@@ -355,6 +356,10 @@ def split_pattern(pattern: str, recursive: bool = False) -> tuple[str, Callable[
 
     parts = pattern.split("/")
     first = next(number for number, part in enumerate(parts) if has_magic(part))
+    if any("**" in part and part != "**" for part in parts):
+        raise InvalidArgumentError(
+            f"'**' must be a whole part of a path, as in 'a/**/b': '{pattern}'"
+        )
     matches = re.compile(glob_translate("/".join(parts[first:]))).match
 
     def found(path: str) -> bool:

@@ -76,7 +76,7 @@ def test_cp_reads_names_and_writes_contents(tree: Path, monkeypatch: pytest.Monk
         "sub",
     ]
     monkeypatch.chdir(tree)
-    assert run("cp", "-", "names/", stdin="./src/sub/b\none\n").exit_code == 0  # of two commands
+    assert run("cp", "-", "names/", stdin=".//src/sub/b\none\n").exit_code == 0  # of two commands
     assert (tree / "names/src/sub/b").read_bytes() == b"2"
     two = run("cp", "-", f"{tree}/x/", stdin="s3://one/a\ns3://two/b\n")
     assert (two.exit_code, "several buckets" in two.stderr) == (1, True)

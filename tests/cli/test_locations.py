@@ -53,19 +53,22 @@ def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> N
     assert contents_of(tmp_path) == set(names)
     assert [run("rm", tmp_path / "x").exit_code for _ in range(2)] == [0, 1]
     assert contents_of(tmp_path) == {"x.gz", "x.gz.gz"}
-    for verb in ("cp", "mv"):
-        moved = run(verb, f"{tmp_path}/*.gz", f"{tmp_path}/{verb}/")
+    assert "must be a whole part" in run("ls", f"{tmp_path}/**.gz").stderr
+    for verb, *options in (("cp", "-c", "none"), ("mv",)):
+        moved = run(verb, *options, f"{tmp_path}/*.gz", f"{tmp_path}/{verb}/")
         assert (moved.exit_code, moved.stderr) == (0, "")
         assert {each.name: each.read_text() for each in (tmp_path / verb).iterdir()} == {
             name: name for name in names[1:]
         }
     assert contents_of(tmp_path) == {"cp", "mv"}
     (tmp_path / "mv/x").write_text("x")
-    moved = run("mv", tmp_path / "mv/x", f"{tmp_path}/to/")
+    os.utime(tmp_path / "mv/x", (1, 1))
+    moved = run("mv", "-r", tmp_path / "mv", tmp_path / "to")
     assert "'x' was not moved, because 'x' and 'x.gz' have that name" in moved.stderr
-    assert run("mv", "-r", tmp_path / "mv", tmp_path / "to").exit_code == 1
     assert contents_of(tmp_path / "mv") >= {"x", "x.gz"}
-    (tmp_path / "mv/x").unlink()
+    assert run("cp", tmp_path / "mv/x", "-").stdout == "x"
+    assert run("mv", tmp_path / "mv/x", f"{tmp_path}/cp/").exit_code == 0
+    assert contents_of(tmp_path / "cp") == set(names)
     (tmp_path / "mv/x.gz.xz").write_text("x")
     assert run("rm", f"{tmp_path}/mv/*.gz").exit_code == 0
     assert contents_of(tmp_path / "mv") == {"x.gz.xz"}
