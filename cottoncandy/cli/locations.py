@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -244,10 +245,11 @@ def is_on_disk(location: str) -> bool:
 
 
 def is_encoded(name: str) -> bool:
-    """Return whether a file on disk has the suffix of a content encoding, such as ``.gz``."""
+    """Return whether a name or pattern has the suffix of a content encoding, such as ``.gz``."""
     from cottoncandy.backends.local.files import SUFFIXES
 
-    return name.endswith(tuple(filter(None, SUFFIXES.values())))
+    suffix = "." + name.rpartition(".")[2]
+    return suffix != ".*" and any(fnmatchcase(each, suffix) for each in SUFFIXES.values())
 
 
 def files_in(directory: str, as_on_disk: bool, options: dict[str, Any]) -> CloudFiles:
