@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import suppress
 
 _PIECE = 64 * 1024
 _BUFFERED = 256  # pieces in transit: more than the rate times the delay
@@ -64,9 +65,10 @@ async def serve(host: str, port: int, delay_s: float, bytes_per_s: float) -> Non
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(delay_s)
         upstream_reader, upstream_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(
-            there.relay(reader, upstream_writer), back.relay(upstream_reader, writer)
-        )
+        with suppress(asyncio.CancelledError):  # the relay ends; asyncio would print a traceback
+            await asyncio.gather(
+                there.relay(reader, upstream_writer), back.relay(upstream_reader, writer)
+            )
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=_PIECE)
     print(server.sockets[0].getsockname()[1], flush=True)
