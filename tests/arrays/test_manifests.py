@@ -49,6 +49,7 @@ def test_parts_of_others_are_detected(store: Any, factory: Any, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("no_collection")
 def test_damaged_manifests_are_typed_errors(memory: MemoryHarness, kind: str) -> None:
     upload, value = KINDS[kind]
     cci = memory.interface()

@@ -391,6 +391,7 @@ GOOD = {"dtype": "<f8", "shape": "2,5", "compression": "False", "order": "C"}
         ("cc-dtype", '["<f8",[-1]]'), ("cc-dtype", "5"), ("cc-dtype", '{"names":5,"formats":5}'),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("no_collection")
 def test_nonsense_is_refused(key, value):
     metadata = {**GOOD, key: value}
     if value is None:

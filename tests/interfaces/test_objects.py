@@ -370,6 +370,7 @@ def test_every_flipped_byte_of_a_pickle_is_typed(cci: Any) -> None:
             cci.download_pickle("value")
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_deep_json_raises(cci: Any) -> None:
     for body in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000):
         cci.upload_object("value", body)

@@ -331,6 +331,7 @@ def npy_header(text: str, version: bytes = b"\x01\x00") -> bytes:
         npy_header("{}", b"\x09\x00"),
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_hostile_npy_bodies_raise(cci: Any, body: bytes) -> None:
     cci.upload_object("array.npy", body)
     with pytest.raises(IntegrityError, match=r"array\.npy"):

@@ -195,6 +195,7 @@ def test_aliases(isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @each("text", ["[1]", '{"a": "b"}', '{"a": {"host": 1}}', "{", "[" * 10**5])
+@pytest.mark.usefixtures("no_collection")
 def test_damaged_aliases_name_the_file(text: str) -> None:
     folder = user_directory()
     folder.mkdir(parents=True, exist_ok=True)
