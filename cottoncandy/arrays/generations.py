@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 from cottoncandy.arrays.manifests import Version, check_current, find_part, latest, read_manifest
-from cottoncandy.arrays.raw import Array, put_array
+from cottoncandy.arrays.raw import Array, array_header, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
@@ -195,8 +195,13 @@ class Upload:
                 return stored(name, IfAbsent())
         return stored(pathjoin(self.upload_id, name), None)
 
-    def commit(self, build: Build, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Make the manifest the current one; return what the documents call the response."""
+    def commit(
+        self, build: Build, metadata: Mapping[str, str] | None = None, *, copying: bool = False
+    ) -> dict[str, Any]:
+        """Make the manifest the current one; return what the documents call the response.
+
+        A raw array of its name is removed afterwards; if ``copying``, it may have been copied too.
+        """
         committed = committing(self, build, metadata)
         result, replaced, body = drive(self.store, committed, self.acl)
         if replaced is not None:
@@ -209,6 +214,8 @@ class Upload:
                     self.root,
                     exc,
                 )
+        if not copying:
+            remove_raw_array(self.store, self.root)
         return result.response
 
     def __enter__(self) -> Self:
@@ -467,7 +474,7 @@ def _copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int
             content = {**content, "dask": [[i, new.key(place)] for (i, _), place in pairs]}
         else:
             content = {**content, "attrs": places}
-        return new.commit(lambda _: content, version.metadata)
+        return new.commit(lambda _: content, version.metadata, copying=True)
 
 
 def copy_between(source: Store, key: str, dest: Store, target: str) -> None:
@@ -492,6 +499,20 @@ def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
     store.delete([key for key in (*previous, *sorted(parts)) if key not in keep])
     return True
+
+
+def remove_raw_array(store: Store, root: Key) -> None:
+    """Delete the raw array of the same name, which would hide a chunked or sparse one."""
+    if not root or not store.backend.capabilities.object_and_prefix:
+        return
+    try:
+        with store.open(root, 1, prefetch=False) as reader:
+            array_header(reader)
+        store.delete([root])
+    except (ObjectNotFoundError, MetadataError):
+        return  # nothing, or not an array
+    except CottonCandyError as exc:
+        _log.warning("array '%s' was stored, but a raw array hides it: %s", root, exc)
 
 
 def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 from cottoncandy.arrays.generations import Condition, begin
 from cottoncandy.arrays.manifests import check_current
 from cottoncandy.arrays.raw import array_header, read_array
-from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
@@ -129,6 +128,4 @@ def upload_sparse(
             "attrs": list(places),
             "parts": [[new.upload_id, name] for name in parts],
         }
-        response = new.commit(lambda _: content, metadata)
-    remove_raw_array(store, root)
-    return response
+        return new.commit(lambda _: content, metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +12,11 @@ import numpy as np
 
 from cottoncandy.arrays.generations import Condition, Upload, begin, drive, reading
 from cottoncandy.arrays.manifests import Version
-from cottoncandy.arrays.raw import Array, array_header
+from cottoncandy.arrays.raw import Array
 from cottoncandy.core.names import Key
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
-    CottonCandyError,
     InvalidArgumentError,
     MetadataError,
     ObjectChangedError,
@@ -31,8 +29,6 @@ from cottoncandy.stores.store import Store
 if TYPE_CHECKING:
     import dask.array as da
     from dask.delayed import Delayed
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -183,9 +179,7 @@ def _finish(
     writer: ChunkWriter, parts: Iterable[chunked.Part], metadata: Mapping[str, str]
 ) -> dict[str, Any]:
     content = writer.manifest.with_parts(parts).to_json()
-    response = writer.upload.commit(lambda _: content, metadata)
-    remove_raw_array(writer.upload.store, writer.upload.root)
-    return response
+    return writer.upload.commit(lambda _: content, metadata)
 
 
 def _delayed(writer: ChunkWriter, array: Any, metadata: Mapping[str, str]) -> Delayed:
@@ -210,20 +204,6 @@ def _finish_chunks(
     # Dask may have computed the writer again since: a single chunk has its own.
     with replace(writer.upload, live=live, upload_id=stored[0].upload_id) as upload:
         return _finish(replace(writer, upload=upload), stored, metadata)
-
-
-def remove_raw_array(store: Store, root: Key) -> None:
-    """Delete the raw array of the same name, which would hide a chunked or sparse one."""
-    if not root or not store.backend.capabilities.object_and_prefix:
-        return
-    try:
-        with store.open(root, 1, prefetch=False) as reader:
-            array_header(reader)
-        store.delete([root])
-    except (ObjectNotFoundError, MetadataError):
-        return  # nothing, or not an array
-    except CottonCandyError as exc:
-        _log.warning("array '%s' was stored, but a raw array hides it: %s", root, exc)
 
 
 # -- arrays that grow ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from cottoncandy.arrays.generations import remove_array
+from cottoncandy.arrays.generations import remove_array, remove_raw_array
 from cottoncandy.arrays.manifests import latest
 from cottoncandy.arrays.raw import array_header, put_array, read_array
 from cottoncandy.arrays.trees import (
@@ -21,7 +21,6 @@ from cottoncandy.arrays.trees import (
     flatten,
     groups_of,
 )
-from cottoncandy.arrays.uploads import remove_raw_array
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin

@@ -424,3 +424,29 @@ def test_a_raw_array_of_the_name_goes_after_the_commit(memory: MemoryHarness, ki
     memory.raw_put("b", b"a file, not an array")
     cci.upload_sparse_array("b", matrix(1))
     assert memory.raw_get("b").body == b"a file, not an array"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_raw_array_does_not_hide_what_restore_and_append_store(
+    memory: MemoryHarness, kind: str
+) -> None:
+    cci = memory.interface()
+    for number in range(2):
+        KINDS[kind][0](cci, number)
+    cci.upload_raw_array("a", np.full(3, 7.0))
+    cci.restore("a")
+    assert current(cci) == 0
+    if kind == "chunked":
+        cci.upload_raw_array("a", np.full(3, 7.0))
+        cci.append_dask_array("a", np.zeros(1))
+        assert current(cci) == 0
+
+
+def test_a_copy_of_both_arrays_of_a_name_is_both(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    for name in ("a", "b"):
+        cci.upload_dask_array(name, np.zeros(3))
+        cci.upload_raw_array(name, np.ones(3))
+    cci.cp("a", "b", recursive=True, overwrite=True)
+    assert cci["b"].tolist() == [1.0] * 3
+    assert np.asarray(cci.download_dask_array("b")).tolist() == [0.0] * 3
