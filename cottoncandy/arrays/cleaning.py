@@ -19,7 +19,6 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
-    CottonCandyError,
     EncryptionError,
     IntegrityError,
     MetadataError,
@@ -85,12 +84,10 @@ def clean(
         for each in store.backend.unfinished_uploads(prefix_of(name))
         if _is_own(each.key, arrays)
     ]
-    if grace:
-        now = _now(store, name, dry_run) if doomed or unfinished else None
-        doomed = [each for each in doomed if each.since and now and now - each.since > grace]
-        unfinished = [
-            each for each in unfinished if each.started and now and now - each.started > grace
-        ]
+    if grace and (doomed or unfinished):
+        now = datetime.datetime.now(datetime.UTC) if dry_run else _now(store, name)
+        doomed = [each for each in doomed if each.since and now - each.since > grace]
+        unfinished = [each for each in unfinished if each.started and now - each.started > grace]
     keys = [each.key for each in doomed]
     if not dry_run:
         # First the manifests of predecessors: they are never restored in part. Versions that were
@@ -200,15 +197,10 @@ def _is_own(key: str, arrays: Mapping[Key, _Array]) -> bool:
     return array is not None and array.live is not None and _PART.fullmatch(last) is not None
 
 
-def _now(store: Store, name: Key, dry_run: bool) -> datetime.datetime:
+def _now(store: Store, name: Key) -> datetime.datetime:
     """Return the time by the store's clock: that of an object which is stored for a moment."""
     key = Key(pathjoin(name, new_upload_id(), PREVIOUS))
-    try:
-        store.backend.put(key, Body.of(b"{}"))
-        modified = store.backend.head(key).modified
-        store.delete([key])
-    except CottonCandyError:
-        if not dry_run:
-            raise
-        modified = None
+    store.backend.put(key, Body.of(b"{}"))
+    modified = store.backend.head(key).modified
+    store.delete([key])
     return modified or datetime.datetime.now(datetime.UTC)

@@ -16,6 +16,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
+from cottoncandy.stores.checks import check_bool
 from cottoncandy.transfer.entries import Endpoint
 
 try:
@@ -48,6 +49,7 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
             f"upload_xarray takes a Dataset or a DataArray, not {type(data).__name__}; "
             f"use upload_raw_array for arrays"
         )
+    check_bool(options.get("compute", True), "compute")
     if not options.get("compute", True):
         raise InvalidArgumentError(
             "upload_xarray stores the data at once; for compute=False, call "

@@ -26,7 +26,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
-from cottoncandy.stores.checks import check_int
+from cottoncandy.stores.checks import check_bool, check_int
 from cottoncandy.stores.connect import check_bucket_name, connect
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
@@ -222,14 +222,20 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
 
     A running call stays in its bucket, whatever other threads do to the interface. Objects that it
     opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers. A writing method
-    raises on a read-only store, before any request. Options of an upload, such as
-    ``storage_class=``, apply to everything it stores.
+    raises on a read-only store, before any request, unless it is a dry run. Options of an upload,
+    such as ``storage_class=``, apply to everything it stores.
     """
+    parameters = inspect.signature(method).parameters
+    names = [*parameters][1:]
+    flags = {name for name in names if parameters[name].annotation == "bool"}
     uploading = method.__name__.startswith("upload_") or method.__name__ in _UPLOADING
 
     @functools.wraps(method)
     def run(self: ObjectAccess, *args: Any, **kwargs: Any) -> Any:
-        if writing:
+        passed = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name in flags & passed.keys():  # 'no' would be true
+            check_bool(passed[name], name)
+        if writing and not passed.get("dry_run"):
             self._store.require_writable()
         snapshot = object.__new__(type(self))
         snapshot.__dict__.update(self.__dict__)

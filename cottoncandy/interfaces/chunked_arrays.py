@@ -347,7 +347,8 @@ class DaskArrayMethods(RawArrayMethods):
             last of them, and a replaced version is as old as its replacement, by the clock of the
             store. 0 keeps nothing but the current versions.
         dry_run : bool, default False
-            Whether to return the names without removing anything.
+            Whether to return the names without storing or removing anything. Ages are then by the
+            clock of this computer.
         threads : int, default ``[basic] threads`` of the options, at least 16
             How many manifests are read at once.
 

@@ -60,6 +60,12 @@ def check_int(value: Any, name: str, minimum: int) -> int:
     return number
 
 
+def check_bool(value: Any, name: str) -> None:
+    """Raise InvalidArgumentError if an argument is neither True nor False."""
+    if value not in (True, False):
+        raise InvalidArgumentError(f"{name} must be True or False, got {value!r:.80}")
+
+
 def check_bytes(value: Any, name: str) -> int:
     """Return a size in bytes: an integer, or text such as ``'500MB'`` or ``'20 GB'``.
 
@@ -109,8 +115,6 @@ def upload_condition(overwrite: bool, if_match: str | None) -> IfAbsent | IfMatc
     InvalidArgumentError
         If they contradict each other, or ``if_match`` is not an ETag.
     """
-    if overwrite not in (True, False):
-        raise InvalidArgumentError(f"overwrite must be True or False, got {overwrite!r:.80}")
     if if_match is None:
         return None if overwrite else IfAbsent()
     if not overwrite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,35 @@ CASES = [
         for value in ("x", 0, -1, None, np.nan, np.inf)
     ),
 ]
+
+
+FLAGS = [
+    (name, parameter.name)
+    for name, method in inspect.getmembers(DefaultInterface, inspect.isfunction)
+    for parameter in inspect.signature(method).parameters.values()
+    if not name.startswith("_") and parameter.annotation == "bool"
+]
+
+
+@each("name, flag", FLAGS)
+def test_flags_that_are_none(cci: Any, name: str, flag: str) -> None:
+    method = getattr(cci, name)
+    parameters = [*inspect.signature(method).parameters.values()]
+    needed = {each.name: "branch" for each in parameters if each.default is each.empty}
+    needed = {name: value for name, value in needed.items() if name not in ("kwargs", "metadata")}
+    cci.backend_interface.verbs.clear()
+    with pytest.raises(InvalidArgumentError, match=f"^{flag} must be True or False, got 'no'$"):
+        method(**needed, **{flag: "no"})
+    assert not cci.backend_interface.verbs
+
+
+def test_flags_are_checked_by_position_too(cci: Any) -> None:
+    assert {("rm", "recursive"), ("cp", "overwrite"), ("clean", "dry_run")} <= {*FLAGS}
+    with pytest.raises(InvalidArgumentError, match="recursive"):
+        cci.rm("branch", "no")
+    cci.upload_object("flags", b"", verbose="no", metadata={"recursive": "no"})  # are metadata
+    cci.rm("branch", np.True_)
+    assert "branch/array" not in cci
 
 
 @each("call, value, name", CASES)

@@ -214,6 +214,20 @@ def test_sync_to_a_read_only_store_is_rejected(tmp_path: Path) -> None:
     assert (tmp_path / "downloads/a").exists()
 
 
+def test_dry_runs_list_what_is_in_read_only_stores(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"body")
+    writer, _ = interface(read_only=False)
+    for _ in range(2):
+        writer.upload_dask_array("tree/chunked", np.arange(3))
+    cci, counting = interface(read_only=True)
+    assert len(cci.clean("tree", 0, True)) == 2
+    assert cci.clean("tree", dry_run=True) == []
+    cci.upload_from_directory(str(tmp_path), "copies", dry_run=True)
+    assert not WRITES & set(counting.verbs)
+    with pytest.raises(UnsupportedOperationError, match="read-only"):
+        cci.clean("tree", dry_run=False)
+
+
 def test_read_only_must_be_a_flag() -> None:
     with pytest.raises(ConfigurationError, match="read_only"):
         cottoncandy.get_interface("memory://read-only", read_only="yes", verbose=False)
