@@ -446,6 +446,14 @@ def test_text_is_utf_8_and_exclusive_files_do_not_replace(cci: Any) -> None:
     assert cci.download_object("late") == b"first"
 
 
+def test_modes_may_begin_with_b(cci: Any) -> None:
+    for mode in ("bx", "bw"):
+        with cci.open("object", mode) as file:
+            file.write(b"body")
+        with cci.open("object", "br") as file:
+            assert file.read() == b"body"
+
+
 @each("mode", ["ab", "a", "rb+", "r+", "rw", "w+b", "", "U", None, 3, "bt"])
 def test_other_modes_are_explained(cci: Any, mode: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="written whole"):

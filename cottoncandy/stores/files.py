@@ -259,6 +259,7 @@ def open_file(
     ``layer`` returns a file that compresses what is written to it into another one.
     """
     kind = mode.replace("t", "", 1) if isinstance(mode, str) and "b" not in mode else mode
+    kind = kind[::-1] if kind in ("br", "bw", "bx") else kind  # as the builtin open
     text = kind in ("r", "w", "x")
     if not text and kind not in ("rb", "wb", "xb"):
         raise InvalidArgumentError(
