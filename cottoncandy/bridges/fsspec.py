@@ -41,7 +41,7 @@ from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.keys import resolve_keys
-from cottoncandy.stores.store import Store
+from cottoncandy.stores.store import Store, state_of
 
 __all__ = ["CottonCandyFileSystem"]
 
@@ -135,7 +135,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         made.prefix = check_text(prefix).strip("/")
         made.__class__ = _OfStore
         # Dask takes tasks on file systems of one token for the same task.
-        made._fs_token_ = tokenize(store.describe(), made.prefix)
+        made._fs_token_ = tokenize(state_of(store.backend), made.prefix)
         return made
 
     @functools.cached_property

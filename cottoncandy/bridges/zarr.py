@@ -223,7 +223,7 @@ class CottonCandyStore(zarr_store.Store):
 
     async def delete_dir(self, prefix: str) -> None:
         self._check_writable()
-        below = prefix_of(self._key(prefix))
+        below = self._below(prefix)
 
         def delete() -> None:
             self._backend.remove_links(below)
@@ -242,7 +242,7 @@ class CottonCandyStore(zarr_store.Store):
             yield entry.key[len(self._root) :]
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        directory = prefix_of(self._key(prefix.rstrip("/")))
+        directory = self._below(prefix)
         found = self._backend.scan(directory, delimiter="/")
         async for entry in _in_turns(found):
             if name := entry.key[len(directory) :].rstrip("/"):
@@ -274,8 +274,12 @@ class CottonCandyStore(zarr_store.Store):
     def _root(self) -> str:
         return prefix_of(self.prefix)
 
+    def _below(self, prefix: str) -> str:
+        return prefix_of((self._root + prefix).rstrip("/"))
+
     def _key(self, key: str) -> Key:
-        return Key((self._root + key).rstrip("/"))
+        # Without a key, the name would be that of an object next to the store's.
+        return Key((self._root + key).rstrip("/") if key.strip("/") else "")
 
 
 _REQUESTS = (

@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
     UnsupportedOperationError,
 )
+from cottoncandy.stores.connect import connect
 from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.bridges.conftest import EVERY_STORE
 
@@ -484,6 +485,12 @@ def test_file_systems_of_interfaces_have_tokens_of_their_own(factory: Any) -> No
     assert tokenize(one.filesystem("a")) == tokenize(pickle.loads(pickle.dumps(fs))) in tokens
     with pytest.raises(UnsupportedOperationError, match="JSON"):  # it has no credentials
         fs.to_json()
+
+
+def test_file_systems_of_two_accounts_have_two_tokens() -> None:
+    stores = [connect("s3", "bucket", key, "secret") for key in ("one", "one", "other")]
+    first, same, other = (CottonCandyFileSystem.of_store(store)._fs_token for store in stores)
+    assert first == same != other
 
 
 def test_the_top_can_be_emptied(cci: Any) -> None:

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cottoncandy.exceptions import AccessDeniedError, DecryptionError, EncryptionError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    DecryptionError,
+    EncryptionError,
+    InvalidNameError,
+)
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
 
@@ -316,4 +321,12 @@ def test_the_example_draws_slices_of_an_encrypted_volume(tmp_path: Path) -> None
 
 
 def test_no_key_is_the_empty_name(cci: Any) -> None:
-    assert not asyncio.run(CottonCandyStore(cci).exists(""))
+    for prefix in ("", "below"):
+        cci.upload_object("below", b"next to the store")
+        store = CottonCandyStore(cci, prefix)
+        assert not asyncio.run(store.exists(""))
+        value = default_buffer_prototype().buffer.from_bytes(b"x")
+        for call in (store.set("", value), store.delete("/"), store.getsize("")):
+            with pytest.raises(InvalidNameError):
+                asyncio.run(call)
+        assert cci.download_object("below") == b"next to the store"
