@@ -53,8 +53,8 @@ def get_interface(
         Whether to print where the interface is connected to.
     backend : str, default "s3"
         Where the objects are: ``"s3"`` (Amazon, Ceph, MinIO, ...), ``"local"`` (a directory),
-        ``"memory"`` (gone with the process; for tests), ``"gcs"`` (Google Cloud
-        Storage), ``"gdrive"`` (Google Drive) or ``"http"`` (a web server, read-only).
+        ``"memory"`` (of this process alone: a forked one stores into a copy; for tests), ``"gcs"``
+        (Google Cloud Storage), ``"gdrive"`` (Google Drive) or ``"http"`` (a web server, read-only).
     **kwargs
         ``read_only=True``: methods that store or delete raise `UnsupportedOperationError`, and no
         bucket is created.

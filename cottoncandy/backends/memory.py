@@ -75,7 +75,13 @@ class _MemoryReader(ObjectReader):
 
 
 class MemoryBackend(Backend):
-    """Objects in a dictionary that all interfaces of this process share, by bucket name."""
+    """Objects in a dictionary that all interfaces of this process share, by bucket name.
+
+    Notes
+    -----
+    A forked process has a copy of the buckets as they were: neither its parent nor its siblings see
+    what it stores. A process that is not forked cannot use an interface that was pickled.
+    """
 
     name: ClassVar[str] = "memory"
     creates_buckets: ClassVar[bool] = True
