@@ -193,12 +193,8 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
                 if methods[name] == RAW_METHOD:
                     with self._store.open(key, inner) as reader:
                         group[last] = read_array(self._store, reader, array_header(reader))
-                elif methods[name] == "download_dask_array":
-                    group[last] = latest(
-                        lambda: open_parts(self._store, key, kind="chunked").read(..., inner)
-                    )
                 else:
-                    group[last] = getattr(self, methods[name])(key, threads=inner)
+                    group[last] = latest(lambda: open_parts(self._store, key).read(..., inner))
             except MetadataError as exc:
                 _log.warning("returning None instead of an array: %s", exc)
 
