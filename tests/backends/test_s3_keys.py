@@ -21,7 +21,7 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
 from cottoncandy.backends.s3.options import S3Options
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import InvalidNameError, MetadataError
+from cottoncandy.exceptions import InvalidNameError, MetadataError, StoreError
 from cottoncandy.interfaces import FileSystemInterface
 from cottoncandy.interfaces.base import interface_on
 from cottoncandy.options import Settings
@@ -277,6 +277,19 @@ def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str)
     assert outcome["c"] is None
     assert isinstance(outcome["b"], PermissionError)
     assert "'b'" in str(outcome["b"])
+
+
+def test_deletion_whose_answer_is_about_other_keys(
+    fault_proxy: FaultProxy, moto_bucket: str
+) -> None:
+    backend = connect(fault_proxy.server, moto_bucket)
+    fault_proxy.on("POST", query="delete").answer(
+        200,
+        body=b"<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>c</Key></Deleted>"
+        b"</DeleteResult>",
+    )
+    with pytest.raises(StoreError, match=r"no outcome for \['b'\]"):
+        list(backend.delete(["a", "b"]))
 
 
 # -- processes, threads, regions -----------------------------------------------------------------

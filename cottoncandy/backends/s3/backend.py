@@ -352,8 +352,9 @@ class S3Backend(RemoteBackend):
                 # Google's S3 API has no bulk deletion.
                 return {key: self._delete_one(location._replace(key=key)) for key in keys}
         errors = response.get("Errors", ())
-        done = len(response.get("Deleted", ())) + len(errors)
-        confirmed(done == len(keys), f"{len(keys)} keys", location)
+        named = {each.get("Key") for each in (*response.get("Deleted", ()), *errors)}
+        unnamed = [key for key in keys if key not in named]
+        confirmed(not unnamed, f"outcome for {unnamed[:1]}", location)
         return {
             each["Key"]: from_details(
                 ErrorDetails(0, each.get("Code", ""), each.get("Message", "")),
