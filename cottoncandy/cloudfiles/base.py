@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
@@ -24,8 +24,10 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import cloud_files_dir, mask
-from cottoncandy.transfer.engine import Result, each, summary
+from cottoncandy.transfer.engine import Result, each, retrying, summary
 from cottoncandy.transfer.entries import Endpoint
+
+R = TypeVar("R")
 
 #: The owner of the bucket can read the files, other accounts cannot.
 ACL = "bucket-owner-full-control"
@@ -81,6 +83,7 @@ class FilesBase:
         )
         self._locks = Locks.of(lock_dir, locking if self.protocol == "file" else False)
         self._opened: tuple[Store, str] | None = None
+        self._local = self.protocol in ("file", "mem")
         self._connection  # noqa: B018 - errors in the path and credentials are raised here
 
     def __repr__(self) -> str:
@@ -182,23 +185,26 @@ class FilesBase:
         progress: bool | None = None,
         parallel: int | bool | None = None,
         monitor: TransmissionMonitor | None = None,
+        dest: FilesBase | None = None,
     ) -> Iterator[Result[Any, Any]]:
         """Yield the result of each item, from threads or processes, and move the bar.
 
-        The function gets the monitor, too, if there is one.
+        The function gets the monitor, too, if there is one. Copies have a ``dest``.
         """
-        items = as_items(paths)
+        items, ends = as_items(paths), (self, dest or self)
+        local = all(end._local for end in ends)
         processes = process_count(self.parallel if parallel is None else parallel)
         threads = self.num_threads
         if isinstance(items, list) and len(items) == 1:
             processes, threads, progress = 1, 1, False
         with self._bar(label, items, total, progress) as bar:
             counted = bar.counted(items)
-            if processes == 1 or self.protocol == "mem":
-                results: Iterator[Any] = each(_noted(function, monitor), counted, threads=threads)
+            if processes == 1 or any(end.protocol == "mem" for end in ends):
+                noted = _noted(function, monitor)
+                results: Iterator[Any] = each(noted, counted, threads=threads, local=local)
             else:
                 direction = None if monitor is None else monitor.direction
-                task = partial(_in_this_process, function, self.num_threads, direction)
+                task = partial(_in_this_process, function, self.num_threads, local, direction)
                 results = in_processes(task, map(_sendable, counted), processes)
             for result in results:
                 if monitor is not None and isinstance(result, TransmissionMonitor):
@@ -206,6 +212,10 @@ class FilesBase:
                 else:
                     bar.update(1)
                     yield result
+
+    def _retrying(self, call: Callable[[], R]) -> R:
+        """Return the result of a call that may be repeated, while the store is busy."""
+        return call() if self._local else retrying(call, self._store)
 
     def _bar(self, label: str, items: Any, total: int | None, progress: bool | None) -> Progress:
         total = len(items) if total is None and hasattr(items, "__len__") else total
@@ -228,11 +238,15 @@ def _noted(
 
 
 def _in_this_process(
-    function: Callable[..., Any], threads: int, direction: IOEnum | None, items: Sequence[Any]
+    function: Callable[..., Any],
+    threads: int,
+    local: bool,
+    direction: IOEnum | None,
+    items: Sequence[Any],
 ) -> Iterator[Result[Any, Any] | TransmissionMonitor]:
     """Yield results, and at the end what was recorded here."""
     monitor = None if direction is None else TransmissionMonitor(direction)
-    for result in each(_noted(function, monitor), items, threads=threads):
+    for result in each(_noted(function, monitor), items, threads=threads, local=local):
         if isinstance(result.item, dict):
             result.item.pop("content", None)  # which need not be sent back
         yield result

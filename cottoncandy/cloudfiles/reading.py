@@ -25,7 +25,7 @@ from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
-from cottoncandy.transfer.engine import Result, each, listing, retrying
+from cottoncandy.transfer.engine import Result, each, listing
 
 Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
@@ -133,11 +133,11 @@ class ReadingMethods(FilesBase):
         [b'first']
         """
         files = map(partial(requested, raw=raw), count(), as_items(paths))
-        results = each(self._get_again, files, threads=self.num_threads)
+        results = each(self._get_again, files, threads=self.num_threads, local=self._local)
         return map(_as_dict, results)
 
     def _get_again(self, file: File, **options: Any) -> tuple[bytes | None, str | None]:
-        return retrying(lambda: self._get(file, **options), self._store)
+        return self._retrying(partial(self._get, file, **options))
 
     def _get(
         self,
@@ -192,7 +192,7 @@ class ReadingMethods(FilesBase):
         return self._ask(self._exists, paths, total, progress, "looking for")
 
     def _exists(self, path: str) -> bool:
-        return retrying(lambda: self._store.backend.exists(self._key(path)), self._store)
+        return self._retrying(lambda: self._store.backend.exists(self._key(path)))
 
     def size(
         self,
@@ -229,7 +229,7 @@ class ReadingMethods(FilesBase):
 
     def _head(self, path: str) -> ObjectInfo | None:
         try:
-            return retrying(lambda: self._store.backend.head(self._key(path)), self._store)
+            return self._retrying(lambda: self._store.backend.head(self._key(path)))
         except ObjectNotFoundError:
             return None
 
@@ -313,7 +313,7 @@ class ReadingMethods(FilesBase):
         """Return whether there are files below a path."""
         store, base = self._connection
         below = base + (prefix_of(path_text(prefix)) if prefix else "")
-        found = retrying(lambda: list(islice(store.backend.scan(below, page_size=1), 1)), store)
+        found = self._retrying(lambda: list(islice(store.backend.scan(below, page_size=1), 1)))
         return bool(found)
 
     def subtree_size(self, prefix: str | Iterable[str] = "") -> dict[str, int]:

@@ -298,4 +298,5 @@ def _copies(items: Sequence[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
         lambda item: source._transfer(item.path, dest, item.dest, convert),
         items,
         threads=source.num_threads,
+        local=source._local and dest._local,
     )

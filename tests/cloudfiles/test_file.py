@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -27,6 +28,7 @@ from cottoncandy.cloudfiles import (
     reset_connection_pools,
 )
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
+from cottoncandy.core.files import UnnamedFile
 from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
@@ -229,6 +231,35 @@ def test_writers_of_two_encodings_leave_one_whole_file(
     assert all(content is not None and len(set(content)) == 1 for content in seen)
     assert len(list(folder.iterdir())) == 1
     assert cf["a"] == b"8" * 1000
+
+
+@pytest.mark.parametrize("problem", ["none", "unnamed", "created"])
+def test_new_files_are_whole_and_alone(
+    folder: Path, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files without a name do not exist everywhere, and another writer may be faster."""
+    cf = CloudFiles(str(folder))
+    umask = os.umask(0o027)
+    os.umask(umask)
+    init, link = UnnamedFile.__init__, UnnamedFile.link
+
+    def create(self: UnnamedFile, target: str) -> None:
+        if problem == "unnamed":
+            raise OSError(errno.EOPNOTSUPP, "not supported", target)
+        init(self, target)
+
+    def late(self: UnnamedFile) -> None:
+        if problem == "created":
+            Path(self.target).write_bytes(b"other")
+        link(self)
+
+    monkeypatch.setattr(UnnamedFile, "__init__", create)
+    monkeypatch.setattr(UnnamedFile, "link", late)
+    for name in ("a", "d/b", "d/c"):
+        cf.put(name, name.encode())
+    assert {name: cf[name] for name in cf} == {"a": b"a", "d/b": b"d/b", "d/c": b"d/c"}
+    assert sorted(path.name for path in folder.rglob("*")) == ["a", "b", "c", "d"]
+    assert (folder / "d" / "c").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_missing_directories_are_made_by_the_first_file(tmp_path: Path) -> None:

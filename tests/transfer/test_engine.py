@@ -6,11 +6,13 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cottoncandy.exceptions import CredentialsError, PartialFailureError, StoreError
+from cottoncandy.transfer import engine
 from cottoncandy.transfer.engine import complete, run
 from tests.harness import MemoryHarness
 
@@ -35,6 +37,24 @@ def test_slow_action_holds_up_no_others() -> None:
     assert sorted(first) == sorted(map(str, range(100)))
     release.set()
     assert [name for name, _ in outcomes] == ["slow"]
+
+
+def test_local_calls_are_made_here_while_they_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(engine, "time", clock)
+    together, here = threading.Barrier(2, timeout=60), threading.current_thread()
+    callers: list[bool] = []
+
+    def call(number: int) -> int:
+        callers.append(threading.current_thread() is here)
+        clock.now += number in (2, 4, 5)
+        if number > 5 and not callers[-1]:
+            together.wait()
+        return number
+
+    results = engine.each(call, range(20), threads=2, local=True)
+    assert {result.value for result in results} == set(range(20))
+    assert callers == [True] * 6 + [False] * 8 + [True] * 6
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -55,7 +55,7 @@ from cottoncandy.backends.local.reader import (
     open_version,
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.files import TemporaryFile
+from cottoncandy.core.files import TemporaryFile, UnnamedFile
 from cottoncandy.core.names import SIDECAR_SUFFIX
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -334,9 +334,18 @@ class LocalBackend(Backend):
     # -- helpers ---------------------------------------------------------------------------------
 
     def _write(
-        self, staged: TemporaryFile, location: LocalLocation, body: Body, threads: int
+        self,
+        staged: TemporaryFile | UnnamedFile,
+        location: LocalLocation,
+        body: Body,
+        threads: int,
     ) -> None:
         """Write a body. The next block of a large one is computed while others are written."""
+        if body.owned and body.buffer is not None and body.buffer.nbytes <= _LARGE_BYTES:
+            with os_errors("write", location):  # most files
+                staged.write(body.buffer)
+            self.counter.add(1, body.buffer.nbytes)
+            return
         self.counter.add(1)
         large = body.max_size is None or body.max_size > _LARGE_BYTES
         _write_blocks(staged, location, self.counter.sent(body), min(threads, 2) if large else 1)
@@ -410,7 +419,7 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation
 
 
 def _write_blocks(
-    staged: TemporaryFile,
+    staged: TemporaryFile | UnnamedFile,
     location: LocalLocation,
     blocks: Iterable[Buffer],
     threads: int = 1,

@@ -28,7 +28,7 @@ from cottoncandy.backends.local.reader import object_info
 from cottoncandy.backends.local.sidecar import Fingerprint
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import TemporaryFile, is_folded, other_spelling
+from cottoncandy.core.files import TemporaryFile, UnnamedFile, is_folded, other_spelling
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
@@ -90,8 +90,10 @@ class FilesBackend(LocalBackend):
 
     def get(self, key: str, *, threads: int = 4, **options: Any) -> ObjectReader:
         for _ in range(_ATTEMPTS):
-            with suppress(_ReplacedError):
+            try:
                 return self._open_current(key, threads)
+            except _ReplacedError:
+                continue
         # A file that another encoding replaced is removed under this lock.
         location = self._location(key)
         with os_errors("open", location), locked(location.directory, shared=True):
@@ -108,7 +110,7 @@ class FilesBackend(LocalBackend):
         def describe(
             file: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
         ) -> ObjectInfo:
-            metadata, headers = split_entries(entries or {})
+            metadata, headers = split_entries(entries) if entries else ({}, {})
             # The encoding of a store in this directory is in its sidecars.
             found = encoding or headers.get("content_encoding")
             return object_info(key, status, metadata=metadata, content_encoding=found)
@@ -172,15 +174,19 @@ class FilesBackend(LocalBackend):
         One rename is atomic: the lock of the directory, and the steps that keep a body
         and its metadata together, would take three times as long.
         """
-        self._checked(location.key, options)
         if options.metadata or options.condition is not None:
             return None
+        if self.upload_options or options.headers:
+            self._checked(location.key, options)  # raises
         # access() needs no exception for a missing file.
         if os.access(location.sidecar, os.F_OK):
             return None
+        exists = os.access(location.path, os.F_OK)
+        if not exists and (result := self._put_new(location, body, threads)) is not None:
+            return result
         with os_errors("write", location):
             status = None
-            if os.access(location.path, os.F_OK):
+            if exists:
                 with suppress(FileNotFoundError, NotADirectoryError):  # removed since
                     status = os.lstat(location.path)
             if status is not None and not (
@@ -204,6 +210,26 @@ class FilesBackend(LocalBackend):
                     if folded:
                         location.check_spelling()  # of a file that was created concurrently
                     staged.replace()
+        return PutResult(new.etag)
+
+    def _put_new(self, location: LocalLocation, body: Body, threads: int) -> PutResult | None:
+        """Write a file that does not exist; None if that fails, as for one that was just created.
+
+        The file system rejects a name that it does not tell from that of another file.
+        """
+        if not body.replayable or ("/" in location.key and is_folded(location.directory)):
+            return None
+        try:
+            file = UnnamedFile(location.path)
+        except OSError:
+            return None
+        with file:
+            self._write(file, location, body, threads)
+            try:
+                new = Fingerprint.of(os.fstat(file.descriptor))
+                file.link()
+            except OSError:
+                return None
         return PutResult(new.etag)
 
     def delete(

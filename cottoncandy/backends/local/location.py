@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from cottoncandy.core.files import DENIED, FULL, is_temporary, other_spelling
 from cottoncandy.core.names import SIDECAR_SUFFIX, encode_key, shorten
@@ -34,8 +34,7 @@ _SUSPICIOUS = re.compile(rf"\0|(?:^|/)(?:[./]|$)|{re.escape(SIDECAR_SUFFIX)}(?:/
 _UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
-@dataclass(frozen=True, slots=True)
-class LocalLocation:
+class LocalLocation(NamedTuple):
     """One object's key, its bucket, and the path of its body."""
 
     key: str
@@ -55,7 +54,7 @@ class LocalLocation:
             raise InvalidNameError(
                 f"{shorten(key)!r} cannot be the name of an object in a local directory: {reason}"
             )
-        return cls(key, root, os.path.join(root, key))
+        return cls(key, root, f"{root.rstrip('/')}/{key}")
 
     @property
     def sidecar(self) -> str:

@@ -53,7 +53,7 @@ def describe_file(
     location: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
 ) -> ObjectInfo:
     """Return the header of an object."""
-    metadata, headers = split_entries(entries or {})
+    metadata, headers = split_entries(entries) if entries else ({}, {})
     headers.setdefault("content_type", guess_type(location.key))
     return object_info(location.key, status, metadata=metadata, **headers)
 
@@ -143,6 +143,12 @@ class LocalReader(ObjectReader):
             if start == stop:
                 self.check()
             yield piece
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        stop = self._checked_stop(start, stop)
+        if stop - start > PIECE_BYTES:
+            return super().read(start, stop)
+        return b"".join(self.stream(start, stop))  # of most files
 
     def close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
