@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, Self
 
 from cottoncandy.backends.local.files import SUFFIXES, stat_variants
 from cottoncandy.cloudfiles import paths as cloudpaths
-from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, finish, path_text
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
@@ -19,6 +20,7 @@ from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     InvalidArgumentError,
+    InvalidNameError,
     ObjectChangedError,
     ObjectNotFoundError,
 )
@@ -155,8 +157,8 @@ class CloudFiles(WritingMethods):
             allow_missing=allow_missing,
             resumable=resumable,
         )
-        paths, parallel = self if paths is None else paths, 1 if dest.protocol == "mem" else None
-        options: dict[str, Any] = {"progress": progress, "parallel": parallel, "monitor": monitor}
+        paths = self if paths is None else paths
+        options: dict[str, Any] = {"progress": progress, "monitor": monitor, "dest": dest}
         finish(self._each(copy, paths, "transferring", **options))
         return monitor
 
@@ -293,9 +295,16 @@ class CloudFiles(WritingMethods):
         ----------
         cf_dest : CloudFiles or str
         paths : iterable of str or (str, str)
-            Paths, or pairs of a path and its new path.
+            Paths, or pairs of a path and its new path; held in memory.
         block_size, total, progress : optional
             As in :meth:`transfer_to`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a file occurs twice, as in a swap; nothing was moved.
+        CottonCandyError
+            The first error, with a note about the others; all other files were moved.
 
         Notes
         -----
@@ -303,8 +312,23 @@ class CloudFiles(WritingMethods):
         the two is lost; the copy has the content from before.
         """
         dest = self._at(cf_dest)
-        move, parallel = partial(self._move, dest=dest), 1 if dest.protocol == "mem" else None
-        finish(self._each(move, paths, "moving", total=total, progress=progress, parallel=parallel))
+        items = list(as_items(paths))
+        self._check_distinct(items, dest)
+        move = partial(self._move, dest=dest)
+        finish(self._each(move, items, "moving", total=total, progress=progress, dest=dest))
+
+    def _check_distinct(self, items: Iterable[Any], dest: CloudFiles) -> None:
+        """Raise if one move could replace what another one moves: they run at the same time."""
+        seen: set[tuple[str, str]] = set()
+        for path, target in map(route_of, items):
+            with suppress(InvalidNameError):  # raised for this file alone, later
+                places = {self._place(path), dest._place(target)}
+                if not seen.isdisjoint(places):
+                    raise InvalidArgumentError(
+                        f"cannot move '{path}' to '{target}', because one of them occurs twice; "
+                        f"nothing was moved: move the files one after another"
+                    )
+                seen |= places
 
     def _move(self, item: Any, *, dest: CloudFiles) -> None:
         path, target = route_of(item)

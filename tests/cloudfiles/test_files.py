@@ -31,6 +31,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectChangedError,
     ObjectNotFoundError,
+    StoreError,
 )
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
@@ -51,6 +52,44 @@ def test_move(make: Callable[..., CloudFiles]) -> None:
         cf.move("missing", "g")
     cf.move("f", cf.join(cf.cloudpath, "g"))
     assert cf["g"] == b"2"
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a", "b"), ("b", "a")],
+        [("a", "b"), ("b", "d")],
+        [("a", "d"), ("b", "d")],
+        [("a", "d"), ("a", "e")],
+        [("a", "a"), ("b", "a")],
+    ],
+    ids=["swap", "chain", "one target", "one source", "onto itself"],
+)
+def test_moves_that_meet_are_rejected(cf: CloudFiles, pairs: list[tuple[str, str]]) -> None:
+    cf.puts([("a", b"1"), ("b", b"2")])
+    with pytest.raises(InvalidArgumentError, match="occurs twice; nothing was moved"):
+        cf.moves(cf, iter([("c", "f"), *pairs]))
+    assert {name: cf[name] for name in cf} == {"a": b"1", "b": b"2"}
+
+
+def test_moves_that_fail_leave_their_file_and_the_rest_is_moved(
+    cf: CloudFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf.puts([(name, name.encode()) for name in "abc"])
+    delete = CloudFiles.delete
+
+    def fail(self: CloudFiles, paths: str) -> int:
+        if paths == "b":
+            raise StoreError("busy")
+        return delete(self, paths)
+
+    monkeypatch.setattr(CloudFiles, "delete", fail)
+    with pytest.raises(StoreError, match="busy"):
+        cf.moves(cf, [(name, f"to/{name}") for name in "abc"])
+    assert {name: cf[name] for name in cf} == {
+        "b": b"b",
+        **{f"to/{name}": name.encode() for name in "abc"},
+    }
 
 
 @pytest.mark.parametrize("make", ["moto"], indirect=True)
