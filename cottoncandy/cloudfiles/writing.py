@@ -19,7 +19,7 @@ from cottoncandy.cloudfiles.base import (
     path_text,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
-from cottoncandy.cloudfiles.content import json_bytes, upload_body
+from cottoncandy.cloudfiles.content import json_bytes, upload_body, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.processes import process_count
 from cottoncandy.cloudfiles.reading import Paths, ReadingMethods
@@ -32,7 +32,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.transfer.copying import kept_by
-from cottoncandy.transfer.engine import Result, delete_all, retrying
+from cottoncandy.transfer.engine import Result, delete_all
 
 
 class WritingMethods(ReadingMethods):
@@ -141,17 +141,21 @@ class WritingMethods(ReadingMethods):
         encoding = normalize_encoding(file.get("compress"))
         applied = None if file.get("raw") else encoding
         body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
-        headers = {name: file.get(name) for name in _HEADERS}
+        headers = {name: file[name] for name in _HEADERS if file.get(name) is not None}
         for name, value in headers.items():
-            if not isinstance(value, str | None):
+            if not isinstance(value, str):
                 raise InvalidArgumentError(f"{name} must be text, got {value!r:.80}")
         backend = self._store.backend
         options = kept_by(backend.capabilities, acl=ACL, content_encoding=encoding, **headers)
-        options = options.changed(condition=condition)
+        if condition is not None:
+            options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
-            retrying(put, self._store) if body.replayable else put()
+            result = self._retrying(put) if body.replayable else put()
             flight.nbytes = body.size or 0
+        if body.buffer is not None and backend.capabilities.stored_checksum is not None:
+            stored = ObjectInfo(key, flight.nbytes, etag=result.etag)
+            verify(backend, stored, body.buffer, None)
         return flight.nbytes
 
     def put_json(
@@ -258,7 +262,7 @@ class WritingMethods(ReadingMethods):
                 if info is None:
                     self._put({"path": path, "content": b""}, condition=IfAbsent())
                 elif not nocopy:
-                    retrying(partial(self._renew, info), self._store)
+                    self._retrying(partial(self._renew, info))
 
         finish(self._each(touch, paths, "touching", total=total, progress=progress, parallel=1))
 

@@ -12,6 +12,7 @@ import pytest
 
 import cottoncandy as cc
 from cottoncandy.cloudfiles import CloudFiles, reset_connection_pools
+from cottoncandy.cloudfiles.exceptions import MD5IntegrityError
 from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, PartialFailureError
 from cottoncandy.transfer import engine
 from tests.servers.proxy import FaultProxy
@@ -123,6 +124,17 @@ def test_wrong_bodies_are_never_returned_or_copied(
     rule.remove()
     cf.transfer_to(copy)
     assert {file["path"]: file["content"] for file in copy.get(list(copy))} == FILES
+
+
+@pytest.mark.parametrize("compress", [None, "gzip"])
+def test_stored_files_have_the_md5_of_what_was_sent(
+    make: Callable[..., CloudFiles], fault_proxy: FaultProxy, compress: str | None
+) -> None:
+    cf = make()
+    fault_proxy.on("PUT", "/d1/04").change_etag()
+    with pytest.raises(MD5IntegrityError, match="d1/04"):
+        cf.puts(list(FILES.items()), compress=compress)
+    assert list(cf) == sorted(FILES)
 
 
 def test_denied_is_never_missing(make: Callable[..., CloudFiles], fault_proxy: FaultProxy) -> None:
