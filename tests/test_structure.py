@@ -66,7 +66,8 @@ def comparisons_with_a_backend(nodes: Iterable[ast.AST]) -> Iterator[int]:
             operands = [node.value]
         else:
             continue
-        if any(text in BACKENDS for operand in operands for text in strings(operand)):
+        both = len(operands) == 2 and all(getattr(each, "attr", "") == "name" for each in operands)
+        if both or any(text in BACKENDS for operand in operands for text in strings(operand)):
             yield node.lineno
 
 
@@ -76,6 +77,7 @@ def comparisons_with_a_backend(nodes: Iterable[ast.AST]) -> Iterator[int]:
         "if backend == 's3': pass",
         "x = 'gdrive' != self.backend",
         "if name in ('local', 'memory'): pass",
+        "if source.name != dest.backend.name: pass",
         "match backend:\n    case 'memory': pass",
     ],
 )

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from cottoncandy.arrays.versions import ArrayVersion, RawArray, open_parts
-from cottoncandy.backends.base import ObjectInfo, PutResult, store_again
-from cottoncandy.core.names import SEPARATOR, Key
+from cottoncandy.backends.base import ObjectInfo, PutResult
+from cottoncandy.core.names import Key
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats.chunked import Chunks
 from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
-from cottoncandy.formats.generations import MANIFEST, UPLOAD_ID
+from cottoncandy.formats.generations import UPLOAD_ID
 from cottoncandy.formats.raw import FORMAT_METADATA
-from cottoncandy.stores.store import Store
+from cottoncandy.stores.store import Store, replace_metadata
 
 
 def user_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -68,12 +68,7 @@ def update_metadata(
         )
     kept = {name: value for name, value in {**stored, **lower}.items() if value is not None}
     new = store.backend.capabilities.metadata.check(kept, key)
-    backend = store.backend
-    if key.endswith(SEPARATOR + MANIFEST):
-        # A copy on the server is not conditional: it could replace a concurrent upload.
-        result = store_again(backend, key, new, info.etag)
-    else:
-        result = backend.set_metadata(key, new, etag=info.etag)
+    result = replace_metadata(store.backend, key, new, info.etag)
     return info._replace(etag=result.etag, metadata=new)
 
 

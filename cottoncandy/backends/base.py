@@ -148,6 +148,11 @@ class Backend(ABC):
     #: Options of each put that does not specify them: see :meth:`with_upload_options`.
     upload_options: Mapping[str, str] = MappingProxyType({})
 
+    @property
+    def kind(self) -> type[Backend]:
+        """The class of the store: storage classes mean something within one kind."""
+        return type(self)
+
     @cached_property
     def counter(self) -> Counter:
         """Requests and bytes of this process, of all buckets; implementations add to it."""

@@ -18,7 +18,6 @@ from cottoncandy.backends.base import (
     store_again,
 )
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.names import SEPARATOR
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
@@ -37,12 +36,11 @@ from cottoncandy.formats.encryption.header import (
 )
 from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
+from cottoncandy.stores.store import replace_metadata
 from cottoncandy.stores.wrapping import WrappedBackend
 
 _MAX_ROTATIONS = 5
-_MANIFEST = SEPARATOR + MANIFEST
 
 
 class EncryptedBackend(WrappedBackend):
@@ -155,10 +153,7 @@ class EncryptedBackend(WrappedBackend):
             if wrapped is not None:
                 mark = str(self._keys.info(cipher.header.segment_bytes))
                 metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
-                if key.endswith(_MANIFEST):  # a copy on the server is not conditional
-                    store_again(self.inner, key, metadata, info.etag)
-                else:
-                    self.inner.set_metadata(key, metadata, etag=info.etag)
+                replace_metadata(self.inner, key, metadata, info.etag)
                 return True
         plaintext = Body(opened.chunks, size=opened.size)
         body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)

@@ -14,10 +14,11 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
+    store_again,
 )
 from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.names import Key, prefix_of, resolve_name
+from cottoncandy.core.names import SEPARATOR, Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -28,7 +29,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     StoreError,
 )
-from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
+from cottoncandy.formats.generations import MANIFEST, UPLOAD_ID, new_upload_id
 from cottoncandy.stores.checks import check_canned_acl, check_int
 
 _ENCRYPTION_METADATA = "cc-encryption"  # EncryptedBackend removes it from what it can read
@@ -258,3 +259,15 @@ def state_of(value: Any) -> Any:
     if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
         return value
     return state_of(value.__reduce_ex__(4)[:3])
+
+
+def replace_metadata(
+    backend: Backend, key: str, metadata: Mapping[str, str], etag: str | None
+) -> PutResult:
+    """Replace all metadata of an object, as the backend does; a manifest is stored again.
+
+    A copy on the server is not conditional: it could replace a concurrent upload of an array.
+    """
+    if key.endswith(SEPARATOR + MANIFEST):
+        return store_again(backend, key, metadata, etag)
+    return backend.set_metadata(key, metadata, etag=etag)

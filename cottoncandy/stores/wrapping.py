@@ -58,6 +58,11 @@ class WrappedBackend(Backend):
         return self.inner.bucket_name
 
     @property
+    def kind(self) -> type[Backend]:
+        """The class of the inner backend."""
+        return self.inner.kind
+
+    @property
     def counter(self) -> Counter:
         """Requests and bytes of the inner backend."""
         return self.inner.counter
