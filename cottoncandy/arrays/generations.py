@@ -10,16 +10,14 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Container, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, TypeVar
 
-from cottoncandy.arrays.manifests import Version, check_current, find_part, latest, read_manifest
+from cottoncandy.arrays.manifests import Version, read_manifest
 from cottoncandy.arrays.raw import Array, array_header, put_array
-from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
-from cottoncandy.config.options import DEFAULT_ACL
+from cottoncandy.backends.base import DEFAULT_OPTIONS, IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.names import SEPARATOR, Key, pathjoin
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -30,7 +28,6 @@ from cottoncandy.exceptions import (
     StorageFullError,
     StoreError,
 )
-from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import (
     MANIFEST,
     PREVIOUS,
@@ -49,7 +46,6 @@ _log = logging.getLogger(__name__)
 
 #: How often a commit is repeated if its answer was lost and nothing has changed.
 _ATTEMPTS = 4
-
 
 # -- requests ------------------------------------------------------------------------------------
 
@@ -86,7 +82,7 @@ class Delete(NamedTuple):
 Protocol = Generator[Read | Put | Delete, Any, T]
 
 
-def drive(store: Store, protocol: Protocol[T], acl: str | None = None) -> T:
+def drive(store: Store, protocol: Protocol[T], options: PutOptions = DEFAULT_OPTIONS) -> T:
     """Send the requests of a protocol; raise in it the errors of the store."""
     answer: Any = None
     error: Exception | None = None
@@ -98,12 +94,12 @@ def drive(store: Store, protocol: Protocol[T], acl: str | None = None) -> T:
             return result
         answer = error = None
         try:
-            answer = _send(store, request, acl)
+            answer = _send(store, request, options)
         except (CottonCandyError, OSError) as exc:
             error = exc
 
 
-def _send(store: Store, request: Read | Put | Delete, acl: str | None) -> Any:
+def _send(store: Store, request: Read | Put | Delete, options: PutOptions) -> Any:
     match request:
         case Read(key):
             try:
@@ -113,7 +109,8 @@ def _send(store: Store, request: Read | Put | Delete, acl: str | None) -> Any:
             except ObjectNotFoundError:
                 return None
         case Put(key, body, metadata, condition):
-            options = PutOptions(metadata, acl, "application/json", condition=condition)
+            options = replace(options, metadata=metadata, condition=condition)
+            options = options.changed(content_type="application/json")
             return store.backend.put(key, Body.of(body), options)
         case Delete(keys):
             return store.delete(keys)
@@ -142,6 +139,8 @@ class Upload:
         Whether only the version that was found first may be replaced.
     sent : bool
         Whether the manifest may have been stored: then nothing may be deleted.
+    acl_of : tuple of str, optional
+        Bucket and key of an object whose ACL the manifest gets, instead of ``acl``.
     """
 
     store: Store
@@ -152,6 +151,7 @@ class Upload:
     documented: bool = False
     fixed: bool = False
     sent: bool = False
+    acl_of: tuple[str | None, str] | None = None
 
     def key(self, *names: str) -> Key:
         """Return the key of an object below the root."""
@@ -177,7 +177,7 @@ class Upload:
         threads : int, default 1
         """
 
-        def stored(place: str, condition: Condition) -> str:
+        def stored(place: str, condition: Condition) -> None:
             put_array(
                 self.store,
                 self.key(place),
@@ -188,12 +188,17 @@ class Upload:
                 threads=threads,
                 condition=condition,
             )
-            return place
 
+        return self.placed(name, stored)
+
+    def placed(self, name: str, store: Callable[[str, Condition], object]) -> str:
+        """Store a part, under its documented name if that is to be used and free; return where."""
         if self.documented:
             with contextlib.suppress(ObjectExistsError):
-                return stored(name, IfAbsent())
-        return stored(pathjoin(self.upload_id, name), None)
+                store(name, IfAbsent())
+                return name
+        store(place := pathjoin(self.upload_id, name), None)
+        return place
 
     def commit(
         self, build: Build, metadata: Mapping[str, str] | None = None, *, copying: bool = False
@@ -203,7 +208,8 @@ class Upload:
         A raw array of its name is removed afterwards; if ``copying``, it may have been copied too.
         """
         committed = committing(self, build, metadata)
-        result, replaced, body = drive(self.store, committed, self.acl)
+        options = PutOptions(acl=self.acl, acl_of=self.acl_of)
+        result, replaced, body = drive(self.store, committed, options)
         if replaced is not None:
             try:
                 drive(self.store, tidying(replaced, Version.of(self.root, "", body, {})))
@@ -375,7 +381,7 @@ def restoring(upload: Upload) -> Protocol[Version]:
     )
 
 
-def _identified(content: dict[str, Any]) -> dict[str, Any]:
+def identified(content: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest that says for each part which upload wrote it; of 0.4.0, it is unknown."""
     if "parts" in content:
         return content
@@ -437,51 +443,6 @@ def begin(
     return Upload(store, root, new_upload_id(), acl, live, documented, fixed)
 
 
-def copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int) -> dict[str, Any]:
-    """Replace an array by a copy of the one at ``origin``, on the server; return the response."""
-    return latest(lambda: _copy_array(source, origin, dest, root, threads))
-
-
-def _copy_array(source: Store, origin: Key, dest: Store, root: Key, threads: int) -> dict[str, Any]:
-    version = drive(source, reading(origin))
-    if version is None:
-        raise ObjectNotFoundError(f"array '{origin}' was deleted while it was copied")
-    with begin(dest, root, acl=dest.acl(DEFAULT_ACL)) as new:
-        content = _identified(version.content)
-        is_chunked = "dask" in content
-        names = [entry[1] for entry in content["dask"]] if is_chunked else content["attrs"]
-        places = [
-            pathjoin(new.upload_id, chunked.part_name(number) if is_chunked else origin[1])
-            for number, origin in enumerate(content["parts"])
-        ]
-
-        def copy(pair: tuple[str, str]) -> None:
-            name, target = pair[0], new.key(pair[1])
-            find_part(version.root, name, lambda key: copy_between(source, key, dest, target))
-
-        try:
-            for _ in map_threads(copy, zip(names, places, strict=True), threads):
-                pass
-        except ObjectNotFoundError as exc:
-            check_current(source, origin, version.etag, exc)
-            raise
-        if not all(SEPARATOR in place for place in version.places):
-            found = drive(source, reading(origin))
-            if found is None or not found.continues(version.etag, version.origins):
-                raise ObjectChangedError(f"array '{origin}' was replaced while it was copied")
-        if is_chunked:
-            pairs = zip(content["dask"], places, strict=True)
-            content = {**content, "dask": [[i, new.key(place)] for (i, _), place in pairs]}
-        else:
-            content = {**content, "attrs": places}
-        return new.commit(lambda _: content, version.metadata, copying=True)
-
-
-def copy_between(source: Store, key: str, dest: Store, target: str) -> None:
-    """Copy an object on the server."""
-    dest.backend.copy(key, target, source_bucket=source.backend.bucket)
-
-
 def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     """Remove the manifest of an array, then its parts; return whether there was an array.
 
@@ -527,5 +488,5 @@ def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:
     """
     with Upload(store, root, new_upload_id(), acl, fixed=True) as upload:
         before = drive(store, restoring(upload))
-        content = _identified(before.content)
+        content = identified(before.content)
         return upload.commit(lambda _: content, before.metadata)

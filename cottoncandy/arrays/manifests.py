@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,19 +78,6 @@ class Version:
     def origins(self) -> set[str | None]:
         """The uploads that stored the parts, if the manifest names them."""
         return {upload_id for upload_id, _ in self.content.get("parts") or ()}
-
-    def continues(self, etag: str, origins: Set[str | None]) -> bool:
-        """Return whether parts under documented names are those of an earlier version.
-
-        They are others if the array was removed and stored again in between.
-
-        Parameters
-        ----------
-        etag : str
-        origins : set of str or None
-            Of the earlier version.
-        """
-        return self.etag == etag or not origins.isdisjoint(self.origins)
 
     @property
     def keys(self) -> Iterator[Key]:

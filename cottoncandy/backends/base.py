@@ -149,7 +149,7 @@ class Backend(ABC):
     upload_options: Mapping[str, str] = MappingProxyType({})
 
     @property
-    def kind(self) -> type[Backend]:
+    def store_kind(self) -> type[Backend]:
         """The class of the store: storage classes mean something within one kind."""
         return type(self)
 
@@ -310,7 +310,7 @@ class Backend(ABC):
             if (source, origin.bucket) == (dest, self.bucket):
                 return PutResult(reader.info.etag)
             like = self.capabilities.options_like(reader.info, reader.metadata or None)
-            options = replace(like, condition=condition, keep_acl=False)
+            options = replace(like, condition=condition, acl_of=None)
             return self.put(dest, Body(reader.chunks, size=reader.size), options)
 
     def set_metadata(

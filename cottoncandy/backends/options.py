@@ -180,8 +180,8 @@ class PutOptions:
         ``'requester'`` accepts the charge for the request.
     condition : IfAbsent or IfMatch, optional
         What must be true of the existing object; otherwise nothing is stored.
-    keep_acl : bool, default False
-        Whether to give the object the ACL of the one that it replaces, instead of ``acl``.
+    acl_of : tuple of str, optional
+        Bucket (None: this one) and key of an object whose ACL the new one gets, instead of ``acl``.
     """
 
     metadata: Mapping[str, str] | None = None
@@ -194,7 +194,7 @@ class PutOptions:
     sse_kms_key_id: str | None = None
     request_payer: str | None = None
     condition: IfAbsent | IfMatch | None = None
-    keep_acl: bool = False
+    acl_of: tuple[str | None, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("acl", "content_type", *_HEADERS):
@@ -399,6 +399,6 @@ class Capabilities:
             metadata,
             content_type=info.content_type,
             condition=None if info.etag is None else IfMatch(info.etag),
-            keep_acl=True,
+            acl_of=(None, info.key),
             **{name: getattr(info, name) for name in STORED_HEADERS if name in self.headers},
         )

@@ -74,7 +74,8 @@ class MovingMethods(ObjectMethods):
         Notes
         -----
         The copy is made on the server; no bytes are downloaded. Metadata, content type and ACL are
-        copied too. Copying an object onto itself with ``overwrite=True`` changes nothing.
+        copied too. Copying an object onto itself with ``overwrite=True`` changes nothing. Of a
+        chunked or sparse array, the current version is copied; it replaces another in one instant.
 
         Examples
         --------
@@ -217,7 +218,7 @@ class MovingMethods(ObjectMethods):
         outcomes = transfer_tree(route, pairs, overwrite=overwrite, moving=moving, threads=workers)
         show, count = self._store.settings.progress, len(pairs)
         complete(outcomes, describe, total=count, unit="objects", label=done, show=show)
-        return sorted(targets.values())
+        return sorted((pairs or targets).values())
 
 
 class RemovingMethods(ObjectMethods):

@@ -58,9 +58,9 @@ class WrappedBackend(Backend):
         return self.inner.bucket_name
 
     @property
-    def kind(self) -> type[Backend]:
+    def store_kind(self) -> type[Backend]:
         """The class of the inner backend."""
-        return self.inner.kind
+        return self.inner.store_kind
 
     @property
     def counter(self) -> Counter:

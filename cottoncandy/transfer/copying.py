@@ -162,7 +162,7 @@ def kept_by(can: Capabilities, *, acl: str | None, **options: Any) -> PutOptions
 
 def _storage_class(info: ObjectInfo, source: Backend, dest: Backend) -> str | None:
     """Return the storage class of a copy: classes mean something within one kind of store."""
-    if source.kind is not dest.kind or "storage_class" not in dest.capabilities.headers:
+    if source.store_kind is not dest.store_kind or "storage_class" not in dest.capabilities.headers:
         return None
     return info.storage_class or source.storage_class(info.key)
 

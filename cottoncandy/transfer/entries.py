@@ -113,7 +113,7 @@ class Endpoint:
     def _has_the_same(self, other: Self) -> bool:
         """Return whether both are one store at two addresses, as far as one object shows it."""
         own, others = self.store.backend, other.store.backend
-        if own.kind is not others.kind:
+        if own.store_kind is not others.store_kind:
             return False
         with suppress(ObjectNotFoundError, BucketNotFoundError):
             for info in scan_objects(others, other.prefix):

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from cottoncandy.arrays.generations import copy_array, copy_between, drive, reading
-from cottoncandy.arrays.manifests import Version
+from cottoncandy.arrays.copying import ArrayCopy
 from cottoncandy.backends.base import Backend
-from cottoncandy.core.names import SEPARATOR, Key, pathjoin, prefix_of
+from cottoncandy.core.names import SEPARATOR, Key, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
+    CottonCandyError,
     EncryptionError,
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
-    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import MANIFEST, is_upload_id
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Outcomes, run
 
 _END = SEPARATOR + MANIFEST
 
-#: How often a copy of an array begins again because the array was replaced while it was read.
-_ATTEMPTS = 20
+#: Errors after which an array is copied object by object.
+_NO_ARRAY = (
+    EncryptionError,
+    IntegrityError,
+    MetadataError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,37 +149,36 @@ def _check_links(route: Route) -> None:
 
 
 def transfer_tree(
-    route: Route,
-    targets: Mapping[str, str],
-    *,
-    overwrite: bool,
-    moving: bool,
-    threads: int,
+    route: Route, targets: dict[str, str], *, overwrite: bool, moving: bool, threads: int
 ) -> Outcomes:
     """Copy or move objects; yield the outcome of each.
 
-    The manifest of an array is not copied if one of its parts could not be. When moving, the
-    originals of parts are deleted last. An array that has the name of a copy is replaced in one
-    instant.
+    An array is copied as :class:`~cottoncandy.arrays.copying.ArrayCopy` says; one whose
+    manifest, or that of the destination, cannot be read is copied object by object, the
+    manifest last. When moving, the originals of parts are deleted last.
 
     Parameters
     ----------
-    targets : mapping of str to str
-        The new key of each object, as :func:`plan_tree` returns it.
+    targets : dict of str to str
+        The new key of each object, as :func:`plan_tree` returns it. It is changed to those that
+        the parts of arrays get.
     """
     source, dest = route.origin, route.target
     manifests, owners = _arrays(targets)
-    replaced: dict[str, Version] = {}
-    copied: dict[str, tuple[str, Set[str | None]]] = dict.fromkeys(manifests, ("", frozenset()))
+    arrays: dict[str, ArrayCopy] = {}
+    copied: dict[str, str] = {}
+    failed: dict[str, Exception] = {}
 
-    def look(key: str) -> None:
-        version = _version(source, Key(key.removesuffix(_END)))
-        if version is not None:
-            copied[key] = version.etag, version.origins
-            if overwrite and _version(dest, Key(targets[key].removesuffix(_END))) is not None:
-                replaced[key] = version
+    def begin(key: str) -> None:
+        roots = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
+        with contextlib.suppress(*_NO_ARRAY):
+            arrays[key] = ArrayCopy(source, roots[0], dest, roots[1], overwrite=overwrite)
 
     def transfer(key: str) -> None:
+        array = arrays.get(owners.get(key, ""))
+        if array is not None and array.owns(key):
+            array.copy(key)
+            return
         # A part that was moved before its manifest would be missing in the original array.
         verb = dest.backend.move if moving and key not in owners else dest.backend.copy
         try:
@@ -184,85 +188,34 @@ def transfer_tree(
                 raise
             # The array was replaced since; its manifest names what it needs.
 
-    def commit(key: str) -> None:
-        if key in replaced:
-            root = Key(targets[key].removesuffix(_END))
-            copy_array(source, replaced[key].root, dest, root, inner)
+    def finish(key: str) -> None:
+        if key in arrays:
+            copied.update(arrays[key].commit(inner))
         else:
-            _copy_manifest(source, dest, key, targets, copied[key], overwrite)
+            transfer(key)
 
-    for _ in map_threads(look, manifests, threads):
-        pass
-    failed: dict[str, Exception] = {}
-    parts = {key for key, manifest in owners.items() if _is_part(key, manifest, replaced)}
-    first = (key for key in targets if key not in manifests and key not in parts)
-    yield from _noted(run(transfer, first, threads=threads), owners, failed)
-    yield from failed.items()
-    complete = [key for key in manifests if key not in failed]
-    inner = max(1, threads // max(len(complete), 1))
-    yield from _noted(run(commit, complete, threads=threads), manifests, failed)
-    yield from ((key, None) for key in sorted(parts) if owners[key] not in failed)
+    try:
+        for _ in map_threads(begin, manifests, threads):
+            pass
+        first = (key for key in targets if key not in manifests)
+        yield from _noted(run(transfer, first, threads=threads), owners, failed)
+        yield from failed.items()
+        complete = [key for key in manifests if key not in failed]
+        inner = max(1, threads // max(len(complete), 1))
+        yield from _noted(run(finish, complete, threads=threads), manifests, failed)
+    finally:
+        left = [key for array in arrays.values() for key in array.uncommitted]
+        with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
+            dest.delete(left)
+    for key, manifest in owners.items():
+        if manifest in arrays and arrays[manifest].owns(key):
+            del targets[key]
+    targets.update(copied)
     if moving:
         done = [key for key in manifests if key not in failed]
         rest = [key for key, manifest in owners.items() if manifest not in failed]
         for keys in filter(None, (done, rest)):  # first the manifests
             yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
-
-
-def _version(store: Store, root: Key) -> Version | None:
-    """Return the current version of an array, None if it is not one, or cannot be read."""
-    try:
-        return drive(store, reading(root))
-    except (IntegrityError, MetadataError, EncryptionError):
-        return None
-
-
-def _is_part(key: str, manifest: str, replaced: Mapping[str, Version]) -> bool:
-    """Return whether a key is a part of an array that is copied as a replacement."""
-    version = replaced.get(manifest)
-    if version is None:
-        return False
-    place = key.removeprefix(version.root + SEPARATOR)
-    directory, _, last = place.rpartition(SEPARATOR)
-    return place in version.places or (is_upload_id(directory) and last != MANIFEST)
-
-
-def _copy_manifest(
-    source: Store,
-    dest: Store,
-    key: str,
-    targets: Mapping[str, str],
-    copied: tuple[str, Set[str | None]],
-    overwrite: bool,
-) -> None:
-    """Copy a manifest whose parts are copied, and those parts that a newer version has.
-
-    Parameters
-    ----------
-    copied : tuple of str and set of str
-        ETag and origins of the version that was current before its parts were copied.
-    """
-    root, new_root = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
-    for attempt in range(_ATTEMPTS):
-        version = _version(source, root)
-        if version is not None:
-            known = version.continues(*copied)
-            copied = version.etag, version.origins
-            for place in version.places:
-                part = pathjoin(root, place)
-                if part not in targets or not known:
-                    with contextlib.suppress(ObjectNotFoundError):  # replaced again: see below
-                        copy_between(source, part, dest, pathjoin(new_root, place))
-        dest.backend.copy(
-            key,
-            targets[key],
-            source_bucket=source.backend.bucket,
-            overwrite=overwrite or attempt > 0,
-        )
-        found = _version(dest, new_root)
-        if version is None or (found is not None and found.body == version.body):
-            return
-    raise ObjectChangedError(f"array '{root}' was replaced {_ATTEMPTS} times while it was copied")
 
 
 def remove_tree(

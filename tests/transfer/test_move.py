@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from cottoncandy.backends.base import DeleteResult
-from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, PartialFailureError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    CottonCandyError,
+    ObjectNotFoundError,
+    PartialFailureError,
+)
 from tests.arrays.kinds import Interleaved
 from tests.backends.wrappers import FaultyBackend, Killed, WrappedBackend
-from tests.harness import MemoryHarness
+from tests.harness import MemoryHarness, StoreHarness
 
 VERBS = ["cp", "mv", "rm"]
 
@@ -242,3 +247,64 @@ def test_a_copy_is_whole_if_the_original_is_replaced_meanwhile(
         values = np.asarray(other.download_dask_array("b/series")).tolist()
         assert values in ([1] * len(values), list(range(40)))
     assert request > 5
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_a_copy_is_the_current_version_only(
+    memory: MemoryHarness, verb: str, existing: bool
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a/x", np.zeros(3), buffersize=8)
+    cci.upload_dask_array("a/x", np.ones(3), buffersize=8)
+    cci.upload_object("a/x/notes", b"mine")
+    if existing:
+        cci.upload_dask_array("b/x", np.full(2, 2.0), buffersize=8)
+    old = set(memory.raw_keys("b/"))
+    names = getattr(cci, verb)("a", "b", recursive=True, overwrite=True)
+    np.testing.assert_array_equal(cci.download_dask_array("b/x"), np.ones(3))
+    new = set(memory.raw_keys("b/")) - old
+    assert {*names} == {key for key in new if not key.endswith("previous.json")} | {
+        "b/x/metadata.json"
+    }
+    assert len(names) == 5
+    if existing:
+        cci.restore("b/x")
+        np.testing.assert_array_equal(cci.download_dask_array("b/x"), np.full(2, 2.0))
+    else:
+        with pytest.raises(ObjectNotFoundError, match="no predecessor"):
+            cci.restore("b/x")
+    if verb == "mv":
+        assert memory.raw_keys("a/") == []
+
+
+def test_a_damaged_array_is_moved_as_it_is(memory: MemoryHarness) -> None:
+    cci = populated(memory)
+    memory.raw_delete("a/series/pt0001")
+    cci.mv("a", "b", recursive=True)
+    assert memory.raw_keys("a/") == []
+    np.testing.assert_array_equal(cci.array("b/series")[:10], np.arange(10.0))
+    with pytest.raises(CottonCandyError, match="pt0001"):
+        cci.array("b/series")[10:]
+
+
+@pytest.mark.parametrize("end", ["a", "b"])
+def test_what_only_has_the_name_of_a_manifest_is_copied_as_an_object(
+    memory: MemoryHarness, end: str
+) -> None:
+    cci = populated(memory)
+    cci.upload_object(f"{end}/series/metadata.json", b"{}")
+    call(cci, "cp")
+    for name in ("notes", "series/metadata.json", "series/pt0000"):
+        assert memory.raw_get(f"b/{name}").body == memory.raw_get(f"a/{name}").body
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_copies_of_arrays_keep_the_acl(store: StoreHarness) -> None:
+    cci = store.interface()
+    cci.upload_dask_array("a/x", np.arange(3.0), buffersize=8, acl="public-read")
+    for _ in range(2):  # a new array, then a replacement
+        cci.cp("a", "b", recursive=True, overwrite=True)
+        for key in store.raw_keys("b/"):
+            grants = cci.get_object(key).Acl().grants
+            assert "READ" in [grant["Permission"] for grant in grants], key

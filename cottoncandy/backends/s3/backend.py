@@ -166,8 +166,9 @@ class S3Backend(RemoteBackend):
             self._check_condition(key, condition)
             options = options.changed(condition=None)
         acl = None
-        if options.keep_acl:
-            acl = self._copying.acl_of(location, location.bucket)
+        if options.acl_of is not None:
+            bucket, name = options.acl_of
+            acl = self._copying.acl_of(self._origin(bucket)._location(name), location.bucket)
             options = options.changed(acl=canned_acl(acl))
         try:
             result = self._store(location, body, options, max(threads, 1))
