@@ -22,6 +22,7 @@ _PART_NAME = re.compile(r"pt\d{4,}", re.ASCII)
 
 Chunks = tuple[tuple[int, ...], ...]
 Index = tuple[int, ...]
+_Fields = tuple[str, str | None, int]  # of a Part
 
 
 class Run(NamedTuple):
@@ -148,7 +149,13 @@ class Manifest:
         """Yield all parts, the last dimension counting fastest."""
         stops = [run.start for run in self.runs[1:]] + [self.count]
         for run, stop in zip(self.runs, stops, strict=True):
-            yield from map(run.part, range(run.start, stop))
+            if run.first is None:
+                yield run.part(run.start)
+                continue
+            start = pathjoin(run.prefix, "pt")
+            for offset in range(stop - run.start):  # as run.part() does, in a fifth of the time
+                name = f"{start}{run.first + offset:04d}"
+                yield Part(name, run.upload_id, run.number + offset)
 
     def with_parts(self, parts: Iterable[Part]) -> Manifest:
         """Return the same manifest with other parts, the last dimension counting fastest."""
@@ -165,7 +172,7 @@ class Manifest:
             "shape": list(self.shape),
             **dtypes.to_metadata(self.dtype),
             "dask": [[list(i), part.name] for i, part in zip(self.indices(), parts, strict=True)],
-            "chunk_sizes": [list(self.chunk_shape(index)) for index in self.indices()],
+            "chunk_sizes": [list(shape) for shape in itertools.product(*self.chunks)],
             "chunks": [list(lengths) for lengths in self.chunks],
         }
         if self.upload_id is not None:
@@ -203,64 +210,64 @@ class Manifest:
             raise reader.error(f"the chunks {chunks!r:.80} do not add up to {shape}")
         try:
             ids = upload_ids(obj)
-            run = _single_run(obj, chunks, ids[0] is not None)
-            runs = (run,) if run else tuple(_runs(reader.parts(chunks, ids[0] is not None)))
+            runs = tuple(_runs(reader.parts(chunks, ids[0] is not None)))
         except ValueError as exc:
             raise reader.error(str(exc)) from None
+        for run in runs if ids[0] is not None else ():
+            name = run.part(run.start).name
+            *above, last = name.split(SEPARATOR)
+            if not _PART_NAME.fullmatch(last) or {".", ".."} & set(above):
+                raise reader.error(f"the part {name!r:.80} does not have the name of a part")
         return cls(shape, dtype, nonempty_chunks(chunks), runs, *ids)
 
 
 _START = operator.itemgetter(0)
 
 
-def _single_run(obj: Mapping[str, Any], chunks: Chunks, identified: bool) -> Run | None:
-    """Return the parts of a manifest if they are one run, as after most uploads; None if not.
+def _in_order(entries: list[Any], origins: list[Any], chunks: Chunks) -> Iterable[_Fields] | None:
+    """Return the parts if they are valid and in the order of the chunks, as after every upload.
 
-    It is compared with the manifest of such a run, which takes a third of the time of parsing it.
+    Whole columns are compared, which takes a fifth of the time of looking at each entry.
     """
-    entries: Any = obj.get("dask")
-    origins: Any = obj.get("parts") if identified else [[None, 0]]
     try:
-        name, (upload_id, number) = entries[0][1], origins[0]
-        prefix, _, last = name.rpartition(SEPARATOR)
-        first = int(last[2:]) if _PART_NAME.fullmatch(last) else None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        indices, names = [index for index, _ in entries], [name for _, name in entries]
+        ids, numbers = [each for each, _ in origins], [number for _, number in origins]
+        expected = itertools.product(*(range(len(lengths)) for lengths in chunks))
+        integers = itertools.chain(numbers, itertools.chain.from_iterable(indices))
+        valid = (
+            all(map(all, chunks))
+            and len(entries) == math.prod(map(len, chunks))
+            and all(map(operator.eq, indices, map(list, expected)))
+            and {*map(type, integers)} == {int}
+            and {*map(type, names)} == {str}
+            and all(names)
+            and min(numbers) >= 0
+            and all(each is None or is_upload_id(each) for each in set(ids))
+        )
+    except (TypeError, ValueError):
         return None
-    if first is None or pathjoin(prefix, part_name(first)) != name or not all(map(all, chunks)):
-        return None
-    start, count = name[: -len(last)], math.prod(map(len, chunks))
-    indices = itertools.product(*(range(len(lengths)) for lengths in chunks))
-    # One by one, since a million lists would occupy the garbage collector.
-    expected = ([list(index), f"{start}pt{part:04d}"] for part, index in enumerate(indices, first))
-    if len(entries) != count or not all(map(operator.eq, entries, expected)):
-        return None
-    if not identified:
-        return Run(0, prefix, first, None, first)
-    if not (is_upload_id(upload_id) and _is_length(number)):
-        return None
-    numbers = ([upload_id, each] for each in range(number, number + count))
-    if len(origins) != count or not all(map(operator.eq, origins, numbers)):
-        return None
-    return Run(0, prefix, first, upload_id, number)
+    return zip(names, ids, numbers, strict=True) if valid else None
 
 
-def _runs(parts: Iterable[Part]) -> Iterator[Run]:
+def _runs(parts: Iterable[_Fields]) -> Iterator[Run]:
     """Yield parts as runs."""
     run: Run | None = None
+    start, following, next_number = "", 0, 0
     for position, (name, upload_id, number) in enumerate(parts):
+        if run is not None and run.first is not None and upload_id == run.upload_id:
+            same = name == f"{start}pt{following:04d}"
+            if same and (upload_id is None or number == next_number):
+                following, next_number = following + 1, next_number + 1
+                continue
+        if run is not None:
+            yield run
         prefix, _, last = name.rpartition(SEPARATOR)
         first = int(last[2:]) if _PART_NAME.fullmatch(last) else None
         if first is None or pathjoin(prefix, part_name(first)) != name:
             prefix, first = name, None
-        if upload_id is None:
-            number = first or 0
-        if run is not None and first is not None:
-            offset = position - run.start
-            if run == (run.start, prefix, first - offset, upload_id, number - offset):
-                continue
-        if run is not None:
-            yield run
-        run = Run(position, prefix, first, upload_id, number)
+        known = (first or 0) if upload_id is None else number
+        run = Run(position, prefix, first, upload_id, known)
+        start, following, next_number = name[: -len(last)], (first or 0) + 1, known + 1
     if run is not None:
         yield run
 
@@ -306,22 +313,19 @@ class _Reader:
             texts["cc-dtype"] = self.get("cc-dtype", str)
         return dtypes.from_metadata(texts, object_name=self._object_name)
 
-    def parts(self, chunks: Chunks, identified: bool) -> Iterator[Part]:
-        """Yield the parts of the chunks that are not empty, the last dimension counting fastest."""
-        numbers = [_renumbered(lengths) for lengths in chunks]
+    def parts(self, chunks: Chunks, identified: bool) -> Iterable[_Fields]:
+        """Return the parts of the chunks that are not empty, the last dimension fastest."""
         entries = self.get("dask", list)
-        origins: Iterable[tuple[str | None, int]] = itertools.repeat((None, 0))
-        if identified:
-            listed = self.get("parts", list)
-            if len(listed) != len(entries):
-                raise self.error(f"'parts' has {len(listed)} entries, and 'dask' {len(entries)}")
-            origins = map(self._origin, listed)
+        origins = self.get("parts", list) if identified else [[None, 0]] * len(entries)
+        if len(origins) != len(entries):
+            raise self.error(f"'parts' has {len(origins)} entries, and 'dask' {len(entries)}")
+        return _in_order(entries, origins, chunks) or self._sorted(entries, origins, chunks)
+
+    def _sorted(self, entries: list[Any], origins: list[Any], chunks: Chunks) -> Iterator[_Fields]:
+        numbers = [_renumbered(lengths) for lengths in chunks]
         found: dict[Index, Part] = {}
-        for entry, origin in zip(entries, origins, strict=False):
+        for entry, origin in zip(entries, map(self._origin, origins), strict=True):
             index, name = self._part(entry)
-            *above, last = name.split(SEPARATOR)
-            if identified and (not _PART_NAME.fullmatch(last) or {".", ".."} & set(above)):
-                raise self.error(f"the part {name!r:.80} does not have the name of a part")
             if len(index) != len(chunks) or not all(
                 i < len(lengths) for i, lengths in zip(index, chunks, strict=True)
             ):

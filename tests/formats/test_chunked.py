@@ -268,6 +268,6 @@ def test_parts_in_a_row_are_recognized_by_comparison(monkeypatch, chunks, prefix
 
     cases = [obj, *changed]
     found = [parsed(case) for case in cases]
-    monkeypatch.setattr(chunked, "_single_run", lambda *arguments: None)
+    monkeypatch.setattr(chunked, "_in_order", lambda *arguments: None)
     assert found == [parsed(case) for case in cases]
     assert len(found[0].runs) == 1
