@@ -136,7 +136,7 @@ class ResumableTransfer:
         lease_msec : int, optional
             Overrides that of the instance.
         client : distributed.Client, optional
-            Copy on the workers of this cluster, block by block.
+            Copy on the workers of this cluster, block by block. They need access to both ends.
 
         Returns
         -------
@@ -149,6 +149,8 @@ class ResumableTransfer:
         ------
         ObjectNotFoundError
             If there is no queue.
+        InvalidArgumentError
+            If there is a client, and files are in memory: that of another process.
         PartialFailureError
             If some files could not be copied. They stay in the queue; call it again.
         """
@@ -168,6 +170,11 @@ class ResumableTransfer:
             raise
         ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)
         source = CloudFiles(job["source"], **self._options)
+        if client is not None and any(end.startswith("mem://") for end in ends[:2]):
+            raise InvalidArgumentError(
+                "workers of a cluster do not share mem:// with this process; call execute() "
+                "without client="
+            )
         copied = 0
         failed: dict[str, Exception] = {}
         with (
@@ -282,9 +289,19 @@ def _remote(
     workers = max(len(client.scheduler_info()["workers"]), 1)
     size = max(-(-len(items) // (2 * workers)), 1)
     shards = [items[start : start + size] for start in range(0, len(items), size)]
-    futures = [client.submit(_copied, shard, ends, pure=False, retries=3) for shard in shards]
-    for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]  # dask has no types
-        yield future.result()
+    futures = {
+        client.submit(_copied, shard, ends, pure=False, retries=3): shard for shard in shards
+    }
+    try:
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]  # dask has no types
+            try:
+                yield future.result()
+            except CottonCandyError:
+                raise  # concerns all files
+            except Exception as exc:  # noqa: BLE001 - dask's: its workers died again and again
+                yield [Result(item, None, exc) for item in futures[future]]
+    finally:
+        client.cancel(list(futures))  # else workers copy what the queue gives to others
 
 
 def _copied(items: Sequence[Item], ends: Ends) -> list[Result[Item, Any]]:

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
-from cottoncandy.exceptions import PartialFailureError
+from cottoncandy.exceptions import InvalidArgumentError, PartialFailureError
 
 pytestmark = pytest.mark.server
 
@@ -99,3 +100,53 @@ def test_files_that_fail_stay_in_the_queue(
     assert job.execute(client=client) == 1
     job.close()
     assert contents(ends[1]) == FILES
+
+
+class DyingCluster:
+    """A client whose first task fails as dask's do whose workers die; the others succeed."""
+
+    loop = None
+
+    def __init__(self) -> None:
+        self.cancelled: list[Future[Any]] = []
+
+    def scheduler_info(self) -> dict[str, Any]:
+        return {"workers": {"one": None}}
+
+    def submit(self, function: Any, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.cancelled:
+            future.set_result(function(*arguments))
+        else:
+            future.set_exception(RuntimeError("KilledWorker"))
+        self.cancelled.append(future)
+        return future
+
+    def cancel(self, futures: list[Future[Any]]) -> None:
+        assert futures == self.cancelled[-2:]
+
+
+def test_files_of_workers_that_die_stay_in_the_queue(
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, loop: list(futures))
+    with ResumableTransfer(tmp_path / "job.db") as job:
+        job.init(*ends)
+        with pytest.raises(PartialFailureError, match="KilledWorker"):
+            job.execute(client=DyingCluster())
+        assert len(job) == 100
+        assert job.execute() == 100
+    assert contents(ends[1]) == FILES
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_memory_is_not_that_of_the_workers(ends: tuple[str, str], tmp_path: Path, at: int) -> None:
+    chosen = list(ends)
+    chosen[at] = "mem://bucket/files"
+    CloudFiles("mem://bucket/files").put("a", b"1")
+    with ResumableTransfer(tmp_path / "job.db") as job:
+        job.init(*chosen)
+        with pytest.raises(InvalidArgumentError, match="mem://"):
+            job.execute(client=DyingCluster())
+        assert len(job) == (len(FILES) if at else 1)
