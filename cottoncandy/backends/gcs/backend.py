@@ -273,10 +273,9 @@ class GCSBackend(RemoteBackend):
         self._check_condition(dest, condition)
         if (source, origin.bucket) == (dest, self.bucket):
             return PutResult(info.etag)
-        found = origin._blob(source, int(info.etag or 0))
         try:
             with self._in_bucket():
-                return self._rewrite(found, self._blob(dest), label, condition)
+                return self._rewrite(origin._blob(source), self._blob(dest), label, condition)
         except ObjectNotFoundError:
             raise ObjectNotFoundError(f"there is no {origin._label(source)}") from None
         except ObjectChangedError:
@@ -295,8 +294,7 @@ class GCSBackend(RemoteBackend):
         options = self._checked(key, self.capabilities.options_like(info, metadata))
         blob = self._blob(key)
         _describe(blob, options)
-        origin = self._blob(key, int(info.etag or 0))
-        return self._rewrite(origin, blob, label, options.condition)
+        return self._rewrite(self._blob(key), blob, label, options.condition)
 
     def _rewrite(
         self, origin: Any, blob: Any, label: str, condition: IfAbsent | IfMatch | None
