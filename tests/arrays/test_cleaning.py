@@ -17,7 +17,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.generations import new_upload_id
 from cottoncandy.stores.checks import check_duration
-from tests.arrays.kinds import KINDS
+from tests.arrays.kinds import KINDS, uploads
 from tests.backends.wrappers import WrappedBackend
 from tests.harness import MemoryHarness
 
@@ -144,6 +144,29 @@ def test_clean_keeps_what_is_restored_while_it_looks(memory: MemoryHarness, kind
     cci.clean("a", grace=0)
     assert between.function is None
     assert value(second, "a") == 0
+
+
+def test_clean_keeps_what_has_an_unreadable_manifest_since(memory: MemoryHarness) -> None:
+    upload, _ = KINDS["chunked"]
+    cci = memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    parts = [key for key in memory.raw_keys() if "/pt" in key]
+    cci.backend_interface = between = Between(cci.backend_interface)
+    between.function = lambda: memory.raw_put("a/metadata.json", b"damaged")
+    assert cci.clean("a", grace=0) == []
+    assert between.function is None
+    assert set(parts) <= set(memory.raw_keys())
+
+
+def test_clean_of_the_directory_of_an_upload_keeps_what_is_current(memory: MemoryHarness) -> None:
+    upload, value = KINDS["chunked"]
+    cci = memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    (upload_id,) = uploads(memory)
+    cci.clean(f"a/{upload_id}", grace=0)
+    assert value(cci, "a") == 1
 
 
 @pytest.mark.parametrize("grace", ["99999999d", 1e13, datetime.timedelta.max])

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from cottoncandy.exceptions import (
+    AccessDeniedError,
     CottonCandyError,
+    IntegrityError,
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
@@ -146,16 +148,17 @@ class Unanswered(WrappedBackend):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [StoreTimeoutError, IntegrityError, OSError])
 def test_a_commit_without_an_answer_keeps_what_may_be_current(
-    memory: MemoryHarness, kind: str
+    memory: MemoryHarness, kind: str, error: type[Exception]
 ) -> None:
     upload, value = KINDS[kind]
     cci = memory.interface()
     plain = cci.backend_interface
     upload(cci, 0)
-    lost = StoreTimeoutError("made to fail")
+    lost = error("made to fail")
     cci.backend_interface = Unanswered(plain, lost, stored=True, unread=1)
-    with pytest.raises(StoreTimeoutError):
+    with pytest.raises(error):
         upload(cci, 1)  # which was stored
     cci.backend_interface = plain
     assert value(cci, "a") == 1
@@ -241,6 +244,34 @@ def test_a_commit_that_never_succeeds_ends(
         upload(cci, 1)
     assert never.count == 4
     assert bool(uploads(memory)) == kept
+    assert value(memory.interface(), "a") == 0
+
+
+@pytest.mark.parametrize("denied", ["metadata.json", "previous.json"])
+def test_a_commit_that_fails_after_an_unanswered_one_keeps_its_parts(
+    memory: MemoryHarness, denied: str
+) -> None:
+    """The first request may still arrive."""
+    upload, value = KINDS["chunked"]
+    cci = memory.interface()
+    upload(cci, 0)
+
+    class Failing(WrappedBackend):
+        sent = False
+
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            if self.sent and key.endswith(denied):
+                raise AccessDeniedError("made to fail")
+            if key == "a/metadata.json":
+                self.sent = True
+                raise StoreTimeoutError("made to fail")
+            return super().put(key, *arguments, **options)
+
+    cci.backend_interface = Failing(cci.backend_interface)
+    with pytest.raises(AccessDeniedError):
+        upload(cci, 1)
+    (upload_id,) = uploads(memory)
+    assert memory.raw_keys(f"a/{upload_id}/pt")
     assert value(memory.interface(), "a") == 0
 
 
@@ -401,6 +432,44 @@ def test_restore_is_an_undo_of_itself(memory: MemoryHarness, kind: str) -> None:
     with pytest.raises(ObjectNotFoundError, match="predecessor"):
         cci.restore("a")
     assert value(cci, "a") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restore_brings_back_the_metadata(memory: MemoryHarness, kind: str) -> None:
+    upload, _ = KINDS[kind]
+    cci = memory.interface()
+    for number in range(2):
+        upload(cci, number)
+        cci.set_metadata("a", number=number)
+    for expected in ("0", "1"):
+        cci.restore("a")
+        assert cci.info("a").metadata == {"number": expected}
+
+
+def test_a_sparse_array_of_version_040_is_restored(memory: MemoryHarness) -> None:
+    upload, value = KINDS["sparse"]
+    cci = memory.interface()
+    upload(cci, 0)
+    manifest = cci.download_json("a/metadata.json")
+    for name in ("upload_id", "previous", "parts"):
+        del manifest[name]
+    cci.upload_json("a/metadata.json", manifest)
+    upload(cci, 1)
+    cci.restore("a")
+    assert value(cci, "a") == 0
+
+
+def test_a_damaged_predecessor_is_none(memory: MemoryHarness) -> None:
+    upload, value = KINDS["chunked"]
+    cci = memory.interface()
+    upload(cci, 0)
+    upload(cci, 1)
+    (upload_id,) = uploads(memory)
+    memory.raw_put(f"a/{upload_id}/previous.json", b"damaged")
+    with pytest.raises(ObjectNotFoundError, match="no predecessor"):
+        cci.restore("a")
+    upload(cci, 2)
+    assert value(cci, "a") == 2
 
 
 def test_a_restore_during_replacements_says_so(memory: MemoryHarness) -> None:

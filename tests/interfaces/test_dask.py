@@ -243,10 +243,28 @@ def test_the_graph_is_small_and_pickles(store: Any) -> None:
     assert secret not in repr(dict(result.__dask_graph__()))
 
 
-def test_manifest_metadata_and_acl(cci: Any) -> None:
-    cci.upload_dask_array("array", np.zeros(3), acl="private", note="n")
-    with cci.download_stream("array/metadata.json") as stream:
-        assert stream.metadata["note"] == "n"
+def test_manifest_has_metadata_and_a_type(cci: Any) -> None:
+    cci.upload_dask_array("array", np.zeros(3), note="n")
+    info = cci.backend_interface.head("array/metadata.json")
+    assert info.metadata["note"] == "n"
+    assert info.content_type in ("application/json", None)  # None: the store keeps none
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_manifest_and_parts_have_the_acl(store: Any) -> None:
+    cci = store.interface()
+
+    def grants(prefix: str) -> set[int]:  # the owner's, and that of authenticated users
+        return {len(cci.get_object(key).Acl().grants) for key in store.raw_keys(prefix)}
+
+    for _ in range(2):
+        cci.upload_dask_array("a", np.zeros(4), buffersize=16)
+        cci.upload_dask_array("b", np.zeros(4), buffersize=16, acl="private")
+    assert (grants("a/"), grants("b/")) == ({2}, {1})
+    cci.restore("a", acl="private")
+    assert grants("a/metadata.json") == {1}
+    cci.cp("a", "b", recursive=True, overwrite=True)
+    assert grants("b/metadata.json") == {2}
 
 
 @pytest.fixture(scope="module")

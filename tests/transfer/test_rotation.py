@@ -23,10 +23,12 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
+    ObjectChangedError,
     ObjectNotFoundError,
     PartialFailureError,
     UnsupportedOperationError,
 )
+from cottoncandy.stores.encrypted import EncryptedBackend
 from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.harness import StoreHarness
 
@@ -101,6 +103,7 @@ def test_objects_without_an_id_are_read_by_trying(
     for name, (body, metadata) in stored(store).items():
         mark = re.sub("; id=.*", "", metadata["cc-encryption"])
         store.raw_put(name, body, metadata | {"cc-encryption": mark})
+    assert encrypted(store, old, method).rotate_keys() == []
     cci = encrypted(store, (new, old), method)
     assert {name: cci.download_object(name) for name in bodies} == bodies
     with pytest.raises(DecryptionError, match="cannot be decrypted with this"):
@@ -375,6 +378,24 @@ def test_rotation_never_undoes_the_replacement_of_an_array(store: StoreHarness) 
     )
     assert cci.rotate_keys("a/metadata.json") == ["a/metadata.json"]
     assert (cci["a"] == 1).all()
+
+
+@memory
+def test_a_rotation_of_what_is_always_replaced_ends(
+    store: StoreHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[str] = []
+
+    def rotate(self: Any, key: str, *_: Any) -> bool:
+        replaced.append(key)
+        raise ObjectChangedError("made to fail")
+
+    monkeypatch.setattr(EncryptedBackend, "_rotate", rotate)
+    cci = encrypted(store, OLD)
+    cci.upload_object("a", b"secret")
+    with pytest.raises(ObjectChangedError):
+        cci.backend_interface.rotate("a")
+    assert replaced == ["a"] * 5
 
 
 @memory
