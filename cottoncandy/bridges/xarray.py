@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,7 @@ except ImportError as exc:
 # Attribute of a group that holds a data array: its name, or False if it has none.
 _NAME = "cottoncandy_data_array"
 _UNNAMED = "__xarray_dataarray_variable__"  # that of xarray's own files
+_NOT_KEPT = re.compile(r"[/\\]|^zarr\.json$")
 
 
 def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
@@ -48,6 +50,12 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
         raise UnsupportedDtypeError(
             f"upload_xarray takes a Dataset or a DataArray, not {type(data).__name__}; "
             f"use upload_raw_array for arrays"
+        )
+    lost = sorted(str(each) for each in dataset.variables if _NOT_KEPT.search(str(each)))
+    if lost:  # zarr stores them, and xarray does not find them
+        raise InvalidArgumentError(
+            f"variable {lost[0]!r} would not be found again, because a zarr group has no array of "
+            f"that name; rename it, for example to {_NOT_KEPT.sub('_', lost[0])!r}"
         )
     check_bool(options.get("compute", True), "compute")
     if not options.get("compute", True):

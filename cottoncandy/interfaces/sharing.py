@@ -167,7 +167,7 @@ class BridgeMethods(ObjectAccess):
             If ``data`` is something else.
         InvalidArgumentError
             If ``data`` is lazy and read from what would be replaced, or that cannot be found out;
-            nothing is changed.
+            or if a variable has a slash in its name. Nothing is changed.
         MissingDependencyError
             If xarray or zarr is not installed.
 

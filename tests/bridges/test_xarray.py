@@ -125,6 +125,20 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
                 upload("a", value)
 
 
+@pytest.mark.parametrize("name", ["m/s", "/a", "a\\b", "zarr.json"])
+def test_names_that_zarr_does_not_keep_raise(cci: Any, name: str) -> None:
+    """They were stored, and came back without these variables."""
+    variable = ("x", [1.0])
+    for data in (
+        xr.Dataset({name: variable}),
+        xr.Dataset(coords={name: variable}),
+        xr.DataArray([1.0], name=name),
+    ):
+        with pytest.raises(InvalidArgumentError, match="rename it, for example to '"):
+            cci.upload_xarray("a", data)
+    assert cci.glob("*") == []
+
+
 def of_unpicklable(block: Any, lock: Any = threading.Lock()) -> Any:  # noqa: B008
     with lock:
         return block
