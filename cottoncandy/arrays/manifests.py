@@ -43,8 +43,6 @@ class Version:
     metadata : mapping of str to str
     content : dict
         The JSON object.
-    method : str
-        Method that downloads the array.
     places : frozenset of str
         Where its own parts are, relative to the root.
     upload_id, previous : str or None
@@ -56,7 +54,6 @@ class Version:
     body: bytes
     metadata: Mapping[str, str]
     content: dict[str, Any]
-    method: str
     places: frozenset[str]
     upload_id: str | None
     previous: str | None
@@ -71,8 +68,8 @@ class Version:
             If it is not a manifest of this format.
         """
         content = _parsed(body, pathjoin(root, MANIFEST))
-        method, places = own_parts(content, root)
-        return cls(root, etag, body, dict(metadata), content, method, places, *upload_ids(content))
+        places = own_parts(content, root)
+        return cls(root, etag, body, dict(metadata), content, places, *upload_ids(content))
 
     @property
     def origins(self) -> set[str | None]:
@@ -128,13 +125,15 @@ def download_method(store: Store, root: Key) -> str | None:
     """Return the method that downloads the array of that name, None if there is none."""
     try:
         with store.open(pathjoin(root, MANIFEST)) as reader:
-            return own_parts(read_json(reader, manifest=True), root)[0]
+            manifest = read_json(reader, manifest=True)
+            own_parts(manifest, root)
     except (ObjectNotFoundError, IntegrityError, MetadataError):
         return None
+    return "download_dask_array" if "dask" in manifest else "download_sparse_array"
 
 
-def own_parts(manifest: Any, root: str) -> tuple[str, frozenset[str]]:
-    """Return the download method for a manifest, and the places of its parts below ``root``.
+def own_parts(manifest: Any, root: str) -> frozenset[str]:
+    """Return the places of the parts that a manifest names, relative to ``root``.
 
     Raises
     ------
@@ -142,10 +141,9 @@ def own_parts(manifest: Any, root: str) -> tuple[str, frozenset[str]]:
         If it is not a manifest of this format.
     """
     if isinstance(manifest, dict) and "dask" in manifest:
-        places = chunked.own_parts(manifest, object_name=root)
-        return "download_dask_array", frozenset(places)
+        return frozenset(chunked.own_parts(manifest, object_name=root))
     parts = sparse.parts_of(manifest, object_name=root)
-    return "download_sparse_array", frozenset(place for place, _ in parts.values())
+    return frozenset(place for place, _ in parts.values())
 
 
 def find_part(root: Key, name: str, call: Callable[[Key], T]) -> T:

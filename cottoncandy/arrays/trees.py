@@ -25,9 +25,6 @@ from cottoncandy.stores.store import Store
 
 _log = logging.getLogger(__name__)
 
-#: Method that downloads an array of one object.
-RAW_METHOD = "download_raw_array"
-
 #: Levels of a dictionary: more do not fit into a name, or on Python's stack.
 _MAX_DEPTH = 256
 
@@ -116,8 +113,8 @@ def _leaves(
 
 def find_arrays(
     store: Store, root: Key, keys: str | Iterable[str] | None, threads: int
-) -> dict[str, str]:
-    """Return the names that fit into nested dictionaries, sorted, and the method to read each.
+) -> list[str]:
+    """Return the names that fit into nested dictionaries, sorted.
 
     Parts of an array are hidden by the array, and objects below an object by that object.
 
@@ -140,7 +137,7 @@ def find_arrays(
         )
     names = {*found, *arrays}
     hidden = dict(_shadows(names))
-    result = {}
+    result = []
     for name in sorted(names):
         above = hidden.get(name)
         if name.endswith(SEPARATOR):
@@ -150,7 +147,7 @@ def find_arrays(
         elif above is not None:
             _log.warning("skipping '%s': it is below the object '%s'", name, above)
         else:
-            result[name] = arrays.get(Key(name), RAW_METHOD)
+            result.append(name)
     return result
 
 

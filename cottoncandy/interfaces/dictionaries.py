@@ -11,17 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.generations import remove_array, remove_raw_array
-from cottoncandy.arrays.manifests import latest
-from cottoncandy.arrays.raw import array_header, put_array, read_array
+from cottoncandy.arrays.handle import load_array
+from cottoncandy.arrays.raw import put_array
 from cottoncandy.arrays.trees import (
-    RAW_METHOD,
     check_absent,
     check_places,
     find_arrays,
     flatten,
     groups_of,
 )
-from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import echo
@@ -185,24 +183,20 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         workers = self._store.bulk_threads(threads)
         checked_metadata(metadata, self.cloud2dict)
         root = Key(self._store.key(object_root, tree=True).removesuffix(SEPARATOR))
-        methods = find_arrays(self._store, root, keys, workers)
+        names = find_arrays(self._store, root, keys, workers)
 
         def download(name: str) -> None:
-            key, (group, last) = Key(name), slots[name]
+            group, last = slots[name]
             try:
-                if methods[name] == RAW_METHOD:
-                    with self._store.open(key, inner) as reader:
-                        group[last] = read_array(self._store, reader, array_header(reader))
-                else:
-                    group[last] = latest(lambda: open_parts(self._store, key).read(..., inner))
+                group[last] = load_array(self._store, Key(name), inner)
             except MetadataError as exc:
                 _log.warning("returning None instead of an array: %s", exc)
 
-        inner = max(1, workers // max(len(methods), 1))
+        inner = max(1, workers // max(len(names), 1))
         start = len(root) + 1 if root else 0
         datadict: dict[str, Any] = {}
         slots: dict[str, tuple[dict[str, Any], str]] = {}
-        for name in methods:
+        for name in names:
             *groups, last = name[start:].split(SEPARATOR)
             group = datadict
             for step in groups:

@@ -111,6 +111,8 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
         cci.upload_xarray("a", np.arange(3))
     with pytest.raises(InvalidArgumentError, match="compute"):
         cci.upload_xarray("a", DATASET, compute=False)
+    with pytest.raises(InvalidArgumentError, match="compute must be True or False"):
+        cci.upload_xarray("a", DATASET, compute="no")
     with pytest.raises(ObjectNotFoundError, match="missing"):
         cci.download_xarray("missing")
     zarr.save_array(cci.zarr_store("array"), np.arange(3))

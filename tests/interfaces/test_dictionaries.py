@@ -293,3 +293,9 @@ def test_overwrite_false_keeps_what_is_stored_after_the_listing(
     )
     cci.dict2cloud("m", {"b": {"c": np.ones(2)}}, overwrite=False)
     assert (cci["m/b"] == 0).all()
+
+
+def test_the_raw_array_of_two_of_one_name_is_returned(cci: Any) -> None:
+    cci.upload_dask_array("m/a", np.zeros(2))
+    cci.upload_raw_array("m/a", np.ones(2))
+    assert cci.cloud2dict("m")["a"].tolist() == cci["m/a"].tolist() == [1, 1]
