@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import cottoncandy
@@ -104,6 +105,24 @@ def test_commands_on_files_load_no_heavy_module(tmp_path: Path) -> None:
     )
     assert "click" in loaded
     assert not set(loaded) & set(HEAVY)
+
+
+def test_info_loads_little(tmp_path: Path) -> None:
+    cci = cottoncandy.get_interface(str(tmp_path), backend="local", verbose=False)
+    cci.upload_raw_array("array", np.arange(6.0))
+    loaded = json.loads(
+        run_python(
+            "import json, sys",
+            "from cottoncandy.cli.main import main",
+            f"main(['info', 'file://{tmp_path}/array'], standalone_mode=False)",
+            "print()",
+            "print(json.dumps(sorted(sys.modules)))",
+        ).splitlines()[-1]
+    )
+    assert "cottoncandy.arrays.description" in loaded
+    assert not set(loaded) & (set(HEAVY) - {"numpy"})
+    others = ("interfaces", "bridges", "browser", "cloudfiles.files", "cloudfiles.resumable")
+    assert not set(loaded) & {f"cottoncandy.{name}" for name in others}
 
 
 def test_interfaces_load_no_store() -> None:

@@ -30,8 +30,10 @@ from cottoncandy.exceptions import ObjectNotFoundError
 @connected
 def info(connection: Connection, location: str, as_json: bool) -> None:
     """Print dtype, shape, codec, sizes and metadata of an array."""
-    cci, name = connection.interface(location, named=True)
-    found = cci.info(name)
+    from cottoncandy.arrays.description import array_info
+
+    store, name = connection.store(location, named=True)
+    found = array_info(store, store.key(name, tree=True))
     ratio = found.nbytes / found.stored_bytes if found.nbytes and found.stored_bytes else None
     parts = ("name", "kind", "dtype", "shape", "chunks", "codec", "nbytes", "stored_bytes")
     rows: dict[str, Any] = {key: getattr(found, key) for key in parts}
