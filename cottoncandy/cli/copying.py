@@ -31,6 +31,7 @@ import click
 
 from cottoncandy.cli.locations import (
     BLOCK_SIZE,
+    ENDPOINT,
     JSON,
     LOCATION,
     PROGRESS,
@@ -74,7 +75,6 @@ class Ends(NamedTuple):
     as_json: bool
 
 
-_ENDPOINT = click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
 _COMPRESSION = click.option(
     "-c",
     "--compression",
@@ -101,7 +101,7 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option("--no-sign-request", is_flag=True, help="Read the sources without credentials.")
     @JSON
-    @_ENDPOINT
+    @ENDPOINT
     @functools.wraps(command)
     def wrapped(
         progress: bool,
@@ -219,7 +219,7 @@ def _transfer(
                 target._endpoint().create()
             function(source, target, counted)
     if ends.as_json:
-        print_json({"files": next(count)})
+        print_json({"files": next(count) - failures.files})
     with failures.noted():
         _report_unlisted(left)
     failures.finish()
@@ -354,13 +354,13 @@ def _listed() -> Iterator[Route]:
     """Yield the files of a list on the standard input, without its directories on this computer."""
     listed = (re.sub(r"^(\./+)+(?=.)", "", each) for each in standard_input())
     names = [each for each in listed if "://" in each or not Path(each).is_dir()]
-    common = posixpath.commonprefix([posixpath.dirname(each).split("/") for each in names])
+    common = posixpath.commonprefix([each.split("/")[:-1] for each in names])
     folder = "/".join(common)
     if any("://" in each for each in names) and len(common) < 3:
         raise InvalidArgumentError("the list names files of several buckets; copy each separately")
-    start = len(folder) + bool(common)
     for each in names:
-        yield Route(folder or _root(each), each[start:], each[start:])
+        path = each.removeprefix(folder).removeprefix("/")
+        yield Route(folder or _root(each), path, path)
 
 
 def _is_file(location: str, options: dict[str, Any]) -> bool:
@@ -403,7 +403,7 @@ def xfer() -> None:
     help="Paths below SOURCE, one a line.",
 )
 @JSON
-@_ENDPOINT
+@ENDPOINT
 def init(
     source: str,
     destination: str,
@@ -434,7 +434,7 @@ def init(
 @click.option("--lease-msec", default=0, help="How long others leave files to this process.")
 @click.option("-b", "--block-size", default=200, show_default=True, help="Files to lease at once.")
 @JSON
-@_ENDPOINT
+@ENDPOINT
 @click.pass_context
 def execute(
     ctx: click.Context,

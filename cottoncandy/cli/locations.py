@@ -47,6 +47,9 @@ WORDS = "cottoncandy.words"
 BLOCK_SIZE = click.option(
     "-b", "--block-size", default=128, help="Accepted for compatibility: files are streamed."
 )
+ENDPOINT = click.option(
+    "--endpoint-url", metavar="URL", help="Address of the S3 server, for locations without one."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 #: For commands that always print JSON, or have no result: programs may pass it to each.
 JSON_ACCEPTED = click.option("--json", is_flag=True, hidden=True, expose_value=False)
@@ -132,7 +135,7 @@ class Connection(NamedTuple):
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a connection to a command, which gets a :class:`Connection` first."""
 
-    @click.option("--endpoint-url", metavar="URL", help="Address of the S3 server.")
+    @ENDPOINT
     @click.option(
         "--no-sign-request",
         "--no-auth",
@@ -165,9 +168,7 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        # Names are UTF-8, whatever the locale is.
-        text = os.fsencode(value).decode(errors="surrogateescape")
-        return text or self.fail("a location must not be empty", param, ctx)
+        return value or self.fail("a location must not be empty", param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -297,6 +298,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._any = False
+        self.files = 0  # of those that transfers began, and could not complete
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -308,6 +310,7 @@ class Failures:
         except (CottonCandyError, OSError) as error:
             print_error(error)
             self._any = True
+            self.files += getattr(error, "failures", 0)
 
     def finish(self) -> None:
         """End the command with status 1 if there was an error."""

@@ -59,21 +59,25 @@ def sync(
     A file is copied if its size differs, or if the one at the destination is older. Run it again to
     continue after an interruption.
     """
-    from cottoncandy.transfer.sync import make_rules, synchronize
+    from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
 
-    report = synchronize(
-        _endpoint(connection, source),
-        _endpoint(connection, destination),
-        make_rules(delete, checksum, include, exclude),
-        threads=threads,
-        dry_run=dry_run,
-        max_delete=max_delete,
-        retries=retries,
-        progress=None,
-    )
-    if as_json:
-        print_json(asdict(report))
-    else:
+    report = SyncReport(dry_run=dry_run)
+    try:
+        synchronize(
+            _endpoint(connection, source),
+            _endpoint(connection, destination),
+            make_rules(delete, checksum, include, exclude),
+            threads=threads,
+            dry_run=dry_run,
+            max_delete=max_delete,
+            retries=retries,
+            progress=None,
+            report=report,
+        )
+    finally:
+        if as_json:
+            print_json(asdict(report))
+    if not as_json:
         for step in report.actions:
             click.echo(printable(f"{step.verb:7} {step.path} ({step.reason})"))
         click.echo(str(report), err=not dry_run)

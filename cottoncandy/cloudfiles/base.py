@@ -289,7 +289,7 @@ def finish(
 ) -> int:
     """Return the number of results, or raise the first error, with a note about the others.
 
-    Results are added to ``kept``.
+    Results are added to ``kept``. The error's ``failures`` is the number of those that failed.
     """
     count = failures = 0
     failed: list[tuple[str, Exception]] = []
@@ -306,6 +306,7 @@ def finish(
         error = failed[0][1]
         if failures > 1:
             error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
+        error.failures = failures  # type: ignore[attr-defined]  # OSError has no such attribute
         raise error
     return count
 

@@ -8,9 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby, islice, repeat
-from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cottoncandy.backends.base import Backend, ObjectInfo
@@ -227,6 +225,8 @@ class SyncReport:
         Whether nothing was changed.
     left_out : int
         Files that cannot be copied because they are not objects; the log names them.
+    failed : int
+        Files that could not be copied, replaced or deleted.
     actions : list of Step
         After a dry run: everything but what is skipped.
     """
@@ -241,19 +241,25 @@ class SyncReport:
     cost: float = 0.0
     dry_run: bool = False
     left_out: int = 0
+    failed: int = 0
     actions: list[Step] = field(default_factory=list)
 
     def noting(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Yield steps and count them. A dry run keeps those that change something."""
-        names = {"copy": "copied", "replace": "replaced", "delete": "deleted", "skip": "skipped"}
         for step in steps:
-            setattr(self, names[step.verb], getattr(self, names[step.verb]) + 1)
-            self.nbytes += step.size
-            self.compared += step.compared
-            self.cost += step.cost
+            self.note(step)
             if self.dry_run and step.verb != "skip":
                 self.actions.append(step)
             yield step
+
+    def note(self, step: Step, error: Exception | None = None) -> None:
+        """Count a step."""
+        names = {"copy": "copied", "replace": "replaced", "delete": "deleted", "skip": "skipped"}
+        name = names[step.verb] if error is None else "failed"
+        setattr(self, name, getattr(self, name) + 1)
+        self.nbytes += step.size if error is None else 0
+        self.compared += step.compared
+        self.cost += step.cost
 
     def estimate(
         self, source: Backend | None, dest: Backend | None, *, inside: bool = False
@@ -288,8 +294,12 @@ def synchronize(
     max_delete: int | None = None,
     retries: int | None = None,
     progress: bool | None = None,
+    report: SyncReport | None = None,
 ) -> SyncReport:
-    """Make the destination a copy of the source; the parameters are those of :func:`sync`."""
+    """Make the destination a copy of the source; the parameters are those of :func:`sync`.
+
+    A ``report`` of the caller has the numbers after an error, too.
+    """
     for name, value in (("max_delete", max_delete), ("retries", retries)):
         if value is not None:
             check_int(value, name, 0)
@@ -300,12 +310,23 @@ def synchronize(
     if not source.exists():
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
-    report = SyncReport(dry_run=dry_run)
-    steps = report.noting(plan(source, dest, rules, threads=count))
+    report = SyncReport(dry_run=dry_run) if report is None else report
+    steps, extras = plan(source, dest, rules, threads=count), 0
+
+    def to_copy() -> Iterator[Step]:
+        nonlocal extras
+        for step in steps:
+            if step.verb in ("copy", "replace"):
+                yield step
+            elif step.verb == "delete":
+                extras += 1
+            else:
+                report.note(step)
+
     if dry_run:
-        deque(steps, 0)
+        deque(report.noting(steps), 0)
     else:
-        outcomes = run(source, dest, steps, threads=count)
+        outcomes = run(source, dest, to_copy(), report, threads=count)
         complete(
             outcomes,
             lambda failed, total: (
@@ -320,15 +341,17 @@ def synchronize(
             report.left_out += 1
             _log.warning("not copied, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
+    if extras:
+        _delete_extras(source, dest, rules, report, extras, max_delete, count)
     ends = source.store.backend, dest.store.backend
     report.estimate(*ends, inside=ends[1].can_copy_from(ends[0]))
-    if report.deleted and not dry_run:
-        _delete_extras(source, dest, rules, report.deleted, max_delete, count)
     return report
 
 
-def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int) -> Outcomes:
-    """Copy and replace; yield the outcome of each, in any order. Other steps are passed over.
+def run(
+    source: Endpoint, dest: Endpoint, steps: Iterable[Step], report: SyncReport, *, threads: int
+) -> Outcomes:
+    """Copy and replace; report and yield the outcome of each, in any order.
 
     The manifest of an array is copied after its parts, and not if one of them failed.
     """
@@ -343,14 +366,16 @@ def run(source: Endpoint, dest: Endpoint, steps: Iterable[Step], *, threads: int
 
     def first() -> Iterator[Step]:
         for step in steps:
-            if step.verb not in ("copy", "replace"):
-                continue
             if step.path.rpartition(SEPARATOR)[2] == MANIFEST:
                 manifests.append(step)
             else:
                 yield step
 
-    run_all = partial(engine.run, copy, threads=threads, name=attrgetter("path"))
+    def run_all(steps: Iterable[Step]) -> Outcomes:
+        for step, _, error in engine.each(copy, steps, threads=threads):
+            report.note(step, error)
+            yield step.path, error
+
     dest.create()
     for path, error in run_all(first()):
         if error is not None:
@@ -368,6 +393,7 @@ def _delete_extras(
     source: Endpoint,
     dest: Endpoint,
     rules: Rules,
+    report: SyncReport,
     count: int,
     max_delete: int | None,
     threads: int,
@@ -384,8 +410,13 @@ def _delete_extras(
     ordered = sorted(
         islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
     )
-    outcomes = delete_all(dest.store, map(dest.key, ordered), threads=min(threads, 8))
-    complete(outcomes, lambda failed, total: f"{failed} of {total} files could not be deleted")
+
+    def deleted() -> Outcomes:
+        for key, error in delete_all(dest.store, map(dest.key, ordered), threads=min(threads, 8)):
+            report.note(Step("delete", key, ""), error)
+            yield key, error
+
+    complete(deleted(), lambda failed, total: f"{failed} of {total} files could not be deleted")
 
 
 def _check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:

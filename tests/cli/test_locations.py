@@ -153,6 +153,10 @@ def test_results_are_printed_next_to_errors(tmp_path: Path) -> None:
     assert (copied.exit_code, json.loads(copied.stdout)) == (1, {"files": 2})
     assert "missing'" in copied.stderr
     assert "not copied, because it is not an object: 'x" in copied.stderr
+    (tmp_path / "other/y").mkdir(parents=True)
+    (tmp_path / "other/y/z").write_text("")
+    copied = run("cp", "--json", tmp_path / "x.gz", tmp_path / "y", f"{tmp_path}/other/")
+    assert (copied.exit_code, json.loads(copied.stdout)) == (1, {"files": 1})
     removed = run("rm", "--json", tmp_path / "missing", tmp_path / "y")
     assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"files": 1})
 

@@ -6,13 +6,15 @@ import base64
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.base import DeleteResult
 from cottoncandy.backends.memory import MemoryBackend
-from cottoncandy.exceptions import StoreBusyError
-from cottoncandy.transfer import engine
+from cottoncandy.exceptions import StoreBusyError, StoreError
+from cottoncandy.transfer import engine, sync
 from tests.cli.conftest import run
 
 
@@ -107,6 +109,40 @@ def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> 
     assert not (dest / "src/a").exists()
     assert run("sync", "--delete", tmp_path / "missing", dest).exit_code == 1
     assert (dest / "one").exists()
+
+
+def test_sync_prints_its_result_after_a_failure_too(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = sync.copy_object
+
+    def failing(*ends: Any, **options: Any) -> Any:
+        if "one" in str(ends[1]):
+            raise StoreBusyError("busy")
+        return copy(*ends, **options)
+
+    cc.CloudFiles("mem://cli-failed").put("extra", b"")
+    words = ["sync", "--json", "--delete", tree, "memory://cli-failed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "copy_object", failing)
+        result = run(*words)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, "1 of 5 files could not be copied" in result.stderr) == (1, True)
+    counts = ("copied", "replaced", "deleted", "skipped", "failed", "nbytes")
+    assert [found[name] for name in counts] == [4, 0, 0, 0, 1, 4]
+
+    def kept(self: MemoryBackend, keys: Any, **options: Any) -> Any:
+        return [DeleteResult(key, StoreError("kept")) for key in keys]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryBackend, "delete", kept)
+        result = run(*words)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, [found[name] for name in counts]) == (1, [1, 0, 0, 4, 1, 1])
+    found = json.loads(run(*words).stdout)
+    assert [found[name] for name in counts] == [0, 0, 1, 5, 0, 0]
+    missing = run("sync", "--json", tmp_path / "missing", "memory://cli-failed")
+    assert (missing.exit_code, json.loads(missing.stdout)["copied"]) == (1, 0)
 
 
 def test_sync_repeats_copies_as_often_as_it_is_told(
