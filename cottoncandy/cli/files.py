@@ -62,7 +62,10 @@ _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_va
 @click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
 @click.option("--sqlite", metavar="FILE", help="Write name, size and time into a database.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-@click.option("--shortpath", is_flag=True, hidden=True, expose_value=False)
+@click.option(
+    "--fullpath/--shortpath",
+    help="Print locations, such as cp - reads; or the paths below LOCATION.",
+)
 @_PROGRESS_FLAG
 @connected
 def ls(
@@ -73,13 +76,15 @@ def ls(
     expr: bool,
     sqlite: str | None,
     as_json: bool,
+    fullpath: bool,
 ) -> None:
     """List everything below locations, or what matches patterns."""
     expanded = chain.from_iterable(map(expand, locations)) if expr else locations
 
     def listing(location: str) -> Iterator[tuple[str, int | None, Any]]:
         opened = connection.store if is_encoded(location) else connection.file
-        return _listing(opened, location, flat)
+        for folder, name, size, modified in _listing(opened, location, flat):
+            yield folder + name if fullpath else name, size, modified
 
     def show(location: str) -> None:
         for name, size, modified in listing(location):
@@ -99,25 +104,27 @@ def ls(
 
 def _listing(
     opened: Callable[[str], tuple[Store, str]], location: str, flat: bool
-) -> Iterator[tuple[str, int | None, Any]]:
+) -> Iterator[tuple[str, str, int | None, Any]]:
+    """Yield the location of a directory, and paths below it with size and time."""
     from cottoncandy.backends.base import CommonPrefix
 
     store, prefix = opened(location)
     if prefix and not prefix.endswith("/") and store.has_below(prefix):
         prefix += "/"
     found = False
-    base = prefix.rpartition("/")[0]
-    skipped = len(base) + bool(base)
+    skipped = prefix.rfind("/") + 1
+    beginning = prefix[skipped:]  # of names
+    folder = location.removesuffix(beginning) if beginning else location.rstrip("/") + "/"
     for entry in store.backend.scan(prefix, delimiter="/" if flat else ""):
         found = True
         if isinstance(entry, CommonPrefix):
-            yield entry.prefix[skipped:], None, None
+            yield folder, entry.prefix[skipped:], None, None
         elif entry.key != prefix or not prefix.endswith("/"):
-            yield entry.key[skipped:], entry.size, entry.modified
+            yield folder, entry.key[skipped:], entry.size, entry.modified
     if not found and has_magic(location):
         folder, matches = split_pattern(location)
         for row in _listing(opened, folder, flat=False):
-            if matches(row[0]):
+            if matches(row[1]):
                 found = True
                 yield row
     if not found and prefix:

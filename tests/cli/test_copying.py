@@ -82,6 +82,35 @@ def test_cp_reads_names_and_writes_contents(tree: Path, monkeypatch: pytest.Monk
     assert (two.exit_code, "several buckets" in two.stderr) == (1, True)
 
 
+def test_lists_of_ls_are_sources_of_cp(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cc.CloudFiles("mem://cli-list/d").puts([("x", b"1"), ("e/y z", b"2"), ("e/x.txt", b"3")])
+    (tree / "src/f.gz").write_bytes(gzip.compress(b"5"))
+    monkeypatch.chdir(tree)
+    for number, (location, expected) in enumerate(
+        [
+            ("mem://cli-list", ["e/x.txt", "e/y z", "x"]),
+            ("mem://cli-list/d/", ["e/x.txt", "e/y z", "x"]),
+            ("mem://cli-list/d/e/x", ["x.txt"]),
+            ("mem://cli-list/d/**/x*", ["e/x.txt", "x"]),
+            (f"{tree}/src/", ["a", "f.gz", "sub/b", "sub/deep/c"]),
+            ("src", ["a", "f.gz", "sub/b", "sub/deep/c"]),
+            ("./src/sub/b", ["b"]),
+            ("src/*.gz", ["f.gz"]),
+            ("one", ["one"]),
+        ]
+    ):
+        listed = run("ls", "--fullpath", location)
+        assert listed.exit_code == 0, listed.stderr
+        copied = run("cp", "-", f"to{number}/", stdin=listed.stdout)
+        assert copied.exit_code == 0, copied.stderr
+        copies = [path for path in (tree / f"to{number}").rglob("*") if path.is_file()]
+        assert sorted(str(path.relative_to(tree / f"to{number}")) for path in copies) == expected
+    assert run("ls", "--fullpath", "mem://cli-list/d/e/").stdout.splitlines() == [
+        *("mem://cli-list/d/e/x.txt", "mem://cli-list/d/e/y z"),
+    ]
+    assert run("ls", "--flat", "--fullpath", ".").stdout.splitlines()[0] == "./one"
+
+
 def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
     assert run("cp", "-c", "gzip", tree / "one", "mem://cli_gz/one").exit_code == 0
     files = cc.CloudFiles("mem://cli_gz")
