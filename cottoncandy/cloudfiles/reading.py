@@ -252,13 +252,13 @@ class ReadingMethods(FilesBase):
             if self.protocol == "file":
                 with self._store.backend.get(key) as reader:
                     return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
+            if (read := getattr(self._store.backend, "acl", None)) is not None:
+                found = read(key)
+                return {"Owner": found.get("Owner"), "Grants": found.get("Grants")}
             try:
                 native = self._store.backend.native_object(key)
             except UnsupportedOperationError:
                 return None
-            if hasattr(native, "Acl"):  # boto3's
-                found = native.Acl()
-                return {"Owner": found.owner, "Grants": found.grants}
             return list(native.acl) if hasattr(native, "acl") else None
 
         found = self._ask(acl, as_items(paths), total, progress, "reading permissions")

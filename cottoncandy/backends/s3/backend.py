@@ -476,11 +476,14 @@ class S3Backend(RemoteBackend):
     # -- features of S3 --------------------------------------------------------------------------
 
     def owner(self, key: str) -> Mapping[str, str]:
+        return dict(self.acl(key).get("Owner", {}))
+
+    def acl(self, key: str) -> Mapping[str, Any]:
+        """Return the owner of an object, and the permissions that others have: ``Grants``."""
         location = self._location(key)
         with translated(location):
-            acl = self._connection.client.get_object_acl(**location.request)
-        owner: dict[str, str] = dict(acl.get("Owner", {}))
-        return owner
+            found: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
+        return found
 
     def presign(self, key: str, expires_s: int) -> str:
         location = self._location(key)
