@@ -207,9 +207,10 @@ def _transfer(
     dest = CloudFiles(folder, **ends.writing)._endpoint()
     left: list[str] = []
     failures, count = Failures(), itertools.count()
-    found = routes(sources, name, recursive, ends.reading, left, failures, dest)
+    found = routes(sorted(sources), name, recursive, ends.reading, left, failures, dest)
     for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
         counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
+        later: list[Route] = []
         with failures.noted():
             source, target = (
                 files_in(directory, as_on_disk, ends.reading),
@@ -217,12 +218,43 @@ def _transfer(
             )
             if as_on_disk and is_on_disk(folder):
                 target._endpoint().create()
-            function(source, target, counted)
+            function(source, target, _apart(counted, later) if is_on_disk(folder) else counted)
+        for route in later:
+            with failures.noted():
+                _check_apart(route, files_in(folder, True, ends.writing), failures)
+                function(source, target, iter([route]))
     if ends.as_json:
         print_json({"files": next(count) - failures.files})
     with failures.noted():
         _report_unlisted(left)
     failures.finish()
+
+
+def _apart(found: Iterator[Route], later: list[Route]) -> Iterator[Route]:
+    """Yield files in the order of a listing, without those that another one would remove.
+
+    On disk, ``a.gz`` may be an old ``a`` in gzip, which the copy of ``a`` replaces.
+    """
+    names: list[str] = []  # each is the beginning of the next one
+    for route in found:
+        while names and not route.target.startswith(names[-1]):
+            names.pop()
+        is_later = is_encoded(route.target) and posixpath.splitext(route.target)[0] in names
+        names.append(route.target)
+        if is_later:
+            later.append(route)
+        else:
+            yield route
+
+
+def _check_apart(route: Route, on_disk: CloudFiles, failures: Failures) -> None:
+    name = posixpath.splitext(route.target)[0]
+    if on_disk.exists(route.target) and not on_disk.exists(name):
+        failures.files += 1
+        raise InvalidNameError(
+            f"'{route.path}' was not copied, because on disk the copy of '{name}' is "
+            f"'{route.target}'; copy it to another directory"
+        )
 
 
 def _report_unlisted(left: list[str]) -> None:
@@ -358,7 +390,7 @@ def _listed() -> Iterator[Route]:
     folder = "/".join(common)
     if any("://" in each for each in names) and len(common) < 3:
         raise InvalidArgumentError("the list names files of several buckets; copy each separately")
-    for each in names:
+    for each in sorted(names):
         path = each.removeprefix(folder).removeprefix("/")
         yield Route(folder or _root(each), path, path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,36 @@ def test_lists_of_ls_are_sources_of_cp(tree: Path, monkeypatch: pytest.MonkeyPat
         *("mem://cli-list/d/e/x.txt", "mem://cli-list/d/e/y z"),
     ]
     assert run("ls", "--flat", "--fullpath", ".").stdout.splitlines()[0] == "./one"
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_files_whose_names_differ_by_a_suffix_are_all_copied(verb: str, tmp_path: Path) -> None:
+    url, names = f"mem://cli-suffixes-{verb}", ("d/x", "d/x-1", "d/x.gz", "d/x.gz.gz", "d/y.gz")
+    source = cc.CloudFiles(url)
+    for words in ([f"{url}/d"], [f"{url}/d/*"], [f"{url}/{name}" for name in reversed(names)]):
+        for _ in range(2):
+            source.puts([(name, name.encode()) for name in names])
+            flags = ["-r", "--json"] if len(words) == 1 else ["--json"]
+            copied = run(verb, *flags, *words, f"{tmp_path}/copy/")
+            assert (copied.exit_code, copied.stdout) == (0, '{"files": 5}\n'), copied.stderr
+            copies = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+            assert {path.name: path.read_text() for path in copies} == {
+                name[2:]: name for name in names
+            }
+        shutil.rmtree(tmp_path / "copy")
+    source.puts([(name, b"1") for name in names[1:]])
+    source.put("d/x", b"2", compress="gzip")  # which is x.gz on disk
+    clash = run(verb, "-r", "--json", f"{url}/d", tmp_path / "clash")
+    assert (clash.exit_code, clash.stdout) == (1, '{"files": 4}\n')
+    assert "'x.gz' was not copied, because on disk the copy of 'x' is 'x.gz'" in clash.stderr
+    assert gzip.decompress((tmp_path / "clash/x.gz").read_bytes()) == b"2"
+    assert source.exists("d/x.gz")
+    for name in ("x.gz", "x.gz.gz"):
+        (tmp_path / name).write_text(name)
+    if verb == "cp":
+        both = run("cp", "-c", "gzip", f"{tmp_path}/*.gz", f"{tmp_path}/more/")
+        assert (both.exit_code, "'x.gz.gz' was not copied" in both.stderr) == (1, True)
+        assert gzip.decompress((tmp_path / "more/x.gz.gz").read_bytes()) == b"x.gz"
 
 
 def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:
