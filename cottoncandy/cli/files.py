@@ -62,10 +62,7 @@ _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_va
 @click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
 @click.option("--sqlite", metavar="FILE", help="Write name, size and time into a database.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-@click.option(
-    "--fullpath/--shortpath",
-    help="Print locations, such as cp - reads; or the paths below LOCATION.",
-)
+@click.option("--fullpath/--shortpath", help="Whole locations, as cp - reads them.")
 @_PROGRESS_FLAG
 @connected
 def ls(

@@ -67,7 +67,8 @@ _ADVICE = (
     (r"look for it with cci\.glob or cci\.ls", "look for it with 'cottoncandy ls'"),
     (r"\bcci?\.(clean|cp|info|ls|mv|restore|rm|sync|verify)\b(\(\))?", r"'cottoncandy \1'"),
     (r"pass anon=True", "pass --no-sign-request"),
-    (r"pass encryption='(\w+)'", r"pass --encryption \1"),
+    (r"pass encryptionKey \(.*\), or set", "set"),
+    (r"encryption='(\w+)'", r"--encryption \1"),
     (r"pass encryptionKey=", "pass --encryption-key "),
     (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
 )

@@ -73,6 +73,11 @@ class _Commands(click.Group):
         sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by the shell
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in ("-p", "--parallel"):
+                raise
+            text = f"{error.format_message()} It comes before {ctx.invoked_subcommand!r}."
+            raise click.UsageError(text, error.ctx) from None
         except BrokenPipeError:  # the reader of a pipe, such as head, has left
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)

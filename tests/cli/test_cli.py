@@ -139,6 +139,19 @@ def test_acl_prints_owner_and_grants(
     assert "has no ACLs" in run("acl", "get", "mem://acl/a").stderr
 
 
+def test_a_denied_acl_is_an_error(
+    moto_bucket: str, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fake")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fake")
+    url = f"s3://{fault_proxy.endpoint_url}/{moto_bucket}/a"
+    assert run("touch", url).exit_code == 0
+    fault_proxy.on("GET", query="acl").answer(403, "AccessDenied")
+    denied = run("acl", "get", url)
+    assert (denied.exit_code, denied.stdout, denied.stderr.count("\n")) == (1, "", 1)
+    assert "access denied to object 'a'" in denied.stderr
+
+
 def test_doctor_reports_and_leaves_nothing(bucket: Path) -> None:
     before = sorted(bucket.rglob("*"))
     result = run("doctor", "--json", bucket)
@@ -442,6 +455,12 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("sync bucket", 2, "Missing argument"),
         ("sync bucket bucket/d", 1, "the destination is inside the source"),
         ("verify nothing", 1, "nothing was verified"),
+        ("cp -p 4 -r bucket copy", 2, "It comes before 'cp'."),
+        (
+            "info --encryption AES bucket/d/arr",
+            1,
+            "--encryption AES requires a key: set 'key = auto'",
+        ),
         ("-p -3 ls bucket", 2, "-3 is not in the range"),
         ("clean --grace soon bucket", 1, "grace must be"),
         ("clean bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
