@@ -122,6 +122,11 @@ def test_arrays_on_another_emulator(
     with cci.backend_interface.get("big", tail=100) as reader:
         assert reader.tail(100) == body[-100:]
         assert reader.read(5, 9 * MiB) == body[5 : 9 * MiB]
+    for name in ("0/a", "c/d/e", "c/f"):
+        cci.upload_object(name, b"")
+    found = [each.key for each in cci.backend_interface.scan(delimiter="/", start_after="c/")]
+    assert "c/" in found
+    assert "0/" not in found
 
 
 def connect(url: str, bucket: str = "bucket", **extra: Any) -> GCSBackend:

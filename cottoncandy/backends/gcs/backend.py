@@ -241,7 +241,11 @@ class GCSBackend(RemoteBackend):
                         return
                     blobs = list(page)
                 entries = {blob.name: _info(blob) for blob in blobs if blob.name > start_after}
-                common = {text: CommonPrefix(text) for text in page.prefixes}
+                common = {
+                    text: CommonPrefix(text)
+                    for text in page.prefixes  # an emulator ignores start_offset here
+                    if text > start_after or start_after.startswith(text)
+                }
                 both: dict[str, ObjectInfo | CommonPrefix] = {**entries, **common}
                 for text in sorted(both, key=str.encode):
                     yield both[text]
