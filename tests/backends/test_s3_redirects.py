@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import StoreUnreachableError
@@ -85,6 +86,25 @@ def test_web_page_instead_of_an_answer_raises(backend: S3Backend, fault_proxy: F
     ):
         with pytest.raises(StoreUnreachableError, match="web page"):
             request()
+
+
+def test_redirection_to_a_web_page_raises(backend: S3Backend, fault_proxy: FaultProxy) -> None:
+    """obstore follows it, and the page of a network's login was the object."""
+    backend.put("plain", Body.of(b"x"))
+    login = f"{fault_proxy.endpoint_url}/login"
+    fault_proxy.on(path="plain").answer(302, headers={"Location": login})
+    page = {"Content-Type": "text/html; charset=utf-8", "ETag": '"5e-1"'}
+    page["Last-Modified"] = "Sat, 28 Nov 2026 12:00:00 GMT"
+    fault_proxy.on(path="login").answer(200, body=b"<html>Log in</html>", headers=page)
+    for request in (backend.get, backend.head):
+        with pytest.raises(StoreUnreachableError, match="redirects to"):
+            request("plain")
+
+
+def test_objects_that_are_web_pages_are_read(backend: S3Backend) -> None:
+    backend.put("page", Body.of(b"<html>"), PutOptions(content_type="text/html"))
+    assert backend.get("page").read() == b"<html>"
+    assert backend.head("page").content_type == "text/html"
 
 
 @pytest.mark.parametrize("body", [NGINX, GO], ids=["nginx", "go"])

@@ -173,6 +173,9 @@ class Transport:
         result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
         meta, attributes = result.meta, dict(result.attributes)
         header = {its: attributes.pop(name, None) for name, its in _HEADERS.items()}
+        if (header["ContentType"] or "").startswith("text/html"):
+            # obstore follows redirects, which may end at a login page; botocore raises.
+            raise OSError("perhaps not the store's response")
         header["LastModified"], header["ETag"] = meta["last_modified"], meta["e_tag"]
         return _info(location, header, meta["size"], attributes), result
 
