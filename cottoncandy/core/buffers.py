@@ -97,6 +97,7 @@ def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iter
 
 
 _READ_BYTES = 4 * MiB
+_STEP_BYTES = 32 * MiB  # how often progress is reported
 
 
 class Body:
@@ -123,6 +124,11 @@ class Body:
         before the last block if they did. A backend that slices ``buffer`` calls :meth:`verify`.
     replayable : bool, default True
         Whether ``blocks`` may be called more than once.
+
+    Attributes
+    ----------
+    progress : callable, optional
+        Takes a number of bytes that were sent. A backend that slices ``buffer`` calls it.
     """
 
     __slots__ = (
@@ -132,6 +138,7 @@ class Body:
         "checksum",
         "max_size",
         "owned",
+        "progress",
         "replayable",
         "size",
     )
@@ -155,6 +162,7 @@ class Body:
         self.owned = owned
         self.checksum = checksum
         self.replayable = replayable
+        self.progress: Callable[[int], object] | None = None
 
     def __iter__(self) -> Iterator[Buffer]:
         if self._spent and not self.replayable:
@@ -163,7 +171,18 @@ class Body:
         blocks = self._blocks()
         if self.checksum is not None:
             blocks = self._unchanged(blocks)
-        return blocks if self.size is None or self.buffer is not None else self._sized(blocks)
+        if self.size is not None and self.buffer is None:
+            blocks = self._sized(blocks)
+        return blocks if self.progress is None else self._counted(blocks, self.progress)
+
+    @staticmethod
+    def _counted(blocks: Iterator[Buffer], progress: Callable[[int], object]) -> Iterator[Buffer]:
+        for block in blocks:
+            view = bytes_view(block)
+            for position in range(0, len(view), _STEP_BYTES):
+                piece = view[position : position + _STEP_BYTES]
+                yield piece
+                progress(len(piece))
 
     def verify(self, checksum: int) -> None:
         """Raise IntegrityError if the CRC-32 of what was sent is not the expected one."""
@@ -201,6 +220,8 @@ class Body:
     def read(self) -> Buffer:
         """Return all the bytes at once, which nothing changes; a copy unless they are owned."""
         if self.buffer is not None and self.checksum is None:
+            if self.progress is not None:
+                self.progress(len(self.buffer))
             return self.buffer if self.owned else bytes(self.buffer)
         if self.size is None:
             return b"".join(self)

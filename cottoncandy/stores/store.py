@@ -17,7 +17,7 @@ from cottoncandy.backends.base import (
     store_again,
 )
 from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
-from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
+from cottoncandy.core.buffers import Body, Buffer, MiB
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
@@ -34,7 +34,6 @@ from cottoncandy.stores.checks import check_canned_acl, check_int
 
 _ENCRYPTION_METADATA = "cc-encryption"  # EncryptedBackend removes it from what it can read
 _PROGRESS_BYTES = 64 * MiB  # smaller transfers show no bar
-_STEP_BYTES = 32 * MiB  # how often a bar moves
 _BULK_THREADS = 16  # many small objects: latency counts, not bandwidth
 
 
@@ -130,10 +129,9 @@ class Store:
             metadata = {UPLOAD_ID: new_upload_id(), **(metadata or {})}
         options = PutOptions(metadata, self.acl(acl), condition=condition, **headers)
         with self.bar(f"uploading {key}", body.max_size) as bar:
+            body.progress = bar.update if bar.shown else None
             try:
-                result = self.backend.put(
-                    key, _counted(body, bar), options, threads=self.threads(threads)
-                )
+                result = self.backend.put(key, body, options, threads=self.threads(threads))
             except (ObjectExistsError, ObjectChangedError, StoreError) as exc:
                 if condition is None:
                     raise
@@ -232,22 +230,6 @@ class Store:
         """Return the number of small objects to transfer at once; more than 4 by default."""
         chosen = self.threads(threads)
         return max(chosen, _BULK_THREADS) if isinstance(threads, DefaultInt) else chosen
-
-
-def _counted(body: Body, bar: Progress) -> Body:
-    """Return a body that updates the bar as it is sent; the same one if there is no bar."""
-    if not bar.shown:
-        return body
-
-    def blocks() -> Iterator[Buffer]:
-        for buffer in body:
-            view = bytes_view(buffer)
-            for position in range(0, len(view), _STEP_BYTES):
-                piece = view[position : position + _STEP_BYTES]
-                yield piece
-                bar.update(len(piece))
-
-    return Body(blocks, size=body.size, max_size=body.max_size, replayable=body.replayable)
 
 
 def state_of(value: Any) -> Any:

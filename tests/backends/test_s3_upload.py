@@ -12,9 +12,9 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from botocore.config import Config
 
 from cottoncandy.backends.base import PutOptions
-from cottoncandy.backends.s3 import multipart
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.multipart import part_sizes
 from cottoncandy.core.buffers import Body, MiB, regroup
@@ -107,18 +107,19 @@ class TestWholeOrAbsent(S3Tests):
             assert not behind.exists("name")
             assert uploads_in(moto, str(behind.bucket_name)) == []
 
-    @pytest.mark.parametrize("copied_bytes", [multipart.PIECE_BYTES, 1], ids=["copied", "not"])
+    @pytest.mark.parametrize("added", ["when_required", "when_supported"])
     @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
-    def test_buffer_that_changes_meanwhile(
-        self, store: Any, copied_bytes: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(multipart, "PIECE_BYTES", copied_bytes)  # as if it sent larger blocks
+    def test_buffer_that_changes_meanwhile(self, store: Any, added: str) -> None:
+        config = Config(request_checksum_calculation=added)
         data = bytearray(pattern(12 * MiB))
         body = Body(
             lambda: iter([data]), size=len(data), buffer=memoryview(data), checksum=crc32(data)
         )
-        backend = backend_at(store.server, store.bucket)
+        backend = backend_at(store.server, store.bucket, config=config)
+        sent: list[int] = []
+        body.progress = sent.append
         backend.put("name", body)
+        assert sum(sent) == len(data)
         assert store.raw_get("name").body == data
         before = bytes(data)
         data[11 * MiB] ^= 1

@@ -343,7 +343,7 @@ class LocalBackend(Backend):
         """Write a body. The next block of a large one is computed while others are written."""
         if body.owned and body.buffer is not None and body.buffer.nbytes <= _LARGE_BYTES:
             with os_errors("write", location):  # most files
-                staged.write(body.buffer)
+                staged.write(body.read())
             self.counter.add(1, body.buffer.nbytes)
             return
         self.counter.add(1)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import itertools
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -20,7 +19,7 @@ from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
-from cottoncandy.core.buffers import PIECE_BYTES, Body, MiB
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.core.threads import in_background, map_threads
 from cottoncandy.exceptions import CottonCandyError
 
@@ -106,18 +105,16 @@ class MultipartUpload:
 
     def upload_part(self, part: memoryview, **target: Any) -> Mapping[str, Any]:
         """Upload one part; return the response."""
-        changes = self._body and self._body.buffer is not None and self._body.checksum is not None
-        # The signature is computed in reads of 1 MiB, which need no copy: the server compares it
-        # with what is sent. With a checksum of botocore's, such reads may be what is sent.
-        config = self._client.meta.config
-        added = config.request_checksum_calculation == "when_supported"
-        copied_bytes = (sys.maxsize if added else PIECE_BYTES) if changes else 0
-        reader = ViewReader(part, self._stopped.is_set, copied_bytes)
+        body = self._body if self._body and self._body.buffer is not None else None
+        changes = body is not None and body.checksum is not None
+        reader = ViewReader(part, self._stopped.is_set, changes)
         response: Mapping[str, Any] = self._client.upload_part(
             **target, **body_digest(self._connection, part), Body=reader
         )
         if changes:
             self._sent[target["PartNumber"]] = reader.checksum, len(part)
+        if body is not None and body.progress is not None:
+            body.progress(len(part))
         return response
 
     def run(

@@ -310,57 +310,53 @@ def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
 
 
 class ViewReader:
-    """A file over a buffer, for boto3: nothing is copied, and it can be cancelled.
+    """A file over a buffer, for boto3, that can be cancelled.
 
     Parameters
     ----------
     view : memoryview
     cancelled : callable
-    copied_bytes : int, default 0
-        Reads of up to so many bytes return a copy, for a buffer that something else may change.
+    changes : bool, default False
+        Whether something else may change the buffer: then reads return copies. They are short,
+        because botocore hashes a copy in the processor's cache sooner than what is in memory.
     """
 
     def __init__(
         self,
         view: memoryview,
         cancelled: Callable[[], bool] = lambda: False,
-        copied_bytes: int = 0,
+        changes: bool = False,
     ) -> None:
         self._view = view
         self._position = 0
         self._cancelled = cancelled
-        self._copied_bytes = copied_bytes
-        self._copied = 0
-        self._checksum = 0
-
-    @property
-    def checksum(self) -> int:
-        """CRC-32 of the copies that were sent; of the buffer now, if larger reads sent it."""
-        return self._checksum if self._copied == len(self._view) else crc32(self._view)
+        self._changes = changes
+        #: CRC-32 of the copies since the start of the request.
+        self.checksum = 0
 
     def __len__(self) -> int:
         return len(self._view)
 
     def read(self, size: int | None = -1) -> memoryview | bytes:
-        """Return the next bytes; more than requested, because http.client requests 16 KiB."""
+        """Return the next bytes: other lengths than requested, because http.client wants 16 KiB."""
         if self._cancelled():
             raise CancelledUploadError
         if size is None or size < 0:
             size = len(self._view)
-        block = self._view[self._position :][: max(size, PIECE_BYTES)]
+        elif self._changes:
+            size = PIECE_BYTES
+        block: memoryview | bytes = self._view[self._position :][: max(size, PIECE_BYTES)]
         self._position += len(block)
-        if size <= self._copied_bytes:
-            sent = bytes(block)
-            self._checksum = crc32(sent, self._checksum)
-            self._copied += len(sent)
-            return sent
+        if self._changes:
+            block = bytes(block)
+            self.checksum = crc32(block, self.checksum)
         return block if len(block) else b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, as files do."""
         base = (0, self._position, len(self._view))[whence]
         self._position = base + offset
-        self._copied = self._checksum = 0  # a request begins at the start, also if it is repeated
+        self.checksum = 0  # a request begins at the start, also if it is repeated
         return self._position
 
     def tell(self) -> int:
