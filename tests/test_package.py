@@ -139,6 +139,16 @@ def test_interfaces_load_no_store() -> None:
     assert not set(loaded) & (set(HEAVY) - {"numpy", "tqdm"})
 
 
+def test_small_files_load_no_numpy() -> None:
+    run_python(
+        "import sys, cottoncandy",
+        "files = cottoncandy.CloudFiles('mem://bucket/path')",
+        "files.put('name', b'body', compress='gzip')",
+        "assert files['name'] == b'body'",
+        "assert 'numpy' not in sys.modules",
+    )
+
+
 @pytest.mark.skipif(
     not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded Python"
 )

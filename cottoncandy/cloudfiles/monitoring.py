@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partialmethod
 from itertools import chain
-from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Self
 
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MissingDependencyError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["IOEnum", "IOSampler", "TransmissionMonitor"]
 
@@ -138,6 +139,8 @@ class TransmissionMonitor:
 
     def histogram(self, resolution: float = 1.0) -> NDArray[np.uint32]:
         """Return the bytes transferred in each interval of ``resolution`` seconds."""
+        import numpy as np  # not for each copy: it takes longer to load than many files do
+
         if not self._numbers:
             return np.zeros(0, np.uint32)
         first, last = self.start_unix_time(), self.end_unix_time()
@@ -262,12 +265,16 @@ class IOSampler:
 
     def samples(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Return total bytes received, total bytes sent, and times."""
+        import numpy as np
+
         taken = list(self._samples)
         received, sent, times = zip(*taken, strict=True) if taken else ((), (), ())
         return np.array(received, np.int64), np.array(sent, np.int64), np.array(times, np.float64)
 
     def current_bps(self, look_back_sec: float = 2.0) -> tuple[float, float]:
         """Return the rates of the last seconds, received and sent."""
+        import numpy as np
+
         received, sent, times = self.samples()
         keep = times >= (times[-1] - look_back_sec if len(times) else 0)
         span = max(float(np.ptp(times[keep])), _EPSILON_S) if keep.any() else 1.0
@@ -288,6 +295,8 @@ class IOSampler:
         return self._histogram(1, resolution)
 
     def _histogram(self, column: int, resolution: float) -> NDArray[np.uint32]:
+        import numpy as np
+
         samples = self.samples()
         totals, times = samples[column], samples[2]
         if len(times) < 2:

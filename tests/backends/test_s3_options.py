@@ -43,7 +43,15 @@ def test_describes_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     backend = connect(endpoint_url=None)
     assert backend.describe() == "bucket:bucket on the default S3 endpoint"  # no client for a repr
-    assert backend._connection.client.meta.region_name
+    made: list[Any] = []
+    new_client = backend._connection._new_client
+
+    def make(**options: Any) -> Any:
+        made.append(new_client(**options))
+        return made[-1]
+
+    monkeypatch.setattr(backend._connection, "_new_client", make)
+    assert [backend._connection.client] == made  # one: each takes as long as several requests
     assert backend.describe() == "bucket:bucket on http://127.0.0.1:9"
 
 

@@ -200,8 +200,9 @@ class Connection:
     def client(self) -> Any:
         """Create the boto3 client."""
         try:
-            client = self._new_client()
-            if self.options.endpoint_url is None and not is_aws(client.meta.endpoint_url):
+            known = self.options.endpoint_url is not None or self.resolved is not None
+            client = self._new_client(custom=known)
+            if not known and not is_aws(client.meta.endpoint_url):
                 client = self._new_client(custom=True)  # the environment or a profile names it
         except ConfigurationError:
             raise  # it is a ValueError, too

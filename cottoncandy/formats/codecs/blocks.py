@@ -10,9 +10,8 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from isal import igzip_lib, isal_zlib
 from isal.isal_zlib import crc32_combine
 
@@ -21,6 +20,7 @@ from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats.codecs.base import BLOCK_BYTES
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -28,7 +28,7 @@ _TRAILER_BYTES = 10
 
 _VERSION = 1
 _PREFIX = struct.Struct("<IIQ")  # version, block size, number of blocks
-_ENTRY = np.dtype([("offset", "<u8"), ("crc32", "<u4")])
+_ENTRY = struct.Struct("<QI")  # position in the body, CRC-32 of the plain bytes
 _CRC_BYTES = 4
 
 # A gzip member without data: header with an extra field that has one subfield, empty deflate
@@ -77,7 +77,7 @@ class BlockLayout:
     @property
     def payload_bytes(self) -> int:
         """Size of the index without its gzip members."""
-        return _PREFIX.size + self.count * _ENTRY.itemsize + _CRC_BYTES
+        return _PREFIX.size + self.count * _ENTRY.size + _CRC_BYTES
 
     @property
     def index_bytes(self) -> int:
@@ -133,9 +133,8 @@ class BlockLayout:
         offsets, checksums : sequence of int
             Position of each block in the body, and CRC-32 of its plain bytes.
         """
-        entries: npt.NDArray[Any] = np.empty(self.count, _ENTRY)
-        entries["offset"], entries["crc32"] = offsets, checksums
-        payload = _PREFIX.pack(_VERSION, self.block_bytes, self.count) + entries.tobytes()
+        entries = b"".join(map(_ENTRY.pack, offsets, checksums))
+        payload = _PREFIX.pack(_VERSION, self.block_bytes, self.count) + entries
         return _members(payload + zlib.crc32(payload).to_bytes(_CRC_BYTES, "little"))
 
 
@@ -172,6 +171,8 @@ class BlockIndex:
         IntegrityError
             If they are not the index of this array.
         """
+        import numpy as np  # not for files, which have no index: it takes long to load
+
         stored = tail[_TRAILER_BYTES:]
         payload = bytearray()
         for start in range(0, len(stored), _MAX_DATA_BYTES + _MEMBER_BYTES):
@@ -182,7 +183,7 @@ class BlockIndex:
             raise IntegrityError("its block index is damaged: the checksum does not match")
         version, block_bytes, count = _PREFIX.unpack_from(data)
         _check_version(version)
-        entries = np.frombuffer(data, _ENTRY, offset=_PREFIX.size)
+        entries = np.frombuffer(data, [("offset", "<u8"), ("crc32", "<u4")], offset=_PREFIX.size)
         end = body_bytes - layout.tail_bytes
         offsets = np.append(entries["offset"], np.uint64(end)).astype(np.int64)
         sizes = np.diff(offsets)
@@ -207,6 +208,8 @@ class BlockIndex:
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """Encoded size of each block."""
+        import numpy as np
+
         return np.diff(self.offsets)
 
     def runs(self, blocks: Sequence[int], max_bytes: int) -> list[tuple[int, int]]:
@@ -220,6 +223,8 @@ class BlockIndex:
         blocks : sequence of int
             Ascending.
         """
+        import numpy as np
+
         numbers = np.asarray(blocks)
         starts, stops = self.offsets[numbers], self.offsets[numbers + 1]
         gaps = starts[1:] - stops[:-1]
