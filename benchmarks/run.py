@@ -26,6 +26,7 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ class Runner:
             entry["peers"][name] = kept if "error" in values else {**old, **kept}
             entry["peers"][name].pop("error" if "error" not in values else "", None)
         shown = [
-            f"{name} {values['seconds'][-1]:.2f} s"
+            f"{name} {median(values['seconds']):.2f} s"
             if values.get("seconds")
             else f"{name} {values.get('error', 'counted')}"
             for name, values in found.items()
