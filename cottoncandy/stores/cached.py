@@ -145,8 +145,7 @@ class _Windows:
         except OSError:
             return None
         body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-        whole = len(body) == size and crc32(body).to_bytes(_CHECKSUM_BYTES, "little") == checksum
-        return body if whole else None
+        return body if len(body) == size and checksum == _checksum(path, body) else None
 
     def save(self, path: Path, body: Buffer) -> None:
         """Store a window in one step, and make room from time to time."""
@@ -154,7 +153,7 @@ class _Windows:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with TemporaryFile(str(path), 0o600) as part:
                 part.write(body)
-                part.write(crc32(body).to_bytes(_CHECKSUM_BYTES, "little"), len(body))
+                part.write(_checksum(path, body), len(body))
                 part.replace()
         except (OSError, CottonCandyError) as error:
             if not self._warned:
@@ -196,6 +195,12 @@ class _Windows:
 def _exists(path: Path) -> bool:
     """Return whether a path exists and may be read; unlike pathlib's, it never raises."""
     return os.access(path, os.R_OK)
+
+
+def _checksum(path: Path, body: Buffer) -> bytes:
+    """Return the CRC-32 of a window and its name: a damaged disk may exchange files."""
+    name = "/".join(path.parts[-3:])
+    return crc32(body, crc32(name.encode())).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def _digest(*names: str) -> str:

@@ -124,6 +124,19 @@ def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> Non
     assert cci.download_object("a") == body
 
 
+def test_exchanged_windows_are_downloaded(cci: Any, tmp_path: Path) -> None:
+    """Each is whole, and a slice has no checksum of its own."""
+    array = np.arange(2 * MiB // 8)
+    cci.upload_raw_array("a", array, compression=False)
+    cached(cci, tmp_path / "c")
+    cci.download_raw_array("a")
+    one, other, *_ = files(tmp_path / "c")
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    assert cci.array("a")[5] == 5
+
+
 def test_disks_that_cannot_be_written_only_cost_downloads(cci: Any, tmp_path: Path) -> None:
     cci.upload_object("a", b"body")
     (tmp_path / "file").write_bytes(b"")
