@@ -26,7 +26,7 @@ from cottoncandy.exceptions import (
     StoreTimeoutError,
 )
 from cottoncandy.options import Settings
-from tests.backends._s3 import ACCESS, SECRET, TOKEN, connect, keys_of
+from tests.backends._s3 import ACCESS, SECRET, TOKEN, backend_at, connect, keys_of
 from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.base import wait_until
@@ -252,16 +252,8 @@ def test_custom_certificates_that_are_not_there() -> None:
 
 def test_read_timeout_is_honoured(fault_proxy: FaultProxy, moto_bucket: str) -> None:
     rule = fault_proxy.on("GET", "slow").hang()
-    server = fault_proxy.server
-    backend = S3Backend.connect(
-        ConnectionArguments(
-            moto_bucket,
-            server.access_key,
-            server.secret_key,
-            server.endpoint_url,
-            extra={"config": Config(read_timeout=0.3, retries={"max_attempts": 0})},
-        )
-    )
+    config = Config(read_timeout=0.3, retries={"max_attempts": 0})
+    backend = backend_at(fault_proxy.server, moto_bucket, config=config)
     with pytest.raises(StoreTimeoutError, match=r"'slow'.*read_timeout"):
         backend.get("slow")
     rule.release()
@@ -336,26 +328,15 @@ def test_nothing_shows_secrets() -> None:
 
 
 def test_connect_sends_nothing(fault_proxy: FaultProxy) -> None:
-    server = fault_proxy.server
-    S3Backend.connect(
-        ConnectionArguments("b", server.access_key, server.secret_key, server.endpoint_url)
-    )
+    backend_at(fault_proxy.server, "b")
     assert fault_proxy.requests == []
-
-
-def make_backend(server: S3Server, bucket: str) -> S3Backend:
-    return S3Backend.connect(
-        ConnectionArguments(
-            bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
-        )
-    )
 
 
 def test_two_backends_that_differ_in_one_respect(
     ceph: S3Server, ceph_other_user: S3Server, ceph_bucket: str
 ) -> None:
     """The same endpoint and bucket, other keys: nothing is shared."""
-    mine, theirs = make_backend(ceph, ceph_bucket), make_backend(ceph_other_user, ceph_bucket)
+    mine, theirs = backend_at(ceph, ceph_bucket), backend_at(ceph_other_user, ceph_bucket)
     mine.put("private", Body.of(b"mine"), PutOptions(acl="private"))
     assert mine.get("private").read() == b"mine"
     with pytest.raises(AccessDeniedError):
@@ -404,9 +385,7 @@ def test_refreshed_credentials_reach_obstore(
 
 
 def test_connections_end_with_their_backend(moto: S3Server, moto_bucket: str) -> None:
-    backend = S3Backend.connect(
-        ConnectionArguments(moto_bucket, moto.access_key, moto.secret_key, moto.endpoint_url)
-    )
+    backend = backend_at(moto, moto_bucket)
     backend.put("name", Body.of(b"x"))
     with backend.get("name") as reader:
         assert reader.read() == b"x"

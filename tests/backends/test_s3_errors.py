@@ -38,7 +38,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 from cottoncandy.options import Settings
-from tests.backends._s3 import backend_at
+from tests.backends._s3 import QUICK, backend_at
 from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
@@ -191,12 +191,7 @@ def test_wrong_credentials(
 @pytest.mark.parametrize("key", ["name", "odd//name"])
 def test_expired_credentials(fault_proxy: FaultProxy, moto_bucket: str, key: str) -> None:
     """AWS reports it with status 400, and to a HEAD without a body."""
-    server = fault_proxy.server
-    backend = S3Backend.connect(
-        ConnectionArguments(
-            moto_bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
-        )
-    )
+    backend = backend_at(fault_proxy.server, moto_bucket)
     fault_proxy.on("HEAD").answer(400)
     fault_proxy.on("GET").answer(400, "ExpiredToken")
     for request in (lambda: backend.get(key), lambda: backend.exists(key)):
@@ -209,12 +204,7 @@ def test_refused_credentials_are_told_at_once(
     fault_proxy: FaultProxy, moto_bucket: str, code: str
 ) -> None:
     """A HEAD of the bucket says 403 whatever the reason, and has no body."""
-    server = fault_proxy.server
-    backend = S3Backend.connect(
-        ConnectionArguments(
-            moto_bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
-        )
-    )
+    backend = backend_at(fault_proxy.server, moto_bucket)
     fault_proxy.on("HEAD").answer(403)
     rule = fault_proxy.on("GET").answer(403, code)
     with pytest.raises(CredentialsError, match="key"):
@@ -228,19 +218,7 @@ def test_refused_credentials_are_told_at_once(
 def test_server_errors_are_not_missing_objects(
     fault_proxy: FaultProxy, moto_bucket: str, key: str
 ) -> None:
-    from botocore.config import Config
-
-    server = fault_proxy.server
-    backend = S3Backend.connect(
-        ConnectionArguments(
-            moto_bucket,
-            server.access_key,
-            server.secret_key,
-            server.endpoint_url,
-            Settings(),
-            {"config": Config(retries={"max_attempts": 0})},
-        )
-    )
+    backend = backend_at(fault_proxy.server, moto_bucket, config=QUICK)
     for status in (500, 503):
         rule = fault_proxy.on("HEAD", "name").answer(status)
         with pytest.raises(StoreError, match=str(status)):

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.backends.base import ConnectionArguments, ObjectInfo, PutOptions
-from cottoncandy.backends.s3.backend import S3Backend
+from cottoncandy.backends.base import ObjectInfo, PutOptions
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.keys import METADATA_LIMITS, obstore_accepts_key
 from cottoncandy.backends.s3.options import S3Options
@@ -26,6 +25,7 @@ from cottoncandy.interfaces import FileSystemInterface
 from cottoncandy.interfaces.base import interface_on
 from cottoncandy.options import Settings
 from cottoncandy.stores.store import Store
+from tests.backends._s3 import backend_at
 from tests.cases import each
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
@@ -63,21 +63,13 @@ ODD = [
 TWINS = ["a/b", "a", "b", "lead", "trail", "ab", "x", ".", "a+b c"]
 
 
-def connect(server: S3Server, bucket: str) -> S3Backend:
-    return S3Backend.connect(
-        ConnectionArguments(
-            bucket, server.access_key, server.secret_key, server.endpoint_url, Settings()
-        )
-    )
-
-
 def keys_of(listing: Any) -> list[str]:
     return [each.key if isinstance(each, ObjectInfo) else each.prefix for each in listing]
 
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
 def test_odd_names_round_trip(store: Any) -> None:
-    backend = connect(store.server, store.bucket)
+    backend = backend_at(store.server, store.bucket)
     everything = {key: key.encode() + b"!" for key in [*TWINS, *ODD]}
     for key, data in everything.items():
         backend.put(key, Body.of(data), PutOptions({"mark": "m"}))
@@ -98,7 +90,7 @@ def test_odd_names_round_trip(store: Any) -> None:
 
 @pytest.mark.parametrize("key", ["", "a\ud800", "x" * 1025, "é" * 513, "a\0b"])
 def test_names_that_are_refused(fault_proxy: FaultProxy, moto_bucket: str, key: str) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
+    backend = backend_at(fault_proxy.server, moto_bucket)
     with pytest.raises(InvalidNameError):
         backend.put(key, Body.of(b"1"))
     assert fault_proxy.requests == []
@@ -156,7 +148,7 @@ def normalizing_server() -> Iterator[S3Server]:
 
 @pytest.mark.parametrize("key", ["a/../b", "../b", "a//b", "/b", "./b"])
 def test_server_that_tidies_names(normalizing_server: S3Server, key: str) -> None:
-    backend = connect(normalizing_server, "bucket")
+    backend = backend_at(normalizing_server, "bucket")
     with pytest.raises(InvalidNameError, match="stored under another"):
         backend.put(key, Body.of(b"1"))
     with pytest.raises(InvalidNameError, match="stored under another"):
@@ -192,7 +184,7 @@ def test_server_that_tidies_names(normalizing_server: S3Server, key: str) -> Non
 def test_metadata_that_is_refused(
     fault_proxy: FaultProxy, moto_bucket: str, metadata: dict[str, str]
 ) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
+    backend = backend_at(fault_proxy.server, moto_bucket)
     with pytest.raises(MetadataError, match="'name'"):
         backend.put("name", Body.of(b"1"), PutOptions(metadata))
     assert fault_proxy.requests == []
@@ -200,7 +192,7 @@ def test_metadata_that_is_refused(
 
 @pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
 def test_metadata_round_trip(store: Any) -> None:
-    backend = connect(store.server, store.bucket)
+    backend = backend_at(store.server, store.bucket)
     metadata = {
         "Dtype": "<f8",
         "empty": "",
@@ -223,7 +215,7 @@ def test_underscores_come_back(server: str, request: pytest.FixtureRequest) -> N
     """Ceph stores them as dashes; the true names are stored next to them."""
     place = request.getfixturevalue(server)
     bucket = request.getfixturevalue(f"{server}_bucket")
-    backend = connect(place, bucket)
+    backend = backend_at(place, bucket)
     given = {"my_key": "1", "a_b_c": "2", "with-dash": "3", "plain": "4"}
     backend.put("name", Body.of(b"1"), PutOptions(given))
     assert backend.head("name").metadata == given
@@ -256,7 +248,7 @@ def test_metadata_that_others_made(moto: S3Server, moto_bucket: str) -> None:
         response.read()
     connection.close()
     client.close()
-    backend = connect(moto, moto_bucket)
+    backend = backend_at(moto, moto_bucket)
     assert backend.head("k").metadata == {"note": "grün 日本", "x_y": "1"}
     for prefetch in (True, False):
         reader = backend.get("k", prefetch=prefetch)
@@ -265,7 +257,7 @@ def test_metadata_that_others_made(moto: S3Server, moto_bucket: str) -> None:
 
 
 def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
+    backend = backend_at(fault_proxy.server, moto_bucket)
     fault_proxy.on("POST", query="delete").answer(
         200,
         body=b"<DeleteResult><Deleted><Key>a</Key></Deleted>"
@@ -282,7 +274,7 @@ def test_deletion_that_fails_for_some(fault_proxy: FaultProxy, moto_bucket: str)
 def test_deletion_whose_answer_is_about_other_keys(
     fault_proxy: FaultProxy, moto_bucket: str
 ) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
+    backend = backend_at(fault_proxy.server, moto_bucket)
     fault_proxy.on("POST", query="delete").answer(
         200,
         body=b"<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>c</Key></Deleted>"
@@ -296,7 +288,7 @@ def test_deletion_whose_answer_is_about_other_keys(
 
 
 def test_many_threads(moto: S3Server, moto_bucket: str) -> None:
-    backend = connect(moto, moto_bucket)
+    backend = backend_at(moto, moto_bucket)
 
     def trip(i: int) -> bool:
         data = bytes([i]) * (i + 1)
@@ -312,7 +304,7 @@ def test_many_threads(moto: S3Server, moto_bucket: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_child(moto: S3Server, moto_bucket: str) -> None:
     """obstore's threads are not there in a child: boto3 carries the bodies."""
-    backend = connect(moto, moto_bucket)
+    backend = backend_at(moto, moto_bucket)
     backend.put("name", Body.of(b"parent"))
     child = os.fork()
     if child == 0:
@@ -350,7 +342,7 @@ def test_region_of_an_aws_bucket(status: int) -> None:
 
 
 def test_native_objects(moto: S3Server, moto_bucket: str) -> None:
-    backend = connect(moto, moto_bucket)
+    backend = backend_at(moto, moto_bucket)
     backend.put("name", Body.of(b"bytes"))
     assert backend.native_object("name").get()["Body"].read() == b"bytes"
     assert [each.key for each in backend.native_bucket().objects.all()] == ["name"]
@@ -358,7 +350,7 @@ def test_native_objects(moto: S3Server, moto_bucket: str) -> None:
 
 
 def test_owner_that_s3cmd_noted(fault_proxy: FaultProxy, moto_bucket: str) -> None:
-    backend = connect(fault_proxy.server, moto_bucket)
+    backend = backend_at(fault_proxy.server, moto_bucket)
     noted = {"s3cmd-attrs": "uid:1000/gname:lab/uname:somebody"}
     backend.put("name", Body.of(b""), PutOptions(noted))
     fault_proxy.on("GET", "name", query="acl").answer(403, "AccessDenied")

@@ -20,7 +20,7 @@ from cottoncandy.exceptions import (
     CredentialsError,
 )
 from cottoncandy.options import Settings
-from tests.backends._s3 import ACCESS, SECRET, TOKEN, connect, keys_of
+from tests.backends._s3 import ACCESS, SECRET, TOKEN, backend_at, connect, keys_of
 from tests.cases import each
 from tests.servers import S3Server
 
@@ -269,9 +269,7 @@ def test_endpoint_of_the_argument_beats_the_environment(
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    backend = S3Backend.connect(
-        ConnectionArguments(moto_bucket, moto.access_key, moto.secret_key, moto.endpoint_url)
-    )
+    backend = backend_at(moto, moto_bucket)
     backend.put("key", Body.of(b"bytes"))
     assert backend.get("key").read() == b"bytes"
     assert [each.key for each in backend.scan()] == ["key"]

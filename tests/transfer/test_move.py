@@ -299,7 +299,7 @@ def test_what_only_has_the_name_of_a_manifest_is_copied_as_an_object(
         assert memory.raw_get(f"b/{name}").body == memory.raw_get(f"a/{name}").body
 
 
-@pytest.mark.parametrize("store", ["moto"], indirect=True)
+@pytest.mark.parametrize("store", ["moto", "ceph"], indirect=True)
 def test_copies_of_arrays_keep_the_acl(store: StoreHarness) -> None:
     cci = store.interface()
     cci.upload_dask_array("a/x", np.arange(3.0), buffersize=8, acl="public-read")
