@@ -175,10 +175,6 @@ class SegmentReader(DecryptingReader):
             index += 1
             if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
                 yield piece
-        if index != last + 1:
-            raise DecryptionError(
-                f"{self._label} is truncated: it ended before segment {index} of {final + 1}"
-            )
 
     def unlock(self) -> SegmentCipher:
         """Check header, key and metadata, once; return the cipher."""

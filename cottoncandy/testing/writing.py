@@ -200,8 +200,9 @@ class WritingConformance:
             with backend.get("name") as reader:
                 assert (reader.read(), dict(reader.metadata)) == (body, metadata)
         backend.put("name", Body.of(b"another body"))
-        with pytest.raises(ObjectChangedError):
-            backend.set_metadata("name", {"two": "2"}, etag=before.etag)
+        for metadata in ({"two": "2"}, {"dtype": "<i8"}):
+            with pytest.raises(ObjectChangedError):
+                backend.set_metadata("name", metadata, etag=before.etag)
         with pytest.raises(ObjectNotFoundError):
             backend.set_metadata("missing", {"two": "2"})
         assert harness.raw_get("name") == (b"another body", {})

@@ -23,6 +23,7 @@ from cottoncandy.exceptions import (
     EncryptionKeyError,
     IntegrityError,
     MetadataError,
+    ObjectChangedError,
 )
 from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
@@ -139,6 +140,27 @@ def test_a_change_of_authenticated_metadata_encrypts_again(
         backend.set_metadata("a", metadata)
         assert backend.head("a").metadata == metadata
         assert cci.download_object("a") == b"body"
+
+
+@in_memory
+def test_a_wrapped_key_is_never_put_on_another_version(
+    store: StoreHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci, second = encrypted(store, "RSA"), encrypted(store, "RSA")
+    cci.upload_object("a", b"first")
+    inner = cci.backend_interface.inner
+    head = inner.head
+
+    def overtaken(key: str) -> Any:
+        info = head(key)
+        second.upload_object(key, b"second")
+        return info
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inner, "head", overtaken)
+        with pytest.raises(ObjectChangedError):
+            cci.backend_interface.set_metadata("a", {"note": "x"})
+    assert cci.download_object("a") == b"second"
 
 
 @in_memory

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.base import ObjectInfo, PutOptions
 from cottoncandy.cloudfiles import content
 from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.stores.connect import connect
 from cottoncandy.transfer.copying import check_content, checked_blocks, copy_object
@@ -36,6 +40,37 @@ def test_md5_is_checked_where_a_store_has_one() -> None:
     content.verify(backend, info, b"hello", None)
     with pytest.raises(MD5IntegrityError, match="another MD5"):
         content.verify(backend, info, b"jello", None)
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_metadata_and_headers_are_copied(store: StoreHarness, tmp_path: Path) -> None:
+    memory, disk = connect("memory", store.bucket), connect("local", str(tmp_path))
+    own = {"content_type": "text/x", "content_encoding": "gzip", "cache_control": "no-store"}
+    options: Any = {**own, "storage_class": "COLD"}
+    memory.backend.put("a", Body.of(b"1"), PutOptions({"note": "x"}, **options))
+    copy_object(memory, "a", disk, "a")
+    info = disk.backend.head("a")
+    assert info.metadata == {"note": "x"}
+    assert {name: getattr(info, name) for name in own} == own
+    assert info.storage_class is None  # it means something to one kind of store only
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_copy_that_was_altered_in_transit_is_rejected(
+    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, memory = connect("local", str(tmp_path)), connect("memory", store.bucket)
+    disk.backend.put("a", Body.of(b"hello"))
+    put = memory.backend.put
+
+    def alters(key: str, body: Body, *arguments: Any, **options: Any) -> Any:
+        return put(key, Body.of(b"j" + b"".join(body)[1:]), *arguments, **options)
+
+    monkeypatch.setattr(memory.backend, "put", alters)
+    with pytest.raises(IntegrityError, match="'a' was altered in transit"):
+        copy_object(disk, "a", memory, "a")
+    monkeypatch.setattr(memory.backend, "has_md5_etag", lambda key: False)
+    copy_object(disk, "a", memory, "a")  # the server encrypted it: that ETag is no MD5
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
