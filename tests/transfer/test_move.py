@@ -147,6 +147,17 @@ def test_a_part_that_cannot_be_copied_keeps_its_manifest_back(
     assert "b/series/sparse/metadata.json" in memory.raw_keys()
 
 
+def test_an_original_that_cannot_be_removed_is_named(memory: MemoryHarness) -> None:
+    class Keeps(Refuses):
+        copy = WrappedBackend.copy
+
+    cci = populated(memory)
+    cci.backend_interface = Keeps(cci.backend_interface, "a/series/metadata.json")
+    with pytest.raises(PartialFailureError, match=r"series/metadata\.json"):
+        call(cci, "mv")
+    np.testing.assert_array_equal(cci.download_dask_array("b/series"), np.arange(40.0))
+
+
 def test_a_manifest_that_cannot_be_removed_keeps_its_parts(memory: MemoryHarness) -> None:
     cci = populated(memory)
     cci.backend_interface = Refuses(cci.backend_interface, "a/series/metadata.json")
