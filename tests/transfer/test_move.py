@@ -143,8 +143,22 @@ def test_a_part_that_cannot_be_copied_keeps_its_manifest_back(
     with pytest.raises(PartialFailureError, match=r"^2 of .*pt0002.*series/metadata.json"):
         call(cci, verb)
     assert "b/series/metadata.json" not in memory.raw_keys()
-    assert {key for key in before if key.startswith("a/series/pt")} <= set(memory.raw_keys())
+    kept = {key for key in before if key.startswith(("a/series/pt", "a/series/metadata"))}
+    assert kept <= set(memory.raw_keys())
     assert "b/series/sparse/metadata.json" in memory.raw_keys()
+
+
+def test_a_file_that_was_deleted_meanwhile_is_named(memory: MemoryHarness) -> None:
+    class Vanishes(WrappedBackend):
+        def copy(self, source: str, dest: str, **options: Any) -> Any:
+            if source == "a/notes":
+                raise ObjectNotFoundError("'a/notes': deleted")
+            return super().copy(source, dest, **options)
+
+    cci = populated(memory)
+    cci.backend_interface = Vanishes(cci.backend_interface)
+    with pytest.raises(PartialFailureError, match="a/notes"):
+        call(cci, "cp")
 
 
 def test_an_original_that_cannot_be_removed_is_named(memory: MemoryHarness) -> None:

@@ -192,8 +192,9 @@ def test_max_delete_deletes_all_or_nothing(here: Path, tmp_path: Path) -> None:
     there.mkdir()
     for number in range(3):
         (there / f"old{number}").write_bytes(b"")
-    with pytest.raises(InvalidArgumentError, match=r"3 files .* max_delete=2"):
-        cc.sync(here, there, delete=True, max_delete=2)
+    for most in (0, 2):
+        with pytest.raises(InvalidArgumentError, match=rf"3 files .* max_delete={most}"):
+            cc.sync(here, there, delete=True, max_delete=most)
     assert len(tree(there)) == 7
     cc.sync(here, there, delete=True, max_delete=3)
     assert tree(there) == tree(here)
@@ -328,6 +329,7 @@ def test_manifest_is_copied_after_its_parts(store: StoreHarness) -> None:
 def test_parts_and_manifest_are_never_without_each_other(store: StoreHarness) -> None:
     cci = store.interface()
     cci.upload_dask_array("x/a", np.arange(30.0), axis=0, buffersize=80)
+    cci.upload_dask_array("x/b", np.arange(3.0))
     cci.upload_object("x/z", b"1")
     backend = type(cci.backend_interface)
     copy, delete, deleted = backend.copy, backend.delete, []
@@ -348,8 +350,10 @@ def test_parts_and_manifest_are_never_without_each_other(store: StoreHarness) ->
         assert "y/a/pt0000" in store.raw_keys()
         assert "y/z" in store.raw_keys()
         assert "y/a/metadata.json" not in store.raw_keys()
+        assert "y/b/metadata.json" in store.raw_keys()
     cci.sync("x", "y")
     cci.rm("x/a", recursive=True)
+    cci.rm("x/b", recursive=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "delete", recording)
         cci.sync("x", "y", delete=True)
