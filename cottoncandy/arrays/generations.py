@@ -296,9 +296,9 @@ def committing(
             raise error from None
         if found is not None and found.upload_id == upload.upload_id:
             return PutResult(found.etag), live, body
-        if found is not None and upload.upload_id in found.origins:
-            # The answer was lost, and others have appended since. To commit again would drop what
-            # they appended, or append twice.
+        if found is not None and upload.upload_id in {found.previous, *found.origins}:
+            # The answer was lost, and others have stored or appended since. To commit again would
+            # drop what they stored, or append twice.
             return PutResult(), live, body
         if (found and found.etag) == (live and live.etag):
             attempts -= 1

@@ -169,6 +169,32 @@ def test_a_commit_without_an_answer_keeps_what_may_be_current(
     assert value(cci, "a") == 1  # version 2 was committed once
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("after", ["appended to", "replaced"])
+def test_what_is_stored_after_a_copy_without_an_answer_stays(
+    memory: MemoryHarness, after: str, overwrite: bool
+) -> None:
+    cci, other = memory.interface(), memory.interface()
+    cci.upload_dask_array("x", np.zeros(2))
+
+    class Lost(WrappedBackend):
+        lost = False
+
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            result = super().put(key, *arguments, **options)
+            if key == "a/metadata.json" and not self.lost:
+                self.lost = True
+                change = other.append_dask_array if after == "appended to" else upload
+                change("a", np.ones(2))
+                raise StoreTimeoutError("made to fail")
+            return result
+
+    upload = other.upload_dask_array
+    cci.backend_interface = Lost(cci.backend_interface)
+    cci.cp("x", "a", recursive=True, overwrite=overwrite)
+    assert other["a"].tolist() == ([0, 0, 1, 1] if after == "appended to" else [1, 1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_commit_that_finds_the_store_full_leaves_no_parts(
     memory: MemoryHarness, kind: str
