@@ -11,7 +11,7 @@ from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats import chunked
-from cottoncandy.formats.generations import MANIFEST, is_upload_id, place_of
+from cottoncandy.formats.generations import MANIFEST, PREVIOUS, is_upload_id, place_of
 from cottoncandy.stores.store import Store
 
 #: Size of a part, for a look at what its copy needs: larger than any, as it is not known.
@@ -61,7 +61,11 @@ class ArrayCopy:
             self._source, predecessor(self._origin, version.previous and version.upload_id)
         )
         self._version = version
-        self._own = {*version.keys, *(before.keys if before else ())}
+        #: Keys of the predecessor.
+        self._old: set[str] = set()
+        if before is not None:
+            previous = pathjoin(self._origin, version.upload_id or "", PREVIOUS)
+            self._old = {*before.keys, previous}
         chunks = version.content.get("dask")
         names = version.content["attrs"] if chunks is None else [name for _, name in chunks]
         #: Name of each part and the last part of its new one, by the key of the part.
@@ -81,7 +85,8 @@ class ArrayCopy:
     def owns(self, key: str) -> bool:
         """Return whether an object belongs to the original, or to an older version of it."""
         directory, _, last = key.removeprefix(self._origin + SEPARATOR).rpartition(SEPARATOR)
-        return key in self._own or (is_upload_id(directory) and last != MANIFEST)
+        own = key in self._parts or key in self._old
+        return own or (is_upload_id(directory) and last != MANIFEST)
 
     def copy(self, key: str) -> None:
         """Copy an object that belongs to the original, if the version names it as a part."""
@@ -123,7 +128,7 @@ class ArrayCopy:
                         raise ObjectChangedError(f"array '{self._origin}' was replaced meanwhile")
                 content, places = identified(version.content), []
                 for key, (_, new_name) in self._parts.items():
-                    places.append(copies.setdefault(key, pathjoin(new.upload_id, new_name)))
+                    places.append(copies.get(key) or pathjoin(new.upload_id, new_name))
                 if "dask" in content:
                     pairs = zip(content["dask"], map(new.key, places), strict=True)
                     content = {**content, "dask": [[index, key] for (index, _), key in pairs]}
@@ -134,6 +139,23 @@ class ArrayCopy:
             self._begin()
             raise
         return {key: new.key(place) for key, place in copies.items()}
+
+    def check_unchanged(self) -> None:
+        """Raise ObjectChangedError if the original is another version than the copy."""
+        try:
+            found = self._source.backend.head(pathjoin(self._origin, MANIFEST)).etag
+        except ObjectNotFoundError:
+            found = None
+        if found != self._version.etag:
+            raise ObjectChangedError(
+                f"array '{self._origin}' was changed while it was moved: it was not deleted, and "
+                f"'{self._root}' is a copy of an earlier version"
+            )
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the original and its predecessor, without the manifest."""
+        return self._parts.keys() | self._old
 
     @property
     def uncommitted(self) -> list[str]:

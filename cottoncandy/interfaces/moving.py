@@ -147,8 +147,9 @@ class MovingMethods(ObjectMethods):
         -----
         An object is deleted only when its copy is complete, so no failure loses it. A directory is
         moved object by object; a chunked or sparse array stays at its old name until all of it is
-        at the new one. If that is interrupted (an error that concerns all of them, Ctrl-C,
-        a killed program), the same call with ``overwrite=True`` moves the rest.
+        at the new one, and if it is changed meanwhile. If that is interrupted (an error that
+        concerns all of them, Ctrl-C, a killed program), the same call with ``overwrite=True``
+        moves the rest.
 
         Examples
         --------

@@ -7,6 +7,7 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -212,9 +213,13 @@ def transfer_tree(
             del targets[key]
     targets.update(copied)
     if moving:
+        copies = [key for key in arrays if key not in failed]
+        checks = run(lambda key: arrays[key].check_unchanged(), copies, threads=threads)
+        yield from (each for each in _noted(checks, manifests, failed) if each[1])
         done = [key for key in manifests if key not in failed]
         rest = [key for key, manifest in owners.items() if manifest not in failed]
-        for keys in filter(None, (done, rest)):  # first the manifests
+        new = [arrays[key].keys - owners.keys() for key in copies if key not in failed]
+        for keys in filter(None, (done, [*rest, *itertools.chain(*new)])):  # first the manifests
             yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
 
 

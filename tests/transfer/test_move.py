@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -272,6 +273,38 @@ def test_a_copy_is_whole_if_the_original_is_replaced_meanwhile(
         values = np.asarray(other.download_dask_array("b/series")).tolist()
         assert values in ([1] * len(values), list(range(40)))
     assert request > 5
+
+
+@pytest.mark.parametrize("change", ["appended to", "replaced"])
+def test_a_move_keeps_what_is_stored_meanwhile(memory: MemoryHarness, change: str) -> None:
+    cci, other = memory.interface(), memory.interface()
+    cci.upload_dask_array("a/x", np.arange(4.0), buffersize=16)
+
+    def store() -> None:
+        if not memory.raw_keys("a/x/metadata.json"):
+            backend.left = 1  # it was moved
+        elif change == "appended to":
+            other.append_dask_array("a/x", np.ones(2))
+        else:
+            for _ in range(2):  # the parts of the original are gone
+                other.upload_dask_array("a/x", np.ones(6), buffersize=16)
+
+    plain, begin, lost = cci.backend_interface, memory.snapshot(), 0
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = backend = Interleaved(plain, request, store)
+        with contextlib.suppress(PartialFailureError):
+            cci.mv("a", "b", recursive=True, threads=1)
+        cci.backend_interface = plain
+        if backend.left > 0:
+            break
+        if memory.raw_keys("a/x/metadata.json"):
+            assert cci["a/x"].shape == (6,)
+            cci.mv("a", "b", recursive=True, overwrite=True)
+        lost += cci["b/x"].shape != (6,)
+        if not lost:
+            assert memory.raw_keys("a/") == []
+    assert lost <= 1  # before the deletion, which no store makes on a condition
 
 
 @pytest.mark.parametrize("existing", [False, True])
