@@ -15,6 +15,7 @@ import cottoncandy as cc
 from cottoncandy.backends.base import DeleteResult
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cloudfiles import clear_memory
+from cottoncandy.cloudfiles.base import FilesBase
 from cottoncandy.config.options import Settings
 from cottoncandy.core import threads
 from cottoncandy.exceptions import (
@@ -37,6 +38,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
     monkeypatch.setattr(engine.random, "uniform", lambda least, most: taken.append(most) or 0)
     monkeypatch.setattr(engine, "_pace", engine._Pace())
+    remote = property(lambda _: False, lambda *_: None)  # what is in memory is never busy
+    monkeypatch.setattr(FilesBase, "_local", remote, raising=False)
     return taken
 
 
