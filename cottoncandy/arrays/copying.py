@@ -36,6 +36,8 @@ class ArrayCopy:
         Name of the copy.
     overwrite : bool
         Whether to replace an array.
+    keep_raw : bool
+        Whether a raw array of the name of the copy stays, as a copy itself.
 
     Raises
     ------
@@ -46,10 +48,18 @@ class ArrayCopy:
     """
 
     def __init__(
-        self, source: Store, origin: Key, dest: Store, root: Key, *, overwrite: bool
+        self,
+        source: Store,
+        origin: Key,
+        dest: Store,
+        root: Key,
+        *,
+        overwrite: bool,
+        keep_raw: bool,
     ) -> None:
         self._source, self._origin, self._dest, self._root = source, origin, dest, root
         self._condition = None if overwrite else IfAbsent()
+        self._keep_raw = keep_raw
         self._begin()
 
     def _begin(self) -> None:
@@ -125,7 +135,9 @@ class ArrayCopy:
                     # If it was removed and stored again, its parts have the names of the old ones.
                     missing = len(copies) < len(self._parts)
                     if found is None or missing or found.origins.isdisjoint(version.origins):
-                        raise ObjectChangedError(f"array '{self._origin}' was replaced meanwhile")
+                        raise ObjectChangedError(
+                            f"array '{self._origin}' was replaced while it was copied"
+                        )
                 content, places = identified(version.content), []
                 for key, (_, new_name) in self._parts.items():
                     places.append(copies.get(key) or pathjoin(new.upload_id, new_name))
@@ -134,7 +146,7 @@ class ArrayCopy:
                     content = {**content, "dask": [[index, key] for (index, _), key in pairs]}
                 else:
                     content = {**content, "attrs": places}
-                new.commit(lambda _: content, version.metadata, copying=True)
+                new.commit(lambda _: content, version.metadata, keep_raw=self._keep_raw)
         except ObjectChangedError:
             self._begin()
             raise

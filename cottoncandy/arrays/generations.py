@@ -201,11 +201,11 @@ class Upload:
         return place
 
     def commit(
-        self, build: Build, metadata: Mapping[str, str] | None = None, *, copying: bool = False
+        self, build: Build, metadata: Mapping[str, str] | None = None, *, keep_raw: bool = False
     ) -> dict[str, Any]:
         """Make the manifest the current one; return what the documents call the response.
 
-        A raw array of its name is removed afterwards; if ``copying``, it may have been copied too.
+        A raw array of its name, which would hide it, is removed afterwards unless ``keep_raw``.
         """
         committed = committing(self, build, metadata)
         options = PutOptions(acl=self.acl, acl_of=self.acl_of)
@@ -220,7 +220,7 @@ class Upload:
                     self.root,
                     exc,
                 )
-        if not copying:
+        if not keep_raw:
             remove_raw_array(self.store, self.root)
         return result.response
 

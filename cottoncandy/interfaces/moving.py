@@ -74,8 +74,9 @@ class MovingMethods(ObjectMethods):
         Notes
         -----
         The copy is made on the server; no bytes are downloaded. Metadata, content type and ACL are
-        copied too. Copying an object onto itself with ``overwrite=True`` changes nothing. Of a
-        chunked or sparse array, the current version is copied; it replaces another in one instant.
+        copied too. Copying an object onto itself with ``overwrite=True`` changes nothing. Only the
+        current version of a chunked or sparse array is copied. The copy replaces an array of its
+        name in one instant.
 
         Examples
         --------

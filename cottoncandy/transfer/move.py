@@ -166,14 +166,16 @@ def transfer_tree(
     """
     source, dest = route.origin, route.target
     manifests, owners = _arrays(targets)
+    wanted = set(targets.values())
     arrays: dict[str, ArrayCopy] = {}
     copied: dict[str, str] = {}
     failed: dict[str, Exception] = {}
 
     def begin(key: str) -> None:
-        roots = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
+        origin, root = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
+        keep = root in wanted or not overwrite
         with contextlib.suppress(*_NO_ARRAY):
-            arrays[key] = ArrayCopy(source, roots[0], dest, roots[1], overwrite=overwrite)
+            arrays[key] = ArrayCopy(source, origin, dest, root, overwrite=overwrite, keep_raw=keep)
 
     def transfer(key: str) -> None:
         array = arrays.get(owners.get(key, ""))

@@ -336,6 +336,20 @@ def test_a_copy_is_the_current_version_only(
         assert memory.raw_keys("a/") == []
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_copy_removes_the_raw_array_that_would_hide_it(
+    memory: MemoryHarness, overwrite: bool
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a/x", np.ones(3))
+    cci.upload_raw_array("b/x", np.zeros(2))
+    cci.cp("a", "b", recursive=True, overwrite=overwrite)
+    np.testing.assert_array_equal(cci["b/x"], np.ones(3) if overwrite else np.zeros(2))
+    cci.upload_raw_array("a/x", np.full(1, 2.0))  # copied as well, so it stays
+    cci.cp("a", "b", recursive=True, overwrite=True)
+    np.testing.assert_array_equal(cci["b/x"], np.full(1, 2.0))
+
+
 def test_a_damaged_array_is_moved_as_it_is(memory: MemoryHarness) -> None:
     cci = populated(memory)
     memory.raw_delete("a/series/pt0001")
