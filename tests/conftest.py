@@ -320,7 +320,7 @@ def _isolated(
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """Finalizers of what earlier tests left cannot run where no stack is left."""
+    """No finalizer of an earlier test's object runs while a test fills the stack."""
     gc.disable()
     yield
     gc.enable()

@@ -129,7 +129,7 @@ def test_wrong_values_and_names_raise(cci: Any) -> None:
 
 @pytest.mark.parametrize("name", ["m/s", "/a", "a\\b", "zarr.json"])
 def test_names_that_zarr_does_not_keep_raise(cci: Any, name: str) -> None:
-    """They were stored, and came back without these variables."""
+    """They were stored, and read without these variables."""
     variable = ("x", [1.0])
     for data in (
         xr.Dataset({name: variable}),

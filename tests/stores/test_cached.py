@@ -125,7 +125,7 @@ def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> Non
 
 
 def test_exchanged_windows_are_downloaded(cci: Any, tmp_path: Path) -> None:
-    """Each is whole, and a slice has no checksum of its own."""
+    """Each is whole, and a slice has no checksum to find it by."""
     array = np.arange(2 * MiB // 8)
     cci.upload_raw_array("a", array, compression=False)
     cached(cci, tmp_path / "c")

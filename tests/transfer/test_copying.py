@@ -70,7 +70,7 @@ def test_a_copy_that_was_altered_in_transit_is_rejected(
     with pytest.raises(IntegrityError, match="'a' was altered in transit"):
         copy_object(disk, "a", memory, "a")
     monkeypatch.setattr(memory.backend, "has_md5_etag", lambda key: False)
-    copy_object(disk, "a", memory, "a")  # the server encrypted it: that ETag is no MD5
+    copy_object(disk, "a", memory, "a")  # as if the server had encrypted it with a separate key
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)

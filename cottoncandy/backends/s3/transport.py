@@ -356,7 +356,7 @@ class ViewReader:
         """Move the position, as files do."""
         base = (0, self._position, len(self._view))[whence]
         self._position = base + offset
-        self.checksum = 0  # a request begins at the start, also if it is repeated
+        self.checksum = 0  # a request begins at the start, even if it is repeated
         return self._position
 
     def tell(self) -> int:
