@@ -189,6 +189,24 @@ def test_scattered_reads_of_one_region_take_few_requests() -> None:
     assert sum(stop - start for start, stop in reader.requests) < 7 * MiB
 
 
+@each("limit", [11 * MiB, 13 * MiB])
+def test_a_small_file_that_is_read_here_and_there_is_downloaded_whole(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(streams, "_WHOLE_BYTES", limit)
+    body = random.Random(0).randbytes(12 * MiB)
+    reader = CountingReader(body)
+    positions = [number * MiB + 70_000 for number in range(12)]
+    random.Random(0).shuffle(positions)
+    with CloudStream(reader) as stream:
+        for position in positions:
+            stream.seek(position)
+            assert stream.read(100) == body[position : position + 100]
+    large = [stop - start for start, stop in reader.requests if stop - start > MiB]
+    assert sum(large) == (len(body) if limit > len(body) else 0)
+    assert len(reader.requests) - len(large) == (8 if large else 12)
+
+
 def test_shuffled_reads_of_a_large_file_download_little_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

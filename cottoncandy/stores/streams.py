@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 #: Size of the smallest download, by default.
 BLOCK_BYTES = 64 * 1024
 
-_CACHE_BYTES = 12 * MiB
+_CACHE_BYTES = 24 * MiB
+_WHOLE_BYTES = 40 * MiB  # a file of up to this size is downloaded whole
+_JUMPS = 8  # ... after so many downloads here and there: as many again would take longer
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
 _DENSE = 8  # ... which is more than one block of that many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
@@ -29,8 +31,9 @@ class CloudStream(io.BufferedReader):
 
     It works wherever Python expects an open binary file, as in ``pandas.read_csv(stream)`` or
     ``h5py.File(stream)``. Only the blocks that are read are downloaded. Sequential reads are
-    requested ahead: first one block, then twice as many each time. Use it in a ``with`` statement,
-    or call ``close()``.
+    requested ahead: first one block, then twice as many each time. A file of up to 40 MiB is
+    downloaded whole after 8 downloads here and there. Use it in a ``with`` statement, or call
+    ``close()``.
 
     Parameters
     ----------
@@ -86,6 +89,7 @@ class _RawStream(io.RawIOBase):
         self._blocks: OrderedDict[int, memoryview] = OrderedDict()
         self._touched: set[int] = set()  # cached blocks that were read
         self._used = self._wasted = 0  # blocks that were read, and removed without being read
+        self._jumps = 0
         self._next = -1  # the block after the last download
         self._ahead = 1  # number of blocks of the last download
         self._chunks: Iterator[Buffer] | None = None
@@ -180,6 +184,12 @@ class _RawStream(io.RawIOBase):
 
     def _fetch(self, number: int, position: int) -> None:
         """Download a block, or start a stream at a position in it."""
+        self._jumps += number != self._next
+        if self._jumps > _JUMPS and self._reader.size <= _WHOLE_BYTES:
+            self._drop()
+            self._blocks.clear()
+            self._download(0, self._reader.size)
+            return
         if number != self._next and (dense := self._dense(number)):
             self._download(dense.start * self._block_bytes, dense.stop * self._block_bytes)
             self._ahead = 1
@@ -227,8 +237,9 @@ class _RawStream(io.RawIOBase):
         data = memoryview(self._reader.read(start, min(stop, self._reader.size)))
         for offset in range(0, len(data), size):
             block = data[offset : offset + size]
-            copied = block if len(block) == len(data) else memoryview(bytes(block))
-            self._blocks[(start + offset) // size] = copied
+            # A view on more than a block would keep the memory of the others when they are removed.
+            alone = len(block) == len(data) or len(data) == self._reader.size
+            self._blocks[(start + offset) // size] = block if alone else memoryview(bytes(block))
         self._next = -(-stop // size)
         self._ahead = self._next - start // size
 
