@@ -129,9 +129,9 @@ class CheckedMachine(RuleBasedStateMachine):
             if "dtype" in found[key].metadata and f"{key}/{MANIFEST}" in before:
                 free |= self.area(key, before)
         # A raw array of the same name would hide the new value, so the upload removes it.
-        free |= {
-            root for root in operation.roots if root in before and "dtype" in before[root].metadata
-        }
+        for root in operation.roots.keys() | operation.unknown:
+            if root in before and "dtype" in before[root].metadata:
+                free.add(root)
         for key in before.keys() | found.keys():
             self.check_object(key, before.get(key), found.get(key), operation, outcome, key in free)
         for source, dest in operation.moves:
