@@ -76,7 +76,7 @@ class MovingMethods(ObjectMethods):
         The copy is made on the server; no bytes are downloaded. Metadata, content type and ACL are
         copied too. Copying an object onto itself with ``overwrite=True`` changes nothing. Only the
         current version of a chunked or sparse array is copied. The copy replaces an array of its
-        name in one instant.
+        name in one instant; with ``overwrite=True``, a raw array of that name too.
 
         Examples
         --------

@@ -62,7 +62,7 @@ def check_int(value: Any, name: str, minimum: int) -> int:
 
 def check_bool(value: Any, name: str) -> None:
     """Raise InvalidArgumentError if an argument is neither True nor False."""
-    if value not in (True, False):
+    if getattr(value, "shape", ()) or value not in (True, False):  # an array has no truth value
         raise InvalidArgumentError(f"{name} must be True or False, got {value!r:.80}")
 
 

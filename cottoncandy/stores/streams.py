@@ -19,7 +19,7 @@ BLOCK_BYTES = 64 * 1024
 
 _CACHE_BYTES = 24 * MiB
 _WHOLE_BYTES = 40 * MiB  # a file of up to this size is downloaded whole
-_JUMPS = 8  # ... after so many downloads here and there: as many again would take longer
+_JUMPS = 8  # ... after this many downloads here and there: as many again would take longer
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
 _DENSE = 8  # ... which is more than one block of that many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead

@@ -131,6 +131,8 @@ def test_flags_are_checked_by_position_too(cci: Any) -> None:
     assert {("rm", "recursive"), ("cp", "overwrite"), ("clean", "dry_run")} <= {*FLAGS}
     with pytest.raises(InvalidArgumentError, match="recursive"):
         cci.rm("branch", "no")
+    with pytest.raises(InvalidArgumentError, match="recursive must be"):
+        cci.rm("branch", recursive=np.zeros(2))
     cci.upload_object("flags", b"", verbose="no", metadata={"recursive": "no"})  # are metadata
     cci.rm("branch", np.True_)
     assert "branch/array" not in cci

@@ -318,7 +318,7 @@ class ViewReader:
     cancelled : callable
     changes : bool, default False
         Whether something else may change the buffer: then reads return copies. They are short,
-        because botocore hashes a copy in the processor's cache sooner than what is in memory.
+        because botocore hashes a copy in the processor's cache sooner than the buffer itself.
     """
 
     def __init__(
