@@ -138,15 +138,3 @@ def test_opening_takes_one_request_and_small_reads_few(fault_proxy: Any, factory
         assert b"".join(stream.read(1024) for _ in range(1024)) == body[: 2**20]
         assert len(fault_proxy.requests) <= (2 if hasattr(cci, "encryption") else 1)
     server.return_bucket(bucket)
-
-
-def test_viewers_of_dask_arrays_load_the_plane_that_they_show(cci: Any) -> None:
-    """What ``napari.layers.Image(lazy)`` does with its data, without napari."""
-    values = np.arange(8 * 6 * 6, dtype=">i2").reshape(8, 6, 6)
-    cci.upload_dask_array("a", values, axis=0, buffersize=2 * values[0].nbytes)
-    lazy = cci.download_dask_array("a")
-    assert (lazy.ndim, lazy.shape, lazy.dtype, lazy.chunks[0]) == (3, values.shape, ">i2", (2,) * 4)
-    before = cci.stats.requests
-    plane = np.asarray(lazy[(5, slice(None), slice(None))])
-    assert cci.stats.requests - before == 1
-    np.testing.assert_array_equal(plane, values[5])
