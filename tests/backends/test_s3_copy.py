@@ -134,3 +134,22 @@ def test_copy_sends_the_permission_of_one_user(fault_proxy: FaultProxy, moto_buc
         f"/{moto_bucket}/a",
         f"/{moto_bucket}/b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ownership", "read"), [("BucketOwnerEnforced", []), ("ObjectWriter", ["acl", "acl"])]
+)
+def test_acls_are_not_read_if_the_bucket_has_none(
+    fault_proxy: FaultProxy, moto_bucket: str, ownership: str, read: list[str]
+) -> None:
+    client = fault_proxy.server.client()
+    rules = {"Rules": [{"ObjectOwnership": ownership}]}
+    client.put_bucket_ownership_controls(Bucket=moto_bucket, OwnershipControls=rules)
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x")
+    backend = backend_at(fault_proxy.server, moto_bucket)
+    backend._connection.cached("on_aws", lambda: True)
+    before = len(fault_proxy.requests)
+    for copy in ("b", "c"):
+        backend.copy("a", copy)
+    queries = [request.query for request in fault_proxy.requests[before:]]
+    assert [name for query in queries for name in query] == ["ownershipControls", *read]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
@@ -102,6 +103,17 @@ class Buckets:
     def accepts_acls(self, bucket: str) -> bool:
         """Return whether the bucket has not rejected an ACL yet."""
         return bucket not in self._facts("without acls")
+
+    def keeps_acls(self, bucket: str) -> bool:
+        """Return whether objects of a bucket may have ACLs: Amazon is asked once per process."""
+        known = self._facts("ownership")
+        if self._connection.on_aws and bucket not in known:
+            rules: Any = ()
+            with suppress(boto.ClientError, boto.BotoCoreError):  # not allowed, or not set
+                response = self._connection.client.get_bucket_ownership_controls(Bucket=bucket)
+                rules = response["OwnershipControls"]["Rules"]
+            known[bucket] = {"ObjectOwnership": "BucketOwnerEnforced"} not in rules
+        return self.accepts_acls(bucket) and known.get(bucket, True)
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL, or without it if the bucket rejects ACLs."""

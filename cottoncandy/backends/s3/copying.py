@@ -156,7 +156,7 @@ class CopyOperations:
 
     def acl_of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
         """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
-        if not self._buckets.accepts_acls(bucket):
+        if not self._buckets.keeps_acls(bucket):
             return None
         try:
             with translated(location):
