@@ -155,7 +155,7 @@ class FilesBase:
 
     def abspath(self, path: str) -> str:
         """Return the cloud path of a file, without a format."""
-        return self.join(cloudpaths.asprotocolpath(self._path), path)
+        return f"{cloudpaths.asprotocolpath(self._path).removesuffix('/')}/{path}"
 
     # -- many at once ----------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
         if url.query:
             extra["query"] = url.query
     else:
-        bucket, prefix = path.bucket or "", path.path
+        bucket, prefix = path.bucket or "", path.path.rstrip("/")
         parse_url(f"{path.protocol}://{server}{bucket}")  # rejects passwords
     settings = Settings.load()
     retries = settings.retries if options.retries is None else options.retries

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import as_items, is_single
 from cottoncandy.cloudfiles.files import CloudFiles
+from cottoncandy.cloudfiles.paths import asbucketpath, extract, normalize, split
 from cottoncandy.cloudfiles.reading import Paths
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import InvalidArgumentError
@@ -40,8 +40,8 @@ class CloudFile:
     def __init__(
         self, path: str | os.PathLike[str], *, cache_meta: bool = False, **options: Any
     ) -> None:
-        self.path = cloudpaths.normalize(path)
-        folder, self.filename = cloudpaths.split(self.path)
+        self.path = normalize(path)
+        folder, self.filename = split(self.path)
         if not self.filename or folder.endswith(("://", ":/")):
             raise InvalidArgumentError(f"{mask(self.path)!r} is not the path of a file")
         self.cache_meta = cache_meta
@@ -193,15 +193,21 @@ def _parts(place: str | os.PathLike[str] | CloudFile) -> tuple[Any, str]:
     """Return the directory of a file, and its name."""
     if isinstance(place, CloudFile):
         return place.cf, place.filename
-    return cloudpaths.split(cloudpaths.normalize(place))
+    return split(normalize(place))
 
 
-def dl(paths: Paths, raw: bool = False, **options: Any) -> Any:
+def _bucket_of(cloudpath: str) -> tuple[str, str]:
+    """Return the bucket of a file, or its directory on disk and on web servers, and the path."""
+    path = extract(cloudpath)
+    return split(cloudpath) if path.bucket is None else (asbucketpath(path), path.path)
+
+
+def dl(cloudpaths: Paths, raw: bool = False, **options: Any) -> Any:
     """Download files of many buckets at once.
 
     Parameters
     ----------
-    paths : str, dict, or iterable of them
+    cloudpaths : str, dict, or iterable of them
         Cloud paths, or dictionaries with ``path`` and a range of bytes, as ``start`` and ``end`` or
         ``byte_range``.
     raw : bool, default False
@@ -224,14 +230,14 @@ def dl(paths: Paths, raw: bool = False, **options: Any) -> Any:
     >>> [file["content"] for file in dl(["mem://one/a", "mem://two/b"])]
     [b'first', b'second']
     """
-    single = is_single(paths)
-    items: list[Any] = list(as_items(paths))
+    single = is_single(cloudpaths)
+    items: list[Any] = list(as_items(cloudpaths))
     grouped: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     names: list[str] = []
     for order, item in enumerate(items):
         part = dict(item) if isinstance(item, Mapping) else {"path": item}
         names.append(part["path"])
-        folder, part["path"] = cloudpaths.split(cloudpaths.normalize(part["path"]))
+        folder, part["path"] = _bucket_of(normalize(part["path"]))
         grouped.setdefault(folder, []).append((order, part))
     found: dict[int, dict[str, Any]] = {}
     for folder, parts in grouped.items():

@@ -110,7 +110,7 @@ def extract(cloudpath: str) -> ExtractedPath:
         raise UnsupportedProtocolError(
             f"{mask(cloudpath)!r} names no bucket; expected {protocol}://BUCKET/PATH"
         )
-    return ExtractedPath(form, protocol, bucket, path.rstrip("/"), host, alias)
+    return ExtractedPath(form, protocol, bucket, path, host, alias)
 
 
 def extract_format_protocol(
@@ -186,9 +186,13 @@ def split(cloudpath: str) -> tuple[str, str]:
     >>> split("https://host/a/b%20c?signature")
     ('https://host/a?signature', 'b c')
     """
-    if get_protocol(cloudpath) not in WEB:
+    protocol = get_protocol(cloudpath)
+    if protocol not in WEB:
         folder, _, name = cloudpath.rpartition("/")
-        return folder, name
+        above = folder.rstrip("/")
+        if protocol == "file" or above.endswith(":"):
+            return folder, name
+        return above, folder[len(above) :] + name  # of 'b/a//c', the file '/c' in 'b/a'
     address, mark, query = cloudpath.partition("?")
     folder, _, name = address.rpartition("/")
     return folder + mark + query, unquote(name)

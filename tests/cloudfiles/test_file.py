@@ -135,6 +135,24 @@ def test_dl_of_many_buckets(tmp_path: Path) -> None:
         dl(["mem://one/a"], num_threads=0)
 
 
+def test_dl_names_files_of_one_bucket_by_their_paths_in_it() -> None:
+    CloudFiles("mem://one").puts([("x/info", b"1"), ("y/info", b"2")])
+    found = dl(cloudpaths=["mem://one/x/info", "mem://one/y/info"])
+    assert {file["path"]: file["content"] for file in found} == {"x/info": b"1", "y/info": b"2"}
+
+
+@each("name", ["x//y", "x/y", "/y", "y", "a//b///c"])
+def test_names_with_empty_parts(name: str) -> None:
+    cf = CloudFiles("mem://one/dir")
+    cf.puts((each, each.encode()) for each in ["x//y", "x/y", "/y", "y", "a//b///c"])
+    path = cf.abspath(name)
+    assert path == f"mem://one/dir/{name}"
+    assert CloudFile(path).get() == dl(path) == name.encode()
+    CloudFile(path).delete()
+    assert cf.exists(name) is False
+    assert len(list(cf)) == 4
+
+
 # -- files on disk -------------------------------------------------------------------------------
 
 

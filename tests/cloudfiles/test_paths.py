@@ -19,7 +19,7 @@ from tests.cases import each
     [
         ("gs://b/a/c", ("precomputed", "gs", "b", "a/c", None, None)),
         ("s3://b", ("precomputed", "s3", "b", "", None, None)),
-        ("s3://b/a/", ("precomputed", "s3", "b", "a", None, None)),
+        ("s3://b/a/", ("precomputed", "s3", "b", "a/", None, None)),
         ("s3://https://h.org/b/a", ("precomputed", "s3", "b", "a", "https://h.org", None)),
         ("s3://http://h:90/b/a", ("precomputed", "s3", "b", "a", "http://h:90", None)),
         ("file:///a/b", ("precomputed", "file", None, "/a/b", None, None)),
