@@ -431,6 +431,10 @@ class Backend(ABC):
         """Return the owner of an object: ``ID`` and, if known, ``DisplayName``."""
         raise UnsupportedOperationError(f"objects have no owner on the {self.name} backend")
 
+    def acl(self, key: str) -> Any:
+        """Return who may do what with an object, in the words of the store."""
+        raise UnsupportedOperationError(f"objects have no ACL on the {self.name} backend")
+
     def presign(self, key: str, expires_s: int) -> str:
         """Return a URL that reads an object without credentials, until it expires."""
         raise UnsupportedOperationError(

@@ -252,14 +252,10 @@ class ReadingMethods(FilesBase):
             if self.protocol == "file":
                 with self._store.backend.get(key) as reader:
                     return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
-            if (read := getattr(self._store.backend, "acl", None)) is not None:
-                found = read(key)
-                return {"Owner": found.get("Owner"), "Grants": found.get("Grants")}
             try:
-                native = self._store.backend.native_object(key)
+                return self._store.backend.acl(key)
             except UnsupportedOperationError:
                 return None
-            return list(native.acl) if hasattr(native, "acl") else None
 
         found = self._ask(acl, as_items(paths), total, progress, "reading permissions")
         return (found, TransmissionMonitor(IOEnum.RX)) if return_recording else found

@@ -105,6 +105,7 @@ class WrappedBackend(Backend):
     create_bucket = _passed_on(Backend.create_bucket)
     delete_bucket = _passed_on(Backend.delete_bucket)
     owner = _passed_on(Backend.owner)
+    acl = _passed_on(Backend.acl)
     presign = _passed_on(Backend.presign)
     native_object = _passed_on(Backend.native_object)
     native_bucket = _passed_on(Backend.native_bucket)

@@ -356,6 +356,25 @@ def test_acls_of_a_bucket_without_any_are_rejected(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        (403, "someone does not have storage.objects.getIamPolicy access", AccessDeniedError),
+        (400, "... when uniform bucket-level access is enabled", UnsupportedOperationError),
+    ],
+)
+def test_errors_of_reading_an_acl(
+    tmp_path: Path, status: int, message: str, error: type[Exception]
+) -> None:
+    text = json.dumps({"error": {"code": status, "message": message}}).encode()
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": status, "text": text}))
+    try:
+        with pytest.raises(error, match="object 'name'"):
+            connect(server.url, anon=True).acl("name")
+    finally:
+        server.stop()
+
+
 def test_urls_are_signed_with_a_key() -> None:
     key = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,

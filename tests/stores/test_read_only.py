@@ -158,7 +158,14 @@ def test_writing_verbs_of_the_backend_raise() -> None:
         *("get", "head", "exists", "scan", "list_buckets", "has_bucket", "owner", "connect"),
         *("unfinished_uploads", "presign", "can_copy_from", "unlisted", "has_md5_etag"),
         *("native_object", "native_bucket", "with_bucket", "status_message", "describe"),
-        *("read_only_error", "with_upload_options", "close", "resolve_links", "storage_class"),
+        *(
+            "acl",
+            "read_only_error",
+            "with_upload_options",
+            "close",
+            "resolve_links",
+            "storage_class",
+        ),
     }
     verbs = {name for name, _ in inspect.getmembers(Backend, callable) if not name.startswith("_")}
     assert verbs == {*calls, *reading}, "is the new verb one that writes?"

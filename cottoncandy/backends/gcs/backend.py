@@ -367,6 +367,12 @@ class GCSBackend(RemoteBackend):
 
     # -- features of Google ----------------------------------------------------------------------
 
+    def acl(self, key: str) -> list[dict[str, str]]:
+        found = self._blob(key).acl
+        with self._connection.request(self._label(key)):
+            found.reload(**_READ)
+        return list(found)
+
     def presign(self, key: str, expires_s: int) -> str:
         blob = self._blob(key)
         try:

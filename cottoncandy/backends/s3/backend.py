@@ -476,14 +476,13 @@ class S3Backend(RemoteBackend):
     # -- features of S3 --------------------------------------------------------------------------
 
     def owner(self, key: str) -> Mapping[str, str]:
-        return dict(self.acl(key).get("Owner", {}))
+        return dict(self.acl(key)["Owner"] or {})
 
     def acl(self, key: str) -> Mapping[str, Any]:
-        """Return the owner of an object, and the permissions that others have: ``Grants``."""
         location = self._location(key)
         with translated(location):
-            found: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
-        return found
+            found = self._connection.client.get_object_acl(**location.request)
+        return {"Owner": found.get("Owner"), "Grants": found.get("Grants")}
 
     def presign(self, key: str, expires_s: int) -> str:
         location = self._location(key)
