@@ -107,7 +107,8 @@ def compare(
         if task != "cp up":
             run(commands(tools, "cp up", "s5cmd", str(source), shared), env)
         for turn in range(rounds):
-            for program in PROGRAMS:
+            first = turn % len(PROGRAMS)
+            for program in PROGRAMS[first:] + PROGRAMS[:first]:
                 remote = f"{bucket}/{program}-{turn}" if task == "cp up" else shared
                 local = source if task != "cp down" else folder / f"{program}-{turn}"
                 local.mkdir(exist_ok=True)

@@ -254,9 +254,8 @@ def main() -> None:
     parser.add_argument("--server", default=None, help="ceph (default), moto, or a URL")
     parser.add_argument("--only", default="", help="beginnings of scenarios, joined by commas")
     parser.add_argument("--skip", default="", help="beginnings of scenarios to leave out")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="timed rounds; 0 only counts requests"
-    )
+    # Each of two, three or six peers begins as many rounds.
+    parser.add_argument("--rounds", type=int, default=6, help="timed rounds; 0: only requests")
     parser.add_argument("--peers", default="", help="peers to run, joined by commas")
     parser.add_argument("--promised", action="store_true", help="only what is promised")
     parser.add_argument("--no-count", action="store_true", help="do not count requests")
