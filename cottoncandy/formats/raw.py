@@ -181,7 +181,7 @@ def encode_array(
     if copied is not None:
         plain = Body(lambda: iter((copied,)), size=size, buffer=copied, owned=True)
     else:
-        block_bytes = _BLOCK_BYTES if flat is None and codec is None else _CACHED_BYTES
+        block_bytes = _BLOCK_BYTES if codec is None else _CACHED_BYTES
         plain = Body(
             lambda: _copies(source, padding, block_bytes),
             size=size,

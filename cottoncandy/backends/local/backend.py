@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from threading import Lock
 from typing import ClassVar, Self
 
 from cottoncandy.backends.base import (
@@ -433,8 +434,10 @@ def _write_blocks(
             yield block, position
             position += bytes_view(block).nbytes
 
+    lock = Lock()  # the system writes a file for one thread at a time, and another would spin
+
     def write(piece: tuple[Buffer, int]) -> None:
-        with os_errors("write", location):
+        with os_errors("write", location), lock:
             staged.write(*piece)
 
     for _ in map_threads(write, placed(), threads, max_pending=2):
