@@ -179,6 +179,14 @@ def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
     return iter(())
 
 
+def is_stray(store: Store, key: str) -> bool:
+    """Return whether an object that no array names belongs to an upload: killed, or running."""
+    directory, _, last = key.rpartition(SEPARATOR)
+    if is_upload_id(directory.rpartition(SEPARATOR)[2]):
+        return last == PREVIOUS or _PART.fullmatch(last) is not None
+    return _PART.fullmatch(last) is not None and _is_part(store, key)
+
+
 def _is_part(store: Store, key: str) -> bool:
     """Return whether the metadata of an object mark it as a part."""
     try:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-from cottoncandy.arrays.generations import Condition, begin, drive, identified, predecessor, reading
-from cottoncandy.arrays.manifests import find_part, latest
+from cottoncandy.arrays.generations import (
+    Condition,
+    Put,
+    Upload,
+    begin,
+    drive,
+    identified,
+    predecessor,
+    reading,
+)
+from cottoncandy.arrays.manifests import Version, find_part, latest
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats import chunked
-from cottoncandy.formats.generations import MANIFEST, PREVIOUS, is_upload_id, place_of
+from cottoncandy.formats.generations import MANIFEST, PREVIOUS, new_upload_id, place_of
 from cottoncandy.stores.store import Store
 
 #: Size of a part, for a look at what its copy needs: larger than any, as it is not known.
@@ -22,8 +35,9 @@ class ArrayCopy:
     """A copy of an array, made on the server: an upload whose parts are copies.
 
     It is committed like any upload: an array of that name is replaced in one instant, and is the
-    predecessor of the copy; that of the original is not copied. Parts and manifest have the ACL of
-    the original ones. Parts that the original lacks are missing in the copy, too.
+    predecessor of the copy; that of the original is copied only if it is moved to a free name.
+    Parts and manifests have the ACL of the original ones. Parts that the original lacks are missing
+    in the copy, too.
 
     Parameters
     ----------
@@ -36,6 +50,8 @@ class ArrayCopy:
         Name of the copy.
     overwrite : bool
         Whether to replace an array.
+    moving : bool
+        Whether the original is to be deleted.
     keep_raw : bool
         Whether a raw array of the name of the copy stays, as a copy itself.
 
@@ -55,11 +71,12 @@ class ArrayCopy:
         root: Key,
         *,
         overwrite: bool,
+        moving: bool,
         keep_raw: bool,
     ) -> None:
         self._source, self._origin, self._dest, self._root = source, origin, dest, root
         self._condition = None if overwrite else IfAbsent()
-        self._keep_raw = keep_raw
+        self._moving, self._keep_raw = moving, keep_raw
         self._begin()
 
     def _begin(self) -> None:
@@ -67,42 +84,38 @@ class ArrayCopy:
         version = drive(self._source, reading(self._origin))
         if version is None:
             raise ObjectNotFoundError(f"array '{self._origin}' was deleted while it was copied")
-        before = drive(
-            self._source, predecessor(self._origin, version.previous and version.upload_id)
-        )
+        before = drive(self._source, predecessor(self._origin, version.upload_id))
         self._version = version
+        size = _ANY_SIZE if "dask" in version.content else None
+        new = begin(self._dest, self._root, condition=self._condition, part_bytes=size)
+        new.acl_of = self._source.bucket, pathjoin(self._origin, MANIFEST)
+        # Only the parts of a first upload have documented names.
+        new.documented &= not any(SEPARATOR in place for place in version.places)
+        self._new = new
+        #: Name of each part, the last part of its new one, and its upload, by the key of the part.
+        self._parts: dict[str, tuple[str, str, Upload]] = {}
+        previous = pathjoin(self._origin, version.upload_id or "", PREVIOUS)
         #: Keys of the predecessor.
-        self._old: set[str] = set()
-        if before is not None:
-            previous = pathjoin(self._origin, version.upload_id or "", PREVIOUS)
-            self._old = {*before.keys, previous}
-        chunks = version.content.get("dask")
-        names = version.content["attrs"] if chunks is None else [name for _, name in chunks]
-        #: Name of each part and the last part of its new one, by the key of the part.
-        self._parts: dict[str, tuple[str, str]] = {}
-        for number, name in enumerate(names):
-            last = place_of(name).rpartition(SEPARATOR)[2]
-            new_name = last if chunks is None else chunked.part_name(number)
-            self._parts[pathjoin(self._origin, place_of(name))] = name, new_name
+        self._old = set() if before is None else {*before.keys, previous}
+        #: The predecessor that is copied, and its key.
+        self._before = None
+        if before is not None and self._moving and new.live is None:
+            self._before = before, previous
+            older = replace(new, upload_id=new_upload_id(), documented=False)
+            self._parts.update(_parts(before, older))
+        self._parts.update(_parts(version, new))
         #: The new place of each part that was copied, by its key.
         self._copies: dict[str, str] = {}
-        size = None if chunks is None else _ANY_SIZE
-        self._new = begin(self._dest, self._root, condition=self._condition, part_bytes=size)
-        self._new.acl_of = self._source.bucket, pathjoin(self._origin, MANIFEST)
-        # Only the parts of a first upload have documented names.
-        self._new.documented &= not any(SEPARATOR in place for place in version.places)
 
     def owns(self, key: str) -> bool:
-        """Return whether an object belongs to the original, or to an older version of it."""
-        directory, _, last = key.removeprefix(self._origin + SEPARATOR).rpartition(SEPARATOR)
-        own = key in self._parts or key in self._old
-        return own or (is_upload_id(directory) and last != MANIFEST)
+        """Return whether an object belongs to the original, or to its predecessor."""
+        return key in self._parts or key in self._old
 
     def copy(self, key: str) -> None:
-        """Copy an object that belongs to the original, if the version names it as a part."""
+        """Copy an object that belongs to the original, if it is a part that the copy needs."""
         if key not in self._parts:
             return
-        name, new_name = self._parts[key]
+        name, new_name, upload = self._parts[key]
         bucket, verb = self._source.backend.bucket, self._dest.backend.copy
 
         def stored(place: str, condition: Condition) -> None:
@@ -114,7 +127,7 @@ class ArrayCopy:
             )
 
         with contextlib.suppress(ObjectNotFoundError):  # commit() looks why
-            self._copies[key] = self._new.placed(new_name, stored)
+            self._copies[key] = upload.placed(new_name, stored)
 
     def commit(self, threads: int) -> dict[str, str]:
         """Copy the other parts, and make the copy current; return the new key of each part.
@@ -138,19 +151,28 @@ class ArrayCopy:
                         raise ObjectChangedError(
                             f"array '{self._origin}' was replaced while it was copied"
                         )
-                content, places = identified(version.content), []
-                for key, (_, new_name) in self._parts.items():
-                    places.append(copies.get(key) or pathjoin(new.upload_id, new_name))
-                if "dask" in content:
-                    pairs = zip(content["dask"], map(new.key, places), strict=True)
-                    content = {**content, "dask": [[index, key] for (index, _), key in pairs]}
-                else:
-                    content = {**content, "attrs": places}
+                if self._before is not None:
+                    before, key = self._before
+                    body, acl_of = json.dumps(self._copied(before)), (self._source.bucket, key)
+                    new.before = Put("", body.encode(), before.metadata, acl_of=acl_of)
+                content = self._copied(version)
                 new.commit(lambda _: content, version.metadata, keep_raw=self._keep_raw)
         except ObjectChangedError:
             self._begin()
             raise
         return {key: new.key(place) for key, place in copies.items()}
+
+    def _copied(self, version: Version) -> dict[str, Any]:
+        """Return a manifest that names the copies."""
+        content = identified(version.content)
+        places = []
+        for key, _ in _parts(version, self._new):
+            _, new_name, upload = self._parts[key]
+            places.append(self._copies.get(key) or pathjoin(upload.upload_id, new_name))
+        if "dask" not in content:
+            return {**content, "attrs": places}
+        pairs = zip(content["dask"], map(self._new.key, places), strict=True)
+        return {**content, "dask": [[index, key] for (index, _), key in pairs]}
 
     def check_unchanged(self) -> None:
         """Raise ObjectChangedError if the original is another version than the copy."""
@@ -174,3 +196,13 @@ class ArrayCopy:
         """The keys of copies that no manifest names."""
         places = () if self._new.sent else self._copies.values()
         return [self._new.key(place) for place in places if SEPARATOR in place]
+
+
+def _parts(version: Version, upload: Upload) -> Iterator[tuple[str, tuple[str, str, Upload]]]:
+    """Yield the key of each part, with its name, the last part of its new one, and the upload."""
+    chunks = version.content.get("dask")
+    names = version.content["attrs"] if chunks is None else [name for _, name in chunks]
+    for number, name in enumerate(names):
+        place = place_of(name)
+        last = place.rpartition(SEPARATOR)[2] if chunks is None else chunked.part_name(number)
+        yield pathjoin(version.root, place), (name, last, upload)

@@ -10,12 +10,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Container, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 from cottoncandy.arrays.manifests import Version, read_manifest
 from cottoncandy.arrays.raw import Array, array_header, put_array
-from cottoncandy.backends.base import DEFAULT_OPTIONS, IfAbsent, IfMatch, PutOptions, PutResult
+from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.exceptions import (
@@ -65,12 +65,14 @@ class Found(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Store a manifest: a ``PutResult``."""
+    """Store a manifest: a ``PutResult``; ``acl_of`` is as in ``PutOptions``."""
 
     key: str
     body: bytes
     metadata: Mapping[str, str]
     condition: Condition = None
+    acl: str | None = None
+    acl_of: tuple[str | None, str] | None = None
 
 
 class Delete(NamedTuple):
@@ -79,10 +81,17 @@ class Delete(NamedTuple):
     keys: list[str]
 
 
-Protocol = Generator[Read | Put | Delete, Any, T]
+class Exists(NamedTuple):
+    """Look whether there is an object: a bool."""
+
+    key: str
 
 
-def drive(store: Store, protocol: Protocol[T], options: PutOptions = DEFAULT_OPTIONS) -> T:
+Request = Read | Put | Delete | Exists
+Protocol = Generator[Request, Any, T]
+
+
+def drive(store: Store, protocol: Protocol[T]) -> T:
     """Send the requests of a protocol; raise in it the errors of the store."""
     answer: Any = None
     error: Exception | None = None
@@ -94,12 +103,12 @@ def drive(store: Store, protocol: Protocol[T], options: PutOptions = DEFAULT_OPT
             return result
         answer = error = None
         try:
-            answer = _send(store, request, options)
+            answer = _send(store, request)
         except (CottonCandyError, OSError) as exc:
             error = exc
 
 
-def _send(store: Store, request: Read | Put | Delete, options: PutOptions) -> Any:
+def _send(store: Store, request: Request) -> Any:
     match request:
         case Read(key):
             try:
@@ -108,12 +117,15 @@ def _send(store: Store, request: Read | Put | Delete, options: PutOptions) -> An
                     return Found(reader.info.etag or "", body, reader.metadata)
             except ObjectNotFoundError:
                 return None
-        case Put(key, body, metadata, condition):
-            options = replace(options, metadata=metadata, condition=condition)
-            options = options.changed(content_type="application/json")
+        case Put(key, body, metadata, condition, acl, acl_of):
+            options = PutOptions(
+                metadata, acl, "application/json", condition=condition, acl_of=acl_of
+            )
             return store.backend.put(key, Body.of(body), options)
         case Delete(keys):
             return store.delete(keys)
+        case Exists(key):
+            return store.backend.exists(key)
 
 
 # -- the protocol --------------------------------------------------------------------------------
@@ -141,6 +153,10 @@ class Upload:
         Whether the manifest may have been stored: then nothing may be deleted.
     acl_of : tuple of str, optional
         Bucket and key of an object whose ACL the manifest gets, instead of ``acl``.
+    before : Put, optional
+        Stores the predecessor that the array has if it replaces nothing.
+    first : str, optional
+        Place of the part that was stored first. Whoever removes the tree meanwhile removes it.
     """
 
     store: Store
@@ -152,6 +168,8 @@ class Upload:
     fixed: bool = False
     sent: bool = False
     acl_of: tuple[str | None, str] | None = None
+    before: Put | None = None
+    first: str | None = None
 
     def key(self, *names: str) -> Key:
         """Return the key of an object below the root."""
@@ -193,11 +211,14 @@ class Upload:
 
     def placed(self, name: str, store: Callable[[str, Condition], object]) -> str:
         """Store a part, under its documented name if that is to be used and free; return where."""
+        place = pathjoin(self.upload_id, name)
         if self.documented:
             with contextlib.suppress(ObjectExistsError):
                 store(name, IfAbsent())
-                return name
-        store(place := pathjoin(self.upload_id, name), None)
+                place = name
+        if place != name:
+            store(place, None)
+        self.first = self.first or place
         return place
 
     def commit(
@@ -207,9 +228,7 @@ class Upload:
 
         A raw array of its name, which would hide it, is removed afterwards unless ``keep_raw``.
         """
-        committed = committing(self, build, metadata)
-        options = PutOptions(acl=self.acl, acl_of=self.acl_of)
-        result, replaced, body = drive(self.store, committed, options)
+        result, replaced, body = drive(self.store, committing(self, build, metadata))
         if replaced is not None:
             try:
                 drive(self.store, tidying(replaced, Version.of(self.root, "", body, {})))
@@ -272,15 +291,21 @@ def committing(
         previous = None if live is None else live.upload_id
         content = {**build(live), "upload_id": upload.upload_id, "previous": previous}
         body = json.dumps(content).encode()
+        key, before = upload.key(MANIFEST), upload.before
         if live is not None:
-            yield Put(upload.key(upload.upload_id, PREVIOUS), live.body, live.metadata)
+            before = Put("", live.body, live.metadata, acl_of=(None, key))
+        if before is not None:
+            yield before._replace(key=upload.key(upload.upload_id, PREVIOUS))
+        if upload.first is not None and not (yield Exists(upload.key(upload.first))):
+            raise ObjectChangedError(
+                f"parts of array '{upload.root}' were removed during its upload; upload it again"
+            )
         condition = IfAbsent() if live is None else IfMatch(live.etag)
-        kept = live.metadata if metadata is None and live is not None else metadata
+        kept = live.metadata if metadata is None and live is not None else metadata or {}
+        own = {**kept, UPLOAD_ID: upload.upload_id}
         upload.sent = True
         try:
-            result: PutResult = yield Put(
-                upload.key(MANIFEST), body, {**(kept or {}), UPLOAD_ID: upload.upload_id}, condition
-            )
+            result: PutResult = yield Put(key, body, own, condition, upload.acl, upload.acl_of)
         except (ObjectExistsError, ObjectChangedError) as exc:
             error: Exception = exc
         except Exception as exc:

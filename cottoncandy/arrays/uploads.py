@@ -23,7 +23,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats import chunked, dtypes, raw
-from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id
+from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id, place_of
 from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ def _written(writer: ChunkWriter, array: Any, threads: int) -> list[chunked.Part
     if isinstance(array, np.ndarray):
         return writer.write_all(array, threads)
     parts: list[chunked.Part] = _write_chunks(writer.as_task(), array).compute().ravel().tolist()
+    writer.upload.first = place_of(parts[0].name)
     return parts
 
 
@@ -202,7 +203,8 @@ def _finish_chunks(
     live, metadata = constants
     stored = [part.item() for part in parts]
     # Dask may have computed the writer again since: a single chunk has its own.
-    with replace(writer.upload, live=live, upload_id=stored[0].upload_id) as upload:
+    first, upload_id, _ = stored[0]
+    with replace(writer.upload, live=live, upload_id=upload_id, first=place_of(first)) as upload:
         return _finish(replace(writer, upload=upload), stored, metadata)
 
 

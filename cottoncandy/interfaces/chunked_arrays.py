@@ -96,7 +96,8 @@ class DaskArrayMethods(RawArrayMethods):
             If ``overwrite`` is False and the array exists, or if an object has the name of the
             manifest and is not one.
         ObjectChangedError
-            If ``if_match`` is not the ETag of the array, or there is none.
+            If ``if_match`` is not the ETag of the array, there is none, or chunks were removed
+            during the upload.
         UnsupportedDtypeError
             If the elements are Python objects, or the array is masked; nothing is sent.
         InvalidArgumentError

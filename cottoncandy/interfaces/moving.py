@@ -148,9 +148,10 @@ class MovingMethods(ObjectMethods):
         -----
         An object is deleted only when its copy is complete, so no failure loses it. A directory is
         moved object by object; a chunked or sparse array stays at its old name until all of it is
-        at the new one, and if it is changed meanwhile. If that is interrupted (an error that
+        at the new one, and if it is changed meanwhile. :meth:`restore` still finds the version
+        before, unless the array replaced another one. If that is interrupted (an error that
         concerns all of them, Ctrl-C, a killed program), the same call with ``overwrite=True``
-        moves the rest.
+        moves the rest. Parts of unfinished uploads stay where they are, for :meth:`clean`.
 
         Examples
         --------
@@ -217,10 +218,12 @@ class MovingMethods(ObjectMethods):
                 f"to finish it, make the same call again, with overwrite=True"
             )
 
+        if not pairs:
+            return sorted(targets.values())
         outcomes = transfer_tree(route, pairs, overwrite=overwrite, moving=moving, threads=workers)
         show, count = self._store.settings.progress, len(pairs)
         complete(outcomes, describe, total=count, unit="objects", label=done, show=show)
-        return sorted((pairs or targets).values())
+        return sorted(pairs.values())
 
 
 class RemovingMethods(ObjectMethods):
@@ -265,7 +268,8 @@ class RemovingMethods(ObjectMethods):
         Notes
         -----
         A subtree is listed first, then deleted in bulk requests. In a versioned bucket,
-        older versions are kept.
+        older versions are kept. A running upload whose chunks are deleted raises
+        ObjectChangedError; one that ends at the same moment can leave an array without its chunks.
 
         Examples
         --------

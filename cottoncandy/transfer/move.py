@@ -7,11 +7,11 @@ that ends early, even of a killed process, leaves no manifest whose parts are mi
 from __future__ import annotations
 
 import contextlib
-import itertools
 import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from cottoncandy.arrays.cleaning import is_stray
 from cottoncandy.arrays.copying import ArrayCopy
 from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of
@@ -156,13 +156,15 @@ def transfer_tree(
 
     An array is copied as :class:`~cottoncandy.arrays.copying.ArrayCopy` says; one whose
     manifest, or that of the destination, cannot be read is copied object by object, the
-    manifest last. When moving, the originals of parts are deleted last.
+    manifest last. When moving, the originals of parts are deleted last. Parts that no array names
+    stay where they are: at the destination, they could replace those of a predecessor, and their
+    upload may still be running.
 
     Parameters
     ----------
     targets : dict of str to str
         The new key of each object, as :func:`plan_tree` returns it. It is changed to those that
-        the parts of arrays get.
+        the parts of arrays get, and loses the objects that stay.
     """
     source, dest = route.origin, route.target
     manifests, owners = _arrays(targets)
@@ -170,17 +172,23 @@ def transfer_tree(
     arrays: dict[str, ArrayCopy] = {}
     copied: dict[str, str] = {}
     failed: dict[str, Exception] = {}
+    strays: set[str] = set()
 
     def begin(key: str) -> None:
         origin, root = Key(key.removesuffix(_END)), Key(targets[key].removesuffix(_END))
         keep = root in wanted or not overwrite
         with contextlib.suppress(*_NO_ARRAY):
-            arrays[key] = ArrayCopy(source, origin, dest, root, overwrite=overwrite, keep_raw=keep)
+            arrays[key] = ArrayCopy(
+                source, origin, dest, root, overwrite=overwrite, moving=moving, keep_raw=keep
+            )
 
     def transfer(key: str) -> None:
         array = arrays.get(owners.get(key, ""))
         if array is not None and array.owns(key):
             array.copy(key)
+            return
+        if (array is not None or key not in owners) and is_stray(source, key):
+            strays.add(key)
             return
         # A part that was moved before its manifest would be missing in the original array.
         verb = dest.backend.move if moving and key not in owners else dest.backend.copy
@@ -210,18 +218,18 @@ def transfer_tree(
         left = [key for array in arrays.values() for key in array.uncommitted]
         with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
             dest.delete(left)
-    for key, manifest in owners.items():
-        if manifest in arrays and arrays[manifest].owns(key):
-            del targets[key]
+    own = {key for key, name in owners.items() if name in arrays and arrays[name].owns(key)}
+    for key in own | strays:
+        del targets[key]
     targets.update(copied)
     if moving:
         copies = [key for key in arrays if key not in failed]
         checks = run(lambda key: arrays[key].check_unchanged(), copies, threads=threads)
         yield from (each for each in _noted(checks, manifests, failed) if each[1])
         done = [key for key in manifests if key not in failed]
-        rest = [key for key, manifest in owners.items() if manifest not in failed]
-        new = [arrays[key].keys - owners.keys() for key in copies if key not in failed]
-        for keys in filter(None, (done, [*rest, *itertools.chain(*new)])):  # first the manifests
+        rest = {key for key, manifest in owners.items() if manifest not in failed} - strays
+        rest = rest.union(*(arrays[key].keys for key in copies if key not in failed))
+        for keys in filter(None, (done, sorted(rest))):  # first the manifests
             yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
 
 

@@ -15,6 +15,7 @@ from cottoncandy.backends.base import DeleteResult
 from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,
+    ObjectChangedError,
     ObjectNotFoundError,
     PartialFailureError,
 )
@@ -309,7 +310,7 @@ def test_a_move_keeps_what_is_stored_meanwhile(memory: MemoryHarness, change: st
 
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("verb", ["cp", "mv"])
-def test_a_copy_is_the_current_version_only(
+def test_only_a_move_to_a_free_name_keeps_the_predecessor(
     memory: MemoryHarness, verb: str, existing: bool
 ) -> None:
     cci = memory.interface()
@@ -325,15 +326,86 @@ def test_a_copy_is_the_current_version_only(
     assert {*names} == {key for key in new if not key.endswith("previous.json")} | {
         "b/x/metadata.json"
     }
-    assert len(names) == 5
-    if existing:
-        cci.restore("b/x")
-        np.testing.assert_array_equal(cci.download_dask_array("b/x"), np.full(2, 2.0))
-    else:
+    kept = [2, 2] if existing else [0, 0, 0] if verb == "mv" else None
+    assert len(names) == (8 if kept == [0, 0, 0] else 5)
+    if kept is None:
         with pytest.raises(ObjectNotFoundError, match="no predecessor"):
             cci.restore("b/x")
+    else:
+        cci.restore("b/x")
+        assert cci["b/x"].tolist() == kept
     if verb == "mv":
         assert memory.raw_keys("a/") == []
+
+
+def test_the_predecessor_moves_again_and_again(memory: MemoryHarness) -> None:
+    from scipy import sparse
+
+    cci = memory.interface()
+    cci.upload_sparse_array("a/s", sparse.eye(2, format="csr"))
+    cci.upload_sparse_array("a/s", sparse.eye(3, format="csr"))
+    cci.upload_dask_array("a/x", np.zeros(2), buffersize=8, axis=0)
+    cci.append_dask_array("a/x", np.ones(1))  # shares the parts of its predecessor
+    for source, dest in ("ab", "bc"):
+        cci.mv(source, dest, recursive=True)
+        cci.clean("")  # nothing is that old
+    assert memory.raw_keys("c/") == memory.raw_keys()
+    assert cci["c/x"].tolist() == [0, 0, 1]
+    for name in ("c/s", "c/x"):
+        cci.restore(name)
+    assert cci["c/x"].tolist() == [0, 0]
+    assert cci["c/s"].shape == (2, 2)
+    cci.clean("", grace=0)
+    assert cci["c/x"].tolist() == [0, 0]
+    assert len(memory.raw_keys("c/x/")) == 3
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_parts_without_an_array_stay_where_they_are(memory: MemoryHarness, verb: str) -> None:
+    cci = memory.interface()
+    for value in (1.0, 2.0):
+        cci.upload_dask_array("a/x", np.full(2, value), buffersize=8)
+        cci.upload_dask_array("b/x", np.full(2, value + 2), buffersize=8)
+    cci.upload_raw_array("a/x/data", np.ones(1))  # a name like that of a part
+    memory.raw_delete("a/x/metadata.json")  # as after a move that was killed
+    left = set(memory.raw_keys("a/")) - {"a/x/data"}
+    assert getattr(cci, verb)("a", "b", recursive=True, overwrite=True) == ["b/x/data"]
+    assert left <= set(memory.raw_keys("a/"))
+    assert cci["b/x"].tolist() == [4, 4]
+    cci.restore("b/x")
+    assert cci["b/x"].tolist() == [3, 3]
+    cci.clean("a", grace=0)
+    assert not left & set(memory.raw_keys("a/"))
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_upload_that_is_running_meanwhile_is_whole_or_fails(
+    memory: MemoryHarness, verb: str, replacing: bool
+) -> None:
+    cci, other = memory.interface(), memory.interface()
+    cci.upload_object("a/notes", b"mine")
+    if replacing:
+        cci.upload_dask_array("a/x", np.zeros(3), buffersize=8)
+    begin, plain, lost = memory.snapshot(), other.backend_interface, 0
+    for request in itertools.count(1):
+        begin()
+        other.backend_interface = backend = Interleaved(plain, request, lambda: call(cci, verb))
+        try:
+            other.upload_dask_array("a/x", np.ones(3), buffersize=8, threads=1)
+        except ObjectChangedError:
+            assert verb == "rm"
+        for name in ("a/x", "b/x"):
+            if memory.raw_keys(f"{name}/metadata.json"):
+                try:
+                    assert cci[name].tolist() in ([0] * 3, [1] * 3)
+                except ObjectNotFoundError:
+                    lost += 1
+        if backend.left > 0:
+            break
+    assert request > 4
+    # Between the last look at the parts and the manifest.
+    assert lost == (verb == "rm" and not replacing)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -380,3 +452,8 @@ def test_copies_of_arrays_keep_the_acl(store: StoreHarness) -> None:
         for key in store.raw_keys("b/"):
             grants = cci.get_object(key).Acl().grants
             assert "READ" in [grant["Permission"] for grant in grants], key
+    cci.upload_dask_array("b/x", np.zeros(3), acl="private")
+    (previous,) = [key for key in store.raw_keys("b/") if key.endswith("previous.json")]
+    for key, public in ((previous, True), ("b/x/metadata.json", False)):
+        grants = cci.get_object(key).Acl().grants
+        assert ("READ" in [grant["Permission"] for grant in grants]) == public, key
