@@ -182,6 +182,9 @@ class PutOptions:
         What must be true of the existing object; otherwise nothing is stored.
     acl_of : tuple of str, optional
         Bucket (None: this one) and key of an object whose ACL the new one gets, instead of ``acl``.
+    keep_encoded : bool, default False
+        Whether ``a.gz`` on disk stays next to a new ``a``: it may be another object, not an old
+        ``a`` in gzip. For copies; ignored by stores without such suffixes.
     """
 
     metadata: Mapping[str, str] | None = None
@@ -195,6 +198,7 @@ class PutOptions:
     request_payer: str | None = None
     condition: IfAbsent | IfMatch | None = None
     acl_of: tuple[str | None, str] | None = None
+    keep_encoded: bool = False
 
     def __post_init__(self) -> None:
         for name in ("acl", "content_type", *_HEADERS):

@@ -209,8 +209,6 @@ def _transfer(
     failures, count = Failures(), itertools.count()
     found = routes(sorted(sources), name, recursive, ends.reading, left, failures, dest)
     for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
-        counted = (route for route, _ in zip(items, count))  # noqa: B905 - count() is endless
-        later: list[Route] = []
         with failures.noted():
             source, target = (
                 files_in(directory, as_on_disk, ends.reading),
@@ -218,11 +216,8 @@ def _transfer(
             )
             if as_on_disk and is_on_disk(folder):
                 target._endpoint().create()
-            function(source, target, _apart(counted, later) if is_on_disk(folder) else counted)
-        for route in later:
-            with failures.noted():
-                _check_apart(route, files_in(folder, True, ends.writing), failures)
-                function(source, target, iter([route]))
+            items = _apart(items, source, failures) if is_on_disk(folder) else items
+            function(source, target, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
     if ends.as_json:
         print_json({"files": next(count) - failures.files})
     with failures.noted():
@@ -230,31 +225,24 @@ def _transfer(
     failures.finish()
 
 
-def _apart(found: Iterator[Route], later: list[Route]) -> Iterator[Route]:
-    """Yield files in the order of a listing, without those that another one would remove.
+def _apart(found: Iterable[Route], source: CloudFiles, failures: Failures) -> Iterator[Route]:
+    """Yield files in the order of a listing, without ``a.gz`` if that is the copy of ``a``."""
+    from cottoncandy.backends.local.files import SUFFIXES
 
-    On disk, ``a.gz`` may be an old ``a`` in gzip, which the copy of ``a`` replaces.
-    """
     names: list[str] = []  # each is the beginning of the next one
     for route in found:
         while names and not route.target.startswith(names[-1]):
             names.pop()
-        is_later = is_encoded(route.target) and posixpath.splitext(route.target)[0] in names
-        names.append(route.target)
-        if is_later:
-            later.append(route)
-        else:
+        plain, suffix = posixpath.splitext(route.target)
+        with failures.noted():
+            other = suffix and plain in names and source._head(posixpath.splitext(route.path)[0])
+            if other and SUFFIXES.get(other.content_encoding) == suffix:
+                raise InvalidNameError(
+                    f"'{route.path}' was not copied, because on disk the copy of '{plain}' is "
+                    f"'{route.target}'; copy it to another directory"
+                )
             yield route
-
-
-def _check_apart(route: Route, on_disk: CloudFiles, failures: Failures) -> None:
-    name = posixpath.splitext(route.target)[0]
-    if on_disk.exists(route.target) and not on_disk.exists(name):
-        failures.files += 1
-        raise InvalidNameError(
-            f"'{route.path}' was not copied, because on disk the copy of '{name}' is "
-            f"'{route.target}'; copy it to another directory"
-        )
+        names.append(route.target)
 
 
 def _report_unlisted(left: list[str]) -> None:

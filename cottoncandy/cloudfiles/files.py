@@ -141,7 +141,8 @@ class CloudFiles(WritingMethods):
         Notes
         -----
         Metadata, content type, encoding and cache control are kept. Copies have the MD5 of their
-        source, where both stores have one.
+        source, where both stores have one. On disk, a copy of ``a`` does not remove ``a.gz``, which
+        may be another object; :meth:`get` reads the newer one as ``a``.
         """
         dest = self._at(cf_dest)
         check_int(block_size, "block_size", 1)

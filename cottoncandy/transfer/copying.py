@@ -76,6 +76,7 @@ def _copy_once(
             content_encoding=info.content_encoding,
             cache_control=info.cache_control,
             storage_class=_storage_class(info, source.backend, dest.backend),
+            keep_encoded=key != dest_key or source.backend.describe() != dest.backend.describe(),
         ).changed(metadata=dict(info.metadata) if info.metadata else None)
         if convert is not None:
             body, options = convert(info, body, options)

@@ -138,8 +138,10 @@ def test_files_whose_names_differ_by_a_suffix_are_all_copied(verb: str, tmp_path
         (tmp_path / name).write_text(name)
     if verb == "cp":
         both = run("cp", "-c", "gzip", f"{tmp_path}/*.gz", f"{tmp_path}/more/")
-        assert (both.exit_code, "'x.gz.gz' was not copied" in both.stderr) == (1, True)
-        assert gzip.decompress((tmp_path / "more/x.gz.gz").read_bytes()) == b"x.gz"
+        assert both.exit_code == 0, both.stderr
+        for name in ("x.gz", "x.gz.gz"):
+            copy = (tmp_path / f"more/{name}.gz").read_bytes()
+            assert gzip.decompress(copy).decode() == name
 
 
 def test_cp_compresses_and_keeps_what_is_stored(tree: Path) -> None:

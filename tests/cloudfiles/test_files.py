@@ -389,6 +389,36 @@ def test_copies_on_disk_never_remove_their_source(tmp_path: Any) -> None:
         assert (folder / name).read_bytes() == b"content"
 
 
+def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
+    """Of two objects, one has the name of the other and the suffix of an encoding."""
+    cf = CloudFiles("mem://twins/x")
+    twins = {"a": b"1", "a.gz": b"2", "d/b": b"3", "d/b.zstd": b"4"}
+    cf.puts(twins.items())
+
+    def copies(name: str) -> dict[str, bytes]:
+        files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+
+    for name in sorted(twins, reverse=True):  # the suffix first
+        cf.transfer_to(tmp_path / "copy", name)
+    assert copies("copy") == twins
+    cf.transfer_to(tmp_path / "copy", resumable=True)
+    assert copies("copy") == twins
+    with ResumableTransfer(tmp_path / "db") as job:
+        job.init(cf.cloudpath, str(tmp_path / "queue"), sorted(twins, reverse=True))
+        job.execute(block_size=1)
+    assert copies("queue") == twins
+    cf.moves(tmp_path / "moved", ["a.gz", "d/b.zstd"])  # as if the rest had been interrupted
+    cf.moves(tmp_path / "moved", ["a", "d/b"])
+    assert copies("moved") == twins
+    there = CloudFiles(tmp_path / "there")
+    there.put("a", b"5", compress="gzip")
+    there.transfer_to(there, reencode="br")
+    assert list(copies("there")) == ["a.br"]
+    there.put("a", b"6")
+    assert copies("there") == {"a": b"6"}
+
+
 def test_a_loop_of_links_is_listed_once(tmp_path: Any) -> None:
     cf = CloudFiles(str(tmp_path / "a"))
     cf.puts([("x", b"1"), ("b/y", b"2")])

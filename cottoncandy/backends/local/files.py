@@ -158,12 +158,14 @@ class FilesBackend(LocalBackend):
             with os_errors("create", self.bucket):
                 os.makedirs(self.bucket, exist_ok=True)
             result = super().put(file.key, body, plain, threads=threads)
+        others = [other for other in SUFFIXES if other != encoding]
+        if options.keep_encoded:  # then only a plain file whose name has no suffix is this object
+            has_suffix = os.path.splitext(key)[1].encode() in self._encodings
+            others = [] if encoding is None or has_suffix else [None]
         # Afterwards, so that of two concurrent writers at least one finds the other's file.
         with os_errors("replace", location):
-            for other, suffix in SUFFIXES.items():
-                if other != encoding and os.access(location.path + suffix, os.F_OK):
-                    self._supersede(location, encoding)
-                    break
+            if any(os.access(location.path + SUFFIXES[other], os.F_OK) for other in others):
+                self._supersede(location, encoding, others)
         return result
 
     def _put_plain(
@@ -277,7 +279,9 @@ class FilesBackend(LocalBackend):
         if not self.lazy:
             check_root(self.bucket)
 
-    def _supersede(self, location: LocalLocation, encoding: str | None) -> None:
+    def _supersede(
+        self, location: LocalLocation, encoding: str | None, others: Iterable[str | None]
+    ) -> None:
         """Remove the files of a name in other encodings, unless another writer removed this one.
 
         Two concurrent writers see both files: the first one that gets the lock wins.
@@ -285,7 +289,7 @@ class FilesBackend(LocalBackend):
         with locked(location.directory):
             if not os.access(_file(location, encoding).path, os.F_OK):
                 return
-            for old in (_file(location, other) for other in SUFFIXES if other != encoding):
+            for old in (_file(location, other) for other in others):
                 if os.access(old.path, os.F_OK) and other_spelling(old.path) is None:
                     for name in (old.path, old.sidecar):
                         with suppress(FileNotFoundError):
