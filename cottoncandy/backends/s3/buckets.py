@@ -111,7 +111,7 @@ class Buckets:
             rules: Any = ()
             with suppress(boto.ClientError, boto.BotoCoreError):  # not allowed, or not set
                 response = self._connection.client.get_bucket_ownership_controls(Bucket=bucket)
-                rules = response["OwnershipControls"]["Rules"]
+                rules = response["OwnershipControls"].get("Rules", ())
             known[bucket] = {"ObjectOwnership": "BucketOwnerEnforced"} not in rules
         return self.accepts_acls(bucket) and known.get(bucket, True)
 

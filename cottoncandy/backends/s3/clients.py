@@ -8,10 +8,9 @@ import ipaddress
 import logging
 import math
 import os
-import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -21,13 +20,8 @@ import botocore.exceptions as boto
 from obstore.store import S3Store
 
 from cottoncandy._version import __version__
-from cottoncandy.backends.s3.errors import (
-    NO_CREDENTIALS,
-    REDIRECT_STATUSES,
-    S3Location,
-    redact,
-    translated,
-)
+from cottoncandy.backends.s3.errors import NO_CREDENTIALS, S3Location, redact, translated
+from cottoncandy.backends.s3.handlers import install_handlers
 from cottoncandy.backends.s3.listing import install_parser
 from cottoncandy.backends.s3.options import (
     Resolved,
@@ -39,7 +33,7 @@ from cottoncandy.backends.s3.options import (
 )
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
-from cottoncandy.exceptions import ConfigurationError, CredentialsError, StoreUnreachableError
+from cottoncandy.exceptions import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     import boto3
@@ -59,14 +53,6 @@ _SLOW_UPLOAD_S = 320
 
 # How long a response may take, in read timeouts.
 _MAX_DOWNLOAD_TIMEOUTS = 10
-
-# nginx, and programs in Go
-_HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
-
-_HTML = re.compile(rb"(?i)\s*<(!doctype html|html)\b")
-
-# botocore numbers the attempts of a request in a header.
-_REPEATED = re.compile(r"attempt=(?!1\b)")
 
 # The process that first used obstore: its threads do not survive a fork.
 _obstore_process: list[int] = []
@@ -209,47 +195,16 @@ class Connection:
         except (boto.BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"boto3 cannot create an S3 client: {exc}") from exc
         install_parser(client)
-        return self._prepared(client)
+        install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
+        return client
 
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""
         resource = self._new_client(self.session.resource, custom=not self.on_aws)
-        self._prepared(resource.meta.client)
+        client = resource.meta.client
+        install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return resource
-
-    def _prepared(self, client: Any) -> Any:
-        """Return a client with handlers for counts, charges and stores other than Amazon's."""
-        events, endpoint = client.meta.events, client.meta.endpoint_url
-        events.register("before-send.s3", self._count_request)
-        events.register(
-            "before-parse.*.*", self._count_response
-        )  # before listing.py takes the body
-        if self.options.requester_pays:
-            events.register("before-call.s3", _accept_charges)
-        if client.meta.config.signature_version == "s3":
-            events.register("before-sign.s3", _end_as_signed)
-        if not is_aws(endpoint):
-            events.register("before-parse.s3", functools.partial(_check_server, redact(endpoint)))
-        return client
-
-    def _count_request(self, request: Any, **_: Any) -> None:
-        """Count an attempt of a request; the first one sends its body without asking before.
-
-        Asking takes a round trip, and tells why a request is rejected if the server then closes the
-        connection.
-        """
-        repeated = _REPEATED.search(str(request.headers.get("amz-sdk-request")))
-        if repeated is None:
-            request.headers.pop("Expect", None)
-        length = int(request.headers.get("Content-Length") or 0)
-        self.counter.add(1, length, retries=repeated is not None)
-
-    def _count_response(self, response_dict: Mapping[str, Any], **_: Any) -> None:
-        body = response_dict["body"]
-        # Those of objects are counted as they arrive; those of errors not, as by obstore.
-        if isinstance(body, bytes) and response_dict["status_code"] < 300:
-            self.counter.add(received=len(body))
 
     def signer(self, bucket: str) -> Any:
         """Return the client that signs URLs: unlike others, it must know the bucket's region.
@@ -486,53 +441,6 @@ def _loader(search_paths: str) -> Loader:
 
     found = [Path(os.path.expandvars(part)) for part in search_paths.split(os.pathsep) if part]
     return Loader([str(path.expanduser()) for path in found])
-
-
-def _accept_charges(params: dict[str, Any], **_: Any) -> None:
-    params["headers"]["x-amz-request-payer"] = "requester"
-
-
-def _end_as_signed(request: Any, **_: Any) -> None:
-    # botocore sends ``/bucket`` and signs ``/bucket/``, which AWS accepts; Ceph does not.
-    url = urlsplit(request.url)
-    if (request.auth_path or "").endswith("/") and not url.path.endswith("/"):
-        request.url = url._replace(path=f"{url.path}/").geturl()
-
-
-def _check_server(
-    endpoint: str, response_dict: Mapping[str, Any], operation_model: Any, **_: Any
-) -> None:
-    """Raise if a web server redirects to https or to another host, or sends its own page.
-
-    botocore treats each redirect as one of S3's, which are about regions, and requests the bucket's
-    region, which is redirected too, and so on: https://github.com/boto/boto3/issues/2148.
-    """
-    status, headers = response_dict["status_code"], response_dict["headers"]
-    location = urlsplit(headers.get("location") or "")
-    # S3's redirects have the bucket's region, or a body of XML, whereupon botocore asks for the
-    # region with HeadBucket.
-    by_s3 = "x-amz-bucket-region" in headers or (
-        "xml" in headers.get("content-type", "") and operation_model.name != "HeadBucket"
-    )
-    if status in REDIRECT_STATUSES and (not by_s3 or operation_model.name == "ListBuckets"):
-        raise StoreUnreachableError(
-            f"{endpoint} redirects to {location.scheme}://{location.netloc}; if that is your "
-            f"store, set endpoint_url to it"
-            if location.netloc
-            else f"{endpoint} redirects to another address; check endpoint_url"
-        )
-    body = response_dict["body"]
-    if not isinstance(body, bytes):
-        return  # that of an object
-    if status == 400 and _HTTPS_REQUIRED.search(body[:1000]):
-        raise StoreUnreachableError(
-            f"{endpoint} only accepts https; change http:// to https:// in endpoint_url"
-        )
-    if status == 200 and _HTML.match(body):
-        raise StoreUnreachableError(
-            f"{endpoint} answers with a web page, so it is not an S3 server; check endpoint_url, "
-            f"and any proxy"
-        )
 
 
 def _is_address(host: str) -> bool:
