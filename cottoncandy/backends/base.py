@@ -332,7 +332,11 @@ class Backend(ABC):
         ObjectChangedError
             If the object has another ETag, or is replaced in the same moment.
         """
-        return store_again(self, key, metadata, etag)
+        with self.get(key, prefetch=False) as reader:
+            if etag is not None:
+                IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
+            body = Body(reader.chunks, size=reader.size)
+            return self.put(key, body, self.capabilities.options_like(reader.info, metadata))
 
     def has_md5_etag(self, key: str) -> bool:
         """Return whether the ETag of an object is an MD5, if its form and the store allow that."""
@@ -507,20 +511,6 @@ class Backend(ABC):
                 "default_bucket in the options file"
             )
         return self.bucket_name
-
-
-def store_again(
-    backend: Backend, key: str, metadata: Mapping[str, str], etag: str | None
-) -> PutResult:
-    """Store an object again with other metadata, on any store, if no other client replaces it.
-
-    Parameters and errors are those of :meth:`Backend.set_metadata`.
-    """
-    with backend.get(key, prefetch=False) as reader:
-        if etag is not None:
-            IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
-        body = Body(reader.chunks, size=reader.size)
-        return backend.put(key, body, backend.capabilities.options_like(reader.info, metadata))
 
 
 class ReadOnlyVerbs(Backend):

@@ -15,7 +15,6 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
-    store_again,
 )
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -170,7 +169,7 @@ class EncryptedBackend(WrappedBackend):
         stored = info.metadata or {}
         if ENCRYPTION_METADATA not in stored or bound_metadata(stored) != bound_metadata(metadata):
             # The body is bound to the old metadata, or cottoncandy 0.2 wrote it.
-            return store_again(self, key, metadata, etag)
+            return Backend.set_metadata(self, key, metadata, etag=etag)
         own = {name: value for name, value in stored.items() if self._reserves(name)}
         version = info.etag if etag is None else etag
         return self.inner.set_metadata(key, {**metadata, **own}, etag=version)

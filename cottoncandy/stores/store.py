@@ -14,7 +14,6 @@ from cottoncandy.backends.base import (
     ObjectReader,
     PutOptions,
     PutResult,
-    store_again,
 )
 from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB
@@ -251,5 +250,5 @@ def replace_metadata(
     A copy on the server is not conditional: it could replace a concurrent upload of an array.
     """
     if key.endswith(SEPARATOR + MANIFEST):
-        return store_again(backend, key, metadata, etag)
+        return Backend.set_metadata(backend, key, metadata, etag=etag)
     return backend.set_metadata(key, metadata, etag=etag)
