@@ -127,6 +127,9 @@ class StorageFullError(StoreError):
 class PartialFailureError(StoreError):
     """Some of many objects could not be processed; the message names them."""
 
+    #: The number of the other ones.
+    done = 0
+
 
 class IntegrityError(CottonCandyError, ValueError):
     """The bytes are not those that were stored: truncated, altered or mislabelled."""

@@ -22,6 +22,7 @@ from cottoncandy.cli.locations import (
     LOCATION,
     PROGRESS,
     Connection,
+    Failures,
     connected,
     files_in,
     for_each,
@@ -283,7 +284,7 @@ def du(
         if summarize or not group_by_ext:
             show(location, *own)
 
-    def show_totals() -> None:
+    def show_totals(_: Failures) -> None:
         if group_by_ext:
             for suffix, total in sorted(totals.items()):
                 show(suffix, *total)
@@ -305,6 +306,7 @@ def _objects(connection: Connection, location: str) -> Iterator[ObjectInfo]:
 @click.command()
 @click.argument("locations", type=LOCATION, nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Everything below LOCATIONS, too.")
+@click.option("-f", "--force", is_flag=True, help="Skip what does not exist.")
 @PROGRESS
 @BLOCK_SIZE
 @JSON
@@ -315,6 +317,7 @@ def rm(
     connection: Connection,
     locations: tuple[str, ...],
     recursive: bool,
+    force: bool,
     progress: bool,
     block_size: int,
     as_json: bool,
@@ -335,17 +338,18 @@ def rm(
             removed = files.delete(path for path in files if matches(path) and in_folder(path))
         else:
             # What it prints are messages. Without -r there is one: the error below, in other words.
-            with redirect_stdout(sys.stderr if recursive else io.StringIO()):
+            shown = recursive and not force
+            with redirect_stdout(sys.stderr if shown else io.StringIO()):
                 removed = cci.rm(name, recursive=recursive)
             if not (removed or recursive) and cci.lsdir(name, limit=1):
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
-        if not removed:
+        if not (removed or force):
             raise _nothing_to_delete(connection, location)
         count += removed
 
-    def show_count() -> None:
+    def show_count(failures: Failures) -> None:
         if as_json:
-            print_json({"files": count})
+            print_json({"files": count + failures.done})
 
     for_each(remove, standard_input() if locations == ("-",) else locations, show_count)
 

@@ -299,7 +299,8 @@ class Failures:
 
     def __init__(self) -> None:
         self._any = False
-        self.files = 0  # of those that transfers began, and could not complete
+        self.files = 0  # of those that were begun, and could not be completed
+        self.done = 0  # the other files of calls that failed
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -312,6 +313,7 @@ class Failures:
             print_error(error)
             self._any = True
             self.files += getattr(error, "failures", 0)
+            self.done += getattr(error, "done", 0)
 
     def finish(self) -> None:
         """End the command with status 1 if there was an error."""
@@ -322,14 +324,14 @@ class Failures:
 def for_each(
     function: Callable[[T], object],
     items: Iterable[T],
-    then: Callable[[], object] = lambda: None,
+    then: Callable[[Failures], object] = lambda failures: None,
 ) -> None:
     """Call a function with each item, then another; one that fails does not stop the others."""
     failures = Failures()
     for item in items:
         with failures.noted():
             function(item)
-    then()
+    then(failures)
     failures.finish()
 
 

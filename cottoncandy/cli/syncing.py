@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=LOCATION)
 @click.argument("destination", type=LOCATION)
+@click.option("-r", "--recursive", is_flag=True, hidden=True, expose_value=False)  # it always is
 @click.option("--delete", is_flag=True, help="Delete what the source does not have.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only these paths.")
@@ -117,7 +118,7 @@ def compare(
         for path, text in shown:
             click.echo(printable(f"{text}: {path}"))
         click.echo(f"the same: {report.skipped}, different: {len(shown)}", err=True)
-    return 1 if shown else 0
+    return 1 if shown or report.left_out else 0
 
 
 def _compare_encoded(report: SyncReport, on_disk: list[bool], *ends: Endpoint) -> None:

@@ -289,7 +289,7 @@ def finish(
 ) -> int:
     """Return the number of results, or raise the first error, with a note about the others.
 
-    Results are added to ``kept``. The error's ``failures`` is the number of those that failed.
+    Results are added to ``kept``. The error has the numbers ``failures`` and ``done``.
     """
     count = failures = 0
     failed: list[tuple[str, Exception]] = []
@@ -306,7 +306,8 @@ def finish(
         error = failed[0][1]
         if failures > 1:
             error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
-        error.failures = failures  # type: ignore[attr-defined]  # OSError has no such attribute
+        # OSError has no such attributes.
+        error.failures, error.done = failures, count - failures  # type: ignore[attr-defined]
         raise error
     return count
 

@@ -272,7 +272,9 @@ def complete(
             outcomes.close()  # awaits running calls
         raise failed[0][1]
     message = f"{describe(failures, count)}: {summary(failed, failures)}"
-    raise PartialFailureError(message) from failed[0][1]
+    error = PartialFailureError(message)
+    error.done = count - failures
+    raise error from failed[0][1]
 
 
 def summary(failed: Iterable[tuple[str, Exception]], failures: int) -> str:

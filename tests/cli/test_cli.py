@@ -114,6 +114,9 @@ def test_rm_and_touch(bucket: Path) -> None:
     assert refused.stderr == f"cottoncandy: '{bucket}/new' is a directory: pass -r\n"
     removed = run("rm", "-r", bucket / "new")
     assert (removed.exit_code, removed.stdout) == (0, "")
+    for words in (["-rf", bucket / "new"], ["-f", bucket / "new"], ["-f", f"{bucket}/new/*"]):
+        removed = run("rm", *words, bucket / "d/none")
+        assert (removed.exit_code, removed.stdout, removed.stderr) == (0, "", "")
     assert run("rm", "-", stdin=f"{bucket}/a.txt\n").exit_code == 0
     assert run("ls", bucket).stdout.split() == ["d/arr", "d/b.bin"]
     (bucket / "d/x[1]").write_bytes(b"")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.base import DeleteResult
 from cottoncandy.backends.local.backend import LocalBackend
+from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, factory_arguments
+from cottoncandy.exceptions import AccessDeniedError
 from tests.cases import each
 from tests.cli.conftest import run
 from tests.harness import HARNESSES
@@ -159,6 +164,23 @@ def test_results_are_printed_next_to_errors(tmp_path: Path) -> None:
     assert (copied.exit_code, json.loads(copied.stdout)) == (1, {"files": 1})
     removed = run("rm", "--json", tmp_path / "missing", tmp_path / "y")
     assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"files": 1})
+
+
+@pytest.mark.parametrize("words", [["-r", "mem://rm-some/d"], ["mem://rm-some/d/*"]])
+def test_rm_counts_what_was_deleted_before_a_failure(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cc.CloudFiles("mem://rm-some").puts([(f"d/{name}", b"") for name in "abc"])
+    delete = MemoryBackend.delete
+
+    def failing(self: MemoryBackend, keys: list[str], **options: Any) -> Iterator[DeleteResult]:
+        yield from delete(self, [key for key in keys if key != "d/b"], **options)
+        yield DeleteResult("d/b", AccessDeniedError("'d/b' is locked"))
+
+    monkeypatch.setattr(MemoryBackend, "delete", failing)
+    removed = run("rm", "--json", *words)
+    assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"files": 2})
+    assert "'d/b' is locked" in removed.stderr
 
 
 def contents_of(directory: Path) -> set[str]:

@@ -89,6 +89,16 @@ def test_verify_of_what_is_missing_fails(tree: Path) -> None:
             assert (result.exit_code, f"nothing at '{missing}'" in result.stderr) == (1, True)
 
 
+def test_verify_names_what_it_cannot_compare(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("sync", "-r", tree, tmp_path / "copy").exit_code == 0
+    (tree / "link").symlink_to("nowhere")
+    found = run("verify", tree, tmp_path / "copy")
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert caplog.messages == ["skipping 'link', which is not an object (dangling link)"]
+
+
 def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     result = run("sync", "--dry-run", tree, dest)
