@@ -190,7 +190,7 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
     start, stop = (None, None) if span is None else _span(span)
 
     def write(location: str) -> None:
-        store, name = connection.file(location)
+        store, name = connection.file(location, named=True)
         with store.open(name, prefetch=span is None) as reader:
             if reader.info.content_encoding is None:
                 first, end, _ = slice(start, stop).indices(reader.size)
@@ -234,7 +234,7 @@ def head(connection: Connection, locations: tuple[str, ...]) -> None:
     """Print the headers and metadata of objects as JSON."""
 
     def show(location: str) -> None:
-        store, name = connection.file(location)
+        store, name = connection.file(location, named=True)
         info = store.backend.head(store.key(name))
         print_json(info._asdict())
 

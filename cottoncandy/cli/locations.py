@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Entry of a context's ``meta``: the words of the command that continues this one.
-WORDS = "cottoncandy.words"
+#: Entries of a context's ``meta``: the words of the command that continues this one, and whether a
+#: program waits for a result.
+WORDS, AWAITED = "cottoncandy.words", "cottoncandy.awaited"
 
 BLOCK_SIZE = click.option(
     "-b", "--block-size", default=128, help="Accepted for compatibility: files are streamed."
@@ -50,7 +51,13 @@ BLOCK_SIZE = click.option(
 ENDPOINT = click.option(
     "--endpoint-url", metavar="URL", help="Address of the S3 server, for locations without one."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value),
+    help="Print the result as JSON.",
+)
 #: For commands that always print JSON, or have no result: programs may pass it to each.
 JSON_ACCEPTED = click.option("--json", is_flag=True, hidden=True, expose_value=False)
 PROGRESS = click.option(
@@ -110,12 +117,12 @@ class Connection(NamedTuple):
             options |= factory_arguments(location, given)
         return open_location(location, options, named=named)
 
-    def file(self, location: str) -> tuple[Store, str]:
+    def file(self, location: str, *, named: bool = False) -> tuple[Store, str]:
         """Return the store of a file, and its name; on disk, as ``CloudFiles`` names it.
 
         A name that a file has on disk, or with the suffix of a content encoding, is literal.
         """
-        store, name = self.store(location)
+        store, name = self.store(location, named=named)
         if self.encrypted or not is_on_disk(location) or is_encoded(name):
             return store, name
         if name and store.has_object(name):
@@ -288,10 +295,11 @@ def some(found: Iterable[T], location: str) -> Iterator[T]:
         raise nothing_at(location)
 
 
-def print_error(error: BaseException) -> None:
-    """Print an error of the library in one line."""
-    text = "; ".join([in_words(str(error)), *getattr(error, "__notes__", ())])
-    click.echo(f"cottoncandy: {printable(text)}", err=True)
+def print_error(error: BaseException) -> str:
+    """Print an error of the library in one line; return it."""
+    text = printable("; ".join([in_words(str(error)), *getattr(error, "__notes__", ())]))
+    click.echo(f"cottoncandy: {text}", err=True)
+    return text
 
 
 class Failures:
@@ -337,6 +345,7 @@ def for_each(
 
 def print_json(value: Any) -> None:
     """Print a result for programs."""
+    click.get_current_context().meta[AWAITED] = False
     click.echo(json.dumps(value, default=str))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cottoncandy import __version__
-from cottoncandy.cli.locations import WORDS, print_error
+from cottoncandy.cli.locations import AWAITED, WORDS, print_error, print_json
 from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
@@ -82,7 +82,9 @@ class _Commands(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - its flush at exit fails otherwise
             ctx.exit(1)
         except (CottonCandyError, OSError, UnicodeError, MemoryError) as error:
-            print_error(error)
+            text = print_error(error)
+            if ctx.meta.get(AWAITED):
+                print_json({"error": text})
             ctx.exit(1)
         except KeyboardInterrupt as interruption:
             done = "".join(f"; {note}" for note in getattr(interruption, "__notes__", ()))

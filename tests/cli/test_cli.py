@@ -347,6 +347,11 @@ def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
     (count,) = found("xfer", "init", bucket, tmp_path / "there", "--db", job)
     assert found("xfer", "execute", job) == [{"copied": count["files"], "errors": {}}]
     array = bucket / "d/arr"
+    failures = (["info", bucket], ["preview", bucket], ["verify", "gone"], ["xfer", "execute", job])
+    for words in failures:
+        result = run(*words, "--json")
+        text = result.stderr.removeprefix("cottoncandy: ").rstrip("\n")
+        assert (result.exit_code, json.loads(result.stdout)) == (1, {"error": text})
     for words in (  # without a result
         *(["touch", bucket / "a.txt"], ["mkdir", tmp_path / "new"], ["restore", bucket / "series"]),
         *(["save", array, tmp_path / "x.npy"], ["load", tmp_path / "x.npy", bucket / "y"]),
@@ -438,11 +443,12 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("rm bucket/d", 1, "is a directory: pass -r"),
         ("rm -r memory://whole", 1, "is a whole bucket"),
         ("rm memory://whole", 1, "is a whole bucket"),
-        ("cat bucket", 1, "expected an object, got a bucket or a directory"),
+        ("cat bucket", 1, "a directory has that name"),
+        ("touch bucket", 1, "expected an object, got a bucket or a directory"),
         ("cat -r 5 bucket/a.txt", 2, "must be START-STOP"),
         ("cat -r 3-1 bucket/a.txt", 2, "must be START-STOP"),
         ("cat bucket/missing", 1, "there is no file 'missing' in"),
-        ("head bucket", 1, "expected an object, got a bucket or a directory"),
+        ("head bucket", 1, "there is no file 'bucket' in"),
         ("du bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("acl get bucket/missing", 1, "there is nothing at"),
         ("mkdir bucket/a.txt/x", 1, "cottoncandy: Not a directory"),
