@@ -339,7 +339,7 @@ def synchronize(
     for path, reason in source.store.backend.unlisted(source.prefix):
         if rules.selects()(path.removeprefix(source.prefix)):
             report.left_out += 1
-            _log.warning("skipping %r, which is not an object (%s)", path, reason)
+            _log.warning("skipped, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
     if extras:
         _delete_extras(source, dest, rules, report, extras, max_delete, count)
