@@ -18,7 +18,7 @@ from cottoncandy.arrays.generations import (
     predecessor,
     reading,
 )
-from cottoncandy.arrays.manifests import Version, find_part, latest
+from cottoncandy.arrays.manifests import Version, find_part, latest, part_names
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import map_threads
@@ -200,9 +200,8 @@ class ArrayCopy:
 
 def _parts(version: Version, upload: Upload) -> Iterator[tuple[str, tuple[str, str, Upload]]]:
     """Yield the key of each part, with its name, the last part of its new one, and the upload."""
-    chunks = version.content.get("dask")
-    names = version.content["attrs"] if chunks is None else [name for _, name in chunks]
-    for number, name in enumerate(names):
+    is_chunked = "dask" in version.content
+    for number, name in enumerate(part_names(version.content)):
         place = place_of(name)
-        last = place.rpartition(SEPARATOR)[2] if chunks is None else chunked.part_name(number)
+        last = chunked.part_name(number) if is_chunked else place.rpartition(SEPARATOR)[2]
         yield pathjoin(version.root, place), (name, last, upload)

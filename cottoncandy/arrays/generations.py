@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
-from cottoncandy.arrays.manifests import Version, read_manifest
+from cottoncandy.arrays.manifests import Version, part_names, read_manifest
 from cottoncandy.arrays.raw import Array, array_header, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.core.buffers import Body
@@ -34,6 +34,7 @@ from cottoncandy.formats.generations import (
     UPLOAD_ID,
     new_upload_id,
     part_metadata,
+    place_of,
 )
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
@@ -228,10 +229,10 @@ class Upload:
 
         A raw array of its name, which would hide it, is removed afterwards unless ``keep_raw``.
         """
-        result, replaced, body = drive(self.store, committing(self, build, metadata))
+        result, replaced, content = drive(self.store, committing(self, build, metadata))
         if replaced is not None:
             try:
-                drive(self.store, tidying(replaced, Version.of(self.root, "", body, {})))
+                drive(self.store, tidying(replaced, content))
             except (CottonCandyError, OSError) as exc:
                 _log.warning(
                     "array '%s' was stored, but parts of an older version could not be removed: "
@@ -268,8 +269,8 @@ def reading(root: Key) -> Protocol[Version | None]:
 
 def committing(
     upload: Upload, build: Build, metadata: Mapping[str, str] | None
-) -> Protocol[tuple[PutResult, Version | None, bytes]]:
-    """Replace a version; return the result, the version that was replaced, and the manifest.
+) -> Protocol[tuple[PutResult, Version | None, dict[str, Any]]]:
+    """Replace a version; return the result, the version that was replaced, and the new content.
 
     After a lost answer or a rejected condition, the current manifest is read: only it shows
     the outcome of the upload.
@@ -314,17 +315,17 @@ def committing(
                 raise
             error, uncertain = exc, True
         else:
-            return result, live, body
+            return result, live, content
         try:
             found = yield from reading(upload.root)
         except (CottonCandyError, OSError):
             raise error from None
         if found is not None and found.upload_id == upload.upload_id:
-            return PutResult(found.etag), live, body
+            return PutResult(found.etag), live, content
         if found is not None and upload.upload_id in {found.previous, *found.origins}:
             # The answer was lost, and others have stored or appended since. To commit again would
             # drop what they stored, or append twice.
-            return PutResult(), live, body
+            return PutResult(), live, content
         if (found and found.etag) == (live and live.etag):
             attempts -= 1
             if not attempts:
@@ -332,7 +333,7 @@ def committing(
                 raise error
         elif upload.fixed:
             if found is not None and (yield from _follows(found, upload.upload_id)):
-                return PutResult(), live, body
+                return PutResult(), live, content
             upload.sent = uncertain
             if live is None:
                 raise ObjectExistsError(
@@ -371,13 +372,17 @@ def predecessor(root: Key, upload_id: str | None) -> Protocol[Version | None]:
         return None
 
 
-def tidying(replaced: Version, new: Version) -> Protocol[None]:
-    """Delete what the predecessor of a replaced version named, and nothing else needs."""
-    older = yield from predecessor(new.root, replaced.upload_id)
+def tidying(replaced: Version, content: Mapping[str, Any]) -> Protocol[None]:
+    """Delete what the predecessor of a replaced version named, and nothing else needs.
+
+    ``content`` is that of the current manifest.
+    """
+    root = replaced.root
+    older = yield from predecessor(root, replaced.upload_id)
     if older is not None:
-        needed = new.places | replaced.places
-        parts = [pathjoin(new.root, place) for place in sorted(older.places - needed)]
-        yield Delete([pathjoin(new.root, replaced.upload_id or "", PREVIOUS), *parts])
+        unneeded = (older.places - replaced.places).difference(map(place_of, part_names(content)))
+        parts = [pathjoin(root, place) for place in sorted(unneeded)]
+        yield Delete([pathjoin(root, replaced.upload_id or "", PREVIOUS), *parts])
 
 
 def restoring(upload: Upload) -> Protocol[Version]:

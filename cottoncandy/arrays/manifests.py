@@ -109,16 +109,31 @@ def read_manifest(reader: ObjectReader) -> bytes:
     return bytes(reader.read())
 
 
-def _parsed(body: bytes, name: str) -> Any:
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Stop the garbage collector, which goes through the lists of a manifest again and again."""
     collecting = gc.isenabled()
-    gc.disable()  # a manifest is up to millions of lists, which it would go through again and again
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@uncollected()
+def _parsed(body: bytes, name: str) -> Any:
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
         raise IntegrityError(f"object '{name}' is not JSON in UTF-8: {exc}") from exc
-    finally:
-        if collecting:
-            gc.enable()
+
+
+def part_names(content: Mapping[str, Any]) -> list[str]:
+    """Return the names that a manifest gives its parts, in order."""
+    if "dask" in content:
+        return [name for _, name in content["dask"]]
+    return list(content["attrs"])
 
 
 def download_method(store: Store, root: Key) -> str | None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from cottoncandy.arrays.generations import Condition, Upload, begin, drive, reading
-from cottoncandy.arrays.manifests import Version
+from cottoncandy.arrays.manifests import Version, uncollected
 from cottoncandy.arrays.raw import Array
 from cottoncandy.core.names import Key
 from cottoncandy.core.output import Progress
@@ -179,7 +179,8 @@ def _written(writer: ChunkWriter, array: Any, threads: int) -> list[chunked.Part
 def _finish(
     writer: ChunkWriter, parts: Iterable[chunked.Part], metadata: Mapping[str, str]
 ) -> dict[str, Any]:
-    content = writer.manifest.with_parts(parts).to_json()
+    with uncollected():
+        content = writer.manifest.with_parts(parts).to_json()
     return writer.upload.commit(lambda _: content, metadata)
 
 
@@ -257,13 +258,19 @@ def append_chunked(
         addition = chunked.Manifest.of(shape, array.dtype, chunks, root, new.upload_id)
         writer = ChunkWriter(new, addition, compression)
         addition = addition.with_parts(_written(writer, array, threads))
-        return new.commit(lambda live: _appended(live, addition, axis, root))
+
+        @uncollected()
+        def appended(live: Version | None) -> dict[str, Any]:
+            base = old if live is version else _newer(live, addition, axis, root)
+            return joined(base, addition, axis).to_json()
+
+        return new.commit(appended)
 
 
-def _appended(
+def _newer(
     live: Version | None, addition: chunked.Manifest, axis: int, root: Key
-) -> dict[str, Any]:
-    """Return the content of a manifest with more chunks; ``live`` may be newer than the upload."""
+) -> chunked.Manifest:
+    """Return the manifest of a version that replaced the one which was to be appended to."""
     if live is None:
         raise ObjectNotFoundError(f"array '{root}' was deleted while it was appended to")
     try:
@@ -280,7 +287,7 @@ def _appended(
             f"array '{root}' was replaced by one of another shape, dtype or chunks while it was "
             f"appended to; nothing was changed"
         )
-    return joined(base, addition, axis).to_json()
+    return base
 
 
 def check_fits(

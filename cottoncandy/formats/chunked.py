@@ -383,11 +383,11 @@ def own_parts(obj: Any, *, object_name: str) -> set[str]:
     """
     if isinstance(obj, Mapping) and isinstance(obj.get("dtype"), str):
         obj = {name: value for name, value in obj.items() if name != "cc-dtype"} | {"dtype": "|u1"}
-    Manifest.from_json(obj, object_name=object_name)
-    named = {place_of(entry[1]) for entry in obj["dask"]}
+    manifest = Manifest.from_json(obj, object_name=object_name)
+    named = [run.part(run.start).name for run in manifest.runs]
     if not all(_PART_NAME.fullmatch(name.rpartition(SEPARATOR)[2]) for name in named):
         raise MetadataError(f"'{object_name}' names parts in another way than this format does")
-    return named
+    return {place_of(name) for _, name in obj["dask"]}
 
 
 def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_bytes: int) -> Chunks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -61,8 +62,14 @@ def place_of(name: str) -> str:
     >>> place_of("run1/pt0000"), place_of("run1/cc-0123456789abcdef0123456789abcdef/pt0001")
     ('pt0000', 'cc-0123456789abcdef0123456789abcdef/pt0001')
     """
-    *above, last = name.split(SEPARATOR)
-    return f"{above[-1]}{SEPARATOR}{last}" if above and is_upload_id(above[-1]) else last
+    directory, _, last = name.rpartition(SEPARATOR)
+    return _own_directory(directory) + last
+
+
+@lru_cache(maxsize=1024)  # a manifest may name millions of parts in a few directories
+def _own_directory(directory: str) -> str:
+    last = directory.rpartition(SEPARATOR)[2]
+    return last + SEPARATOR if is_upload_id(last) else ""
 
 
 def part_metadata(upload_id: str, number: int | str) -> dict[str, str]:

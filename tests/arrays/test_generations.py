@@ -99,10 +99,10 @@ class Writer:
                 yield Put(part.name, self.name.encode(), identity)
             content, metadata = manifest.to_json(), {}
         self.began = True
-        _, replaced, body = yield from committing(self.upload, lambda _: content, metadata)
+        _, replaced, stored = yield from committing(self.upload, lambda _: content, metadata)
         self.outcome = "committed"
         if replaced is not None:
-            yield from tidying(replaced, Version.of(ROOT, "", body, {}))
+            yield from tidying(replaced, stored)
 
     def step(self, fault: str) -> None:
         """Send the request, break it, or kill the client."""
