@@ -8,9 +8,15 @@ import pytest
 
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import MiB
-from cottoncandy.exceptions import StoreError
+from cottoncandy.exceptions import (
+    ObjectChangedError,
+    ObjectExistsError,
+    StoreBusyError,
+    StoreError,
+    StoreUnreachableError,
+)
 from cottoncandy.options import Settings
-from tests.backends._s3 import SMALL, backend_at
+from tests.backends._s3 import QUICK, SMALL, backend_at
 from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
@@ -153,3 +159,58 @@ def test_acls_are_not_read_if_the_bucket_has_none(
         backend.copy("a", copy)
     queries = [request.query for request in fault_proxy.requests[before:]]
     assert [name for query in queries for name in query] == ["ownershipControls", *read]
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "error"), [(True, ObjectChangedError), (False, ObjectExistsError)]
+)
+def test_an_object_that_is_replaced_while_it_is_copied(
+    fault_proxy: FaultProxy, moto_bucket: str, overwrite: bool, error: type[Exception]
+) -> None:
+    """Storage class, key and ACL of the copy would be those of another version."""
+    client = fault_proxy.server.client()
+    etag = client.put_object(Bucket=moto_bucket, Key="a", Body=b"x")["ETag"]
+    rule = fault_proxy.on("PUT", "/b", header="x-amz-copy-source-if-match")
+    rule.answer(412, "PreconditionFailed")
+    with pytest.raises(error, match="was replaced while it was being copied"):
+        backend_at(fault_proxy.server, moto_bucket).copy("a", "b", overwrite=overwrite)
+    (request,) = [each for each in fault_proxy.requests if each.path.endswith("/b")][-1:]
+    assert request.headers["x-amz-copy-source-if-match"] == etag
+
+
+@pytest.mark.parametrize("status", [403, 404, 501])
+def test_copy_of_an_object_whose_acl_cannot_be_read_is_private(
+    fault_proxy: FaultProxy, moto_bucket: str, status: int
+) -> None:
+    client = fault_proxy.server.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", ACL="public-read")
+    fault_proxy.on("GET", "/a", query="acl").answer(status)
+    backend_at(fault_proxy.server, moto_bucket, config=QUICK).copy("a", "b")
+    grants = client.get_object_acl(Bucket=moto_bucket, Key="b")["Grants"]
+    assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]
+
+
+@pytest.mark.parametrize("fault", ["busy", "reset"])
+def test_a_failing_store_does_not_make_a_copy_private(
+    fault_proxy: FaultProxy, moto_bucket: str, fault: str
+) -> None:
+    client = fault_proxy.server.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", ACL="public-read")
+    rule = fault_proxy.on("GET", "/a", query="acl")
+    rule.answer(503, "SlowDown") if fault == "busy" else rule.reset()
+    with pytest.raises((StoreBusyError, StoreUnreachableError)):
+        backend_at(fault_proxy.server, moto_bucket, config=QUICK).copy("a", "b")
+    assert not any(each.path.endswith("/b") for each in fault_proxy.requests)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_copy_stays_private_if_a_permission_cannot_be_set(
+    fault_proxy: FaultProxy, moto_bucket: str, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    client = fault_proxy.server.client()
+    client.put_object(Bucket=moto_bucket, Key="a", Body=b"x", GrantRead="id=fake-user")
+    fault_proxy.on("PUT", "/b", query="acl").answer(status)
+    assert backend_at(fault_proxy.server, moto_bucket, config=QUICK).copy("a", "b").etag
+    assert "its ACL could not be set" in caplog.text
+    grants = client.get_object_acl(Bucket=moto_bucket, Key="b")["Grants"]
+    assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
 from cottoncandy.backends.pages import quoted_etag
+from cottoncandy.backends.responses import TRANSIENT
 from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
@@ -15,6 +16,7 @@ from cottoncandy.backends.s3.errors import (
     S3Location,
     confirmed,
     from_details,
+    parse_error,
     translated,
 )
 from cottoncandy.backends.s3.multipart import MultipartUpload
@@ -27,6 +29,8 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
     StoreError,
+    StoreTimeoutError,
+    StoreUnreachableError,
 )
 
 logger = logging.getLogger(__name__)
@@ -162,6 +166,9 @@ class CopyOperations:
             with translated(location):
                 acl: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
+            unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
+            if unanswered or parse_error(exc.__cause__ or exc).status in TRANSIENT:
+                raise
             # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
             logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
             return None
