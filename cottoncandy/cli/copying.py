@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class Route(NamedTuple):
-    """A file, and the name of its copy in the destination; maybe both as they are on disk."""
+    """A file, maybe as it is on disk, and the name of its copy in the destination."""
 
     directory: str
     path: str
@@ -71,7 +71,6 @@ class Ends(NamedTuple):
 
     reading: dict[str, Any]
     writing: dict[str, Any]
-    block_size: int
     as_json: bool
 
 
@@ -105,7 +104,6 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(
         progress: bool,
-        block_size: int,
         part_bytes: int,
         no_sign_request: bool,
         endpoint_url: str | None,
@@ -118,7 +116,7 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
         options = {"progress": progress, "endpoint": endpoint_url, "parallel": parallel}
         reading = options | {"no_sign_request": no_sign_request}
         writing = options | {"composite_upload_threshold": part_bytes}
-        command(ends=Ends(reading, writing, block_size, as_json), **arguments)
+        command(ends=Ends(reading, writing, as_json), **arguments)
 
     return wrapped
 
@@ -141,15 +139,13 @@ def cp(
     The source - reads names from the standard input, the destination - writes contents to the
     standard output.
     """
-    from cottoncandy.cloudfiles import CloudFiles
-
     if not resumable:
         _replace_word("cp", "cp", "--resumable")
     if destination == "-":
         if ends.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
         failures = Failures()
-        for route in routes(sources, "", recursive, ends.reading, [], failures):
+        for route in routes(sources, "", recursive, ends.reading, failures):
             with failures.noted():
                 files = files_in(route.directory, route.as_on_disk, ends.reading)
                 content = files.get(route.path)
@@ -161,12 +157,9 @@ def cp(
         return
 
     def copy(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
-        if compression not in ("same", "none"):  # a new encoding is a suffix
-            dest = CloudFiles(dest.cloudpath, **ends.writing)
         source.transfer_to(
             dest,
             ({"path": route.path, "dest_path": route.target} for route in found),
-            block_size=ends.block_size,
             reencode=None if compression == "same" else compression,
             resumable=resumable,
         )
@@ -186,7 +179,7 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
 
     def move(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
         pairs = ((route.path, route.target) for route in found)
-        source.moves(dest, pairs, block_size=ends.block_size)
+        source.moves(dest, pairs)
 
     _transfer(move, sources, destination, recursive, ends)
 
@@ -204,24 +197,17 @@ def _transfer(
     if destination == "-":
         raise click.UsageError("only cp writes to the standard output")
     folder, name = _destination(destination, sources, recursive, ends.writing)
-    dest = CloudFiles(folder, **ends.writing)._endpoint()
-    left: list[str] = []
+    dest = CloudFiles(folder, **ends.writing)
     failures, count = Failures(), itertools.count()
-    found = routes(sorted(sources), name, recursive, ends.reading, left, failures, dest)
+    endpoint = dest._endpoint()
+    found = routes(sorted(sources), name, recursive, ends.reading, failures, endpoint)
     for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
         with failures.noted():
-            source, target = (
-                files_in(directory, as_on_disk, ends.reading),
-                files_in(folder, as_on_disk, ends.writing),
-            )
-            if as_on_disk and is_on_disk(folder):
-                target._endpoint().create()
+            source = files_in(directory, as_on_disk, ends.reading)
             items = _apart(items, source, failures) if is_on_disk(folder) else items
-            function(source, target, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
+            function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
     if ends.as_json:
         print_json({"files": next(count) - failures.files})
-    with failures.noted():
-        _report_unlisted(left)
     failures.finish()
 
 
@@ -243,12 +229,6 @@ def _apart(found: Iterable[Route], source: CloudFiles, failures: Failures) -> It
                 )
             yield route
         names.append(route.target)
-
-
-def _report_unlisted(left: list[str]) -> None:
-    if left:
-        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        raise InvalidNameError(f"not copied, because it is not an object: {left[0]}{more}")
 
 
 def _destination(
@@ -283,7 +263,6 @@ def routes(
     name: str,
     recursive: bool,
     options: dict[str, Any],
-    left: list[str],
     failures: Failures,
     dest: Endpoint | None = None,
 ) -> Iterator[Route]:
@@ -298,16 +277,14 @@ def routes(
     recursive : bool
     options : dict
         Options of the sources' ``CloudFiles``.
-    left : list of str
-        Gets the files that cannot be copied, with the reason.
     failures : Failures
-        Gets the errors of sources.
+        Gets the errors of sources, and the files that cannot be copied.
     dest : Endpoint, optional
         A directory that contains it cannot be copied: its listing would never end.
     """
     for source in sources:
         with failures.noted():
-            yield from _routes_of(source, name, recursive, options, left, dest)
+            yield from _routes_of(source, name, recursive, options, failures, dest)
 
 
 def _routes_of(
@@ -315,7 +292,7 @@ def _routes_of(
     name: str,
     recursive: bool,
     options: dict[str, Any],
-    left: list[str],
+    failures: Failures,
     dest: Endpoint | None,
 ) -> Iterator[Route]:
     from cottoncandy.cloudfiles import CloudFiles
@@ -330,14 +307,14 @@ def _routes_of(
         start, matches = split_pattern(source, recursive)
         as_on_disk = is_encoded(source) and is_on_disk(source)
         files = files_in(start, as_on_disk, options)
-        found = _files(files, left, _outside(dest, files, matches))
+        found = _files(files, failures, _outside(dest, files, matches))
         yield from some((Route(start, path, path, as_on_disk) for path in found), source)
     elif recursive:
         below = "" if name == "." or source.endswith("/") else base + "/"
         files = CloudFiles(source, **options)
         if dest is not None and files._endpoint().contains(dest):
             raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
-        found = _files(files, left, lambda path: True)
+        found = _files(files, failures, lambda path: True)
         yield from some((Route(source, path, below + path) for path in found), source)
     elif CloudFiles(source, **options).isdir():
         raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
@@ -357,17 +334,23 @@ def _outside(
     return lambda path: not path.startswith(inside) and matches(path)
 
 
-def _files(files: CloudFiles, left: list[str], matches: Callable[[str], object]) -> Iterator[str]:
+def _files(
+    files: CloudFiles, failures: Failures, matches: Callable[[str], object]
+) -> Iterator[str]:
     """Yield the files that match, and note what else does."""
     yield from filter(matches, files)
-    left += _unlisted(files, matches)
+    _note_unlisted(files, failures, matches)
 
 
-def _unlisted(files: CloudFiles, matches: Callable[[str], object] = lambda path: True) -> list[str]:
-    """Return the files that cannot be copied, with the reason."""
+def _note_unlisted(
+    files: CloudFiles, failures: Failures, matches: Callable[[str], object] = lambda path: True
+) -> None:
+    """Note the files that cannot be copied."""
     endpoint = files._endpoint()
-    unlisted = endpoint.store.backend.unlisted(endpoint.prefix)
-    return [f"'{path}' ({reason})" for path, reason in unlisted if matches(path)]
+    for path, reason in endpoint.store.backend.unlisted(endpoint.prefix):
+        if matches(path):
+            text = f"not copied, because it is not an object: '{path}' ({reason})"
+            failures.note(InvalidNameError(text))
 
 
 def _listed() -> Iterator[Route]:
@@ -445,7 +428,9 @@ def init(
         print_json({"files": count})
     click.echo(f"{count} files to transfer; next: cottoncandy xfer execute {db}", err=True)
     if txt is None:
-        _report_unlisted(_unlisted(CloudFiles(source, endpoint=endpoint_url)))
+        failures = Failures()
+        _note_unlisted(CloudFiles(source, endpoint=endpoint_url), failures)
+        failures.finish()
 
 
 @xfer.command()

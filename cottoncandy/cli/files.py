@@ -319,7 +319,6 @@ def rm(
     recursive: bool,
     force: bool,
     progress: bool,
-    block_size: int,
     as_json: bool,
 ) -> None:
     """Delete objects. A single - reads locations from the standard input."""

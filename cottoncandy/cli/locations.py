@@ -46,7 +46,11 @@ T = TypeVar("T")
 WORDS, AWAITED = "cottoncandy.words", "cottoncandy.awaited"
 
 BLOCK_SIZE = click.option(
-    "-b", "--block-size", default=128, help="Accepted for compatibility: files are streamed."
+    "-b",
+    "--block-size",
+    type=click.IntRange(min=1),
+    expose_value=False,
+    help="Accepted for compatibility: files are streamed.",
 )
 ENDPOINT = click.option(
     "--endpoint-url", metavar="URL", help="Address of the S3 server, for locations without one."
@@ -318,10 +322,14 @@ class Failures:
         except (BrokenPipeError, CredentialsError, StorageFullError, StoreUnreachableError):
             raise  # the others would fail, too
         except (CottonCandyError, OSError) as error:
-            print_error(error)
-            self._any = True
-            self.files += getattr(error, "failures", 0)
-            self.done += getattr(error, "done", 0)
+            self.note(error)
+
+    def note(self, error: Exception) -> None:
+        """Print an error."""
+        print_error(error)
+        self._any = True
+        self.files += getattr(error, "failures", 0)
+        self.done += getattr(error, "done", 0)
 
     def finish(self) -> None:
         """End the command with status 1 if there was an error."""
