@@ -13,7 +13,7 @@ from cottoncandy.backends.base import Backend, Capabilities, ObjectInfo, PutOpti
 from cottoncandy.backends.options import STORED_HEADERS
 from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.core.buffers import Body, Buffer
-from cottoncandy.exceptions import IntegrityError
+from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, StoreError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import retrying
 
@@ -80,7 +80,10 @@ def _copy_once(
         ).changed(metadata=dict(info.metadata) if info.metadata else None)
         if convert is not None:
             body, options = convert(info, body, options)
-        result = dest.backend.put(dest_key, body, options, threads=threads)
+        try:
+            result = dest.backend.put(dest_key, body, options, threads=threads)
+        except ObjectNotFoundError as exc:  # for callers, that would be a missing source
+            raise StoreError(f"the copy of '{key}' could not be stored: {exc}") from exc
     stored = ObjectInfo(dest_key, info.size, etag=result.etag)
     if convert is None and checked.differ_in(dest.backend, stored):
         raise IntegrityError(

@@ -17,6 +17,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
+from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -30,6 +31,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
     UnsupportedOperationError,
 )
+from cottoncandy.transfer import engine
 from tests.environments import GCS_EMULATOR, EnvironmentUnavailableError
 from tests.servers.base import ManagedProcess, free_port
 from tests.servers.web import RangeHandler, WebServer
@@ -247,6 +249,27 @@ def test_long_uploads_are_resumable(emulated: Any) -> None:
         with pytest.raises(IntegrityError, match="bytes"):
             backend.put("known", Body(lambda: iter(pieces), size=size))
     assert backend.head("known").size == len(body)
+
+
+def test_a_lost_upload_is_begun_again(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulated.client.create_bucket("lost-uploads")
+    files = CloudFiles("gs://lost-uploads", retries=1)
+    session = files._store.backend._connection.client._http
+    send, lost = session.send, []
+
+    def losing(request: Any, **options: Any) -> Any:
+        answer = send(request, **options)
+        if request.method == "PUT" and not lost:
+            lost.append(request.url)
+            answer.status_code = 410
+        return answer
+
+    monkeypatch.setattr(session, "send", losing)
+    monkeypatch.setattr(engine.random, "uniform", lambda least, most: 0)
+    body = os.urandom(17 * MiB)
+    files.put("long", body)
+    assert lost
+    assert files["long"] == body
 
 
 class Answering(RangeHandler):

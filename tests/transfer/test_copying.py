@@ -11,7 +11,7 @@ from cottoncandy.backends.base import ObjectInfo, PutOptions
 from cottoncandy.cloudfiles import content
 from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import IntegrityError
+from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, StoreError
 from cottoncandy.stores.connect import connect
 from cottoncandy.transfer.copying import check_content, checked_blocks, copy_object
 from tests.harness import StoreHarness
@@ -71,6 +71,20 @@ def test_a_copy_that_was_altered_in_transit_is_rejected(
         copy_object(disk, "a", memory, "a")
     monkeypatch.setattr(memory.backend, "has_md5_etag", lambda key: False)
     copy_object(disk, "a", memory, "a")  # as if the server had encrypted it with a separate key
+
+
+def test_a_destination_that_finds_nothing_is_not_a_missing_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, memory = connect("local", str(tmp_path)), connect("memory", "finds-nothing")
+    disk.backend.put("a", Body.of(b"hello"))
+
+    def loses(*arguments: Any, **options: Any) -> Any:
+        raise ObjectNotFoundError("there is no upload")
+
+    monkeypatch.setattr(memory.backend, "put", loses)
+    with pytest.raises(StoreError, match="'a' could not be stored: there is no upload"):
+        copy_object(disk, "a", memory, "a")
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)

@@ -52,6 +52,7 @@ from cottoncandy.exceptions import (
     InvalidNameError,
     ObjectChangedError,
     ObjectNotFoundError,
+    StoreBusyError,
     UnsupportedOperationError,
 )
 
@@ -209,6 +210,12 @@ class GCSBackend(RemoteBackend):
             if options.condition is None:
                 raise
             raise options.condition.unmet(label) from None
+        except ObjectNotFoundError as exc:
+            if not self.has_bucket(self.bucket):
+                raise self._no_bucket(self.bucket) from exc
+            raise StoreBusyError(
+                f"{label}: the server has lost what was uploaded; try again later"
+            ) from exc
         return PutResult(str(blob.generation))
 
     @reads_public_data
