@@ -57,7 +57,13 @@ _CANNED = {
 
 
 class CopyOperations:
-    """Server-side copies of one connection."""
+    """Server-side copies of one connection.
+
+    Each takes three requests. CopyObject alone keeps metadata and headers, but neither the storage
+    class nor the key of KMS, which only HEAD returns, nor the ACL. Its condition is the ETag of the
+    HEAD, so that a version that replaces the object is not published with the ACL of the old one.
+    obstore has no such condition, and returns no ETag of the copy.
+    """
 
     def __init__(
         self, connection: Connection, buckets: Buckets, options: Mapping[str, str]
