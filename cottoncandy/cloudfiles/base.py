@@ -306,8 +306,8 @@ def finish(
         error = failed[0][1]
         if failures > 1:
             error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
-        # OSError has no such attributes.
-        error.failures, error.done = failures, count - failures  # type: ignore[attr-defined]
+        numbered: Any = error
+        numbered.failures, numbered.done = failures, count - failures
         raise error
     return count
 
