@@ -43,6 +43,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
+def open_at_once(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file; the opener for ``open()`` of what may be a pipe, whose writer it would await."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 # -- locks ---------------------------------------------------------------------------------------
 
 #: Descriptors of files that are or will be locked, which a forked child closes.

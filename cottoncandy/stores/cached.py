@@ -16,7 +16,7 @@ from isal.isal_zlib import crc32
 
 from cottoncandy.backends.base import Backend, ObjectReader
 from cottoncandy.core.buffers import Buffer, MiB, regroup
-from cottoncandy.core.files import TemporaryFile, expand_home, is_temporary
+from cottoncandy.core.files import TemporaryFile, expand_home, is_temporary, open_at_once
 from cottoncandy.exceptions import CottonCandyError
 from cottoncandy.stores.store import state_of
 from cottoncandy.stores.wrapping import WrappedBackend
@@ -137,8 +137,8 @@ class _Windows:
     def load(self, path: Path, size: int) -> memoryview | None:
         """Return a window of that size; None if there is none, or a damaged one."""
         try:
-            with path.open("rb") as file:
-                data = memoryview(file.read())
+            with open(path, "rb", opener=open_at_once) as file:
+                data = memoryview(file.read() or b"")
                 old = time.time() - os.fstat(file.fileno()).st_mtime > _REFRESH_S
             if old:
                 os.utime(path)

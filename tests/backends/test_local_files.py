@@ -16,6 +16,7 @@ from cottoncandy.backends.local.reader import LocalReader
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     IntegrityError,
+    MetadataError,
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
@@ -130,6 +131,12 @@ class TestFiles(LocalTests):
                     put(backend, key)
                 list(backend.delete([key]))
         assert {path.name for path in root.iterdir()} == {"pipe", "socket"}
+
+    def test_a_pipe_in_the_place_of_a_sidecar(self, backend: LocalBackend, root: Path) -> None:
+        put(backend, "object", b"body")
+        os.mkfifo(root / "object.meta.json")
+        with pytest.raises(MetadataError, match="is not a JSON object"):
+            backend.head("object")
 
     def test_names_that_are_no_unicode(self, backend: LocalBackend, root: Path) -> None:
         Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")

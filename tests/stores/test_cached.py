@@ -124,6 +124,16 @@ def test_damaged_and_cut_windows_are_downloaded(cci: Any, tmp_path: Path) -> Non
     assert cci.download_object("a") == body
 
 
+def test_a_pipe_in_the_place_of_a_window_is_not_awaited(cci: Any, tmp_path: Path) -> None:
+    cci.upload_object("a", b"body" * 99)
+    cached(cci, tmp_path / "cache")
+    assert cci.download_object("a") == b"body" * 99
+    for path in files(tmp_path / "cache"):
+        path.unlink()
+        os.mkfifo(path)
+    assert cci.download_object("a") == b"body" * 99
+
+
 def test_exchanged_windows_are_downloaded(cci: Any, tmp_path: Path) -> None:
     """Each is whole, and a slice has no checksum to find it by."""
     array = np.arange(2 * MiB // 8)

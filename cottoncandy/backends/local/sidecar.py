@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from cottoncandy.backends.local.location import MISSING, LocalLocation
+from cottoncandy.core.files import open_at_once
 from cottoncandy.exceptions import MetadataError
 
 #: The entry of a journal; user metadata cannot have this name.
@@ -74,7 +75,7 @@ def read_sidecar(location: LocalLocation, body: Fingerprint) -> dict[str, str] |
     if not os.access(location.sidecar, os.F_OK):  # most files; cheaper than an exception
         return None
     try:
-        with open(location.sidecar, "rb") as file:  # noqa: PTH123 - paths are str here
+        with open(location.sidecar, "rb", opener=open_at_once) as file:
             content = file.read()
     except OSError as error:
         # A name too long for a sidecar has none; a directory of that name is not one.
