@@ -274,11 +274,14 @@ class LocalBackend(Backend):
             pending = [LocalLocation.of(key, root).path if key else root]
             while pending:
                 path = pending.pop()
+                if not is_directory(path):
+                    continue
                 if os.path.islink(path) and path != root:
                     os.unlink(path)
-                elif is_directory(path):
-                    with os.scandir(path) as entries:
-                        pending.extend(entry.path for entry in entries if entry.is_dir())
+                    continue
+                with os.scandir(path) as entries:
+                    found = (each.path for each in entries if each.is_symlink() or each.is_dir())
+                    pending.extend(found)
 
     def resolve_links(self, prefix: str) -> str | None:
         root, key = self.bucket, prefix.rstrip("/")
