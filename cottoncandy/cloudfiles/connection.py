@@ -74,7 +74,7 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     path = extract(address)
     if path.protocol not in _BACKENDS:
         raise UnsupportedProtocolError(f"files at {path.protocol}:// cannot be accessed")
-    arguments, extra = _credentials(path, options)
+    extra = _credentials(path, options)
     server = "" if path.host is None else f"{path.host}/"
     if path.protocol == "file":
         bucket, prefix = path.path, ""
@@ -82,7 +82,7 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
         url = parse_url(server + path.path)
         bucket, prefix = url.bucket, ""
         if url.user is not None or url.password is not None:
-            arguments = (url.user, url.password, None)
+            extra |= {"ACCESS_KEY": url.user, "SECRET_KEY": url.password}
         if url.query:
             extra["query"] = url.query
     else:
@@ -96,12 +96,13 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     environment = tuple(
         sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
     )
-    identity = (_BACKENDS[path.protocol], *arguments, server, shape, settings, environment)
+    login = [extra.pop(name, None) for name in ("ACCESS_KEY", "SECRET_KEY", "endpoint_url")]
+    identity = (_BACKENDS[path.protocol], *login, server, shape, settings, environment)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
             store = connect(
-                _BACKENDS[path.protocol], bucket, *arguments, settings=settings, extra=extra
+                _BACKENDS[path.protocol], bucket, *login, settings=settings, extra=extra
             )
         _stores[identity] = store
         if len(_stores) > _MAX_KEPT:
@@ -123,14 +124,10 @@ def reset_connection_pools() -> None:
         _stores.clear()
 
 
-#: Access key, secret key and endpoint, and the other options of a backend.
-_Arguments = tuple[tuple[str | None, str | None, str | None], dict[str, Any]]
-
-
-def _credentials(path: ExtractedPath, options: Options) -> _Arguments:
-    """Return access key, secret key and endpoint, and the other options of the backend."""
+def _credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
+    """Return credentials and other options of the backend, as arguments of a factory."""
     chosen = _CREDENTIALS.get(path.protocol)
-    return ((None, None, None), {}) if chosen is None else chosen(path, options)
+    return {} if chosen is None else chosen(path, options)
 
 
 def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
@@ -149,29 +146,29 @@ def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
                 f"the URL {mask(cloudpath)!r} contains a login; remove it to read public data"
             )
         return {}
-    login, extra = _credentials(path, options)
     if options.no_sign_request and path.protocol not in _CREDENTIALS:
-        extra = {"anon": True}  # which the backend rejects
-    return {**dict(zip(("ACCESS_KEY", "SECRET_KEY", "endpoint_url"), login, strict=True)), **extra}
+        return {"anon": True}  # which the backend rejects
+    return _credentials(path, options)
 
 
-def _s3_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+def _s3_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
     found = _given(options.secrets)
     if not found and not options.no_sign_request:
         service = "aws" if path.alias is None else service_provider(path)
         found = credentials.aws_secrets(path.bucket or "", service)
-    extra = {
+    arguments = {
+        "ACCESS_KEY": found.get("AWS_ACCESS_KEY_ID"),
+        "SECRET_KEY": found.get("AWS_SECRET_ACCESS_KEY"),
+        "endpoint_url": path.host or options.endpoint,
         "anon": options.no_sign_request,
         "aws_session_token": found.get("AWS_SESSION_TOKEN"),
         "region_name": found.get("AWS_DEFAULT_REGION"),
         "request_payer": options.request_payer,
     }
-    keys = (found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SECRET_ACCESS_KEY"))
-    given = {name: value for name, value in extra.items() if value}
-    return (*keys, path.host or options.endpoint), given
+    return {name: value for name, value in arguments.items() if value}
 
 
-def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+def _google_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
     extra: dict[str, Any] = {"anon": options.no_sign_request}
     if found := _given(options.secrets):
         from google.oauth2 import service_account
@@ -186,27 +183,26 @@ def _google_credentials(path: ExtractedPath, options: Options) -> _Arguments:
         extra["request_payer"] = "requester"
         if options.request_payer != "requester":
             extra["project"] = options.request_payer
-    return (None, None, None), {name: value for name, value in extra.items() if value}
+    return {name: value for name, value in extra.items() if value}
 
 
-def _web_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+def _web_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
     given = _given(options.secrets)
     found = {} if options.no_sign_request else given or credentials.http_credentials() or {}
-    return (found.get("user"), found.get("password"), None), {}
+    return {"ACCESS_KEY": found.get("user"), "SECRET_KEY": found.get("password")}
 
 
-def _cave_credentials(path: ExtractedPath, options: Options) -> _Arguments:
+def _cave_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
     server = (path.host or "").partition("://")[2]
     given = _given(options.secrets)
     found = {} if options.no_sign_request else given or credentials.cave_credentials(server) or {}
     token = found.get("token")
-    headers = {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
-    return (None, None, None), headers
+    return {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
 
 #: Protocol -> function that returns credentials and options.
-_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options], _Arguments]] = {
-    "file": lambda path, options: ((None, None, None), {"lazy": True}),
+_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options], dict[str, Any]]] = {
+    "file": lambda path, options: {"lazy": True},
     "gs": _google_credentials,
     "http": _web_credentials,
     "https": _web_credentials,

@@ -9,7 +9,7 @@ import uuid
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from itertools import chain
@@ -181,18 +181,15 @@ def _in_pairs(numbers: array[float]) -> Iterator[tuple[float, float, float]]:
     return zip(map(min, *starts), map(max, *ends), map(sum, zip(*counts, strict=True)), strict=True)
 
 
-def recorded(monitor: TransmissionMonitor | None) -> AbstractContextManager[_Flight]:
-    """Record the transfer in the block, if there is a monitor; the block notes its bytes."""
-    return nullcontext(_Flight()) if monitor is None else _recorded(monitor)
-
-
 @contextmanager
-def _recorded(monitor: TransmissionMonitor) -> Iterator[_Flight]:
+def recorded(monitor: TransmissionMonitor | None) -> Iterator[_Flight]:
+    """Record the transfer in the block, if there is a monitor; the block notes its bytes."""
     begun, flight = time.time(), _Flight()
     try:
         yield flight
     finally:
-        monitor._extend((begun, time.time(), flight.nbytes))
+        if monitor is not None:
+            monitor._extend((begun, time.time(), flight.nbytes))
 
 
 class IOSampler:
