@@ -8,7 +8,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from itertools import chain, product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -77,15 +77,23 @@ def ls(
     fullpath: bool,
 ) -> None:
     """List everything below locations, or what matches patterns."""
-    expanded = chain.from_iterable(map(expand, locations)) if expr else locations
 
     def listing(location: str) -> Iterator[tuple[str, int | None, Any]]:
         opened = connection.store if is_encoded(location) else connection.file
         for folder, name, size, modified in _listing(opened, location, flat):
             yield folder + name if fullpath else name, size, modified
 
+    def rows(location: str) -> Iterator[tuple[str, int | None, Any]]:
+        if not expr:
+            return listing(location)
+        return some(chain.from_iterable(map(maybe, expand(location))), location)
+
+    def maybe(prefix: str) -> Iterator[tuple[str, int | None, Any]]:
+        with suppress(ObjectNotFoundError):  # an expression need not match with all its prefixes
+            yield from listing(prefix)
+
     def show(location: str) -> None:
-        for name, size, modified in listing(location):
+        for name, size, modified in rows(location):
             if as_json:
                 print_json({"name": name, "size": size, "modified": modified})
             elif long:
@@ -95,9 +103,9 @@ def ls(
                 click.echo(printable(name))
 
     if sqlite is None:
-        for_each(show, expanded)
+        for_each(show, locations)
     else:
-        _write_database(sqlite, chain.from_iterable(map(listing, expanded)))
+        _write_database(sqlite, chain.from_iterable(map(rows, locations)))
 
 
 def _listing(
@@ -166,7 +174,7 @@ def _write_database(path: str, rows: Iterable[tuple[str, int | None, Any]]) -> N
     try:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("BEGIN")  # a failed listing leaves no table
-            database.execute("CREATE TABLE files (filename TEXT, size INTEGER, modified TEXT)")
+            database.execute("CREATE TABLE files (path TEXT, size INTEGER, modified TEXT)")
             database.executemany(
                 "INSERT INTO files VALUES (?, ?, ?)",
                 (

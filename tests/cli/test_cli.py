@@ -31,7 +31,10 @@ def test_ls_lists_names_sizes_and_levels(bucket: Path) -> None:
     assert run("ls", bucket).stdout.split() == ["a.txt", "d/arr", "d/b.bin"]
     assert run("ls", "--flat", bucket).stdout.split() == ["a.txt", "d/"]
     assert run("ls", f"file://{bucket}/d").stdout.split() == ["arr", "b.bin"]
-    assert run("ls", "-e", f"{bucket}/d/[ab]").stdout.split() == ["arr", "b.bin"]
+    for expression in ("[ab]", "[abc]"):
+        result = run("ls", "-e", f"{bucket}/d/{expression}")
+        assert (result.stdout.split(), result.exit_code) == (["arr", "b.bin"], 0)
+    assert run("ls", "-e", f"{bucket}/d/[cd]").exit_code == 1
     first = json.loads(run("ls", "--json", bucket).stdout.splitlines()[0])
     assert (first["name"], first["size"]) == ("a.txt", 10)
     assert datetime.fromisoformat(first["modified"]).utcoffset() == timedelta()
@@ -55,7 +58,7 @@ def test_ls_of_a_file_with_a_slash_lists_nothing(bucket: Path) -> None:
 def test_ls_writes_a_database(bucket: Path, tmp_path: Path) -> None:
     run("ls", "--sqlite", tmp_path / "list.db", bucket)
     with sqlite3.connect(tmp_path / "list.db") as database:
-        rows = database.execute("SELECT filename, size FROM files ORDER BY 1").fetchall()
+        rows = database.execute("SELECT path, size FROM files ORDER BY 1").fetchall()
     database.close()
     assert rows[0] == ("a.txt", 10)
     assert len(rows) == 3
