@@ -173,26 +173,6 @@ def test_a_reader_stays_with_its_version(emulated: Any) -> None:
             reader.read(2 * MiB)
 
 
-def test_a_source_that_is_replaced_meanwhile_is_copied(
-    emulated: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emulated.client.create_bucket("overtaken")
-    backend = connect(emulated.url, "overtaken", anon=True)
-    backend.put("name", Body.of(b"first"))
-    head = backend.head
-
-    def overtaken(key: str) -> Any:
-        info = head(key)
-        backend.put(key, Body.of(b"second"))
-        return info
-
-    with monkeypatch.context() as patch:
-        patch.setattr(backend, "head", overtaken)
-        backend.copy("name", "copy")
-    with backend.get("copy", prefetch=False) as reader:
-        assert reader.read() == b"second"
-
-
 def test_bodies_that_were_altered_or_cut_are_rejected(
     emulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +331,19 @@ def test_acls_are_sent_if_they_are_passed(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedOperationError, match="aws-exec-read"):
             cci.upload_object("name", b"x", acl="aws-exec-read")
         cci.upload_object("name", b"x", request_payer="requester")  # by the project
+    finally:
+        server.stop()
+
+
+def test_a_copy_takes_one_request(tmp_path: Path) -> None:
+    found = {"name": "copy", "bucket": "bucket", "generation": "1"}
+    done = {"done": True, "totalBytesRewritten": 1, "objectSize": 1, "resource": found}
+    text = json.dumps(done).encode()
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 200, "text": text}))
+    try:
+        connect(server.url, anon=True).copy("name", "copy")
+        (path,) = {path for _, path in server.requests if "/o/" in path}  # of objects
+        assert "/o/name/rewriteTo/b/bucket/o/copy" in path
     finally:
         server.stop()
 

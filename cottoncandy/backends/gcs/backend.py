@@ -278,17 +278,17 @@ class GCSBackend(RemoteBackend):
     def copy(
         self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
-        origin = self._origin(source_bucket)
-        info, label = origin.head(source), self._label(dest)
+        origin, label = self._origin(source_bucket), self._label(dest)
         condition = None if overwrite else IfAbsent()
         self._check_condition(dest, condition)
         if (source, origin.bucket) == (dest, self.bucket):
-            return PutResult(info.etag)
+            return PutResult(self.head(source).etag)
         try:
             with self._in_bucket():
                 return self._rewrite(origin._blob(source), self._blob(dest), label, condition)
         except ObjectNotFoundError:
-            raise ObjectNotFoundError(f"there is no {origin._label(source)}") from None
+            origin.head(source)  # raises if it, or its bucket, does not exist
+            raise
         except ObjectChangedError:
             if condition is not None:
                 raise condition.unmet(label) from None
