@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Container, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeVar
 
 from cottoncandy.arrays.manifests import Version, part_names, read_manifest
@@ -158,6 +158,8 @@ class Upload:
         Stores the predecessor that the array has if it replaces nothing.
     first : str, optional
         Place of the part that was stored first. Whoever removes the tree meanwhile removes it.
+    failed : list of bool
+        Not empty if the upload failed; its copies in the same process share the list.
     """
 
     store: Store
@@ -171,6 +173,7 @@ class Upload:
     acl_of: tuple[str | None, str] | None = None
     before: Put | None = None
     first: str | None = None
+    failed: list[bool] = field(default_factory=list)
 
     def key(self, *names: str) -> Key:
         """Return the key of an object below the root."""
@@ -219,6 +222,8 @@ class Upload:
                 place = name
         if place != name:
             store(place, None)
+            if self.failed:  # Dask does not wait for the tasks that run when another one fails
+                self.store.delete([self.key(place)])
         self.first = self.first or place
         return place
 
@@ -250,6 +255,7 @@ class Upload:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """If it failed, delete the objects below the upload's own id, unless it may be current."""
         if error is not None and not self.sent:
+            self.failed.append(True)
             with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
                 below = objects_below(self.store.backend, self.key(self.upload_id))
                 self.store.delete([info.key for info in below])

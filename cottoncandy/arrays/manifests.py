@@ -186,11 +186,13 @@ def latest(read: Callable[[], T]) -> T:
 
 
 def check_current(store: Store, root: Key, etag: str | None, error: Exception) -> None:
-    """Raise ObjectChangedError if the array at ``root`` is another one now."""
+    """Raise ObjectChangedError if the array at ``root`` is another one now, or deleted."""
     try:
         found = store.backend.head(pathjoin(root, MANIFEST)).etag
     except ObjectNotFoundError:
-        return
+        raise ObjectChangedError(
+            f"the array '{root}' in bucket '{store.bucket}' was deleted since it was opened"
+        ) from error
     if found != etag:
         raise ObjectChangedError(
             f"the array '{root}' in bucket '{store.bucket}' was replaced since it was opened, and "

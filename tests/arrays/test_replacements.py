@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -433,6 +435,47 @@ def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness, bloc
     with pytest.raises(ObjectChangedError, match="'a'"):
         task.compute(scheduler="sync")
     assert uploads(memory) == {cci.download_json("a/metadata.json")["upload_id"]}
+
+
+def test_a_task_that_outlives_a_failed_upload_leaves_no_part(memory: MemoryHarness) -> None:
+    import dask.array as da
+
+    started, cleaned = threading.Event(), threading.Event()
+
+    class Late(WrappedBackend):
+        def put(self, key: str, *arguments: Any, **options: Any) -> Any:
+            started.set()
+            cleaned.wait(10)
+            return super().put(key, *arguments, **options)
+
+    def failing(block: np.ndarray, block_id: tuple[int, ...] = ()) -> np.ndarray:
+        if block_id == (1,):
+            started.wait(10)
+            raise RuntimeError("made to fail")
+        return block
+
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(2))
+    before = memory.raw_keys()
+    cci.backend_interface = Late(cci.backend_interface)
+    with ThreadPoolExecutor(2) as pool, dask.config.set(pool=pool):
+        with pytest.raises(RuntimeError, match="made to fail"):
+            cci.upload_dask_array("a", da.ones(2, chunks=1).map_blocks(failing, dtype="f8"))
+        cleaned.set()
+    assert memory.raw_keys() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_opened_array_that_was_deleted_says_so(memory: MemoryHarness, kind: str) -> None:
+    upload, _ = KINDS[kind]
+    cci = memory.interface()
+    upload(cci, 1)
+    arr = cci.array("a")
+    cci.rm("a", recursive=True)
+    with pytest.raises(ObjectChangedError, match="was deleted since it was opened"):
+        arr[...]
+    with pytest.raises(ObjectNotFoundError, match="'a'"):
+        cci["a"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
