@@ -63,6 +63,11 @@ def work(peer: str, task: str, path: str, count: int, size: int) -> dict[str, fl
         call = _obstore_call(task, path, size)
     else:
         call = _files_call(peer, task, path, count, size)
+    if size >= 2**20:
+        sys.path.insert(0, str(Path(__file__).parent / "peers"))
+        from job import use_memory
+
+        use_memory(3 * size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun, cpu = time.perf_counter(), time.process_time()
     call()

@@ -24,7 +24,8 @@ _HEAD = """\
 the server ({server}), on {system} ({processor}). Peers ran in turn, each in a separate process, and
 what they read was compared with what was written. Times are ratios to cottoncandy's in one run,
 medians over its rounds: 2x means that a peer took twice as long. *Limit* is bare obstore, without
-checksums, dtypes and typed errors.{busy}
+checksums, dtypes and typed errors. Before an array was measured, memory was allocated and freed,
+because a virtual machine returns free memory to its host.{busy}
 
 ## What was promised
 """
