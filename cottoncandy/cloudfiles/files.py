@@ -28,6 +28,7 @@ from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import copy_object
+from cottoncandy.transfer.sync import compare
 
 
 class CloudFiles(WritingMethods):
@@ -257,13 +258,10 @@ class CloudFiles(WritingMethods):
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
         there, here = dest._head(target), self._head(path)
-        return (
-            there is not None
-            and here is not None
-            and there.size == here.size
-            and None not in (there.modified, here.modified)
-            and there.modified >= here.modified  # type: ignore[operator]  # neither is None
-        )
+        if there is None or here is None:
+            return False
+        ends = (self._store.backend, here), (dest._store.backend, there)
+        return compare(*ends, path=path, read=False).verb == "skip"
 
     def move(self, src: str, dest: str) -> None:
         """Move one file.
