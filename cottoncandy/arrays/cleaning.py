@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,10 +25,10 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.generations import (
     MANIFEST,
-    PART,
     PART_NUMBER,
     PREVIOUS,
     UPLOAD_ID,
+    array_object,
     is_upload_id,
     new_upload_id,
 )
@@ -37,8 +36,6 @@ from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
 _log = logging.getLogger(__name__)
-
-_PART = re.compile(PART)
 
 
 @dataclass
@@ -107,18 +104,15 @@ def _listed(found: Iterable[ObjectInfo]) -> dict[Key, _Array]:
     """Return the arrays of a listing, and what has the names of their objects."""
     arrays: dict[Key, _Array] = {}
     for info in found:
-        directory, _, last = info.key.rpartition(SEPARATOR)
-        above, _, upload_id = directory.rpartition(SEPARATOR)
-        in_upload = is_upload_id(upload_id) and bool(above)
-        root = Key(above if in_upload else directory)
-        if not root or not (_PART.fullmatch(last) or last in (MANIFEST, PREVIOUS)):
+        split = array_object(info.key)
+        if split is None:
             continue
-        array = arrays.setdefault(root, _Array(root))
-        if in_upload:
-            array.uploads[upload_id].append(info)
-        elif last == MANIFEST:
+        array = arrays.setdefault(Key(split.root), _Array(Key(split.root)))
+        if split.upload_id is not None:
+            array.uploads[split.upload_id].append(info)
+        elif split.name == MANIFEST:
             array.has_manifest = True
-        elif last != PREVIOUS:
+        elif split.is_part:
             array.documented.append(info)
     return arrays
 
@@ -181,10 +175,10 @@ def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
 
 def is_stray(store: Store, key: str) -> bool:
     """Return whether an object that no array names belongs to an upload: killed, or running."""
-    directory, _, last = key.rpartition(SEPARATOR)
-    if is_upload_id(directory.rpartition(SEPARATOR)[2]):
-        return last == PREVIOUS or _PART.fullmatch(last) is not None
-    return _PART.fullmatch(last) is not None and _is_part(store, key)
+    split = array_object(key)
+    if split is None or split.name == MANIFEST:
+        return False
+    return split.upload_id is not None or (split.is_part and _is_part(store, key))
 
 
 def _is_part(store: Store, key: str) -> bool:
@@ -198,11 +192,13 @@ def _is_part(store: Store, key: str) -> bool:
 
 def _is_own(key: str, arrays: Mapping[Key, _Array]) -> bool:
     """Return whether an unfinished upload has the name of a part."""
-    directory, _, last = key.rpartition(SEPARATOR)
-    if last.startswith("pt") or is_upload_id(directory.rpartition(SEPARATOR)[2]):
-        return _PART.fullmatch(last) is not None
-    array = arrays.get(Key(directory))
-    return array is not None and array.live is not None and _PART.fullmatch(last) is not None
+    split = array_object(key)
+    if split is None or not split.is_part:
+        return False
+    if split.name.startswith("pt") or split.upload_id is not None:
+        return True
+    array = arrays.get(Key(split.root))
+    return array is not None and array.live is not None
 
 
 def _now(store: Store, name: Key) -> datetime.datetime:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from cottoncandy.core.names import SEPARATOR
-from cottoncandy.formats.generations import MANIFEST, PART, PREVIOUS, UPLOAD, is_upload_id
+from cottoncandy.formats.generations import MANIFEST, array_object, is_upload_id
 
-# The parts of an array, and its manifests, by their names below the array's.
-_PART = re.compile(
-    rf"(?P<root>.+?)/(?:{UPLOAD}/)?(?P<part>{PART}|{re.escape(MANIFEST)}|{re.escape(PREVIOUS)})",
-    re.DOTALL,
-)
 #: The parts that make an array, if a manifest is there too.
 _COMPLETE: tuple[set[str], ...] = (
     {"chunk"}, {"data", "indices", "indptr"}, {"data", "row", "col"}, {"data", "offsets"},
@@ -40,16 +34,15 @@ def value_names(keys: Iterable[str]) -> Iterator[str]:
         if pending and not key.startswith(outer):
             yield from _names(pending, parts, done)
             pending, parts = [], defaultdict(set)
-        match = _PART.fullmatch(key)
-        if match is not None:
-            part = "chunk" if match["part"].startswith("pt") else match["part"]
-            parts[match["root"]].add(part)
+        found = array_object(key)
+        if found is not None:
+            parts[found.root].add("chunk" if found.name.startswith("pt") else found.name)
             if not pending:
-                outer = match["root"] + SEPARATOR
-        if match is None and not pending:
+                outer = found.root + SEPARATOR
+        if found is None and not pending:
             yield from _names([(key, None)], parts, done)
         else:
-            pending.append((key, None if match is None else match["root"]))
+            pending.append((key, None if found is None else found.root))
     yield from _names(pending, parts, done)
 
 
@@ -58,8 +51,8 @@ def may_be_array(names: Iterable[str]) -> bool:
 
     Directories of parts are included: an array that was replaced has one.
     """
-    found = [_PART.fullmatch(f"array/{name}") for name in names]
-    parts = {match["part"] for match in found if match is not None}
+    found = [array_object(f"array/{name}") for name in names]
+    parts = {each.name for each in found if each is not None}
     parts |= {"chunk"} if any(part.startswith("pt") for part in parts) else set()
     replaced = any(map(is_upload_id, names))
     return _is_array(parts) or (replaced and MANIFEST in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cottoncandy.core.names import SEPARATOR
@@ -52,6 +52,36 @@ def upload_ids(manifest: Mapping[str, Any]) -> tuple[str | None, str | None]:
         if value is not None and not is_upload_id(value):
             raise ValueError(f"{value!r:.80} is not an upload id")
     return upload_id, previous
+
+
+_OBJECT = re.compile(
+    rf"(.+?)/(?:({UPLOAD})/)?({PART}|{re.escape(MANIFEST)}|{re.escape(PREVIOUS)})", re.DOTALL
+)
+
+
+class ArrayObject(NamedTuple):
+    """The key of a part or a manifest of an array: that of the array, the upload, its own name."""
+
+    root: str
+    upload_id: str | None
+    name: str
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it has the name of a part."""
+        return self.name not in (MANIFEST, PREVIOUS)
+
+
+def array_object(key: str) -> ArrayObject | None:
+    """Take a key apart; None if no array has an object of such a name.
+
+    Examples
+    --------
+    >>> array_object("run1/pt0000")
+    ArrayObject(root='run1', upload_id=None, name='pt0000')
+    """
+    match = _OBJECT.fullmatch(key)
+    return None if match is None else ArrayObject(*match.groups())
 
 
 def place_of(name: str) -> str:
