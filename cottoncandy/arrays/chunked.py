@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from cottoncandy.arrays.manifests import check_current, find_part
+from cottoncandy.arrays.manifests import find_part, reading_parts
 from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array, read_selection
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError
+from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import check_part, place_of
 from cottoncandy.formats.projections import ChunkProjection, select_chunks
@@ -119,17 +119,15 @@ class ChunkedArray:
     def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
         """Open a chunk, after a look whether it is the part that the manifest names."""
         name, upload_id, number = self.manifest.part(index)
-        reader = None
-        try:
+        with reading_parts(self.store, self.root, self.info.etag):
             reader = find_part(
                 self.root, name, lambda key: self.store.open(key, threads, **options)
             )
-            check_part(reader.metadata, upload_id, number, reader.info.key)
-        except (ObjectNotFoundError, IntegrityError) as exc:
-            if reader is not None:
+            try:
+                check_part(reader.metadata, upload_id, number, reader.info.key)
+            except IntegrityError:
                 reader.close()
-            check_current(self.store, self.root, self.info.etag, exc)
-            raise
+                raise
         return reader
 
     def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:

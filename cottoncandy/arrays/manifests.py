@@ -185,16 +185,21 @@ def latest(read: Callable[[], T]) -> T:
     return read()
 
 
-def check_current(store: Store, root: Key, etag: str | None, error: Exception) -> None:
-    """Raise ObjectChangedError if the array at ``root`` is another one now, or deleted."""
+@contextlib.contextmanager
+def reading_parts(store: Store, root: Key, etag: str | None) -> Iterator[None]:
+    """Raise ObjectChangedError if a part is missing because the array was replaced or deleted."""
     try:
-        found = store.backend.head(pathjoin(root, MANIFEST)).etag
-    except ObjectNotFoundError:
-        raise ObjectChangedError(
-            f"the array '{root}' in bucket '{store.bucket}' was deleted since it was opened"
-        ) from error
-    if found != etag:
+        yield
+    except (ObjectNotFoundError, IntegrityError) as exc:
+        try:
+            found = store.backend.head(pathjoin(root, MANIFEST)).etag
+        except ObjectNotFoundError:
+            raise ObjectChangedError(
+                f"the array '{root}' in bucket '{store.bucket}' was deleted since it was opened"
+            ) from exc
+        if found == etag:
+            raise
         raise ObjectChangedError(
             f"the array '{root}' in bucket '{store.bucket}' was replaced since it was opened, and "
             f"that version was removed; open it again"
-        ) from error
+        ) from exc

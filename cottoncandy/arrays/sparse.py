@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from cottoncandy.arrays.generations import Condition, begin
-from cottoncandy.arrays.manifests import check_current
+from cottoncandy.arrays.manifests import reading_parts
 from cottoncandy.arrays.raw import array_header, read_array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, SelectionError
+from cottoncandy.exceptions import SelectionError
 from cottoncandy.formats import dtypes, sparse
 from cottoncandy.formats.generations import check_part
 from cottoncandy.stores.store import Store
@@ -74,13 +74,10 @@ class SparseArray:
             If SciPy cannot select that.
         """
         inner = max(1, threads // len(self._parts))
-        try:
+        with reading_parts(self._store, self._root, self.info.etag):
             arrays = map_threads(lambda name: self._load(name, inner), self._parts, threads)
             parts = dict(zip(self._parts, arrays, strict=True))
             matrix = sparse.from_parts(self._manifest, parts, object_name=self._root)
-        except (ObjectNotFoundError, IntegrityError) as exc:
-            check_current(self._store, self._root, self.info.etag, exc)
-            raise
         if selection is Ellipsis or (isinstance(selection, tuple) and not selection):
             return matrix
         try:
