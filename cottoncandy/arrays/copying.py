@@ -95,8 +95,6 @@ class ArrayCopy:
         #: Name of each part, the last part of its new one, and its upload, by the key of the part.
         self._parts: dict[str, tuple[str, str, Upload]] = {}
         previous = pathjoin(self._origin, version.upload_id or "", PREVIOUS)
-        #: Keys of the predecessor.
-        self._old = set() if before is None else {*before.keys, previous}
         #: The predecessor that is copied, and its key.
         self._before = None
         if before is not None and self._moving and new.live is None:
@@ -104,12 +102,10 @@ class ArrayCopy:
             older = replace(new, upload_id=new_upload_id(), documented=False)
             self._parts.update(_parts(before, older))
         self._parts.update(_parts(version, new))
+        #: The keys of the original and its predecessor, without the manifest.
+        self.keys = {*self._parts, *(() if before is None else (*before.keys, previous))}
         #: The new place of each part that was copied, by its key.
         self._copies: dict[str, str] = {}
-
-    def owns(self, key: str) -> bool:
-        """Return whether an object belongs to the original, or to its predecessor."""
-        return key in self._parts or key in self._old
 
     def copy(self, key: str) -> None:
         """Copy an object that belongs to the original, if it is a part that the copy needs."""
@@ -185,11 +181,6 @@ class ArrayCopy:
                 f"array '{self._origin}' was changed while it was moved: it was not deleted, and "
                 f"'{self._root}' is a copy of an earlier version"
             )
-
-    @property
-    def keys(self) -> set[str]:
-        """The keys of the original and its predecessor, without the manifest."""
-        return self._parts.keys() | self._old
 
     @property
     def uncommitted(self) -> list[str]:

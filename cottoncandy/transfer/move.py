@@ -184,7 +184,7 @@ def transfer_tree(
 
     def transfer(key: str) -> None:
         array = arrays.get(owners.get(key, ""))
-        if array is not None and array.owns(key):
+        if array is not None and key in array.keys:
             array.copy(key)
             return
         if (array is not None or key not in owners) and is_stray(source, key):
@@ -218,7 +218,7 @@ def transfer_tree(
         left = [key for array in arrays.values() for key in array.uncommitted]
         with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
             dest.delete(left)
-    own = {key for key, name in owners.items() if name in arrays and arrays[name].owns(key)}
+    own = {key for key, name in owners.items() if name in arrays and key in arrays[name].keys}
     for key in own | strays:
         del targets[key]
     targets.update(copied)
