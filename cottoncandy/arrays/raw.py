@@ -90,7 +90,13 @@ def put_array(
 
 
 def codec_name(settings: Settings, compression: str | bool | None, nbytes: int) -> str | None:
-    """Return the name of the codec for an array of that size; None if it is not compressed."""
+    """Return the name of the codec for an array of that size; None if it is not compressed.
+
+    Raises
+    ------
+    InvalidArgumentError, ConfigurationError, MissingDependencyError
+        If there is no such codec, or its library is not installed.
+    """
     if compression is True:
         if not settings.do_compression:
             return None
@@ -103,6 +109,7 @@ def codec_name(settings: Settings, compression: str | bool | None, nbytes: int) 
         return chosen
     if compression is None or compression is False or compression in ("False", "None"):
         return None
+    get_codec(compression)
     return compression
 
 

@@ -22,7 +22,6 @@ from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_
 from cottoncandy.core.names import SEPARATOR, Key
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.formats import chunked, dtypes, raw
-from cottoncandy.formats.codecs import get_codec
 from cottoncandy.interfaces.raw_arrays import RawArrayMethods
 from cottoncandy.stores.checks import (
     check_bytes,
@@ -30,7 +29,6 @@ from cottoncandy.stores.checks import (
     checked_metadata,
     upload_condition,
 )
-from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -133,7 +131,7 @@ class DaskArrayMethods(RawArrayMethods):
         acl_name = self._store.acl(acl)
         arr = _checked(arr)
         chunks = self._chunk_lengths(arr, axis, buffersize)
-        _check_codec(self._store, compression)
+        codec_name(self.settings, compression, 0)  # rejected before anything is sent
         return upload_chunked(
             self._store,
             root,
@@ -212,7 +210,7 @@ class DaskArrayMethods(RawArrayMethods):
         root = self._store.key(object_name, tree=True)
         workers, acl_name = self._store.threads(threads), self._store.acl(acl)
         arr = _checked(arr)
-        _check_codec(self._store, compression)
+        codec_name(self.settings, compression, 0)  # rejected before anything is sent
         return append_chunked(
             self._store,
             root,
@@ -437,13 +435,6 @@ def _checked(arr: Any) -> Any:
         return np.empty(arr.shape, arr.dtype)
     chunks = chunked.nonempty_chunks(arr.chunks)
     return arr if chunks == arr.chunks else arr.rechunk(chunks)
-
-
-def _check_codec(store: Store, compression: str | bool | None) -> None:
-    """Reject a codec that does not exist, before anything is sent."""
-    codec = codec_name(store.settings, compression, 0)
-    if codec is not None:
-        get_codec(codec)
 
 
 class SparseArrayMethods(RawArrayMethods):
