@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.finding import list_directory, scan_objects
 from cottoncandy.stores.store import Store
 
@@ -211,6 +212,12 @@ class DirectoryListing:
     def has_directories(self) -> bool:
         """Whether anything is below one of the entries."""
         return any(entry.directory for entry in self.entries.values())
+
+    @property
+    def manifest(self) -> ObjectInfo | None:
+        """The object that may be the manifest of an array, if there is one."""
+        entry = self.entries.get(MANIFEST)
+        return None if entry is None else entry.info
 
 
 def first_entries(store: Store, branch: str, limit: int | None = None) -> DirectoryListing:

@@ -31,7 +31,6 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import MANIFEST
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -357,9 +356,12 @@ class S3Directory(S3FSLike):
         return f"'{self._key}' in {where}" if self._key else where
 
     def _entries(self) -> dict[str, Entry]:
+        return self._listing().entries
+
+    def _listing(self) -> DirectoryListing:
         if self._level is None or not self._level.complete:
             self._level = first_entries(self.interface._store, self._branch)
-        return self._level.entries
+        return self._level
 
     def _first_page(self, limit: int) -> DirectoryListing:
         """Return the start of the directory, cached if possible."""
@@ -410,10 +412,10 @@ class S3Directory(S3FSLike):
         """Return whether the names are those of an array's parts."""
         if not self._key or self._info is not None:
             return False
-        entries = self._entries() if self._level is None else self._level.entries
-        manifest = entries.get(MANIFEST)
-        found = manifest is not None and manifest.info is not None
-        return found and (len(entries) == 1 or may_be_array(entries))
+        level = self._level or self._listing()
+        return level.manifest is not None and (
+            len(level.entries) == 1 or may_be_array(level.entries)
+        )
 
     def _find_array(self) -> S3ChunkedDataset | None:
         array = S3ChunkedDataset._at(self._key, self.interface, None)

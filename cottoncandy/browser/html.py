@@ -14,7 +14,6 @@ from cottoncandy.browser.base import DirectoryListing
 from cottoncandy.core.output import bytes2human, escape
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import CottonCandyError
-from cottoncandy.formats.generations import MANIFEST
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
@@ -79,7 +78,11 @@ def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
 def directory_html(directory: S3Directory) -> str:
     """Return a directory as a tree, with a bounded number of requests."""
     levels = _collect_listings(directory)
-    with_manifest = [shown for shown, level in levels.items() if _has_manifest(level)]
+    with_manifest = [
+        shown
+        for shown, level in levels.items()
+        if level.manifest is not None and level.manifest.size <= _MAX_MANIFEST_BYTES
+    ]
     _fetch(lambda each: each._array(), with_manifest)
     _fetch(lambda dataset: dataset.info, list(islice(_datasets(levels), _MAX_HEADS)))
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
@@ -152,16 +155,6 @@ def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
 
     for _ in map_threads(fetch, nodes, _THREADS):
         pass
-
-
-def _has_manifest(level: DirectoryListing) -> bool:
-    """Return whether a directory may contain an array, with a manifest of a few KB."""
-    manifest = level.entries.get(MANIFEST)
-    return (
-        manifest is not None
-        and manifest.info is not None
-        and (manifest.info.size <= _MAX_MANIFEST_BYTES)
-    )
 
 
 # -- rendering -----------------------------------------------------------------------------------
