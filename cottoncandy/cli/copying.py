@@ -243,7 +243,7 @@ def _destination(
         return destination, ""
     if recursive and not _is_file(sources[0], options):
         # The directory exists when the command continues.
-        _replace_word(sources[0], f"{sources[0]}/")
+        _replace_word(sources[0], sources[0].rstrip("/") + "/")
         return destination, "."
     folder, _, name = destination.rpartition("/")
     if not name or folder.endswith(":/"):

@@ -234,6 +234,7 @@ def complete(
     unit: str = "files",
     label: str = "",
     show: bool | None = False,
+    bar: Progress | None = None,
 ) -> int:
     """Exhaust outcomes and return their number, or raise one error about all failures.
 
@@ -246,6 +247,8 @@ def complete(
         the first error is raised unchanged, and no further call begins.
     total, unit, label, show : optional
         Of a progress bar, which moves with each outcome.
+    bar : Progress, optional
+        Takes its place.
 
     Raises
     ------
@@ -254,10 +257,10 @@ def complete(
     """
     failed: list[tuple[str, Exception]] = []
     count = failures = 0
-    with Progress(total, unit=unit, label=label, show=show) as bar:
+    with bar or Progress(total, unit=unit, label=label, show=show) as moved:
         for name, error in outcomes:
             count += 1
-            bar.update(1)
+            moved.update(1)
             if error is None:
                 continue
             failures += 1

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
-from cottoncandy.core.output import bytes2human
+from cottoncandy.core.output import Progress, bytes2human
 from cottoncandy.core.patterns import NamePattern
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -326,15 +326,14 @@ def synchronize(
     if dry_run:
         deque(report.noting(steps), 0)
     else:
-        outcomes = run(source, dest, to_copy(), report, threads=count)
+        bar = Progress(None, unit="files", label="syncing", show=progress)
         complete(
-            outcomes,
+            run(source, dest, bar.counted(to_copy()), report, threads=count),
             lambda failed, total: (
                 f"{failed} of {total} files could not be copied to {dest}, the others are there; "
                 f"nothing was deleted"
             ),
-            label=f"syncing to {dest}",
-            show=progress,
+            bar=bar,
         )
     for path, reason in source.store.backend.unlisted(source.prefix):
         if rules.selects()(path.removeprefix(source.prefix)):

@@ -172,14 +172,15 @@ def terminal(*arguments: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("verb", ["cp -r", "sync"])
 def test_terminal_shows_rate_and_time_left_until_interrupted(
-    slow_server: WebServer, tmp_path: Path
+    slow_server: WebServer, tmp_path: Path, verb: str
 ) -> None:
-    child = terminal("cp", "-r", f"{slow_server.url}/", tmp_path / "dest")
-    child.expect(r"transferring: +\d+%.* \d+/400 \[\d+:\d+<\d+:\d+, +[\d.]+ ?files/s")
+    child = terminal(*verb.split(), f"{slow_server.url}/", tmp_path / "dest")
+    child.expect(r"ing: +\d+%.* \d+/400 \[\d+:\d+<\d+:\d+, +[\d.]+ ?files/s")
     child.sendintr()
     child.expect(
-        r"interrupted; transferring: (\d+) files done\s+to continue: cottoncandy cp --resumable -r"
+        r"interrupted; \w+: (\d+) files done\s+to continue: cottoncandy (cp --resumable -r|sync) "
     )
     child.expect(pexpect.EOF)
     child.close()
