@@ -335,6 +335,12 @@ def test_acls_are_sent_if_they_are_passed(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_nothing_is_deleted_from_a_missing_bucket(emulated: Any) -> None:
+    backend = connect(emulated.url, "no-such-bucket", anon=True)
+    with pytest.raises(BucketNotFoundError, match="no-such-bucket"):
+        list(backend.delete(["name", "other"]))
+
+
 def test_a_copy_takes_one_request(tmp_path: Path) -> None:
     found = {"name": "copy", "bucket": "bucket", "generation": "1"}
     done = {"done": True, "totalBytesRewritten": 1, "objectSize": 1, "resource": found}

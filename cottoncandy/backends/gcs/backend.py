@@ -265,10 +265,12 @@ class GCSBackend(RemoteBackend):
         def remove(key: str) -> DeleteResult:
             try:
                 blob = self._blob(key)
-                with self._connection.request(self._label(key)):
+                with self._in_bucket(), self._connection.request(self._label(key)):
                     blob.delete(**_READ)
             except ObjectNotFoundError:
                 pass
+            except BucketNotFoundError:
+                raise
             except CottonCandyError as error:
                 return DeleteResult(key, error)
             return DeleteResult(key)
