@@ -170,10 +170,10 @@ class FilesBase:
         """Return one answer, or a dictionary of answers."""
         if isinstance(paths, str | os.PathLike):
             return function(os.fspath(paths))
-        results = self._each(function, paths, label, total=total, progress=progress, parallel=1)
-        kept: list[Result[Any, Any]] = []
-        finish(results, kept)
-        return {path_text(result.item): result.value for result in kept}
+        options: dict[str, Any] = {"total": total, "progress": progress, "parallel": 1}
+        results = list(self._each(function, paths, label, **options))
+        finish(results)
+        return {path_text(result.item): result.value for result in results}
 
     def _each(
         self,
@@ -283,21 +283,15 @@ def is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | os.PathLike)
 
 
-def finish(
-    results: Iterable[tuple[Any, Any, Exception | None]],
-    kept: list[Any] | None = None,
-) -> int:
+def finish(results: Iterable[tuple[Any, Any, Any]]) -> int:
     """Return the number of results, or raise the first error, with a note about the others.
 
-    Results are added to ``kept``. The error has the numbers ``failures`` and ``done``.
+    The error has the numbers ``failures`` and ``done``.
     """
     count = failures = 0
-    failed: list[tuple[str, Exception]] = []
-    for result in results:
-        item, _, error = result
+    failed: list[tuple[str, Any]] = []
+    for item, _, error in results:
         count += 1
-        if kept is not None:
-            kept.append(result)
         if error is not None:
             failures += 1
             if failures <= _SHOWN:
@@ -306,8 +300,7 @@ def finish(
         error = failed[0][1]
         if failures > 1:
             error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
-        numbered: Any = error
-        numbered.failures, numbered.done = failures, count - failures
+        error.failures, error.done = failures, count - failures
         raise error
     return count
 
