@@ -1,4 +1,4 @@
-"""Methods on Dask and SciPy sparse arrays."""
+"""Methods on chunked arrays, which Dask reads and writes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import datetime
 import math
 import operator
 from numbers import Real
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cottoncandy.arrays.cleaning import clean
 from cottoncandy.arrays.generations import restore
-from cottoncandy.arrays.handle import ArrayHandle, CloudArray
-from cottoncandy.arrays.manifests import latest
+from cottoncandy.arrays.handle import CloudArray
 from cottoncandy.arrays.raw import codec_name
-from cottoncandy.arrays.sparse import upload_sparse
 from cottoncandy.arrays.uploads import append_chunked, upload_chunked
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_DASK_CHUNK, DEFAULT_THREADS, DefaultInt
@@ -32,7 +30,6 @@ from cottoncandy.stores.checks import (
 
 if TYPE_CHECKING:
     import dask.array as da
-    import scipy.sparse
     from dask.delayed import Delayed
 
 
@@ -435,101 +432,3 @@ def _checked(arr: Any) -> Any:
         return np.empty(arr.shape, arr.dtype)
     chunks = chunked.nonempty_chunks(arr.chunks)
     return arr if chunks == arr.chunks else arr.rechunk(chunks)
-
-
-class SparseArrayMethods(RawArrayMethods):
-    """SciPy's sparse matrices and arrays."""
-
-    def upload_sparse_array(
-        self,
-        object_name: str,
-        arr: Any,
-        threads: int = DEFAULT_THREADS,
-        *,
-        acl: str = DEFAULT_ACL,
-        overwrite: bool = True,
-        if_match: str | None = None,
-    ) -> dict[str, Any]:
-        """Upload a scipy.sparse array as a folder of array objects.
-
-        Parameters
-        ----------
-        object_name : str
-            The name of the object to be stored.
-        arr : scipy.sparse.spmatrix or scipy.sparse.sparray
-            A sparse matrix or array to be saved: csr, csc, bsr, coo or dia. If it is dok or lil, it
-            is converted to csr before saving.
-        threads : int, default ``[basic] threads`` of the options
-            How many of its arrays are transferred at once.
-        acl : str, default ``[basic] default_acl`` of the options
-        overwrite : bool, default True
-            As in :meth:`upload_dask_array`.
-        if_match : str, optional
-            As in :meth:`upload_dask_array`.
-
-        Returns
-        -------
-        response : dict
-            As :meth:`upload_object` returns it, of the manifest.
-
-        Raises
-        ------
-        ObjectExistsError, ObjectChangedError
-            As :meth:`upload_dask_array` raises them.
-        UnsupportedDtypeError
-            If ``arr`` is not sparse, or its elements are Python objects; nothing is sent.
-
-        Notes
-        -----
-        A csr matrix named "my_matrix" is these objects: ``my_matrix/data``, ``my_matrix/indices``,
-        ``my_matrix/indptr`` and, uploaded last, ``my_matrix/metadata.json``. It is replaced in one
-        instant, as :meth:`upload_dask_array` replaces an array.
-
-        Examples
-        --------
-        >>> import scipy.sparse
-        >>> import cottoncandy as cc
-        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
-        >>> response = cci.upload_sparse_array('connectivity', scipy.sparse.eye(1000, format='csr'))
-        >>> cci.download_sparse_array('connectivity').shape
-        (1000, 1000)
-        """
-        condition = upload_condition(overwrite, if_match)
-        return upload_sparse(
-            self._store,
-            self._store.key(object_name, tree=True),
-            arr[...] if isinstance(arr, ArrayHandle) else arr,
-            acl=self._store.acl(acl),
-            threads=self._store.threads(threads),
-            metadata={},
-            condition=condition,
-        )
-
-    def download_sparse_array(
-        self, object_name: str, threads: int = DEFAULT_THREADS
-    ) -> scipy.sparse.spmatrix | scipy.sparse.sparray:
-        """Download a scipy.sparse array.
-
-        Parameters
-        ----------
-        object_name : str
-            The object name for the sparse array to be retrieved.
-        threads : int, default ``[basic] threads`` of the options
-            How many of its arrays are transferred at once.
-
-        Returns
-        -------
-        arr : scipy.sparse.spmatrix or scipy.sparse.sparray
-            The array stored at the location given by object_name, in the format it was saved in.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If the array does not exist.
-        MetadataError, IntegrityError
-            If the manifest is malformed, or the arrays do not match.
-        """
-        root = self._store.key(object_name, tree=True)
-        workers = self._store.threads(threads)
-        matrix = latest(lambda: open_parts(self._store, root, kind="sparse").read(..., workers))
-        return cast("scipy.sparse.spmatrix | scipy.sparse.sparray", matrix)

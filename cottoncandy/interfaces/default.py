@@ -16,7 +16,7 @@ from cottoncandy.exceptions import (
     StoreError,
     UnsupportedOperationError,
 )
-from cottoncandy.interfaces.base import BucketMethods
+from cottoncandy.interfaces.buckets import BucketMethods
 from cottoncandy.interfaces.files import FileMethods
 from cottoncandy.interfaces.finding import FindingMethods
 from cottoncandy.interfaces.items import ItemMethods

@@ -26,9 +26,9 @@ from cottoncandy.core.output import echo
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats.generations import MANIFEST
-from cottoncandy.interfaces.base import BucketMethods
-from cottoncandy.interfaces.chunked_arrays import SparseArrayMethods
+from cottoncandy.interfaces.buckets import BucketMethods
 from cottoncandy.interfaces.raw_arrays import renamed_gzip
+from cottoncandy.interfaces.sparse_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata, upload_condition
 from cottoncandy.transfer.engine import complete, run
 

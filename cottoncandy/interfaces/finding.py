@@ -10,7 +10,7 @@ from cottoncandy.config.options import DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import has_magic, prefix_of, spellings
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.interfaces.base import BucketMethods, check_page_size, print_objects
+from cottoncandy.interfaces.buckets import BucketMethods, check_page_size, print_objects
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.finding import list_directory, list_pattern, match_names, unique_names
 
