@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from cottoncandy.backends.base import Backend, ObjectInfo
-from cottoncandy.backends.local.sidecar import encode
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
 from cottoncandy.core.names import (
@@ -192,7 +191,10 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
             return None
         content = path.read_bytes()
         entries = json.loads(content)
-        if encode(entries) == content and all(isinstance(text, str) for text in entries.values()):
+        # As backends/local/sidecar.py writes it, which cannot be imported on Windows.
+        if json.dumps(entries, indent=4).encode() == content and all(
+            isinstance(text, str) for text in entries.values()
+        ):
             metadata, headers = split_entries(entries)
             headers.pop("storage_class", None)  # which means something on that store only
             extra = {name.title().replace("_", ""): text for name, text in headers.items()}
