@@ -120,7 +120,8 @@ def _write_chunk(chunk: Any, writer: ChunkWriter, block_id: tuple[int, ...] = ()
 
 def _renewed(writer: ChunkWriter) -> ChunkWriter:
     """Return the writer of another upload: a task may be computed again, with other data."""
-    return replace(writer, upload=replace(writer.upload, upload_id=new_upload_id()))
+    new = replace(writer.upload, upload_id=new_upload_id(), failed=[])
+    return replace(writer, upload=new)
 
 
 # -- whole arrays --------------------------------------------------------------------------------

@@ -423,6 +423,19 @@ def test_a_delayed_upload_that_is_computed_twice_is_two_uploads(
     np.testing.assert_array_equal(cci["a"], np.ones(4))
 
 
+def test_a_delayed_upload_that_failed_can_be_computed_again(memory: MemoryHarness) -> None:
+    import dask.array as da
+
+    cci = memory.interface()
+    error = StorageFullError("made to fail")
+    cci.backend_interface = Unanswered(cci.backend_interface, error, stored=False, unread=0)
+    task = cci.upload_dask_array("a", da.ones(4, chunks=2), compute=False)
+    with pytest.raises(StorageFullError):
+        task.compute(scheduler="sync")
+    task.compute(scheduler="sync")
+    assert cci["a"].tolist() == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("blocks", [4, 2])
 def test_a_delayed_upload_that_fails_leaves_no_parts(memory: MemoryHarness, blocks: int) -> None:
     import dask.array as da
