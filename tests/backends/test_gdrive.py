@@ -63,7 +63,9 @@ class TestNames(DriveTests):
 
         assert parse_query(f"title = {quoted(text)}", str)(Item)
 
-    @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "a/./b", "..", "a\nb", "\udc80"])
+    @pytest.mark.parametrize(
+        "key", ["", "/a", "a/", "a//b", "a/./b", "..", "a\nb", "\udc80", "d/" * 1500 + "d"]
+    )
     def test_names_that_are_no_paths(
         self, server: DriveServer, backend: GDriveBackend, key: str
     ) -> None:
@@ -72,6 +74,9 @@ class TestNames(DriveTests):
         with pytest.raises(InvalidNameError):
             backend.head(key)
         assert server.operations() == []
+
+    def test_a_listing_below_what_drive_cannot_nest_is_empty(self, backend: GDriveBackend) -> None:
+        assert list(backend.scan("d/" * 1500)) == []
 
     def test_files_that_are_no_objects_are_left_out(
         self,

@@ -36,6 +36,8 @@ MY_DRIVE = "My Drive"
 #: How long the id of a folder is cached, in seconds: users move and delete folders in the browser.
 #: Also how long a name refers to one before shared drives are listed again.
 _CACHE_TTL_S = 60.0
+#: How deep Drive lets folders be nested.
+_MAX_FOLDERS = 100
 _MARK = {"key": "cottoncandy", "value": "folder", "visibility": "PUBLIC"}
 
 Path = tuple[str, ...]
@@ -51,10 +53,11 @@ def split_key(key: str) -> Path:
     """
     encode_key(key)  # which raises if it is not text, or empty
     parts = tuple(key.split("/"))
-    if not all(map(is_name, parts)):
+    if not all(map(is_name, parts)) or len(parts) > _MAX_FOLDERS + 1:
         raise InvalidNameError(
             f"{key!r} cannot be stored on Google Drive, where names are paths: no '//', no '.' or "
-            f"'..' between slashes, no slash at either end, no control characters"
+            f"'..' between slashes, no slash at either end, no control characters, at most "
+            f"{_MAX_FOLDERS} folders"
         )
     return parts
 
@@ -102,6 +105,8 @@ class Folders:
         """Return the ids of the folders at a path, the oldest first."""
         if not path:
             return (root.id,)
+        if len(path) > _MAX_FOLDERS:
+            return ()
         ids, until = self._known.get((root, path), ((), 0.0))
         if ids and until > time.monotonic():
             return ids
