@@ -134,17 +134,14 @@ def extract_format_protocol(
     host = None
     if protocol in WEB:
         scheme = _PROTOCOL.match(rest)  # 'middleauth+https://https://host/path'
-        base, rest = (scheme[0], rest[scheme.end() :]) if scheme else (_scheme(protocol), rest)
+        base = scheme[0] if scheme else protocol.rpartition("+")[2] + "://"
+        rest = rest[scheme.end() :] if scheme else rest
         name, _, rest = rest.partition("/")
         host = base + name
     elif (scheme := _PROTOCOL.match(rest)) is not None:
         name, _, rest = rest[scheme.end() :].partition("/")
         host = scheme[0] + name
     return form, protocol, host, rest, alias
-
-
-def _scheme(protocol: str) -> str:
-    return protocol.rpartition("+")[2] + "://"
 
 
 def _split_format(cloudpath: str) -> tuple[str, str]:

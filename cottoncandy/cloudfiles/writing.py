@@ -232,7 +232,11 @@ class WritingMethods(ReadingMethods):
                 key = self._key(path)
                 with suppress(InvalidNameError):  # the store raises it
                     if not is_single(paths) and not is_here(path):
-                        linked.append(Result(path, None, _linked_error(path)))
+                        error = UnsupportedOperationError(
+                            f"'{path}' is behind a link to a directory, and was not deleted; "
+                            f"delete it alone, or remove the link"
+                        )
+                        linked.append(Result(path, None, error))
                         continue
                 yield key
 
@@ -277,13 +281,6 @@ class WritingMethods(ReadingMethods):
 
 _HEADERS = ("content_type", "cache_control", "storage_class")
 _SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
-
-
-def _linked_error(path: str) -> UnsupportedOperationError:
-    return UnsupportedOperationError(
-        f"'{path}' is behind a link to a directory, and was not deleted; delete it alone, or "
-        f"remove the link"
-    )
 
 
 def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:

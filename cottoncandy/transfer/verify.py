@@ -207,7 +207,7 @@ class _Checks:
             if reader.metadata.get("dtype") and "shape" in reader.metadata:
                 yield from self._array(reader)
             else:
-                self._file(reader)
+                deque(checked_blocks(reader.chunks, self._store.backend, reader.info), 0)
         directory, _, last = info.key.rpartition(SEPARATOR)
         if last == MANIFEST and directory:
             yield from self._manifest(Key(directory))
@@ -224,9 +224,6 @@ class _Checks:
             yield Fault(name, "wrong size", str(error))
             return
         check_array(self._store, reader, header)
-
-    def _file(self, reader: ObjectReader) -> None:
-        deque(checked_blocks(reader.chunks, self._store.backend, reader.info), 0)
 
     def _is_leftover(self, key: str, reader: ObjectReader) -> bool:
         """Return whether an object says that it is a part, and no version of its array needs it."""
