@@ -310,7 +310,8 @@ def _routes_of(
         found = _files(files, failures, _outside(dest, files, matches))
         yield from some((Route(start, path, path, as_on_disk) for path in found), source)
     elif recursive:
-        below = "" if name == "." or source.endswith("/") else base + "/"
+        contents = name == "." or source.endswith("/") or _is_relative(source)
+        below = "" if contents else base + "/"
         files = CloudFiles(source, **options)
         if dest is not None and files._endpoint().contains(dest):
             raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
@@ -370,9 +371,14 @@ def _is_file(location: str, options: dict[str, Any]) -> bool:
     from cottoncandy.cloudfiles import CloudFiles
 
     folder, _, name = location.rpartition("/")
-    if not name or folder.endswith(":/"):
+    if not name or folder.endswith(":/") or _is_relative(location):
         return False
     return bool(CloudFiles(folder or _root(location), **options).exists(name))
+
+
+def _is_relative(location: str) -> bool:
+    """Return whether a path ends with a directory that has no name here: ``.`` or ``..``."""
+    return is_on_disk(location) and location.rpartition("/")[2] in (".", "..")
 
 
 def _is_one_of_several(files: CloudFiles, name: str) -> bool:

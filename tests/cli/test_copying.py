@@ -61,6 +61,19 @@ def test_cp_and_mv_follow_the_table(
             target.delete(name)
 
 
+def test_directories_without_a_name_are_copied_as_their_contents(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree / "src/sub")
+    for source in (".", "./", "deep/.."):
+        for _ in range(2):  # the directory is new, and exists
+            assert run("cp", "-r", source, f"{tree}/copy").exit_code == 0
+            found = cc.CloudFiles(f"{tree}/copy")
+            assert {name: found[name] for name in found} == {"b": b"2", "deep/c": b"3"}
+        shutil.rmtree(tree / "copy")
+    assert "'.' is a directory: pass -r" in run("cp", ".", f"{tree}/copy").stderr
+
+
 def test_cp_reads_names_and_writes_contents(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("cp", tree / "one", tree / "src/a", "-").stdout_bytes == b"41"
     assert run("cp", "-", f"{tree}/new/", stdin=f"{tree}/one\n{tree}/src/a\n").exit_code == 0
