@@ -164,7 +164,7 @@ def cp(
             resumable=resumable,
         )
 
-    _transfer(copy, sources, destination, recursive, ends)
+    _transfer(copy, sources, destination, recursive, ends, reencode=compression != "same")
 
 
 @click.command()
@@ -190,6 +190,8 @@ def _transfer(
     destination: str,
     recursive: bool,
     ends: Ends,
+    *,
+    reencode: bool = False,
 ) -> None:
     """Call a function with the files of each directory; print the number for programs."""
     from cottoncandy.cloudfiles import CloudFiles
@@ -204,7 +206,8 @@ def _transfer(
     for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
         with failures.noted():
             source = files_in(directory, as_on_disk, ends.reading)
-            items = _apart(items, source, failures) if is_on_disk(folder) else items
+            if is_on_disk(folder) and not reencode:
+                items = _apart(items, source, failures)
             function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
     if ends.as_json:
         print_json({"files": next(count) - failures.files})

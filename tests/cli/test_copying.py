@@ -147,6 +147,11 @@ def test_files_whose_names_differ_by_a_suffix_are_all_copied(verb: str, tmp_path
     assert "'x.gz' was not copied, because on disk the copy of 'x' is 'x.gz'" in clash.stderr
     assert gzip.decompress((tmp_path / "clash/x.gz").read_bytes()) == b"2"
     assert source.exists("d/x.gz")
+    if verb == "cp":
+        plain = run("cp", "-r", "-c", "none", f"{url}/d", tmp_path / "plain")
+        assert plain.exit_code == 0, plain.stderr
+        assert (tmp_path / "plain/x").read_bytes() == b"2"
+        assert (tmp_path / "plain/x.gz").read_bytes() == b"1"
     for name in ("x.gz", "x.gz.gz"):
         (tmp_path / name).write_text(name)
     if verb == "cp":
