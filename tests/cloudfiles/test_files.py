@@ -411,6 +411,10 @@ def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
     cf.moves(tmp_path / "moved", ["a.gz", "d/b.zstd"])  # as if the rest had been interrupted
     cf.moves(tmp_path / "moved", ["a", "d/b"])
     assert copies("moved") == twins
+    (tmp_path / "moved/e.gz").write_bytes(b"the user's")
+    cf.put("e", b"5")
+    cf.transfer_to(tmp_path / "moved", "e")
+    assert copies("moved") == twins | {"e": b"5", "e.gz": b"the user's"}
     there = CloudFiles(tmp_path / "there")
     there.put("a", b"5", compress="gzip")
     there.transfer_to(there, reencode="br")

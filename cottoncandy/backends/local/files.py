@@ -66,8 +66,9 @@ class FilesBackend(LocalBackend):
     Notes
     -----
     A name has one encoding at a time. If a killed program leaves two files of one name, the newer
-    one counts, and the next upload removes the other. Content types, cache control and storage
-    classes are not kept.
+    one counts, and the next upload removes the other. So it is after copies, which leave files with
+    a suffix: those may be other objects. Content types, cache control and storage classes are not
+    kept.
     """
 
     name: ClassVar[str] = "files"
