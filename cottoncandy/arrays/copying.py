@@ -86,7 +86,7 @@ class ArrayCopy:
             raise ObjectNotFoundError(f"array '{self._origin}' was deleted while it was copied")
         before = drive(self._source, predecessor(self._origin, version.upload_id))
         self._version = version
-        size = _ANY_SIZE if "dask" in version.content else None
+        size = _ANY_SIZE if version.kind == "chunked" else None
         new = begin(self._dest, self._root, condition=self._condition, part_bytes=size)
         new.acl_of = self._source.bucket, pathjoin(self._origin, MANIFEST)
         # Only the parts of a first upload have documented names.
@@ -191,8 +191,11 @@ class ArrayCopy:
 
 def _parts(version: Version, upload: Upload) -> Iterator[tuple[str, tuple[str, str, Upload]]]:
     """Yield the key of each part, with its name, the last part of its new one, and the upload."""
-    is_chunked = "dask" in version.content
     for number, name in enumerate(part_names(version.content)):
         place = place_of(name)
-        last = chunked.part_name(number) if is_chunked else place.rpartition(SEPARATOR)[2]
+        last = (
+            chunked.part_name(number)
+            if version.kind == "chunked"
+            else place.rpartition(SEPARATOR)[2]
+        )
         yield pathjoin(version.root, place), (name, last, upload)

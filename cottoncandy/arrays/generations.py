@@ -421,9 +421,8 @@ def identified(content: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest that says for each part which upload wrote it; of 0.4.0, it is unknown."""
     if "parts" in content:
         return content
-    if "dask" in content:
-        return {**content, "parts": [[None, 0] for _ in content["dask"]]}
-    return {**content, "parts": [[None, name] for name in content["attrs"]]}
+    parts = [[None, 0 if "dask" in content else name] for name in part_names(content)]
+    return {**content, "parts": parts}
 
 
 def _changed(root: Key, found: Version | None) -> ObjectChangedError:
@@ -479,15 +478,20 @@ def begin(
     return Upload(store, root, new_upload_id(), acl, live, documented, fixed)
 
 
+def current(store: Store, root: Key) -> Version | None:
+    """Return the current version of an array; None if there is none, or it cannot be read."""
+    try:
+        return drive(store, reading(root))
+    except (IntegrityError, MetadataError):
+        return None
+
+
 def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     """Remove the manifest of an array, then its parts; return whether there was an array.
 
     ``keep`` are keys that are no longer parts of it.
     """
-    try:
-        live = drive(store, reading(root))
-    except (IntegrityError, MetadataError):
-        return False
+    live = current(store, root)
     if live is None:
         return False
     before = drive(store, predecessor(root, live.upload_id))

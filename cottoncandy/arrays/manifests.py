@@ -13,7 +13,6 @@ from cottoncandy.backends.base import ObjectReader
 from cottoncandy.core.names import Key, clean_object_name, pathjoin
 from cottoncandy.exceptions import (
     IntegrityError,
-    MetadataError,
     ObjectChangedError,
     ObjectNotFoundError,
 )
@@ -67,9 +66,14 @@ class Version:
         IntegrityError, MetadataError
             If it is not a manifest of this format.
         """
-        content = _parsed(body, pathjoin(root, MANIFEST))
+        content = parse_json(body, pathjoin(root, MANIFEST))
         places = own_parts(content, root)
         return cls(root, etag, body, dict(metadata), content, places, *upload_ids(content))
+
+    @property
+    def kind(self) -> str:
+        """``'chunked'`` or ``'sparse'``."""
+        return "chunked" if "dask" in self.content else "sparse"
 
     @property
     def origins(self) -> set[str | None]:
@@ -80,18 +84,6 @@ class Version:
     def keys(self) -> Iterator[Key]:
         """Where its own parts are."""
         return (Key(pathjoin(self.root, place)) for place in self.places)
-
-
-def read_json(reader: ObjectReader, *, manifest: bool = False) -> Any:
-    """Return the value of an opened JSON object.
-
-    Raises
-    ------
-    IntegrityError
-        If the body is not JSON in UTF-8, or larger than any manifest.
-    """
-    body = read_manifest(reader) if manifest else reader.read()
-    return _parsed(body, reader.info.key)  # a wrong key is a ValueError, too
 
 
 def read_manifest(reader: ObjectReader) -> bytes:
@@ -122,7 +114,14 @@ def uncollected() -> Iterator[None]:
 
 
 @uncollected()
-def _parsed(body: bytes, name: str) -> Any:
+def parse_json(body: bytes, name: str) -> Any:
+    """Return the value of a JSON object.
+
+    Raises
+    ------
+    IntegrityError
+        If it is not JSON in UTF-8.
+    """
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
@@ -134,17 +133,6 @@ def part_names(content: Mapping[str, Any]) -> list[str]:
     if "dask" in content:
         return [name for _, name in content["dask"]]
     return list(content["attrs"])
-
-
-def download_method(store: Store, root: Key) -> str | None:
-    """Return the method that downloads the array of that name, None if there is none."""
-    try:
-        with store.open(pathjoin(root, MANIFEST)) as reader:
-            manifest = read_json(reader, manifest=True)
-            own_parts(manifest, root)
-    except (ObjectNotFoundError, IntegrityError, MetadataError):
-        return None
-    return "download_dask_array" if "dask" in manifest else "download_sparse_array"
 
 
 def own_parts(manifest: Any, root: str) -> frozenset[str]:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from cottoncandy.arrays.manifests import download_method
 from cottoncandy.arrays.raw import Array
+from cottoncandy.arrays.versions import download_method
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (

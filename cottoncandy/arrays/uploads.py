@@ -241,7 +241,7 @@ def append_chunked(
             f"there is no chunked array '{root}' in bucket '{store.bucket}'; store the first "
             f"chunks with upload_dask_array"
         )
-    if "dask" not in version.content:
+    if version.kind == "sparse":
         raise MetadataError(f"'{root}' is a sparse array, which cannot be appended to")
     old = chunked.Manifest.from_json(version.content, object_name=root)
     check_fits(old, tuple(array.shape), array.dtype, axis, root)

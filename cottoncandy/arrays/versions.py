@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from cottoncandy.arrays.chunked import ChunkedArray
-from cottoncandy.arrays.manifests import read_json
+from cottoncandy.arrays.generations import current
+from cottoncandy.arrays.manifests import parse_json, read_manifest
 from cottoncandy.arrays.raw import TAIL_BYTES, Array, block_index, read_array, read_selection
 from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -83,6 +84,8 @@ class RawArray:
         return reader
 
 
+_METHODS = {"chunked": "download_dask_array", "sparse": "download_sparse_array"}
+
 #: One version of an array, whose description was downloaded.
 ArrayVersion: TypeAlias = RawArray | ChunkedArray | SparseArray
 
@@ -108,7 +111,7 @@ def open_parts(
     """
     try:
         with store.open(pathjoin(name, MANIFEST)) as reader:
-            manifest = read_json(reader, manifest=True)
+            manifest = parse_json(read_manifest(reader), reader.info.key)
     except ObjectNotFoundError as exc:
         if isinstance(error, ObjectNotFoundError):
             raise store.not_found(name, error) from None
@@ -127,6 +130,11 @@ def open_parts(
     else:
         array = SparseArray(store, name, manifest, reader.info)
     if kind not in (None, array.kind):
-        method = "download_dask_array" if array.kind == "chunked" else "download_sparse_array"
-        raise MetadataError(f"'{name}' is a {array.kind} array: use {method}")
+        raise MetadataError(f"'{name}' is a {array.kind} array: use {_METHODS[array.kind]}")
     return array
+
+
+def download_method(store: Store, root: Key) -> str | None:
+    """Return the method that downloads an array of several objects; None if there is none."""
+    version = current(store, root)
+    return None if version is None else _METHODS[version.kind]

@@ -9,7 +9,7 @@ from cottoncandy.arrays.description import ArrayInfo, array_info, set_metadata
 from cottoncandy.arrays.generations import remove_array
 from cottoncandy.arrays.handle import ArrayHandle, CloudArray, load_array, open_array
 from cottoncandy.arrays.items import value_names
-from cottoncandy.arrays.manifests import download_method
+from cottoncandy.arrays.versions import download_method
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import Key
 from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError

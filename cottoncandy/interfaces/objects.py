@@ -7,7 +7,7 @@ import json
 import pickle
 from typing import Any
 
-from cottoncandy.arrays.manifests import read_json
+from cottoncandy.arrays.manifests import parse_json
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -335,7 +335,7 @@ class ObjectMethods(ObjectAccess):
             If the object is not JSON in UTF-8.
         """
         with self._store.open(object_name, threads) as reader:
-            return read_json(reader)
+            return parse_json(reader.read(), reader.info.key)
 
     def upload_pickle(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cottoncandy.arrays.manifests import download_method
 from cottoncandy.arrays.raw import (
     TAIL_BYTES,
     Array,
@@ -17,6 +16,7 @@ from cottoncandy.arrays.raw import (
     read_array,
     read_selection,
 )
+from cottoncandy.arrays.versions import download_method
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.exceptions import (
     IntegrityError,

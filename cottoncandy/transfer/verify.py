@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from cottoncandy.arrays.generations import drive, predecessor, reading
-from cottoncandy.arrays.manifests import Version, read_json
+from cottoncandy.arrays.manifests import Version, parse_json
 from cottoncandy.arrays.raw import array_header, check_array
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -244,7 +244,7 @@ class _Checks:
 
     def _manifest(self, root: Key) -> Iterator[Fault]:
         with self._store.open(Key(f"{root}{SEPARATOR}{MANIFEST}")) as reader:
-            content = read_json(reader)
+            content = parse_json(reader.read(), reader.info.key)
             if not isinstance(content, dict) or not ({"dask", "attrs"} & content.keys()):
                 return  # another program's file of that name
             try:
