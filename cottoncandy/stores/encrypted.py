@@ -108,7 +108,7 @@ class EncryptedBackend(WrappedBackend):
         """Raise EncryptionKeyError if the first key only reads."""
         self._keys.new_object_key()
 
-    def rotate(self, key: str, *, threads: int = 4) -> bool:
+    def rotate(self, key: str) -> bool:
         """Store an object under the first key; return whether it was under another.
 
         Only the version that was read is replaced. Metadata, headers and ACL are kept. With RSA,
@@ -124,8 +124,8 @@ class EncryptedBackend(WrappedBackend):
         """
         for attempt in count(1):
             try:
-                with self.inner.get(key, threads=threads, prefetch=False) as reader:
-                    return self._rotate(key, reader, threads)
+                with self.inner.get(key, prefetch=False) as reader:
+                    return self._rotate(key, reader)
             except ObjectNotFoundError:
                 break  # deleted since it was listed
             except EncryptionKeyError as exc:  # it concerns this object only
@@ -135,7 +135,7 @@ class EncryptedBackend(WrappedBackend):
                     raise
         return False
 
-    def _rotate(self, key: str, reader: ObjectReader, threads: int) -> bool:
+    def _rotate(self, key: str, reader: ObjectReader) -> bool:
         label, info = self._label(key), reader.info
         text = reader.metadata.get(ENCRYPTION_METADATA)
         key_id = None if text is None else EncryptionInfo.parse(text, label).key_id
@@ -157,7 +157,7 @@ class EncryptedBackend(WrappedBackend):
         plaintext = Body(opened.chunks, size=opened.size)
         body, metadata = encrypt_body(plaintext, opened.metadata, self._keys)
         options = self.inner.capabilities.options_like(info, metadata)
-        self.inner.put(key, body, options, threads=threads)
+        self.inner.put(key, body, options)
         return True
 
     def set_metadata(

@@ -67,11 +67,6 @@ class Store:
         """Return a store on another bucket of the same backend."""
         return replace(self, backend=self.backend.with_bucket(bucket))
 
-    def with_settings(self, **settings: Any) -> Self:
-        """Return a store with other options; None keeps an option."""
-        given = {name: value for name, value in settings.items() if value is not None}
-        return replace(self, settings=replace(self.settings, **given)) if given else self
-
     def with_upload_options(self, options: Mapping[str, Any]) -> Self:
         """Return a store whose uploads have options, such as a storage class; None omits one."""
         given = {name: value for name, value in options.items() if value is not None}

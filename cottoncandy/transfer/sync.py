@@ -303,7 +303,9 @@ def synchronize(
     for name, value in (("max_delete", max_delete), ("retries", retries)):
         if value is not None:
             check_int(value, name, 0)
-    dest = replace(dest, store=dest.store.with_settings(retries=retries))
+    if retries is not None:
+        settings = replace(dest.store.settings, retries=retries)
+        dest = replace(dest, store=replace(dest.store, settings=settings))
     _check_apart(source, dest, rules)
     if not dry_run:
         dest.store.require_writable()
