@@ -187,7 +187,8 @@ def transfer_tree(
         if array is not None and key in array.keys:
             array.copy(key)
             return
-        if (array is not None or key not in owners) and is_stray(source, key):
+        unreadable = array is None and key in owners  # an array copied object by object
+        if key != route.source and not unreadable and is_stray(source, key):
             strays.add(key)
             return
         # A part that was moved before its manifest would be missing in the original array.

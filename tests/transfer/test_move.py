@@ -374,6 +374,7 @@ def test_parts_without_an_array_stay_where_they_are(memory: MemoryHarness, verb:
     assert cci["b/x"].tolist() == [4, 4]
     cci.restore("b/x")
     assert cci["b/x"].tolist() == [3, 3]
+    assert cci.cp("a/x/pt0000", "c", recursive=True) == ["c"]
     cci.clean("a", grace=0)
     assert not left & set(memory.raw_keys("a/"))
 
