@@ -155,7 +155,8 @@ class FilesBase:
 
     def abspath(self, path: str) -> str:
         """Return the cloud path of a file, without a format."""
-        return f"{cloudpaths.asprotocolpath(self._path).removesuffix('/')}/{path}"
+        folder = self._path._replace(path=self._path.path.rstrip("/"))
+        return f"{cloudpaths.asprotocolpath(folder)}/{path}"
 
     # -- many at once ----------------------------------------------------------------------------
 

@@ -113,6 +113,8 @@ def test_paths_as_text(cf: CloudFiles) -> None:
     assert (cf.dirname("a/b"), cf.basename("a/b"), cf.sep) == ("a", "b", "/")
     assert cf.abspath("a/b") == cf.cloudpath + "/a/b"
     assert CloudFiles("zarr2://gs://b/c").abspath("a") == "gs://b/c/a"
+    assert CloudFiles("gs://b/c//").abspath("a") == "gs://b/c/a"  # which get("a") reads
+    assert CloudFiles("file:///").abspath("a") == "file:///a"
     assert cf.cloudpath in repr(cf)
 
 
