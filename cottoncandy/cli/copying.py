@@ -201,12 +201,14 @@ def _transfer(
     folder, name = _destination(destination, sources, recursive, ends.writing)
     dest = CloudFiles(folder, **ends.writing)
     failures, count = Failures(), itertools.count()
-    endpoint = dest._endpoint()
-    found = routes(sorted(sources), name, recursive, ends.reading, failures, endpoint)
+    literal = is_on_disk(folder) and not reencode
+    found = routes(
+        sorted(sources), name, recursive, ends.reading, failures, dest._endpoint(), literal
+    )
     for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
         with failures.noted():
             source = files_in(directory, as_on_disk, ends.reading)
-            if is_on_disk(folder) and not reencode:
+            if literal:
                 items = _apart(items, source, failures)
             function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
     if ends.as_json:
@@ -268,6 +270,7 @@ def routes(
     options: dict[str, Any],
     failures: Failures,
     dest: Endpoint | None = None,
+    literal: bool = False,
 ) -> Iterator[Route]:
     """Yield the files to copy, and the names of the copies.
 
@@ -284,10 +287,13 @@ def routes(
         Gets the errors of sources, and the files that cannot be copied.
     dest : Endpoint, optional
         A directory that contains it cannot be copied: its listing would never end.
+    literal : bool, default False
+        Whether files on disk have the names that they have there; otherwise, the suffix of a
+        content encoding is hidden.
     """
     for source in sources:
         with failures.noted():
-            yield from _routes_of(source, name, recursive, options, failures, dest)
+            yield from _routes_of(source, name, recursive, options, failures, dest, literal)
 
 
 def _routes_of(
@@ -297,6 +303,7 @@ def _routes_of(
     options: dict[str, Any],
     failures: Failures,
     dest: Endpoint | None,
+    literal: bool,
 ) -> Iterator[Route]:
     from cottoncandy.cloudfiles import CloudFiles
 
@@ -308,18 +315,19 @@ def _routes_of(
         yield Route(start, base, target, _is_one_of_several(CloudFiles(start, **options), base))
     elif has_magic(source):
         start, matches = split_pattern(source, recursive)
-        as_on_disk = is_encoded(source) and is_on_disk(source)
+        as_on_disk = is_on_disk(source) and (literal or is_encoded(source))
         files = files_in(start, as_on_disk, options)
         found = _files(files, failures, _outside(dest, files, matches))
         yield from some((Route(start, path, path, as_on_disk) for path in found), source)
     elif recursive:
         contents = name == "." or source.endswith("/") or _is_relative(source)
         below = "" if contents else base + "/"
-        files = CloudFiles(source, **options)
+        literal = literal and is_on_disk(source)
+        files = files_in(source, literal, options)
         if dest is not None and files._endpoint().contains(dest):
             raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
         found = _files(files, failures, lambda path: True)
-        yield from some((Route(source, path, below + path) for path in found), source)
+        yield from some((Route(source, path, below + path, literal) for path in found), source)
     elif CloudFiles(source, **options).isdir():
         raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
     else:

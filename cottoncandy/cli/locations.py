@@ -269,8 +269,9 @@ def files_in(directory: str, as_on_disk: bool, options: dict[str, Any]) -> Cloud
     """Return the files in a directory; with the names that they have on disk, or in the store."""
     from cottoncandy.cloudfiles.files import CloudFiles, FilesAsOnDisk
 
-    as_on_disk = as_on_disk and is_on_disk(directory)
-    return (FilesAsOnDisk if as_on_disk else CloudFiles)(directory, **options)
+    files = CloudFiles(directory, **options)
+    as_on_disk = as_on_disk and is_on_disk(directory) and files._endpoint().exists()
+    return FilesAsOnDisk(directory, **options) if as_on_disk else files
 
 
 def in_words(message: str) -> str:

@@ -68,7 +68,7 @@ def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> N
     assert contents_of(tmp_path) == {"cp", "mv"}
     (tmp_path / "mv/x").write_text("x")
     os.utime(tmp_path / "mv/x", (1, 1))
-    moved = run("mv", "-r", tmp_path / "mv", tmp_path / "to")
+    moved = run("mv", "-r", tmp_path / "mv", "mem://cli-names/to")
     assert "'x' was not moved, because 'x' and 'x.gz' have that name" in moved.stderr
     assert contents_of(tmp_path / "mv") >= {"x", "x.gz"}
     assert run("cp", tmp_path / "mv/x", "-").stdout == "x"
@@ -154,7 +154,7 @@ def test_results_are_printed_next_to_errors(tmp_path: Path) -> None:
     for name in ("x", "x.gz", "y"):
         (tmp_path / name).write_text(name)
         os.utime(tmp_path / name, (1000 + len(name), 1000))
-    copied = run("cp", "--json", tmp_path / "missing", f"{tmp_path}/*", f"{tmp_path}/copy/")
+    copied = run("cp", "--json", tmp_path / "missing", f"{tmp_path}/*", "mem://cli-results/")
     assert (copied.exit_code, json.loads(copied.stdout)) == (1, {"files": 2})
     assert "missing'" in copied.stderr
     assert "not copied, because it is not an object: 'x" in copied.stderr
