@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
-from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.names import SEPARATOR, has_magic
 from cottoncandy.core.output import Progress, bytes2human
 from cottoncandy.core.patterns import NamePattern
 from cottoncandy.core.threads import map_threads
@@ -87,13 +87,20 @@ class Rules:
     def selects(self) -> Callable[[str], bool]:
         """Return a function that returns whether a path takes part."""
         wanted, hidden = (
-            [NamePattern(pattern) for pattern in patterns]
+            [NamePattern(form) for pattern in patterns for form in _forms(pattern)]
             for patterns in (self.include, self.exclude)
         )
         return lambda path: (
             (not wanted or any(pattern.matches(path) for pattern in wanted))
             and not any(pattern.matches(path) for pattern in hidden)
         )
+
+
+def _forms(pattern: str) -> set[str]:
+    """Return a pattern, and what rsync and shells mean by it: ``/a``, ``a*/`` and ``**/a``."""
+    path = pattern.removeprefix("/")
+    path += "*" if path.endswith("/") and has_magic(path) else ""
+    return {pattern, path, path.replace("**/", "")}
 
 
 # -- planning ------------------------------------------------------------------------------------

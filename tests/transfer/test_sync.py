@@ -170,6 +170,28 @@ def test_what_an_exclude_hides_is_kept(here: Path, tmp_path: Path) -> None:
     assert sorted(tree(there)) == ["a", "b-e", "b/c", "b/d", "keep.log"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        ("**/*.tmp", ["1.tmp", "c1/2.tmp", "c1/d/3.tmp"]),
+        ("c1/**/3.tmp", ["c1/d/3.tmp"]),
+        ("c1/**/2.tmp", ["c1/2.tmp"]),
+        ("/c1", ["c1/2.tmp", "c1/d/3.tmp"]),
+        ("/1.*", ["1.tmp"]),
+        ("c*/", ["c1/2.tmp", "c1/d/3.tmp"]),
+    ],
+)
+def test_excludes_of_rsync_and_shells_hide_the_same_from_deletes(
+    tmp_path: Path, pattern: str, kept: list[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    for name in ("1.tmp", "c1/2.tmp", "c1/d/3.tmp", "gone"):
+        (tmp_path / "there" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "there" / name).write_bytes(b"x")
+    cc.sync(tmp_path / "here", tmp_path / "there", delete=True, exclude=pattern)
+    assert sorted(tree(tmp_path / "there")) == kept
+
+
 def test_dry_run_says_what_a_run_does(here: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     report = cc.sync(here, there, dry_run=True)
