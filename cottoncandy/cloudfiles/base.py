@@ -58,7 +58,8 @@ class FilesBase:
         retries: int | None = None,
     ) -> None:
         if green:
-            warnings.warn("green= has no effect: threads are preemptive", UserWarning, stacklevel=2)
+            text = "green= has no effect: threads are preemptive"
+            warnings.warn(text, UserWarning, stacklevel=1)  # one line, so that it is shown once
         check_int(num_threads, "num_threads", 1)
         if retries is not None:
             check_int(retries, "retries", 0)

@@ -297,6 +297,11 @@ def test_bad_arguments() -> None:
 def test_green_threads_are_ignored_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="green"):
         CloudFiles("mem://b", green=True)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        CloudFiles("mem://b", green=True)
+        CloudFiles("mem://c", green=True)
+    assert len(shown) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CloudFiles("mem://b", green=False)
