@@ -77,7 +77,8 @@ def sync(
         )
     finally:
         if as_json:
-            print_json(asdict(report))
+            actions = [step._asdict() for step in report.actions]
+            print_json({**asdict(report), "actions": actions})
     if not as_json:
         for step in report.actions:
             click.echo(printable(f"{step.verb:7} {step.path} ({step.reason})"))

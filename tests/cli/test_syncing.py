@@ -104,6 +104,8 @@ def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> 
     result = run("sync", "--dry-run", tree, dest)
     assert "src/a" in result.stdout
     assert "would be" in result.stdout
+    actions = json.loads(run("sync", "--json", "--dry-run", tree, dest).stdout)["actions"]
+    assert {"one": "copy"}.items() <= {each["path"]: each["verb"] for each in actions}.items()
     assert not dest.exists()
     assert run("sync", tree, dest).exit_code == 0
     assert (dest / "src/sub/deep/c").read_bytes() == b"3"
