@@ -347,6 +347,8 @@ def committing(
                     f"replace it"
                 ) from error
             raise _changed(upload.root, found) from error
+        if live is not None and found is None:  # its parts were removed, too
+            yield Delete([upload.key(upload.upload_id, PREVIOUS)])
         live = found
 
 

@@ -478,6 +478,25 @@ def test_a_task_that_outlives_a_failed_upload_leaves_no_part(memory: MemoryHarne
     assert memory.raw_keys() == before
 
 
+def test_a_version_that_is_moved_away_meanwhile_is_no_predecessor(memory: MemoryHarness) -> None:
+    cci, other = memory.interface(), memory.interface()
+    cci.upload_dask_array("a", np.zeros(2))
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = watched = Interleaved(
+            plain, request, lambda: other.mv("a", "b", recursive=True)
+        )
+        cci.upload_dask_array("a", np.ones(2), threads=1)
+        with contextlib.suppress(ObjectNotFoundError):
+            other.restore("a")
+        if "a" in other:
+            assert other["a"].tolist() in ([0, 0], [1, 1])
+        if watched.left > 0:
+            break
+    assert request > 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_opened_array_that_was_deleted_says_so(memory: MemoryHarness, kind: str) -> None:
     upload, _ = KINDS[kind]
