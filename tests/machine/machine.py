@@ -194,14 +194,18 @@ class InterfaceMachine(CheckedMachine):
             end = f"/{MANIFEST}"
             arrays = {key.removesuffix(end) for key in pairs if key.endswith(end)}
             # The copy of an array is a new upload of its current version.
+            owned = {key for root in arrays for key in self.area(root, pairs)}
+            # Parts that no array names stay.
+            stay = {key for key in pairs if key != source and self.is_part(key)} | owned
+            for key in stay if recursive else ():
+                operation.changes.pop(pairs[key], None)
             for root in arrays if recursive else ():
-                for key in self.area(root, pairs):
-                    del operation.changes[pairs[key]]
                 if root not in within:
-                    operation.unknown.add(dest + root[len(source) :])
+                    operation.unknown |= {root, dest + root[len(source) :]}
             kept = set(operation.changes)
             if verb == "mv":
-                operation.changes.update(dict.fromkeys(pairs))
+                gone = {key for key in pairs if not recursive or key not in stay}
+                operation.changes.update(dict.fromkeys(gone))
                 operation.roots.update(dict.fromkeys(within))
                 # The parts of arrays get other names.
                 operation.moves.extend(pair for pair in pairs.items() if pair[1] in kept)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from hypothesis.stateful import RuleBasedStateMachine
 
 from cottoncandy.exceptions import CottonCandyError
+from cottoncandy.formats.generations import PART_NUMBER, array_object
 from tests.backends.wrappers import FaultyBackend, Killed
 from tests.harness import StoreHarness
 from tests.machine.values import Value
@@ -270,6 +271,13 @@ class CheckedMachine(RuleBasedStateMachine):
         names |= {f"pt{number:04}" for number in range(30)}
         own = {f"{root}/{name}" for name in names}
         return {key for key in keys if key in own or key.startswith(f"{root}/cc-")}
+
+    def is_part(self, key: str) -> bool:
+        """Return whether an object says that it is a part or an older manifest of an array."""
+        found = array_object(key)
+        if found is None or found.name == MANIFEST:
+            return False
+        return found.upload_id is not None or PART_NUMBER in self.model[key].metadata
 
     def is_blocked(self, key: str) -> bool:
         """Return whether the store cannot hold the key next to the existing objects."""
