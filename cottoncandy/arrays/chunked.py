@@ -89,19 +89,22 @@ class ChunkedArray:
 
         def fetch(piece: ChunkProjection) -> None:
             place: tuple[Any, ...] = (*piece.out_selection, ...)  # the dots also take 0-d arrays
-            view[place] = self._load(piece, inner)
+            part = view[place]
+            found = self._load(piece, inner, part)
+            if found is not part:
+                part[...] = found
 
         for _ in map_threads(fetch, selected, threads):
             pass
         return result
 
-    def _load(self, piece: ChunkProjection, threads: int) -> Array:
+    def _load(self, piece: ChunkProjection, threads: int, out: Array | None = None) -> Array:
         whole = piece.shape == self.manifest.chunk_shape(piece.index)
         with self._open(piece.index, threads, tail=0 if whole else TAIL_BYTES) as reader:
             header = array_header(reader)
             self._check(header, piece.index)
             if whole:
-                array = read_array(self.store, reader, header)
+                array = read_array(self.store, reader, header, out=out)
             else:
                 selected = piece.chunk_selection
                 array = read_selection(self.store, reader, header, selected, threads)

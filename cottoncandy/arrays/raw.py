@@ -129,7 +129,11 @@ def block_index(reader: ObjectReader, header: RawArrayHeader) -> BlockIndex | No
 
 
 def read_array(
-    store: Store, reader: ObjectReader, header: RawArrayHeader, index: BlockIndex | None = None
+    store: Store,
+    reader: ObjectReader,
+    header: RawArrayHeader,
+    index: BlockIndex | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Download the array of an opened object, and verify its checksum.
 
@@ -137,15 +141,20 @@ def read_array(
     ----------
     index : BlockIndex, optional
         What :func:`block_index` returned, to save a request.
+    out : ndarray, optional
+        Where to put the array and return it, if its bytes lie there in the same order.
     """
-    array = header.new_array()
+    if out is not None and out.flags.c_contiguous and header.order == "C":
+        array = out
+    else:
+        array = header.new_array()
     name = reader.info.key
     index = index or block_index(reader, header)
     if index is not None:
-        out = header.bytes_of(array)
+        view = header.bytes_of(array)
 
         def place(start: int, plain: bytes) -> None:
-            out[start : start + len(plain)] = plain
+            view[start : start + len(plain)] = plain
 
         blocks = range(index.layout.count)
         share = max(-(-reader.size // max(reader.threads, 1)), reader.window_bytes)

@@ -86,6 +86,18 @@ def test_a_selection_is_what_numpy_selects(upload: Any, data: st.DataObject) -> 
     assert_equal(arr[selection], np.array(ARRAY[selection], ARRAY.dtype))
 
 
+@pytest.mark.parametrize("compression", [False, "gzip", "zlib"])
+def test_chunks_are_read_into_their_places(monkeypatch: Any, compression: Any) -> None:
+    cci = cottoncandy.get_interface("places", backend="memory", verbose=False)
+    array = np.arange(60_000).reshape(300, 200)
+    cci.upload_dask_array("name", array, axis=0, buffersize=200_000, compression=compression)
+    handle = cci.array("name")
+    assert len(handle.chunks[0]) > 1
+    # Another array for each chunk would be copied.
+    monkeypatch.delattr("cottoncandy.formats.raw.RawArrayHeader.new_array")
+    assert np.array_equal(handle[...], array)
+
+
 def test_lists_and_masks_keep_their_axis_in_its_place(upload: Any) -> None:
     arr = upload(ARRAY)
     assert_equal(arr[[0, 1, 6]], ARRAY[[0, 1, 6]])
