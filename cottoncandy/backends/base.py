@@ -310,7 +310,7 @@ class Backend(ABC):
             if (source, origin.bucket) == (dest, self.bucket):
                 return PutResult(reader.info.etag)
             like = self.capabilities.options_like(reader.info, reader.metadata or None)
-            options = replace(like, condition=condition, acl_of=None)
+            options = replace(like, condition=condition, acl_of=None, keep_encoded=True)
             return self.put(dest, Body(reader.chunks, size=reader.size), options)
 
     def set_metadata(

@@ -422,6 +422,11 @@ def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
     cf.put("e", b"5")
     cf.transfer_to(tmp_path / "moved", "e")
     assert copies("moved") == twins | {"e": b"5", "e.gz": b"the user's"}
+    on_disk = CloudFiles(tmp_path / "on_disk")
+    on_disk.puts({"e": b"6", "a": b"7"}.items())
+    on_disk.transfer_to(tmp_path / "moved", "e")
+    on_disk.moves(tmp_path / "moved", ["a"])
+    assert copies("moved") == twins | {"a": b"7", "e": b"6", "e.gz": b"the user's"}
     there = CloudFiles(tmp_path / "there")
     there.put("a", b"5", compress="gzip")
     there.transfer_to(there, reencode="br")
