@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import os
@@ -142,7 +143,7 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
 
 
 def _entries_if_any(endpoint: Endpoint) -> Iterator[tuple[str, ObjectInfo]]:
-    if endpoint.exists():
+    with contextlib.suppress(BucketNotFoundError):
         yield from endpoint.entries()
 
 
@@ -373,7 +374,9 @@ def run(
         copy_object(*ends, acl=acl, threads=4 if step.size > large else 1)
 
     def first() -> Iterator[Step]:
-        for step in steps:
+        for number, step in enumerate(steps):
+            if number == 0:
+                dest.create()
             if step.path.rpartition(SEPARATOR)[2] == MANIFEST:
                 manifests.append(step)
             else:
@@ -384,7 +387,6 @@ def run(
             report.note(step, error)
             yield step.path, error
 
-    dest.create()
     for path, error in run_all(first()):
         if error is not None:
             failed.append(path)
