@@ -16,13 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fsspec import AbstractFileSystem
-from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.compression import compr
-from fsspec.core import get_compression
-from fsspec.transaction import Transaction
-from fsspec.utils import tokenize
-
 from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
@@ -33,6 +26,7 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     InvalidArgumentError,
     InvalidNameError,
+    MissingDependencyError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -42,6 +36,16 @@ from cottoncandy.stores.files import open_file
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.keys import resolve_keys
 from cottoncandy.stores.store import Store, state_of
+
+try:
+    from fsspec import AbstractFileSystem
+    from fsspec.callbacks import DEFAULT_CALLBACK
+    from fsspec.compression import compr
+    from fsspec.core import get_compression
+    from fsspec.transaction import Transaction
+    from fsspec.utils import tokenize
+except ImportError as exc:
+    raise MissingDependencyError("file systems need fsspec: pip install fsspec") from exc
 
 __all__ = ["CottonCandyFileSystem"]
 

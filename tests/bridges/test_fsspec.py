@@ -6,6 +6,7 @@ import base64
 import gc
 import gzip
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from cottoncandy.exceptions import (
     AccessDeniedError,
     InvalidArgumentError,
     InvalidNameError,
+    MissingDependencyError,
     StoreUnreachableError,
     UnsupportedOperationError,
 )
@@ -510,3 +512,10 @@ def test_a_prefix_that_is_no_text_raises(cci: Any, prefix: Any) -> None:
     ):
         with pytest.raises(InvalidNameError):
             make(prefix)
+
+
+def test_without_fsspec(cci: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.delitem(sys.modules, "cottoncandy.bridges.fsspec")
+    with pytest.raises(MissingDependencyError, match="pip install fsspec"):
+        cci.filesystem()
