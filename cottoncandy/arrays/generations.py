@@ -157,7 +157,7 @@ class Upload:
     before : Put, optional
         Stores the predecessor that the array has if it replaces nothing.
     first : str, optional
-        Place of the part that was stored first. Whoever removes the tree meanwhile removes it.
+        Place of the part that was stored first: a removal of the tree during the upload deletes it.
     failed : list of bool
         Not empty if the upload failed; its copies in the same process share the list.
     """
