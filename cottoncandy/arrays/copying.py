@@ -22,7 +22,7 @@ from cottoncandy.arrays.manifests import Version, find_part, latest, part_names
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import ObjectChangedError, ObjectNotFoundError
+from cottoncandy.exceptions import CottonCandyError, ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import MANIFEST, PREVIOUS, new_upload_id, place_of
 from cottoncandy.stores.store import Store
@@ -154,6 +154,8 @@ class ArrayCopy:
                 content = self._copied(version)
                 new.commit(lambda _: content, version.metadata, keep_raw=self._keep_raw)
         except ObjectChangedError:
+            with contextlib.suppress(CottonCandyError):
+                self._dest.delete(self.uncommitted)
             self._begin()
             raise
         return {key: new.key(place) for key, place in copies.items()}
