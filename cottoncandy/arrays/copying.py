@@ -149,8 +149,10 @@ class ArrayCopy:
                         )
                 if self._before is not None:
                     before, key = self._before
-                    body, acl_of = json.dumps(self._copied(before)), (self._source.bucket, key)
-                    new.before = Put("", body.encode(), before.metadata, acl_of=acl_of)
+                    # clean() removes first the manifest, then the parts.
+                    if copies.keys() >= {*before.keys} or self._source.backend.exists(key):
+                        body, acl_of = json.dumps(self._copied(before)), (self._source.bucket, key)
+                        new.before = Put("", body.encode(), before.metadata, acl_of=acl_of)
                 content = self._copied(version)
                 new.commit(lambda _: content, version.metadata, keep_raw=self._keep_raw)
         except ObjectChangedError:

@@ -378,6 +378,26 @@ def test_a_move_that_begins_again_leaves_no_copies(memory: MemoryHarness) -> Non
             break
 
 
+def test_a_predecessor_that_is_cleaned_meanwhile_is_not_restored_in_part(
+    memory: MemoryHarness,
+) -> None:
+    cci, other = memory.interface(), memory.interface()
+    for value in (1.0, 2.0):
+        cci.upload_dask_array("a/x", np.full(2, value), buffersize=8)
+    plain, begin = cci.backend_interface, memory.snapshot()
+    for request in itertools.count(1):
+        begin()
+        cci.backend_interface = watched = Interleaved(
+            plain, request, lambda: other.clean("a", grace=0)
+        )
+        cci.mv("a", "b", recursive=True, threads=1)
+        with contextlib.suppress(ObjectNotFoundError):
+            other.restore("b/x")
+        assert other["b/x"].tolist() in ([1, 1], [2, 2])
+        if watched.left > 0:
+            break
+
+
 @pytest.mark.parametrize("verb", ["cp", "mv"])
 def test_parts_without_an_array_stay_where_they_are(memory: MemoryHarness, verb: str) -> None:
     cci = memory.interface()
