@@ -258,7 +258,7 @@ class CloudFiles(WritingMethods):
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
         there, here = dest._head(target), self._head(path)
-        if there is None or here is None:
+        if there is None or here is None or None in (there.modified, here.modified):
             return False
         ends = (self._store.backend, here), (dest._store.backend, there)
         return compare(*ends, path=path, read=False).verb == "skip"

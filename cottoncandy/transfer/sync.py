@@ -6,10 +6,11 @@ import contextlib
 import heapq
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice, repeat
+from itertools import chain, groupby, islice, repeat
 from typing import Literal, NamedTuple
 
 from cottoncandy.backends.base import Backend, ObjectInfo
@@ -101,7 +102,7 @@ def _forms(pattern: str) -> set[str]:
     """Return a pattern, and what rsync and shells mean by it: ``/a``, ``a*/`` and ``**/a``."""
     path = pattern.removeprefix("/")
     path += "*" if path.endswith("/") and has_magic(path) else ""
-    return {pattern, path, path.replace("**/", "")}
+    return {pattern, path, re.sub(r"(?<![^/])\*\*/", "", path)}
 
 
 # -- planning ------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ def synchronize(
 
 
 def run(
-    source: Endpoint, dest: Endpoint, steps: Iterable[Step], report: SyncReport, *, threads: int
+    source: Endpoint, dest: Endpoint, steps: Iterator[Step], report: SyncReport, *, threads: int
 ) -> Outcomes:
     """Copy and replace; report and yield the outcome of each, in any order.
 
@@ -374,9 +375,7 @@ def run(
         copy_object(*ends, acl=acl, threads=4 if step.size > large else 1)
 
     def first() -> Iterator[Step]:
-        for number, step in enumerate(steps):
-            if number == 0:
-                dest.create()
+        for step in chain(begun, steps):
             if step.path.rpartition(SEPARATOR)[2] == MANIFEST:
                 manifests.append(step)
             else:
@@ -387,6 +386,9 @@ def run(
             report.note(step, error)
             yield step.path, error
 
+    begun = list(islice(steps, 1))
+    if begun or dest.store.backend.creates_buckets:  # otherwise, a request would be for nothing
+        dest.create()
     for path, error in run_all(first()):
         if error is not None:
             failed.append(path)

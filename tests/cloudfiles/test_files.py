@@ -183,6 +183,19 @@ def test_resumable_transfers_skip_copies_that_are_not_older(
     assert dest.head("c") == before["c"]
 
 
+def test_resumable_transfers_copy_what_has_no_date(
+    make: Callable[..., CloudFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf, dest = make(), make()
+    cf.put("a", b"1")
+    cf.transfer_to(dest)
+    cf.put("a", b"2")
+    head = cf._head
+    monkeypatch.setattr(cf, "_head", lambda path: head(path)._replace(modified=None, etag=None))
+    cf.transfer_to(dest, resumable=True)
+    assert dest["a"] == b"2"
+
+
 def test_bars_show_their_total_and_follow_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[tuple[Any, bool, int]] = []
 

@@ -192,6 +192,21 @@ def test_excludes_of_rsync_and_shells_hide_the_same_from_deletes(
     assert sorted(tree(tmp_path / "there")) == kept
 
 
+def test_patterns_select_no_more_than_rsync_does() -> None:
+    selects = Rules(include=("a**/b", "**/c")).selects()
+    assert [path for path in ("ab", "ax/b", "c", "d/c", "bc") if selects(path)] == [
+        "ax/b",
+        "c",
+        "d/c",
+    ]
+
+
+def test_empty_directory_is_created(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    cc.sync(tmp_path / "here", tmp_path / "there")
+    assert (tmp_path / "there").is_dir()
+
+
 def test_dry_run_says_what_a_run_does(here: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     report = cc.sync(here, there, dry_run=True)
