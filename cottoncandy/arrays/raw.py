@@ -142,7 +142,7 @@ def read_array(
     index : BlockIndex, optional
         What :func:`block_index` returned, to save a request.
     out : ndarray, optional
-        Where to put the array and return it, if its bytes lie there in the same order.
+        Where to put the array and return it, if its bytes have the same order there.
     """
     if out is not None and out.flags.c_contiguous and header.order == "C":
         array = out

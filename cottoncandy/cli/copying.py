@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class Route(NamedTuple):
-    """A file, maybe as it is on disk, and the name of its copy in the destination."""
+    """A file, maybe a compressed one on disk, and the name of its copy in the destination."""
 
     directory: str
     path: str

@@ -148,10 +148,12 @@ class MovingMethods(ObjectMethods):
         -----
         An object is deleted only when its copy is complete, so no failure loses it. A directory is
         moved object by object; a chunked or sparse array stays at its old name until all of it is
-        at the new one, and if it is changed meanwhile. :meth:`restore` still finds the version
-        before, unless the array replaced another one. If that is interrupted (an error that
-        concerns all of them, Ctrl-C, a killed program), the same call with ``overwrite=True``
-        moves the rest. Parts of unfinished uploads stay where they are, for :meth:`clean`.
+        at the new one, and if another client changes it during the move. Stores cannot delete an
+        object only if it is unchanged, so a change in the moment of the deletion is lost.
+        :meth:`restore` still finds the version before, unless the array replaced another one.
+        If the move is interrupted (an error that concerns all of them, Ctrl-C, a killed
+        program), the same call with ``overwrite=True`` moves the rest. Parts of unfinished
+        uploads stay where they are, for :meth:`clean`.
 
         Examples
         --------
