@@ -150,6 +150,14 @@ class ObjectReader(ABC):
         ``IntegrityError``, is resumed with another request.
         """
 
+    def stream_into(self, out: memoryview, start: int) -> Iterator[memoryview] | None:
+        """Fill ``out`` with the bytes that begin at ``start``, piece by piece; yield the pieces.
+
+        None unless the store is able to do that, and never waits for a network. It is faster than
+        :meth:`stream` and a copy.
+        """
+        return None
+
     def pieces(self, start: int, stop: int) -> Iterator[Buffer]:
         """Yield the bytes of ``[start, stop)`` as they arrive.
 
@@ -345,13 +353,17 @@ class _OutputBuffer:
 
     def fill(self, reader: ObjectReader, start: int, stop: int, *, checksum: bool) -> int:
         """Copy a range of an object to its place; return its CRC-32 if requested."""
-        position, total = start - self._start, 0
-        for piece in reader.pieces(start, stop):
+        position, total, out = start - self._start, 0, self._out
+        in_place = (
+            None if out is None else reader.stream_into(out[position:][: stop - start], start)
+        )
+        for piece in in_place or reader.pieces(start, stop):
             view = bytes_view(piece)
             with self._lock:
                 if self._out is None:
                     break
-                self._out[position : position + len(view)] = view
+                if in_place is None:
+                    self._out[position : position + len(view)] = view
                 if self._progress is not None:
                     self._progress(len(view))
             if checksum:  # while it is in the processor's cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import zlib
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,20 @@ class TestFiles(LocalTests):
             (root / "name").write_bytes(b"new")
             with pytest.raises(ObjectChangedError):
                 reader.read()
+            with pytest.raises(ObjectChangedError):
+                reader.read_into(memoryview(bytearray(3)))
+
+    def test_short_reads_are_continued(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        body = pattern(1000)
+        put(backend, "name", body)
+        read = os.preadv
+        monkeypatch.setattr(os, "preadv", lambda fd, into, at: read(fd, [into[0][:7]], at))
+        with backend.get("name") as reader:
+            out = bytearray(900)
+            checksum = reader.read_into(memoryview(out), 50, checksum=True)
+        assert (out, checksum) == (body[50:950], zlib.crc32(body[50:950]))
 
     @pytest.mark.parametrize("threads", [1, 3, 100])
     def test_parts_in_parallel(

@@ -133,16 +133,29 @@ class LocalReader(ObjectReader):
         while start < stop:
             with os_errors("read", self._location):
                 piece = os.pread(self.descriptor, min(PIECE_BYTES, stop - start), start)
-            if not piece:
-                raise IntegrityError(
-                    f"{self._location} ended after {start} bytes, expected {stop}; another program "
-                    f"truncated it"
-                )
-            self.counter.add(received=len(piece))
-            start += len(piece)
-            if start == stop:
-                self.check()
+            start = self._after(start, len(piece), stop)
             yield piece
+
+    def stream_into(self, out: memoryview, start: int) -> Iterator[memoryview]:
+        stop = start + len(out)
+        while start < stop:
+            piece = out[len(out) - (stop - start) :][:PIECE_BYTES]
+            with os_errors("read", self._location):
+                count = os.preadv(self.descriptor, [piece], start)
+            start = self._after(start, count, stop)
+            yield piece[:count]
+
+    def _after(self, start: int, count: int, stop: int) -> int:
+        """Return the position after ``count`` bytes were read; raise if the file changed."""
+        if not count:
+            raise IntegrityError(
+                f"{self._location} ended after {start} bytes, expected {stop}; another program "
+                f"truncated it"
+            )
+        self.counter.add(received=count)
+        if start + count == stop:
+            self.check()
+        return start + count
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         stop = self._checked_stop(start, stop)
