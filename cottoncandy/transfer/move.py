@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import MANIFEST
+from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Outcomes, run
@@ -187,8 +187,10 @@ def transfer_tree(
         if array is not None and key in array.keys:
             array.copy(key)
             return
-        unreadable = array is None and key in owners  # an array copied object by object
-        if key != route.source and not unreadable and is_stray(source, key):
+        found = array_object(key)
+        # Of an array that is copied object by object.
+        is_own = array is None and found is not None and owners.get(key) == found.root + _END
+        if key != route.source and not is_own and is_stray(source, key):
             strays.add(key)
             return
         # A part that was moved before its manifest would be missing in the original array.

@@ -417,6 +417,16 @@ def test_parts_without_an_array_stay_where_they_are(memory: MemoryHarness, verb:
     assert not left & set(memory.raw_keys("a/"))
 
 
+def test_parts_without_an_array_stay_below_a_damaged_one(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.ones(2), buffersize=8)
+    cci.upload_dask_array("a/x", np.ones(2), buffersize=8)
+    memory.raw_delete("a/x/metadata.json")
+    memory.raw_put("a/metadata.json", memory.raw_get("a/metadata.json").body[:-1])
+    cci.cp("a", "b", recursive=True)
+    assert memory.raw_keys("b/") == ["b/metadata.json", "b/pt0000", "b/pt0001"]
+
+
 @pytest.mark.parametrize("replacing", [False, True])
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_upload_that_is_running_meanwhile_is_whole_or_fails(
