@@ -153,8 +153,8 @@ class ObjectReader(ABC):
     def stream_into(self, out: memoryview, start: int) -> Iterator[memoryview] | None:
         """Fill ``out`` with the bytes that begin at ``start``, piece by piece; yield the pieces.
 
-        None unless the store is able to do that, and never waits for a network. It is faster than
-        :meth:`stream` and a copy.
+        None unless the store is able to do that without a network: a read that was begun fills its
+        piece, even if the caller was interrupted. It is faster than :meth:`stream` and a copy.
         """
         return None
 
@@ -233,7 +233,7 @@ class ObjectReader(ABC):
 
         Threads stream ranges and copy the pieces into place. When this returns or raises, nothing
         writes to ``out`` any more. After an error or Ctrl-C, a thread may still wait for the
-        network; it then has no reference to ``out``.
+        network; it then has no reference to ``out``. A piece that is read in place is completed.
 
         Parameters
         ----------
