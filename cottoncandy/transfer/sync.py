@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import heapq
 import logging
 import os
@@ -23,6 +24,7 @@ from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,
     InvalidArgumentError,
+    ObjectExistsError,
     ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import MANIFEST
@@ -56,6 +58,8 @@ class Step(NamedTuple):
         Bytes that were read to compare contents.
     cost : float
         Estimate of the price of reading them, in US dollars.
+    modified : datetime, optional
+        Time of the source.
     """
 
     verb: Literal["copy", "replace", "delete", "skip"]
@@ -64,6 +68,7 @@ class Step(NamedTuple):
     size: int = 0
     compared: int = 0
     cost: float = 0.0
+    modified: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +140,10 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
             extra = rules.delete and in_dest(path)
             return Step("delete", path, "not in the source") if extra else None
         if there is None:
-            return Step("copy", path, "not in the destination", here.size)
+            return Step("copy", path, "not in the destination", here.size, modified=here.modified)
         ends = (source.store.backend, here), (dest.store.backend, there)
-        return compare(*ends, path=path, read=rules.checksum)
+        step = compare(*ends, path=path, read=rules.checksum)
+        return step if step.verb == "skip" else step._replace(modified=here.modified)
 
     steps = map_threads(decide, _merged(ours, theirs), threads if rules.checksum else 1)
     return (step for step in steps if step is not None)
@@ -323,6 +329,7 @@ def synchronize(
     count = dest.store.bulk_threads(threads)
     report = SyncReport(dry_run=dry_run) if report is None else report
     steps, extras = plan(source, dest, rules, threads=count), 0
+    blocked: list[Step] = []  # until the deletions
 
     def to_copy() -> Iterator[Step]:
         nonlocal extras
@@ -338,8 +345,9 @@ def synchronize(
         deque(report.noting(steps), 0)
     else:
         bar = Progress(None, unit="files", label="syncing", show=progress)
+        later = blocked if rules.delete else None
         complete(
-            run(source, dest, bar.counted(to_copy()), report, threads=count),
+            run(source, dest, bar.counted(to_copy()), report, threads=count, blocked=later),
             lambda failed, total: (
                 f"{failed} of {total} files could not be copied to {dest}, the others are there; "
                 f"nothing was deleted"
@@ -353,26 +361,47 @@ def synchronize(
     _check_source(source, report)
     if extras:
         _delete_extras(source, dest, rules, report, extras, max_delete, count)
+    if blocked:
+        complete(
+            run(source, dest, iter(blocked), report, threads=count),
+            lambda failed, total: f"{failed} of {total} files could not be copied to {dest}",
+        )
     ends = source.store.backend, dest.store.backend
     report.estimate(*ends, inside=ends[1].can_copy_from(ends[0]))
     return report
 
 
 def run(
-    source: Endpoint, dest: Endpoint, steps: Iterator[Step], report: SyncReport, *, threads: int
+    source: Endpoint,
+    dest: Endpoint,
+    steps: Iterator[Step],
+    report: SyncReport,
+    *,
+    threads: int,
+    blocked: list[Step] | None = None,
 ) -> Outcomes:
     """Copy and replace; report and yield the outcome of each, in any order.
 
     The manifest of an array is copied after its parts, and not if one of them failed.
+
+    Parameters
+    ----------
+    blocked : list of Step, optional
+        Gets the steps that a file or a directory is in the way of, instead of the report.
     """
     acl = dest.store.acl(DEFAULT_ACL)
     large = dest.store.settings.mpu_use_threshold_bytes
+    on_disk = dest.store.backend.resolve_links(dest.prefix)
     manifests: list[Step] = []
     failed: list[str] = []
 
     def copy(step: Step) -> None:
         ends = source.store, source.key(step.path), dest.store, dest.key(step.path)
         copy_object(*ends, acl=acl, threads=4 if step.size > large else 1)
+        if on_disk is not None and step.modified is not None:
+            # A file that is as old as its source is not copied back to it.
+            with contextlib.suppress(OSError):
+                os.utime(f"{on_disk}/{step.path}", (step.modified.timestamp(),) * 2)
 
     def first() -> Iterator[Step]:
         for step in chain(begun, steps):
@@ -383,21 +412,25 @@ def run(
 
     def run_all(steps: Iterable[Step]) -> Outcomes:
         for step, _, error in engine.each(copy, steps, threads=threads):
+            if error is not None:
+                failed.append(step.path)
+            if blocked is not None and isinstance(error, ObjectExistsError):
+                blocked.append(step)
+                continue
             report.note(step, error)
             yield step.path, error
 
     begun = list(islice(steps, 1))
     if begun or dest.store.backend.creates_buckets:  # otherwise, a request would be for nothing
         dest.create()
-    for path, error in run_all(first()):
-        if error is not None:
-            failed.append(path)
-        yield path, error
-    whole = [
-        step
-        for step in manifests
-        if not any(path.startswith(step.path.removesuffix(MANIFEST)) for path in failed)
-    ]
+    yield from run_all(first())
+    whole: list[Step] = []
+    for step in manifests:
+        root = step.path.removesuffix(MANIFEST)
+        if not any(path.startswith(root) for path in failed):
+            whole.append(step)
+        elif blocked is not None:
+            blocked.append(step)
     yield from run_all(whole)
 
 
