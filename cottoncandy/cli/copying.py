@@ -200,19 +200,23 @@ def _transfer(
         raise click.UsageError("only cp writes to the standard output")
     folder, name = _destination(destination, sources, recursive, ends.writing)
     dest = CloudFiles(folder, **ends.writing)
-    failures, count = Failures(), itertools.count()
+    failures, done = Failures(), 0
     literal = is_on_disk(folder) and not reencode
     found = routes(
         sorted(sources), name, recursive, ends.reading, failures, dest._endpoint(), literal
     )
-    for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
-        with failures.noted():
-            source = files_in(directory, as_on_disk, ends.reading)
-            if literal:
-                items = _apart(items, source, failures)
-            function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
-    if ends.as_json:
-        print_json({"files": next(count) - failures.files})
+    try:
+        for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
+            count = itertools.count()
+            with failures.noted():
+                source = files_in(directory, as_on_disk, ends.reading)
+                if literal:
+                    items = _apart(items, source, failures)
+                function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
+                done += next(count)
+    finally:
+        if ends.as_json:
+            print_json({"files": done + failures.done})
     failures.finish()
 
 

@@ -292,7 +292,7 @@ def du(
         if summarize or not group_by_ext:
             show(location, *own)
 
-    def show_totals(_: Failures) -> None:
+    def show_totals() -> None:
         if group_by_ext:
             for suffix, total in sorted(totals.items()):
                 show(suffix, *total)
@@ -330,7 +330,7 @@ def rm(
     as_json: bool,
 ) -> None:
     """Delete objects. A single - reads locations from the standard input."""
-    count = 0
+    count, failures = 0, Failures()
 
     def remove(location: str) -> None:
         nonlocal count
@@ -354,11 +354,12 @@ def rm(
             raise _nothing_to_delete(connection, location)
         count += removed
 
-    def show_count(failures: Failures) -> None:
+    try:
+        given = standard_input() if locations == ("-",) else locations
+        for_each(remove, given, failures=failures)
+    finally:
         if as_json:
             print_json({"files": count + failures.done})
-
-    for_each(remove, standard_input() if locations == ("-",) else locations, show_count)
 
 
 def _nothing_to_delete(connection: Connection, location: str) -> ObjectNotFoundError:

@@ -83,6 +83,8 @@ _ADVICE = (
     (r"pass encryptionKey=", "pass --encryption-key "),
     (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
 )
+#: Errors after which the other locations would fail, too.
+_FATAL = (BrokenPipeError, CredentialsError, StorageFullError, StoreUnreachableError)
 _PYTHON = re.compile(
     r"\bcci?\.\w|\b(down|up)load_\w+|\bcc\.\w|\bpass \w+=|\w+=True|\bcottoncandy\.\w+\(|__main__"
 )
@@ -312,25 +314,23 @@ class Failures:
 
     def __init__(self) -> None:
         self._any = False
-        self.files = 0  # of those that were begun, and could not be completed
-        self.done = 0  # the other files of calls that failed
+        self.done = 0  # files of calls that failed for others, or were interrupted
 
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Print an error in the block."""
         try:
             yield
-        except (BrokenPipeError, CredentialsError, StorageFullError, StoreUnreachableError):
-            raise  # the others would fail, too
-        except (CottonCandyError, OSError) as error:
+        except BaseException as error:
+            self.done += getattr(error, "done", 0)
+            if isinstance(error, _FATAL) or not isinstance(error, CottonCandyError | OSError):
+                raise
             self.note(error)
 
     def note(self, error: Exception) -> None:
         """Print an error."""
         print_error(error)
         self._any = True
-        self.files += getattr(error, "failures", 0)
-        self.done += getattr(error, "done", 0)
 
     def finish(self) -> None:
         """End the command with status 1 if there was an error."""
@@ -341,14 +341,15 @@ class Failures:
 def for_each(
     function: Callable[[T], object],
     items: Iterable[T],
-    then: Callable[[Failures], object] = lambda failures: None,
+    then: Callable[[], object] = lambda: None,
+    failures: Failures | None = None,
 ) -> None:
     """Call a function with each item, then another; one that fails does not stop the others."""
-    failures = Failures()
+    failures = failures or Failures()
     for item in items:
         with failures.noted():
             function(item)
-    then(failures)
+    then()
     failures.finish()
 
 

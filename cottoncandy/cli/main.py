@@ -91,6 +91,8 @@ class _Commands(click.Group):
             again = shlex.join(["cottoncandy", *ctx.meta[WORDS]])
             text = f"cottoncandy: interrupted{done}\nto continue: {again}"
             click.echo("\n" + "\n".join(map(printable, text.splitlines())), err=True)
+            if ctx.meta.get(AWAITED):
+                print_json({"error": "interrupted"})
             ctx.exit(_INTERRUPTED)
 
 

@@ -288,21 +288,25 @@ def is_pair(item: Any) -> bool:
 def finish(results: Iterable[tuple[Any, Any, Any]]) -> int:
     """Return the number of results, or raise the first error, with a note about the others.
 
-    The error has the numbers ``failures`` and ``done``.
+    The error, also one that ends the results early, has the number ``done``.
     """
     count = failures = 0
     failed: list[tuple[str, Any]] = []
-    for item, _, error in results:
-        count += 1
-        if error is not None:
-            failures += 1
-            if failures <= _SHOWN:
-                failed.append((item["path"] if isinstance(item, dict) else str(item), error))
+    try:
+        for item, _, error in results:
+            count += 1
+            if error is not None:
+                failures += 1
+                if failures <= _SHOWN:
+                    failed.append((item["path"] if isinstance(item, dict) else str(item), error))
+    except BaseException as end:
+        end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
+        raise
     if failed:
         error = failed[0][1]
         if failures > 1:
             error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
-        error.failures, error.done = failures, count - failures
+        error.done = count - failures
         raise error
     return count
 

@@ -258,16 +258,20 @@ def complete(
     failed: list[tuple[str, Exception]] = []
     count = failures = 0
     with bar or Progress(total, unit=unit, label=label, show=show) as moved:
-        for name, error in outcomes:
-            count += 1
-            moved.update(1)
-            if error is None:
-                continue
-            failures += 1
-            if len(failed) < _SHOWN:
-                failed.append((name, error))
-            if describe is None:
-                break
+        try:
+            for name, error in outcomes:
+                count += 1
+                moved.update(1)
+                if error is None:
+                    continue
+                failures += 1
+                if len(failed) < _SHOWN:
+                    failed.append((name, error))
+                if describe is None:
+                    break
+        except BaseException as end:
+            end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
+            raise
     if not failed:
         return count
     if describe is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import traceback
 from typing import Any
 
@@ -12,7 +13,7 @@ import urllib3.exceptions
 from botocore.exceptions import ClientError
 
 import cottoncandy
-from cottoncandy.backends.base import ConnectionArguments
+from cottoncandy.backends.base import ConnectionArguments, DeleteResult
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.errors import (
     CODES,
@@ -326,6 +327,23 @@ def test_a_deleted_bucket_is_looked_up_again(moto: S3Server) -> None:
     backend.delete_bucket("deleted-bucket")
     with pytest.raises(BucketNotFoundError):
         backend.head("name")
+
+
+def test_the_result_of_a_deletion_is_there_before_slower_ones(
+    moto: S3Server, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cottoncandy.backends.s3.backend._MAX_DELETED", 1)
+    answered = threading.Event()
+
+    def delete(self: S3Backend, location: object, keys: list[str]) -> list[DeleteResult]:
+        assert keys != ["a"] or answered.wait(10)
+        return [DeleteResult(key) for key in keys]
+
+    monkeypatch.setattr(S3Backend, "_delete_batch", delete)
+    results = backend_at(moto, moto_bucket).delete(["a", "b"])
+    assert next(results) == ("b", None)
+    answered.set()
+    assert list(results) == [("a", None)]
 
 
 def test_a_denied_deletion_does_not_stop_the_others(

@@ -17,7 +17,7 @@ from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, factory_arguments
-from cottoncandy.exceptions import AccessDeniedError
+from cottoncandy.exceptions import AccessDeniedError, StorageFullError
 from tests.cases import each
 from tests.cli.conftest import run
 from tests.harness import HARNESSES
@@ -181,6 +181,37 @@ def test_rm_counts_what_was_deleted_before_a_failure(
     removed = run("rm", "--json", *words)
     assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"files": 2})
     assert "'d/b' is locked" in removed.stderr
+
+
+@pytest.mark.parametrize("error", [StorageFullError("full"), KeyboardInterrupt()])
+@each("verb", ["cp", "mv", "rm"])
+def test_files_done_before_an_error_that_ends_the_command_are_counted(
+    verb: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"mem://cli-{verb}-{type(error).__name__}"
+    cc.CloudFiles(name).puts([(f"d/{name}", b"") for name in "abcd"])
+    (tmp_path / "e").write_bytes(b"")
+    method = "delete" if verb == "rm" else "copy"
+    original = getattr(MemoryBackend, method)
+
+    def failing(self: MemoryBackend, keys: Any, *arguments: Any, **options: Any) -> Any:
+        if verb != "rm":
+            if keys.endswith("c"):
+                raise error
+            return original(self, keys, *arguments, **options)
+
+        def results() -> Iterator[DeleteResult]:
+            yield from original(self, keys[:2])
+            raise error
+
+        return results()
+
+    monkeypatch.setattr(MemoryBackend, method, failing)
+    words = [tmp_path / "e"] if verb == "rm" else [tmp_path / "e", f"{name}/d/*", f"{name}-copy/"]
+    words += ["-r", f"{name}/d"] * (verb == "rm")
+    result = run(verb, "--json", *words)
+    assert json.loads(result.stdout) == {"files": 3}
+    assert result.exit_code == (1 if isinstance(error, Exception) else 130)
 
 
 def contents_of(directory: Path) -> set[str]:

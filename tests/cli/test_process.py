@@ -254,12 +254,14 @@ def test_interruption_says_what_was_done_and_how_to_continue(
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "update", interrupting)
-        result = run(main, arguments)
+        result = run(main, [*arguments, "--json"])
     assert result.exit_code == 130
+    assert isinstance(json.loads(result.stdout), dict)
     assert re.search(
         r"interrupted; .*: [\d.]+(B| files| objects| of \d+ \w+) ?\w* ?done", result.stderr
     )
     words = shlex.split(result.stderr.partition("to continue: ")[2])
+    words.remove("--json")
     again = run(main, words[1:])
     assert (words[:2], "--after" in words) == (["cottoncandy", verb], verb == "verify")
     assert again.exit_code == 0, again.stderr

@@ -304,6 +304,7 @@ class S3Backend(RemoteBackend):
             threads,
             max_pending=threads,
             abandon=True,
+            ordered=False,  # after an interruption, the results of all batches that ended count
         ):
             yield from batch
 
