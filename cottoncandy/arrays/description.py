@@ -21,6 +21,9 @@ from cottoncandy.formats.generations import UPLOAD_ID
 from cottoncandy.formats.raw import FORMAT_METADATA
 from cottoncandy.stores.store import Store, replace_metadata
 
+#: How often a change of metadata begins again because another client was faster.
+_ATTEMPTS = 20
+
 
 def user_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Return the metadata that do not describe the format."""
@@ -44,31 +47,39 @@ def set_metadata(store: Store, name: Key, changes: Mapping[str, Any]) -> dict[st
     try:
         info = update_metadata(store, name, changes)
     except ObjectNotFoundError as exc:
-        manifest = open_parts(store, name, exc).info
-        info = update_metadata(store, manifest.key, changes, manifest)
+        info = update_metadata(store, open_parts(store, name, exc).info.key, changes)
     return PutResult(info.etag).response
 
 
 def update_metadata(
     store: Store, key: str, changes: Mapping[str, Any], opened: ObjectInfo | None = None
 ) -> ObjectInfo:
-    """Change metadata, if they are still those of the opened version; return the new header."""
+    """Change metadata, if they are still those of the opened version; return the new header.
+
+    If another client changes the object at the same moment, it is read again.
+    """
     lower = {str(name).lower(): value for name, value in changes.items()}
     if protected := sorted(name for name in lower if not user_metadata({name: ""})):
         raise MetadataError(
             f"metadata {protected[0]!r} of object '{key}' describes the stored format and "
             f"cannot be changed"
         )
-    info = store.backend.head(key)
-    stored = info.metadata or {}
-    if opened is not None and not _same_version(info, opened):
-        raise ObjectChangedError(
-            f"object '{key}' in bucket '{store.bucket}' was replaced since it was opened; nothing "
-            f"was changed"
-        )
-    kept = {name: value for name, value in {**stored, **lower}.items() if value is not None}
-    new = store.backend.capabilities.metadata.check(kept, key)
-    result = replace_metadata(store.backend, key, new, info.etag)
+    for last in (*(False,) * _ATTEMPTS, True):
+        info = store.backend.head(key)
+        if opened is not None and not _same_version(info, opened):
+            raise ObjectChangedError(
+                f"object '{key}' in bucket '{store.bucket}' was replaced since it was opened; "
+                f"nothing was changed"
+            )
+        changed = {**(info.metadata or {}), **lower}
+        kept = {name: value for name, value in changed.items() if value is not None}
+        new = store.backend.capabilities.metadata.check(kept, key)
+        try:
+            result = replace_metadata(store.backend, key, new, info.etag)
+            break
+        except ObjectChangedError:
+            if last:
+                raise
     return info._replace(etag=result.etag, metadata=new)
 
 
