@@ -24,8 +24,16 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 def bytes_view(data: object) -> memoryview:
-    """Return a flat view of unsigned bytes on a C-contiguous buffer; nothing is copied."""
+    """Return a flat view of unsigned bytes on a C-contiguous buffer; nothing is copied.
+
+    Pointers to Python objects raise UnsupportedDtypeError.
+    """
     view = memoryview(data)  # type: ignore[arg-type]  # TypeError for what is no buffer
+    if "O" in view.format and getattr(getattr(view.obj, "dtype", None), "hasobject", False):
+        raise UnsupportedDtypeError(
+            f"an array of dtype {view.obj.dtype} contains pointers to Python objects, not bytes: "
+            f"use upload_pickle; nothing was uploaded"
+        )
     if view.nbytes == 0:
         return memoryview(b"")  # cast() refuses a shape with a zero in it
     return view.cast("B")
@@ -254,13 +262,10 @@ class Body:
             )
         if hasattr(data, "read"):
             return cls._of_file(data)
-        if getattr(getattr(data, "dtype", None), "hasobject", False):
-            raise UnsupportedDtypeError(
-                f"an array of dtype {data.dtype} contains pointers to Python objects, not bytes: "
-                f"use upload_pickle; nothing was uploaded"
-            )
         try:
             view = bytes_view(data)
+        except UnsupportedDtypeError:
+            raise
         except (TypeError, BufferError, ValueError):
             if isinstance(data, Iterable):
                 blocks = iter(data)
@@ -301,6 +306,8 @@ def _checked(blocks: Iterator[Any]) -> Iterator[Buffer]:
     for block in blocks:
         try:
             view = bytes_view(block)
+        except UnsupportedDtypeError:
+            raise
         except TypeError:
             raise InvalidArgumentError(
                 f"the body of an object must be bytes, a binary file or an iterable of bytes; this "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cottoncandy.exceptions import (
     ConfigurationError,
     CottonCandyError,
     CredentialsError,
+    ObjectNotFoundError,
 )
 from cottoncandy.options import Settings
 from tests.backends._s3 import ACCESS, SECRET, TOKEN, backend_at, connect, keys_of
@@ -83,7 +85,7 @@ def test_anon_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
-    url = "http://somebody:FAKEPASSWORD@127.0.0.1:9"
+    url = "http://somebody:FAKE@PASSWORD@127.0.0.1:9"
     backend = connect(endpoint_url=url, config=Config(retries={"max_attempts": 0}))
     settings = Settings(endpoint_url=url)
     shown = [backend.describe(), backend.status_message(), repr(backend), repr(settings)]
@@ -91,12 +93,23 @@ def test_password_in_the_endpoint_is_masked(capsys: pytest.CaptureFixture[str]) 
     for call in (backend.list_buckets, lambda: backend.get("a"), lambda: list(backend.scan())):
         with pytest.raises(CottonCandyError) as caught:
             call()
-        shown.append(str(caught.value))
-    with pytest.raises(ConfigurationError) as wrong:
-        connect(endpoint_url=url.removeprefix("http://"))
-    shown.append(str(wrong.value))
+        shown.append("".join(traceback.format_exception(caught.value)))
+    for damaged in (url.removeprefix("http://"), url.removesuffix("127.0.0.1:9")):
+        with pytest.raises(ConfigurationError) as wrong:
+            connect(endpoint_url=damaged).list_buckets()
+        shown.append("".join(traceback.format_exception(wrong.value)))
     assert "***@127.0.0.1:9" in shown[0]
-    assert [text for text in shown if "FAKEPASSWORD" in text] == []
+    assert [text for text in shown if "PASSWORD" in text] == []
+
+
+def test_password_is_in_no_cause(moto: S3Server) -> None:
+    url = moto.endpoint_url.replace("://", "://somebody:FAKEPASSWORD@")
+    bucket = moto.borrow_bucket()
+    backend = backend_at(S3Server(url, moto.access_key, moto.secret_key), bucket)
+    with pytest.raises(ObjectNotFoundError) as caught:
+        backend.get("a")
+    moto.return_bucket(bucket)
+    assert "FAKEPASSWORD" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,9 @@ def test_json_keys_become_text(cci: Any) -> None:
         np.array([None, {}]),
         np.zeros(2, [("a", "i4"), ("b", "O")]),
         np.array(None),
+        np.array([None, {}, 1])[::2],
+        memoryview(np.array([None, {}])),
+        [np.array([None, {}])],
     ],
 )
 def test_pointers_are_not_uploaded(cci: Any, body: Any) -> None:

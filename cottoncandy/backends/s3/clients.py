@@ -20,7 +20,7 @@ import botocore.exceptions as boto
 from obstore.store import S3Store
 
 from cottoncandy._version import __version__
-from cottoncandy.backends.s3.errors import NO_CREDENTIALS, S3Location, redact, translated
+from cottoncandy.backends.s3.errors import NO_CREDENTIALS, S3Location, redact, shown, translated
 from cottoncandy.backends.s3.handlers import install_handlers
 from cottoncandy.backends.s3.listing import install_parser
 from cottoncandy.backends.s3.options import (
@@ -193,7 +193,9 @@ class Connection:
         except ConfigurationError:
             raise  # it is a ValueError, too
         except (boto.BotoCoreError, ValueError) as exc:
-            raise ConfigurationError(f"boto3 cannot create an S3 client: {exc}") from exc
+            raise ConfigurationError(
+                f"boto3 cannot create an S3 client: {redact(str(exc))}"
+            ) from shown(exc)
         install_parser(client)
         install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return client

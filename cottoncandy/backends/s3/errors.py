@@ -237,7 +237,7 @@ _TLS_REASON = re.compile(
     r"|(?P<urllib3>hostname '.*' doesn't match .*)"
 )
 
-_LOGIN = re.compile(r"://[^/?#\s@]*@")
+_LOGIN = re.compile(r"://[^/?#\s]*@")
 _SECRET = re.compile(
     r"(?i)(x-amz-(?:signature|credential|security-token)|signature|credential|authorization"
     r"|secret[a-z_]*|session_?token)(\"?\s*[=:]\s*)\S+"
@@ -317,7 +317,7 @@ def translated(location: S3Location) -> Iterator[None]:
         # Only the last error of the libraries is shown: their frames and the errors before it are
         # ninety lines above the message that helps.
         exc.__suppress_context__ = True
-        raise error from exc.with_traceback(None)
+        raise error from shown(exc.with_traceback(None))
 
 
 def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyError:
@@ -362,6 +362,11 @@ def _explain_tls(text: str, location: S3Location) -> str | None:
                 template.format(endpoint=location.endpoint, reason=reason or "no reason was given")
             )
     return None
+
+
+def shown(exc: BaseException) -> BaseException | None:
+    """Return an error as the cause of another; None if its message contains a login."""
+    return None if _LOGIN.search(str(exc)) else exc
 
 
 @functools.lru_cache(64)  # each request names its endpoint

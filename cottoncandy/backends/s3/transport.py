@@ -31,6 +31,7 @@ from cottoncandy.backends.s3.errors import (
     confirmed,
     from_details,
     parse_error,
+    shown,
     translated,
 )
 from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key
@@ -106,9 +107,9 @@ class Transport:
             raise  # nothing was sent: there are no credentials, or the options are invalid
         except FileNotFoundError as exc:
             if options is None:  # for a PUT, botocore's error names the missing thing
-                raise from_details(ErrorDetails(404), location) from exc
+                raise from_details(ErrorDetails(404), location) from shown(exc)
         except PreconditionError as exc:
-            raise from_details(ErrorDetails(412), location) from exc
+            raise from_details(ErrorDetails(412), location) from shown(exc)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:  # noqa: BLE001 - PanicException is not an Exception
