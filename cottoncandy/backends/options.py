@@ -82,7 +82,8 @@ class ConnectionArguments:
                 hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)
                 if name in _ENCRYPTION_PARAMETERS:
                     hint = "; pass it to get_encrypted_interface()"
-                options = f" Valid options: {', '.join(sorted(accepted))}" if accepted else ""
+                options = f". Valid options: {', '.join(sorted(accepted))}" if accepted else ""
+                options = options.removeprefix("." if hint.endswith("?") else "")
                 raise ConfigurationError(
                     f"unknown option {name!r} for the {backend} backend{hint}{options}"
                 )

@@ -96,6 +96,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
 
     def _array_repr(self, stored_bytes: int, shape: str) -> str:
         """Return the repr of an array; the brackets are as documented for 0.4.0."""
+        shape += "," * shape.isdigit()
         where, size = self._store.bucket, bytes2human(stored_bytes)
         return f"<{_PACKAGE}-dataset <bucket:{where} [{size}:shape=({shape})]>"
 

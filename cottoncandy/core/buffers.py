@@ -29,9 +29,10 @@ def bytes_view(data: object) -> memoryview:
     Pointers to Python objects raise UnsupportedDtypeError.
     """
     view = memoryview(data)  # type: ignore[arg-type]  # TypeError for what is no buffer
-    if "O" in view.format and getattr(getattr(view.obj, "dtype", None), "hasobject", False):
+    dtype = getattr(view.obj, "dtype", None) if "O" in view.format else None
+    if getattr(dtype, "hasobject", False):
         raise UnsupportedDtypeError(
-            f"an array of dtype {view.obj.dtype} contains pointers to Python objects, not bytes: "
+            f"an array of dtype {dtype} contains pointers to Python objects, not bytes: "
             f"use upload_pickle; nothing was uploaded"
         )
     if view.nbytes == 0:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
-from cottoncandy.core.output import echo, escape, html_table
+from cottoncandy.core.output import echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
     BucketExistsError,
@@ -109,7 +109,7 @@ class ObjectAccess(InterfaceObject):
 
     def __repr__(self) -> str:
         store = getattr(self, "_store", None)
-        where = "not connected" if store is None else store.backend.describe()
+        where = "not connected" if store is None else printable(store.backend.describe())
         return f"<cottoncandy.{type(self).__name__} {where}>"
 
     def _repr_html_(self) -> str:

@@ -42,7 +42,7 @@ def test_reprs_of_the_readme(cci: Any) -> None:
         f"<cottoncandy-group <bucket:{bucket}> (sub01_awesome_analysis.grp: 3 keys)>"
     )
     assert repr(group.result_model01) == (
-        f"<cottoncandy-dataset <bucket:{bucket} [1.00MB:shape=(131072)]>"
+        f"<cottoncandy-dataset <bucket:{bucket} [1.00MB:shape=(131072,)]>"
     )
     assert repr(browser.sweet_project.mean).endswith("B:shape=(3,4)]>")
     assert repr(browser.notes_DOT_txt) == f"cottoncandy-file <bucket:{bucket} [5.00B]>"
@@ -389,13 +389,13 @@ def test_encrypted_arrays(memory: MemoryHarness) -> None:
     cci.upload_raw_array("a/secret", array, compression=False)
     dataset = cci.get_browser().a.secret
     assert (dataset.shape, dataset.dtype, dataset.nbytes) == ((200_000,), array.dtype, 800_000)
-    assert "shape=(200000)" in repr(dataset)
+    assert "shape=(200000,)" in repr(dataset)
     np.testing.assert_array_equal(dataset[5:9], array[5:9])
     np.testing.assert_array_equal(dataset.load(), array)
     assert dataset.preview().caption.endswith("0 to 2e+05")
     # Without the key what is not secret can be seen.
     plain = memory.interface().get_browser()
-    assert "shape=(200000)" in repr(plain.a.secret)
+    assert "shape=(200000,)" in repr(plain.a.secret)
     assert "(200000,)" in plain._repr_html_()
     with pytest.raises(EncryptionError):
         plain.a.secret.load()

@@ -204,6 +204,11 @@ def test_bucket_names_that_are_none_raise(cci: Any, store: StoreHarness, name: A
     assert cci.bucket_name == store.bucket
 
 
+def test_a_bucket_name_that_acts_on_the_terminal_is_escaped() -> None:
+    cci = cottoncandy.get_interface("a\x1b[31m", backend="memory", verbose=False)
+    assert repr(cci) == r"<cottoncandy.DefaultInterface bucket:a\x1b[31m on memory>"
+
+
 @each("name", [5, "  ", b"bytes"])
 def test_factories_reject_bucket_names_that_are_none(store: StoreHarness, name: Any) -> None:
     with pytest.raises(CottonCandyError, match="bucket name"):

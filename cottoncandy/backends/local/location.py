@@ -185,7 +185,7 @@ def _translate(error: OSError, verb: str, subject: LocalLocation | str) -> Cotto
     if isinstance(subject, LocalLocation):
         root, path, label = subject.root, subject.path, str(subject)
     text = f"cannot {verb} {label}: {error.strerror or error}"
-    path = shorten(os.fsdecode(error.filename or path))
+    path = shorten(os.fsdecode(error.filename or str(path)))
     if error.errno in MISSING:
         try:
             check_root(str(root))
