@@ -210,34 +210,12 @@ def _transfer(
             count = itertools.count()
             with failures.noted():
                 source = files_in(directory, as_on_disk, ends.reading)
-                if literal:
-                    items = _apart(items, source, failures)
                 function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
                 done += next(count)
     finally:
         if ends.as_json:
             print_json({"files": done + failures.done})
     failures.finish()
-
-
-def _apart(found: Iterable[Route], source: CloudFiles, failures: Failures) -> Iterator[Route]:
-    """Yield files in the order of a listing, without ``a.gz`` if that is the copy of ``a``."""
-    from cottoncandy.backends.local.files import SUFFIXES
-
-    names: list[str] = []  # each is the beginning of the next one
-    for route in found:
-        while names and not route.target.startswith(names[-1]):
-            names.pop()
-        plain, suffix = posixpath.splitext(route.target)
-        with failures.noted():
-            other = suffix and plain in names and source._head(posixpath.splitext(route.path)[0])
-            if other and SUFFIXES.get(other.content_encoding) == suffix:
-                raise InvalidNameError(
-                    f"'{route.path}' was not copied, because on disk the copy of '{plain}' is "
-                    f"'{route.target}'; copy it to another directory"
-                )
-            yield route
-        names.append(route.target)
 
 
 def _destination(

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Self
 
 from cottoncandy.backends.local.files import SUFFIXES, stat_variants
@@ -18,6 +18,7 @@ from cottoncandy.cloudfiles.content import conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
+    AccessDeniedError,
     BucketNotFoundError,
     InvalidArgumentError,
     InvalidNameError,
@@ -229,6 +230,8 @@ class CloudFiles(WritingMethods):
         monitor: TransmissionMonitor | None = None,
     ) -> None:
         self._check_other_name(path, dest, target)
+        if convert is None:
+            self._check_twin(path, dest, target)
         if dest.protocol == "file" and target.endswith("/") and self.size(path) == 0:
             return  # the marker of a directory, which is there with its files
         with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
@@ -255,6 +258,21 @@ class CloudFiles(WritingMethods):
                 f"'{path}' cannot become '{target}' in one directory, where '{encoded}' is "
                 f"'{plain}' in a content encoding; choose another directory or name"
             )
+
+    def _check_twin(self, path: str, dest: CloudFiles, target: str) -> None:
+        """Raise if a copy on disk would be the file of another copy, which has an encoding."""
+        plain, suffix = posixpath.splitext(path)
+        if dest.protocol != "file" or self.protocol in ("file", "http", "https"):
+            return
+        if suffix not in filter(None, SUFFIXES.values()) or not target.endswith(suffix):
+            return
+        with suppress(AccessDeniedError):  # what may not be listed is denied if it is missing
+            twin = self._head(plain)
+            if twin is not None and SUFFIXES.get(twin.content_encoding) == suffix:
+                raise InvalidNameError(
+                    f"'{path}' was not copied, because on disk the copy of '{plain}' is "
+                    f"'{posixpath.basename(target)}'; copy it to another directory"
+                )
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:
         there, here = dest._head(target), self._head(path)
@@ -314,7 +332,20 @@ class CloudFiles(WritingMethods):
         items = list(as_items(paths))
         self._check_distinct(items, dest)
         move = partial(self._move, dest=dest)
-        finish(self._each(move, items, "moving", total=total, progress=progress, dest=dest))
+        options: dict[str, Any] = {"total": total, "progress": progress, "dest": dest}
+        found = {route_of(item)[0] for item in items}
+
+        def has_no_twin(item: Any) -> bool:
+            plain, suffix = posixpath.splitext(route_of(item)[0])
+            return not suffix or plain not in found
+
+        # A file that could be the copy of another one is moved before that is gone.
+        parts = groupby(sorted(items, key=has_no_twin), has_no_twin)
+        finish(
+            result
+            for _, part in parts
+            for result in self._each(move, list(part), "moving", **options)
+        )
 
     def _check_distinct(self, items: Iterable[Any], dest: CloudFiles) -> None:
         """Raise if one move could replace what another one moves: they run at the same time."""

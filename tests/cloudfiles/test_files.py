@@ -409,6 +409,30 @@ def test_copies_on_disk_never_remove_their_source(tmp_path: Any) -> None:
         assert (folder / name).read_bytes() == b"content"
 
 
+def test_copies_on_disk_are_never_the_file_of_another_copy(tmp_path: Path) -> None:
+    """An object whose name ends as an encoding, and another one in that encoding."""
+    cf = CloudFiles("mem://one-file/x")
+    cf.puts({"d/x.gz": b"1", "y.gz": b"2"}.items())
+    cf.put("d/x", b"3", compress="gzip")
+    with ResumableTransfer(tmp_path / "db") as job:
+        job.init(cf.cloudpath, str(tmp_path / "queue"), ["d/x.gz", "y.gz", "d/x"])
+        for copy in (
+            lambda: cf.transfer_to(tmp_path / "copy"),
+            lambda: job.execute(block_size=1),
+            lambda: cf.moves(tmp_path / "moved", ["d/x", "d/x.gz"]),
+        ):
+            with pytest.raises(CottonCandyError, match=r"the copy of 'd/x' is 'x\.gz'"):
+                copy()
+    for name in ("copy", "queue"):
+        assert CloudFiles(tmp_path / name)["d/x"] == b"3"
+        assert (tmp_path / name / "y.gz").read_bytes() == b"2"
+    assert list(cf) == ["d/x.gz", "y.gz"]
+    assert CloudFiles(tmp_path / "moved")["d/x"] == b"3"
+    cf.put("d/x", b"3", compress="gzip")
+    cf.transfer_to(tmp_path / "plain", reencode=False)
+    assert (tmp_path / "plain/d/x.gz").read_bytes() == b"1"
+
+
 def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
     """Of two objects, one has the name of the other and the suffix of an encoding."""
     cf = CloudFiles("mem://twins/x")
