@@ -243,7 +243,11 @@ def head(connection: Connection, locations: tuple[str, ...]) -> None:
 
     def show(location: str) -> None:
         store, name = connection.file(location, named=True)
-        info = store.backend.head(store.key(name))
+        key = store.key(name)
+        try:
+            info = store.backend.head(key)
+        except ObjectNotFoundError as error:
+            raise store.not_found(key, error) from error
         print_json(info._asdict())
 
     for_each(show, locations)
@@ -438,7 +442,8 @@ def get_acl(connection: Connection, locations: tuple[str, ...]) -> None:
         found = file.get_acl()[file.filename]
         if found is None:
             if not file.exists():
-                raise nothing_at(location)
+                store, name = connection.file(location)
+                raise store.not_found(name, nothing_at(location))
             raise UnsupportedOperationError(f"the store of '{location}' has no ACLs")
         fields = found.items() if isinstance(found, dict) else [("acl", found)]
         print_json({"location": location, **{name.lower(): value for name, value in fields}})

@@ -71,6 +71,12 @@ PROGRESS = click.option(
     help="Show a progress bar on a terminal, after a second of work.",
 )
 
+#: Schemes in any case, and their names in all parts of the library.
+_SCHEMES = {name: name for name in ("s3", "gs", "gdrive", "file", "http", "https", "mem")} | {
+    "gcs": "gs",
+    "memory": "mem",
+}
+
 #: Advice of the library's errors, and the words of the command for it.
 _ADVICE = (
     (r"^\[Errno \d+\] ", ""),
@@ -182,7 +188,15 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value or self.fail("a location must not be empty", param, ctx)
+        if not value:
+            self.fail("a location must not be empty", param, ctx)
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme.lower() not in _SCHEMES:
+            return value
+        location = _SCHEMES[scheme.lower()] + separator + rest
+        if ctx is not None and (words := ctx.meta.get(WORDS)):
+            words[:] = [location if word == value else word for word in words]
+        return location
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

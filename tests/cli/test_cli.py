@@ -448,7 +448,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("cat -r 5 bucket/a.txt", 2, "must be START-STOP"),
         ("cat -r 3-1 bucket/a.txt", 2, "must be START-STOP"),
         ("cat bucket/missing", 1, "there is no file 'missing' in"),
-        ("head bucket", 1, "there is no file 'bucket' in"),
+        *((f"{verb} bucket/d", 1, "a directory has that name") for verb in ("head", "acl get")),
         ("du bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("acl get bucket/missing", 1, "there is nothing at"),
         ("mkdir bucket/a.txt/x", 1, "cottoncandy: Not a directory"),

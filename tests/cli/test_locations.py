@@ -46,6 +46,14 @@ def test_files_on_disk_have_the_names_that_cp_gives_them(tmp_path: Path) -> None
     assert list(copy.iterdir()) == []
 
 
+def test_schemes_in_capitals_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    assert run("cp", f"FILE://{tmp_path}/a", "MEMORY://cli-capitals/d/").exit_code == 0
+    assert run("ls", "--fullpath", "Mem://cli-capitals").stdout == "mem://cli-capitals/d/a\n"
+    copied = run("cp", "-r", "MEMORY://cli-capitals/d", f"File://{tmp_path}/new")
+    assert (copied.exit_code, (tmp_path / "new/a").read_bytes()) == (0, b"1")
+
+
 def test_what_has_the_name_of_a_file_in_an_encoding_is_kept(tmp_path: Path) -> None:
     names = ("x", "x.gz", "x.gz.gz")
     for age, name in enumerate(names):
