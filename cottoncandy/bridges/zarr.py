@@ -10,18 +10,23 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cottoncandy.backends.base import IfAbsent, ObjectInfo, PutOptions
 from cottoncandy.config.options import DEFAULT_ACL
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.buffers import Buffer as Bytes
 from cottoncandy.core.names import Key, clean_object_name, pathjoin, prefix_of
-from cottoncandy.core.threads import after_fork, map_threads
-from cottoncandy.exceptions import MissingDependencyError, ObjectExistsError, ObjectNotFoundError
+from cottoncandy.core.threads import after_fork, in_background, map_threads
+from cottoncandy.exceptions import (
+    MissingDependencyError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreError,
+)
 
 try:
     from zarr.abc import store as zarr_store
@@ -40,14 +45,6 @@ R = TypeVar("R")
 _THREADS = 16  # zarr limits its own requests to 10 at once (the option async.concurrency)
 _RANGE_THREADS = 4
 _PAGE = 1000  # keys that are fetched from a listing between two turns of the event loop
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, "cottoncandy-zarr")
-
-
-after_fork(_pool.cache_clear)  # the parent's threads do not exist in a child
 
 
 class CottonCandyStore(zarr_store.Store):
@@ -207,7 +204,9 @@ class CottonCandyStore(zarr_store.Store):
         options = PutOptions(
             acl=self._store.acl(DEFAULT_ACL), condition=IfAbsent() if if_absent else None
         )
-        self._backend.put(self._key(key), Body.of(memoryview(value.as_buffer_like())), options)
+        body = Body.of(memoryview(value.as_buffer_like()))
+        body.owned = True  # zarr's other stores send it without a copy, too
+        self._backend.put(self._key(key), body, options)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         with suppress(ObjectExistsError):
@@ -306,7 +305,47 @@ def _span(wanted: zarr_store.ByteRequest | None, size: int) -> tuple[int, int]:
 
 
 async def _in_thread(function: Callable[[], R]) -> R:
-    return await asyncio.get_running_loop().run_in_executor(_pool(), function)
+    """Run a blocking call in a thread; an executor would take twice the time to hand it over."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[R] = loop.create_future()
+    _calls().put((function, loop, outcome))
+    return await outcome
+
+
+@cache
+def _calls() -> SimpleQueue[Any]:
+    """Return the queue of the threads that run calls."""
+    calls: SimpleQueue[Any] = SimpleQueue()
+    in_background(_work, calls)
+    with suppress(StoreError):  # the system allows no more: those that it allowed do the work
+        for _ in range(_THREADS - 1):
+            in_background(_work, calls)
+    return calls
+
+
+after_fork(_calls.cache_clear)  # the parent's threads do not exist in a child
+
+
+def _work(calls: SimpleQueue[Any]) -> NoReturn:
+    while True:
+        function, loop, outcome = calls.get()
+        result = error = None
+        try:
+            result = function()
+        except BaseException as exc:  # noqa: BLE001 - handed to the waiting task whole
+            error = exc
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(_resolve, outcome, result, error)
+        del function, loop, outcome, result, error  # hold nothing while idle
+
+
+def _resolve(outcome: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if outcome.done():  # its task was cancelled
+        return
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)
 
 
 async def _in_turns(entries: Iterator[R]) -> AsyncIterator[R]:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from zarr.testing.stateful import (  # noqa: E402
 )
 from zarr.testing.store import StoreTests  # noqa: E402
 
+from cottoncandy.bridges import zarr as bridge  # noqa: E402
 from cottoncandy.bridges.zarr import CottonCandyStore  # noqa: E402
 from tests.bridges.conftest import EVERY_STORE  # noqa: E402
 
@@ -209,6 +211,41 @@ def test_forked_children_read_with_threads_of_their_own(cci: Any) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_cancelled_call_and_a_closed_loop_leave_the_threads_alone(cci: Any) -> None:
+    store, release = CottonCandyStore(cci), threading.Event()
+
+    async def cancel() -> None:
+        calls = [asyncio.create_task(bridge._in_thread(release.wait)) for _ in range(40)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+
+    asyncio.run(cancel())
+    with pytest.raises(StopAsyncIteration):
+        asyncio.run(bridge._in_thread(_raise_stop))
+    assert not asyncio.run(store.exists("a"))
+
+
+def _raise_stop() -> None:
+    raise StopAsyncIteration
+
+
+def test_a_chunk_is_sent_without_a_copy(cci: Any, monkeypatch: Any) -> None:
+    store, values, sent = CottonCandyStore(cci), np.arange(5, dtype="u1"), []
+    monkeypatch.setattr(type(store._backend), "put", lambda *arguments: sent.append(arguments[2]))
+    store.set_sync("a", cpu.Buffer.from_array_like(values))
+    assert np.shares_memory(np.frombuffer(sent[0].read(), "u1"), values)
+
+
+def test_the_memory_backend_keeps_a_copy_of_a_chunk(cci: Any) -> None:
+    store, values = CottonCandyStore(cci), np.arange(5, dtype="u1")
+    store.set_sync("a", cpu.Buffer.from_array_like(values))
+    values[:] = 0
+    assert cci.download_object("a") == bytes(range(5))
 
 
 @pytest.mark.parametrize("place", ["moto"], indirect=True)
