@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -19,6 +19,7 @@ from unicodedata import normalize
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import split_entries
+from cottoncandy.core.buffers import MiB
 from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
 from cottoncandy.core.names import (
     SEPARATOR,
@@ -38,6 +39,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
+from cottoncandy.transfer.copying import md5_of
 from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.sync import Step, SyncReport
 
@@ -49,10 +51,6 @@ Upload = Callable[[Path, Key, int, dict[str, Any]], object]
 _logger = logging.getLogger(__name__)
 
 _MAX_NAME_BYTES = 255  # of common file systems
-_WINDOWS = os.name == "nt"
-_WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
-    device + number for device in ("COM", "LPT") for number in "123456789"
-}
 
 
 class _File(NamedTuple):
@@ -88,10 +86,8 @@ def upload_directory(
 
     def decide(file: _File) -> Step:
         known = existing.get(pathjoin(target, file.relative))
-        if known is None:
-            return Step("copy", file.relative, "not in the destination", file.size)
-        same = skip_existing and same_bytes(store, known, file.path, file.size)
-        return _step(file.relative, file.size, same=same, compared=skip_existing)
+        ends = None if known is None else (known, file.path)
+        return _step(store, file.relative, file.size, ends, skip_existing)
 
     if dry_run:
         return _dry_run((decide(file) for file in files if file.error is None), None, store.backend)
@@ -171,37 +167,28 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
     return files
 
 
-def _sidecars(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Return the ``ExtraArgs`` in the sidecars among some files, by the names of the bodies."""
-    return {
-        path.name.removesuffix(SIDECAR_SUFFIX): extra
-        for path in paths
-        if path.name.endswith(SIDECAR_SUFFIX)
-        if (extra := _read_sidecar(path)) is not None
-    }
+def _sidecars(paths: Collection[Path]) -> dict[str, dict[str, Any]]:
+    """Return the ``ExtraArgs`` in the sidecars of a local store, by the names of the bodies.
 
-
-def _read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Return the ``ExtraArgs`` of an object of the local backend; None if it is another file.
-
-    A user's file may have that name, so a sidecar is byte for byte what the backend writes.
+    A user's file may have such a name, so a sidecar is byte for byte what the backend writes.
     """
-    try:
-        if not path.with_name(path.name.removesuffix(SIDECAR_SUFFIX)).is_file():
-            return None
-        content = path.read_bytes()
-        entries = json.loads(content)
-        # As backends/local/sidecar.py writes it, which cannot be imported on Windows.
-        if json.dumps(entries, indent=4).encode() == content and all(
-            isinstance(text, str) for text in entries.values()
-        ):
-            metadata, headers = split_entries(entries)
-            headers.pop("storage_class", None)  # which means something on that store only
-            extra = {name.title().replace("_", ""): text for name, text in headers.items()}
-            return {"Metadata": metadata, **extra}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        pass
-    return None
+    names, found = {path.name for path in paths}, {}
+    for path in paths:
+        body, suffix, _ = path.name.rpartition(SIDECAR_SUFFIX)
+        if not suffix or body not in names:
+            continue
+        with suppress(OSError, ValueError, AttributeError, RecursionError):
+            content = path.read_bytes()
+            entries = json.loads(content)
+            # As backends/local/sidecar.py writes it, which cannot be imported on Windows.
+            if json.dumps(entries, indent=4).encode() == content and all(
+                isinstance(text, str) for text in entries.values()
+            ):
+                metadata, headers = split_entries(entries)
+                headers.pop("storage_class", None)  # which means something on that store only
+                extra = {name.title().replace("_", ""): text for name, text in headers.items()}
+                found[body] = {"Metadata": metadata, **extra}
+    return found
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -224,14 +211,12 @@ def download_directory(
     """Download the objects below a name; return what a dry run would do."""
     branch, objects = _directory_objects(store, directory)
     files, directories = _plan(branch, objects, store.bucket)
-    _check_disk(root, files, directories)
+    _check_disk(root, files, {"", *directories})
 
     def decide(relative: str, info: ObjectInfo) -> Step:
         path = root / relative
-        if not path.is_file():
-            return Step("copy", relative, "not in the destination", info.size)
-        same = skip_existing and same_bytes(store, info, path, path.stat().st_size)
-        return _step(relative, info.size, same=same, compared=skip_existing)
+        ends = (info, path) if path.is_file() else None
+        return _step(store, relative, info.size, ends, skip_existing)
 
     if dry_run:
         return _dry_run(starmap(decide, files.items()), store.backend, None)
@@ -322,40 +307,27 @@ def _plan(
     return files, directories
 
 
-def _is_file_name(part: str, *, windows: bool = _WINDOWS) -> bool:
+def _is_file_name(part: str) -> bool:
     """Return whether a part of a key can be the name of a file that is not temporary."""
     if part in ("", ".", "..") or "\0" in part or is_temporary(part):
         return False
-    if len(os.fsencode(part)) > _MAX_NAME_BYTES:
-        return False
-    if not windows:
-        return True
-    return not (
-        any(char in '<>:"/\\|?*' or char < " " for char in part)
-        or part[-1] in ". "
-        or part.partition(".")[0].upper() in _WINDOWS_DEVICES
-    )
+    return len(os.fsencode(part)) <= _MAX_NAME_BYTES
 
 
-def _check_disk(root: Path, files: Iterable[str], directories: Iterable[str]) -> None:
+def _check_disk(root: Path, files: Iterable[str], directories: set[str]) -> None:
     """Reject conflicting files and links that lead out, before anything is written."""
-    if not root.is_dir():
-        if os.path.lexists(root):
-            raise _in_the_way(NotADirectoryError, errno.ENOTDIR, root)
-        return
     inside = root.resolve()
-    for relative in sorted(directories):
+    for relative in sorted({*files, *directories}):  # parents first
         path = root / relative
-        if os.path.lexists(path):
-            _check_inside(path, inside)
-            if not path.is_dir():
-                raise _in_the_way(NotADirectoryError, errno.ENOTDIR, path)
-    for relative in files:
-        path = root / relative
-        if path.is_dir():
-            raise _in_the_way(IsADirectoryError, errno.EISDIR, path)
-        if path.is_symlink():
-            _check_inside(path, inside)
+        if path.is_symlink() and not (target := path.resolve()).is_relative_to(inside):
+            raise InvalidNameError(
+                f"'{path}' leads out of the target directory, to '{target}'; nothing was "
+                f"downloaded. Remove that symbolic link, or download into another directory"
+            )
+        if path.is_dir() != (relative in directories) and os.path.lexists(path):
+            code = errno.ENOTDIR if relative in directories else errno.EISDIR
+            text = f"{os.strerror(code)}, and in the way; nothing was downloaded"
+            raise OSError(code, text, str(path))
 
 
 def _check_spellings(root: Path, names: Iterable[str]) -> None:
@@ -381,24 +353,15 @@ def _check_spellings(root: Path, names: Iterable[str]) -> None:
             )
 
 
-def _in_the_way(kind: type[OSError], code: int, path: Path) -> OSError:
-    return kind(code, f"{os.strerror(code)}, and in the way; nothing was downloaded", str(path))
-
-
-def _check_inside(path: Path, inside: Path) -> None:
-    resolved = path.resolve()
-    if not resolved.is_relative_to(inside):
-        raise InvalidNameError(
-            f"'{path}' leads out of the target directory, to '{resolved}'; nothing was downloaded. "
-            f"Remove that symbolic link, or download into another directory"
-        )
-
-
-def _step(path: str, size: int, *, same: bool, compared: bool) -> Step:
-    """Return the step of a file that exists at the destination."""
-    if same:
-        return Step("skip", path, "the content is the same")
-    return Step("replace", path, "the content differs" if compared else "it exists", size)
+def _step(
+    store: Store, relative: str, size: int, ends: tuple[ObjectInfo, Path] | None, compared: bool
+) -> Step:
+    """Return the step of a file; ``ends`` are the object and the file, if it is at both."""
+    if ends is None:
+        return Step("copy", relative, "not in the destination", size)
+    if compared and same_bytes(store, *ends):
+        return Step("skip", relative, "the content is the same")
+    return Step("replace", relative, "the content differs" if compared else "it exists", size)
 
 
 def _dry_run(steps: Iterable[Step], source: Backend | None, dest: Backend | None) -> SyncReport:
@@ -412,39 +375,33 @@ def _dry_run(steps: Iterable[Step], source: Backend | None, dest: Backend | None
 _MD5_ETAG = re.compile(r"([0-9a-f]{32})(-[0-9]+)?")
 
 
-def same_bytes(store: Store, info: ObjectInfo, path: Path, size: int) -> bool:
-    """Return whether an object has the bytes of a file of ``size`` bytes.
+def same_bytes(store: Store, info: ObjectInfo, path: Path) -> bool:
+    """Return whether an object has the bytes of a file.
 
     If the ETag is a checksum of the body, or of parts as large as this store's, the file is hashed
     and nothing is downloaded. Otherwise (other stores, encrypted objects, parts of another size)
     the object is read, up to the first byte that differs.
     """
+    size, etag = path.stat().st_size, None
     if info.size < size:
         return False
-    etag = None
     # Not if the store encrypts: a plain object with the same bytes has the same ETag.
     if info.size == size and store.backend.capabilities.stored_checksum == "md5":
         etag = _MD5_ETAG.fullmatch((info.etag or "").strip('"'))
-    if etag:
-        part_bytes = store.settings.mpu_chunksize_bytes if etag[2] else None
-        same = _md5(path, part_bytes) == etag[1]
-        if same or part_bytes is None:
-            return same
-    try:
-        # The stored size of an encrypted object is larger than its content; the reader has both.
-        with store.open(Key(info.key), prefetch=False) as reader, path.open("rb") as file:
-            return reader.size == size and all(
-                file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks())
-            )
-    except (ObjectNotFoundError, EncryptionError, IntegrityError):
-        return False  # deleted or unreadable: its transfer reports that
-
-
-def _md5(path: Path, part_bytes: int | None) -> str:
-    """Return the MD5 of a file, or of the MD5s of its parts."""
-    new = partial(hashlib.md5, usedforsecurity=False)
     with path.open("rb") as file:
-        if part_bytes is None:
-            return hashlib.file_digest(file, new).hexdigest()
-        parts = iter(partial(file.read, part_bytes), b"")
-        return new(b"".join(new(part).digest() for part in parts)).hexdigest()
+        if etag and not etag[2]:
+            return md5_of(iter(partial(file.read, MiB), b"")) == etag[1]
+        if etag:
+            parts = iter(partial(file.read, store.settings.mpu_chunksize_bytes), b"")
+            if md5_of(bytes.fromhex(md5_of((part,))) for part in parts) == etag[1]:
+                return True
+            file.seek(0)
+        try:
+            # The stored size of an encrypted object is larger than its content; the reader has
+            # both.
+            with store.open(Key(info.key), prefetch=False) as reader:
+                return reader.size == size and all(
+                    file.read(len(chunk)) == chunk for chunk in map(bytes, reader.chunks())
+                )
+        except (ObjectNotFoundError, EncryptionError, IntegrityError):
+            return False  # deleted or unreadable: its transfer reports that
