@@ -60,14 +60,14 @@ def sync(
     A file is copied if its size differs, or if the one at the destination is older. Run it again to
     continue after an interruption.
     """
-    from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
+    from cottoncandy.transfer.sync import Rules, SyncReport, synchronize
 
     report = SyncReport(dry_run=dry_run)
     try:
         synchronize(
             _endpoint(connection, source),
             _endpoint(connection, destination),
-            make_rules(delete, checksum, include, exclude),
+            Rules(delete, checksum, include, exclude),
             threads=threads,
             dry_run=dry_run,
             max_delete=max_delete,

@@ -14,8 +14,8 @@ from typing import Any
 from cottoncandy.cloudfiles import secrets as credentials
 from cottoncandy.cloudfiles.exceptions import UnsupportedProtocolError
 from cottoncandy.cloudfiles.paths import (
-    WEB,
     ExtractedPath,
+    asprotocolpath,
     extract,
     service_provider,
     to_https_protocol,
@@ -24,21 +24,10 @@ from cottoncandy.config.options import Settings
 from cottoncandy.core.names import prefix_of
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
-from cottoncandy.stores.connect import connect
+from cottoncandy.stores.connect import connect_to
 from cottoncandy.stores.store import Store
-from cottoncandy.stores.urls import mask, parse_url
+from cottoncandy.stores.urls import StoreURL, mask, parse_url
 
-#: Protocol -> backend.
-_BACKENDS = {
-    "file": "files",
-    "gdrive": "gdrive",
-    "gs": "gcs",
-    "http": "http",
-    "https": "http",
-    "mem": "memory",
-    "middleauth+https": "http",
-    "s3": "s3",
-}
 #: Scheme of a URL -> protocol of a cloud path, where they differ.
 _PROTOCOLS = {"gcs": "gs", "memory": "mem"}
 _MAX_KEPT = 64
@@ -72,46 +61,39 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     if address != cloudpath or options.no_sign_request:
         options = replace(options, secrets=None, no_sign_request=True)
     path = extract(address)
-    if path.protocol not in _BACKENDS:
+    if path.protocol not in _CREDENTIALS:
         raise UnsupportedProtocolError(f"files at {path.protocol}:// cannot be accessed")
-    extra = _credentials(path, options)
-    server = "" if path.host is None else f"{path.host}/"
+    given = _given(options.secrets)
+    extra = _CREDENTIALS[path.protocol](path, options, given)
     if path.protocol == "file":
-        bucket, prefix = path.path, ""
-    elif path.protocol in WEB:  # the whole path is the bucket
-        url = parse_url(server + path.path)
-        bucket, prefix = url.bucket, ""
-        if url.user is not None or url.password is not None:
-            extra |= {"ACCESS_KEY": url.user, "SECRET_KEY": url.password}
-        if url.query:
-            extra["query"] = url.query
+        url = StoreURL("files", path.path)
+    elif path.bucket is None:  # a web server, where the whole path is the bucket
+        url = parse_url(f"{path.host}/{path.path}")
     else:
-        bucket, prefix = path.bucket or "", path.path.rstrip("/")
-        parse_url(f"{path.protocol}://{server}{bucket}")  # rejects passwords
+        url = parse_url(asprotocolpath(path._replace(path="")))
     settings = Settings.load()
     retries = settings.retries if options.retries is None else options.retries
     threshold = int(options.composite_upload_threshold)
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
-    shape = json.dumps((extra, _given(options.secrets)), sort_keys=True, default=_type_name)
+    shape = json.dumps((extra, given), sort_keys=True, default=_type_name)
     environment = tuple(
         sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
     )
     login = [extra.pop(name, None) for name in ("ACCESS_KEY", "SECRET_KEY", "endpoint_url")]
-    identity = (_BACKENDS[path.protocol], *login, server, shape, settings, environment)
+    kind = replace(url, bucket=path.host or "")
+    identity = (kind, *login, shape, settings, environment)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
-            store = connect(
-                _BACKENDS[path.protocol], bucket, *login, settings=settings, extra=extra
-            )
+            store = connect_to(url, *login, settings=settings, extra=extra)
         _stores[identity] = store
         if len(_stores) > _MAX_KEPT:
             _stores.popitem(last=False)
-    if store.bucket != bucket:
-        store = store.in_bucket(bucket)
-    if store.backend.creates_buckets and not store.backend.has_bucket(bucket):
-        store.backend.create_bucket(bucket)
-    return store, prefix_of(prefix)
+    if store.bucket != url.bucket:
+        store = store.in_bucket(url.bucket)
+    if store.backend.creates_buckets and not store.backend.has_bucket(url.bucket):
+        store.backend.create_bucket(url.bucket)
+    return store, "" if path.bucket is None else prefix_of(path.path.rstrip("/"))
 
 
 def _type_name(value: object) -> str:
@@ -124,12 +106,6 @@ def reset_connection_pools() -> None:
         _stores.clear()
 
 
-def _credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
-    """Return credentials and other options of the backend, as arguments of a factory."""
-    chosen = _CREDENTIALS.get(path.protocol)
-    return {} if chosen is None else chosen(path, options)
-
-
 def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
     """Return the options for a cloud path, and its secrets, as arguments of a factory."""
     scheme, separator, rest = cloudpath.partition("://")
@@ -138,45 +114,44 @@ def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
         path = extract(_PROTOCOLS.get(protocol, protocol) + separator + rest)
     except UnsupportedProtocolError:
         return {}
-    if path.protocol == "file":
+    if path.protocol not in _CREDENTIALS or path.protocol == "file":
         return {}
-    if "@" in (path.host or ""):
-        if options.no_sign_request:
-            raise InvalidArgumentError(
-                f"the URL {mask(cloudpath)!r} contains a login; remove it to read public data"
-            )
-        return {}
-    if options.no_sign_request and path.protocol not in _CREDENTIALS:
+    if options.no_sign_request and "@" in (path.host or ""):
+        raise InvalidArgumentError(
+            f"the URL {mask(cloudpath)!r} contains a login; remove it to read public data"
+        )
+    if options.no_sign_request and _CREDENTIALS[path.protocol] is _no_credentials:
         return {"anon": True}  # which the backend rejects
-    return _credentials(path, options)
+    return _CREDENTIALS[path.protocol](path, options, _given(options.secrets))
 
 
-def _s3_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
-    found = _given(options.secrets)
-    if not found and not options.no_sign_request:
+def _s3_credentials(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
+    if not given and not options.no_sign_request:
         service = "aws" if path.alias is None else service_provider(path)
-        found = credentials.aws_secrets(path.bucket or "", service)
+        given = credentials.aws_secrets(path.bucket or "", service)
     arguments = {
-        "ACCESS_KEY": found.get("AWS_ACCESS_KEY_ID"),
-        "SECRET_KEY": found.get("AWS_SECRET_ACCESS_KEY"),
+        "ACCESS_KEY": given.get("AWS_ACCESS_KEY_ID"),
+        "SECRET_KEY": given.get("AWS_SECRET_ACCESS_KEY"),
         "endpoint_url": path.host or options.endpoint,
         "anon": options.no_sign_request,
-        "aws_session_token": found.get("AWS_SESSION_TOKEN"),
-        "region_name": found.get("AWS_DEFAULT_REGION"),
+        "aws_session_token": given.get("AWS_SESSION_TOKEN"),
+        "region_name": given.get("AWS_DEFAULT_REGION"),
         "request_payer": options.request_payer,
     }
     return {name: value for name, value in arguments.items() if value}
 
 
-def _google_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
+def _google_credentials(
+    path: ExtractedPath, options: Options, given: dict[str, Any]
+) -> dict[str, Any]:
     extra: dict[str, Any] = {"anon": options.no_sign_request}
-    if found := _given(options.secrets):
+    if given:
         from google.oauth2 import service_account
 
         extra["credentials"] = service_account.Credentials.from_service_account_info(
-            found, scopes=["https://www.googleapis.com/auth/devstorage.full_control"]
+            given, scopes=["https://www.googleapis.com/auth/devstorage.full_control"]
         )
-        extra["project"] = found.get("project_id")
+        extra["project"] = given.get("project_id")
     elif not options.no_sign_request:
         extra["credentials"] = credentials.google_secret_path(path.bucket or "")
     if options.request_payer:  # a project
@@ -186,26 +161,37 @@ def _google_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]
     return {name: value for name, value in extra.items() if value}
 
 
-def _web_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
-    given = _given(options.secrets)
-    found = {} if options.no_sign_request else given or credentials.http_credentials() or {}
+def _web_credentials(
+    path: ExtractedPath, options: Options, given: dict[str, Any]
+) -> dict[str, Any]:
+    if options.no_sign_request or "@" in (path.host or ""):
+        return {}
+    found = given or credentials.http_credentials() or {}
     return {"ACCESS_KEY": found.get("user"), "SECRET_KEY": found.get("password")}
 
 
-def _cave_credentials(path: ExtractedPath, options: Options) -> dict[str, Any]:
+def _cave_credentials(
+    path: ExtractedPath, options: Options, given: dict[str, Any]
+) -> dict[str, Any]:
+    if options.no_sign_request:
+        return {}
     server = (path.host or "").partition("://")[2]
-    given = _given(options.secrets)
-    found = {} if options.no_sign_request else given or credentials.cave_credentials(server) or {}
-    token = found.get("token")
+    token = (given or credentials.cave_credentials(server) or {}).get("token")
     return {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
 
-#: Protocol -> function that returns credentials and options.
-_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options], dict[str, Any]]] = {
-    "file": lambda path, options: {"lazy": True},
+def _no_credentials(*_: Any) -> dict[str, Any]:
+    return {}
+
+
+#: Protocol -> function that returns credentials and other options, as arguments of a factory.
+_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options, dict[str, Any]], dict[str, Any]]] = {
+    "file": lambda *_: {"lazy": True},
+    "gdrive": _no_credentials,
     "gs": _google_credentials,
     "http": _web_credentials,
     "https": _web_credentials,
+    "mem": _no_credentials,
     "middleauth+https": _cave_credentials,
     "s3": _s3_credentials,
 }

@@ -130,17 +130,12 @@ def extract_format_protocol(
     found = _PROTOCOL.match(path)
     if found is None or found[1] not in _PROTOCOLS:
         return form, None, None, path, alias
-    protocol, rest = found[1], path[found.end() :]
-    host = None
-    if protocol in WEB:
-        scheme = _PROTOCOL.match(rest)  # 'middleauth+https://https://host/path'
+    protocol, rest, host = found[1], path[found.end() :], None
+    scheme = _PROTOCOL.match(rest)  # 'middleauth+https://https://host/path'
+    if scheme or protocol in WEB:
         base = scheme[0] if scheme else protocol.rpartition("+")[2] + "://"
-        rest = rest[scheme.end() :] if scheme else rest
-        name, _, rest = rest.partition("/")
+        name, _, rest = rest.removeprefix(scheme[0] if scheme else "").partition("/")
         host = base + name
-    elif (scheme := _PROTOCOL.match(rest)) is not None:
-        name, _, rest = rest[scheme.end() :].partition("/")
-        host = scheme[0] + name
     return form, protocol, host, rest, alias
 
 

@@ -20,7 +20,7 @@ from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.copying import checked_blocks
 from cottoncandy.transfer.directories import upload_directory
 from cottoncandy.transfer.entries import Endpoint
-from cottoncandy.transfer.sync import SyncReport, make_rules, synchronize
+from cottoncandy.transfer.sync import Rules, SyncReport, synchronize
 
 #: boto3's names of the arguments of a put, and of the options of an upload.
 _PUT_ARGS = {
@@ -269,7 +269,7 @@ class FileMethods(ObjectAccess):
             return synchronize(
                 self._endpoint(source),
                 self._endpoint(dest),
-                make_rules(delete, checksum, include, exclude),
+                Rules(delete, checksum, include, exclude),
                 threads=threads,
                 dry_run=dry_run,
                 max_delete=max_delete,

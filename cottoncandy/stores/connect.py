@@ -57,7 +57,7 @@ def connect(backend: str, bucket: Any, *login: Any, **options: Any) -> Store:
             )
     else:
         url = StoreURL(backend, bucket)
-    return _connect(url, *login, **options)
+    return connect_to(url, *login, **options)
 
 
 def connect_url(
@@ -92,12 +92,11 @@ def connect_url(
     """
     if isinstance(url, os.PathLike):
         url = "file://" + os.path.abspath(url)  # noqa: PTH100 - a URL is text
-    parsed = parse_url(url)
-    parsed = parsed if directory else parsed.split()
-    return _connect(parsed, *login, **options), parsed.path
+    parsed = parse_url(url, directory=directory)
+    return connect_to(parsed, *login, **options), parsed.path
 
 
-def _connect(
+def connect_to(
     url: StoreURL,
     access_key: Any = None,
     secret_key: Any = None,
@@ -107,6 +106,7 @@ def _connect(
     extra: Mapping[str, Any] = MappingProxyType({}),
     keys: KeyScheme | None = None,
 ) -> Store:
+    """Return the store of a URL that was taken apart; as :func:`connect_url`."""
     settings = Settings.load() if settings is None else settings
     extra = dict(extra)
     read_only = extra.pop("read_only", False)

@@ -6,9 +6,9 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from cottoncandy.backends import BACKENDS
@@ -33,8 +33,7 @@ class StoreURL:
     backend : str
         Name of the backend.
     bucket : str
-        Its bucket. A directory, for ``file`` and ``http``: they have no buckets, so all of the
-        path is the bucket until :meth:`split` is called.
+        Its bucket; for ``file`` and ``http``, which have none, a directory.
     path : str
         What follows the bucket, byte for byte: a key, a prefix, or nothing.
     endpoint_url : str, optional
@@ -43,8 +42,6 @@ class StoreURL:
         Credentials of a web server.
     query : str
         Query of an ``http`` URL, such as the signature of a presigned one.
-    folder : (str, str), optional
-        The directory again, as its parent and its name.
     """
 
     backend: str
@@ -54,14 +51,6 @@ class StoreURL:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     query: str = field(default="", repr=False)
-    folder: tuple[str, str] | None = field(default=None, repr=False)
-
-    def split(self) -> Self:
-        """Return the same location with the last part of a directory as the path."""
-        if self.folder is None:
-            return self
-        parent, name = self.folder
-        return replace(self, bucket=parent, path=name, folder=None)
 
 
 def is_url(text: Any) -> bool:
@@ -75,7 +64,7 @@ def is_url(text: Any) -> bool:
     if not isinstance(text, str):
         return False
     found = _ONE_SLASH.match(text)
-    if found and found["scheme"].lower() in {*_SYNTAX, *BACKENDS, *ALIASES}:
+    if found and found["scheme"].lower() in {*_BACKEND_NAMES, *BACKENDS, *ALIASES}:
         scheme, rest = found["scheme"], text[found.end() :].lstrip("/")
         count, slashes = ("three", ":///") if scheme.lower() == "file" else ("two", "://")
         raise InvalidArgumentError(
@@ -90,7 +79,7 @@ def mask(text: str) -> str:
     return shorten(_LOGIN.sub("***@", re.sub(r"(?i)^(https?://[^?#\s]*\?)\S+", r"\1***", text)))
 
 
-def parse_url(url: str) -> StoreURL:
+def parse_url(url: str, *, directory: bool = True) -> StoreURL:
     """Take a URL apart.
 
     ``s3``, ``gs``, ``gdrive``, ``memory`` and ``file`` URLs are literal: ``%``, ``?`` and ``#``
@@ -99,6 +88,9 @@ def parse_url(url: str) -> StoreURL:
     Parameters
     ----------
     url : str
+    directory : bool, default True
+        Whether the whole path of a ``file`` or ``http`` URL is the bucket. Otherwise, its last part
+        is the key.
 
     Raises
     ------
@@ -116,47 +108,44 @@ def parse_url(url: str) -> StoreURL:
             f"{shorten(str(url))!r} is not a URL, such as 's3://bucket/name' or 'file:///path/name'"
         )
     scheme, rest = found["scheme"].lower(), found["rest"]
-    if scheme in _SYNTAX:
-        return _SYNTAX[scheme](scheme, rest)
-    if scheme in BACKENDS:
+    if scheme in _DIRECTORIES:
+        return _DIRECTORIES[scheme](scheme, rest, directory)
+    if scheme in {*_BACKEND_NAMES, *BACKENDS}:
         return _bucket_url(scheme, rest)
     target = read_aliases().get(scheme, "")
     beginning = _URL.match(target)
     # No alias of another alias, so none refers to itself.
-    if beginning is None or beginning["scheme"].lower() not in {*_SYNTAX, *BACKENDS}:
+    if beginning is None or beginning["scheme"].lower() not in {*_BACKEND_NAMES, *BACKENDS}:
         raise InvalidArgumentError(
             f"the URL {mask(url)!r} has an unknown scheme; known are "
-            f"{', '.join(sorted({*_SYNTAX, 'memory', 'gdrive'}))}, and aliases in aliases.json"
+            f"{', '.join(sorted({*_BACKEND_NAMES, 's3', 'memory', 'gdrive'}))}, and aliases in "
+            f"aliases.json"
         )
-    return parse_url(target + ("" if target.endswith("/") else "/") + rest)
+    separator = "" if target.endswith("/") else "/"
+    return parse_url(target + separator + rest, directory=directory)
 
 
-def _bucket_url(scheme: str, rest: str, server: str = "") -> StoreURL:
-    """Parse ``scheme://bucket/path``; ``server`` is the part before the bucket."""
+def _bucket_url(scheme: str, rest: str) -> StoreURL:
+    """Parse ``scheme://bucket/path`` and ``s3://https://host/bucket/path``."""
+    inner = re.match(r"(?i)(https?://[^/]*)/?", rest) if scheme in _WITH_SERVER else None
+    endpoint = inner and inner[1]
+    if inner:
+        host, rest = inner[1].partition("//")[2], rest[inner.end() :]
+        if "@" in host:
+            _reject_login(scheme, f":{host}")
+        if not host:
+            raise InvalidArgumentError(f"the URL {f'{scheme}://{inner[0]}{rest}'!r} has no host")
     _reject_login(scheme, rest)
     bucket, _, path = rest.partition("/")
     if not bucket.strip():
+        server = f"{scheme}://{endpoint}/" if endpoint else f"{scheme}://"
         raise InvalidArgumentError(
-            f"the URL {mask(f'{scheme}://{server}{rest}')!r} has no bucket; write "
-            f"{mask(f'{scheme}://{server}')}bucket/name"
+            f"the URL {mask(server + rest)!r} has no bucket; write {mask(server)}bucket/name"
         )
-    return StoreURL(_BACKEND_NAMES.get(scheme, scheme), bucket, path)
+    return StoreURL(_BACKEND_NAMES.get(scheme, scheme), bucket, path, endpoint)
 
 
-def _s3_url(scheme: str, rest: str) -> StoreURL:
-    """Parse ``s3://bucket/path`` and ``s3://https://host/bucket/path``."""
-    inner = re.match(r"(?i)(https?://)([^/]*)/?", rest)
-    if inner is None:
-        return _bucket_url(scheme, rest)
-    if "@" in inner[2]:
-        _reject_login(scheme, f":{inner[2]}")
-    if not inner[2]:
-        raise InvalidArgumentError(f"the URL {f'{scheme}://{rest}'!r} has no host")
-    endpoint = inner[1] + inner[2]
-    return replace(_bucket_url(scheme, rest[inner.end() :], f"{endpoint}/"), endpoint_url=endpoint)
-
-
-def _file_url(scheme: str, rest: str) -> StoreURL:
+def _file_url(scheme: str, rest: str, directory: bool) -> StoreURL:
     """Parse ``file:///path``."""
     _reject_login(scheme, rest)
     if not rest.startswith(("/", "~")):
@@ -164,9 +153,8 @@ def _file_url(scheme: str, rest: str) -> StoreURL:
             f"the URL {f'{scheme}://{rest}'!r} must contain the full path of a directory, "
             f"file:///path"
         )
-    path = rest.rstrip("/") or "/"
-    parent, _, name = path.rpartition("/")
-    return StoreURL(_BACKEND_NAMES[scheme], path, folder=(parent or "/", name) if name else None)
+    parent, _, name = (rest.rstrip("/"), "", "") if directory else rest.rstrip("/").rpartition("/")
+    return StoreURL(_BACKEND_NAMES[scheme], parent or "/", name)
 
 
 def _reject_login(scheme: str, rest: str) -> None:
@@ -178,7 +166,7 @@ def _reject_login(scheme: str, rest: str) -> None:
         )
 
 
-def _web_url(scheme: str, rest: str) -> StoreURL:
+def _web_url(scheme: str, rest: str, directory: bool) -> StoreURL:
     """Parse ``https://user:password@host/path?query``."""
     url = f"{scheme}://{rest}"
     try:
@@ -190,25 +178,25 @@ def _web_url(scheme: str, rest: str) -> StoreURL:
         raise InvalidArgumentError(f"the URL {mask(url)!r} has no host")
     base = f"{scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     path = unquote(parts.path.rstrip("/"))
-    parent, _, name = path.rpartition("/")
+    parent, _, name = (path, "", "") if directory else path.rpartition("/")
     return StoreURL(
         _BACKEND_NAMES[scheme],
-        base + quote(path, safe=SAFE_CHARACTERS),
+        base + quote(parent, safe=SAFE_CHARACTERS),
+        name,
         user=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else unquote(parts.password),
         query=parts.query,
-        folder=(base + quote(parent, safe=SAFE_CHARACTERS), name) if name else None,
     )
 
 
-_SYNTAX: dict[str, Callable[[str, str], StoreURL]] = {
-    "s3": _s3_url,
-    "gs": _bucket_url,
-    "mem": _bucket_url,
+#: Scheme -> parser, of stores without buckets.
+_DIRECTORIES: dict[str, Callable[[str, str, bool], StoreURL]] = {
     "file": _file_url,
     "http": _web_url,
     "https": _web_url,
 }
+#: Schemes of URLs that may contain the address of a server: ``s3://https://host/bucket``.
+_WITH_SERVER = {"s3"}
 #: Scheme -> name of its backend, if they differ.
 _BACKEND_NAMES = {"gs": "gcs", "file": "local", "mem": "memory", "http": "http", "https": "http"}
 

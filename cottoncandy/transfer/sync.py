@@ -81,21 +81,25 @@ class Rules:
         Whether to delete what the source does not have.
     checksum : bool
         Whether to compare contents instead of sizes and dates.
-    include, exclude : tuple of str
+    include, exclude : str or sequence of str
         Patterns of paths. A path takes part if it matches one of ``include`` (or there is none),
         and none of ``exclude``. Without magic, a pattern is a path and everything below it.
     """
 
     delete: bool = False
     checksum: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    include: str | Sequence[str] = ()
+    exclude: str | Sequence[str] = ()
 
     def selects(self) -> Callable[[str], bool]:
         """Return a function that returns whether a path takes part."""
         wanted, hidden = (
-            [NamePattern(form) for pattern in patterns for form in _forms(pattern)]
-            for patterns in (self.include, self.exclude)
+            [
+                NamePattern(form)
+                for pattern in ([given] if isinstance(given, str) else given)
+                for form in _forms(pattern)
+            ]
+            for given in (self.include, self.exclude)
         )
         return lambda path: (
             (not wanted or any(pattern.matches(path) for pattern in wanted))
@@ -328,16 +332,16 @@ def synchronize(
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
     report = SyncReport(dry_run=dry_run) if report is None else report
-    steps, extras = plan(source, dest, rules, threads=count), 0
+    steps = plan(source, dest, rules, threads=count)
+    extras: list[str] = []
     blocked: list[Step] = []  # until the deletions
 
     def to_copy() -> Iterator[Step]:
-        nonlocal extras
         for step in steps:
             if step.verb in ("copy", "replace"):
                 yield step
             elif step.verb == "delete":
-                extras += 1
+                extras.append(step.path)
             else:
                 report.note(step)
 
@@ -359,8 +363,16 @@ def synchronize(
             report.left_out += 1
             _log.warning("skipped, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
+    if max_delete is not None and len(extras) > max_delete:
+        raise InvalidArgumentError(
+            f"{len(extras)} files in {dest} are not in {source}, more than max_delete="
+            f"{max_delete}; the others were copied, and nothing was deleted"
+        )
     if extras:
-        _delete_extras(source, dest, rules, report, extras, max_delete, count)
+        complete(
+            _deleted(dest, extras, report, threads=min(count, 8)),
+            lambda failed, total: f"{failed} of {total} files could not be deleted",
+        )
     if blocked:
         complete(
             run(source, dest, iter(blocked), report, threads=count),
@@ -434,34 +446,12 @@ def run(
     yield from run_all(whole)
 
 
-def _delete_extras(
-    source: Endpoint,
-    dest: Endpoint,
-    rules: Rules,
-    report: SyncReport,
-    count: int,
-    max_delete: int | None,
-    threads: int,
-) -> None:
-    """Delete what the source does not have, by a second look at both listings."""
-    if max_delete is not None and count > max_delete:
-        raise InvalidArgumentError(
-            f"{count} files in {dest} are not in {source}, more than max_delete={max_delete}; the "
-            f"others were copied, and nothing was deleted"
-        )
-    steps = plan(source, dest, replace(rules, checksum=False))
-    paths = (step.path for step in steps if step.verb == "delete")
-    # A manifest first, so that no array is there without its parts.
-    ordered = sorted(
-        islice(paths, count), key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST
-    )
-
-    def deleted() -> Outcomes:
-        for key, error in delete_all(dest.store, map(dest.key, ordered), threads=min(threads, 8)):
-            report.note(Step("delete", key, ""), error)
-            yield key, error
-
-    complete(deleted(), lambda failed, total: f"{failed} of {total} files could not be deleted")
+def _deleted(dest: Endpoint, paths: list[str], report: SyncReport, *, threads: int) -> Outcomes:
+    """Delete; report and yield the outcome of each. A manifest goes before the parts it names."""
+    paths.sort(key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST)
+    for key, error in delete_all(dest.store, map(dest.key, paths), threads=threads):
+        report.note(Step("delete", key, ""), error)
+        yield key, error
 
 
 def _check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:
@@ -557,22 +547,13 @@ def sync(
     >>> cc.sync("memory://my_bucket/data", "memory://my_bucket/copy").skipped
     1
     """
-    rules = make_rules(delete, checksum, include, exclude)
     return synchronize(
         Endpoint.of(source),
         Endpoint.of(dest),
-        rules,
+        Rules(delete, checksum, include, exclude),
         threads=threads,
         dry_run=dry_run,
         max_delete=max_delete,
         retries=retries,
         progress=progress,
     )
-
-
-def make_rules(
-    delete: bool, checksum: bool, include: str | Sequence[str], exclude: str | Sequence[str]
-) -> Rules:
-    """Return the rules that a user's arguments describe."""
-    patterns = [(each,) if isinstance(each, str) else tuple(each) for each in (include, exclude)]
-    return Rules(delete, checksum, *patterns)
