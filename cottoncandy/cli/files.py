@@ -45,8 +45,6 @@ from cottoncandy.exceptions import (
 
 if TYPE_CHECKING:
     from cottoncandy.backends.base import ObjectInfo
-    from cottoncandy.backends.reader import ObjectReader
-    from cottoncandy.core.buffers import Buffer
     from cottoncandy.stores.store import Store
 
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
@@ -205,8 +203,11 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
                 for chunk in reader.chunks(first, end):
                     write_bytes(chunk)
                 return
+            from cottoncandy.cloudfiles.content import decoded_stream
+
             position = 0
-            for chunk in _decoded(reader, location):
+            encoding = reader.info.content_encoding
+            for chunk in decoded_stream(reader.chunks(), encoding, location):
                 last = None if stop is None else max(stop - position, 0)
                 write_bytes(memoryview(chunk)[max((start or 0) - position, 0) : last])
                 position += len(chunk)
@@ -214,17 +215,6 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
                     break
 
     for_each(write, standard_input() if locations == ("-",) else locations)
-
-
-def _decoded(reader: ObjectReader, location: str) -> Iterable[Buffer]:
-    """Return the contents of a file without their content encodings."""
-    from cottoncandy.cloudfiles.compression import decode_stream
-    from cottoncandy.cloudfiles.content import encodings
-
-    chunks: Iterable[Buffer] = reader.chunks()
-    for encoding in encodings(reader.info.content_encoding):
-        chunks = decode_stream(chunks, encoding, location)
-    return chunks
 
 
 def _span(text: str) -> tuple[int | None, int | None]:

@@ -80,6 +80,13 @@ def decoded(content: bytes, header: str | None, path: str) -> bytes:
     return content
 
 
+def decoded_stream(chunks: Iterable[Buffer], header: str | None, path: str) -> Iterable[Buffer]:
+    """Return chunks without their content encodings; raises as :func:`decoded`."""
+    for encoding in encodings(header):
+        chunks = decode_stream(chunks, encoding, path)
+    return chunks
+
+
 def encoded_body(body: Body, encoding: str, level: int | None) -> Body:
     """Return a body that is compressed: while it is sent, if it is large."""
     size = body.size
@@ -109,9 +116,7 @@ def conversion(
             options = replace(options, content_type=content_type)
         if reencode is None or stored == ([wanted] if wanted else []) or _is_ours(info):
             return body, options
-        chunks: Iterable[Buffer] = body
-        for encoding in stored:
-            chunks = decode_stream(chunks, encoding, info.key)
+        chunks = decoded_stream(body, info.content_encoding, info.key)
         if stored or wanted:
             plain = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
             body = plain if wanted is None else encoded_body(plain, wanted, None)

@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -39,7 +38,7 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.copying import md5_of
+from cottoncandy.transfer.copying import etag_md5, md5_of
 from cottoncandy.transfer.engine import complete, run
 from cottoncandy.transfer.sync import Step, SyncReport
 
@@ -371,31 +370,30 @@ def _dry_run(steps: Iterable[Step], source: Backend | None, dest: Backend | None
     return report
 
 
-#: ETag that is the MD5 of a body, or of the MD5s of its parts.
-_MD5_ETAG = re.compile(r"([0-9a-f]{32})(-[0-9]+)?")
-
-
 def same_bytes(store: Store, info: ObjectInfo, path: Path) -> bool:
     """Return whether an object has the bytes of a file.
 
-    If the ETag is a checksum of the body, or of parts as large as this store's, the file is hashed
-    and nothing is downloaded. Otherwise (other stores, encrypted objects, parts of another size)
-    the object is read, up to the first byte that differs.
+    If the store has a checksum of the body, or of parts as large as this store's, the file is
+    hashed and nothing is downloaded. Otherwise (other stores, encrypted objects, parts of another
+    size) the object is read, up to the first byte that differs.
     """
-    size, etag = path.stat().st_size, None
+    size, backend = path.stat().st_size, store.backend
     if info.size < size:
         return False
     # Not if the store encrypts: a plain object with the same bytes has the same ETag.
-    if info.size == size and store.backend.capabilities.stored_checksum == "md5":
-        etag = _MD5_ETAG.fullmatch((info.etag or "").strip('"'))
+    md5 = etag_md5(backend, info) if info.size == size else None
+    digest, in_parts, _ = (info.etag or "").strip('"').partition("-")
     with path.open("rb") as file:
-        if etag and not etag[2]:
-            return md5_of(iter(partial(file.read, MiB), b"")) == etag[1]
-        if etag:
-            parts = iter(partial(file.read, store.settings.mpu_chunksize_bytes), b"")
-            if md5_of(bytes.fromhex(md5_of((part,))) for part in parts) == etag[1]:
+        if md5:
+            if md5_of(iter(partial(file.read, MiB), b"")) == md5:
                 return True
-            file.seek(0)
+            if etag_md5(backend, info, confirm=True):
+                return False
+        elif in_parts and info.size == size and backend.capabilities.stored_checksum == "md5":
+            parts = iter(partial(file.read, store.settings.mpu_chunksize_bytes), b"")
+            if md5_of(bytes.fromhex(md5_of((part,))) for part in parts) == digest:
+                return True
+        file.seek(0)
         try:
             # The stored size of an encrypted object is larger than its content; the reader has
             # both.

@@ -299,7 +299,9 @@ def test_skip_existing_encrypts_a_plain_object_of_the_same_bytes(
         assert cci.download_object(f"t/{name}") == body
 
 
-def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
+def test_hashes_of_parts(
+    memory: MemoryHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import hashlib
 
     store = memory.interface()._store
@@ -314,12 +316,17 @@ def test_hashes_of_parts(memory: MemoryHarness, tmp_path: Path) -> None:
 
     for part in (store.settings.mpu_chunksize_bytes, 2 * len(body)):
         assert same_bytes(store, ObjectInfo("gone", len(body), etag=etag(part)), path)
+    found = ObjectInfo("gone", len(body), etag='"a-b"', md5=hashlib.md5(body).hexdigest())
+    assert same_bytes(store, found, path)
     # Parts of another size: the object itself is read.
     memory.raw_put("there", body)
     assert same_bytes(store, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path)
     memory.raw_put("there", body[:-1] + b"?")
     assert not same_bytes(store, ObjectInfo("there", len(body), etag=etag(7 * MiB)), path)
     assert not same_bytes(store, ObjectInfo("gone", len(body), etag="0" * 32), path)
+    monkeypatch.setattr(store.backend, "has_md5_etag", lambda key: False, raising=False)
+    memory.raw_put("there", body)
+    assert same_bytes(store, ObjectInfo("there", len(body), etag="0" * 32), path)
     assert not same_bytes(store, ObjectInfo("gone", len(body) - 1), path)
     assert not same_bytes(store, ObjectInfo("gone", len(body)), path)
 

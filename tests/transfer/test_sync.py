@@ -21,6 +21,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
     StoreError,
 )
+from cottoncandy.transfer.copying import copy_object
 from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.sync import Rules, SyncReport, plan
 from tests.harness import StoreHarness
@@ -261,6 +262,22 @@ def test_max_delete_deletes_all_or_nothing(here: Path, tmp_path: Path) -> None:
     assert tree(there) == tree(here)
     with pytest.raises(InvalidArgumentError):
         cc.sync(here, there, max_delete=-1)
+
+
+def test_what_appears_meanwhile_is_not_deleted(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "old").write_bytes(b"")
+
+    def copy(*ends: Any, **options: Any) -> int:
+        (there / "added").write_bytes(b"by another program")
+        return copy_object(*ends, **options)
+
+    monkeypatch.setattr("cottoncandy.transfer.sync.copy_object", copy)
+    assert cc.sync(here, there, delete=True).deleted == 1
+    assert tree(there) == tree(here) | {"added": b"by another program"}
 
 
 def test_missing_source_deletes_nothing(store: StoreHarness, here: Path, tmp_path: Path) -> None:
