@@ -8,7 +8,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from itertools import starmap
@@ -141,8 +141,8 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
             elif stat.S_ISREG(status.st_mode):
-                body, suffix, _ = path.name.rpartition(SIDECAR_SUFFIX)
-                if suffix and body in sidecars:
+                body = path.name.removesuffix(SIDECAR_SUFFIX)
+                if body != path.name and body in sidecars:
                     continue
                 extra = sidecars.get(path.name, {})
                 files.append(_File(path, relative + path.name, status.st_size, extra=extra))
@@ -166,17 +166,17 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
     return files
 
 
-def _sidecars(paths: Collection[Path]) -> dict[str, dict[str, Any]]:
+def _sidecars(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return the ``ExtraArgs`` in the sidecars of a local store, by the names of the bodies.
 
     A user's file may have such a name, so a sidecar is byte for byte what the backend writes.
     """
-    names, found = {path.name for path in paths}, {}
+    found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        body, suffix, _ = path.name.rpartition(SIDECAR_SUFFIX)
-        if not suffix or body not in names:
-            continue
+        body = path.name.removesuffix(SIDECAR_SUFFIX)
         with suppress(OSError, ValueError, AttributeError, RecursionError):
+            if body == path.name or not path.with_name(body).is_file():
+                continue
             content = path.read_bytes()
             entries = json.loads(content)
             # As backends/local/sidecar.py writes it, which cannot be imported on Windows.

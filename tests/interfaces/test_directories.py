@@ -139,7 +139,10 @@ def test_local_store_is_uploaded_with_its_metadata(memory: MemoryHarness, tmp_pa
     local = cottoncandy.get_interface(str(tmp_path / "store"), backend="local", verbose=False)
     local.upload_raw_array("d/array", array)
     local.upload_json("d/text", {"a": 1})
+    sidecar = (tmp_path / "store" / "d" / "text.meta.json").read_text()
     own = {"d/plain": "1", "d/plain.meta.json": '{"a": 1}', "d/alone.meta.json": '{"a": "b"}'}
+    own |= {"d/text.meta.json.old": sidecar, "d/sub/x": "", "d/sub.meta.json": sidecar}
+    (tmp_path / "store" / "d" / "sub").mkdir()
     for name, text in own.items():  # a user's files
         (tmp_path / "store" / name).write_text(text)
     cci = memory.interface()
