@@ -17,7 +17,7 @@ from cottoncandy.exceptions import (
 )
 
 #: Statuses after which a request may be sent again.
-TRANSIENT = frozenset({429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 

@@ -528,6 +528,11 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ) -> io.IOBase:
         if not autocommit:
             raise _no_transactions()
+        if "size" in kwargs:  # fsspec's blockcache
+            raise UnsupportedOperationError(
+                "blockcache:: could mix two versions of a file that is replaced; use filecache::, "
+                "simplecache:: or the storage option cache='~/.cache/cottoncandy'"
+            )
         size = block_size if isinstance(block_size, int) else None
         return open_file(self.store, self._key(path), mode, block_size=size, **kwargs)
 

@@ -214,7 +214,7 @@ def test_statuses_become_errors(serve: Serve) -> None:
 
 
 def test_transient_errors_are_retried(serve: Serve) -> None:
-    failures = [503, 429, 0]
+    failures = [503, 429, 408, 0]
 
     def answer(request: Any) -> Answer | None:
         if request.path.endswith(".meta.json"):

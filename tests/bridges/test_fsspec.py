@@ -460,6 +460,29 @@ def test_what_is_missing_is_not_found(cci: Any, tmp_path: Any) -> None:
     assert cci.glob("*") == list(tmp_path.iterdir()) == []
 
 
+def test_fsspecs_caches_of_whole_files_work_and_blockcache_raises(cci: Any, place: Any) -> None:
+    cci.upload_object("a", b"0123")
+    options = {"bucket_name": place.bucket, "backend": place.backend_name}
+    for cache in ("simplecache", "filecache"):
+        with fsspec.open(f"{cache}::cottoncandy://a", cottoncandy=options) as file:
+            assert file.read() == b"0123"
+    with (
+        pytest.raises(UnsupportedOperationError, match="use filecache::"),
+        fsspec.open("blockcache::cottoncandy://a", cottoncandy=options),
+    ):
+        pass
+
+
+def test_a_disk_cache_is_a_storage_option(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "a").write_bytes(b"0123")
+    fs = CottonCandyFileSystem(
+        str(tmp_path / "bucket"), backend="local", cache=str(tmp_path / "cache")
+    )
+    assert fs.cat("a") == b"0123"
+    assert any((tmp_path / "cache").rglob("*-0"))
+
+
 def test_transactions_raise_and_store_nothing(cci: Any) -> None:
     fs = cci.filesystem()
 
