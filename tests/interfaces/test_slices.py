@@ -30,6 +30,7 @@ from cottoncandy.formats.raw import encode_array
 from tests.backends.wrappers import CountingBackend
 from tests.cases import each
 from tests.formats.indexed_gzip import indexed_gzip, write
+from tests.harness import HARNESSES
 from tests.servers.web import RangeHandler, serving
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # fake
@@ -160,6 +161,28 @@ def test_a_thousand_slices(codec: str | None, encrypted: bool) -> None:
     @given(data=st.data())
     def run(data: Any) -> None:
         check(data, cci, codec)
+
+    run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", [name for name in HARNESSES if name != "files"], indirect=True)
+@pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
+def test_slices_on_every_store(cci: Any) -> None:
+    array = array_of((700, 50, 9), "<i4", "C")  # two blocks of gzip
+    for codec in CODECS[1:3]:
+        cci.upload_raw_array(f"raw/{codec}", array, compression=codec)
+        cci.upload_dask_array(f"chunked/{codec}", array, None, 200_000, compression=codec)
+    opened = [cci.array(f"{kind}/{codec}") for kind in ("raw", "chunked") for codec in CODECS[1:3]]
+
+    @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+    @given(selection=selections(array.shape))
+    def run(selection: Any) -> None:
+        expected = outer_index(array, selection)
+        for arr in opened:
+            found = arr[selection]
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+            assert found.tobytes() == expected.tobytes()
 
     run()
 
