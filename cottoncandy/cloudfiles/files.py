@@ -262,7 +262,7 @@ class CloudFiles(WritingMethods):
     def _check_twin(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy on disk would be the file of another copy, which has an encoding."""
         plain, suffix = posixpath.splitext(path)
-        if dest.protocol != "file" or self.protocol in ("file", "http", "https"):
+        if dest.protocol != "file" or self.protocol in ("file", *cloudpaths.WEB):
             return
         if suffix not in filter(None, SUFFIXES.values()) or not target.endswith(suffix):
             return
