@@ -182,6 +182,10 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
         source.moves(dest, pairs)
 
     _transfer(move, sources, destination, recursive, ends)
+    for source in filter(is_on_disk, sources):
+        if not has_magic(source):  # a directory without its files may have links to others
+            links = files_in(source, False, ends.reading)._endpoint()
+            links.store.backend.remove_links(links.prefix)
 
 
 def _transfer(

@@ -325,6 +325,8 @@ class CloudFiles(WritingMethods):
 
         Notes
         -----
+        What a link to a directory refers to is copied, and not deleted.
+
         No store can copy and delete in one step. What another program writes to a source between
         the two is lost; the copy has the content from before.
         """
@@ -366,7 +368,8 @@ class CloudFiles(WritingMethods):
             self._check_single(path)
             self._transfer(path, dest, target, None)
             self._check_other(path, dest, target)
-            self.delete(path)
+            if self._endpoint().holds()(path):
+                self.delete(path)
 
     def _check_single(self, path: str) -> None:
         """Raise if several files on disk have a name: one is copied, and all would be deleted."""

@@ -214,6 +214,19 @@ def test_what_cannot_be_copied_is_named_and_fails(
     assert (tree / "src" / "lost.meta.json").exists()
 
 
+def test_mv_keeps_what_links_refer_to(tree: Path) -> None:
+    (tree / "src/sub/link").symlink_to("../../there")
+    (tree / "one-link").symlink_to("one")
+    assert run("mv", f"{tree}/src/sub/li*/x", f"{tree}/some/").exit_code == 0
+    moved = run("mv", tree / "src", tree / "one-link", f"{tree}/moved/")
+    assert (moved.exit_code, moved.stderr) == (0, "")
+    assert {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()} == {
+        *("one", "there/x", "some/link/x", "moved/one-link", "moved/src/a", "moved/src/sub/b"),
+        *("moved/src/sub/deep/c", "moved/src/sub/link/x"),
+    }
+    assert not (tree / "src/sub/link").is_symlink()
+
+
 def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) -> None:
     (tree / "src" / "a.gz").write_bytes(gzip.compress(b"other"))
     os.utime(tree / "src" / "a", (1, 1))
