@@ -315,10 +315,10 @@ def _is_file_name(part: str) -> bool:
 
 def _check_disk(root: Path, files: Iterable[str], directories: set[str]) -> None:
     """Reject conflicting files and links that lead out, before anything is written."""
-    inside = root.resolve()
+    inside = _real(root)
     for relative in sorted({*files, *directories}):  # parents first
         path = root / relative
-        if path.is_symlink() and not (target := path.resolve()).is_relative_to(inside):
+        if path.is_symlink() and not (target := _real(path)).is_relative_to(inside):
             raise InvalidNameError(
                 f"'{path}' leads out of the target directory, to '{target}'; nothing was "
                 f"downloaded. Remove that symbolic link, or download into another directory"
@@ -327,6 +327,10 @@ def _check_disk(root: Path, files: Iterable[str], directories: set[str]) -> None
             code = errno.ENOTDIR if relative in directories else errno.EISDIR
             text = f"{os.strerror(code)}, and in the way; nothing was downloaded"
             raise OSError(code, text, str(path))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike resolve(), takes a link to itself
 
 
 def _check_spellings(root: Path, names: Iterable[str]) -> None:

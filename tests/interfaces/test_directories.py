@@ -402,6 +402,16 @@ def test_links_that_lead_out(memory: MemoryHarness, tmp_path: Path) -> None:
     assert (target / "real").read_bytes() == b"overwritten"
 
 
+def test_links_to_themselves(memory: MemoryHarness, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    memory.raw_put("t/a", b"x")
+    memory.raw_put("u/a/b", b"x")
+    with pytest.raises(NotADirectoryError):
+        memory.interface().download_directory("u", tmp_path)
+    memory.interface().download_directory("t", tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
 def test_files_and_directories_of_one_name(memory: MemoryHarness, tmp_path: Path) -> None:
     for key in ("t/a", "t/x/y"):
         memory.raw_put(key, b"x")
