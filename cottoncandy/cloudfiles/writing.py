@@ -34,6 +34,9 @@ from cottoncandy.exceptions import (
 from cottoncandy.transfer.copying import kept_by
 from cottoncandy.transfer.engine import Result, delete_all
 
+# Parts of one large file that are sent at once: with fewer, a server waits between them.
+_ALONE_THREADS = 12
+
 
 class WritingMethods(ReadingMethods):
     """Methods that store and delete files."""
@@ -117,9 +120,10 @@ class WritingMethods(ReadingMethods):
         items = [files] if is_pair(files) else as_items(files)
         lazy = (_as_file(item, given) for item in items)
         sized = isinstance(items, list | tuple)
+        count = len(items) if sized else total
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
-            self._put,
+            partial(self._put, threads=_ALONE_THREADS if count == 1 else LARGE_THREADS),
             _unique(lazy) if sized else lazy,
             "uploading",
             total=total,
@@ -135,6 +139,7 @@ class WritingMethods(ReadingMethods):
         file: Mapping[str, Any],
         monitor: TransmissionMonitor | None = None,
         condition: IfAbsent | None = None,
+        threads: int = LARGE_THREADS,
     ) -> int:
         path = file["path"]
         key = self._key(path)
@@ -149,7 +154,7 @@ class WritingMethods(ReadingMethods):
         options = kept_by(backend.capabilities, acl=ACL, content_encoding=encoding, **headers)
         if condition is not None:
             options = options.changed(condition=condition)
-        put = partial(backend.put, key, body, options, threads=LARGE_THREADS)
+        put = partial(backend.put, key, body, options, threads=threads)
         with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
             result = self._retrying(put) if body.replayable else put()
             flight.nbytes = body.size or 0

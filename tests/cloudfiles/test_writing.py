@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.exceptions import (
     InvalidArgumentError,
@@ -148,3 +149,22 @@ def test_levels_change_the_size(cf: CloudFiles) -> None:
     cf.puts([{"path": "high", "content": text, "compression_level": 9}], compress="gzip")
     assert cf.size("high") < cf.size("low")
     assert cf["low"] == cf["high"] == text
+
+
+def test_one_file_is_sent_in_more_parts_at_once_than_each_of_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    put = MemoryBackend.put
+
+    def noted(backend: MemoryBackend, *arguments: Any, threads: int) -> Any:
+        seen.append(threads)
+        return put(backend, *arguments, threads=threads)
+
+    monkeypatch.setattr(MemoryBackend, "put", noted)
+    cf = CloudFiles("mem://parts-at-once")
+    cf.put("a", b"1")
+    cf.puts((each for each in [("a", b"1")]), total=1)
+    cf.puts([("a", b"1"), ("b", b"2")])
+    cf.puts(each for each in [("a", b"1")])  # more may follow
+    assert seen == [12, 12, 4, 4, 4]
