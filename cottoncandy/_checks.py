@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +128,9 @@ def open_location(
     keys = resolve_keys(method, key, passphrase, settings) if encrypted else None
     url, name = location, None
     if not is_url(location) or location.lower().startswith("file://"):
-        path = Path(parse_url(location).bucket if is_url(location) else location)
-        url, name = _on_disk(path.expanduser().absolute(), named)
+        path = parse_url(location).bucket if is_url(location) else location
+        # pathlib's raises an error for a file '~name' that is not the home of a user.
+        url, name = _on_disk(Path(os.path.expanduser(path)).absolute(), named)  # noqa: PTH111
         if name and location.endswith("/") and not named:
             name += "/"  # a file is not a directory
     store, rest = connect_url(

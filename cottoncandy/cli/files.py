@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import re
 import sys
@@ -400,11 +401,10 @@ def touch(connection: Connection, locations: tuple[str, ...]) -> None:
 @JSON_ACCEPTED
 def mkdir(paths: tuple[str, ...]) -> None:
     """Create directories on this computer. Stores need none."""
-    from pathlib import Path
 
     def make(path: str) -> None:
         if "://" not in path or path.startswith("file://"):
-            Path(path.removeprefix("file://")).expanduser().mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.expanduser(path.removeprefix("file://")), exist_ok=True)  # noqa: PTH103, PTH111
 
     for_each(make, paths)
 

@@ -63,7 +63,13 @@ JSON = click.option(
     help="Print the result as JSON.",
 )
 #: For commands that always print JSON, or have no result: programs may pass it to each.
-JSON_ACCEPTED = click.option("--json", is_flag=True, hidden=True, expose_value=False)
+JSON_ACCEPTED = click.option(
+    "--json",
+    is_flag=True,
+    hidden=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value),
+)
 PROGRESS = click.option(
     "--progress/--no-progress",
     default=True,
@@ -384,7 +390,8 @@ def write_bytes(data: Any) -> None:
 
 def standard_input() -> Iterator[str]:
     """Yield the lines of the standard input: names."""
-    lines = (line.decode(errors="surrogateescape") for line in sys.stdin.buffer)
+    given = () if sys.stdin is None else sys.stdin.buffer  # closed by the shell
+    lines = (line.decode(errors="surrogateescape") for line in given)
     return filter(None, (line.rstrip("\r\n") for line in lines))
 
 

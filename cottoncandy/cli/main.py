@@ -101,7 +101,7 @@ class _Commands(click.Group):
 @click.option(
     "-p",
     "--parallel",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=1000),
     default=1,
     help="Processes of cp, mv and rm; 0: one per core.",
 )

@@ -211,9 +211,11 @@ def test_process_survives_a_closed_pipe_and_imports_little(bucket: Path) -> None
     command.stdout.read(10)
     command.stdout.close()
     assert command.wait(60) == 1
-    for words in (["cat", str(bucket / "a.txt")], ["ls", str(bucket)]):
+    for words in (["cat", str(bucket / "a.txt")], ["ls", str(bucket)], ["cat", "-"]):
         closed = subprocess.run(
-            ["/bin/sh", "-c", '"$@" >&-', "sh", *COMMAND, *words], capture_output=True, check=False
+            ["/bin/sh", "-c", '"$@" >&- <&-', "sh", *COMMAND, *words],
+            capture_output=True,
+            check=False,
         )
         assert (closed.returncode, closed.stderr) == (0, b"")
     code = "import sys, cottoncandy.cli.main as m; print(*sys.modules)"
@@ -350,7 +352,10 @@ def test_programs_get_json(bucket: Path, tmp_path: Path) -> None:
     (count,) = found("xfer", "init", bucket, tmp_path / "there", "--db", job)
     assert found("xfer", "execute", job) == [{"copied": count["files"], "errors": {}}]
     array = bucket / "d/arr"
-    failures = (["info", bucket], ["preview", bucket], ["verify", "gone"], ["xfer", "execute", job])
+    failures = (
+        *(["info", bucket], ["preview", bucket], ["verify", "gone"], ["xfer", "execute", job]),
+        *(["restore", "gone"], ["save", "gone", tmp_path / "x.npy"]),
+    )
     for words in failures:
         result = run(*words, "--json")
         text = result.stderr.removeprefix("cottoncandy: ").rstrip("\n")
@@ -471,6 +476,9 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
             "--encryption AES requires a key: set 'key = auto'",
         ),
         ("-p -3 ls bucket", 2, "-3 is not in the range"),
+        ("-p 9999999999 ls bucket", 2, "is not in the range"),
+        ("cat ~nobody-has-this-name", 1, "there is no file '~nobody-has-this-name' in"),
+        ("mkdir bucket/a.txt", 1, "cottoncandy: File exists"),
         ("clean --grace soon bucket", 1, "grace must be"),
         ("clean bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("xfer init bucket copy --db q.db --txt texts/none", 1, "there is nothing at 'bucket'"),
