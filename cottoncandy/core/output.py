@@ -27,8 +27,11 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 def echo(*lines: str) -> None:
     """Print lines that a method's documentation promises; names in them are made printable."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        print(printable(line))  # noqa: T201 - the documented output of interactive methods
+        # A name that the terminal's locale does not have must not end a transfer.
+        text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
+        print(text)  # noqa: T201 - the documented output of interactive methods
 
 
 def printable(text: str) -> str:

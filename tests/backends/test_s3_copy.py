@@ -178,6 +178,13 @@ def test_an_object_that_is_replaced_while_it_is_copied(
     assert request.headers["x-amz-copy-source-if-match"] == etag
 
 
+def test_copy_of_an_object_without_a_length(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    fault_proxy.server.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x")
+    fault_proxy.on("HEAD", "/a").change_header("Content-Length", None)
+    with pytest.raises(StoreError, match="no Content-Length"):
+        backend_at(fault_proxy.server, moto_bucket, config=QUICK).copy("a", "b")
+
+
 @pytest.mark.parametrize("status", [403, 404, 501])
 def test_copy_of_an_object_whose_acl_cannot_be_read_is_private(
     fault_proxy: FaultProxy, moto_bucket: str, status: int

@@ -77,6 +77,18 @@ class TestFaults(S3Tests):
             backend.get(key).read()
 
     @pytest.mark.parametrize("key", ["name", "odd//name"])
+    def test_a_range_that_a_proxy_compressed(
+        self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy, key: str
+    ) -> None:
+        """Its Content-Range is that of the store, and its body has another length."""
+        behind.put(key, Body.of(pattern(2 * MiB)))
+        with backend.get(key, threads=1) as reader:
+            rule = fault_proxy.on("GET", "name")
+            rule.change_header("Content-Range", f"bytes {MiB}-{MiB + 19}/{2 * MiB}")
+            with pytest.raises(IntegrityError, match="requested range"):
+                reader.read(MiB, MiB + 10)
+
+    @pytest.mark.parametrize("key", ["name", "odd//name"])
     def test_object_replaced_while_it_is_read(
         self, backend: S3Backend, behind: S3Backend, key: str
     ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import io
+import sys
 from typing import Any
 
 import pytest
@@ -124,6 +126,18 @@ def test_search_prints(fs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["b/x*y", "b/xzy"]
     assert lines[-1] == 'Found 2 objects matching "b/x*"'
+
+
+def test_names_that_the_terminal_cannot_show_are_printed_escaped(
+    cci: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci.upload_object("café/☃", b"1")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "latin-1"))
+    assert cci.rm("café/☃") == 1
+    cci.upload_object("café/☃", b"1")
+    cci.search("*")
+    sys.stdout.seek(0)
+    assert r"café/\u2603 " in sys.stdout.read()
 
 
 def test_lsdir(fs: Any) -> None:

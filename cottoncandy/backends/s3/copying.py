@@ -20,7 +20,7 @@ from cottoncandy.backends.s3.errors import (
     translated,
 )
 from cottoncandy.backends.s3.multipart import MultipartUpload
-from cottoncandy.backends.s3.transport import boto_headers
+from cottoncandy.backends.s3.transport import body_length, boto_headers
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -137,7 +137,7 @@ class CopyOperations:
         kept = {**boto_headers(self._options), **_storage(head)}
         kept |= {} if acl is None else {"ACL": acl}
         headers = {name: head[name] for name in _HEADERS if head.get(name)}
-        size = head["ContentLength"]
+        size = body_length(origin, head)
         if size <= settings.max_put_size_bytes:
             if "IfNoneMatch" not in _parameters(client, "CopyObject"):  # an older botocore
                 condition = {}

@@ -201,12 +201,12 @@ class Transport:
                 response = self._connection.client.get_object(**request)
         body = response["Body"]
         try:
-            size = length = _length(location, response)
+            size = length = body_length(location, response)
             found = content_range(response, "ContentRange")
             if start and etag is None and found is None:
                 start, stop = 0, size  # the whole body, which may be empty
             elif "Range" in request:
-                if found is None:
+                if found is None or found[1] - found[0] != length:  # compressed, or cut
                     raise IntegrityError(
                         f"{location}: the server (or a proxy before it) did not return the "
                         f"requested range of bytes"
@@ -234,7 +234,7 @@ class Transport:
                 except boto.ClientError as reason:
                     raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
                 response["Body"].close()
-        return _boto_info(location, response, _length(location, response))
+        return _boto_info(location, response, body_length(location, response))
 
     def _boto_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
         with translated(location):
@@ -369,7 +369,7 @@ class CancelledUploadError(Exception):
     """The upload that this part belongs to was cancelled."""
 
 
-def _length(location: S3Location, response: Mapping[str, Any]) -> int:
+def body_length(location: S3Location, response: Mapping[str, Any]) -> int:
     """Return the length of the body, which every S3 server sends."""
     length: int | None = response.get("ContentLength")
     return confirmed(
