@@ -11,7 +11,6 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -408,7 +407,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             path2,
             recursive,
             {"maxdepth": maxdepth, **kwargs},
-            skip_missing=on_error == "ignore",
+            ignored=(FileNotFoundError,) if on_error == "ignore" else (),
         )
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
@@ -545,18 +544,16 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         recursive: bool,
         options: dict[str, Any],
         *,
-        skip_missing: bool = False,
+        ignored: tuple[type[Exception], ...] = (),
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
         callback = options.pop("callback", DEFAULT_CALLBACK)
         jobs = self._pairs(method, single, sources, targets, recursive, **options)
         callback.set_size(len(jobs))
-        transfer: Callable[..., None] = getattr(self, single)
-        ignored = (FileNotFoundError,) if skip_missing else ()
 
         def run(job: tuple[str, str, dict[str, Any]]) -> None:
             with suppress(*ignored):
-                transfer(job[0], job[1], **job[2])
+                getattr(self, single)(job[0], job[1], **job[2])
 
         for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
             callback.relative_update(1)
