@@ -360,12 +360,17 @@ def test_options_of_open_are_those_of_uploads(cci: Any, monkeypatch: pytest.Monk
     "kind, size",
     [("bytes", 20 * MiB), ("gzip", 100), ("text", 100), ("own text", 100)],
 )
-def test_collected_file_stores_nothing(cci: Any, kind: str, size: int) -> None:
+def test_collected_file_stores_nothing_and_warns(
+    cci: Any, kind: str, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
     file = layers(cci.open("object", "w" if kind == "own text" else "wb"), kind)
     file.write("x" * size if "text" in kind else random.Random(3).randbytes(size))
+    upload = getattr(file, "_upload", None)
     del file
     gc.collect()
     assert not cci.exists_object("object")
+    assert "'object' was not stored, because the file was not closed" in caplog.text
+    assert upload is None or upload.done()
 
 
 def test_file_that_is_open_at_exit_stores_nothing(tmp_path: Path) -> None:
@@ -378,7 +383,15 @@ def test_file_that_is_open_at_exit_stores_nothing(tmp_path: Path) -> None:
         binary.write(b"half"); text.write("half"); large.write(b"x" * 2**25)
         """
     bucket = str(tmp_path / "bucket")
-    subprocess.run([sys.executable, "-c", program, bucket], check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program, bucket],
+        check=True,
+        timeout=60,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for name in ("binary", "text", "large"):
+        assert f"'{name}' was not stored, because the file was not closed" in done.stderr
     cci = cottoncandy.get_interface(bucket, backend="local", verbose=False)
     assert cci.glob("*") == ["large"]
     assert cci.download_object("large") == b"old"

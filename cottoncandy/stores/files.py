@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -130,7 +131,7 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
     def discard(self) -> None:
         self._discarded = True
         self._pending.clear()
-        if self._upload is None:
+        if self._upload is None or sys.is_finalizing():  # at the end, no other thread runs
             return
         while not self._upload.done():
             with suppress(Full):
@@ -180,7 +181,8 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
 
     def _send(self, block: bytes | None) -> None:
         if self._upload is None:
-            body = Body(self._blocks, replayable=False)
+            # Without a reference to the file, which is discarded when nothing else refers to it.
+            body = Body(partial(_blocks, self._queue), replayable=False)
             self._upload = in_background(self._put, body)
         while not self._upload.done():
             with suppress(Full):
@@ -188,11 +190,12 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
                 return
         self._upload.result()
 
-    def _blocks(self) -> Iterator[Buffer]:
-        while (block := self._queue.get()) is not None:
-            if isinstance(block, BaseException):
-                raise block
-            yield block
+
+def _blocks(queue: Queue[bytes | BaseException | None]) -> Iterator[Buffer]:
+    while (block := queue.get()) is not None:
+        if isinstance(block, BaseException):
+            raise block
+        yield block
 
 
 class _TextWriter(_DiscardableFile, io.TextIOWrapper):
