@@ -22,7 +22,8 @@ __all__ = [
 
 
 def _folders() -> list[Path]:
-    volume = Path(os.environ.get("CLOUD_VOLUME_DIR") or "~/.cloudvolume").expanduser()
+    # pathlib's raises an error if the user has no home directory.
+    volume = Path(os.path.expanduser(os.environ.get("CLOUD_VOLUME_DIR") or "~/.cloudvolume"))  # noqa: PTH111
     return [volume / "secrets", Path("/"), cloud_files_dir() / "secrets"]
 
 

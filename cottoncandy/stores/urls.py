@@ -206,7 +206,8 @@ _BACKEND_NAMES = {"gs": "gcs", "file": "local", "mem": "memory", "http": "http",
 
 def cloud_files_dir() -> Path:
     """Return the folder of cloud-files: ``$CLOUD_FILES_DIR``, or ``~/.cloudfiles``."""
-    return Path(os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles").expanduser()
+    folder = os.environ.get("CLOUD_FILES_DIR") or "~/.cloudfiles"
+    return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's fails without a home
 
 
 def alias_files() -> list[Path]:

@@ -236,6 +236,28 @@ def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
         assert (found.returncode, found.stdout) == (0, expected), found.stderr
 
 
+def test_users_without_a_home_are_served(bucket: Path, moto: S3Server, moto_bucket: str) -> None:
+    program = (
+        "import os, pwd\n"
+        "del os.environ['HOME']\n"
+        "pwd.getpwuid = lambda user: {}[user]\n"
+        "from cottoncandy.cli.main import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": moto.access_key}
+    environment["AWS_SECRET_ACCESS_KEY"] = moto.secret_key
+    url = f"s3://{moto.endpoint_url}/{moto_bucket}"
+    for words in (["cp", bucket / "a.txt", f"{url}/a"], ["ls", url], ["cat", f"{url}/a"]):
+        found = subprocess.run(
+            [sys.executable, "-c", program, *map(str, words)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 0, found.stderr
+
+
 def test_completion_offers_remote_names(bucket: Path) -> None:
     environment = os.environ | {
         "_COTTONCANDY_COMPLETE": "bash_complete",

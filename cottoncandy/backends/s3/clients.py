@@ -441,8 +441,8 @@ def _loader(search_paths: str) -> Loader:
     """
     from botocore.loaders import Loader
 
-    found = [Path(os.path.expandvars(part)) for part in search_paths.split(os.pathsep) if part]
-    return Loader([str(path.expanduser()) for path in found])
+    found = [os.path.expandvars(part) for part in search_paths.split(os.pathsep) if part]
+    return Loader([os.path.expanduser(part) for part in found])  # noqa: PTH111 - as botocore does it
 
 
 def _is_address(host: str) -> bool:
