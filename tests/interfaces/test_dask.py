@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 
@@ -304,6 +305,26 @@ def test_ten_thousand_chunks_make_a_small_graph(cci: Any) -> None:
         result = cci.download_dask_array("array")
     assert len(result.__dask_graph__().layers) == 1
     assert len(pickle.dumps(result)) < 100_000
+
+
+@each(
+    "compute",
+    [
+        lambda array: array[3:20, ::2],
+        lambda array: array.rechunk(16),
+        lambda array: (array + 1).mean(axis=0),
+        lambda array: array.rechunk((64, 8))[:, 5],
+    ],
+)
+def test_dask_fuses_as_many_tasks_as_for_zarr(cci: Any, compute: Any) -> None:
+    zarr = pytest.importorskip("zarr")
+    array = np.arange(64.0 * 64).reshape(64, 64)
+    cci.upload_dask_array("array", da.from_array(array, chunks=8))
+    expected = compute(da.from_zarr(zarr.array(array, chunks=(8, 8))))
+    found = compute(cci.download_dask_array("array"))
+    tasks = [len(dask.optimize(lazy)[0].__dask_graph__()) for lazy in (found, expected)]
+    assert tasks[0] <= tasks[1]
+    assert_equal(found.compute(), expected.compute())
 
 
 @contextlib.contextmanager

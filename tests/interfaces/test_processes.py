@@ -46,7 +46,10 @@ def _executor(method: str) -> Executor:
     [
         ("local", "fork"),
         ("moto", "fork"),
-        *(pytest.param("moto", each, marks=pytest.mark.slow) for each in ("spawn", "loky")),
+        *(
+            pytest.param("moto", each, marks=pytest.mark.slow)
+            for each in ("spawn", "forkserver", "loky")
+        ),
     ],
     indirect=["store"],
 )
