@@ -188,7 +188,8 @@ class CloudFiles(WritingMethods):
         path, own = cloudpaths.extract(cloudpaths.normalize(place)), self._path
         options: dict[str, Any] = {"num_threads": self.num_threads}
         if (path.protocol, path.host, path.alias) == (own.protocol, own.host, own.alias):
-            options |= {"secrets": self.secrets, "endpoint": self._options.endpoint}
+            names = ("secrets", "endpoint", "request_payer", "retries")
+            options |= {name: getattr(self._options, name) for name in names}
         return CloudFiles(place, **options)
 
     def _check_apart(self, dest: CloudFiles) -> None:

@@ -354,6 +354,14 @@ def test_a_copy_takes_one_request(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_stores_with_equal_options_copy_from_each_other() -> None:
+    own = connect("http://127.0.0.1:9", anon=True)
+    assert own.can_copy_from(connect("http://127.0.0.1:9", "other", anon=True))
+    assert own.with_bucket("other").can_copy_from(own)
+    assert not own.can_copy_from(connect("http://127.0.0.1:8", anon=True))
+    assert not own.can_copy_from(connect("http://127.0.0.1:9"))
+
+
 def test_metadata_are_set_on_the_version_that_was_read(tmp_path: Path) -> None:
     found = {"name": "name", "bucket": "bucket", "generation": "1", "size": "1"}
     done = {"done": True, "totalBytesRewritten": 1, "objectSize": 1, "resource": found}

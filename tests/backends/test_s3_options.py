@@ -188,6 +188,7 @@ def test_stores_with_equal_options_copy_from_each_other() -> None:
     assert connect(config=slow()).can_copy_from(connect(config=slow()))
     assert not connect(config=slow()).can_copy_from(connect())
     assert not connect().can_copy_from(connect("OTHER"))
+    assert connect(settings=Settings(retries=1)).can_copy_from(connect())
 
 
 def test_config_of_another_type() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import cottoncandy
+from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer, base
 from cottoncandy.cloudfiles.compression import compress
 from cottoncandy.cloudfiles.exceptions import (
@@ -90,6 +91,17 @@ def test_moves_that_fail_leave_their_file_and_the_rest_is_moved(
         "b": b"b",
         **{f"to/{name}": name.encode() for name in "abc"},
     }
+
+
+@pytest.mark.parametrize("make", ["moto"], indirect=True)
+def test_copies_within_a_store_are_made_there_whatever_the_options(
+    make: Callable[..., CloudFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf = make(retries=1, composite_upload_threshold=10**7, request_payer="requester")
+    cf.put("a", b"1")
+    monkeypatch.setattr(S3Backend, "get", None)  # for an upload of what was downloaded
+    cf.transfer_to(f"{cf.cloudpath}/copy", ["a"])
+    cf.transfer_to(make(secrets=cf.secrets, request_payer="requester"), ["a"])
 
 
 @pytest.mark.parametrize("make", ["moto"], indirect=True)

@@ -15,6 +15,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
+    Backend,
     BucketInfo,
     Capabilities,
     CommonPrefix,
@@ -295,6 +296,11 @@ class GCSBackend(RemoteBackend):
             if condition is not None:
                 raise condition.unmet(label) from None
             raise
+
+    def can_copy_from(self, other: Backend) -> bool:
+        if not isinstance(other, GCSBackend):
+            return False
+        return self._connection.options == other._connection.options
 
     def set_metadata(
         self, key: str, metadata: Mapping[str, str], *, etag: str | None = None

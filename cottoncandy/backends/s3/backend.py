@@ -415,7 +415,9 @@ class S3Backend(RemoteBackend):
         if not isinstance(other, S3Backend):
             return False
         own, others = self._connection.options, other._connection.options
-        same = replace(own, config=None) == replace(others, config=None)
+        # Sizes of parts, threads and retries may differ: they are no part of the identity.
+        like_own = replace(others, config=None, settings=own.settings)
+        same = replace(own, config=None) == like_own
         configs = [None if each.config is None else vars(each.config) for each in (own, others)]
         return own is others or (same and configs[0] == configs[1])
 
