@@ -73,6 +73,11 @@ def test_credentials_that_are_not_text_are_rejected(arguments: dict[str, Any]) -
         connect(**arguments)
 
 
+def test_the_line_end_of_a_key_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="ACCESS_KEY begins or ends with white space"):
+        connect("FAKE\n")
+
+
 def test_anon_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

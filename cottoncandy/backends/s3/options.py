@@ -309,6 +309,8 @@ def _check_types(arguments: ConnectionArguments) -> None:
     ):
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a str, got a {type(value).__name__}")
+        if value is not None and value != value.strip():  # no header, which looks like no network
+            raise ConfigurationError(f"{name} begins or ends with white space: remove it")
     config, verify = extra.get("config"), extra.get("verify")
     if config is not None:
         from botocore.config import Config
