@@ -270,7 +270,7 @@ def test_windows_imports_and_rejects_the_local_backend_in_one_line() -> None:
     out = run_python(
         "import os, sys",
         "sys.modules.update(fcntl=None, pwd=None, grp=None, resource=None)",
-        "posix = 'O_CLOEXEC O_NOFOLLOW O_NONBLOCK O_DIRECTORY fchmod pread preadv'",
+        "posix = 'O_CLOEXEC O_NOFOLLOW O_NONBLOCK O_DIRECTORY fchmod pread preadv pwrite'",
         "for name in posix.split(): delattr(os, name)",
         "import cottoncandy",
         "from cottoncandy.core import files",

@@ -21,7 +21,7 @@ from typing import BinaryIO, Self
 from unicodedata import normalize
 
 from cottoncandy.core.buffers import Buffer, bytes_view
-from cottoncandy.core.threads import after_fork
+from cottoncandy.core.threads import ForkSafeLock, after_fork
 from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, StorageFullError
 
 try:
@@ -29,7 +29,8 @@ try:
 except ImportError:  # Windows; files that a killed process leaves stay there
     fcntl = None  # type: ignore[assignment]  # checked wherever it is used
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
+_CREATE |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # Anything else with a temporary file's name (a link, a pipe) is not ours; don't block on it.
 _PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # A file without a name, which only Linux has. /proc gives it one.
@@ -209,8 +210,18 @@ class UnnamedFile:
 def _write_all(descriptor: int, buffer: Buffer, position: int) -> None:
     rest = bytes_view(buffer)
     while rest:  # the system takes at most 2 GiB at once
-        count = os.pwrite(descriptor, rest, position)
+        count = _pwrite(descriptor, rest, position)
         rest, position = rest[count:], position + count
+
+
+def _seek_and_write(descriptor: int, data: memoryview, position: int) -> int:
+    with _seeking:
+        os.lseek(descriptor, position, os.SEEK_SET)
+        return os.write(descriptor, data)
+
+
+_seeking = ForkSafeLock()
+_pwrite = getattr(os, "pwrite", _seek_and_write)  # which Windows does not have
 
 
 def rename_new(path: str, target: str) -> bool:
