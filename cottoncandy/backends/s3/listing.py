@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import unescape
 from itertools import repeat
 from operator import lt, ne
@@ -12,6 +13,7 @@ from typing import Any
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.pages import Page, parse_page
 from cottoncandy.backends.s3.errors import S3Location, translated
+from cottoncandy.backends.windows import in_windows
 from cottoncandy.core.threads import in_background
 from cottoncandy.exceptions import IntegrityError, StoreError
 
@@ -49,7 +51,7 @@ def scan(
     start_after: str,
     page_size: int | None,
 ) -> Iterator[ObjectInfo | CommonPrefix]:
-    """Yield a listing page by page; from the second page on, the next one is requested ahead.
+    """Yield a listing, whose pages are requested ahead from the second one on.
 
     Raises
     ------
@@ -65,8 +67,23 @@ def scan(
     }
     if delimiter:
         arguments["Delimiter"] = delimiter
+    pages = partial(_pages, client, location, arguments)
+    if delimiter or _unordered(location):
+        return (entry for page in pages(start_after, lambda: True) for entry in page.entries)
+    return in_windows(pages, prefix, start_after)
+
+
+def _pages(
+    client: Any,
+    location: S3Location,
+    arguments: dict[str, Any],
+    start_after: str,
+    ahead: Callable[[], bool],
+) -> Iterator[Page]:
+    """Yield the checked pages of a listing."""
+    prefix: str = arguments["Prefix"]
     if start_after:
-        arguments["StartAfter"] = start_after
+        arguments = {**arguments, "StartAfter": start_after}
     tokens: set[str | None] = {None, ""}
 
     def request(token: str | None) -> bytes:
@@ -96,25 +113,29 @@ def scan(
     while True:
         # The next page is requested while this one is parsed, but not for callers that only read
         # the first one.
-        found = None if first else _TOKEN.search(body)
+        found = None if first or not ahead() else _TOKEN.search(body)
         token = unescape(found[1].decode("utf-8", "replace")) if found else None
-        ahead = in_background(request, token) if token else None
+        following = in_background(request, token) if token else None
         page = parse(body)
         last_key = _checked(location, prefix, last_key, [each.key for each in page.objects])
         last_prefix = _checked(
             location, prefix, last_prefix, [each.prefix for each in page.prefixes]
         )
-        yield from page.entries
+        yield page
         if not page.truncated:
             return
-        body = ahead.result() if ahead and token == page.token else request(page.token)
+        body = following.result() if following and token == page.token else request(page.token)
         first = False
+
+
+def _unordered(location: S3Location) -> bool:
+    """Return whether a bucket is a directory bucket (S3 Express), which is not listed in order."""
+    return (location.bucket or "").endswith("--x-s3")
 
 
 def _checked(location: S3Location, prefix: str, before: str, names: list[str]) -> str:
     """Return the last of some names; raise if one does not follow the one before it."""
-    # Directory buckets (S3 Express) are not listed in order.
-    follows = ne if (location.bucket or "").endswith("--x-s3") else lt
+    follows = ne if _unordered(location) else lt
     in_order = map(follows, [before, *names], names)
     within = map(str.startswith, names, repeat(prefix))
     for name, follower, inside in zip(names, in_order, within, strict=True):
