@@ -78,7 +78,7 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
         self._written = 0
         self._queue: Queue[bytes | BaseException | None] = Queue(2)
         self._upload: Future[Any] | None = None
-        self._discarded = self._forked = self._sought = False
+        self._discarded = self._forked = self._sought = self._asked = False
         self._handled = sys.exception()
         after_fork(self._disown)
 
@@ -103,6 +103,7 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> NoReturn:
         self._checkClosed()
+        self._asked = True  # zipfile does that, and then writes without seeking
         # soundfile ignores the error; what it writes then is in the wrong place.
         self._sought |= offset != (self._written if whence == io.SEEK_SET else 0)
         raise self._no_seeking()
@@ -147,7 +148,8 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
         handled = sys.exception()
         try:
             self._check_process()
-            if self._sought and not self._discarded and handled is None:
+            sought = self._sought or (self._asked and not self._written)
+            if sought and not self._discarded and handled is None:
                 raise self._no_seeking()
             if not self._discarded and handled is not None and handled is not self._handled:
                 logger.warning("'%s' was not stored, because an exception was raised", self.name)

@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ def test_programs_that_go_back_while_they_write_store_nothing(cci: Any) -> None:
         with pytest.raises(OSError, match="upload_from_file"), cci.open("a", "wb") as stream:
             write(stream)
         assert not cci.exists_object("a")
+
+
+def test_a_program_that_ignores_that_it_cannot_write_keeps_the_old_object(cci: Any) -> None:
+    h5py = pytest.importorskip("h5py")
+    cci.upload_object("a.h5", b"old")
+    with (
+        pytest.raises(OSError, match="upload_from_file"),
+        cci.open("a.h5", "wb") as file,
+        suppress(OSError),
+    ):
+        h5py.File(file, "w")
+    assert cci.download_object("a.h5") == b"old"
 
 
 def test_opening_takes_one_request_and_small_reads_few(fault_proxy: Any, factory: Any) -> None:
