@@ -331,6 +331,7 @@ class CloudFiles(WritingMethods):
         No store can copy and delete in one step. What another program writes to a source between
         the two is lost; the copy has the content from before.
         """
+        self._store.require_writable()  # before there are copies
         dest = self._at(cf_dest)
         items = list(as_items(paths))
         self._check_distinct(items, dest)

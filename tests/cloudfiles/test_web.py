@@ -76,6 +76,12 @@ def test_web_server(address: str, tmp_path: Path) -> None:
             write()
 
 
+def test_moves_from_a_web_server_copy_nothing(address: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOperationError, match="nothing was changed"):
+        CloudFiles(address).moves(str(tmp_path / "moved"), ["a"])
+    assert not (tmp_path / "moved").exists()
+
+
 def test_urls_are_decoded_and_queries_are_sent(address: str, tmp_path: Path) -> None:
     (tmp_path / "web" / "sub" / "b c%20d").write_bytes(b"3")
     Quiet.requests.clear()
