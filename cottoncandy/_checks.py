@@ -130,7 +130,7 @@ def open_location(
     if not is_url(location) or location.lower().startswith("file://"):
         path = parse_url(location).bucket if is_url(location) else location
         # pathlib's raises an error for a file '~name' that is not the home of a user.
-        url, name = _on_disk(Path(os.path.expanduser(path)).absolute(), named)  # noqa: PTH111
+        url, name = _on_disk(Path(os.path.expanduser(path)).absolute(), named)  # noqa: PTH111 - takes any name
         if name and location.endswith("/") and not named:
             name += "/"  # a file is not a directory
     store, rest = connect_url(

@@ -404,7 +404,7 @@ def mkdir(paths: tuple[str, ...]) -> None:
 
     def make(path: str) -> None:
         if "://" not in path or path.startswith("file://"):
-            os.makedirs(os.path.expanduser(path.removeprefix("file://")), exist_ok=True)  # noqa: PTH103, PTH111
+            os.makedirs(os.path.expanduser(path.removeprefix("file://")), exist_ok=True)  # noqa: PTH103, PTH111 - takes '~name'
 
     for_each(make, paths)
 

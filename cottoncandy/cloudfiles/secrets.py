@@ -23,7 +23,7 @@ __all__ = [
 
 def _folders() -> list[Path]:
     # pathlib's raises an error if the user has no home directory.
-    volume = Path(os.path.expanduser(os.environ.get("CLOUD_VOLUME_DIR") or "~/.cloudvolume"))  # noqa: PTH111
+    volume = Path(os.path.expanduser(os.environ.get("CLOUD_VOLUME_DIR") or "~/.cloudvolume"))  # noqa: PTH111 - no error without a home
     return [volume / "secrets", Path("/"), cloud_files_dir() / "secrets"]
 
 
