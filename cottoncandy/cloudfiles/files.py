@@ -265,14 +265,15 @@ class CloudFiles(WritingMethods):
         plain, suffix = posixpath.splitext(path)
         if dest.protocol != "file" or self.protocol in ("file", *cloudpaths.WEB):
             return
-        if suffix not in filter(None, SUFFIXES.values()) or not target.endswith(suffix):
+        renamed = posixpath.basename(path) != posixpath.basename(target)
+        if renamed or suffix not in filter(None, SUFFIXES.values()):
             return
         with suppress(AccessDeniedError):  # what may not be listed is denied if it is missing
             twin = self._head(plain)
             if twin is not None and SUFFIXES.get(twin.content_encoding) == suffix:
                 raise InvalidNameError(
                     f"'{path}' was not copied, because on disk the copy of '{plain}' is "
-                    f"'{posixpath.basename(target)}'; copy it to another directory"
+                    f"'{posixpath.basename(target)}'; copy it under another name"
                 )
 
     def _is_current(self, path: str, dest: CloudFiles, target: str) -> bool:

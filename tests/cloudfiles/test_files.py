@@ -443,6 +443,8 @@ def test_copies_on_disk_are_never_the_file_of_another_copy(tmp_path: Path) -> No
     cf.put("d/x", b"3", compress="gzip")
     cf.transfer_to(tmp_path / "plain", reencode=False)
     assert (tmp_path / "plain/d/x.gz").read_bytes() == b"1"
+    cf.transfer_to(tmp_path / "copy", [("d/x.gz", "d/z.gz")])
+    assert (tmp_path / "copy/d/z.gz").read_bytes() == b"1"
 
 
 def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
