@@ -18,6 +18,14 @@ from cottoncandy.exceptions import AccessDeniedError, StoreError
 from tests.cases import CHARACTERS, each
 
 
+@pytest.fixture(autouse=True, scope="module")
+def slow() -> Iterator[None]:
+    """Treat these servers as slow ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "FAST_S", 0.0)
+        yield
+
+
 class Server:
     """Lists some keys, and counts the pages that are requested."""
 
@@ -123,6 +131,13 @@ def test_short_listings_are_not_split() -> None:
         server = Server(NUMBERED[:count])
         assert server.list() == NUMBERED[:count]
         assert server.requests == server.least
+
+
+def test_fast_server_is_listed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "FAST_S", 1e6)
+    server = Server(NUMBERED)
+    assert server.list("a/") == NUMBERED
+    assert server.requests == server.least
 
 
 def test_caller_that_stops_leaves_no_requests() -> None:
