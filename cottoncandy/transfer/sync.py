@@ -27,7 +27,7 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.generations import MANIFEST
+from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
@@ -410,7 +410,9 @@ def run(
     def copy(step: Step) -> None:
         ends = source.store, source.key(step.path), dest.store, dest.key(step.path)
         copy_object(*ends, acl=acl, threads=4 if step.size > large else 1)
-        if on_disk is not None and step.modified is not None:
+        found = array_object(ends[3])
+        # Parts stay new: clean() deletes old ones that no manifest names yet.
+        if on_disk is not None and step.modified and not (found and found.is_part):
             # A file that is as old as its source is not copied back to it.
             with contextlib.suppress(OSError):
                 os.utime(f"{on_disk}/{step.path}", (step.modified.timestamp(),) * 2)
