@@ -331,7 +331,8 @@ def _work(calls: SimpleQueue[Any]) -> NoReturn:
         function, loop, outcome = calls.get()
         result = error = None
         try:
-            result = function()
+            if not outcome.cancelled():
+                result = function()
         except BaseException as exc:  # noqa: BLE001 - handed to the waiting task whole
             error = exc
         with suppress(RuntimeError):  # the loop was closed

@@ -219,12 +219,19 @@ def test_a_cancelled_call_and_a_closed_loop_leave_the_threads_alone(cci: Any) ->
     async def cancel() -> None:
         calls = [asyncio.create_task(bridge._in_thread(release.wait)) for _ in range(40)]
         await asyncio.sleep(0)
-        calls[0].cancel()
+        late = asyncio.create_task(bridge._in_thread(lambda: started.append(1)))
+        await asyncio.sleep(0)
+        for call in (calls[0], late):
+            call.cancel()
         release.set()
-        with pytest.raises(asyncio.CancelledError):
-            await calls[0]
+        for call in (calls[0], late):
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        await bridge._in_thread(bool)
 
+    started: list[int] = []
     asyncio.run(cancel())
+    assert not started
     with pytest.raises(StopAsyncIteration):
         asyncio.run(bridge._in_thread(_raise_stop))
     assert not asyncio.run(store.exists("a"))
