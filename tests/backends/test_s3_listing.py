@@ -13,10 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cottoncandy.backends import windows
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.pages import parse_page
 from cottoncandy.backends.s3.errors import S3Location
 from cottoncandy.backends.s3.listing import scan
+from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import IntegrityError, StoreError
 from tests.backends._s3 import S3Tests, backend_at
 from tests.cases import CHARACTERS, each
@@ -299,6 +301,22 @@ class TestListing(S3Tests):
         fault_proxy.on("GET").answer(200, body=body)
         with pytest.raises(StoreError, match=message):
             list(backend.scan())
+
+    @each("kind", ["moto", "ceph"])
+    def test_several_pages_at_a_time_find_the_same(
+        self, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(windows, "FAST_S", 0)
+        server, bucket = map(request.getfixturevalue, (kind, f"{kind}_bucket"))
+        groups = ("a b", "a+", "a/b", "é", "\U0001f9e0")
+        keys = [f"{group}/{number:03}" for group in groups for number in range(30)]
+        backend = backend_at(server, bucket)
+        for key in keys:
+            backend.put(key, Body.of(b""))
+        for prefix, start_after, page_size in (("", "", 3), ("a", "a+/010", 2), ("é/", "", 1)):
+            found = backend.scan(prefix, start_after=start_after, page_size=page_size)
+            expected = sorted(key for key in keys if key.startswith(prefix) and key > start_after)
+            assert [each.key for each in found] == expected
 
     def test_names_are_in_order(self, moto: S3Server, moto_bucket: str) -> None:
         backend = backend_at(moto, moto_bucket)
