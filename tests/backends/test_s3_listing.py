@@ -302,21 +302,24 @@ class TestListing(S3Tests):
         with pytest.raises(StoreError, match=message):
             list(backend.scan())
 
-    @each("kind", ["moto", "ceph"])
     def test_several_pages_at_a_time_find_the_same(
-        self, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
+        self,
+        moto: S3Server,
+        moto_bucket: str,
+        ceph: S3Server,
+        ceph_bucket: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(windows, "FAST_S", 0)
-        server, bucket = map(request.getfixturevalue, (kind, f"{kind}_bucket"))
         groups = ("a b", "a+", "a/b", "é", "\U0001f9e0")
         keys = [f"{group}/{number:03}" for group in groups for number in range(30)]
-        backend = backend_at(server, bucket)
-        for key in keys:
-            backend.put(key, Body.of(b""))
-        for prefix, start_after, page_size in (("", "", 3), ("a", "a+/010", 2), ("é/", "", 1)):
-            found = backend.scan(prefix, start_after=start_after, page_size=page_size)
-            expected = sorted(key for key in keys if key.startswith(prefix) and key > start_after)
-            assert [each.key for each in found] == expected
+        for backend in (backend_at(moto, moto_bucket), backend_at(ceph, ceph_bucket)):
+            for key in keys:
+                backend.put(key, Body.of(b""))
+            for prefix, after, page_size in (("", "", 3), ("a", "a+/010", 2), ("é/", "", 1)):
+                found = backend.scan(prefix, start_after=after, page_size=page_size)
+                expected = sorted(key for key in keys if key.startswith(prefix) and key > after)
+                assert [each.key for each in found] == expected
 
     def test_names_are_in_order(self, moto: S3Server, moto_bucket: str) -> None:
         backend = backend_at(moto, moto_bucket)
