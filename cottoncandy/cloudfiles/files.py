@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
@@ -161,6 +161,8 @@ class CloudFiles(WritingMethods):
             resumable=resumable,
         )
         paths = self if paths is None else paths
+        if reencode is None:
+            paths = self._with_twins(paths, dest)
         options: dict[str, Any] = {"progress": progress, "monitor": monitor, "dest": dest}
         finish(self._each(copy, paths, "transferring", **options))
         return monitor
@@ -217,7 +219,8 @@ class CloudFiles(WritingMethods):
         path, target = route_of(item)
         try:
             if not (resumable and self._is_current(path, dest, target)):
-                self._transfer(path, dest, target, conversion(reencode, content_type), monitor)
+                convert = conversion(reencode, content_type)
+                self._transfer(path, dest, target, convert, monitor, _twin_of(item))
         except ObjectNotFoundError:
             if not allow_missing:
                 raise
@@ -229,10 +232,11 @@ class CloudFiles(WritingMethods):
         target: str,
         convert: Any,
         monitor: TransmissionMonitor | None = None,
+        twin: str | None = None,
     ) -> None:
         self._check_other_name(path, dest, target)
-        if convert is None:
-            self._check_twin(path, dest, target)
+        if twin is not None:
+            self._check_twin(path, twin, target)
         if dest.protocol == "file" and target.endswith("/") and self.size(path) == 0:
             return  # the marker of a directory, which is there with its files
         with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
@@ -260,19 +264,23 @@ class CloudFiles(WritingMethods):
                 f"'{plain}' in a content encoding; choose another directory or name"
             )
 
-    def _check_twin(self, path: str, dest: CloudFiles, target: str) -> None:
+    def _with_twins(self, paths: Any, dest: CloudFiles) -> Any:
+        """Return files; those whose copy may be one file on disk with another name it, ``twin``."""
+        if not self._may_have_twins(dest):
+            return paths
+        items = as_items(paths)
+        return list(with_twins(items)) if isinstance(items, Collection) else with_twins(items)
+
+    def _may_have_twins(self, dest: CloudFiles) -> bool:
+        return dest.protocol == "file" and self.protocol not in ("file", *cloudpaths.WEB)
+
+    def _check_twin(self, path: str, twin: str, target: str) -> None:
         """Raise if a copy on disk would be the file of another copy, which has an encoding."""
-        plain, suffix = posixpath.splitext(path)
-        if dest.protocol != "file" or self.protocol in ("file", *cloudpaths.WEB):
-            return
-        renamed = posixpath.basename(path) != posixpath.basename(target)
-        if renamed or suffix not in filter(None, SUFFIXES.values()):
-            return
-        with suppress(AccessDeniedError):  # what may not be listed is denied if it is missing
-            twin = self._head(plain)
-            if twin is not None and SUFFIXES.get(twin.content_encoding) == suffix:
+        with suppress(AccessDeniedError):  # then it has no copy
+            found = self._head(twin)
+            if found is not None and target.endswith(SUFFIXES.get(found.content_encoding) or "/"):
                 raise InvalidNameError(
-                    f"'{path}' was not copied, because on disk the copy of '{plain}' is "
+                    f"'{path}' was not copied, because on disk the copy of '{twin}' is "
                     f"'{posixpath.basename(target)}'; copy it under another name"
                 )
 
@@ -338,14 +346,12 @@ class CloudFiles(WritingMethods):
         self._check_distinct(items, dest)
         move = partial(self._move, dest=dest)
         options: dict[str, Any] = {"total": total, "progress": progress, "dest": dest}
-        found = {route_of(item)[0] for item in items}
 
         def has_no_twin(item: Any) -> bool:
-            plain, suffix = posixpath.splitext(route_of(item)[0])
-            return not suffix or plain not in found
+            return _twin_of(item) is None
 
         # A file that could be the copy of another one is moved before that is gone.
-        parts = groupby(sorted(items, key=has_no_twin), has_no_twin)
+        parts = groupby(sorted(self._with_twins(items, dest), key=has_no_twin), has_no_twin)
         finish(
             result
             for _, part in parts
@@ -369,7 +375,7 @@ class CloudFiles(WritingMethods):
         path, target = route_of(item)
         if self._place(path) != dest._place(target):
             self._check_single(path)
-            self._transfer(path, dest, target, None)
+            self._transfer(path, dest, target, None, twin=_twin_of(item))
             self._check_other(path, dest, target)
             if self._endpoint().holds()(path):
                 self.delete(path)
@@ -459,6 +465,44 @@ def route_of(item: Any) -> tuple[str, str]:
     raise InvalidArgumentError(
         f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
     )
+
+
+#: Suffixes of names that content encodings have on disk.
+ENCODED = frozenset(filter(None, SUFFIXES.values()))
+
+
+def with_twins(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield files; one that has the name of another and the suffix of an encoding has a ``twin``.
+
+    An iterator is in the order of a listing, where a name follows those that it begins with. In
+    another order, any name with such a suffix may have a twin.
+    """
+    others: dict[str, str] = {}  # of an iterator: each is the beginning of the next one
+    whole, ordered, last = isinstance(items, Collection), True, ""
+    if whole:
+        for item in items:
+            with suppress(InvalidArgumentError):  # raised for this file alone, later
+                path, target = route_of(item)
+                others[target] = path
+    for item in items:
+        twin = None
+        with suppress(InvalidArgumentError):
+            path, target = route_of(item)
+            plain, suffix = posixpath.splitext(target)
+            while not whole and others and not target.startswith(next(reversed(others))):
+                others.popitem()
+            ordered, last = ordered and last <= target, target
+            if suffix in ENCODED:
+                twin = others.get(plain)
+                if not (whole or ordered) and path.endswith(suffix):
+                    twin = path.removesuffix(suffix)
+            if not whole:
+                others[target] = path
+        yield item if twin is None else {"path": path, "dest_path": target, "twin": twin}
+
+
+def _twin_of(item: Any) -> str | None:
+    return item.get("twin") if isinstance(item, dict) else None
 
 
 def _nonnegative(span: slice) -> tuple[int | None, int | None, int | None]:

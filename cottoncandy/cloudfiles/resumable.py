@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import posixpath
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from cottoncandy.cloudfiles.base import as_items
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
-from cottoncandy.cloudfiles.files import CloudFiles, route_of
+from cottoncandy.cloudfiles.files import ENCODED, CloudFiles, route_of
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -175,6 +176,7 @@ class ResumableTransfer:
                 "workers of a cluster do not share mem:// with this process; call execute() "
                 "without client="
             )
+        twins = ends[2] is None and source._may_have_twins(CloudFiles(job["dest"], **self._options))
         copied = 0
         failed: dict[str, Exception] = {}
         with (
@@ -182,6 +184,8 @@ class ResumableTransfer:
             self._heartbeat(seconds),
         ):
             while items := self._next(block_size, seconds, failed):
+                if twins:
+                    items = [self._with_twin(item) for item in items]
                 blocks = _local(items, ends) if client is None else _remote(items, ends, client)
                 for results in blocks:
                     copied += self._record(results, failed, source)
@@ -205,6 +209,12 @@ class ResumableTransfer:
                 return items
             self._queue.release_dead()
             time.sleep(_POLL_S)
+
+    def _with_twin(self, item: Item) -> Item:
+        """Return a file with the other one of the queue whose copy on disk may be its own."""
+        (plain, suffix), target = posixpath.splitext(item.path), posixpath.splitext(item.dest)[0]
+        found = suffix in ENCODED and item.dest.endswith(suffix) and self._queue.has(plain, target)
+        return item._replace(twin=plain) if found else item
 
     def _record(
         self,
@@ -312,7 +322,7 @@ def _copies(items: Sequence[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
     source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
     convert = conversion(ends[2], None)
     return each(
-        lambda item: source._transfer(item.path, dest, item.dest, convert),
+        lambda item: source._transfer(item.path, dest, item.dest, convert, None, item.twin),
         items,
         threads=source.num_threads,
         local=source._local and dest._local,

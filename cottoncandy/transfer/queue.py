@@ -53,6 +53,7 @@ class Item(NamedTuple):
     id: int
     path: str
     dest: str
+    twin: str | None = None
 
 
 class TransferQueue:
@@ -209,6 +210,10 @@ class TransferQueue:
                 f"the queue '{self.path}' is not complete: init() was interrupted; call it again"
             )
         return found
+
+    def has(self, path: str, dest: str) -> bool:
+        """Return whether a file is or was to be copied to a path."""
+        return self._execute("SELECT dest FROM files WHERE path = ?", path) == [(dest,)]
 
     # -- working ---------------------------------------------------------------------------------
 

@@ -447,6 +447,41 @@ def test_copies_on_disk_are_never_the_file_of_another_copy(tmp_path: Path) -> No
     assert (tmp_path / "copy/d/z.gz").read_bytes() == b"1"
 
 
+def test_no_copy_on_disk_asks_for_a_twin_that_no_list_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most names with the suffix of an encoding are those of files that end so: ``.nii.gz``."""
+    cf = CloudFiles("mem://no-twins/x")
+    names = ["a", "a-b.gz", "a.gz", "a.gz.xz", "b/c.nii.gz", "b/d.nii.gz"]
+    cf.puts((name, b"1") for name in names)
+    asked: list[str] = []
+    head = CloudFiles._head
+
+    def noted(self: CloudFiles, path: str) -> Any:
+        asked.append(path)
+        return head(self, path)
+
+    monkeypatch.setattr(CloudFiles, "_head", noted)
+    with ResumableTransfer(tmp_path / "db") as job:
+        job.init(cf.cloudpath, str(tmp_path / "queue"))
+        for copy, twins in (
+            (lambda: cf.transfer_to(tmp_path / "all"), ["a", "a.gz"]),
+            (lambda: cf.transfer_to(tmp_path / "list", names[::-1]), ["a", "a.gz"]),
+            (lambda: cf.transfer_to(tmp_path / "one", "a.gz"), []),
+            (lambda: cf.transfer_to(tmp_path / "other", [("a", "b"), "a.gz"]), []),
+            (
+                lambda: cf.transfer_to(tmp_path / "any", iter(names[::-1])),
+                ["a", "a-b", "a.gz", "b/c.nii"],
+            ),
+            (lambda: cf.transfer_to("mem://no-twins/y"), []),
+            (job.execute, ["a", "a.gz"]),
+            (lambda: cf.moves(tmp_path / "moved", names), ["a", "a.gz"]),
+        ):
+            asked.clear()
+            copy()
+            assert sorted(asked) == twins
+
+
 def test_copies_on_disk_remove_no_other_copy(tmp_path: Path) -> None:
     """Of two objects, one has the name of the other and the suffix of an encoding."""
     cf = CloudFiles("mem://twins/x")
