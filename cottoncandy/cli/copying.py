@@ -177,13 +177,17 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
     """
     recursive = recursive or not any(map(has_magic, sources))
 
+    moved = set()
+
     def move(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
-        pairs = ((route.path, route.target) for route in found)
-        source.moves(dest, pairs)
+        routes = list(found)
+        source.moves(dest, [(route.path, route.target) for route in routes])
+        if source._place(routes[0].path) != dest._place(routes[0].target):
+            moved.add(routes[0].directory)
 
     _transfer(move, sources, destination, recursive, ends)
     for source in filter(is_on_disk, sources):
-        if not has_magic(source):  # a directory without its files may have links to others
+        if source in moved:  # a directory without its files may have links to others
             links = files_in(source, False, ends.reading)._endpoint()
             links.store.backend.remove_links(links.prefix)
 

@@ -225,6 +225,9 @@ def test_mv_keeps_what_links_refer_to(tree: Path) -> None:
         *("moved/src/sub/deep/c", "moved/src/sub/link/x"),
     }
     assert not (tree / "src/sub/link").is_symlink()
+    (tree / "some/again").symlink_to("../there")
+    assert run("mv", tree / "some", tree).exit_code == 0  # to where it is
+    assert (tree / "some/again").is_symlink()
 
 
 def test_files_of_one_name_in_two_encodings_are_not_lost_silently(tree: Path) -> None:
