@@ -350,14 +350,17 @@ def synchronize(
     else:
         bar = Progress(None, unit="files", label="syncing", show=progress)
         later = blocked if rules.delete else None
-        complete(
-            run(source, dest, bar.counted(to_copy()), report, threads=count, blocked=later),
-            lambda failed, total: (
+
+        def describe(failed: int, total: int) -> str:
+            return (
                 f"{failed} of {total} files could not be copied to {dest}, the others are there; "
                 f"nothing was deleted"
-            ),
-            bar=bar,
-        )
+            )
+
+        copies = run(source, dest, bar.counted(to_copy()), report, threads=count, blocked=later)
+        complete(copies, describe, bar=bar)
+        if stuck := _stuck(blocked, extras):  # fails again
+            complete(run(source, dest, iter(stuck), report, threads=count), describe)
     for path, reason in source.store.backend.unlisted(source.prefix):
         if rules.selects()(path.removeprefix(source.prefix)):
             report.left_out += 1
@@ -446,6 +449,23 @@ def run(
         elif blocked is not None:
             blocked.append(step)
     yield from run_all(whole)
+
+
+def _stuck(blocked: list[Step], extras: list[str]) -> list[Step]:
+    """Return the steps that something is in the way of which is not deleted."""
+    gone = set(extras) if blocked else set()
+    emptied = {parent for path in gone for parent in _parents(path)}
+    return [
+        step
+        for step in blocked
+        if step.path.rpartition(SEPARATOR)[2] != MANIFEST  # which waits for its parts
+        if step.path not in emptied and gone.isdisjoint(_parents(step.path))
+    ]
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition(SEPARATOR)[0]:
+        yield path
 
 
 def _deleted(dest: Endpoint, paths: list[str], report: SyncReport, *, threads: int) -> Outcomes:

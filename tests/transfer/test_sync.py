@@ -239,6 +239,16 @@ def test_patterns_select_no_more_than_rsync_does() -> None:
     ]
 
 
+def test_nothing_is_deleted_if_two_sources_are_in_the_way_of_each_other(tmp_path: Path) -> None:
+    cci = cc.get_interface("in_the_way", backend="memory", verbose=False)
+    for name in ("data/p", "data/p/q"):
+        cci.upload_json(name, {})
+    (tmp_path / "old").write_bytes(b"1")
+    with pytest.raises(PartialFailureError, match="nothing was deleted"):
+        cci.sync("data", tmp_path, delete=True)
+    assert (tmp_path / "old").exists()
+
+
 def test_empty_directory_is_created(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     cc.sync(tmp_path / "here", tmp_path / "there")
