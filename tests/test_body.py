@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from cottoncandy.core.buffers import Body, regroup
@@ -40,3 +41,16 @@ def test_iterable_that_fills_one_buffer_again_and_again() -> None:
 
     assert list(Body.of(readings())) == [b"\0\0", b"\1\1", b"\2\2"]
     assert b"".join(regroup(Body.of(readings()), 4)) == b"\0\0\1\1\2\2"
+
+
+def test_column_of_a_table_is_no_body() -> None:
+    class Column:
+        """As pandas' Series, which is neither a buffer nor a list of blocks."""
+
+        dtype = np.dtype(object)
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"x"
+
+    with pytest.raises(InvalidArgumentError, match="got a Column"):
+        Body.of(Column())

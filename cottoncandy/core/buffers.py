@@ -268,7 +268,7 @@ class Body:
         except UnsupportedDtypeError:
             raise
         except (TypeError, BufferError, ValueError):
-            if isinstance(data, Iterable):
+            if isinstance(data, Iterable) and not hasattr(data, "dtype"):
                 blocks = iter(data)
                 return cls(lambda: _checked(blocks), replayable=False)
             raise InvalidArgumentError(

@@ -273,6 +273,18 @@ def test_keys_that_were_not_requested_are_rejected() -> None:
         keys_in(page_of("a/1"), prefix="a/", after="a/1")
 
 
+def test_one_thread_lists_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "FAST_S", 0)
+    pages = [page_of(f"{number:02}", token=str(number)) for number in range(12)]
+    client, begun = _Pages(*pages, page_of("z")), []
+    listed = client.list_objects_v2
+    monkeypatch.setattr(client, "list_objects_v2", lambda **its: begun.append(its) or listed(**its))
+    location = S3Location("http://127.0.0.1:9", "b")
+    options: dict[str, Any] = {"prefix": "", "delimiter": "", "start_after": "", "page_size": None}
+    assert len(list(scan(client, location, **options, in_order=True))) == len(begun) == 13
+    assert not any("StartAfter" in each for each in begun)
+
+
 def test_directory_buckets_are_not_in_order() -> None:
     assert keys_in(page_of("b", "a"), bucket="data--usw2-az1--x-s3") == ["b", "a"]
 

@@ -290,6 +290,7 @@ class S3Backend(RemoteBackend):
             delimiter=delimiter,
             start_after=start_after,
             page_size=page_size,
+            in_order=self._connection.options.settings.threads == 1,
         )
 
     def delete(

@@ -50,8 +50,14 @@ def scan(
     delimiter: str,
     start_after: str,
     page_size: int | None,
+    in_order: bool = False,
 ) -> Iterator[ObjectInfo | CommonPrefix]:
     """Yield a listing, whose pages are requested ahead from the second one on.
+
+    Parameters
+    ----------
+    in_order : bool, default False
+        Whether no pages of a long listing may be requested at the same time.
 
     Raises
     ------
@@ -68,7 +74,7 @@ def scan(
     if delimiter:
         arguments["Delimiter"] = delimiter
     pages = partial(_pages, client, location, arguments)
-    if delimiter or _unordered(location):
+    if in_order or delimiter or _unordered(location):
         return (entry for page in pages(start_after, lambda: True) for entry in page.entries)
     return in_windows(pages, prefix, start_after)
 
