@@ -210,18 +210,18 @@ class UnnamedFile:
 def _write_all(descriptor: int, buffer: Buffer, position: int) -> None:
     rest = bytes_view(buffer)
     while rest:  # the system takes at most 2 GiB at once
-        count = _pwrite(descriptor, rest, position)
+        count = getattr(os, "pwrite", _seek_and_write)(descriptor, rest, position)
         rest, position = rest[count:], position + count
 
 
 def _seek_and_write(descriptor: int, data: memoryview, position: int) -> int:
+    """Do what ``os.pwrite`` does, which Windows does not have."""
     with _seeking:
         os.lseek(descriptor, position, os.SEEK_SET)
         return os.write(descriptor, data)
 
 
 _seeking = ForkSafeLock()
-_pwrite = getattr(os, "pwrite", _seek_and_write)  # which Windows does not have
 
 
 def rename_new(path: str, target: str) -> bool:
