@@ -76,7 +76,7 @@ def in_windows(pages: Pages, prefix: str, start_after: str) -> Iterator[ObjectIn
 
 
 class _Window:
-    """What a listing has after one key, up to and including another one, its end."""
+    """The entries of a listing after one key, up to and including another one, its end."""
 
     def __init__(self, pages: Pages, start: str, end: str = "") -> None:
         self.start, self.end = start, end
@@ -115,15 +115,15 @@ class _Window:
 
 
 class _Windows:
-    """What is left of a listing, in windows.
+    """The rest of a listing, in windows.
 
     Parameters
     ----------
     pages : callable
     guess : _Guess
-        What is known of the names.
+        Extrapolates the names.
     rest : _Window
-        All that is left.
+        The whole rest.
     """
 
     def __init__(self, pages: Pages, guess: _Guess, rest: _Window) -> None:
@@ -197,7 +197,7 @@ class _Windows:
 
 
 class _Guess:
-    """Tells where a listing goes on, after the names that it has returned.
+    """Extrapolates a listing from the names that it has returned.
 
     Names are numbers, whose digits are the characters that were seen in their place. Up to the
     first place that changes, these are all characters of the same kinds: of numbers in names, only
