@@ -357,6 +357,7 @@ class _OutputBuffer:
         in_place = (
             None if out is None else reader.stream_into(out[position:][: stop - start], start)
         )
+        del out  # a thread that waits for the network must not keep it
         for piece in in_place or reader.pieces(start, stop):
             view = bytes_view(piece)
             with self._lock:

@@ -216,7 +216,7 @@ def test_an_error_ends_a_range_that_hangs(hanging: int) -> None:
     with pytest.raises(AccessDeniedError):
         Scripted(script).read_into(memoryview(out))
     held = bytes(out)
-    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=60)
+    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=30)
     release.set()
     for thread in set(threading.enumerate()) - before:
         thread.join(60)
@@ -239,7 +239,7 @@ def test_ctrl_c_ends_a_download_that_hangs(threads: int) -> None:
     with interrupted_when(waits.is_set), pytest.raises(KeyboardInterrupt):
         Scripted(script, threads=threads).read_into(memoryview(out))
     held = bytes(out)
-    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=60)
+    wait_until(lambda: is_free(out), "the release of the buffer", timeout_s=30)
     release.set()
     assert out[:-1] == held
 
