@@ -300,25 +300,6 @@ def test_many_threads(moto: S3Server, moto_bucket: str) -> None:
         assert all(pool.map(trip, range(64)))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_child(moto: S3Server, moto_bucket: str) -> None:
-    """obstore's threads are not there in a child: boto3 carries the bodies."""
-    backend = backend_at(moto, moto_bucket)
-    backend.put("name", Body.of(b"parent"))
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            same = backend.get("name").read() == b"parent"
-            backend.put("from child", Body.of(b"child"))
-            status = 0 if same else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert backend.get("from child").read() == b"child"
-
-
 @each("status", [200, 301, 403])
 def test_region_of_an_aws_bucket(status: int) -> None:
     """Asked once; refusals name the region too."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import botocore.exceptions as boto
-from obstore.store import S3Store
 
 from cottoncandy._version import __version__
 from cottoncandy.backends.s3.errors import NO_CREDENTIALS, S3Location, redact, shown, translated
 from cottoncandy.backends.s3.handlers import install_handlers
 from cottoncandy.backends.s3.listing import install_parser
+from cottoncandy.backends.s3.native import library
 from cottoncandy.backends.s3.options import (
     Resolved,
     S3Options,
@@ -53,9 +53,6 @@ _SLOW_UPLOAD_S = 320
 
 # How long a response may take, in read timeouts.
 _MAX_DOWNLOAD_TIMEOUTS = 10
-
-# The process that first used obstore: its threads do not survive a fork.
-_obstore_process: list[int] = []
 
 
 class _Once(Generic[T]):
@@ -97,7 +94,7 @@ class Connection:
         """Close the connections; the clients open new ones when they are used again."""
         with self._lock:
             for key, made in list(self._made.items()):
-                if isinstance(made, S3Store):
+                if key[0] == "store":
                     del self._made[key]  # obstore closes its connections with the store
                 elif meta := getattr(made, "meta", None):
                     getattr(meta, "client", made).close()
@@ -313,13 +310,9 @@ class Connection:
     @property
     def obstore_usable(self) -> bool:
         """Whether obstore supports the options, and this process."""
-        if self.botocore_only:
-            return False
-        if not _obstore_process:
-            _obstore_process.append(os.getpid())
-        return _obstore_process[0] == os.getpid()
+        return not self.botocore_only and library() is not None
 
-    def obstore(self, bucket: str, headers: Headers = (), slow_upload: bool = False) -> S3Store:
+    def obstore(self, bucket: str, headers: Headers = (), slow_upload: bool = False) -> Any:
         """Return obstore's store for a bucket.
 
         Parameters
@@ -332,7 +325,7 @@ class Connection:
         key = ("store", bucket, headers, slow_upload)
         return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
 
-    def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> S3Store:
+    def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> Any:
         unsigned, provider = self.options.unsigned, None
         if not unsigned and self.resolved and self.resolved.keys:
             provider = key_provider(self.resolved.keys)
@@ -342,7 +335,7 @@ class Connection:
             provider = credential_provider(self.credentials)
         region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
-        return S3Store(
+        return library().store.S3Store(
             bucket,
             # This one overrides AWS_ENDPOINT_URL_S3, which obstore reads from the environment.
             aws_endpoint_url_s3=endpoint,
@@ -350,12 +343,12 @@ class Connection:
             region=region,
             skip_signature=unsigned,
             request_payer=self.options.requester_pays,
-            client_options=self._client_options(endpoint, headers, slow_upload),  # type: ignore[arg-type]  # a TypedDict made piece by piece
+            client_options=self._client_options(endpoint, headers, slow_upload),
             retry_config={"max_retries": 0},
             # The provider does not refer to the connection: that holds the stores, and the garbage
             # collector does not see into obstore, so none of them would ever be freed.
             # It is always set: obstore would pair our keys with the environment's token.
-            credential_provider=provider,  # type: ignore[arg-type]  # the same
+            credential_provider=provider,
         )
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:

@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
-import obstore
 from isal.isal_zlib import crc32
-from obstore.exceptions import PreconditionError
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
 from cottoncandy.backends.pages import quoted_etag
@@ -35,6 +33,7 @@ from cottoncandy.backends.s3.errors import (
     translated,
 )
 from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key
+from cottoncandy.backends.s3.native import library
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import CottonCandyError, IntegrityError
@@ -108,7 +107,7 @@ class Transport:
         except FileNotFoundError as exc:
             if options is None:  # for a PUT, botocore's error names the missing thing
                 raise from_details(ErrorDetails(404), location) from shown(exc)
-        except PreconditionError as exc:
+        except library().exceptions.PreconditionError as exc:
             raise from_details(ErrorDetails(412), location) from shown(exc)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
@@ -163,7 +162,9 @@ class Transport:
         slow = len(data) > _SLOW_UPLOAD_BYTES
         store = self._connection.obstore(location.bucket, signed, slow)
         self._connection.counter.add(1, len(data))
-        result = obstore.put(store, location.key, data, attributes=attributes, use_multipart=False)
+        result = library().put(
+            store, location.key, data, attributes=attributes, use_multipart=False
+        )
         return PutResult(quoted_etag(result["e_tag"]), result["version"])
 
     def _obstore_open(
@@ -171,7 +172,7 @@ class Transport:
     ) -> tuple[ObjectInfo, Any]:
         store = self._connection.obstore(location.bucket)
         self._connection.counter.add(1)
-        result: Any = obstore.get(store, location.key, options=options)  # type: ignore[arg-type]  # a TypedDict made piece by piece
+        result: Any = library().get(store, location.key, options=options)
         meta, attributes = result.meta, dict(result.attributes)
         header = {its: attributes.pop(name, None) for name, its in _HEADERS.items()}
         if (header["ContentType"] or "").startswith("text/html"):
