@@ -2,9 +2,9 @@
 
     python -m benchmarks.zarr_store [--repeat 3]
 
-Prints how many times as fast as ``ObjectStore`` each kind of array is written and read. The
-stores take turns, and the medians count. Memory is allocated and freed before, because a virtual
-machine returns free memory to its host.
+Says how many times as fast as ``ObjectStore`` each kind of array is written and read. The stores
+take turns, and the medians count. Memory is allocated and freed before, because a virtual machine
+returns free memory to its host. The table is added to docs/inside/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,7 +23,10 @@ from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
 import cottoncandy as cc
+from benchmarks import report
 from tests.servers.ceph import CephServer
+
+TABLE = "zarr: zarr_store and ObjectStore"
 
 #: Name -> number of chunks and bytes in each.
 KINDS = {
@@ -31,18 +35,18 @@ KINDS = {
 }
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Return how long a call takes."""
-    begun = time.perf_counter()
+def seconds(function: Callable[[], Any]) -> tuple[float, float]:
+    """Return how long a call takes, and its CPU time."""
+    begun, cpu = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - cpu
 
 
-def measure(stores: dict[str, Callable[[str], Any]], repeat: int) -> None:
-    """Print the ratios for all kinds of arrays."""
+def measure(stores: dict[str, Callable[[str], Any]], repeat: int, output: Path) -> None:
+    """Add the ratios for all kinds of arrays to the report."""
     for kind, (count, nbytes) in KINDS.items():
         values = np.random.default_rng(0).integers(0, 256, (count, nbytes), "u1")
-        found: dict[tuple[str, str], list[float]] = {}
+        found: dict[tuple[str, str], list[tuple[float, float]]] = {}
         np.ones(2 * values.nbytes, "u1")
         for turn in range(repeat):
             # Another store begins each turn.
@@ -59,15 +63,24 @@ def measure(stores: dict[str, Callable[[str], Any]], repeat: int) -> None:
                 for verb, duration in took.items():
                     found.setdefault((name, verb), []).append(duration)
         for verb in ("write", "read"):
-            ratio = median(found["obstore", verb]) / median(found["cottoncandy", verb])
-            print(f"{kind}: {verb} {ratio:.2f} times as fast as ObjectStore")
+            medians = [
+                [median(times) for times in zip(*found[name, verb], strict=True)]
+                for name in ("cottoncandy", "obstore")
+            ]
+            (ours, our_cpu), (theirs, their_cpu) = medians
+            report.add_row(
+                output, TABLE, f"{verb} {kind}", f"{ours:.2f} / {theirs:.2f}",
+                f"{our_cpu:.2f} / {their_cpu:.2f}",
+                f"{theirs / ours:.2f} (CPU {their_cpu / our_cpu:.2f})", "0.9",
+            )  # fmt: skip
 
 
 def main() -> None:
     """Start a Ceph node, and measure."""
     parser = argparse.ArgumentParser(description="zarr's stores on one Ceph node")
     parser.add_argument("--repeat", type=int, default=3)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--output", type=Path, default=Path("docs/inside"))
+    options = parser.parse_args()
     server = CephServer()
     try:
         s3 = server.users[0]
@@ -89,7 +102,7 @@ def main() -> None:
             )
 
         stores = {"cottoncandy": lambda name: cci.zarr_store(f"ours/{name}"), "obstore": obstore}
-        measure(stores, repeat)
+        measure(stores, options.repeat, options.output)
     finally:
         server.stop()
 
