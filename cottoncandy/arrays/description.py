@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from cottoncandy.arrays.manifests import read_manifest
 from cottoncandy.arrays.versions import ArrayVersion, RawArray, open_parts
-from cottoncandy.backends.base import ObjectInfo, PutResult
+from cottoncandy.backends.base import Backend, IfMatch, ObjectInfo, PutResult
+from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
@@ -47,17 +49,25 @@ def set_metadata(store: Store, name: Key, changes: Mapping[str, Any]) -> dict[st
     try:
         info = update_metadata(store, name, changes)
     except ObjectNotFoundError as exc:
-        info = update_metadata(store, open_parts(store, name, exc).info.key, changes)
+        key = open_parts(store, name, exc).info.key
+        info = update_metadata(store, key, changes, manifest=True)
     return PutResult(info.etag).response
 
 
 def update_metadata(
-    store: Store, key: str, changes: Mapping[str, Any], opened: ObjectInfo | None = None
+    store: Store,
+    key: str,
+    changes: Mapping[str, Any],
+    opened: ObjectInfo | None = None,
+    *,
+    manifest: bool = False,
 ) -> ObjectInfo:
     """Change metadata, if they are still those of the opened version; return the new header.
 
-    If another client changes the object at the same moment, it is read again.
+    If another client changes the object at the same moment, it is read again. On S3, this
+    is noticed only for a manifest.
     """
+    replace = _replace_manifest if manifest else replace_metadata
     lower = {str(name).lower(): value for name, value in changes.items()}
     if protected := sorted(name for name in lower if not user_metadata({name: ""})):
         raise MetadataError(
@@ -75,12 +85,27 @@ def update_metadata(
         kept = {name: value for name, value in changed.items() if value is not None}
         new = store.backend.capabilities.metadata.check(kept, key)
         try:
-            result = replace_metadata(store.backend, key, new, info.etag)
+            result = replace(store.backend, key, new, info.etag)
             break
         except ObjectChangedError:
             if last:
                 raise
     return info._replace(etag=result.etag, metadata=new)
+
+
+def _replace_manifest(
+    backend: Backend, key: str, metadata: Mapping[str, str], etag: str | None
+) -> PutResult:
+    """Store a manifest with other metadata.
+
+    Its JSON grows by a space. S3's ETag depends on the body only, so it would be the same after the
+    change, and another client that had read the old metadata would replace the new.
+    """
+    with backend.get(key, prefetch=False) as reader:
+        if etag is not None:
+            IfMatch(etag).check(reader.info.etag or "", f"object '{key}'")
+        body = Body.of(read_manifest(reader) + b" ")
+        return backend.put(key, body, backend.capabilities.options_like(reader.info, metadata))
 
 
 def _same_version(info: ObjectInfo, opened: ObjectInfo) -> bool:

@@ -196,7 +196,11 @@ class CloudArray(ArrayHandle):
 
 
 class Attributes(MutableMapping[str, str]):
-    """The user's metadata of an opened array. Each change takes the requests of set_metadata."""
+    """The user's metadata of an opened array.
+
+    Each change takes the requests of ``set_metadata``. If other clients change those of a raw array
+    on S3 at the same moment, one of the changes may be lost.
+    """
 
     def __init__(self, array: ArrayHandle) -> None:
         self._array = array
@@ -235,7 +239,13 @@ class Attributes(MutableMapping[str, str]):
     def _change(self, changes: Mapping[str, Any]) -> None:
         array, version = self._array, self._array._version
         if changes:
-            version.info = update_metadata(array._store, version.info.key, changes, version.info)
+            version.info = update_metadata(
+                array._store,
+                version.info.key,
+                changes,
+                version.info,
+                manifest=not isinstance(version, RawArray),
+            )
         if isinstance(version, RawArray):
             version._reader = None  # it is bound to the former ETag
 
