@@ -138,11 +138,11 @@ class TransferQueue:
             self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            application, version = (
+            application, version, schema = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version")
+                for name in ("application_id", "user_version", "schema_version")
             )
-            if (application, version) == (0, 0) and create:
+            if (application, version, schema) == (0, 0, 0) and create:  # not a user's database
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("BEGIN IMMEDIATE")
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,6 +312,17 @@ def test_expired_leases_are_taken_over_and_renewed_ones_are_not(tmp_path: Path) 
     assert [item.path for item in second.lease(5, 60)] == ["x"]
     second.close()
     assert first.path.exists()
+
+
+def test_databases_of_other_programs_are_not_queues(tmp_path: Path, ends: tuple[str, str]) -> None:
+    fill(ends[0], 1)
+    path = tmp_path / "notes.db"
+    with closing(sqlite3.connect(path)) as database:  # no version, as most databases
+        database.execute("CREATE TABLE notes (a)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="not a queue"):
+        ResumableTransfer(path).init(*ends)
+    assert path.read_bytes() == before
 
 
 def test_damaged_and_foreign_queues_are_clear_errors(
