@@ -9,7 +9,6 @@ import uuid
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from itertools import chain
@@ -168,10 +167,21 @@ class TransmissionMonitor:
 
 
 @dataclass(slots=True)
-class _Flight:
-    """One transfer, whose bytes are noted at its end."""
+class recorded:  # noqa: N801 - used as a function; twice as fast as a generator
+    """Records the transfer in the block, if there is a monitor; the block notes its bytes."""
 
+    monitor: TransmissionMonitor | None
     nbytes: int = 0
+    begun: float = 0.0
+
+    def __enter__(self) -> Self:
+        if self.monitor is not None:
+            self.begun = time.time()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.monitor is not None:
+            self.monitor._extend((self.begun, time.time(), self.nbytes))
 
 
 def _in_pairs(numbers: array[float]) -> Iterator[tuple[float, float, float]]:
@@ -179,17 +189,6 @@ def _in_pairs(numbers: array[float]) -> Iterator[tuple[float, float, float]]:
     every = slice(0, None, 6), slice(3, None, 6)
     starts, ends, counts = ([numbers[at:][span] for span in every] for at in range(3))
     return zip(map(min, *starts), map(max, *ends), map(sum, zip(*counts, strict=True)), strict=True)
-
-
-@contextmanager
-def recorded(monitor: TransmissionMonitor | None) -> Iterator[_Flight]:
-    """Record the transfer in the block, if there is a monitor; the block notes its bytes."""
-    begun, flight = time.time(), _Flight()
-    try:
-        yield flight
-    finally:
-        if monitor is not None:
-            monitor._extend((begun, time.time(), flight.nbytes))
 
 
 class IOSampler:

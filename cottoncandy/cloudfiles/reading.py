@@ -149,7 +149,8 @@ class ReadingMethods(FilesBase):
         """Return content and encoding of one file; the content is None if it does not exist."""
         backend, key = self._store.backend, self._key(file.path)
         # If a range is far from the start, only the header is requested first.
-        prefetch = not (file.start or (file.ranged and file.end is None))
+        part = file.ranged
+        prefetch = not (file.start or (part and file.end is None))
         try:
             with (
                 self._locks.held(self.cloudpath, file.path, shared=True),
@@ -157,7 +158,7 @@ class ReadingMethods(FilesBase):
                 backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
             ):
                 info = reader.info
-                ranged = file.ranged and (file.raw or not info.content_encoding)
+                ranged = part and (file.raw or not info.content_encoding)
                 start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
                 content = reader.read(start, max(start, stop))
                 flight.nbytes = len(content)
@@ -168,7 +169,7 @@ class ReadingMethods(FilesBase):
         encoding = info.content_encoding
         if not file.raw:
             content = decoded(content, encoding, file.path)
-            content = content[file.span] if file.ranged and not ranged else content
+            content = content[file.span] if part and not ranged else content
         return content, encoding
 
     def get_json(self, paths: Paths, total: int | None = None) -> Any:

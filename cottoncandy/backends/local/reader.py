@@ -161,7 +161,11 @@ class LocalReader(ObjectReader):
         stop = self._checked_stop(start, stop)
         if stop - start > PIECE_BYTES:
             return super().read(start, stop)
-        return b"".join(self.stream(start, stop))  # of most files
+        with os_errors("read", self._location):  # most files
+            content = os.pread(self.descriptor, stop - start, start) if start < stop else b""
+        if start < stop and self._after(start, len(content), stop) < stop:
+            return content + b"".join(self.stream(start + len(content), stop))
+        return content
 
     def close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
