@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import html
 import re
 import sys
@@ -28,6 +29,10 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB")
 def echo(*lines: str) -> None:
     """Print lines that a method's documentation promises; names in them are made printable."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        codecs.lookup(encoding)
+    except LookupError:  # of a stream that is not Python's own
+        encoding = "utf-8"
     for line in lines:
         # A name that the terminal's locale does not have must not end a transfer.
         text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
