@@ -369,7 +369,7 @@ def synchronize(
     if max_delete is not None and len(extras) > max_delete:
         raise InvalidArgumentError(
             f"{len(extras)} files in {dest} are not in {source}, more than max_delete="
-            f"{max_delete}; the others were copied, and nothing was deleted"
+            f"{max_delete}; nothing was deleted, nor copied to where something has to be deleted"
         )
     if extras:
         complete(
