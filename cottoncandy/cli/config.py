@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import asdict
 
 import click
@@ -34,6 +36,8 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
     from cottoncandy.stores.doctor import examine
 
     store, name = connection.store(location)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # remove the scratch objects first
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     report = examine(store, prefix_of(name))
     if as_json:
         print_json(
