@@ -14,6 +14,7 @@ import click
 from cottoncandy.cli.locations import (
     JSON,
     JSON_ACCEPTED,
+    JSON_LINES,
     LOCATION,
     Connection,
     connected,
@@ -139,7 +140,7 @@ def save(connection: Connection, location: str, file: Path) -> None:
 @click.argument("location", type=LOCATION)
 @click.option("--grace", default="1d", show_default=True, help="Keep younger parts.")
 @click.option("--dry-run", is_flag=True, help="Print the names, and remove nothing.")
-@JSON
+@JSON_LINES
 @connected
 def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_json: bool) -> None:
     """Remove replaced versions and parts of killed uploads."""
@@ -167,7 +168,7 @@ def restore(connection: Connection, location: str) -> None:
 
 @click.command(name="rotate-keys")
 @click.argument("location", type=LOCATION)
-@JSON
+@JSON_LINES
 @connected
 def rotate_keys(connection: Connection, location: str, as_json: bool) -> None:
     """Re-encrypt objects of old keys with the current one."""

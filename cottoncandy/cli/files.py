@@ -20,6 +20,7 @@ from cottoncandy.cli.locations import (
     BLOCK_SIZE,
     JSON,
     JSON_ACCEPTED,
+    JSON_LINES,
     LOCATION,
     PROGRESS,
     Connection,
@@ -61,7 +62,7 @@ _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_va
 @click.option("-l", "--long", is_flag=True, help="With size and modification time.")
 @click.option("-e", "--expr", is_flag=True, help="Expand [abc] and [abc]{2} in LOCATION.")
 @click.option("--sqlite", metavar="FILE", help="Write name, size and time into a database.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@JSON_LINES
 @click.option("--fullpath/--shortpath", help="Whole locations, as cp - reads them.")
 @_PROGRESS_FLAG
 @connected
@@ -251,7 +252,7 @@ def head(connection: Connection, locations: tuple[str, ...]) -> None:
 @click.option("-c", "--grand-total", is_flag=True, help="A total of all locations.")
 @click.option("-N", "--count-files", is_flag=True, help="The number of files, too.")
 @click.option("-e", "--group-by-ext", is_flag=True, help="Totals by suffix.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@JSON_LINES
 @connected
 def du(
     connection: Connection,

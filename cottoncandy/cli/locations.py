@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Entries of a context's ``meta``: the words of the command that continues this one, and whether a
-#: program waits for a result.
+#: program waits for a result, or for lines, of which each failure is one.
 WORDS, AWAITED = "cottoncandy.words", "cottoncandy.awaited"
+
+_LINES = "lines"
 
 BLOCK_SIZE = click.option(
     "-b",
@@ -62,13 +64,20 @@ JSON = click.option(
     callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value),
     help="Print the result as JSON.",
 )
+JSON_LINES = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value and _LINES),
+    help="Print one JSON object per line.",
+)
 #: For commands that always print JSON, or have no result: programs may pass it to each.
 JSON_ACCEPTED = click.option(
     "--json",
     is_flag=True,
     hidden=True,
     expose_value=False,
-    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value),
+    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value and _LINES),
 )
 PROGRESS = click.option(
     "--progress/--no-progress",
@@ -82,6 +91,9 @@ _SCHEMES = {name: name for name in ("s3", "gs", "gdrive", "file", "http", "https
     "gcs": "gs",
     "memory": "mem",
 }
+
+#: The format that a URL of cloud-files may begin with; it does not matter to files.
+_FORMAT = r"^(precomputed|graphene|n5|zarr[23]?|boss|brainmaps|deepzoom)://(?=[\w+]+://)"
 
 #: Advice of the library's errors, and the words of the command for it.
 _ADVICE = (
@@ -196,10 +208,12 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
             self.fail("a location must not be empty", param, ctx)
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme.lower() not in _SCHEMES:
+        from_format = re.sub(_FORMAT, "", value)
+        scheme, separator, rest = from_format.partition("://")
+        if separator and scheme.lower() in _SCHEMES:
+            location = _SCHEMES[scheme.lower()] + separator + rest
+        elif (location := from_format) == value:
             return value
-        location = _SCHEMES[scheme.lower()] + separator + rest
         if ctx is not None and (words := ctx.meta.get(WORDS)):
             words[:] = [location if word == value else word for word in words]
         return location
@@ -349,7 +363,9 @@ class Failures:
 
     def note(self, error: Exception) -> None:
         """Print an error."""
-        print_error(error)
+        text = print_error(error)
+        if click.get_current_context().meta.get(AWAITED) == _LINES:
+            print_json({"error": text})
         self._any = True
 
     def finish(self) -> None:
@@ -375,7 +391,9 @@ def for_each(
 
 def print_json(value: Any) -> None:
     """Print a result for programs."""
-    click.get_current_context().meta[AWAITED] = False
+    meta = click.get_current_context().meta
+    if meta.get(AWAITED) != _LINES:
+        meta[AWAITED] = False
     click.echo(json.dumps(value, default=str))
 
 

@@ -273,3 +273,30 @@ def test_options_of_a_connection_reach_each_form_of_a_url(
 def test_a_login_is_not_dropped_without_a_word() -> None:
     result = run("cat", "--no-sign-request", "https://user:word@localhost:1/x")
     assert "'https://***@localhost:1/x' contains a login; remove it" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["ls", "du", "head"])
+def test_programs_read_failures_among_the_lines(command: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    result = run(command, "--json", tmp_path / "none", tmp_path / "a")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 1
+    assert "none" in lines[0]["error"]
+    assert lines[1:]
+    assert all("error" not in line for line in lines[1:])
+
+
+def test_touch_prints_nothing_for_programs_but_failures(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    result = run("touch", "--json", tmp_path / "new", tmp_path / "a" / "b")
+    assert list(json.loads(result.stdout)) == ["error"]
+    assert (tmp_path / "new").exists()
+
+
+def test_formats_of_cloud_files_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12")
+    url = f"precomputed://file://{tmp_path}"
+    assert run("ls", url).stdout == "a\n"
+    assert run("cat", f"{url}/a").stdout == "12"
+    assert run("rm", f"{url}/a").exit_code == 0
+    assert not (tmp_path / "a").exists()

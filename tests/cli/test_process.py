@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from click.testing import CliRunner
 
 import cottoncandy as cc
 from cottoncandy.cli.main import main
-from cottoncandy.core.output import Progress
+from cottoncandy.core.output import Progress, echo
 from tests.processes import start
 from tests.servers import S3Server
 from tests.servers.web import PlainHandler, WebServer, serving
@@ -367,3 +368,32 @@ def test_info_needs_no_boto3(moto: S3Server, moto_bucket: str) -> None:
     )
     assert "float64" in found.stdout
     assert found.stderr.endswith("set()\n")
+
+
+def test_a_terminated_doctor_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from cottoncandy.stores import doctor\n"
+        "doctor._Trial._read = lambda self: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "from cottoncandy.cli.main import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "doctor", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_encodings_of_streams_do_not_end_a_transfer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stream(io.StringIO):
+        encoding = "nonsense"
+
+    monkeypatch.setattr(sys, "stdout", Stream())
+    echo("ümlaut")
+    assert sys.stdout.getvalue() == "ümlaut\n"
