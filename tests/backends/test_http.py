@@ -458,6 +458,35 @@ def test_index_pages(serve: Serve, page: str) -> None:
     assert any(verb == "HEAD" for verb, _ in server.requests) is (page is APACHE)
 
 
+def test_hostile_index_pages(serve: Serve) -> None:
+    """Apache leaves apostrophes in links; other links lead nowhere, or hold no address or date."""
+    links = (
+        """<a href="it's">it's</a> <a href='say "a"'>a</a> <a href="http://[bad">b</a>"""
+        """<a href="//host:99999999/c">c</a> <a href="d%00d">d</a> <a href="%2e%2e/e">e</a>"""
+        """<a href="..%2f..%2ff">f</a> <a href="http://ex\u2100mple.com/g">g</a>"""
+        """<a href="h">h</a>    31-Feb-2026 03:04    7\n"""
+        """<a href="i">i</a>    02-May-2026 03:04    7\n"""
+    )
+    page = f"<title>Index of /</title>{links}" + "<a href=x>" * 20_000 + "<a " * 20_000
+
+    def answer(request: Any) -> Answer:
+        if request.path == "/":
+            return 200, {"Content-Type": "text/html"}, page.encode()
+        return 200, {"ETag": '"1"', "Content-Length": "3"}, b""
+
+    found = {entry.key: entry.size for entry in backend(serve(answering(answer)).url).scan()}  # type: ignore[union-attr]
+    assert found == {"h": 3, "i": 7, "it's": 3, 'say "a"': 3, "x": 3}
+
+
+def test_dates_of_index_pages_are_english_everywhere(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("_strptime._strptime", None)  # it depends on the locale
+    page = '<h1>Index of /</h1><a href="a">a</a>  02-May-2026 03:04  7\n'
+    web = backend(serve(answering(lambda request: (200, {}, page.encode()))).url)
+    assert [entry.modified.isoformat() for entry in web.scan()] == ["2026-05-02T03:04:00+00:00"]  # type: ignore[union-attr]
+
+
 def listing_of(keys: list[str], query: dict[str, str], limit: int = 2) -> str:
     """Return the XML that object stores send."""
     found = sorted(
@@ -510,6 +539,30 @@ def test_listing_of_an_object_store(serve: Serve, directory: str) -> None:
     assert names == [prefix + name for name in ("a", "b/", "e", "f")]
     assert next(e.key for e in web.scan(start_after=prefix + "b/d")) == prefix + "e"  # type: ignore[union-attr]
     assert web.has_bucket(web.bucket_name or "")
+
+
+GOOGLE = (
+    "<?xml version='1.0' encoding='UTF-8'?>"
+    "<ListBucketResult xmlns='http://doc.s3.amazonaws.com/2006-03-01'><Name>bucket</Name>"
+    "<Prefix></Prefix><Marker>{marker}</Marker><NextMarker>{last}</NextMarker>"
+    "<IsTruncated>true</IsTruncated><Contents><Key>{last}</Key>"
+    "<Generation>1600000000000000</Generation><MetaGeneration>1</MetaGeneration>"
+    "<LastModified>2026-01-02T03:04:05.678Z</LastModified>"
+    "<ETag>&quot;5d41402abc4b2a76b9719d911017c592&quot;</ETag><Size>5</Size></Contents>"
+    "</ListBucketResult>"
+)
+
+
+@each("last, seen", [("a", ["a"]), ("", []), ("../b", [])])
+def test_object_stores_that_list_nonsense(serve: Serve, last: str, seen: list[str]) -> None:
+    def answer(request: Any) -> Answer:
+        if request.path.startswith("/bucket?"):
+            return 200, {}, GOOGLE.format(marker="", last=last).encode()
+        return 404, {}, b""
+
+    found = []
+    with pytest.raises(IntegrityError):
+        found += (entry.key for entry in backend(serve(answering(answer)).url + "/bucket").scan())  # type: ignore[union-attr]
 
 
 def test_directories_without_a_listing(serve: Serve, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import datetime
 import html
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -16,6 +18,7 @@ from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     IntegrityError,
+    InvalidNameError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -24,9 +27,14 @@ _THREADS = 16  # HEAD requests at once: latency counts, not bandwidth
 _MAX_DEPTH = 500  # a symbolic link may lead back to a parent directory
 
 _INDEX = re.compile(r"<(?:title|h1)[^>]*>\s*(?:Index of|Directory listing for)", re.IGNORECASE)
-_LINK = re.compile(r"<a\s[^>]*?href\s*=\s*[\"']?([^\"'>\s]+)[^>]*>.*?</a>([^<\n]*)", re.I | re.S)
+# Possessive, so that no page takes longer than its length. Apache leaves apostrophes in names.
+_LINK = re.compile(
+    r"<a\s[^<>]*?href\s*=\s*(?:\"([^\"<>]*+)\"|'([^'<>]*+)'|([^\"'<>\s]++))[^<>]*+>"
+    r"(?:[^<]*+</a>([^<\n]*+))?",
+    re.IGNORECASE,
+)
 # nginx: "02-Jan-2026 03:04      12345"; others round, as in "12K".
-_NGINX = re.compile(r"\s*(\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d)\s+(\d+)\s*")
+_NGINX = re.compile(r"\s*(\d\d-[A-Z][a-z]{2}-\d{4}) (\d\d:\d\d)\s+(\d{1,18})\s*")
 
 
 class Listing:
@@ -115,8 +123,8 @@ class Listing:
             return None if isinstance(found, str) else found
         try:
             info = self._head(found)
-        except ObjectNotFoundError:
-            return None  # deleted since it was listed, or a dangling link
+        except (ObjectNotFoundError, InvalidNameError):
+            return None  # deleted since it was listed, a dangling link, or not a file
         return ObjectInfo(found, info.size, info.modified, info.etag)
 
     def _page(self, directory: str) -> str | None:
@@ -184,24 +192,34 @@ class Listing:
                 page = parse_page(body)
             except ValueError as error:
                 raise IntegrityError(f"{url}: the listing is damaged: {error}") from error
-            last = ""
+            last = marker
             for entry in page.entries:
+                if not (entry.key > last and entry.key.startswith(root + prefix)):
+                    raise IntegrityError(
+                        f"{url}: the listing is damaged: {entry.key!r} is out of order, repeated "
+                        f"or outside the prefix {root + prefix!r}"
+                    )
                 last = entry.key
                 if isinstance(entry, CommonPrefix):
                     yield CommonPrefix(last[len(root) :])
                 else:
                     yield entry._replace(key=last[len(root) :])
-            marker = page.token or last
-            if not page.truncated or not marker:
+            before, marker = marker, page.token or last
+            if not page.truncated:
                 return
+            if marker <= before:
+                raise IntegrityError(f"{url}: the listing is incomplete and does not continue")
 
 
 def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | None]:
     """Return the names that an index page links to; those of directories end with a slash."""
     base = urlsplit(url).path
     found: dict[str, tuple[datetime.datetime, int] | None] = {}
-    for link, after in _LINK.findall(page):
-        target = urlsplit(urljoin(url, html.unescape(link)))
+    for *links, after in _LINK.findall(page):
+        try:
+            target = urlsplit(urljoin(url, html.unescape("".join(links))))
+        except ValueError:
+            continue  # it is no address
         if target.query or target.netloc != urlsplit(url).netloc:
             continue  # a link that sorts the page
         path = unquote(target.path)
@@ -212,7 +230,9 @@ def _links(page: str, url: str) -> dict[str, tuple[datetime.datetime, int] | Non
         shown = _NGINX.fullmatch(after)
         exact = None
         if shown is not None:
-            moment = datetime.datetime.strptime(shown[1], "%d-%b-%Y %H:%M")
-            exact = moment.replace(tzinfo=datetime.UTC), int(shown[2])
+            with suppress(ValueError):  # there is no such date
+                # strptime would expect the names of months in the user's language.
+                moment = parsedate_to_datetime(f"{shown[1].replace('-', ' ')} {shown[2]}")
+                exact = moment.replace(tzinfo=datetime.UTC), int(shown[3])
         found[name] = exact
     return found
