@@ -172,6 +172,23 @@ def test_interruptible_starts_a_new_worker_after_a_fork() -> None:
 
 @forks
 @fork_warning
+def test_forked_child_does_not_wait_for_a_call_of_its_parent() -> None:
+    release = threading.Event()
+    running, done = in_background(release.wait), in_background(lambda: "done")
+    done.result()
+
+    def check() -> None:
+        assert done.result() == "done"
+        with pytest.raises(StoreError, match="forked child"):
+            running.result()
+
+    assert exit_code(fork(check)) == 0
+    release.set()
+    assert running.result()
+
+
+@forks
+@fork_warning
 def test_after_fork_calls_functions_and_methods_of_living_objects() -> None:
     called: list[str] = []
 

@@ -135,12 +135,26 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
     StoreError
         If the system allows no more threads.
     """
-    outcome: Future[R] = Future()
+    outcome: Future[R] = _Call()
     if not _start_thread(lambda: _resolve_future(outcome, lambda: function(*arguments))):
         raise StoreError(
             "this process cannot start more threads (ulimit -u); close others, or pass threads=1"
         )
     return outcome
+
+
+class _Call(Future[R]):
+    """The outcome of a call in another thread, which a forked child does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process = os.getpid()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return the result; raise StoreError instead of waiting for a thread of the parent."""
+        if self._process != os.getpid() and not self.done():
+            raise StoreError("a forked child cannot wait for a call of its parent; begin it again")
+        return super().result(timeout)
 
 
 def _start_thread(target: Callable[[], object], name: str = "cottoncandy") -> bool:

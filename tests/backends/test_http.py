@@ -358,6 +358,22 @@ def test_credentials_stay_with_their_host_and_out_of_sight(
     assert "X-Amz-Signature" not in "".join(shown)
 
 
+def test_signatures_of_redirects_are_out_of_sight(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(request: Any) -> Answer:
+        if "Signature" in request.path:
+            return 200, {"ETag": '"1"'}, b"body"
+        if "meta.json" in request.path:
+            return 404, {}, b""
+        return 302, {"Location": "/other?X-Amz-Signature=hunter2"}, b""
+
+    caplog.set_level(logging.DEBUG)
+    assert backend(serve(answering(answer)).url).get("name").read() == b"body"
+    assert "Redirecting" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_encoded_bodies_are_read_as_stored(serve: Serve) -> None:
     stored = gzip.compress(b"text" * 1000)
 

@@ -122,9 +122,8 @@ class WebClient:
         self.counter = Counter()
         self._reset()
         after_fork(self._reset)
-        if options.query or options.login:
-            for name in ("urllib3.connectionpool", "urllib3.util.retry"):
-                logging.getLogger(name).addFilter(_mask_queries)
+        for name in ("connectionpool", "poolmanager", "util.retry"):  # also of redirects
+            logging.getLogger(f"urllib3.{name}").addFilter(_mask_queries)
 
     def _reset(self) -> None:
         self._pools: dict[str | None, urllib3.PoolManager] = {}
