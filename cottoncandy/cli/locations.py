@@ -92,9 +92,6 @@ _SCHEMES = {name: name for name in ("s3", "gs", "gdrive", "file", "http", "https
     "memory": "mem",
 }
 
-#: The format that a URL of cloud-files may begin with; it does not matter to files.
-_FORMAT = r"^(precomputed|graphene|n5|zarr[23]?|boss|brainmaps|deepzoom)://(?=[\w+]+://)"
-
 #: Advice of the library's errors, and the words of the command for it.
 _ADVICE = (
     (r"^\[Errno \d+\] ", ""),
@@ -208,11 +205,16 @@ class _Location(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
             self.fail("a location must not be empty", param, ctx)
-        from_format = re.sub(_FORMAT, "", value)
-        scheme, separator, rest = from_format.partition("://")
+        location, (scheme, separator, rest) = value, value.partition("://")
+        if separator and scheme.lower() not in _SCHEMES:
+            from cottoncandy.cloudfiles.paths import FORMAT
+
+            if head := FORMAT.match(value):  # it does not matter to files
+                location = value[head.end() :]
+                scheme, separator, rest = location.partition("://")
         if separator and scheme.lower() in _SCHEMES:
             location = _SCHEMES[scheme.lower()] + separator + rest
-        elif (location := from_format) == value:
+        elif location == value:
             return value
         if ctx is not None and (words := ctx.meta.get(WORDS)):
             words[:] = [location if word == value else word for word in words]

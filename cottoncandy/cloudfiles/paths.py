@@ -54,7 +54,8 @@ _PROTOCOLS = (
 )
 WEB = ("http", "https", "middleauth+https", "ngauth+https")
 
-_FORMAT = re.compile(rf"({'|'.join(ALLOWED_FORMATS)})://(?=[\w+]+://|/)")
+#: The beginning of a path that names a format.
+FORMAT = re.compile(rf"({'|'.join(ALLOWED_FORMATS)})://(?=[\w+]+://|/)")
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)://")
 _TAIL = re.compile(r"\|([\w-]+):$")
 _PRECOMPUTED = "precomputed"
@@ -143,7 +144,7 @@ def _split_format(cloudpath: str) -> tuple[str, str]:
     if tail := _TAIL.search(cloudpath):
         form = tail[1].removeprefix("neuroglancer-")
         return form, cloudpath[: tail.start()]
-    if head := _FORMAT.match(cloudpath):
+    if head := FORMAT.match(cloudpath):
         return head[1], cloudpath[head.end() :]
     return "", cloudpath
 
@@ -255,7 +256,7 @@ def _bucket_url(epath: ExtractedPath) -> str:
 
 def to_https_protocol(cloudpath: str) -> str:
     """Return the ``https://`` URL of a path on Google Storage or S3; others are unchanged."""
-    head = _FORMAT.match(cloudpath)
+    head = FORMAT.match(cloudpath)
     form, path = (head[0], cloudpath[head.end() :]) if head else ("", cloudpath)
     _, protocol, host, rest, _ = extract_format_protocol(path)
     if protocol not in _HTTPS:
