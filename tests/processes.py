@@ -1,11 +1,14 @@
-"""Processes that begin where the imports end: forked from one that has the package loaded."""
+"""Processes of tests: forked from this one, or from one that has the package loaded."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 
-__all__ = ["start"]
+__all__ = ["exit_code", "fork", "start"]
 
 _LOADED = ["cottoncandy.cli.main", "cottoncandy.cloudfiles", "cottoncandy.transfer.sync", "boto3"]
 
@@ -17,3 +20,22 @@ def start(program: str) -> ForkServerProcess:
     process = context.Process(target=exec, args=(program, {}), daemon=True)
     process.start()
     return process
+
+
+def fork(call: Callable[[], object]) -> int:
+    """Run a call in a forked child, which dies if it hangs; return the child's process id."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(120)
+            call()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def exit_code(child: int) -> int:
+    """Wait for a child; return its exit status, negative if a signal ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,10 @@ from cottoncandy.core.threads import (
 from cottoncandy.exceptions import StoreError
 from tests.cases import each
 from tests.interrupts import interrupted_when
+from tests.processes import exit_code, fork
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+fork_warning = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @each("threads", [1, 3, 20])
@@ -139,28 +142,6 @@ def test_ctrl_c_ends_the_wait() -> None:
         interruptible(hang)
     assert interruptible(lambda: "another worker") == "another worker"
     release.set()
-
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-fork_warning = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def fork(call: Callable[[], object]) -> int:
-    """Run a call in a forked child, which dies if it hangs; return the child's process id."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(120)
-            call()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def exit_code(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @forks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectNotFoundError
 from tests.backends._s3 import S3Tests
+from tests.processes import exit_code, fork
 from tests.servers.proxy import FaultProxy
 
 pytestmark = [
@@ -25,17 +25,8 @@ pytestmark = [
 
 
 def in_child(work: Callable[[], object]) -> None:
-    """Run a function in a forked process, which dies if it hangs."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    """Run a function in a forked process."""
+    assert exit_code(fork(work)) == 0
 
 
 class TestFork(S3Tests):
