@@ -151,7 +151,7 @@ class Settings:
     mpu_use_threshold_bytes : int
         Bodies larger than this are uploaded in parts (MB).
     mpu_chunksize_bytes : int
-        Size of one part (MB). Memory: up to one part for each thread.
+        Size of one part (MB); on S3 at most 16. Memory: up to one part for each thread.
     dask_chunksize_bytes : int
         Size of one chunk of a Dask array, before compression (MB).
     min_mpu_size_bytes : int
@@ -161,9 +161,11 @@ class Settings:
     max_mpu_parts : int
         Largest number of parts of one object that the server accepts.
     mpd_use_threshold_bytes : int
-        Bodies larger than this are downloaded in parallel ranges (MB).
+        When a directory is downloaded: files larger than this are downloaded in parallel ranges
+        (MB).
     mpd_chunksize_bytes : int
-        Size of one range (MB). Memory: one range for each thread.
+        Size of the first range (MB); on S3 at most 8. Larger bodies are downloaded in parallel
+        ranges.
     ccgroup : tuple of str
         Endings of the names that the browser shows as groups, separated by commas.
     ccdataset : tuple of str

@@ -71,6 +71,13 @@ class BucketMethods(ObjectAccess):
         -------
         exists : bool
             True even if the bucket exists but these credentials cannot list it.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.exists_bucket('my_bucket'), cci.exists_bucket('other')
+        (True, False)
         """
         return self._store.backend.has_bucket(check_bucket_name(bucket_name))
 
@@ -90,6 +97,14 @@ class BucketMethods(ObjectAccess):
             If the name is taken, by you or by another account.
         InvalidNameError
             If the name breaks the store's rules, or lacks ``[basic] mandatory_bucket_prefix``.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.create_bucket('scans')
+        >>> cci.bucket_name
+        'scans'
         """
         self._store.require_writable()
         self._store.backend.create_bucket(check_bucket_name(bucket_name), acl=self._store.acl(acl))
@@ -108,6 +123,14 @@ class BucketMethods(ObjectAccess):
             If it contains anything.
         BucketNotFoundError
             If there is no such bucket.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.rm_bucket('my_bucket')
+        >>> cci.exists_bucket('my_bucket')
+        False
         """
         self._store.require_writable()
         self._store.backend.delete_bucket(check_bucket_name(bucket_name))
@@ -128,6 +151,15 @@ class BucketMethods(ObjectAccess):
         ------
         BucketNotFoundError
             If there is no such bucket; the current one stays.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.create_bucket('scans')
+        >>> cci.set_bucket('my_bucket')
+        >>> cci.bucket_name
+        'my_bucket'
         """
         if not self._store.backend.has_bucket(check_bucket_name(bucket_name)):
             raise BucketNotFoundError(
@@ -147,6 +179,13 @@ class BucketMethods(ObjectAccess):
         ------
         UnsupportedOperationError
             If the backend has no client library.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket')  # doctest: +SKIP
+        >>> cci.get_bucket().Versioning().status  # doctest: +SKIP
+        'Enabled'
         """
         return self._store.backend.native_bucket()
 
@@ -169,6 +208,13 @@ class BucketMethods(ObjectAccess):
             If the backend has no client library.
         ObjectNotFoundError
             If there is no such object on Google Drive.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket')  # doctest: +SKIP
+        >>> cci.get_object('sub01/run1').version_id  # doctest: +SKIP
+        '3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrH'
         """
         store = self._store_in(bucket_name)
         return store.backend.native_object(store.key(object_name))
@@ -240,6 +286,14 @@ class BucketMethods(ObjectAccess):
         -------
         total_bytes : int
             As stored: compressed, if the objects are compressed.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes', b'it works')
+        >>> total = cci.get_size()
+        8 bytes (8.00B) over 1 objects
         """
         total = count = 0
         for info in scan_objects(self._store.backend):
@@ -264,7 +318,15 @@ class BucketMethods(ObjectAccess):
         return self.get_size()
 
     def show_buckets(self) -> None:
-        """Print the available buckets and when they were created."""
+        """Print the available buckets and when they were created.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.show_buckets()
+        my_bucket ...
+        """
         echo(
             *(
                 f"{bucket.name: <40} {_local_time(bucket.created)}".rstrip()
@@ -282,6 +344,14 @@ class BucketMethods(ObjectAccess):
             prints all.
         page_size : int, default 1000
             Accepted for compatibility, as in :meth:`get_objects`.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes', b'it works')
+        >>> cci.show_objects()
+        notes ... 8B
         """
         count = None if limit is None else check_int(limit, "limit", 0)
         check_page_size(page_size)

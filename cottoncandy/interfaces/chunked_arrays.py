@@ -120,6 +120,16 @@ class DaskArrayMethods(RawArrayMethods):
         again. An upload that fails leaves the old array, and removes its own chunks.
 
         If two uploads to one name run at the same time, the last one to finish is the current one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> series = np.zeros((100, 8))
+        >>> response = cci.upload_dask_array('series', series, axis=0, buffersize=1600)
+        >>> cci.download_dask_array('series').chunks
+        ((25, 25, 25, 25), (8,))
         """
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
         condition = upload_condition(overwrite, if_match)

@@ -77,6 +77,13 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         Returns
         -------
         path : str
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.pathjoin('sub01', 'run1')
+        'sub01/run1'
         """
         return pathjoin(a, *p)
 
@@ -116,6 +123,13 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
             If you are not allowed to see its owner.
         UnsupportedOperationError
             If objects have no owner on this backend.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket')  # doctest: +SKIP
+        >>> cci.get_object_owner('sub01/run1')['DisplayName']  # doctest: +SKIP
+        'lab'
         """
         key = self._store.key(object_name)
         try:
@@ -180,6 +194,16 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         -----
         Files are written completely or not at all. Other files in the directory are kept. An object
         whose name ends in ``/``, the marker of an empty directory, becomes a directory.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('sub01/anat/notes', b'it works')
+        >>> cci.download_directory('sub01', 'copy')
+        >>> Path('copy/anat/notes').read_bytes()
+        b'it works'
         """
         return download_directory(
             self._store,

@@ -179,6 +179,16 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
         -----
         One request lists a thousand arrays, and one downloads each that is small. Each
         ``metadata.json`` takes one more, to see whether it describes an array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> cci.dict2cloud('model', {'bias': np.zeros(1), 'fit': {'r2': 0.5}}, verbose=False)
+        >>> cci.cloud2dict('model', keys=['fit'])
+        Downloaded arrays in "model"
+        {'fit': {'r2': array(0.5)}}
         """
         workers = self._store.bulk_threads(threads)
         checked_metadata(metadata, self.cloud2dict)

@@ -87,6 +87,16 @@ class FileMethods(ObjectAccess):
         Notes
         -----
         The file is read in pieces as it is sent, so memory use does not depend on its size.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> n = Path('notes.txt').write_text('it works')
+        >>> response = cci.upload_from_file('notes.txt', 'sub01/notes.txt')
+        >>> cci.download_object('sub01/notes.txt')
+        b'it works'
         """
         path = expand_home(flname)
         name = os.fspath(path) if object_name is None else object_name
@@ -139,6 +149,16 @@ class FileMethods(ObjectAccess):
         -----
         Until it is complete, the file has a temporary name (``.cottoncandy-*.tmp``) in the same
         directory. The next download to the same file removes one that a killed process left.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('sub01/notes.txt', b'it works')
+        >>> cci.download_to_file('sub01/notes.txt', 'notes.txt')
+        >>> Path('notes.txt').read_text()
+        'it works'
         """
         path = expand_home(file_name)
         with self._store.open(object_name, threads) as reader, atomic_write(path) as file:
@@ -201,6 +221,18 @@ class FileMethods(ObjectAccess):
         next to ``NAME`` is not uploaded as a file: it has the metadata of the object. With
         ``skip_existing``, sizes are compared, then bytes: by
         the ETag if it is an MD5, otherwise by reading the object.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> Path('scans').mkdir()
+        >>> n = Path('scans', 'run1').write_bytes(b'...')
+        >>> cci.upload_from_directory('scans', 'sub01')
+        Uploaded "scans" to "sub01"
+        >>> cci.glob('sub01')
+        ['sub01/run1']
         """
         extra_args(ExtraArgs)
         condition = upload_condition(overwrite, None)

@@ -140,6 +140,15 @@ class FindingMethods(BucketMethods):
         See Also
         --------
         glob : The details.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes/today', b'it works')
+        >>> cci.search('notes/*')
+        notes/today ... 8B
+        Found 1 objects matching "notes/*"
         """
         self.glob(pattern, **{**kwargs, "verbose": True})
 
@@ -261,6 +270,16 @@ class FindingMethods(BucketMethods):
         See Also
         --------
         cottoncandy.get_browser : The details.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_raw_array('sub01/run1', np.arange(5))
+        >>> browser = cci.get_browser()
+        >>> browser.sub01.run1[2:]
+        array([2, 3, 4])
         """
         from cottoncandy.browser import S3Directory
 

@@ -51,6 +51,14 @@ class ObjectMethods(ObjectAccess):
         ------
         ObjectNotFoundError
             If the object does not exist and ``raise_err`` is True.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes', b'it works')
+        >>> cci.exists_object('notes'), cci.exists_object('plans')
+        (True, False)
         """
         store = self._store_in(bucket_name)
         key = store.key(object_name)
@@ -252,6 +260,14 @@ class ObjectMethods(ObjectAccess):
         IntegrityError
             If the body is truncated or changes during the download, or has another MD5 than the
             store has for it: on S3, of objects that were uploaded with one request.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_object('notes', b'it works')
+        >>> cci.download_object('notes')
+        b'it works'
         """
         with self._store.open(object_name, threads) as reader:
             content = reader.read()
@@ -303,6 +319,14 @@ class ObjectMethods(ObjectAccess):
         Notes
         -----
         NaN and infinity are written as ``NaN`` and ``Infinity``, as Python's json module does.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_json('sub01/info', {'age': 31, 'runs': [1, 2]})
+        >>> cci.download_json('sub01/info')
+        {'age': 31, 'runs': [1, 2]}
         """
         return self._store.put(
             object_name,
@@ -333,6 +357,14 @@ class ObjectMethods(ObjectAccess):
             If the object does not exist.
         IntegrityError
             If the object is not JSON in UTF-8.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_json('sub01/info', {'age': 31})
+        >>> cci.download_json('sub01/info')['age']
+        31
         """
         with self._store.open(object_name, threads) as reader:
             return parse_json(reader.read(), reader.info.key)
@@ -374,6 +406,14 @@ class ObjectMethods(ObjectAccess):
             As :meth:`upload_object` raises them.
         UnsupportedDtypeError
             If the object cannot be pickled (a lambda, an open file); nothing is sent.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_pickle('sub01/labels', {1, 2, 3})
+        >>> cci.download_pickle('sub01/labels')
+        {1, 2, 3}
         """
         try:
             data = pickle.dumps(data_object)
@@ -409,6 +449,14 @@ class ObjectMethods(ObjectAccess):
         Warnings
         --------
         Loading a pickle runs whatever code its writer chose. Load only what people you trust wrote.
+
+        Examples
+        --------
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_pickle('sub01/labels', {1, 2, 3})
+        >>> cci.download_pickle('sub01/labels')
+        {1, 2, 3}
         """
         data = self.download_object(object_name, threads)
         try:

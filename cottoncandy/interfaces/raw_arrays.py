@@ -246,6 +246,15 @@ class RawArrayMethods(ObjectMethods):
         Notes
         -----
         The file is first created in memory, which takes a second copy of the array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_npy_array('mask.npy', np.eye(2, dtype=bool))
+        >>> cci.download_object('mask.npy')[1:6]
+        b'NUMPY'
         """
         array = raw.without_padding(raw.as_array(array))
         _check_npy(array.dtype)
@@ -272,6 +281,16 @@ class RawArrayMethods(ObjectMethods):
             If the object does not exist.
         IntegrityError
             If the object is not a complete ``.npy`` file, or contains Python objects.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_npy_array('mask.npy', np.eye(2, dtype=bool))
+        >>> cci.download_npy_array('mask.npy')
+        array([[ True, False],
+               [False,  True]])
         """
         with self._store.open(object_name, threads) as reader:
             data = reader.read()

@@ -107,6 +107,16 @@ class SparseArrayMethods(RawArrayMethods):
             If the array does not exist.
         MetadataError, IntegrityError
             If the manifest is malformed, or the arrays do not match.
+
+        Examples
+        --------
+        >>> import scipy.sparse
+        >>> import cottoncandy as cc
+        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
+        >>> response = cci.upload_sparse_array('identity', scipy.sparse.eye_array(3, format='csc'))
+        >>> again = cci.download_sparse_array('identity')
+        >>> again.format, again.shape, again.nnz
+        ('csc', (3, 3), 3)
         """
         root = self._store.key(object_name, tree=True)
         workers = self._store.threads(threads)
