@@ -59,7 +59,7 @@ def html_table(title: str, rows: Mapping[str, str], more: str = "") -> str:
     """Return a table for notebooks; texts are escaped, except those of ``more``."""
     cells = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
-        f"<td style='text-align:left'>{escape(value)}</td></tr>"
+        f"<td style='text-align:left;overflow-wrap:anywhere'>{escape(value)}</td></tr>"
         for name, value in rows.items()
     )
     return (
