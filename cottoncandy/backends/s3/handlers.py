@@ -1,4 +1,4 @@
-"""What is added to botocore's requests: counts, charges, and checks of the responses."""
+"""Additions to botocore's requests: counts, charges, and checks of the responses."""
 
 from __future__ import annotations
 
