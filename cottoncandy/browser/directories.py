@@ -41,8 +41,8 @@ _PACKAGE = "cottoncandy"
 #: Attributes of a directory that holds the chunks of an array.
 _ARRAY_ATTRIBUTES = frozenset(
     {
-        "attrs", "chunks", "compression", "dtype", "info", "nbytes", "ndim", "preview", "shape",
-        "size",
+        "attrs", "chunks", "compression", "dtype", "info", "kind", "nbytes", "ndim", "preview",
+        "shape", "size",
     }
 )  # fmt: skip
 #: Entries listed to find out what a directory is: those of one request.
@@ -137,13 +137,21 @@ class S3Directory(S3FSLike):
             return sorted(_ARRAY_ATTRIBUTES | {"keys", "load", "refresh"})
         return sorted(self._attribute_names().names)
 
+    # Properties, so that NumPy and Dask find none unless this is an array.
+
     @property
     def __array__(self) -> Callable[..., npt.NDArray[Any]]:
-        # A property, so that NumPy finds none unless this is an array.
+        return self._as_array().__array__
+
+    @property
+    def __dask_tokenize__(self) -> Callable[[], str]:
+        return self._as_array().__dask_tokenize__
+
+    def _as_array(self) -> S3ChunkedDataset:
         array = self._array()
         if array is None:
             raise AttributeError(f"{self._described()} is not an array")
-        return array.__array__
+        return array
 
     # -- a mapping -------------------------------------------------------------------------------
 

@@ -131,13 +131,18 @@ def _fetch(dataset: S3Dataset, selection: tuple[Any, ...], max_bytes: int) -> np
             f"a picture of '{dataset._fullpath}' needs {bytes2human(needed)}, more than "
             f"max_bytes={bytes2human(max_bytes)}"
         )
-    return np.asarray(dataset[selection] if selection else dataset[()])
+    return _dense(dataset[selection] if selection else dataset[()])
+
+
+def _dense(found: Any) -> npt.NDArray[Any]:
+    """Return what was selected of an array, which is sparse if the array is."""
+    return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
 
 
 def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.float64], str]:
     """Return the values of a 1-d array, or evenly spaced pieces of a long uncompressed one."""
     if not dataset.shape or min(dataset.shape) == 0:
-        values = _numbers(np.asarray(dataset[()])).reshape(-1)
+        values = _numbers(_dense(dataset[()])).reshape(-1)
         return values, "[()]" if not dataset.shape else "[:]"
     length = dataset.shape[0]
     piece = max(_PIECE_BYTES // dataset.dtype.itemsize, 1)
@@ -145,7 +150,7 @@ def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.f
         return _numbers(_fetch(dataset, (slice(None),), max_bytes)), "[:]"
     count = max(min(_POINTS, max_bytes // _PIECE_BYTES), 1)
     starts = np.linspace(0, length - piece, count).astype(np.int64)
-    pieces = [np.asarray(dataset[int(start) : int(start) + piece]) for start in starts]
+    pieces = [_dense(dataset[int(start) : int(start) + piece]) for start in starts]
     return _numbers(np.concatenate(pieces)), f"{count} pieces of [:]"
 
 
@@ -265,7 +270,7 @@ def statistics(array: Any) -> tuple[dict[str, Any], list[str]]:
     """
     whole = array.nbytes <= _SAMPLE_BYTES
     found = {"dtype": str(array.dtype), "shape": list(array.shape), "whole": whole}
-    plane = np.asarray(array[(...,)] if whole else array[_middle(array.shape)])
+    plane = _dense(array[(...,)] if whole else array[_middle(array.shape)])
     if plane.dtype.kind not in "biuf" or not plane.size:
         return found, []
     values = plane.astype("f8")

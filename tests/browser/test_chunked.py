@@ -244,6 +244,18 @@ def test_a_sparse_array_is_one_dataset(cci: Any) -> None:
     np.testing.assert_array_equal(np.asarray(dataset), matrix.toarray())
     assert (dataset.load() != matrix).nnz == 0
     assert "sparse" in cci.get_browser().runs._repr_html_()
+    assert dataset.preview().caption == "sparse[:, :] of 4 x 4 float64: 0 to 3"
+
+
+def test_dask_names_a_directory_of_chunks_by_its_version(cci: Any) -> None:
+    names = set()
+    for value in range(2):
+        cci.upload_dask_array("version", np.full(4, value), buffersize=16)
+        node = cci.get_browser().version
+        assert node.kind == "chunked"
+        assert node.__dask_tokenize__() == cci.array("version").__dask_tokenize__()
+        names.add(da.from_array(node).name)
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("compression", [False, "gzip"])
