@@ -114,14 +114,16 @@ class ArrayHandle(ABC):
 
     def __getitem__(self, selection: Any) -> Any:
         """Download a part of the array."""
-        entries = selection if isinstance(selection, tuple) else (selection,)
+        listed = isinstance(selection, list)  # NumPy selects fields so
+        entries = selection if listed or isinstance(selection, tuple) else (selection,)
         fields = [entry for entry in entries if isinstance(entry, str)]
         if not fields:
             return self._version.read(selection, self._threads)
         if not set(fields) <= set(self.dtype.names or ()):
             raise SelectionError(f"array '{self.name}' of {self.dtype} has no field {fields!r}")
         others = tuple(entry for entry in entries if not isinstance(entry, str))
-        return self._version.read(others, self._threads)[fields[0] if len(fields) == 1 else fields]
+        chosen = fields if listed or len(fields) > 1 else fields[0]
+        return self._version.read(others, self._threads)[chosen]
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
@@ -161,8 +163,9 @@ class CloudArray(ArrayHandle):
     ``array.kind`` is ``'raw'``, ``'chunked'`` or ``'sparse'``.
 
     Selections are NumPy's basic indexing; one axis may have an ascending list of integers or a
-    boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. A field
-    names of a structured array select fields, on their own or next to others (``array[:9, 'x']``).
+    boolean mask instead, as in h5py, and stays in its place. Integers select a 0-d array. The
+    names of fields of a structured array select these, alone, in a list, or next to others
+    (``array[:9, 'x']``).
 
     All reads return the version that was opened. If a raw array was replaced, they raise
     :class:`~cottoncandy.exceptions.ObjectChangedError`.
@@ -254,7 +257,8 @@ def _shared_copy(state: dict[str, Any]) -> CloudArray:
     """Return the copy of a pickled handle that this process has, or create it."""
     array = CloudArray.__new__(CloudArray)
     array.__dict__.update(state)
-    array = _shared.setdefault(array._identity, array)
+    # A change of its metadata makes another version of the handle, too.
+    array = _shared.setdefault(f"{array._identity} {array.__dask_tokenize__()}", array)
     for old in list(_shared)[:-_MAX_SHARED]:
         _shared.pop(old, None)
     return array

@@ -143,6 +143,7 @@ def test_fields_are_read_by_name(upload: Any) -> None:
     first, second = array.dtype.names[:2]
     assert_equal(arr[1:, first], np.array(array[1:][first]))
     assert_equal(arr[first, second, 0], np.array(array[0][[first, second]]))
+    assert_equal(arr[[first, second]], np.array(array[[first, second]]))
     for wrong in ("missing", (0, "missing"), (first, "missing")):
         with pytest.raises(SelectionError, match=r"'lab/array'.*no field"):
             arr[wrong]
@@ -221,6 +222,16 @@ def test_a_pickled_handle_has_no_data_and_reads(upload: Any) -> None:
     assert_equal(copy[1:3], ARRAY[1:3])
     assert copy.__dask_tokenize__() == arr.__dask_tokenize__()
     assert pickle.loads(data) is copy  # tasks of one process share its connections
+
+
+def test_a_handle_whose_attributes_were_changed_pickles_anew(cci: Any) -> None:
+    cci.upload_raw_array("a", ARRAY)
+    arr = cci.array("a")
+    pickle.loads(pickle.dumps(arr))
+    arr.attrs["note"] = "x"
+    copy = pickle.loads(pickle.dumps(arr))
+    assert dict(copy.attrs) == {"note": "x"}
+    assert_equal(copy[...], ARRAY)
 
 
 def test_a_handle_that_was_read_pickles_without_its_index(cci: Any) -> None:
