@@ -82,7 +82,7 @@ class SparseArray:
             return matrix
         try:
             return (matrix if matrix.format in _SLICEABLE else matrix.tocsr())[selection]
-        except (IndexError, TypeError, ValueError, NotImplementedError) as exc:
+        except (IndexError, TypeError, ValueError, NotImplementedError, OverflowError) as exc:
             raise SelectionError(f"sparse array '{self._root}': {exc}") from exc
 
     def checks(self) -> Iterator[Callable[[], object]]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import operator
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -206,6 +207,8 @@ class Manifest:
         shape = reader.lengths("shape", reader.get("shape", list))
         dtype = reader.dtype()
         chunks = tuple(reader.lengths("chunks", lengths) for lengths in reader.get("chunks", list))
+        if len(shape) > dtypes.MAX_DIMENSIONS:
+            raise reader.error(f"'shape' has {len(shape)} dimensions, more than NumPy's")
         if tuple(map(sum, chunks)) != shape or not all(chunks):
             raise reader.error(f"the chunks {chunks!r:.80} do not add up to {shape}")
         try:
@@ -497,4 +500,4 @@ def _renumbered(lengths: tuple[int, ...]) -> list[int | None]:
 
 
 def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= sys.maxsize

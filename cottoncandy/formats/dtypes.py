@@ -22,6 +22,9 @@ import numpy.typing as npt
 
 from cottoncandy.exceptions import MetadataError, MissingDependencyError, UnsupportedDtypeError
 
+#: Of an array of NumPy 2.
+MAX_DIMENSIONS = 64
+
 _PLAIN = re.compile(
     r"[<>|=]?(?:[?biufcmMSUV]\d{0,18})(?:\[\d{0,18}[A-Za-z\u03bc]{1,2}\])?"
     r"|bool|(?:u?int|float|complex)\d{1,3}"
@@ -182,7 +185,7 @@ def from_metadata(metadata: Mapping[str, str], *, object_name: str) -> np.dtype[
         dtype = loads(literal)
     except MetadataError as exc:
         raise MetadataError(f"object '{object_name}': {exc}") from exc
-    if dtype.itemsize != plain.itemsize:
+    if dtype.itemsize != plain.itemsize or dtype.subdtype is not None:
         raise metadata_error(
             object_name,
             "cc-dtype",

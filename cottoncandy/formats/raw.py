@@ -35,7 +35,6 @@ FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 _BLOCK_BYTES = 8 * MiB  # as large as the parts of an upload
 _CACHED_BYTES = MiB  # of what a codec takes; stays in the processor's cache
 _COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
-_MAX_DIMENSIONS = 64  # of numpy 2
 _NO_COMPRESSION = frozenset({"false", "none"})
 
 
@@ -374,8 +373,8 @@ class _MetadataReader:
         if not value.strip():
             return ()
         fields = [field.strip() for field in value.split(",")]
-        if len(fields) > _MAX_DIMENSIONS:
-            raise self._error("shape", value, f"at most {_MAX_DIMENSIONS} dimensions")
+        if len(fields) > dtypes.MAX_DIMENSIONS:
+            raise self._error("shape", value, f"at most {dtypes.MAX_DIMENSIONS} dimensions")
         # isdigit() takes digits that int() does not, such as superscripts.
         if not all(field.isascii() and field.isdigit() and len(field) < 20 for field in fields):
             raise self._error("shape", value, "dimensions joined by commas, such as '100,600'")

@@ -202,6 +202,14 @@ def test_nonsense_is_refused(key, value):
         Manifest.from_json(obj, object_name="the/manifest")
 
 
+@each("shape", [[2**63], [2**64, 0], [1] * 65])
+def test_shapes_that_numpy_does_not_have_are_refused(shape):
+    chunks, parts = [[length] for length in shape], [[[0] * len(shape), "a"]]
+    obj = {"dtype": "<f8", "shape": shape, "chunks": chunks, "dask": parts}
+    with pytest.raises(MetadataError, match=r"'the/manifest'.*shape"):
+        Manifest.from_json(obj, object_name="the/manifest")
+
+
 @each("key", ["shape", "dtype", "chunks", "dask"])
 def test_missing_keys_are_refused(key):
     obj = {name: value for name, value in GOOD.items() if name != key}

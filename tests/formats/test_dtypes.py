@@ -105,7 +105,8 @@ def test_titles_that_are_no_text_are_refused():
         dtypes.to_metadata(dtype)
 
 
-def test_a_literal_that_contradicts_the_size_is_refused():
-    metadata = {"dtype": "|V8", "cc-dtype": '{"names":["a"],"formats":["<i4"]}'}
+@pytest.mark.parametrize("literal", ['{"names":["a"],"formats":["<i4"]}', '["<f4",[2]]'])
+def test_a_literal_that_contradicts_the_elements_is_refused(literal):
+    metadata = {"dtype": "|V8", "cc-dtype": literal}
     with pytest.raises(MetadataError, match="8 bytes"):
         dtypes.from_metadata(metadata, object_name="o")
