@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gzip
 import ipaddress
+import json
 import logging
 import math
 import os
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -153,7 +156,7 @@ class Connection:
         """The store's region in signatures."""
         if self.resolved:
             return self.resolved.region
-        return self.options.region_name or self.session.region_name or "us-east-1"
+        return self.options.region_name or self._core.get_config_variable("region") or "us-east-1"
 
     def bucket_region(self, bucket: str) -> str:
         """Return the region of a bucket."""
@@ -235,7 +238,7 @@ class Connection:
         options = self.options
         custom = custom or options.endpoint_url is not None
         config = options.botocore_config(custom_endpoint=custom)
-        return (make or self.session.client)(
+        return (make or self._core.create_client)(
             "s3",
             config=config if signature is None else config.merge(signature),
             endpoint_url=options.endpoint_url,
@@ -248,12 +251,19 @@ class Connection:
     def credentials(self) -> Any:
         """Return boto3's credentials, or None."""
         with translated(S3Location("the credentials' source")):
-            return self.session.get_credentials()
+            return self._core.get_credentials()
 
     @_Once
     def session(self) -> boto3.Session:
-        """Create the boto3 session: profile, credentials and region."""
+        """Create the boto3 session; clients need only that of botocore, which loads sooner."""
         import boto3
+
+        return boto3.Session(botocore_session=self._core)
+
+    @_Once
+    def _core(self) -> botocore.session.Session:
+        """Create the botocore session: profile, credentials and region."""
+        import botocore.session
 
         options = self.options
         if options.settings.verbose_boto:
@@ -261,27 +271,18 @@ class Connection:
             for name in ("boto3", "botocore"):
                 logging.getLogger(name).setLevel(logging.DEBUG)
         try:
-            return boto3.Session(
-                botocore_session=self._core,
-                aws_access_key_id=options.access_key,
-                aws_secret_access_key=options.secret_key,
-                aws_session_token=options.session_token,
-                region_name=options.region_name,
-            )
+            core = botocore.session.Session(profile=options.profile_name)
+            loader = _loader(core.get_config_variable("data_path") or "")
         except boto.BotoCoreError as exc:
             raise ConfigurationError(f"boto3 cannot create a session: {exc}") from exc
-
-    @_Once
-    def _core(self) -> botocore.session.Session:
-        import botocore.session
-
-        core = botocore.session.Session(profile=self.options.profile_name)
-        paths = core.get_config_variable("data_path") or ""
-        loader = _loader(paths)
-        loader.search_paths[:] = dict.fromkeys(
-            loader.search_paths
-        )  # each session of boto3 adds one
+        # Each session of boto3 adds one.
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
         core.register_component("data_loader", loader)
+        keys: tuple[Any, ...] = (options.access_key, options.secret_key, options.session_token)
+        if any(keys):
+            core.set_credentials(*keys)
+        if options.region_name is not None:
+            core.set_config_variable("region", options.region_name)
         return core
 
     @_Once
@@ -297,8 +298,11 @@ class Connection:
                 or True
             )
         if isinstance(verify, str):
-            _read_certificates(verify)  # a clear error now, instead of a failed connection
+            self._certificates(verify)  # a clear error now, instead of a failed connection
         return verify
+
+    def _certificates(self, path: str) -> bytes:
+        return self.cached(("certificates", path), lambda: _read_certificates(path))
 
     # -- obstore ---------------------------------------------------------------------------------
 
@@ -396,7 +400,7 @@ class Connection:
         if self.verify is False:
             options["allow_invalid_certificates"] = True
         elif isinstance(self.verify, str):
-            options["root_certificate"] = _read_certificates(self.verify)
+            options["root_certificate"] = self._certificates(self.verify)
         return options
 
 
@@ -435,7 +439,23 @@ def _loader(search_paths: str) -> Loader:
     from botocore.loaders import Loader
 
     found = [os.path.expandvars(part) for part in search_paths.split(os.pathsep) if part]
-    return Loader([os.path.expanduser(part) for part in found])  # noqa: PTH111 - as botocore does it
+    files: Any = _Json()
+    return Loader([os.path.expanduser(part) for part in found], files)  # noqa: PTH111 - as botocore does it
+
+
+class _Json:
+    """Reads botocore's descriptions into dicts, in a third of the time of its OrderedDicts."""
+
+    _OPEN = ((".json", open), (".json.gz", gzip.open))
+
+    def exists(self, path: str) -> bool:
+        return any(os.path.isfile(path + suffix) for suffix, _ in self._OPEN)  # noqa: PTH113 - much faster
+
+    def load_file(self, path: str) -> Any:
+        for suffix, opened in self._OPEN:
+            with suppress(FileNotFoundError), opened(path + suffix, "rb") as file:
+                return json.loads(file.read())
+        return None
 
 
 def _is_address(host: str) -> bool:
