@@ -158,3 +158,17 @@ def test_status_follows_the_four_verbs(verb: str, monkeypatch: pytest.MonkeyPatc
     name = {"put": "writing", "delete": "deleting", "scan": "listing", "get": "reading"}[verb]
     assert verdicts(report)[name] == "failed"
     assert cci.download_object("own") == b"kept"
+
+
+def test_what_a_read_only_login_did_not_store_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    cci = cc.get_interface("examined", backend="memory", verbose=False)
+
+    def put(*_: object, **__: object) -> None:
+        raise AccessDeniedError("denied")
+
+    def delete(_: object, keys: Any, **__: object) -> Any:
+        return ((key, AccessDeniedError("denied")) for key in keys)
+
+    monkeypatch.setattr(type(cci.backend_interface), "put", put)
+    monkeypatch.setattr(type(cci.backend_interface), "delete", delete)
+    assert verdicts(cc.doctor("memory://examined")) == {"listing": "ok", "writing": "failed"}
