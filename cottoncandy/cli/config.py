@@ -110,7 +110,9 @@ def verify(
             report=report,
         )
     except KeyboardInterrupt:
-        ctx.meta[WORDS] += ["--after", report.position]
+        words = ctx.meta[WORDS]  # after "--", there are only locations
+        place = words.index("--") if "--" in words else len(words)
+        words[place:place] = ["--after", report.position]
         raise
     if as_json:
         print_json({**asdict(report), "ok": report.ok})

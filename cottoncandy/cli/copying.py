@@ -140,7 +140,8 @@ def cp(
     standard output.
     """
     if not resumable:
-        _replace_word("cp", "cp", "--resumable")
+        words = click.get_current_context().meta.get(WORDS, ["cp"])
+        words.insert(words.index("cp") + 1, "--resumable")
     if destination == "-":
         if ends.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
@@ -238,19 +239,14 @@ def _destination(
         return destination, ""
     if recursive and not _is_file(sources[0], options):
         # The directory exists when the command continues.
-        _replace_word(sources[0], sources[0].rstrip("/") + "/")
+        words = click.get_current_context().meta.get(WORDS, [*sources])
+        last = len(words) - 1 - words[::-1].index(sources[0])
+        words[last] = sources[0].rstrip("/") + "/"
         return destination, "."
     folder, _, name = destination.rpartition("/")
     if not name or folder.endswith(":/"):
         return destination, ""
     return folder or ("." if "/" not in destination else "/"), name
-
-
-def _replace_word(word: str, *words: str) -> None:
-    """Change the command that continues this one after an interruption."""
-    found = click.get_current_context().meta.get(WORDS, [word])
-    place = found.index(word)
-    found[place : place + 1] = words
 
 
 def routes(

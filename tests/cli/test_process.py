@@ -272,6 +272,27 @@ def test_interruption_says_what_was_done_and_how_to_continue(
         assert not contents(tmp_path / "src")
 
 
+def test_commands_that_continue_have_their_words_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = fill(tmp_path / "cp", 3)
+    fill(tmp_path / "-dash", 3)
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = CliRunner().invoke
+    for arguments in (["cp", "-r", "cp", "dest"], ["verify", "--", "-dash"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(Progress, "update", press)
+            stopped = run(main, arguments)
+        words = shlex.split(stopped.stderr.partition("to continue: ")[2])
+        again = run(main, words[1:])
+        assert (stopped.exit_code, again.exit_code) == (130, 0), again.stderr
+    assert contents(tmp_path / "dest") == files
+
+
 _SHELLS = {  # options, and lines to begin with
     "bash": (["--norc", "--noprofile"], 'eval "$({})"'),  # it splits words at colons
     "fish": (["--no-config"], "{} | source"),
