@@ -18,7 +18,7 @@ from cottoncandy.cloudfiles.connection import Options, open_store
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import lock, open_lockable, unlock
+from cottoncandy.core.files import disk_errors, lock, open_lockable, unlock
 from cottoncandy.core.output import Progress, printable
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
@@ -329,17 +329,16 @@ class Locks:
         enabled = wanted is True or (wanted is None and bool(chosen))
         return cls(str(chosen or cloud_files_dir() / "locks"), enabled)
 
-    def held(
-        self, cloudpath: str, path: str, *, shared: bool = False
-    ) -> AbstractContextManager[None]:
+    def held(self, folder: str, path: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """Hold the lock of a file; many may share it."""
-        return self._held(f"{cloudpath}/{path}", shared) if self.enabled else nullcontext()
+        return self._held(f"{folder}/{path}", shared) if self.enabled else nullcontext()
 
     @contextmanager
     def _held(self, location: str, shared: bool) -> Iterator[None]:
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
-        descriptor = open_lockable(f"{self.folder}/{digest}.lock", os.O_RDWR | os.O_CREAT)
+        with disk_errors(self.folder):
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            descriptor = open_lockable(f"{self.folder}/{digest}.lock", os.O_RDWR | os.O_CREAT)
         try:
             lock(descriptor, shared=shared)
             yield

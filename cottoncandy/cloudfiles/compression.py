@@ -142,7 +142,7 @@ zstd_decompress = partial(decompress, encoding="zstd")
 
 
 def transcode(
-    files: dict[str, Any] | Iterable[dict[str, Any]],
+    files: dict[str, Any] | Iterable[Any],
     encoding: str | bool | None,
     level: int | None = None,
     progress: bool = False,
@@ -153,8 +153,8 @@ def transcode(
     Parameters
     ----------
     files : dict, or iterable of dict
-        As ``CloudFiles.get`` returns them. Files in that encoding already (``raw`` and
-        ``compress``), and files that do not exist, are passed on unchanged.
+        As ``CloudFiles.get`` returns them, or pairs of path and content. Files in that encoding
+        already (``raw`` and ``compress``), and files that do not exist, are passed on unchanged.
     encoding : str, bool or None
         None decompresses.
     level : int, optional
@@ -172,7 +172,10 @@ def transcode(
     """
     wanted = normalize_encoding(encoding)
     with Progress(None, unit="files", label="transcoding", show=progress) as bar:
-        for file in [files] if isinstance(files, dict) else files:
+        items: Iterable[Any] = [files] if isinstance(files, dict) else files
+        for item in items:
+            pair = isinstance(item, tuple)
+            file: dict[str, Any] = {"path": item[0], "content": item[1]} if pair else item
             result = file if in_place else dict(file)
             if file["content"] is not None:
                 stored = normalize_encoding(file.get("compress")) if file.get("raw") else None

@@ -127,8 +127,7 @@ def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
 
 def _s3_credentials(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
     if not given and not options.no_sign_request:
-        service = "aws" if path.alias is None else service_provider(path)
-        given = credentials.aws_secrets(path.bucket or "", service)
+        given = credentials.aws_secrets(path.bucket or "", service_provider(path))
     arguments = {
         "ACCESS_KEY": given.get("AWS_ACCESS_KEY_ID"),
         "SECRET_KEY": given.get("AWS_SECRET_ACCESS_KEY"),
@@ -146,11 +145,7 @@ def _google_credentials(
 ) -> dict[str, Any]:
     extra: dict[str, Any] = {"anon": options.no_sign_request}
     if given:
-        from google.oauth2 import service_account
-
-        extra["credentials"] = service_account.Credentials.from_service_account_info(
-            given, scopes=["https://www.googleapis.com/auth/devstorage.full_control"]
-        )
+        extra["credentials"] = credentials.service_account(given)
         extra["project"] = given.get("project_id")
     elif not options.no_sign_request:
         extra["credentials"] = credentials.google_secret_path(path.bucket or "")

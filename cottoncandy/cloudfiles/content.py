@@ -7,14 +7,21 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.cloudfiles.base import path_text
 from cottoncandy.cloudfiles.compression import decode_stream, decompress, normalize_encoding
-from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
+from cottoncandy.cloudfiles.exceptions import (
+    CRC32CIntegrityError,
+    MD5IntegrityError,
+    UnsupportedCompressionType,
+)
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs.content import encode_stream
@@ -125,6 +132,15 @@ def conversion(
     return convert
 
 
+def as_on_disk(info: ObjectInfo, body: Body, options: PutOptions) -> tuple[Body, PutOptions]:
+    """Name the encoding of a copy as suffixes do: ``gzip`` for ``x-gzip``; no ``aws-chunked``."""
+    with suppress(UnsupportedCompressionType):  # which the store raises, with the path
+        stored = encodings(info.content_encoding)
+        if len(stored) < 2:
+            options = replace(options, content_encoding=stored[0] if stored else None)
+    return body, options
+
+
 def _is_ours(info: ObjectInfo) -> bool:
     """Return whether an object is an array, a part of one, or encrypted.
 
@@ -202,8 +218,14 @@ def json_bytes(value: Any, path: str) -> bytes:
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # arrays and numbers of NumPy
         return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
+    if hasattr(value, "isoformat"):  # dates and times
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, os.PathLike | UUID):
+        return str(value)
     raise TypeError(f"a {type(value).__name__} has no JSON")
 
 

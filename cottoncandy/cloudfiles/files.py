@@ -14,7 +14,7 @@ from cottoncandy.backends.local.files import SUFFIXES, stat_variants
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
-from cottoncandy.cloudfiles.content import conversion
+from cottoncandy.cloudfiles.content import as_on_disk, conversion
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
@@ -239,7 +239,9 @@ class CloudFiles(WritingMethods):
             self._check_twin(path, twin, target)
         if dest.protocol == "file" and target.endswith("/") and self.size(path) == 0:
             return  # the marker of a directory, which is there with its files
-        with dest._locks.held(dest.cloudpath, target), recorded(monitor) as flight:
+        if convert is None and dest.protocol == "file" != self.protocol:
+            convert = as_on_disk
+        with dest._locks.held(dest._path.path, target), recorded(monitor) as flight:
             flight.nbytes = copy_object(
                 self._store,
                 self._key(path),

@@ -183,7 +183,9 @@ def split(cloudpath: str) -> tuple[str, str]:
     if protocol not in WEB:
         folder, _, name = cloudpath.rpartition("/")
         above = folder.rstrip("/")
-        if protocol == "file" or above.endswith(":"):
+        if protocol == "file":
+            return f"{folder}/" if above.endswith("file:") else folder, name
+        if above.endswith(":"):
             return folder, name
         return above, folder[len(above) :] + name  # of 'b/a//c', the file '/c' in 'b/a'
     address, mark, query = cloudpath.partition("?")
@@ -217,7 +219,7 @@ def pop_protocol(cloudpath: str) -> tuple[str | None, str]:
 # -- writing -------------------------------------------------------------------------------------
 
 
-def asfilepath(epath: ExtractedPath) -> str:
+def asfilepath(epath: str | ExtractedPath) -> str:
     """Return the path on disk of a ``file://`` path.
 
     Raises
@@ -225,6 +227,7 @@ def asfilepath(epath: ExtractedPath) -> str:
     InvalidArgumentError
         If it is another protocol's.
     """
+    epath = extract(epath) if isinstance(epath, str) else epath
     if epath.protocol != "file":
         raise InvalidArgumentError(f"{epath.protocol} is not a protocol of files on disk")
     return epath.path

@@ -153,7 +153,7 @@ class ReadingMethods(FilesBase):
         prefetch = not (file.start or (part and file.end is None))
         try:
             with (
-                self._locks.held(self.cloudpath, file.path, shared=True),
+                self._locks.held(self._path.path, file.path, shared=True),
                 recorded(monitor) as flight,
                 backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
             ):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cottoncandy.backends import backend_class
 from cottoncandy.exceptions import ConfigurationError
 from cottoncandy.stores.urls import cloud_files_dir
 
@@ -74,7 +75,7 @@ def _names(prefix: str, service: str) -> tuple[str, ...]:
 
 def aws_secrets(bucket: str, service: str) -> dict[str, Any]:
     """Return the content of ``<bucket>-<service>-secret.json`` or ``<service>-secret.json``."""
-    return _read(*_names(bucket, service))
+    return _read(*_names(bucket, {"s3": "aws"}.get(service, service)))
 
 
 def aws_credentials(
@@ -86,7 +87,7 @@ def aws_credentials(
     ----------
     bucket : str
     service : str, default 'aws'
-        ``'aws'``, or the name of an alias.
+        ``'aws'``, which ``'s3'`` means too, or the name of an alias.
     skip_files : bool, default False
         Whether to look at the environment only.
 
@@ -102,25 +103,34 @@ def aws_credentials(
         If a secrets file cannot be read.
     """
     found = {} if skip_files else aws_secrets(bucket, service)
-    if not found and service == "aws" and os.environ.get("AWS_ACCESS_KEY_ID"):
+    if not found:
         names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION")
         pairs = ((f"AWS_{name}", os.environ.get(f"AWS_{name}")) for name in names)
         found = {name: value for name, value in pairs if value}
     return {name: str(value) for name, value in found.items()}
 
 
-def google_credentials(bucket: str = "") -> tuple[str | None, dict[str, Any] | None]:
-    """Return the project and the service account for a bucket on Google Storage.
+def google_credentials(bucket: str = "") -> tuple[str | None, Any]:
+    """Return the project and the credentials for a bucket on Google Storage.
 
     Returns
     -------
     project : str or None
-    account : dict or None
-        The content of ``<bucket>-google-secret.json`` or ``google-secret.json``. None leaves it to
-        Google's own sources (``GOOGLE_APPLICATION_CREDENTIALS``, ``gcloud``).
+    credentials : google.oauth2.service_account.Credentials or None
+        From ``<bucket>-google-secret.json`` or ``google-secret.json``. None leaves it to Google's
+        own sources (``GOOGLE_APPLICATION_CREDENTIALS``, ``gcloud``).
     """
     found = _read(*_names(bucket, "google"))
-    return found.get("project_id"), found or None
+    return (found.get("project_id"), service_account(found)) if found else (None, None)
+
+
+def service_account(info: Mapping[str, Any]) -> Any:
+    """Return Google's credentials from the content of a secrets file."""
+    backend_class("gcs")  # says what to install
+    from google.oauth2 import service_account
+
+    scopes = ["https://www.googleapis.com/auth/devstorage.full_control"]
+    return service_account.Credentials.from_service_account_info(info, scopes=scopes)
 
 
 def google_secret_path(bucket: str = "") -> str | None:

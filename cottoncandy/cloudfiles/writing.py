@@ -155,7 +155,7 @@ class WritingMethods(ReadingMethods):
         if condition is not None:
             options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=threads)
-        with self._locks.held(self.cloudpath, path), recorded(monitor) as flight:
+        with self._locks.held(self._path.path, path), recorded(monitor) as flight:
             result = self._retrying(put) if body.replayable else put()
             flight.nbytes = body.size or 0
         if body.buffer is not None and backend.capabilities.stored_checksum is not None:

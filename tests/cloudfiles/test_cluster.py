@@ -110,8 +110,8 @@ class DyingCluster:
     def __init__(self) -> None:
         self.cancelled: list[Future[Any]] = []
 
-    def scheduler_info(self) -> dict[str, Any]:
-        return {"workers": {"one": None}}
+    def nthreads(self) -> dict[str, int]:
+        return {"one": 1}
 
     def submit(self, function: Any, *arguments: Any, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()

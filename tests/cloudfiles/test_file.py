@@ -28,8 +28,14 @@ from cottoncandy.cloudfiles import (
     reset_connection_pools,
 )
 from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
+from cottoncandy.cloudfiles.paths import split
 from cottoncandy.core.files import UnnamedFile
-from cottoncandy.exceptions import AccessDeniedError, ConfigurationError, InvalidArgumentError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    ConfigurationError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+)
 from tests.cases import each
 from tests.cloudfiles.conftest import on_every_store
 
@@ -115,6 +121,22 @@ def test_cached_header_is_renewed_by_a_put() -> None:
 def test_paths_that_are_no_files(path: str) -> None:
     with pytest.raises(InvalidArgumentError):
         CloudFile(path)
+
+
+def test_files_in_the_root_directory_are_not_those_of_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"no-file-in-{tmp_path.name}"
+    (tmp_path / name).write_bytes(b"here")
+    assert split(f"file:///{name}") == ("file:///", name)
+    assert CloudFile(f"/{name}").cf.abspath(name) == f"file:///{name}"
+    assert dl(f"/{name}") is None
+    with pytest.raises(ObjectNotFoundError):
+        CloudFiles(tmp_path).transfer_from("/", [name])
+    with pytest.raises(ObjectNotFoundError):
+        CloudFile(f"/{name}").move(str(tmp_path / "moved"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_dl_of_many_buckets(tmp_path: Path) -> None:
@@ -310,7 +332,7 @@ def test_locks_are_shared_by_readers_and_held_by_writers(
     assert CloudFile(cf.abspath("a"), locking=True).lock_dir == cf.lock_dir
     cf.put("a", b"1")
     held: list[bool] = []
-    with cf._locks.held(cf.cloudpath, "a", shared=True):
+    with cf._locks.held(cf._path.path, "a", shared=True):
         assert cf["a"] == b"1"
         monkeypatch.setattr(base, "lock", lambda descriptor, *, shared: held.append(shared))
         cf.put("a", b"2")
@@ -328,10 +350,10 @@ def test_locks_exclude_other_holders(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = threading.Event()
 
     def write() -> None:
-        cf.put("a", b"2")
+        CloudFiles(f"file://{tmp_path}/files/", lock_dir=str(folder)).put("a", b"2")
         done.set()
 
-    with cf._locks.held(cf.cloudpath, "a"):
+    with cf._locks.held(cf._path.path, "a"):
         writer = threading.Thread(target=write)
         writer.start()
         assert not done.wait(0.05)
@@ -345,6 +367,17 @@ def test_locks_exclude_other_holders(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CLOUD_FILES_LOCK_DIR", str(folder))
     assert CloudFiles(str(tmp_path)).locking
     assert not CloudFiles("mem://b").locking
+
+
+def test_a_lock_folder_that_may_not_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str, flags: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(base, "open_lockable", denied)
+    with pytest.raises(AccessDeniedError, match="locks' cannot be written"):
+        CloudFiles(tmp_path / "files", lock_dir=str(tmp_path / "locks")).put("a", b"1")
 
 
 # -- connections ---------------------------------------------------------------------------------
@@ -548,6 +581,12 @@ def test_compression_has_the_signatures_of_cloud_files() -> None:
     assert compression.gunzip(compression.gzip_compress(b"x", 6)) == b"x"
     assert compression.brotli_decompress(compression.brotli_compress(b"x", quality=5)) == b"x"
     assert compression.zstd_decompress(compression.zstd_compress(b"x", level=3)) == b"x"
+
+
+def test_transcode_accepts_pairs() -> None:
+    (found,) = compression.transcode([("a", b"hello")], "gzip")
+    assert (found["path"], found["raw"], found["compress"]) == ("a", True, "gzip")
+    assert compression.gunzip(found["content"]) == b"hello"
 
 
 def test_transcode_accepts_one_file_and_leaves_missing_ones() -> None:

@@ -13,6 +13,8 @@ from cottoncandy.cloudfiles.paths import ExtractedPath, extract
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError
 from tests.cases import each
 
+VECTORS = Path(__file__).parent.parent / "vectors"
+
 
 @each(
     "path, expected",
@@ -54,7 +56,7 @@ def test_paths_are_written_again() -> None:
     assert paths.asbucketpath(path) == "zarr2://s3://https://h.org/b"
     assert paths.asbucketpath("gs://b/a/c") == "precomputed://gs://b"
     assert paths.asprotocolpath(extract("file:///a/b")) == "file:///a/b"
-    assert paths.asfilepath(extract("file:///a/b")) == "/a/b"
+    assert paths.asfilepath(extract("file:///a/b")) == paths.asfilepath("file:///a/b") == "/a/b"
     with pytest.raises(InvalidArgumentError):
         paths.asfilepath(path)
 
@@ -150,6 +152,7 @@ def test_secrets_files_in_their_order(isolated_environment: Path) -> None:
     write(volume, "b-aws-secret.json", {"AWS_ACCESS_KEY_ID": "1", "AWS_SECRET_ACCESS_KEY": "s"})
     assert secrets.aws_credentials("b")["AWS_ACCESS_KEY_ID"] == "1"
     assert secrets.aws_credentials("c")["AWS_ACCESS_KEY_ID"] == "2"
+    assert secrets.aws_credentials("b", "s3")["AWS_ACCESS_KEY_ID"] == "1"
     assert secrets.aws_credentials("c", "lab") == {}
     assert secrets.secretpath("aws-secret.json") == str(volume / "aws-secret.json")
 
@@ -163,7 +166,7 @@ def test_environment_without_a_session_token(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "region")
     expected |= {"AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "region"}
     assert secrets.aws_credentials("b") == expected
-    assert secrets.aws_credentials("b", "lab") == {}  # of another server
+    assert secrets.aws_credentials("b", "lab") == expected  # as its connection has
 
 
 def test_other_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,10 +175,13 @@ def test_other_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert secrets.cave_credentials("h") is None
     assert secrets.http_credentials() is None
     folder = tmp_path / "secrets"
-    write(folder, "google-secret.json", {"project_id": "p", "private_key": "k"})
+    account = {"project_id": "p", "client_email": "e", "token_uri": "https://host/token"}
+    account["private_key"] = (VECTORS / "fake_rsa.pem").read_text()
+    write(folder, "google-secret.json", account)
     write(folder, "h-cave-secret.json", {"token": "t"})
     write(folder, "http-secret.json", {"user": "u", "password": "w"})
-    assert secrets.google_credentials("b") == ("p", {"project_id": "p", "private_key": "k"})
+    project, credentials = secrets.google_credentials("b")
+    assert (project, credentials.service_account_email) == ("p", "e")
     assert secrets.cave_credentials("h") == {"token": "t"}
     assert secrets.http_credentials() == {"user": "u", "password": "w"}
 

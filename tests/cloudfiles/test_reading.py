@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 import json
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,7 @@ from cottoncandy.cloudfiles.exceptions import (
 )
 from cottoncandy.cloudfiles.monitoring import TransmissionMonitor
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import (
-    InvalidArgumentError,
-)
+from cottoncandy.exceptions import InvalidArgumentError, UnsupportedOperationError
 from tests.cases import each
 from tests.cloudfiles.conftest import ENCODINGS, on_every_store
 
@@ -144,6 +146,23 @@ def test_json_round_trip(cf: CloudFiles) -> None:
         cf.put_json("d", object())
 
 
+@dataclass
+class Scan:
+    at: datetime.datetime
+    kind: enum.Enum
+
+
+def test_values_that_json_does_not_have_are_stored_as_cloud_files_stores_them() -> None:
+    cf, kind = CloudFiles("mem://json/values"), enum.Enum("kind", {"EM": 3})
+    number = uuid.UUID(int=5)
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    cf.put_json("a", [Scan(moment, kind["EM"]), number, moment.date(), {1: Path("x")}])
+    scan = {"at": "2026-01-02T03:04:05+00:00", "kind": 3}
+    assert cf.get_json("a") == [scan, str(number), "2026-01-02", {"1": "x"}]
+    with pytest.raises(InvalidArgumentError, match="type has no JSON"):
+        cf.put_json("a", Scan)
+
+
 @on_every_store
 def test_exists_size_head(cf: CloudFiles) -> None:
     cf.put("a", b"12345", content_type="text/plain", cache_control="no-cache")
@@ -245,3 +264,21 @@ def test_encodings_of_other_programs_are_undone(header: str) -> None:
     cf.transfer_to(cf, [("a", "b")], reencode="zstd", content_type="text/z")
     assert (cf.get("b", raw=True), cf.head("b")["Content-Type"]) == (stored, "text/z")
     assert date <= cf.head("b")["Last-Modified"]
+
+
+@each("header", ["aws-chunked", "aws-chunked,gzip", "x-gzip", "identity", "deflate"])
+def test_encodings_of_other_programs_have_their_suffix_on_disk(tmp_path: Path, header: str) -> None:
+    cf, folder = CloudFiles("mem://foreign/y"), tmp_path / header.replace(",", "-")
+    body = compress(b"hello", "gzip" if "gz" in header else None)
+    cf.put("b", b"rest")
+    for name in ("a", "a.tar.gz"):
+        cf._store.backend.put(f"y/{name}", Body.of(body), PutOptions(content_encoding=header))
+    if header == "deflate":
+        with pytest.raises(UnsupportedOperationError, match=r"'a'.*deflate"):
+            cf.transfer_to(str(folder))
+        assert [path.name for path in folder.iterdir()] == ["b"]
+        return
+    cf.transfer_to(str(folder))
+    copy = CloudFiles(folder)
+    assert [copy["a"], copy["a.tar.gz"], copy["b"]] == [b"hello", b"hello", b"rest"]
+    assert (folder / ("a.gz" if "gz" in header else "a")).read_bytes() == body
