@@ -31,10 +31,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # isort: split - cottoncandy, which the others import, looks into the home
-from tests.environments import COTTONCANDY_040, ORIGINAL_ENVIRONMENT, EnvironmentUnavailableError
+from tests.environments import (
+    COTTONCANDY_040,
+    GCS_EMULATOR,
+    ORIGINAL_ENVIRONMENT,
+    EnvironmentUnavailableError,
+)
 from tests.harness import HARNESSES, StoreHarness
 from tests.isolation import HOME, PATCH, isolate
 from tests.servers import S3Server
+from tests.servers.base import ManagedProcess, free_port
 from tests.servers.ceph import CephServer, why_no_ceph
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import FaultProxy
@@ -393,6 +399,22 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGCSServ
     server = FakeGCSServer(tmp_path_factory.mktemp("gcs"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def other_emulator_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """gcp-storage-emulator, which ignores conditions and requests for the end of a body."""
+    directory = tmp_path_factory.mktemp("gcsemu")
+    try:
+        python = GCS_EMULATOR.python()
+    except EnvironmentUnavailableError as error:
+        _unavailable(f"gcp-storage-emulator can't be installed: {error}")
+    port = free_port()
+    command = [python.parent / "gcp-storage-emulator", "start", "--host=127.0.0.1"]
+    process = ManagedProcess([*command, f"--port={port}", "--in-memory"], directory / "log")
+    process.wait_for(port)
+    yield f"http://127.0.0.1:{port}"
+    process.stop()
 
 
 @pytest.fixture

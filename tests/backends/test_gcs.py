@@ -8,7 +8,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,6 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.transfer import engine
-from tests.environments import GCS_EMULATOR, EnvironmentUnavailableError
-from tests.servers.base import ManagedProcess, free_port
 from tests.servers.web import RangeHandler, WebServer
 
 pytest.importorskip("google.cloud.storage", reason="the extra gcs is not installed")
@@ -94,22 +91,6 @@ def test_array_from_a_url(emulated: Any) -> None:
     assert cottoncandy.array("gs://array-by-url/a/b")[3] == 3
     with pytest.raises(BucketNotFoundError):
         cottoncandy.get_interface("gs://no-such-bucket", verbose=False)
-
-
-@pytest.fixture(scope="module")
-def other_emulator_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """gcp-storage-emulator, which ignores conditions and requests for the end of a body."""
-    directory = tmp_path_factory.mktemp("gcsemu")
-    try:
-        python = GCS_EMULATOR.python()
-    except EnvironmentUnavailableError as error:
-        pytest.skip(f"gcp-storage-emulator can't be installed: {error}")
-    port = free_port()
-    command = [python.parent / "gcp-storage-emulator", "start", "--host=127.0.0.1"]
-    process = ManagedProcess([*command, f"--port={port}", "--in-memory"], directory / "log")
-    process.wait_for(port)
-    yield f"http://127.0.0.1:{port}"
-    process.stop()
 
 
 @pytest.mark.slow
@@ -462,18 +443,22 @@ def test_wrong_options_are_rejected(options: dict[str, Any], message: str) -> No
 def test_a_missing_library_costs_one_line() -> None:
     program = (
         "import sys\n"
-        "sys.modules['google.cloud.storage'] = None\n"
+        "sys.modules['google.cloud.storage'] = sys.modules['google.oauth2'] = None\n"
         "import cottoncandy\n"
-        "try:\n"
-        "    cottoncandy.get_interface('gs://bucket')\n"
-        "except ImportError as error:\n"
-        "    print(type(error).__name__, error)\n"
+        "for options in ({}, {'secrets': {'project_id': 'p'}}):\n"
+        "    try:\n"
+        "        (cottoncandy.CloudFiles if options else cottoncandy.get_interface)("
+        "'gs://bucket', **options)\n"
+        "    except ImportError as error:\n"
+        "        print(type(error).__name__, error)\n"
     )
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    assert shown.startswith("MissingDependencyError")
-    assert 'pip install "cottoncandy[gcs]"' in shown
+    for line in shown.splitlines():
+        assert line.startswith("MissingDependencyError")
+        assert 'pip install "cottoncandy[gcs]"' in line
+    assert shown.count("\n") == 2
 
 
 def test_retries_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from cottoncandy import get_interface
 from cottoncandy.cloudfiles import CloudFiles, clear_memory, reset_connection_pools
 from tests.harness import HARNESSES
 
 ENCODINGS = ["gzip", "br", "zstd", "xz", "bz2"]
 SERVERS = ["moto", "gcs"]
+#: Servers that take long to start: for the whole matrix only.
+MORE_SERVERS = ["ceph", "other_emulator_server"]
 
 #: For the few tests that show that the verbs work on each store also when time is short.
 on_every_store = pytest.mark.parametrize("make", ["mem", "file", *SERVERS], indirect=True)
@@ -34,6 +37,13 @@ def arguments_of(kind: str, request: pytest.FixtureRequest) -> tuple[str, dict[s
     if kind == "file":
         folder: Path = request.getfixturevalue("tmp_path")
         return f"file://{folder}/files-{next(_COUNTER)}", {}
+    if kind == "other_emulator_server":
+        request.getfixturevalue("monkeypatch").setenv(
+            "STORAGE_EMULATOR_HOST", request.getfixturevalue(kind)
+        )
+        bucket = f"other-{next(_COUNTER)}"
+        get_interface(f"gs://{bucket}", force_bucket_creation=True, verbose=False)
+        return f"gs://{bucket}/path", {}
     if kind == "gcs":
         harness = HARNESSES["gcs"](request)
         request.addfinalizer(harness.close)
@@ -49,7 +59,10 @@ def arguments_of(kind: str, request: pytest.FixtureRequest) -> tuple[str, dict[s
 
 
 @pytest.fixture(
-    params=["mem", "file", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS)]
+    params=[
+        *("mem", "file"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (*SERVERS, *MORE_SERVERS)),
+    ]
 )
 def make(request: pytest.FixtureRequest) -> Callable[..., CloudFiles]:
     """Makes CloudFiles on an empty directory of each store."""
