@@ -99,7 +99,7 @@ def extract(cloudpath: str) -> ExtractedPath:
     if protocol is None:
         raise UnsupportedProtocolError(
             f"{mask(str(cloudpath))!r} is not a cloud path; expected PROTOCOL://BUCKET/PATH, "
-            f"where PROTOCOL is one of {', '.join((*_PROTOCOLS, *ALIASES))}"
+            f"where PROTOCOL is one of {', '.join((*_PROTOCOLS[:-1], *ALIASES))}"
         )
     if protocol == "file":
         path = os.path.abspath(os.path.expanduser(rest))  # noqa: PTH100, PTH111 - paths are text

@@ -33,6 +33,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectChangedError,
     ObjectNotFoundError,
+    PartialFailureError,
     StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
@@ -473,6 +474,25 @@ def test_index_pages(serve: Serve, page: str) -> None:
     assert list(web.scan(delimiter="/"))[1:] == [CommonPrefix("sub/")]
     assert [entry.key for entry in web.scan("sub/")] == ["sub/a b&c"]  # type: ignore[union-attr]
     assert any(verb == "HEAD" for verb, _ in server.requests) is (page is APACHE)
+
+
+def test_a_forbidden_file_is_listed(serve: Serve, tmp_path: Path) -> None:
+    """Otherwise, a sync with ``delete`` would delete its copy."""
+
+    def answer(request: Any) -> Answer:
+        if request.path == "/data/":
+            return 200, {"Content-Type": "text/html"}, APACHE.replace("sub/", "denied").encode()
+        if request.path == "/data/denied" or request.path.endswith(".meta.json"):
+            return 403, {}, b""
+        return 200, {"ETag": '"1"'}, b"1"
+
+    url = serve(answering(answer)).url + "/data"
+    assert [entry.key for entry in backend(url).scan()] == ["a b&c", "denied"]  # type: ignore[union-attr]
+    (tmp_path / "denied").write_bytes(b"old")
+    with pytest.raises(PartialFailureError, match=r"'denied'.*access denied"):
+        cottoncandy.sync(url, tmp_path, delete=True)
+    assert (tmp_path / "denied").read_bytes() == b"old"
+    assert (tmp_path / "a b&c").read_bytes() == b"1"
 
 
 def test_hostile_index_pages(serve: Serve) -> None:

@@ -45,7 +45,7 @@ def test_extract(path: str, expected: tuple[str | None, ...]) -> None:
 
 @each("path", ["", "/a/b", "a", "nope://a/b", "gs://", "s3:///"])
 def test_other_paths_are_rejected(path: str) -> None:
-    with pytest.raises(UnsupportedProtocolError):
+    with pytest.raises(UnsupportedProtocolError, match=r"one of gs, (?!.*ngauth)"):
         extract(path)
 
 

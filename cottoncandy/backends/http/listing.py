@@ -16,6 +16,7 @@ from cottoncandy.backends.pages import parse_page
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
+    AccessDeniedError,
     BucketNotFoundError,
     IntegrityError,
     InvalidNameError,
@@ -125,6 +126,8 @@ class Listing:
             info = self._head(found)
         except (ObjectNotFoundError, InvalidNameError):
             return None  # deleted since it was listed, a dangling link, or not a file
+        except AccessDeniedError:
+            return ObjectInfo(found, 0)  # it is there: reading it raises the error
         return ObjectInfo(found, info.size, info.modified, info.etag)
 
     def _page(self, directory: str) -> str | None:
