@@ -175,21 +175,29 @@ def each(
 
     Items are taken lazily, twice the threads ahead. A slow item does not delay others. An error of
     the library or of the system (``OSError``) concerns its item only; errors that concern all items
-    (credentials, a full disk, no connection) are raised after the running calls have ended.
+    (credentials, a full disk, no connection) are raised after the running calls have ended. A lost
+    connection concerns all items unless one has succeeded since the last.
 
     Parameters
     ----------
     local : bool, default False
         Whether there are no requests: then this thread makes the calls as long as they are fast.
     """
+    reached = False
 
     def attempt(item: T) -> Result[T, R]:
+        nonlocal reached
         try:
-            return Result(item, function(item))
-        except _FATAL:
-            raise
+            result = Result(item, function(item))
+        except _FATAL as exc:
+            if not (reached and isinstance(exc, StoreUnreachableError)):
+                raise
+            reached = False
+            return Result(item, None, exc)
         except (CottonCandyError, OSError) as exc:
             return Result(item, None, exc)
+        reached = True
+        return result
 
     if local:
         return _mostly_here(attempt, items, threads)

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.exceptions import CredentialsError, PartialFailureError, StoreError
+from cottoncandy.exceptions import (
+    CredentialsError,
+    PartialFailureError,
+    StoreError,
+    StoreUnreachableError,
+)
 from cottoncandy.transfer import engine
 from cottoncandy.transfer.engine import complete, run
 from tests.harness import MemoryHarness
@@ -95,6 +100,18 @@ def test_error_that_concerns_all_ends_the_run(threads: int) -> None:
     endless = itertools.chain([bad], itertools.repeat(good))
     with pytest.raises(CredentialsError):
         complete(perform(endless, threads=threads), lambda failed, total: "")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_connection_that_one_item_breaks_ends_nothing(threads: int) -> None:
+    bad = ("bad", lambda: fail(StoreUnreachableError("hung up")))
+    good = [(str(number), lambda: None) for number in range(9)]
+    outcomes = list(perform([*good, bad, *good, bad, *good], threads=threads))
+    assert [name for name, error in outcomes if error] == ["bad", "bad"]
+    with pytest.raises(StoreUnreachableError):
+        list(perform(itertools.chain(good, itertools.repeat(bad)), threads=threads))
+    with pytest.raises(StoreUnreachableError):
+        list(perform(itertools.repeat(bad), threads=threads))
 
 
 def test_bug_is_not_taken_for_a_failure() -> None:
