@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from cottoncandy.backends.base import PutOptions
 from cottoncandy.backends.s3.backend import S3Backend
-from cottoncandy.core.buffers import MiB
+from cottoncandy.core.buffers import Body, MiB
 from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
@@ -221,3 +222,46 @@ def test_copy_stays_private_if_a_permission_cannot_be_set(
     assert "its ACL could not be set" in caplog.text
     grants = client.get_object_acl(Bucket=moto_bucket, Key="b")["Grants"]
     assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]
+
+
+def test_a_copy_in_parts_keeps_tags(
+    fault_proxy: FaultProxy, moto_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, tags = fault_proxy.server.client(), "kind=a%2Bb%3Dc&empty="
+    client.put_object(Bucket=moto_bucket, Key="a", Body=bytes(6 * MiB), Tagging=tags)
+    backend = backend_at(fault_proxy.server, moto_bucket, PARTS, config=QUICK)
+    expected = [{"Key": "kind", "Value": "a+b=c"}, {"Key": "empty", "Value": ""}]
+    backend.copy("a", "b")
+    assert client.get_object_tagging(Bucket=moto_bucket, Key="b")["TagSet"] == expected
+    fault_proxy.on("GET", "/a", query="acl").answer(403)  # moto has none for uploads in parts
+    backend.set_metadata("a", {"new": "1"})
+    assert client.get_object_tagging(Bucket=moto_bucket, Key="a")["TagSet"] == expected
+    fault_proxy.on("GET", "/a", query="tagging", times=1).answer(503, "SlowDown")
+    with pytest.raises(StoreBusyError):
+        backend.copy("a", "b")
+    fault_proxy.on("GET", "/a", query="tagging").answer(403, "AccessDenied")
+    backend.copy("a", "c")
+    assert client.get_object_tagging(Bucket=moto_bucket, Key="c")["TagSet"] == []
+    assert "tags" in caplog.text
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_lost_response_to_a_copy_that_must_not_replace(
+    fault_proxy: FaultProxy, moto_bucket: str, parts: int
+) -> None:
+    """The second attempt finds what the first has made."""
+    client, backend = fault_proxy.server.client(), backend_at(fault_proxy.server, moto_bucket)
+    backend.put("a", Body.of(bytes(parts * 5 * MiB)), PutOptions({"own": "1"}))
+    client.put_object(Bucket=moto_bucket, Key="c", Body=bytes(parts * 5 * MiB))
+    assert ("-" in client.head_object(Bucket=moto_bucket, Key="a")["ETag"]) == (parts > 1)
+    fault_proxy.on("GET", "/a", query="acl").answer(403)  # moto has none for uploads in parts
+    lost = fault_proxy.on("PUT", "/b", times=1).reset(delivered=True)
+    unmet = fault_proxy.on("PUT", "/b", skip=1).answer(412, "PreconditionFailed")
+    etag = backend.copy("a", "b", overwrite=False).etag
+    assert (lost.hits, unmet.hits) == (1, 1)
+    assert etag == client.head_object(Bucket=moto_bucket, Key="b")["ETag"]
+    fault_proxy.on("PUT", "/c", times=1).answer(500)
+    fault_proxy.on("PUT", "/c").answer(412, "PreconditionFailed")
+    fault_proxy.on("HEAD", "/c", times=1).answer(404)
+    with pytest.raises(ObjectExistsError):  # another client was faster
+        backend.copy("a", "c", overwrite=False)

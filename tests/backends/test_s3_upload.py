@@ -184,6 +184,24 @@ class TestWholeOrAbsent(S3Tests):
         assert rule.hits == 1
         assert behind.get("name").read() == data
 
+    def test_lost_answer_to_the_end_of_an_upload_with_a_key_of_kms(
+        self, fault_proxy: FaultProxy, moto_bucket: str, behind: S3Backend
+    ) -> None:
+        """The ETag is no checksum then."""
+        backend = backend_at(fault_proxy.server, moto_bucket)
+        options = PutOptions(server_side_encryption="aws:kms")
+        data = pattern(11 * MiB)
+        fault_proxy.on("HEAD", "name").change_etag(f'"{"0" * 32}-3"')
+        fault_proxy.on("POST", "name", query="uploadId", times=1).reset(delivered=True)
+        fault_proxy.on("POST", "name", query="uploadId", skip=1).answer(404, "NoSuchUpload")
+        backend.put("name", Body.of(data), options)
+        assert behind.get("name").read() == data
+        fault_proxy.on("HEAD", "name").change_header(
+            "Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT"
+        )
+        with pytest.raises(StoreError, match="aborted by another client"):
+            backend.put("name", Body.of(data), options)
+
     def test_upload_that_somebody_else_ended(
         self, backend: S3Backend, behind: S3Backend, fault_proxy: FaultProxy
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
 from cottoncandy.backends.pages import quoted_etag
@@ -114,6 +115,8 @@ class CopyOperations:
             if not absent:
                 message = f"{origin} was replaced while it was being copied; try again"
                 raise ObjectChangedError(message) from exc
+            if (own := self._own_copy(exc, target, head)) is not None:
+                return own
             raise ObjectExistsError(
                 f"{target} exists (or {origin} was replaced while it was being copied); pass "
                 f"overwrite=True to replace it"
@@ -161,8 +164,24 @@ class CopyOperations:
             settings.min_mpu_size_bytes,
         )
         # A multipart copy creates a new object.
+        kept |= self._tags(origin)
         upload = MultipartUpload(self._connection, target, {**kept, **headers})
         return upload.run(copy_part, range(0, size, part_bytes), threads=4, complete=condition)
+
+    def _own_copy(
+        self, exc: ObjectChangedError, target: S3Location, head: Mapping[str, Any]
+    ) -> PutResult | None:
+        """Return the copy that an earlier attempt made, if its response was lost."""
+        response = getattr(exc.__cause__, "response", {})
+        if not response.get("ResponseMetadata", {}).get("RetryAttempts"):
+            return None
+        with translated(target):
+            found = self._connection.client.head_object(**target.request)
+        names = ["ContentLength", "Metadata"]
+        names += [] if "-" in head.get("ETag", "-") else ["ETag"]  # that of an upload in parts
+        if any(found.get(name) != head.get(name) for name in names):
+            return None
+        return PutResult(quoted_etag(found.get("ETag")), found.get("VersionId"))
 
     def acl_of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
         """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
@@ -172,8 +191,7 @@ class CopyOperations:
             with translated(location):
                 acl: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
-            unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
-            if unanswered or parse_error(exc.__cause__ or exc).status in TRANSIENT:
+            if _may_pass(exc):
                 raise
             # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
             logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
@@ -185,6 +203,19 @@ class CopyOperations:
         owner = acl.get("Owner", {}).get("ID")
         private = all(grant["Grantee"].get("ID") == owner for grant in grants)
         return None if private else acl
+
+    def _tags(self, origin: S3Location) -> dict[str, str]:
+        """Return the tags of an object, as an argument of the request that begins a copy."""
+        try:
+            with translated(origin):
+                found = self._connection.client.get_object_tagging(**origin.request)
+        except (AccessDeniedError, StoreError) as exc:
+            if _may_pass(exc):
+                raise
+            logger.warning("the tags of %s cannot be read and are not copied: %s", origin, exc)
+            return {}
+        tags = urlencode([(each["Key"], each["Value"]) for each in found.get("TagSet", ())])
+        return {"Tagging": tags} if tags else {}
 
     def set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
         """Set grants that no canned ACL has; CopyObject makes the copy private."""
@@ -208,6 +239,12 @@ def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
     if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):
         kept |= {name: head[name] for name in _KMS_HEADERS if head.get(name)}
     return kept
+
+
+def _may_pass(exc: CottonCandyError) -> bool:
+    """Return whether the same request may succeed later."""
+    unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
+    return unanswered or parse_error(exc.__cause__ or exc).status in TRANSIENT
 
 
 def _is_archived(head: Mapping[str, Any]) -> bool:

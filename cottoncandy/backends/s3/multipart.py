@@ -8,6 +8,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import botocore.exceptions as boto
@@ -95,10 +96,13 @@ class MultipartUpload:
                 lambda: self._client.create_multipart_upload(**location.request, **begin)
             )
             try:
-                upload_id = confirmed(created.result().get("UploadId"), "UploadId", location)
+                response = created.result()
+                upload_id = confirmed(response.get("UploadId"), "UploadId", location)
             except KeyboardInterrupt:
                 created.add_done_callback(self._abort_created)
                 raise
+        # By the server's clock.
+        self._begun = response["ResponseMetadata"]["HTTPHeaders"].get("date")
         self._target = {**location.request, "UploadId": upload_id}
         if payer := begin.get("RequestPayer"):
             self._target["RequestPayer"] = payer
@@ -192,11 +196,19 @@ class MultipartUpload:
                     raise
                 # Maybe the upload was completed, the response was lost, and this is a retry.
                 response = self._client.head_object(**self._location.request)
-                if response.get("ETag", "").strip('"') != _expected_etag(done):
+                if not self._is_own(response, done):
                     raise
         # Ceph sends the element, but may leave it empty.
         confirmed("ETag" in response or None, "ETag", self._location)
         return response
+
+    def _is_own(self, head: Mapping[str, Any], done: list[dict[str, Any]]) -> bool:
+        """Return whether an object is what this upload has made."""
+        etag = head.get("ETag", "").strip('"')
+        if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):  # it is no checksum
+            begun = self._begun and parsedate_to_datetime(self._begun)
+            return etag.endswith(f"-{len(done)}") and bool(begun and head["LastModified"] >= begun)
+        return bool(etag == _expected_etag(done))
 
     def _abort(self) -> None:
         """Abort the upload, without hiding the error that led here."""
