@@ -27,6 +27,8 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    StoreBusyError,
+    StoreTimeoutError,
     StoreUnreachableError,
     UnsupportedOperationError,
 )
@@ -169,6 +171,23 @@ def test_bodies_that_were_altered_or_cut_are_rejected(
     monkeypatch.setattr(gcs, "_download", lambda *span: download(*span)[:-1])
     with pytest.raises(IntegrityError), backend.get("large", prefetch=False) as reader:
         reader.read(10, 3 * MiB)
+
+
+def test_what_the_library_gave_up_is_not_tried_again(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated.client.create_bucket("given-up")
+    backend, tries = connect(emulated.url, "given-up", anon=True), []
+    backend.put("a", Body.of(b"1"))
+
+    def failing(*span: Any) -> bytes:
+        tries.append(span)
+        raise StoreTimeoutError("stalled")
+
+    monkeypatch.setattr(gcs, "_download", failing)
+    with pytest.raises(StoreTimeoutError), backend.get("a", prefetch=False) as reader:
+        reader.read()
+    assert len(tries) == 1
 
 
 def test_uploads_are_checked_by_the_server(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +375,17 @@ def test_metadata_are_set_on_the_version_that_was_read(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_new_metadata_keep_headers_of_other_programs(emulated: Any) -> None:
+    blob = emulated.client.create_bucket("kept-headers").blob("a")
+    blob.content_disposition, blob.content_language = "inline", "de"
+    blob.upload_from_string(b"1")
+    backend = connect(emulated.url, "kept-headers", anon=True)
+    backend.set_metadata("a", {"new": "1"})
+    found = emulated.client.bucket("kept-headers").get_blob("a")
+    assert (found.content_disposition, found.metadata) == ("inline", {"new": "1"})
+    assert found.content_language == "de"
+
+
 def test_acls_of_a_bucket_without_any_are_rejected(tmp_path: Path) -> None:
     message = "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled."
     text = json.dumps({"error": {"code": 400, "message": message}}).encode()
@@ -471,3 +501,51 @@ def test_retries_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(server.requests) > 1
     finally:
         server.stop()
+
+
+def test_a_block_that_was_kept_in_part_is_an_error_of_the_store(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated.client.create_bucket("in-part")
+    backend = connect(emulated.url, "in-part", anon=True)
+    session = backend._connection.client._http
+    send = session.send
+
+    def keeping_less(request: Any, **options: Any) -> Any:
+        answer = send(request, **options)
+        if answer.status_code == 308:
+            answer.headers["Range"] = "bytes=0-99"
+        return answer
+
+    monkeypatch.setattr(session, "send", keeping_less)
+    with pytest.raises(StoreBusyError, match="'long'"):
+        backend.put("long", Body.of(bytes(17 * MiB)))
+    assert not backend.exists("long")
+
+
+def test_lost_response_to_a_copy_that_must_not_replace(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt finds what the first has made."""
+    emulated.client.create_bucket("lost-copy")
+    backend = connect(emulated.url, "lost-copy", anon=True)
+    monkeypatch.setitem(gcs._READ, "retry", client.RETRY.with_delay(0.01, 0.02, 1))
+    backend.put("a", Body.of(b"1"), PutOptions({"own": "1"}))
+    session = backend._connection.client._http
+    send, lost = session.send, []
+
+    def losing(request: Any, **options: Any) -> Any:
+        if "rewriteTo" not in request.url:
+            return send(request, **options)
+        if not lost:
+            lost.append(send(request, **options))
+            raise ConnectionError
+        answer = send(request, **options)
+        answer.status_code, answer._content = 412, b"{}"  # the emulator ignores conditions
+        return answer
+
+    monkeypatch.setattr(session, "send", losing)
+    assert backend.copy("a", "b", overwrite=False).etag == backend.head("b").etag
+    assert lost
+    with pytest.raises(ObjectExistsError):  # nothing was repeated
+        backend.copy("a", "c", overwrite=False)

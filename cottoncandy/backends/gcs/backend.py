@@ -61,6 +61,7 @@ _WINDOW_BYTES = 8 * MiB  # of one request for a part of a body: it is held in me
 _CHUNK_BYTES = 16 * MiB  # of a resumable upload, which Google's client chooses above 8 MiB
 _ATTEMPTS = 10  # to find header and start of one version
 _MAX_KEY_BYTES = 1024
+_OTHER_HEADERS = ("content_disposition", "content_language", "custom_time")
 _READ: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": RETRY}
 
 
@@ -133,8 +134,9 @@ class GCSBackend(RemoteBackend):
                 opened = GetResponse(info, first, first + len(body), iter([body]))
                 if len(body) == info.size:
                     _check_crc32c(body, info)
-            request = partial(self._range, info)
-            return RangeReader(request, label, opened, threads=threads)
+            reader = RangeReader(partial(self._range, info), label, opened, threads=threads)
+            reader.max_resumes = 0  # Google's library continues what is interrupted, for 30 s
+            return reader
         raise ObjectChangedError(f"{label} is replaced faster than it can be opened; try again")
 
     def _start(self, key: str, start: int, stop: int | None) -> tuple[bytes, str | None]:
@@ -175,10 +177,7 @@ class GCSBackend(RemoteBackend):
 
     @reads_public_data
     def head(self, key: str) -> ObjectInfo:
-        blob = self._blob(key)
-        with self._in_bucket(), self._connection.request(self._label(key)):
-            blob.reload(**_READ)
-        return _info(blob, metadata=True)
+        return _info(self._loaded(key), metadata=True)
 
     def put(
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
@@ -211,9 +210,13 @@ class GCSBackend(RemoteBackend):
             if options.condition is None:
                 raise
             raise options.condition.unmet(label) from None
-        except ObjectNotFoundError as exc:
-            if not self.has_bucket(self.bucket):
-                raise self._no_bucket(self.bucket) from exc
+        except (ObjectNotFoundError, ValueError) as exc:
+            if isinstance(exc, ObjectNotFoundError):
+                if not self.has_bucket(self.bucket):
+                    raise self._no_bucket(self.bucket) from exc
+            elif isinstance(exc, CottonCandyError):
+                raise
+            # Otherwise, Google's library cannot continue after a block that was kept in part.
             raise StoreBusyError(
                 f"{label}: the server has lost what was uploaded; try again later"
             ) from exc
@@ -293,9 +296,13 @@ class GCSBackend(RemoteBackend):
             origin.head(source)  # raises if it, or its bucket, does not exist
             raise
         except ObjectChangedError:
-            if condition is not None:
-                raise condition.unmet(label) from None
-            raise
+            if condition is None:
+                raise
+            if self._connection.repeated:  # perhaps only the response to the first was lost
+                ours, found = origin.head(source), self.head(dest)
+                if (ours.crc32c, ours.metadata) == (found.crc32c, found.metadata):
+                    return PutResult(found.etag)
+            raise condition.unmet(label) from None
 
     def can_copy_from(self, other: Backend) -> bool:
         if not isinstance(other, GCSBackend):
@@ -307,12 +314,15 @@ class GCSBackend(RemoteBackend):
     ) -> PutResult:
         if not metadata:  # without any in the request, the server keeps the old ones
             return super().set_metadata(key, metadata, etag=etag)
-        label, info = self._label(key), self.head(key)
+        label, old = self._label(key), self._loaded(key)
+        info = _info(old, metadata=True)
         if etag is not None:
             IfMatch(etag).check(info.etag, label)
         options = self._checked(key, self.capabilities.options_like(info, metadata))
         blob = self._blob(key)
         _describe(blob, options)
+        for header in _OTHER_HEADERS:
+            setattr(blob, header, getattr(old, header))
         return self._rewrite(self._blob(key), blob, label, options.condition)
 
     def _rewrite(
@@ -421,6 +431,13 @@ class GCSBackend(RemoteBackend):
                 f"have 1 to {_MAX_KEY_BYTES} bytes, no line breaks, and are not '.' or '..'"
             )
         return self._connection.bucket(self.bucket, pays=pays).blob(key, generation=generation)
+
+    def _loaded(self, key: str) -> Any:
+        """Return Google's object of an object, with its header."""
+        blob = self._blob(key)
+        with self._in_bucket(), self._connection.request(self._label(key)):
+            blob.reload(**_READ)
+        return blob
 
     @staticmethod
     def _generation(label: str, condition: IfAbsent | IfMatch | None) -> int | None:

@@ -188,7 +188,8 @@ class Connection:
             same = (request.method, request.url, request.headers.get("Content-Range"))
             before = vars(self._sent).setdefault("before", set())
             length = int(request.headers.get("Content-Length") or 0)
-            self.counter.add(1, length, retries=same in before)
+            self._sent.repeated = same in before
+            self.counter.add(1, length, retries=self._sent.repeated)
             before.add(same)
             response = send(request, **options)
             if request.method != "HEAD" and response.status_code < 300:
@@ -196,6 +197,11 @@ class Connection:
             return response
 
         session.send = counted  # type: ignore[method-assign]  # its hooks don't see failures
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the last request of this thread repeated another, after an error."""
+        return getattr(self._sent, "repeated", False)
 
     def bucket(self, name: str, *, pays: bool = False) -> Any:
         """Return Google's object of a bucket; no request is sent."""
