@@ -45,8 +45,9 @@ def test_extract(path: str, expected: tuple[str | None, ...]) -> None:
 
 @each("path", ["", "/a/b", "a", "nope://a/b", "gs://", "s3:///"])
 def test_other_paths_are_rejected(path: str) -> None:
-    with pytest.raises(UnsupportedProtocolError, match=r"one of gs, (?!.*ngauth)"):
+    with pytest.raises(UnsupportedProtocolError) as caught:
         extract(path)
+    assert "ngauth" not in str(caught.value)
 
 
 def test_paths_are_written_again() -> None:
