@@ -45,7 +45,7 @@ padding:.1em .3em;border-radius:3px;min-width:50em;box-sizing:border-box}
 border-left:1px solid rgba(128,128,128,.3)}
 .cc-browser .cc-name{flex:1 1 14em;min-width:0;white-space:pre-wrap;overflow-wrap:anywhere;
 text-align:left}
-.cc-browser .cc-shape{flex:0 0 10em;font-family:ui-monospace,monospace;text-align:right}
+.cc-browser .cc-shape{flex:0 0 12em;font-family:ui-monospace,monospace;text-align:right}
 .cc-browser .cc-dtype{flex:0 0 6.5em;font-family:ui-monospace,monospace}
 .cc-browser .cc-size{flex:0 0 6em;text-align:right}
 .cc-browser .cc-codec{flex:0 0 4.5em}
