@@ -47,6 +47,15 @@ class RawArray:
         return {**self.__dict__, "_reader": None, "_index": None}
 
     def read(self, selection: Any, threads: int) -> Array:
+        try:
+            return self._read(selection, threads)
+        except ObjectNotFoundError as exc:
+            raise ObjectChangedError(
+                f"the array '{self.key}' in bucket '{self.store.bucket}' was deleted since it was "
+                f"opened"
+            ) from exc
+
+    def _read(self, selection: Any, threads: int) -> Array:
         whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
         reader = self._open(threads)
         try:
@@ -65,14 +74,8 @@ class RawArray:
         """Return a reader of this version; it is kept if it can read no other one."""
         if self._reader is not None:
             return self._reader
-        try:
-            tail = TAIL_BYTES if self.header.blocks and self._index is None else 0
-            reader = self.store.open(self.key, threads, prefetch=False, tail=tail)
-        except ObjectNotFoundError as exc:
-            raise ObjectChangedError(
-                f"the array '{self.key}' in bucket '{self.store.bucket}' was deleted since it was "
-                f"opened"
-            ) from exc
+        tail = TAIL_BYTES if self.header.blocks and self._index is None else 0
+        reader = self.store.open(self.key, threads, prefetch=False, tail=tail)
         if reader.info.etag != self.info.etag:
             reader.close()
             raise ObjectChangedError(

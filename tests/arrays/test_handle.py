@@ -258,6 +258,20 @@ def test_a_replaced_raw_array_raises(cci: Any, compression: Any) -> None:
         arr[0]
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("compression", [False, "gzip"])
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_a_deleted_raw_array_says_so_on_s3(store: Any, compression: Any) -> None:
+    cci = store.interface()
+    noise = np.random.default_rng(0).standard_normal(2**18)
+    cci.upload_raw_array("array", noise, compression=compression)
+    arr = cci.array("array")  # its reader is bound to the ETag, and kept
+    cci.rm("array")
+    for read in (lambda: arr[1], lambda: arr[...]):
+        with pytest.raises(ObjectChangedError, match="deleted"):
+            read()
+
+
 def test_a_handle_stays_in_its_bucket(cci: Any) -> None:
     cci.upload_raw_array("array", ARRAY)
     arr = cci.array("array")
