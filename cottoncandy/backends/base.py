@@ -142,6 +142,9 @@ class Backend(ABC):
     #: although it cannot be found, such as a directory of a web server without an index page.
     checks_buckets: ClassVar[bool] = True
 
+    #: How many requests a copy within the store takes; all but one of them read.
+    copy_requests: ClassVar[int] = 1
+
     #: The bucket; None if none was chosen. It never changes: see :meth:`with_bucket`.
     bucket_name: str | None = None
 

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
+from cottoncandy.core.buffers import MiB
 from cottoncandy.core.names import SEPARATOR, has_magic
 from cottoncandy.core.output import Progress, bytes2human
 from cottoncandy.core.patterns import NamePattern
@@ -41,6 +42,7 @@ _PAGE = 1000  # keys of one listing or deletion request
 _WRITE_PRICE = 0.005 / 1000
 _READ_PRICE = 0.0004 / 1000
 _EGRESS_PRICE = 0.09 / 1e9
+_PIECE_BYTES = 8 * MiB  # of a large file: about what one request sends or receives
 
 
 class Step(NamedTuple):
@@ -236,6 +238,8 @@ class SyncReport:
         Bytes of the files that were copied or replaced.
     compared : int
         Bytes that were read to compare contents, if the stores have no checksum.
+    pieces : int
+        Further pieces of large files, of 8 MiB, which take a request each at both ends.
     requests : int
         Estimate of the requests to both stores.
     cost : float
@@ -256,6 +260,7 @@ class SyncReport:
     skipped: int = 0
     nbytes: int = 0
     compared: int = 0
+    pieces: int = 0
     requests: int = 0
     cost: float = 0.0
     dry_run: bool = False
@@ -276,7 +281,9 @@ class SyncReport:
         names = {"copy": "copied", "replace": "replaced", "delete": "deleted", "skip": "skipped"}
         name = names[step.verb] if error is None else "failed"
         setattr(self, name, getattr(self, name) + 1)
-        self.nbytes += step.size if error is None else 0
+        if error is None:
+            self.nbytes += step.size
+            self.pieces += max(step.size - 1, 0) // _PIECE_BYTES
         self.compared += step.compared
         self.cost += step.cost
 
@@ -286,12 +293,13 @@ class SyncReport:
         """Estimate requests and cost, from the numbers of files; a backend None is a disk."""
         moved = self.copied + self.replaced
         listings = max(-(-(moved + self.skipped + self.deleted) // _PAGE), 1)
-        self.requests = 2 * (listings + moved) - (-self.deleted // _PAGE)
+        pieces, egress = (0, 0) if inside else (self.pieces, self.nbytes)
+        reads = moved * (dest.copy_requests - 1) if inside and dest else moved + pieces
+        self.requests = 2 * listings + reads + moved + pieces - (-self.deleted // _PAGE)
         if source is not None and source.capabilities.charges:
-            egress = 0 if inside else self.nbytes
-            self.cost += _WRITE_PRICE * listings + _READ_PRICE * moved + _EGRESS_PRICE * egress
+            self.cost += _WRITE_PRICE * listings + _READ_PRICE * reads + _EGRESS_PRICE * egress
         if dest is not None and dest.capabilities.charges:
-            self.cost += _WRITE_PRICE * (listings + moved)
+            self.cost += _WRITE_PRICE * (listings + moved + pieces)
 
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     InvalidArgumentError,
@@ -155,6 +156,23 @@ def test_copies_have_the_acl_of_uploads_and_their_price(
     down.estimate(cci._store.backend, None)
     assert round(down.cost - up.cost, 3) == 0.09  # a gigabyte that leaves Amazon S3
     assert cc.sync(here, tmp_path / "disk").cost == 0
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_a_dry_run_counts_the_requests_of_a_run(store: StoreHarness, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/large").write_bytes(bytes(60 * MiB))
+    for name in "abc":
+        (tmp_path / "here" / name).write_bytes(b"1")
+    cci = store.interface()
+    for ends in ((tmp_path / "here", "up"), ("up", "copy"), ("up", tmp_path / "there")):
+        inside = ends == ("up", "copy")
+        hidden = "large" if inside else ()  # moto has no ACL of uploads in parts
+        dry, before = cci.sync(*ends, exclude=hidden, dry_run=True), cci.stats
+        real, spent = cci.sync(*ends, exclude=hidden), cci.stats - before
+        on_disk = 0 if inside else 4 + 7  # files, and pieces of the large one
+        assert dry.requests - on_disk == pytest.approx(spent.requests, abs=4)
+        assert (real.requests, real.cost) == (dry.requests, dry.cost)
 
 
 def test_checksum_finds_what_dates_hide(here: Path, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ class S3Backend(RemoteBackend):
 
     name: ClassVar[str] = "s3"
     connection_class = Connection
+    copy_requests: ClassVar[int] = 3
     _connection: Connection
 
     capabilities: ClassVar[Capabilities] = Capabilities(
