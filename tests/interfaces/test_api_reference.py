@@ -11,6 +11,9 @@ from cottoncandy import interfaces
 from tests.cases import each
 from tests.interfaces import api_reference as reference
 
+#: Other names of methods that have examples.
+ALIASES = ("get_bucket_objects", "get_bucket_size", "glob_google_drive", "glob_s3")
+
 METHODS = [
     (class_name, method) for class_name, methods in reference.API.items() for method in methods
 ]
@@ -83,6 +86,8 @@ def test_docstrings(class_name: str, method: str) -> None:
         assert "Parameters\n----------" in doc
     for name in names:
         assert name in doc, name
+    if method not in ALIASES:
+        assert "Examples\n--------" in doc
 
 
 def test_attributes_of_instances() -> None:
@@ -92,6 +97,9 @@ def test_attributes_of_instances() -> None:
     assert cci.backend_interface.bucket_name == "my_bucket"
     for name in reference.ATTRIBUTES:
         assert hasattr(cci, name)
+    for class_name, names in reference.PROPERTIES.items():
+        cls = getattr(cottoncandy.interfaces, class_name)
+        assert all(isinstance(getattr(cls, name), property) for name in names)
 
 
 def test_modules_that_programs_import() -> None:
