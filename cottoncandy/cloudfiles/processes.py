@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.synchronize import Event
 from typing import Any
@@ -51,7 +52,8 @@ def in_processes(
     ) as pool:
         try:
             for block in blocks:
-                pending.add(pool.submit(_interruptible, task, block))
+                with _uninterrupted():  # a process that the first tasks start inherits this
+                    pending.add(pool.submit(_interruptible, task, block))
                 if len(pending) >= 2 * processes:
                     yield from _results(pending, wait(pending, return_when=FIRST_COMPLETED).done)
             yield from _results(pending, list(pending))
@@ -59,7 +61,8 @@ def in_processes(
             # Ctrl-C in a terminal reaches the processes; a notebook interrupts its kernel alone.
             stop.set()
             # The work of the processes until then, too.
-            yield from _results(pending, [each for each in pending if not each.cancel()])
+            with suppress(BrokenProcessPool):
+                yield from _results(pending, [each for each in pending if not each.cancel()])
             raise
         except BrokenProcessPool as exc:
             raise StoreError(
@@ -71,6 +74,16 @@ def in_processes(
                 future.cancel()
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Delay Ctrl-C: it would end a process that starts, with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare(stop: Event) -> None:
     """Ignore Ctrl-C between tasks, and interrupt this process when its parent asks for it."""
 
@@ -79,8 +92,15 @@ def _prepare(stop: Event) -> None:
         _interrupted.append(True)
         os.kill(os.getpid(), signal.SIGINT)
 
+    def end_with_parent() -> None:  # if it is killed, no task and no end ever arrives
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for target in (watch, end_with_parent):
+        threading.Thread(target=target, daemon=True).start()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -208,6 +208,44 @@ def test_interrupted_processes_say_what_was_done(slow_server: WebServer, tmp_pat
     assert "Traceback" not in child.before
 
 
+def test_ctrl_c_while_processes_start_ends_them_silently(tmp_path: Path) -> None:
+    fill(tmp_path / "src", 3)
+    program = (
+        "import os, signal\n"
+        "from concurrent.futures import ProcessPoolExecutor as Pool\n"
+        "submit = Pool.submit\n"
+        "def press(*arguments):\n"
+        "    future = submit(*arguments)\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "    return future\n"
+        "Pool.submit = press\n"
+        "from cottoncandy.cli.main import main; main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "-p", "2", "cp", "-r", tmp_path / "src", tmp_path / "dest"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        start_new_session=True,
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (130, False), ended.stderr
+
+
+def test_processes_end_with_one_that_is_killed(slow_server: WebServer, tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [*COMMAND, "-p", "2", "cp", "-r", f"{slow_server.url}/", str(tmp_path / "dest")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    while not written(tmp_path / "dest"):
+        time.sleep(0.05)
+        assert killed.poll() is None
+    killed.kill()
+    killed.communicate(timeout=30)  # the pipe is open until the last one has ended
+
+
 def test_ctrl_c_while_modules_are_imported_ends_silently() -> None:
     program = (
         "import atexit, os, signal, sys\n"
