@@ -60,6 +60,14 @@ def test_web_server(address: str, tmp_path: Path) -> None:
     assert cf.exists(["a", "missing"]) == {"a": True, "missing": False}
     assert cf.size("a") == 11
     assert list(cf) == ["a", "sub/b"]
+    assert list(cf.list(flat=True)) == ["a", "sub/"]
+    assert list(cf.list("sub/", size=True)) == [("sub/b", 1)]
+    assert list(cf.list(resume_token="a")) == ["sub/b"]
+    assert (cf.isdir("sub"), cf.isdir("a")) == (True, False)
+    assert cf.subtree_size() == {"N": 2, "num_bytes": 12}
+    assert (cf.head("a")["Content-Length"], cf.head("missing")) == (11, None)
+    assert cf.get_acl("a") == {"a": None}
+    assert (cf.size("missing"), len(cf[:1]), cf.get("a", raw=True)) == (None, 1, b"hello world")
     cf.transfer_to(str(tmp_path / "copy"))
     assert (tmp_path / "copy" / "sub" / "b").read_bytes() == b"2"
     assert CloudFile(f"{address}/sub/b").get() == b"2"
