@@ -98,7 +98,8 @@ def terminal(*commands: str) -> str:
         result = CliRunner().invoke(main, shlex.split(words))
         # Messages after results, as they arrive.
         for text, colour in ((result.stdout, "#e8e8ee"), (result.stderr, "#9aa0b5")):
-            lines += [(colour, line[:100]) for line in text.rstrip().splitlines()]
+            for line in text.rstrip().replace(str(Path.cwd()), "/home/lab").splitlines():
+                lines += [(colour, line[at : at + 108]) for at in range(0, len(line) or 1, 108)]
         lines.append(("", ""))
     height = 20 * len(lines) + 20
     rows = "".join(
@@ -107,8 +108,8 @@ def terminal(*commands: str) -> str:
         for number, (colour, line) in enumerate(lines)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="880" height="{height}">'
-        f'<rect width="880" height="{height}" rx="8" fill="#1e1f2b"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="940" height="{height}">'
+        f'<rect width="940" height="{height}" fill="#1e1f2b"/>'
         f'<g font-family="ui-monospace,Menlo,Consolas,monospace" font-size="14">{rows}</g></svg>\n'
     )
 
