@@ -17,7 +17,13 @@ from cottoncandy.browser.html import Row, object_html
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import bytes2human
-from cottoncandy.exceptions import CottonCandyError, MetadataError, ObjectNotFoundError
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    IntegrityError,
+    MetadataError,
+    MissingDependencyError,
+    ObjectNotFoundError,
+)
 from cottoncandy.formats.projections import select_chunks
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
@@ -76,7 +82,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
         """The user's metadata, names in lower case. Assignments change those of an array."""
         try:
             _ = self._version
-        except MetadataError:  # a file, or an array that cannot be read
+        except (IntegrityError, MetadataError, MissingDependencyError):  # a file, or damaged
             return MappingProxyType(dict(self.info.metadata or {}))
         return super().attrs
 
@@ -298,12 +304,14 @@ class S3ChunkedDataset(S3Dataset):
         return level if level and level.complete and not level.has_directories else None
 
     def _row(self) -> Row:
-        chunks, note = self.chunks, ""
+        chunks, note, dtype = self.chunks, "", ""
         if chunks is not None:
             longest = tuple(max(lengths) for lengths in chunks)
             count = math.prod(map(len, chunks))
             note = f"{count:,} {'chunk' if count == 1 else 'chunks'} of {longest}"
-        described = str(self.shape), str(self.dtype), self.kind, note
+        with contextlib.suppress(CottonCandyError):  # that of an old sparse array is in a part
+            dtype = str(self.dtype)
+        described = str(self.shape), dtype, self.kind, note
         return Row(self.info if self._whole_level() else None, *described)
 
 

@@ -122,6 +122,23 @@ def test_objects_that_cannot_be_asked_are_shown(cci: Any) -> None:
     assert "float64" not in page.text
 
 
+def test_damaged_arrays_are_shown(memory: MemoryHarness) -> None:
+    cci = memory.interface()
+    cci.upload_raw_array("d/good", np.zeros((3, 4)), author="me")
+    _, metadata = memory.raw_get("d/good")
+    memory.raw_put("d/cut", b"x", metadata | {"compression": "False"})
+    manifest = b'{"type": "csr", "attrs": ["data", "indices", "indptr"], "shape": [3, 3]}'
+    memory.raw_put("d/sparse/metadata.json", manifest)  # of 0.4.0: its dtype is in a part
+    for name in ("data", "indices", "indptr"):
+        memory.raw_put(f"d/sparse/{name}", b"x")
+    browser = cci.get_browser()
+    text = Page(browser._repr_html_()).text
+    assert "(3, 3)" in text
+    assert text.count("(3, 4)") == 2
+    assert "me" in Page(browser.d.cut._repr_html_()).text
+    assert "(3, 3)" in Page(browser.d.sparse._repr_html_()).text
+
+
 def test_an_object(cci: Any) -> None:
     page = Page(cci.get_browser().sweet_project.mean._repr_html_())
     for text in ("(3, 4)", "author", "me", "float64"):
