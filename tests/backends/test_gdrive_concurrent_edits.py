@@ -123,7 +123,7 @@ class TestDuplicateNames(DriveTests):
             assert read(each, "d/0") == read(each, "d/1") == b"x"
 
 
-class TestOtherPeople(DriveTests):
+class TestConcurrentEdits(DriveTests):
     """Concurrent changes in the browser."""
 
     def test_a_folder_was_deleted(

@@ -34,7 +34,7 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in cells for output in cell.outputs]
 
 
-def said(notebook: Any) -> str:
+def text_output(notebook: Any) -> str:
     """Return all the text that a notebook shows."""
     texts = [output.get("text", "") for output in outputs(notebook)]
     texts += [output.get("data", {}).get("text/plain", "") for output in outputs(notebook)]
@@ -99,9 +99,9 @@ def test_neuroimaging(execute: Any) -> None:
     kept, notebook = nbformat.read(path, as_version=4), execute(path)
     for said_then, said_now in zip(outputs(kept), outputs(notebook), strict=True):
         assert said_now.output_type == said_then.output_type
-    assert "(25, 14, 16)" in said(kept)
-    assert "(25, 14, 16)" in said(notebook)
-    assert "Warning" not in said(notebook)
+    assert "(25, 14, 16)" in text_output(kept)
+    assert "(25, 14, 16)" in text_output(notebook)
+    assert "Warning" not in text_output(notebook)
     assert pictures(notebook) == 1
 
 
@@ -110,9 +110,9 @@ def test_public_data_without_a_network(execute: Any, monkeypatch: pytest.MonkeyP
     """The bucket cannot be reached: the notebook prints that, and continues."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # no server listens there
     notebook = execute(ROOT / "examples" / "public_data.ipynb")
-    assert "There is no way to the public bucket from here" in said(notebook)
-    assert "a stand-in, made up" in said(notebook)
-    assert "Warning" not in said(notebook)
+    assert "There is no way to the public bucket from here" in text_output(notebook)
+    assert "a stand-in, made up" in text_output(notebook)
+    assert "Warning" not in text_output(notebook)
     assert pictures(notebook) == 1
 
 
@@ -133,9 +133,9 @@ def test_public_data_with_a_network(
     finally:
         moto.remove_bucket("openneuro.org")
         client.close()
-    assert "connected to the public bucket" in said(notebook), said(notebook)
-    assert "served by a test" in said(notebook)
-    assert "sub-02_T1w" in said(notebook)
-    assert "sub-03_T1w" not in said(notebook)
-    assert "((4, 5, 6), '<i2')" in said(notebook)
+    assert "connected to the public bucket" in text_output(notebook), text_output(notebook)
+    assert "served by a test" in text_output(notebook)
+    assert "sub-02_T1w" in text_output(notebook)
+    assert "sub-03_T1w" not in text_output(notebook)
+    assert "((4, 5, 6), '<i2')" in text_output(notebook)
     assert pictures(notebook) == 1
