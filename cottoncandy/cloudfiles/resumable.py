@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from cottoncandy.transfer.queue import Item, TransferQueue
 _logger = logging.getLogger(__name__)
 _LEASE_S = 60.0
 _POLL_S = 0.2
-_GROUP = 10  # files after which the queue is told
+_GROUP, _GROUP_S = 10, 0.5  # files or seconds after which the queue is told
 
 
 class ResumableTransfer:
@@ -285,9 +284,16 @@ Ends = tuple[str, str, Any, dict[str, Any]]
 
 
 def _local(items: Sequence[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
-    """Yield the results of a block in small groups, so that a kill loses little."""
-    results = _copies(items, ends)
-    return iter(lambda: list(islice(results, _GROUP)), [])
+    """Yield the results of a block in small groups, and soon, so that a kill loses little."""
+    group: list[Result[Item, Any]] = []
+    told = time.monotonic()
+    for result in _copies(items, ends):
+        group.append(result)
+        if len(group) == _GROUP or time.monotonic() - told > _GROUP_S:
+            yield group
+            group, told = [], time.monotonic()
+    if group:
+        yield group
 
 
 def _remote(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.context import ForkServerProcess
@@ -25,6 +26,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectNotFoundError,
     PartialFailureError,
+    StorageFullError,
     StoreError,
     UnsupportedOperationError,
 )
@@ -124,6 +126,28 @@ def test_leases_are_renewed_while_files_are_copied(
     assert job.execute() == 1
 
 
+def test_files_that_take_long_are_done_before_the_next_ones_are(
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ends[0], 5)
+    job = ResumableTransfer(tmp_path / "job.db")
+    job.init(*ends)
+    transfer, begun = CloudFiles._transfer, itertools.count()
+
+    def full(*arguments: Any) -> None:
+        if next(begun) == 3:
+            raise StorageFullError("full")
+        transfer(*arguments)
+
+    monkeypatch.setattr(resumable, "_GROUP_S", -1)
+    with monkeypatch.context() as patch:
+        patch.setattr(CloudFiles, "_transfer", full)
+        with pytest.raises(StorageFullError):
+            job.execute()
+    assert (len(job), job.execute()) == (2, 2)
+    job.close()
+
+
 def test_failed_files_stay_in_the_queue(
     ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +215,8 @@ def test_killed_again_and_again_every_file_is_there_once(
         assert next(waits) < 20, "files of killed clients are not taken over"
 
     if Path("/proc/self/stat").exists():  # elsewhere, their leases must end first
-        monkeypatch.setattr(resumable, "time", SimpleNamespace(sleep=sleep))
+        clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+        monkeypatch.setattr(resumable, "time", clock)
     files = fill(ends[0], 60)
     db, notes = tmp_path / "job.db", tmp_path / "notes"
     ResumableTransfer(db).init(*ends)
