@@ -28,6 +28,7 @@ from cottoncandy.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
     StoreBusyError,
+    StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
     UnsupportedOperationError,
@@ -273,8 +274,14 @@ class Answering(RangeHandler):
 @pytest.mark.parametrize(
     ("status", "message", "expected", "words"),
     [
-        (401, "Anonymous caller does not have access", CredentialsError, "gcloud auth"),
+        (
+            401,
+            "Anonymous caller does not have access",
+            CredentialsError,
+            "without credentials, .*gcloud auth",
+        ),
         (403, "no access", AccessDeniedError, "permission"),
+        (400, "odd", StoreError, r"answered 400 \w+ the request: (odd|.*odd\"}})$"),
         (404, "No such object: bucket/name", ObjectNotFoundError, "name"),
         (
             400,

@@ -261,6 +261,8 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
         return _from_status(int(exc.code or 0), str(exc.message), label)
     if isinstance(exc, auth.TransportError):
         return StoreUnreachableError(f"{label}: cannot connect to Google to get credentials: {exc}")
+    if isinstance(exc, auth.InvalidOperation):  # a 401, after which Google's library wants new ones
+        return _from_status(401, "", label)
     if isinstance(exc, auth.GoogleAuthError):
         return CredentialsError(
             f"{label}: Google does not accept the credentials ({exc}); {_LOGIN}"
@@ -276,7 +278,8 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
 
 
 def _from_status(status: int, message: str, label: str) -> CottonCandyError:
-    text = re.sub(r"https?://\S+?(?=[\s:,]|$)", "the request", message).strip()
+    text = message.partition(": ('Request failed")[0]  # Google's library repeats itself
+    text = re.sub(r"https?://\S+?(?=[:,]?(\s|$))", "the request", text).strip()
     if "requester pays" in message.lower() or "UserProjectMissing" in message:
         return AccessDeniedError(
             f"access denied to {label}: the reader is charged for requests to this bucket; pass "
