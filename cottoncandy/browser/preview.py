@@ -276,7 +276,10 @@ def statistics(array: Any) -> tuple[dict[str, Any], list[str]]:
     values = plane.astype("f8")
     finite = values[np.isfinite(values)]
     if finite.size:
-        found |= {name: float(getattr(finite, name)()) for name in ("min", "max", "mean", "std")}
+        found |= {"min": float(finite.min()), "max": float(finite.max())}
+        unit = 2.0**600 if max(-found["min"], found["max"]) > 2.0**500 else 1.0
+        finite /= unit  # the squares of large numbers may be more than a float can hold
+        found |= {name: float(getattr(finite, name)() * unit) for name in ("mean", "std")}
     found["not_finite"] = values.size - finite.size
     return found, _picture(values[_middle(values.shape)] if whole else values)
 
@@ -307,6 +310,6 @@ def _picture(values: np.ndarray[Any, Any]) -> list[str]:
     if not finite.size:
         return []
     low, high = finite.min(), finite.max()
-    scaled = np.nan_to_num((sample - low) / (high - low or 1), nan=0, posinf=1, neginf=0)
+    scaled = np.nan_to_num(_scaled(sample, low, high), nan=0, posinf=1, neginf=0)
     shades = (scaled * (len(_SHADES) - 1)).round().astype(int)
     return ["".join(_SHADES[shade] for shade in row).rstrip() for row in shades]

@@ -76,9 +76,12 @@ def test_preview_shows_statistics_and_a_picture(bucket: Path, tmp_path: Path) ->
         ("nan", np.array([np.nan, np.inf, 1])),
         ("text", np.array(["a"])),
         ("flag", np.array(True)),
+        ("large", np.array([1e308, -1e308])),
     ):
         cci.upload_raw_array(name, array)
         assert run("preview", bucket / name).exit_code == 0
+    found = json.loads(run("preview", "--json", bucket / "large").stdout)
+    assert (found["min"], found["mean"], found["std"]) == (-1e308, 0, 1e308)
 
 
 def test_replaced_arrays_are_restored_and_cleaned(bucket: Path) -> None:
