@@ -14,7 +14,7 @@ from cottoncandy.arrays.raw import array_header, read_array
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.core.threads import map_threads
-from cottoncandy.exceptions import SelectionError
+from cottoncandy.exceptions import IntegrityError, SelectionError
 from cottoncandy.formats import dtypes, sparse
 from cottoncandy.formats.generations import check_part
 from cottoncandy.stores.store import Store
@@ -40,7 +40,11 @@ class SparseArray:
         self._root = root
         self._manifest = manifest
         self._parts = sparse.parts_of(manifest, object_name=root)
+        texts = {name: manifest.get(name) for name in ("dtype", "cc-dtype")}
+        found = {name: text for name, text in texts.items() if isinstance(text, str)}
         self._dtype: np.dtype[Any] | None = None
+        if "dtype" in found:
+            self._dtype = dtypes.from_metadata(found, object_name=root)
         self.info = info
         self.shape: tuple[int, ...] = tuple(manifest["shape"])
 
@@ -53,12 +57,7 @@ class SparseArray:
     def dtype(self) -> np.dtype[Any]:
         """Data type; manifests of older versions don't have it, so a header is downloaded."""
         if self._dtype is None:
-            texts = {name: self._manifest.get(name) for name in ("dtype", "cc-dtype")}
-            found = {name: text for name, text in texts.items() if isinstance(text, str)}
-            if "dtype" in found:
-                self._dtype = dtypes.from_metadata(found, object_name=self._root)
-            else:
-                self._dtype = self._load("data", 1, header_only=True).dtype
+            self._dtype = self._load("data", 1, header_only=True).dtype
         return self._dtype
 
     def read(self, selection: Any, threads: int) -> Any:
@@ -97,6 +96,11 @@ class SparseArray:
         with self._store.open(key, threads, prefetch=not header_only) as reader:
             check_part(reader.metadata, upload_id, name, key)
             header = array_header(reader)
+            if name == "data" and self._dtype is not None and header.dtype != self._dtype:
+                raise IntegrityError(
+                    f"part '{key}' is of dtype {header.dtype}, and the manifest of its array says "
+                    f"{self._dtype}: parts of two uploads are mixed"
+                )
             return header if header_only else read_array(self._store, reader, header)
 
 

@@ -63,7 +63,8 @@ def test_damaged_manifests_are_typed_errors(memory: MemoryHarness, kind: str) ->
         {"parts": [[good["upload_id"]]] * 3}, {"parts": 7},
         {"parts": [["../x", 0]] * 3}, {"parts": [[good["upload_id"], -1]] * 3},
         {"parts": good["parts"][::-1] if kind == "chunked" else [[None, "x"]] * 3},
-        {"shape": [10**30]}, {"shape": [-1]}, {"dtype": "|O"} if kind == "chunked" else {"type": 1},
+        {"shape": [10**30]}, {"shape": [-1]}, {"dtype": ">f8"},
+        {"dtype": "|O"} if kind == "chunked" else {"type": 1},
     ]  # fmt: skip
     if kind == "chunked":
         index, name = good["dask"][0]
