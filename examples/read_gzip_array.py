@@ -50,4 +50,6 @@ def read_rows(url, start, stop):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     print(read_rows(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
