@@ -15,6 +15,7 @@ from cottoncandy.cloudfiles import CloudFiles, reset_connection_pools
 from cottoncandy.cloudfiles.exceptions import MD5IntegrityError
 from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, PartialFailureError
 from cottoncandy.transfer import engine
+from tests.servers import S3Server
 from tests.servers.proxy import FaultProxy
 
 pytestmark = pytest.mark.server
@@ -88,6 +89,38 @@ def test_every_verb_survives(
     FAULTS[fault](fault_proxy, "POST", 0)
     assert cf.delete(list(FILES)) == len(FILES)
     assert list(cf) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_every_verb_survives_on_google_cloud_storage(
+    gcs_server: Any,
+    make_proxy: Callable[[S3Server], FaultProxy],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    proxy = make_proxy(S3Server(gcs_server.url, "", ""))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.endpoint_url)
+    bucket = f"faults-{next(_COUNTER)}"
+    gcs_server.client.create_bucket(bucket)
+    cf, copy = (CloudFiles(f"gs://{bucket}/{name}", num_threads=4) for name in ("a", "b"))
+    for skip in (0, 5):
+        FAULTS[fault](proxy, "POST", skip)
+    assert cf.puts(list(FILES.items())) == len(FILES)
+    for skip in (0, 3, 9):
+        FAULTS[fault](proxy, "GET", skip)
+    assert list(cf) == list(cf.list()) == sorted(FILES)
+    assert {file["path"]: file["content"] for file in cf.get(list(FILES))} == FILES
+    FAULTS[fault](proxy, "GET", 1)
+    assert all(cf.exists([*FILES]).values())
+    assert cf.exists("missing") is False
+    FAULTS[fault](proxy, "POST", 2)
+    cf.transfer_to(copy)
+    assert {file["path"]: file["content"] for file in copy.get(list(copy))} == FILES
+    FAULTS[fault](proxy, "DELETE", 0)
+    copy.move("d0/00", "moved")
+    assert cf.delete(list(FILES)) == len(FILES)
+    assert (list(cf), copy["moved"]) == ([], FILES["d0/00"])
 
 
 @pytest.mark.parametrize("fault", MOSTLY_SLOW)
