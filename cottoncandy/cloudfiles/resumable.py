@@ -8,8 +8,9 @@ import os
 import posixpath
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,15 @@ class ResumableTransfer:
             self._heartbeat(seconds),
         ):
             while items := self._next(block_size, seconds, failed):
+                leased: Iterable[Item] = items
+                if client is None:  # a slow file does not delay the next blocks
+                    more = iter(lambda: self._lease(block_size, seconds, failed), [])
+                    leased = chain(items, chain.from_iterable(more))
                 if twins:
-                    items = [self._with_twin(item) for item in items]
-                blocks = _local(items, ends) if client is None else _remote(items, ends, client)
+                    leased = map(self._with_twin, leased)
+                blocks = (
+                    _local(leased, ends) if client is None else _remote([*leased], ends, client)
+                )
                 for results in blocks:
                     copied += self._record(results, failed, source)
                     bar.update(len(results))
@@ -199,15 +206,19 @@ class ResumableTransfer:
     def _next(self, count: int, seconds: float, failed: dict[str, Exception]) -> list[Item]:
         """Lease files; wait for those of others, which may be given back."""
         while True:
-            items = self._queue.lease(count, seconds)
-            again = [item for item in items if item.path in failed]
-            if again:
-                self._queue.finish((item, str(failed[item.path]), False) for item in again)
-                items = [item for item in items if item.path not in failed]
+            items = self._lease(count, seconds, failed)
             if items or self._queue.remaining() <= len(failed):
                 return items
             self._queue.release_dead()
             time.sleep(_POLL_S)
+
+    def _lease(self, count: int, seconds: float, failed: dict[str, Exception]) -> list[Item]:
+        """Lease files; empty if others have all, or there are none."""
+        items = self._queue.lease(count, seconds)
+        again = [item for item in items if item.path in failed]
+        if again:
+            self._queue.finish((item, str(failed[item.path]), False) for item in again)
+        return [item for item in items if item.path not in failed]
 
     def _with_twin(self, item: Item) -> Item:
         """Return a file with the other one of the queue whose copy on disk may be its own."""
@@ -283,8 +294,8 @@ def _lease(lease_msec: int) -> float:
 Ends = tuple[str, str, Any, dict[str, Any]]
 
 
-def _local(items: Sequence[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
-    """Yield the results of a block in small groups, and soon, so that a kill loses little."""
+def _local(items: Iterable[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
+    """Yield results in small groups, and soon, so that a kill loses little."""
     group: list[Result[Item, Any]] = []
     told = time.monotonic()
     for result in _copies(items, ends):
@@ -324,7 +335,7 @@ def _copied(items: Sequence[Item], ends: Ends) -> list[Result[Item, Any]]:
     return list(_copies(items, ends))
 
 
-def _copies(items: Sequence[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
+def _copies(items: Iterable[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
     source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
     convert = conversion(ends[2], None)
     return each(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,29 @@ def test_files_that_take_long_are_done_before_the_next_ones_are(
             job.execute()
     assert (len(job), job.execute()) == (2, 2)
     job.close()
+
+
+def test_a_slow_file_does_not_delay_the_next_blocks(
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fill(ends[0], 9)
+    job = ResumableTransfer(tmp_path / "job.db")
+    job.init(*ends)
+    transfer, last = CloudFiles._transfer, threading.Event()
+
+    def slow(self: Any, path: str, *rest: Any) -> None:
+        if path == "d0/000":
+            assert last.wait(60)
+        transfer(self, path, *rest)
+        if path == "d2/008":
+            last.set()
+
+    in_threads = partial(resumable.each, local=False)
+    monkeypatch.setattr(resumable, "each", lambda *args, local, **rest: in_threads(*args, **rest))
+    monkeypatch.setattr(CloudFiles, "_transfer", slow)
+    assert job.execute(block_size=2) == 9
+    job.close()
+    assert contents(ends[1]) == files
 
 
 def test_failed_files_stay_in_the_queue(
