@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -84,6 +85,7 @@ class RangeReader(ObjectReader):
         # begins there.
         self._start = memoryview(b"")
         self._opened: dict[int, GetResponse] = {}
+        self._process = os.getpid()  # a forked child does not read from its parent's connections
         if isinstance(opened, ObjectInfo):
             self.info = opened
             return
@@ -109,7 +111,7 @@ class RangeReader(ObjectReader):
         if start < len(self._start):
             yield self._start[start:stop]
             start = len(self._start)
-        elif opened := self._opened.pop(start, None):  # by one thread only
+        elif (opened := self._opened.pop(start, None)) and self._process == os.getpid():
             yield from self._body(opened, start, min(opened.stop, stop))
             start = opened.stop
         if start < stop:

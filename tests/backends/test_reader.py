@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cottoncandy.backends import reader as reader_module
+from cottoncandy.backends.ranges import GetResponse, RangeReader
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Buffer, MiB
 from cottoncandy.exceptions import (
@@ -24,6 +25,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.testing.harness import pattern
 from tests.cases import each
 from tests.interrupts import interrupted_when
+from tests.processes import exit_code, fork
 from tests.servers.base import wait_until
 
 DATA = pattern(5 * MiB + 3)
@@ -259,3 +261,19 @@ def test_an_error_of_the_progress_callback_is_raised() -> None:
 
     with pytest.raises(RuntimeError):
         Scripted().read_into(memoryview(bytearray(len(DATA))), progress=fail)
+
+
+def test_a_forked_child_does_not_read_from_its_parents_connection() -> None:
+    body = bytes(range(256)) * 8192
+
+    def respond(start: int, stop: int, etag: str, sent: bytes = body) -> GetResponse:
+        return GetResponse(ObjectInfo("a", len(body)), start, stop, iter([sent[start:stop]]))
+
+    parents = respond(0, len(body), "", bytes(len(body)))
+    reader = RangeReader(respond, "a", parents, threads=1)
+
+    def check() -> None:
+        assert reader.read() == body
+
+    assert exit_code(fork(check)) == 0
+    assert reader.read() == bytes(len(body))
