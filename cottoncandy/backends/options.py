@@ -91,7 +91,12 @@ class ConnectionArguments:
 
 @dataclass(frozen=True, slots=True)
 class IfAbsent:
-    """Condition of a put: no object has that name."""
+    """Condition of a put: no object has that name.
+
+    ``help`` says how to replace one that has it, for the message.
+    """
+
+    help: str = "pass overwrite=True to replace it"
 
     def unmet(self, label: str) -> ObjectExistsError:
         """Return the error for an object that exists.
@@ -101,7 +106,7 @@ class IfAbsent:
         label : str
             The object, for the message.
         """
-        return ObjectExistsError(f"{label} exists; pass overwrite=True to replace it")
+        return ObjectExistsError(f"{label} exists; {self.help}")
 
     def check(self, etag: str | None, label: str) -> None:
         """Reject an upload over an existing object.

@@ -367,7 +367,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         """Store bytes; ``mode='create'`` raises FileExistsError if the object exists."""
-        condition = IfAbsent() if mode == "create" else None
+        condition = IfAbsent("mode='overwrite' replaces it") if mode == "create" else None
         self.store.put(self._key(path), Body.of(value), acl=DEFAULT_ACL, condition=condition)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:

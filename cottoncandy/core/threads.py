@@ -25,6 +25,8 @@ _Outcomes: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
 #: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
 
+_NAME = "cottoncandy"  # of threads
+
 #: ``ended`` of a thread of :func:`map_threads` is set when its results are not awaited any more.
 _worker = threading.local()
 
@@ -157,7 +159,12 @@ class _Call(Future[R]):
         return super().result(timeout)
 
 
-def _start_thread(target: Callable[[], object], name: str = "cottoncandy") -> bool:
+def is_worker() -> bool:
+    """Return whether the current thread is one that this module has started."""
+    return threading.current_thread().name.startswith(_NAME)
+
+
+def _start_thread(target: Callable[[], object], name: str = _NAME) -> bool:
     """Start a daemon thread; return False if no more are possible, as at the end of the program."""
     if sys.is_finalizing():
         return False
@@ -197,7 +204,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self.started = _start_thread(self._run, "cottoncandy-call")
+        self.started = _start_thread(self._run, f"{_NAME}-call")
 
     def submit(self, function: Callable[[], R]) -> Future[R]:
         outcome: Future[R] = Future()

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
-from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, Any, NoReturn
+from queue import Empty, SimpleQueue
+from threading import Semaphore
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.threads import after_fork, in_background
+from cottoncandy.core.threads import after_fork, in_background, is_worker
 from cottoncandy.exceptions import InvalidArgumentError, UnsupportedOperationError
 from cottoncandy.stores.checks import check_bytes
 from cottoncandy.stores.streams import BLOCK_BYTES, CloudStream
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WRITE_BYTES = 8 * MiB  # a smaller file is stored with one request, on close
+_QUEUED = 2  # blocks that wait for being sent
 _GRACE_S = 5.0
+
+_Blocks: TypeAlias = "SimpleQueue[bytes | BaseException | None]"
 
 
 class _DiscardedError(Exception):
@@ -76,7 +80,10 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
         self._put = put
         self._pending = bytearray()
         self._written = 0
-        self._queue: Queue[bytes | BaseException | None] = Queue(2)
+        # Also used by __del__, which Python may run in any thread, also in one that holds the lock
+        # of a Queue.
+        self._queue: _Blocks = SimpleQueue()
+        self._room = Semaphore(_QUEUED)
         self._upload: Future[Any] | None = None
         self._discarded = self._forked = self._sought = self._asked = False
         self._handled = sys.exception()
@@ -134,13 +141,12 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
         self._pending.clear()
         if self._upload is None or sys.is_finalizing():  # at the end, no other thread runs
             return
-        while not self._upload.done():
-            with suppress(Full):
-                self._queue.put_nowait(_DiscardedError())
-                break
-            with suppress(Empty):
+        with suppress(Empty):
+            while True:
                 self._queue.get_nowait()
-        wait([self._upload], _GRACE_S)
+        self._queue.put(_DiscardedError())
+        if not is_worker():  # which may be what the upload waits for
+            wait([self._upload], _GRACE_S)
 
     def close(self) -> None:
         if self.closed:
@@ -184,19 +190,20 @@ class CloudWriter(_DiscardableFile, io.BufferedIOBase):
     def _send(self, block: bytes | None) -> None:
         if self._upload is None:
             # Without a reference to the file, which is discarded when nothing else refers to it.
-            body = Body(partial(_blocks, self._queue), replayable=False)
+            body = Body(partial(_blocks, self._queue, self._room), replayable=False)
             self._upload = in_background(self._put, body)
         while not self._upload.done():
-            with suppress(Full):
-                self._queue.put(block, timeout=1)  # then look whether the upload has failed
+            if self._room.acquire(timeout=1):  # otherwise, look whether the upload has failed
+                self._queue.put(block)
                 return
         self._upload.result()
 
 
-def _blocks(queue: Queue[bytes | BaseException | None]) -> Iterator[Buffer]:
+def _blocks(queue: _Blocks, room: Semaphore) -> Iterator[Buffer]:
     while (block := queue.get()) is not None:
         if isinstance(block, BaseException):
             raise block
+        room.release()
         yield block
 
 
@@ -283,7 +290,7 @@ def open_file(
         return io.TextIOWrapper(stream, *text_options) if text else stream
     store.require_writable()
     key = store.key(name)
-    condition = IfAbsent() if kind.startswith("x") else None
+    condition = IfAbsent("open it with mode 'w' to replace it") if kind[0] == "x" else None
     if condition and store.has_object(key):
         condition.check("", f"object '{key}' in bucket '{store.bucket}'")
 

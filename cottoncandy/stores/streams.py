@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cottoncandy.core.buffers import Buffer, MiB, bytes_view
+from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 #: Size of the smallest download, by default.
 BLOCK_BYTES = 64 * 1024
 
-_CACHE_BYTES = 24 * MiB
+_CACHE_BYTES = 40 * MiB
 _WHOLE_BYTES = 40 * MiB  # a file of up to this size is downloaded whole
-_JUMPS = 8  # ... after this many downloads here and there: as many again would take longer
+_JUMPS = 3  # ... after this many downloads here and there: others download it at once
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
 _DENSE = 8  # ... which is more than one block of that many
 _STREAM_BYTES = 8 * MiB  # a reader that gets this far in a row continues with look-ahead
@@ -32,7 +33,7 @@ class CloudStream(io.BufferedReader):
     It works wherever Python expects an open binary file, as in ``pandas.read_csv(stream)`` or
     ``h5py.File(stream)``. Only the blocks that are read are downloaded. Sequential reads are
     requested ahead: first one block, then twice as many each time. A file of up to 40 MiB is
-    downloaded whole after 8 downloads here and there. Use it in a ``with`` statement, or call
+    downloaded whole after 3 downloads here and there. Use it in a ``with`` statement, or call
     ``close()``.
 
     Parameters
@@ -96,6 +97,12 @@ class _RawStream(io.RawIOBase):
         self._chunk = memoryview(b"")
         self._chunk_at = 0
         self._error: BaseException | None = None
+        after_fork(self._leave_stream)
+
+    def _leave_stream(self) -> None:
+        """Read ahead anew in a forked child: the threads that do it are the parent's."""
+        self._chunks = None
+        self._chunk = memoryview(b"")
 
     def readable(self) -> bool:
         return True
