@@ -209,7 +209,7 @@ class CopyOperations:
         try:
             with translated(origin):
                 found = self._connection.client.get_object_tagging(**origin.request)
-        except (AccessDeniedError, StoreError) as exc:
+        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
             if _may_pass(exc):
                 raise
             logger.warning("the tags of %s cannot be read and are not copied: %s", origin, exc)
