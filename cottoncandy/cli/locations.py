@@ -242,19 +242,27 @@ class _Bash(BashComplete):
         "COMPREPLY+=($value)", 'COMPREPLY+=("$value"); [[ $value != */ ]] || compopt -o nospace'
     )
     _start = 0  # of that part
+    _quote = ""  # that is open
 
     def get_completion_args(self) -> tuple[list[str], str]:
         parts = os.environ["COMP_WORDS"].split("\n")[: int(os.environ["COMP_CWORD"]) + 1]
         if len(parts) == 1:  # not from the script above
             return super().get_completion_args()
         text = re.sub(r"\n([:=]+)(\n|$)", r"\1", "\n".join(parts))
+        first = parts[-1][:1]
+        self._quote = first if parts[-1].count(first) % 2 else ""  # else closed
         *words, last = ("".join(split_arg_string(word)) for word in text.split("\n"))
         if not text.endswith("\n" + parts[-1]):
             self._start = max(last.rfind(":"), last.rfind("=")) + 1
         return words[1:], last
 
     def format_completion(self, item: CompletionItem[str]) -> str:
-        value = re.sub(r"([^\w@%+=:,./~-])", r"\\\1", item.value[self._start :])
+        value = item.value[self._start :]
+        if self._quote == "'":
+            value = value.replace("'", r"'\''")
+        else:
+            special = r'(["$`\\])' if self._quote == '"' else r"([^\w@%+=:,./~-])"
+            value = re.sub(special, r"\\\1", value)
         return f"{item.type},{value}"
 
 

@@ -363,6 +363,9 @@ def test_shells_complete_remote_names(shell_name: str, tmp_path: Path) -> None:
     shell.expect_exact("[content of bucket/sub/inner]")
     shell.send("cottoncandy cat lab://bucket/ot\t\n")
     shell.expect_exact("[content of bucket/other, one]")
+    for quote in ('"', "'"):
+        shell.send(f"cottoncandy cat {quote}lab://bucket/ot\t\n")
+        shell.expect_exact("[content of bucket/other, one]")
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     shell.close()
