@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -63,9 +64,15 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 @click.option("-v", "--verbose", "--md5", is_flag=True, hidden=True, expose_value=False)
 @click.option("--part-size", "--multipart-threshold", hidden=True, expose_value=False)
 @click.option("--subset", metavar="PERCENT", help="Read a share only, the same one each time.")
-@click.option("--max-duration", type=float, metavar="SECONDS", help="Stop after that time.")
+@click.option(
+    "--max-duration", type=click.FloatRange(0), metavar="SECONDS", help="Stop after that time."
+)
 @click.option("--after", default="", metavar="NAME", help="Begin after that name, to continue.")
-@click.option("--threads", type=int, help="Objects to read at once; default: the option threads.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Objects to read at once; default: the option threads.",
+)
 @JSON
 @connected
 @click.pass_context
@@ -124,10 +131,11 @@ def verify(
 
 
 def _share(text: str | None) -> float:
-    try:
-        return 1.0 if text is None else float(text.removesuffix("%")) / 100
-    except ValueError:
-        raise click.BadParameter(f"must be a percentage such as 5%, got {text!r}") from None
+    with suppress(ValueError):
+        share = 1.0 if text is None else float(text.removesuffix("%")) / 100
+        if 0 < share <= 1:
+            return share
+    raise click.BadParameter(f"must be a percentage such as 5%, got {text!r}")
 
 
 @click.group()

@@ -35,10 +35,20 @@ if TYPE_CHECKING:
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only these paths.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Neither copy nor delete these.")
-@click.option("--max-delete", type=int, metavar="N", help="Delete nothing if it would be more.")
+@click.option(
+    "--max-delete", type=click.IntRange(0), metavar="N", help="Delete nothing if it would be more."
+)
 @click.option("--checksum", is_flag=True, help="Compare contents, not sizes and times.")
-@click.option("--retries", type=int, metavar="N", help="How often to repeat a copy, at most.")
-@click.option("--threads", default=16, show_default=True, help="Files to transfer at once.")
+@click.option(
+    "--retries", type=click.IntRange(0), metavar="N", help="How often to repeat a copy, at most."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Files to transfer at once.",
+)
 @JSON
 @connected
 def sync(

@@ -32,7 +32,9 @@ def test_verify_prints_each_fault(bucket: Path) -> None:
     stopped = run("verify", "--max-duration", "0", bucket)
     assert (stopped.exit_code, stopped.stdout, "--after" in stopped.stderr) == (1, "", True)
     assert run("verify", "--after", "d/arr", bucket).exit_code == 0
-    assert run("verify", "--subset", "x", bucket).exit_code == 2
+    for wrong in ("x", "0", "101%", "nan"):
+        assert run("verify", "--subset", wrong, bucket).exit_code == 2
+    assert run("verify", "--max-duration", "-1", bucket).exit_code == 2
     least = json.loads(run("verify", "--json", "--subset", "1e-9", bucket).stdout)
     assert least["objects"] == 1
     assert json.loads(run("verify", "--json", "--subset", "100%", bucket).stdout)["objects"] == 3
@@ -171,7 +173,8 @@ def test_sync_repeats_copies_as_often_as_it_is_told(
     monkeypatch.setattr(engine, "_pace", engine._Pace())
     assert run("sync", "--include", "one", "--retries", "2", tree, "memory://busy").exit_code == 1
     assert attempts == ["one"] * 3
-    assert run("sync", "--retries", "-1", tree, tmp_path / "dest").exit_code == 1
+    for option in ("--retries", "--max-delete", "--threads"):
+        assert run("sync", option, "-1", tree, tmp_path / "dest").exit_code == 2
 
 
 def test_sync_encrypts_at_urls_and_leaves_paths_plain(
