@@ -150,11 +150,10 @@ class _Windows:
     def save(self, path: Path, body: Buffer) -> None:
         """Store a window in one step, and make room from time to time."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with TemporaryFile(str(path), 0o600) as part:
-                part.write(body)
-                part.write(_checksum(path, body), len(body))
-                part.replace()
+            try:
+                self._write(path, body)
+            except FileNotFoundError:  # another process has just removed the empty directory
+                self._write(path, body)
         except (OSError, CottonCandyError) as error:
             if not self._warned:
                 logger.warning("what is read is not cached in %s: %s", self._directory, error)
@@ -164,6 +163,14 @@ class _Windows:
         if self._unchecked > self._max_bytes * _FULL:
             self._unchecked = 0
             self._evict()
+
+    @staticmethod
+    def _write(path: Path, body: Buffer) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(str(path), 0o600) as part:
+            part.write(body)
+            part.write(_checksum(path, body), len(body))
+            part.replace()
 
     def _evict(self) -> None:
         """Delete the windows that were not used for longest, if there are too many.

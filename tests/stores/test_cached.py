@@ -16,6 +16,7 @@ from cottoncandy.backends.base import Backend
 from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.core.files import is_temporary
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, InvalidArgumentError
+from cottoncandy.stores import cached as cached_module
 from cottoncandy.stores.cached import CachedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import CountingBackend
@@ -173,6 +174,28 @@ def test_full_disks_only_cost_downloads_and_warn_once(
     assert files(tmp_path / "cache") == []
     assert cci.download_object("a") == body  # there is room again
     assert files(tmp_path / "cache")
+
+
+def test_a_directory_that_another_process_removes_is_made_again(
+    cci: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that evicts windows removes directories that have become empty."""
+    cci.upload_object("a", b"body")
+    cached(cci, tmp_path / "cache")
+    removed: list[Path] = []
+    create = cached_module.TemporaryFile
+
+    def remove_first(path: str, mode: int) -> Any:
+        if not removed:
+            removed.append(Path(path).parent)
+            removed[0].rmdir()
+        return create(path, mode)
+
+    monkeypatch.setattr(cached_module, "TemporaryFile", remove_first)
+    assert cci.download_object("a") == b"body"
+    assert removed
+    assert len(files(tmp_path / "cache")) == 1
+    assert "not cached" not in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
