@@ -32,7 +32,7 @@ def in_child(work: Callable[[], object]) -> None:
 class TestFork(S3Tests):
     def clients(self, proxy: FaultProxy) -> set[str]:
         agents = [request.headers["user-agent"] for request in proxy.select(path="name")]
-        return {"botocore" if "Boto3/" in agent else "obstore" for agent in agents}
+        return {"botocore" if "Botocore" in agent else "obstore" for agent in agents}
 
     def test_children_and_their_children_use_obstore(
         self, backend: S3Backend, fault_proxy: FaultProxy

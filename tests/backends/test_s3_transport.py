@@ -43,7 +43,7 @@ BODY = pattern(1000)
 def clients_of(proxy: FaultProxy, path: str = "name") -> list[str]:
     """Return which client sent each request."""
     agents = [request.headers["user-agent"] for request in proxy.select(path=path)]
-    return ["botocore" if "Boto3/" in agent else "obstore" for agent in agents]
+    return ["botocore" if "Botocore" in agent else "obstore" for agent in agents]
 
 
 class TestFallback(S3Tests):
@@ -147,7 +147,7 @@ class TestFallback(S3Tests):
     ) -> None:
         backend.put(key, Body.of(BODY), options)
         assert [c for c in clients_of(fault_proxy) if c != "botocore"] in ([], ["obstore"])
-        puts = [r for r in fault_proxy.select("PUT") if "Boto3/" not in r.headers["user-agent"]]
+        puts = [r for r in fault_proxy.select("PUT") if "Botocore" not in r.headers["user-agent"]]
         assert puts == []
 
     def test_conditional_put_is_not_repeated_by_obstore(

@@ -306,7 +306,7 @@ class TestUploadOptions(S3Tests):
         assert sent["x-amz-request-payer"] == "requester"
         assert sent["x-amz-server-side-encryption"] == "aws:kms"
         assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "our-key"
-        assert ("Boto3" in sent["user-agent"]) == (key == "a//b")
+        assert ("Botocore" in sent["user-agent"]) == (key == "a//b")
         info = backend_at(moto, moto_bucket).head(key)
         assert (info.content_encoding, info.cache_control) == ("br", "no-store")
 
