@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -527,6 +528,18 @@ def test_a_block_that_was_kept_in_part_is_an_error_of_the_store(
     monkeypatch.setattr(session, "send", keeping_less)
     with pytest.raises(StoreBusyError, match="'long'"):
         backend.put("long", Body.of(bytes(17 * MiB)))
+    assert not backend.exists("long")
+
+
+def test_errors_of_a_body_are_raised_as_they_are(emulated: Any) -> None:
+    def body() -> Iterator[bytes]:
+        yield bytes(33 * MiB)
+        raise ValueError("of the caller")
+
+    emulated.client.create_bucket("body-error")
+    backend = connect(emulated.url, "body-error", anon=True)
+    with pytest.raises(ValueError, match=r"^of the caller$"):
+        backend.put("long", Body(body, replayable=False))
     assert not backend.exists("long")
 
 

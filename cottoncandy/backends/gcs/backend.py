@@ -195,6 +195,7 @@ class GCSBackend(RemoteBackend):
         }
         blocks = regroup(body, _CHUNK_BYTES)
         begun = list(islice(blocks, 2))
+        file = _BlockFile(chain((begun.pop(0) for _ in range(2)), blocks))
         if len(begun) == 2:  # before a long body is sent
             self._check_condition(key, options.condition)
         try:
@@ -203,7 +204,6 @@ class GCSBackend(RemoteBackend):
                     blob.upload_from_string(bytes(begun[0]) if begun else b"", **settings)
                 else:
                     blob.chunk_size = _CHUNK_BYTES
-                    file = _BlockFile(chain((begun.pop(0) for _ in range(2)), blocks))
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
         except (ObjectChangedError, BucketExistsError):
@@ -214,7 +214,7 @@ class GCSBackend(RemoteBackend):
             if isinstance(exc, ObjectNotFoundError):
                 if not self.has_bucket(self.bucket):
                     raise self._no_bucket(self.bucket) from exc
-            elif isinstance(exc, CottonCandyError):
+            elif isinstance(exc, CottonCandyError) or exc is file.error:
                 raise
             # Otherwise, Google's library cannot continue after a block that was kept in part.
             raise StoreBusyError(
@@ -520,6 +520,7 @@ class _BlockFile:
     def __init__(self, blocks: Iterator[memoryview]) -> None:
         self._blocks = blocks
         self._position = 0
+        self.error: Exception | None = None  # of the body, which its owner wants to see
 
     def tell(self) -> int:
         """Return the position."""
@@ -527,6 +528,10 @@ class _BlockFile:
 
     def read(self, size: int) -> bytes:
         """Return the next block; fewer bytes than ``size`` only at the end."""
-        block = bytes(next(self._blocks, b""))
+        try:
+            block = bytes(next(self._blocks, b""))
+        except Exception as exc:
+            self.error = exc
+            raise
         self._position += len(block)
         return block
