@@ -22,7 +22,7 @@ from cottoncandy.cli.locations import (
     print_json,
 )
 from cottoncandy.core.output import bytes2human, printable
-from cottoncandy.exceptions import ObjectNotFoundError
+from cottoncandy.exceptions import InvalidArgumentError, ObjectNotFoundError
 
 
 @click.command()
@@ -89,6 +89,8 @@ def load(connection: Connection, file: Path, location: str) -> None:
             opened = opened if isinstance(opened, np.ndarray) else dict(opened)
     except (ValueError, EOFError, BadZipFile):
         raise click.BadParameter(f"{file} is not a .npy or .npz file without objects") from None
+    if isinstance(opened, dict) and not opened:
+        raise click.BadParameter(f"{file} has no arrays, so nothing was uploaded")
     if isinstance(opened, np.ndarray):
         cci.upload_raw_array(name, opened)
     else:
@@ -144,9 +146,14 @@ def save(connection: Connection, location: str, file: Path) -> None:
 @connected
 def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_json: bool) -> None:
     """Remove replaced versions and parts of killed uploads."""
+    from cottoncandy.stores.checks import check_duration
+
+    try:
+        duration = check_duration(float(grace) if grace.isdecimal() else grace, "--grace")
+    except InvalidArgumentError as error:
+        raise click.BadParameter(str(error)) from None
     cci, name = connection.interface(location, named=True)
-    seconds = float(grace) if grace.isdecimal() else grace
-    names = cci.clean(name, grace=seconds, dry_run=dry_run)
+    names = cci.clean(name, grace=duration, dry_run=dry_run)
     if name and not (names or cci.exists_object(name) or cci.lsdir(name, limit=1)):
         raise nothing_at(location)
     _print_names(names, as_json)

@@ -482,6 +482,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("load bucket/a.txt bucket/x", 2, "is not a .npy or .npz file"),
         ("load empty.npy bucket/x", 2, "is not a .npy or .npz file"),
         ("load damaged.npz bucket/x", 2, "is not a .npy or .npz file"),
+        ("load none.npz bucket/x", 2, "none.npz has no arrays, so nothing was uploaded"),
         ("save bucket/a.txt x.npy", 1, "is not a raw array"),
         ("save texts x.npz", 1, "there are no arrays below 'texts'"),
         ("save bucket/d/arr d.npy", 1, "cottoncandy: Is a directory: 'd.npy'"),
@@ -501,7 +502,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("-p 9999999999 ls bucket", 2, "is not in the range"),
         ("cat ~nobody-has-this-name", 1, "there is no file '~nobody-has-this-name' in"),
         ("mkdir bucket/a.txt", 1, "cottoncandy: File exists"),
-        ("clean --grace soon bucket", 1, "grace must be"),
+        ("clean --grace 2x bucket", 2, "--grace must be a number of seconds or text such as"),
         ("clean bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
         ("xfer init bucket copy --db q.db --txt texts/none", 1, "there is nothing at 'bucket'"),
         ("lss bucket", 2, "No such command 'lss'; did you mean ls?"),
@@ -515,6 +516,7 @@ def test_mistakes_get_one_clear_line(
     monkeypatch.chdir(bucket.parent)
     for name, body in {"empty.npy": b"", "damaged.npz": b"PK\x03\x04" + bytes(50)}.items():
         Path(name).write_bytes(body)
+    np.savez("none.npz")
     Path("texts").mkdir(exist_ok=True)
     Path("d.npy").mkdir(exist_ok=True)
     Path("texts/a").write_text("a")
