@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,7 @@ try:
     import xarray
     from cloudpickle import CloudPickler
     from zarr.errors import ContainsArrayError
-    from zarr.storage import FsspecStore
+    from zarr.storage import FsspecStore, MemoryStore
 
     from cottoncandy.bridges.zarr import CottonCandyStore
 except ImportError as exc:
@@ -69,7 +70,23 @@ def upload_xarray(cci: Any, name: str, data: Any, **options: Any) -> None:
     store = CottonCandyStore(cci, name)
     if options.get("mode") == "w":
         _check_sources(store, dataset.variables.values())
+        if store._store.has_below(store.prefix):
+            _check_storable(dataset, options)
     dataset.to_zarr(store, **options)
+
+
+def _check_storable(dataset: Any, options: dict[str, Any]) -> None:
+    """Raise what xarray would raise after it has deleted the old dataset.
+
+    Lazy variables are not stored, so all are made lazy first. As this changes their chunks, what
+    is rejected is tried again as it is.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the upload gives them
+        try:
+            dataset.chunk().to_zarr(MemoryStore(), **options | {"compute": False})
+        except Exception:  # noqa: BLE001 - of any kind, which the second trial decides
+            dataset.to_zarr(MemoryStore(), **options | {"compute": False})
 
 
 def _check_sources(store: CottonCandyStore, variables: Iterable[Any]) -> None:

@@ -155,8 +155,8 @@ class BridgeMethods(ObjectAccess):
         ----------
         name : str
             Name of the group. Everything below it is replaced, chunk by chunk: unlike an array of
-            :meth:`upload_dask_array`, not in one step. xarray deletes it first, also before it
-            rejects data that zarr cannot store.
+            :meth:`upload_dask_array`, not in one step. What was there is deleted first,
+            unless xarray rejects the data.
         data : xarray.Dataset or xarray.DataArray
         **options
             Options of :meth:`xarray.Dataset.to_zarr`, such as ``encoding``, ``append_dim`` and

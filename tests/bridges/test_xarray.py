@@ -191,3 +191,25 @@ def test_a_lazy_array_is_not_replaced_by_a_dataset_of_it(cci: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"load\(\)"):
         cci.upload_xarray("a", xr.DataArray(cci.download_dask_array("a")))
     assert cci["a"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        pytest.param(DATASET.assign_attrs(raw=b"1"), id="attributes"),
+        pytest.param(DATASET.chunk(x=(1, 2, 1)), id="chunks"),
+        pytest.param(DATASET.assign(o=("x", [1, "a", None, 2.0])), id="objects"),
+    ],
+)
+def test_what_is_rejected_leaves_the_old_dataset(cci: Any, rejected: Any) -> None:
+    cci.upload_xarray("a", DATASET)
+    with pytest.raises((TypeError, ValueError)):
+        cci.upload_xarray("a", rejected)
+    xr.testing.assert_identical(cci.download_xarray("a").load(), DATASET)
+
+
+def test_what_only_lazy_data_could_not_be_is_stored(cci: Any) -> None:
+    """Its shards are no whole number of chunks of the size that xarray chooses for lazy data."""
+    for _ in range(2):
+        cci.upload_xarray("a", DATASET, encoding={"t": {"shards": (4, 3), "chunks": (2, 3)}})
+    xr.testing.assert_identical(cci.download_xarray("a").load(), DATASET)
