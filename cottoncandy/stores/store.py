@@ -15,7 +15,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
-from cottoncandy.config.options import DefaultInt, DefaultStr, Settings
+from cottoncandy.config.options import DEFAULT_THREADS, DefaultInt, DefaultStr, Settings
 from cottoncandy.core.buffers import Body, Buffer, MiB
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
@@ -86,7 +86,12 @@ class Store:
     # -- objects ---------------------------------------------------------------------------------
 
     def open(
-        self, name: str, threads: int = 4, *, prefetch: bool | tuple[int, int] = True, tail: int = 0
+        self,
+        name: str,
+        threads: int = DEFAULT_THREADS,
+        *,
+        prefetch: bool | tuple[int, int] = True,
+        tail: int = 0,
     ) -> ObjectReader:
         """Open an object for reading: its header has arrived, its body follows on demand."""
         key = self.key(name)
@@ -113,7 +118,7 @@ class Store:
         metadata: Mapping[str, Any] | None = None,
         acl: str | None = None,
         condition: IfAbsent | IfMatch | None = None,
-        threads: int = 4,
+        threads: int = DEFAULT_THREADS,
         **headers: Any,
     ) -> dict[str, Any]:
         """Store an object, with headers of ``PutOptions``; return the documented response."""

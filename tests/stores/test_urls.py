@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cottoncandy
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.config.location import user_directory
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -245,6 +246,24 @@ def test_the_options_set_the_threads_of_an_array(
     cottoncandy.array(tmp_path / "a")
     cottoncandy.array(tmp_path / "a", threads=2)
     assert counts == [3, 2]
+
+
+def test_the_options_set_the_threads_of_what_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTTONCANDY_BASIC_THREADS", "3")
+    cci = cottoncandy.get_interface(tmp_path, backend="local", verbose=False)
+    counts: list[int] = []
+    get = LocalBackend.get
+
+    def counted(*arguments: Any, threads: int, **options: Any) -> Any:
+        counts.append(threads)
+        return get(*arguments, threads=threads, **options)
+
+    monkeypatch.setattr(LocalBackend, "get", counted)
+    cci.filesystem().pipe_file("a", b"123")
+    assert cci.filesystem().cat_file("a") == b"123"
+    assert counts == [3]
 
 
 def test_array_opens_a_path_on_disk(tmp_path: Path) -> None:

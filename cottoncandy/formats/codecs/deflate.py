@@ -40,7 +40,6 @@ _STORED_BYTES = 65_535  # of one of deflate's stored blocks
 
 class _DeflateCodec(StreamCodec):
     max_ratio = 1032  # 258 bytes from two bits
-    level = 6
     _decoder_flag: ClassVar[int]
     _wbits: ClassVar[int]
 
