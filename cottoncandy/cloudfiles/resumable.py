@@ -183,10 +183,10 @@ class ResumableTransfer:
             Progress(len(self), unit="files", label="transferring", show=progress) as bar,
             self._heartbeat(seconds),
         ):
-            while items := self._next(block_size, seconds, failed):
+            while items := self._next(block_size, seconds):
                 leased: Iterable[Item] = items
                 if client is None:  # a slow file does not delay the next blocks
-                    more = iter(lambda: self._lease(block_size, seconds, failed), [])
+                    more = iter(lambda: self._queue.lease(block_size, seconds), [])
                     leased = chain(items, chain.from_iterable(more))
                 if twins:
                     leased = map(self._with_twin, leased)
@@ -203,22 +203,16 @@ class ResumableTransfer:
             ) from next(iter(failed.values()))
         return copied
 
-    def _next(self, count: int, seconds: float, failed: dict[str, Exception]) -> list[Item]:
+    def _next(self, count: int, seconds: float) -> list[Item]:
         """Lease files; wait for those of others, which may be given back."""
         while True:
-            items = self._lease(count, seconds, failed)
-            if items or self._queue.remaining() <= len(failed):
+            if items := self._queue.lease(count, seconds):
                 return items
             self._queue.release_dead()
+            # Others keep what has failed until they end, too; two would wait for each other.
+            if not self._queue.undecided():
+                return []
             time.sleep(_POLL_S)
-
-    def _lease(self, count: int, seconds: float, failed: dict[str, Exception]) -> list[Item]:
-        """Lease files; empty if others have all, or there are none."""
-        items = self._queue.lease(count, seconds)
-        again = [item for item in items if item.path in failed]
-        if again:
-            self._queue.finish((item, str(failed[item.path]), False) for item in again)
-        return [item for item in items if item.path not in failed]
 
     def _with_twin(self, item: Item) -> Item:
         """Return a file with the other one of the queue whose copy on disk may be its own."""
@@ -256,6 +250,7 @@ class ResumableTransfer:
                 with suppress(CottonCandyError):  # a busy disk; the next beat may succeed
                     self._queue.renew(seconds)
 
+        self._queue.release()  # what an earlier run could not give back, as on a full disk
         thread = threading.Thread(target=beat, name="cottoncandy-lease", daemon=True)
         thread.start()
         try:

@@ -218,12 +218,17 @@ class TransferQueue:
     # -- working ---------------------------------------------------------------------------------
 
     def lease(self, count: int, seconds: float) -> list[Item]:
-        """Take up to that many files that no other process has, in one transaction."""
+        """Take up to that many files that no process has, in one transaction.
+
+        Those of this process are not taken again, not even late, as after a computer was asleep:
+        they are being copied, or have failed.
+        """
         now = time.time()
         rows = self._execute(
-            "UPDATE files SET lease = ?, owner = ? WHERE id IN (SELECT id FROM files "
-            "WHERE done = 0 AND lease < ? ORDER BY lease, id LIMIT ?) RETURNING id, path, dest",
-            *(now + seconds, self.owner, now, count),
+            "UPDATE files SET lease = ?, owner = ?, error = NULL WHERE id IN (SELECT id FROM files "
+            "WHERE done = 0 AND lease < ? AND owner IS NOT ? ORDER BY lease, id LIMIT ?) "
+            "RETURNING id, path, dest",
+            *(now + seconds, self.owner, now, self.owner, count),
         )
         return [Item(*row) for row in sorted(rows)]
 
@@ -259,6 +264,13 @@ class TransferQueue:
     def remaining(self) -> int:
         """Return the number of files that are not done."""
         return int(self._execute("SELECT count(*) FROM files WHERE done = 0")[0][0])
+
+    def undecided(self) -> bool:
+        """Return whether there are files that are neither done nor have failed in a process."""
+        rows = self._execute(
+            "SELECT 1 FROM files WHERE done = 0 AND (error IS NULL OR owner IS NULL) LIMIT 1"
+        )
+        return bool(rows)
 
     def errors(self) -> dict[str, str]:
         """Return the errors, by path."""

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -197,6 +198,41 @@ def test_failed_files_stay_in_the_queue(
     assert not (tmp_path / "job.db").exists()
 
 
+def test_clients_do_not_wait_for_what_has_failed_in_another(
+    ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ends[0], 2)
+    jobs = [ResumableTransfer(tmp_path / "job.db") for _ in range(2)]
+    jobs[0].init(*ends)
+    both, calls, waits = threading.Barrier(2), itertools.count(), itertools.count()
+
+    def failing(*arguments: Any) -> None:
+        if next(calls) < 2:
+            both.wait(60)
+        raise StoreError("no")
+
+    def sleep(seconds: float) -> None:
+        assert next(waits) < 100, "two clients wait for each other"
+        time.sleep(0.01)
+
+    def run(job: ResumableTransfer) -> BaseException | None:
+        try:
+            job.execute(block_size=1)
+        except (PartialFailureError, AssertionError) as exc:
+            return exc
+        return None
+
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr(resumable, "time", clock)
+    monkeypatch.setattr(CloudFiles, "_transfer", failing)
+    with ThreadPoolExecutor(2) as pool:
+        errors = list(pool.map(run, jobs))
+    assert {type(error) for error in errors} == {PartialFailureError}
+    assert len(jobs[0].errors()) == 2
+    for job in jobs:
+        job.close()
+
+
 #: A client that waits when it is about to transfer its file of a given number.
 CLIENT = """
 import os, threading, time
@@ -358,6 +394,7 @@ def test_expired_leases_are_taken_over_and_renewed_ones_are_not(tmp_path: Path) 
     second.release_dead()
     assert second.lease(5, 60) == []
     first.renew(-1)
+    assert first.lease(5, 60) == []  # it is working on it
     assert [item.path for item in second.lease(5, 60)] == ["x"]
     second.close()
     assert first.path.exists()
