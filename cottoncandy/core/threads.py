@@ -236,6 +236,7 @@ _idle: list[_Worker] = []
 
 #: References to the functions that a forked child calls; None if their object is gone.
 _resets: set[Callable[[], Callable[[], object] | None]] = set()
+_many = 64  # of them, among which those of dead objects are looked for
 
 
 def after_fork(reset: Callable[[], object]) -> None:
@@ -244,9 +245,12 @@ def after_fork(reset: Callable[[], object]) -> None:
     The child has one thread and must not use locks, descriptors, workers or clients of its
     parent. A bound method is referenced weakly, with its object.
     """
+    global _many
     if isinstance(reset, MethodType):
-        _resets.difference_update([each for each in list(_resets) if each() is None])
         _resets.add(_weak_method(reset))
+        if len(_resets) > _many:  # not each time: thousands of files may be open
+            _resets.difference_update([each for each in list(_resets) if each() is None])
+            _many = 2 * len(_resets)
     else:
         _resets.add(lambda: reset)
 
