@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, IfAbsent, PutOptions
@@ -531,15 +532,22 @@ def test_a_block_that_was_kept_in_part_is_an_error_of_the_store(
     assert not backend.exists("long")
 
 
-def test_errors_of_a_body_are_raised_as_they_are(emulated: Any) -> None:
+@pytest.mark.parametrize(
+    "kind", [ValueError, ObjectNotFoundError, ObjectChangedError, requests.ConnectionError]
+)
+def test_errors_of_a_body_are_raised_as_they_are(emulated: Any, kind: type[Exception]) -> None:
+    error = kind("of the caller")
+
     def body() -> Iterator[bytes]:
         yield bytes(33 * MiB)
-        raise ValueError("of the caller")
+        raise error
 
-    emulated.client.create_bucket("body-error")
-    backend = connect(emulated.url, "body-error", anon=True)
-    with pytest.raises(ValueError, match=r"^of the caller$"):
-        backend.put("long", Body(body, replayable=False))
+    bucket = f"body-{kind.__name__.lower()}"
+    emulated.client.create_bucket(bucket)
+    backend = connect(emulated.url, bucket, anon=True)
+    with pytest.raises(kind) as raised:
+        backend.put("long", Body(body, replayable=False), PutOptions(condition=IfAbsent()))
+    assert raised.value is error
     assert not backend.exists("long")
 
 

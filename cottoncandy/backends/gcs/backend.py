@@ -206,15 +206,15 @@ class GCSBackend(RemoteBackend):
                     blob.chunk_size = _CHUNK_BYTES
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
-        except (ObjectChangedError, BucketExistsError):
-            if options.condition is None:
-                raise
-            raise options.condition.unmet(label) from None
-        except (ObjectNotFoundError, ValueError) as exc:
+        except (CottonCandyError, ValueError) as exc:
+            if file.error is not None:
+                raise file.error  # noqa: B904 - it has a cause of its own
+            if options.condition and isinstance(exc, ObjectChangedError | BucketExistsError):
+                raise options.condition.unmet(label) from None
             if isinstance(exc, ObjectNotFoundError):
                 if not self.has_bucket(self.bucket):
                     raise self._no_bucket(self.bucket) from exc
-            elif isinstance(exc, CottonCandyError) or exc is file.error:
+            elif isinstance(exc, CottonCandyError):
                 raise
             # Otherwise, Google's library cannot continue after a block that was kept in part.
             raise StoreBusyError(
