@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Size of the smallest download, by default.
 BLOCK_BYTES = 64 * 1024
 
-_CACHE_BYTES = 40 * MiB
+_CACHE_BYTES = 24 * MiB
 _WHOLE_BYTES = 40 * MiB  # a file of up to this size is downloaded whole
 _JUMPS = 3  # ... after this many downloads here and there: others download it at once
 _DENSE_BYTES = 4 * MiB  # at most this is downloaded around a block, if much of it was read
