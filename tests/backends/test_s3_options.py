@@ -73,6 +73,11 @@ def test_credentials_that_are_not_text_are_rejected(arguments: dict[str, Any]) -
         connect(**arguments)
 
 
+def test_a_token_without_keys_is_rejected() -> None:
+    with pytest.raises(ConfigurationError, match="needs its ACCESS_KEY and SECRET_KEY"):
+        connect(None, None, aws_session_token="FAKE")
+
+
 def test_the_line_end_of_a_key_is_named() -> None:
     with pytest.raises(ConfigurationError, match="ACCESS_KEY begins or ends with white space"):
         connect("FAKE\n")

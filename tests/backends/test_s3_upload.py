@@ -14,7 +14,7 @@ from zlib import crc32
 import pytest
 from botocore.config import Config
 
-from cottoncandy.backends.base import PutOptions
+from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.backends.s3.multipart import part_sizes
 from cottoncandy.core.buffers import Body, MiB, regroup
@@ -97,6 +97,18 @@ class TestWholeOrAbsent(S3Tests):
             backend.put("name", Body.of(failing()))
         assert store.raw_get("name").body == b"before"
         assert uploads_in(store.server, store.bucket) == []
+
+    def test_body_whose_source_vanishes(self, backend: S3Backend) -> None:
+        """It is not taken for the answer to a condition."""
+        error = ObjectNotFoundError("the source")
+
+        def failing() -> Iterator[bytes]:
+            yield b"first"
+            raise error
+
+        with pytest.raises(ObjectNotFoundError) as raised:
+            backend.put("name", Body.of(failing()), PutOptions(condition=IfAbsent()))
+        assert raised.value is error
 
     def test_body_of_another_size_than_announced(self, behind: S3Backend, moto: S3Server) -> None:
         for size, actual in ((10, 9), (10, 11), (12 * MiB, 11 * MiB)):

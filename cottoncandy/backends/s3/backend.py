@@ -175,7 +175,8 @@ class S3Backend(RemoteBackend):
             result = self._store(location, body, options, max(threads, 1))
         except CottonCandyError as exc:
             unmet = parse_error(exc.__cause__ or exc).status == 412
-            if condition is not None and (unmet or isinstance(exc, ObjectNotFoundError)):
+            unmet |= isinstance(condition, IfMatch) and isinstance(exc, ObjectNotFoundError)
+            if condition is not None and unmet:
                 raise condition.unmet(str(location)) from exc
             raise
         if acl is not None and options.acl is None:  # no canned ACL has these grants

@@ -130,6 +130,8 @@ class S3Options:
             )
         verify = extra.get("verify")
         access_key, secret_key = (None, None) if unsigned else _find_keys(arguments)
+        if extra.get("aws_session_token") and not (access_key or unsigned):
+            raise ConfigurationError("aws_session_token= needs its ACCESS_KEY and SECRET_KEY")
         return cls(
             settings=settings.without_secrets(),
             access_key=access_key,
