@@ -147,6 +147,7 @@ def save(connection: Connection, location: str, file: Path) -> None:
 def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_json: bool) -> None:
     """Remove replaced versions and parts of killed uploads."""
     from cottoncandy.stores.checks import check_duration
+    from cottoncandy.stores.finding import objects_at
 
     try:
         duration = check_duration(float(grace) if grace.isdecimal() else grace, "--grace")
@@ -154,8 +155,10 @@ def clean(connection: Connection, location: str, grace: str, dry_run: bool, as_j
         raise click.BadParameter(str(error)) from None
     cci, name = connection.interface(location, named=True)
     names = cci.clean(name, grace=duration, dry_run=dry_run)
-    if name and not (names or cci.exists_object(name) or cci.lsdir(name, limit=1)):
-        raise nothing_at(location)
+    if name and not names:
+        store = cci._store
+        if next(objects_at(store, store.key(name, tree=True)), None) is None:
+            raise nothing_at(location)
     _print_names(names, as_json)
 
 

@@ -504,6 +504,7 @@ def test_missing_object_names_the_command(tmp_path: Path) -> None:
         ("mkdir bucket/a.txt", 1, "cottoncandy: File exists"),
         ("clean --grace 2x bucket", 2, "--grace must be a number of seconds or text such as"),
         ("clean bucket/nothing", 1, "there is nothing at 'bucket/nothing'"),
+        ("clean bucket/d/*", 1, "there is nothing at 'bucket/d/*'"),
         ("xfer init bucket copy --db q.db --txt texts/none", 1, "there is nothing at 'bucket'"),
         ("lss bucket", 2, "No such command 'lss'; did you mean ls?"),
         ("save bucket/arr file:///tmp/arr.npy", 2, "FILE is on this computer and comes last"),
