@@ -102,6 +102,8 @@ _ADVICE = (
     (r"pass encryptionKey \(.*\), or set", "set"),
     (r"encryption='(\w+)'", r"--encryption \1"),
     (r"pass encryptionKey=", "pass --encryption-key "),
+    (r"pass that one as encryptionKey", "add that one to 'old_keys' in the options file"),
+    (r"open it with get_interface\(\)", "read it without --encryption"),
     (r"pass ACCESS_KEY and SECRET_KEY, or write them", "write ACCESS_KEY and SECRET_KEY"),
 )
 #: Errors after which the other locations would fail, too.

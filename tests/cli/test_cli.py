@@ -431,6 +431,16 @@ def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch
         ),
         ("there are none; to read public data, pass anon=True", "pass --no-sign-request"),
         ("it is encrypted; pass encryption='AES' to use it", "pass --encryption AES to use it"),
+        (
+            "another one, whose id is 1f; pass that one as encryptionKey",
+            "whose id is 1f; add that one to 'old_keys' in the options file",
+        ),
+        (
+            "'a' is not encrypted: open it with get_interface(), or, if it should be encrypted, "
+            "upload it again",
+            "not encrypted: read it without --encryption, or, if it should be encrypted, upload it "
+            "again",
+        ),
         ("x was removed by cci.clean(); open it again", "by 'cottoncandy clean'; open it again"),
         ("no folder. cci.show_buckets() lists yours; create it", "no folder; create it"),
         ("access denied; ask; or pass request_payer='requester'", "access denied; ask"),
