@@ -298,7 +298,8 @@ def finish(results: Iterable[tuple[Any, Any, Any]]) -> int:
             if error is not None:
                 failures += 1
                 if failures <= _SHOWN:
-                    failed.append((item["path"] if isinstance(item, dict) else str(item), error))
+                    path = item[0] if isinstance(item, tuple) else item  # of a move
+                    failed.append((path["path"] if isinstance(path, dict) else str(path), error))
     except BaseException as end:
         end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
         raise

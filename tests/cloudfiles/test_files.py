@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import time
 import tracemalloc
 import warnings
@@ -71,6 +72,13 @@ def test_moves_that_meet_are_rejected(cf: CloudFiles, pairs: list[tuple[str, str
     with pytest.raises(InvalidArgumentError, match="occurs twice; nothing was moved"):
         cf.moves(cf, iter([("c", "f"), *pairs]))
     assert {name: cf[name] for name in cf} == {"a": b"1", "b": b"2"}
+
+
+def test_files_that_could_not_be_moved_are_named_by_their_paths(cf: CloudFiles) -> None:
+    with pytest.raises(ObjectNotFoundError) as caught:
+        cf.moves(cf, [("a", "x"), ("b", "y")])
+    (note,) = caught.value.__notes__
+    assert re.match("1 more failed: '[ab]' ", note)
 
 
 def test_moves_that_fail_leave_their_file_and_the_rest_is_moved(
