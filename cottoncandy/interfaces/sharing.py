@@ -155,8 +155,8 @@ class BridgeMethods(ObjectAccess):
         ----------
         name : str
             Name of the group. Everything below it is replaced, chunk by chunk: unlike an array of
-            :meth:`upload_dask_array`, not in one step. What was there is deleted first,
-            unless xarray rejects the data.
+            :meth:`upload_dask_array`, not in one step. The old dataset is deleted first,
+            unless xarray or zarr rejects the new one.
         data : xarray.Dataset or xarray.DataArray
         **options
             Options of :meth:`xarray.Dataset.to_zarr`, such as ``encoding``, ``append_dim`` and
