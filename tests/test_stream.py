@@ -34,7 +34,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
     UnsupportedOperationError,
 )
-from cottoncandy.stores import streams
+from cottoncandy.stores import files, streams
 from cottoncandy.stores.files import CloudWriter, _DiscardedError
 from cottoncandy.stores.streams import CloudStream
 from tests.cases import each
@@ -392,14 +392,17 @@ def test_collected_file_stores_nothing_and_warns(
     assert upload is None or upload.done()
 
 
-def test_a_file_that_its_own_upload_collects_is_discarded_at_once() -> None:
+def test_a_file_that_its_own_upload_collects_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Python may look for unreachable objects in any thread, also in that of the upload."""
+    monkeypatch.setattr(files, "_GRACE_S", 120)
     dropped = threading.Event()
 
     def put(body: Any) -> None:
         blocks = iter(body)
         next(blocks)
-        dropped.wait(10)
+        dropped.wait(60)
         gc.collect()
         list(blocks)
 
@@ -410,7 +413,7 @@ def test_a_file_that_its_own_upload_collects_is_discarded_at_once() -> None:
     del file
     dropped.set()
     with pytest.raises(_DiscardedError):
-        upload.result(timeout=2)
+        upload.result(timeout=60)
 
 
 def test_file_that_is_open_at_exit_stores_nothing(tmp_path: Path) -> None:
