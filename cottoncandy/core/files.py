@@ -319,10 +319,13 @@ def folds_names(directory: str | os.PathLike[str]) -> bool:
 
 
 def is_folded(path: str) -> bool:
-    """Return whether a file is also found by its name in upper case."""
+    """Return whether a file is also found by its name in upper case.
+
+    Or whether another one is: inode numbers do not tell, as file systems such as exFAT
+    may have one for each spelling.
+    """
     directory, slash, name = path.rpartition("/")
-    other = directory + slash + name.upper()
-    return os.access(other, os.F_OK) and _is_same(path, other)  # cheaper than an exception
+    return os.access(directory + slash + name.upper(), os.F_OK)  # cheaper than an exception
 
 
 def other_spelling(path: str) -> str | None:
@@ -333,19 +336,17 @@ def other_spelling(path: str) -> str | None:
     """
     directory, name = os.path.split(path)
     folded = {name.swapcase(), *(normalize(form, name) for form in ("NFC", "NFD"))} - {name}
-    if not any(_is_same(path, os.path.join(directory, each)) for each in folded):
+    if not any(os.path.lexists(os.path.join(directory, each)) for each in folded):
         return None
-    names = os.listdir(directory)  # two hard links are two names
+    names = os.listdir(directory) if os.path.lexists(path) else [name]
     if name in names:
         return None
-    return next((each for each in names if _is_same(path, os.path.join(directory, each))), None)
+    return next((each for each in names if fold(each) == fold(name)), None)
 
 
-def _is_same(path: str, other: str) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), os.lstat(other))
-    except OSError:
-        return False
+def fold(name: str) -> str:
+    """Return what the names that a file system may not tell apart have in common."""
+    return normalize("NFC", name.casefold())
 
 
 # -- whole files ---------------------------------------------------------------------------------

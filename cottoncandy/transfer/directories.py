@@ -14,12 +14,11 @@ from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import MiB
-from cottoncandy.core.files import disk_errors, folds_names, is_temporary, other_spelling
+from cottoncandy.core.files import disk_errors, fold, folds_names, is_temporary, other_spelling
 from cottoncandy.core.names import (
     SEPARATOR,
     SIDECAR_SUFFIX,
@@ -344,7 +343,7 @@ def _check_spellings(root: Path, names: Iterable[str]) -> None:
         return
     folded: dict[str, str] = {}
     for name in sorted(names):
-        other = folded.setdefault(normalize("NFC", name.casefold()), name)
+        other = folded.setdefault(fold(name), name)
         if other == name:
             found = other_spelling(str(root / name))
             other = name if found is None else str(Path(name).with_name(found))
