@@ -7,7 +7,15 @@ import pytest
 from cottoncandy.backends.base import Backend, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError, ObjectExistsError, ObjectNotFoundError
-from cottoncandy.testing.harness import BIG, PLAIN_KEYS, StoreHarness, fitting, for_each, keys_of
+from cottoncandy.testing.harness import (
+    BIG,
+    PLAIN_KEYS,
+    StoreHarness,
+    fetched,
+    fitting,
+    for_each,
+    keys_of,
+)
 
 _VERBS = pytest.mark.parametrize("verb", ["copy", "move"])
 
@@ -35,9 +43,8 @@ class CopyConformance:
         backend.put("source", Body.of(b"new"), PutOptions(metadata))
         backend.put("dest", Body.of(b"old and longer"), PutOptions({"old": "1"}))
         getattr(backend, verb)("source", "dest")
-        with backend.get("dest") as reader:
-            assert reader.read() == b"new"
-            assert reader.metadata == backend.head("dest").metadata == metadata
+        assert fetched(backend, "dest") == (b"new", metadata)
+        assert backend.head("dest").metadata == metadata
         assert keys_of(backend) == (["dest", "source"] if verb == "copy" else ["dest"])
 
     @_VERBS
@@ -80,12 +87,9 @@ class CopyConformance:
         self, backend: Backend, harness: StoreHarness, verb: str
     ) -> None:
         harness.raw_put("dest", b"dest")
-        with pytest.raises(ObjectNotFoundError, match="missing"):
-            getattr(backend, verb)("missing", "dest")
-        with pytest.raises(ObjectNotFoundError, match="missing"):
-            getattr(backend, verb)("missing", "missing")
-        with pytest.raises(ObjectNotFoundError, match="missing"):
-            getattr(backend, verb)("missing", "folder/free")
+        for dest in ("dest", "missing", "folder/free"):
+            with pytest.raises(ObjectNotFoundError, match="missing"):
+                getattr(backend, verb)("missing", dest)
         assert harness.raw_get("dest").body == b"dest"
         assert harness.raw_keys() == ["dest"]
 

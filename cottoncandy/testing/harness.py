@@ -181,6 +181,12 @@ def keys_of(backend: Backend, prefix: str = "", **options: Any) -> list[str]:
     return [entry.key for entry in backend.scan(prefix, **options) if isinstance(entry, ObjectInfo)]
 
 
+def fetched(backend: Backend, key: str) -> Stored:
+    """Return an object as the backend reads it."""
+    with backend.get(key) as reader:
+        return Stored(reader.read(), dict(reader.metadata))
+
+
 def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
     """Check all items and report all failures; one test per item would take too long."""
     failed = []

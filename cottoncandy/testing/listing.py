@@ -114,16 +114,12 @@ class ListingConformance:
             harness.raw_put(key, b"")
 
         pytest.importorskip("hypothesis")
-        from hypothesis import HealthCheck, assume, given, settings
+        from hypothesis import assume, given
         from hypothesis import strategies as st
 
-        @settings(
-            max_examples=self.examples,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
+        from cottoncandy.testing.stateful import random_cases
+
+        @random_cases(self.examples)
         @given(
             st.sampled_from(_TEXTS),
             st.sampled_from(["", "/"]),

@@ -19,7 +19,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from cottoncandy.testing.harness import BIG, StoreHarness, for_each, pattern, same
+from cottoncandy.testing.harness import BIG, StoreHarness, fetched, for_each, pattern, same
 
 
 class ReadingConformance:
@@ -200,9 +200,7 @@ class ReadingConformance:
             else:
                 assert out == old
             assert reader.metadata == {"which": "old"}
-        with backend.get("name") as reader:
-            assert same(reader.read(), new)
-            assert reader.metadata == {"which": "new"}
+        assert fetched(backend, "name") == (new, {"which": "new"})
 
     def test_deleted_while_open(self, backend: Backend, harness: StoreHarness) -> None:
         harness.raw_put("name", BIG)
@@ -257,10 +255,8 @@ class ReadingConformance:
         harness.raw_put("name", b"here")
         harness.raw_put("name", b"there", bucket=other_bucket)
         other = backend.with_bucket(other_bucket)
-        with other.get("name") as reader:
-            assert reader.read() == b"there"
-        with backend.get("name") as reader:
-            assert reader.read() == b"here"
+        assert fetched(other, "name").body == b"there"
+        assert fetched(backend, "name").body == b"here"
         assert list(other.delete(["name"])) == [("name", None)]
         assert not other.exists("name")
         assert backend.exists("name")
@@ -277,9 +273,7 @@ class ReadingConformance:
             return
         assert twin.bucket_name == backend.bucket_name
         assert twin.describe() == backend.describe()
-        with twin.get("name") as reader:
-            assert reader.read() == b"x"
-            assert reader.metadata == {"a": "b"}
+        assert fetched(twin, "name") == (b"x", {"a": "b"})
 
     def test_describes_itself_without_secrets(
         self, backend: Backend, harness: StoreHarness

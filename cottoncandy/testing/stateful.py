@@ -12,13 +12,25 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cottoncandy.backends.base import Backend, IfAbsent, PutOptions
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import ObjectExistsError, ObjectNotFoundError
-from cottoncandy.testing.harness import StoreHarness, keys_of
+from cottoncandy.testing.harness import StoreHarness, fetched, keys_of
 
 _KEYS = st.sampled_from(["a", "a-b", "a.b", "a/b", "a/b/c", "a/bc", "b", "b/ü", "b/d/e/f"])
 _BODIES = st.binary(max_size=40)
 _METADATA = st.none() | st.dictionaries(
     st.sampled_from(["dtype", "shape"]), st.text("abc,1", min_size=1, max_size=4), max_size=2
 )
+
+
+def random_cases(number: int, **options: Any) -> settings:
+    """Return the settings of a test with random cases: the same ones each time."""
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        **options,
+    )
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -60,10 +72,7 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(ObjectNotFoundError):
                 self.backend.get(key)
             return
-        body, metadata = self.model[key]
-        with self.backend.get(key) as reader:
-            assert reader.read() == body
-            assert reader.metadata == metadata
+        assert fetched(self.backend, key) == self.model[key]
 
     @rule(keys=st.lists(_KEYS, max_size=3))
     def delete(self, keys: list[str]) -> None:
@@ -96,12 +105,5 @@ def check_against_dictionary(backend: Backend, harness: StoreHarness, histories:
     """Apply random operations to a store and to a dictionary."""
     run_state_machine_as_test(
         lambda: StoreMachine(backend, harness),  # type: ignore[arg-type]  # or a factory
-        settings=settings(
-            max_examples=histories,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=random_cases(histories, stateful_step_count=25),
     )

@@ -29,6 +29,7 @@ from cottoncandy.testing.harness import (
     ODD_METADATA,
     PLAIN_KEYS,
     StoreHarness,
+    fetched,
     fitting,
     for_each,
     holdable,
@@ -54,9 +55,7 @@ class WritingConformance:
             assert backend.exists(key) is True
             assert harness.raw_get(key).body == key.encode()
             assert backend.head(key).key == key
-            with backend.get(key) as reader:
-                assert reader.read() == key.encode()
-                assert reader.metadata == {"a": "b"}
+            assert fetched(backend, key) == (key.encode(), {"a": "b"})
             assert keys_of(backend, key) == [key]
 
         keys = fitting(backend, PLAIN_KEYS)
@@ -77,9 +76,7 @@ class WritingConformance:
             else:
                 assert harness.raw_keys() == [key]
                 assert keys_of(backend) == [key]
-                with backend.get(key) as reader:
-                    assert reader.read() == b"odd"
-                    assert reader.metadata == {"a": "b"}
+                assert fetched(backend, key) == (b"odd", {"a": "b"})
                 assert list(backend.delete([key])) == [(key, None)]
 
         # The raw methods of a directory would follow such names out of it.
@@ -109,8 +106,7 @@ class WritingConformance:
                 assert not backend.exists("name")
                 return
             assert backend.head("name").metadata == metadata
-            with backend.get("name") as reader:
-                assert reader.metadata == metadata
+            assert fetched(backend, "name") == (b"x", metadata)
             harness.raw_delete("name")
 
         for_each(ODD_METADATA, check)
@@ -197,8 +193,7 @@ class WritingConformance:
             found = backend.head("name")
             assert (found.metadata, found.size) == (metadata, len(body))
             assert found.content_type == before.content_type
-            with backend.get("name") as reader:
-                assert (reader.read(), dict(reader.metadata)) == (body, metadata)
+            assert fetched(backend, "name") == (body, metadata)
         backend.put("name", Body.of(b"another body"))
         for metadata in ({"two": "2"}, {"dtype": "<i8"}):
             with pytest.raises(ObjectChangedError):
@@ -338,13 +333,10 @@ class WritingConformance:
         def store(item: tuple[str, bytes]) -> None:
             backend.put(item[0], Body.of(item[1]), PutOptions({"key": item[0]}))
 
-        def fetch(key: str) -> tuple[bytes, dict[str, str]]:
-            with backend.get(key) as reader:
-                return reader.read(), dict(reader.metadata)
-
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(store, bodies.items()))
-            found = dict(zip(bodies, pool.map(fetch, bodies), strict=True))
+            read = pool.map(lambda key: fetched(backend, key), bodies)
+            found = dict(zip(bodies, read, strict=True))
             assert found == {key: (body, {"key": key}) for key, body in bodies.items()}
             assert harness.raw_keys() == sorted(bodies)
             halves = list(bodies)[::2], list(bodies)[1::2]
