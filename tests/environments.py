@@ -2,7 +2,8 @@
 
 Moto's server requires a newer cryptography than pydrive2 (an optional extra) allows, and the
 predecessor's requirements contradict ours, so each runs in a separate environment, in a cache:
-``$COTTONCANDY_TEST_CACHE``, else the user's cache directory. Delete it to build them again.
+``$COTTONCANDY_TEST_CACHE``, else the user's cache directory. Delete it to build them again. Each is
+built when a test first wants it; ``python -m tests.environments`` builds all.
 """
 
 from __future__ import annotations
@@ -176,3 +177,8 @@ def _locked(file: IO[str]) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+if __name__ == "__main__":
+    for environment in (MOTO, GCS_EMULATOR, CLOUD_FILES, COTTONCANDY_040):
+        print(environment.python())
