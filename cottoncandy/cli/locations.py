@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
     from cottoncandy.stores.store import Store
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 #: Entries of a context's ``meta``: the words of the command that continues this one, and whether a
@@ -46,6 +47,17 @@ T = TypeVar("T")
 WORDS, AWAITED = "cottoncandy.words", "cottoncandy.awaited"
 
 _LINES = "lines"
+
+
+def _json_option(*, lines: bool, **options: Any) -> Callable[[F], F]:
+    """Return the option ``--json``, which also notes what a program waits for."""
+
+    def note(ctx: click.Context, _: click.Parameter, value: bool) -> bool | str:
+        awaited: bool | str = ctx.meta.setdefault(AWAITED, value and _LINES if lines else value)
+        return awaited
+
+    return click.option("--json", "as_json", is_flag=True, callback=note, **options)
+
 
 BLOCK_SIZE = click.option(
     "-b",
@@ -57,28 +69,10 @@ BLOCK_SIZE = click.option(
 ENDPOINT = click.option(
     "--endpoint-url", metavar="URL", help="Address of the S3 server, for locations without one."
 )
-JSON = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value),
-    help="Print the result as JSON.",
-)
-JSON_LINES = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value and _LINES),
-    help="Print one JSON object per line.",
-)
+JSON = _json_option(lines=False, help="Print the result as JSON.")
+JSON_LINES = _json_option(lines=True, help="Print one JSON object per line.")
 #: For commands that always print JSON, or have no result: programs may pass it to each.
-JSON_ACCEPTED = click.option(
-    "--json",
-    is_flag=True,
-    hidden=True,
-    expose_value=False,
-    callback=lambda ctx, param, value: ctx.meta.setdefault(AWAITED, value and _LINES),
-)
+JSON_ACCEPTED = _json_option(lines=True, hidden=True, expose_value=False)
 PROGRESS = click.option(
     "--progress/--no-progress",
     default=True,
