@@ -146,7 +146,7 @@ def cp(
         if ends.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
         failures = Failures()
-        for route in routes(sources, "", recursive, ends.reading, failures):
+        for route in Search("", recursive, ends.reading, failures).routes(sources):
             with failures.noted():
                 files = files_in(route.directory, route.as_on_disk, ends.reading)
                 content = files.get(route.path)
@@ -211,9 +211,8 @@ def _transfer(
     dest = CloudFiles(folder, **ends.writing)
     failures, done = Failures(), 0
     literal = is_on_disk(folder) and not reencode
-    found = routes(
-        sorted(sources), name, recursive, ends.reading, failures, dest._endpoint(), literal
-    )
+    search = Search(name, recursive, ends.reading, failures, dest._endpoint(), literal)
+    found = search.routes(sorted(sources))
     try:
         for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
             count = itertools.count()
@@ -249,20 +248,11 @@ def _destination(
     return folder or ("." if "/" not in destination else "/"), name
 
 
-def routes(
-    sources: Iterable[str],
-    name: str,
-    recursive: bool,
-    options: dict[str, Any],
-    failures: Failures,
-    dest: Endpoint | None = None,
-    literal: bool = False,
-) -> Iterator[Route]:
-    """Yield the files to copy, and the names of the copies.
+class Search(NamedTuple):
+    """How the files to copy are found, and the names of the copies.
 
-    Parameters
+    Attributes
     ----------
-    sources : iterable of str
     name : str
         Name of the copy of one file; ``''`` if the destination is a directory, which copies of
         directories go into with their own name; ``'.'`` if it is what a directory is copied to.
@@ -277,47 +267,49 @@ def routes(
         Whether files on disk have the names that they have there; otherwise, the suffix of a
         content encoding is hidden.
     """
-    for source in sources:
-        with failures.noted():
-            yield from _routes_of(source, name, recursive, options, failures, dest, literal)
 
+    name: str
+    recursive: bool
+    options: dict[str, Any]
+    failures: Failures
+    dest: Endpoint | None = None
+    literal: bool = False
 
-def _routes_of(
-    source: str,
-    name: str,
-    recursive: bool,
-    options: dict[str, Any],
-    failures: Failures,
-    dest: Endpoint | None,
-    literal: bool,
-) -> Iterator[Route]:
-    from cottoncandy.cloudfiles import CloudFiles
+    def routes(self, sources: Iterable[str]) -> Iterator[Route]:
+        """Yield the files to copy."""
+        for source in sources:
+            with self.failures.noted():
+                yield from self._routes_of(source)
 
-    folder, _, base = source.rstrip("/").rpartition("/")
-    if source == "-":
-        yield from _listed()
-    elif not source.endswith("/") and _is_file(source, options):
-        start, target = folder or _root(source), name if name not in ("", ".") else base
-        yield Route(start, base, target, _is_one_of_several(CloudFiles(start, **options), base))
-    elif has_magic(source):
-        start, matches = split_pattern(source, recursive)
-        as_on_disk = is_on_disk(source) and (literal or is_encoded(source))
-        files = files_in(start, as_on_disk, options)
-        found = _files(files, failures, _outside(dest, files, matches))
-        yield from some((Route(start, path, path, as_on_disk) for path in found), source)
-    elif recursive:
-        contents = name == "." or source.endswith("/") or _is_relative(source)
-        below = "" if contents else base + "/"
-        literal = literal and is_on_disk(source)
-        files = files_in(source, literal, options)
-        if dest is not None and files._endpoint().contains(dest):
-            raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
-        found = _files(files, failures, lambda path: True)
-        yield from some((Route(source, path, below + path, literal) for path in found), source)
-    elif CloudFiles(source, **options).isdir():
-        raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
-    else:
-        raise nothing_at(source)
+    def _routes_of(self, source: str) -> Iterator[Route]:
+        from cottoncandy.cloudfiles import CloudFiles
+
+        name, options = self.name, self.options
+        folder, _, base = source.rstrip("/").rpartition("/")
+        if source == "-":
+            yield from _listed()
+        elif not source.endswith("/") and _is_file(source, options):
+            start, target = folder or _root(source), name if name not in ("", ".") else base
+            yield Route(start, base, target, _is_one_of_several(CloudFiles(start, **options), base))
+        elif has_magic(source):
+            start, matches = split_pattern(source, self.recursive)
+            as_on_disk = is_on_disk(source) and (self.literal or is_encoded(source))
+            files = files_in(start, as_on_disk, options)
+            found = _files(files, self.failures, _outside(self.dest, files, matches))
+            yield from some((Route(start, path, path, as_on_disk) for path in found), source)
+        elif self.recursive:
+            contents = name == "." or source.endswith("/") or _is_relative(source)
+            below = "" if contents else base + "/"
+            literal = self.literal and is_on_disk(source)
+            files = files_in(source, literal, options)
+            if self.dest is not None and files._endpoint().contains(self.dest):
+                raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
+            found = _files(files, self.failures, lambda path: True)
+            yield from some((Route(source, path, below + path, literal) for path in found), source)
+        elif CloudFiles(source, **options).isdir():
+            raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
+        else:
+            raise nothing_at(source)
 
 
 def _outside(
