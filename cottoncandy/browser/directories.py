@@ -331,7 +331,7 @@ class S3Directory(S3FSLike):
         self._children = {}
 
     def __call__(self) -> Any:
-        if self._key and self._info is None and self._is_branch():
+        if self._key and self._info is None and self._entries():
             raise ObjectNotFoundError(
                 f"{self._described()} is a directory, not an object; call one in it"
             )
@@ -434,9 +434,6 @@ class S3Directory(S3FSLike):
             return None  # another kind of metadata.json, or an unreadable one
         return array
 
-    def _is_branch(self) -> bool:
-        return bool(self._entries())
-
     def _remember_branch(self) -> None:
         directories = {self._branch: self}
         # A directory comes before those in it: the listing makes them in this order.
@@ -492,12 +489,11 @@ def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
     chunks.
     """
     group = S3Group(path, interface)
-    if group._is_branch() or not group._key:
+    if group._entries() or not group._key:
         return group._array() or group
     if interface.exists_object(group._key):
         return S3Dataset(path, interface)
-    marker = interface._store.backend.scan(group._branch, page_size=1)
-    if next(marker, None) is not None:
+    if interface._store.has_below(group._branch):
         return group  # an empty directory, created by a console
     raise ObjectNotFoundError(
         f"nothing found under '{group._key}' in bucket '{interface.bucket_name}'; "

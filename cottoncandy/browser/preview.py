@@ -105,7 +105,7 @@ def make_preview(dataset: S3Dataset, max_bytes: int) -> Preview:
     if rows > 1:  # the columns as well, or the picture would be flat
         picture = picture[:, _stride_slice(rows, picture.shape[1])]
     steps = [-(-length // _PIXELS) for length in picture.shape]
-    small = _downsample(picture, max(steps))
+    small = picture[tuple(_stride_slice(max(steps), length) for length in picture.shape)]
     return Preview(
         _png(_colours(small, low, high)), "image/png", _caption(dataset, part, low, high)
     )
@@ -187,12 +187,6 @@ def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDA
     # Halves: the difference of two large numbers may be more than a float can hold.
     width = high / 2 - low / 2
     return (values / 2 - low / 2) / width if width > 0 else np.where(np.isnan(values), np.nan, 0.5)
-
-
-def _downsample(picture: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
-    """Return rows and columns with a stride."""
-    height, width = picture.shape
-    return picture[_stride_slice(step, height), _stride_slice(step, width)]
 
 
 def _stride_slice(step: int, length: int) -> slice:
