@@ -75,7 +75,8 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     retries = settings.retries if options.retries is None else options.retries
     threshold = int(options.composite_upload_threshold)
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
-    shape = json.dumps((extra, given), sort_keys=True, default=_type_name)
+    # The type of credentials is enough: the secrets describe them.
+    shape = json.dumps((extra, given), sort_keys=True, default=lambda value: type(value).__name__)
     environment = tuple(
         sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
     )
@@ -94,10 +95,6 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     if store.backend.creates_buckets and not store.backend.has_bucket(url.bucket):
         store.backend.create_bucket(url.bucket)
     return store, "" if path.bucket is None else prefix_of(path.path.rstrip("/"))
-
-
-def _type_name(value: object) -> str:
-    return type(value).__name__  # credentials, which the secrets describe
 
 
 def reset_connection_pools() -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from cottoncandy.backends.base import Backend, ObjectInfo, PutOptions
 from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.cloudfiles.base import path_text
-from cottoncandy.cloudfiles.compression import decode_stream, decompress, normalize_encoding
+from cottoncandy.cloudfiles.compression import decode_stream, normalize_encoding
 from cottoncandy.cloudfiles.exceptions import (
     CRC32CIntegrityError,
     MD5IntegrityError,
@@ -82,9 +82,7 @@ def decoded(content: bytes, header: str | None, path: str) -> bytes:
     ------
     DecompressionError, UnsupportedCompressionType
     """
-    for encoding in encodings(header) if header else ():
-        content = bytes(decompress(content, encoding, path))
-    return content
+    return b"".join(decoded_stream((content,), header, path)) if header else content
 
 
 def decoded_stream(chunks: Iterable[Buffer], header: str | None, path: str) -> Iterable[Buffer]:

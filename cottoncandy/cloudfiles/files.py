@@ -419,16 +419,12 @@ class CloudFiles(WritingMethods):
             path, span = key
             if isinstance(span, int):
                 raise InvalidArgumentError(f"a range of bytes is a slice, as in cf[{path!r}, 0:30]")
-            return self._part(path, span)
+            if span.step not in (None, 1):
+                raise InvalidArgumentError("a range of bytes has no step")
+            return self.get({"path": path, "start": span.start, "end": span.stop})
         if isinstance(key, slice):
             return self.get(islice(self, *_nonnegative(key)))
         return self.get(key)
-
-    def _part(self, path: str, span: slice) -> bytes | None:
-        if span.step not in (None, 1):
-            raise InvalidArgumentError("a range of bytes has no step")
-        content: bytes | None = self.get({"path": path, "start": span.start, "end": span.stop})
-        return content
 
     def __setitem__(self, key: str | slice, value: Any) -> None:
         if not isinstance(key, slice):

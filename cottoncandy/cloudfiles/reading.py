@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Any, cast
 
 from cottoncandy.backends.base import ObjectInfo
@@ -21,7 +21,6 @@ from cottoncandy.cloudfiles.base import (
 )
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
 from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
-from cottoncandy.core.names import prefix_of
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
@@ -309,9 +308,7 @@ class ReadingMethods(FilesBase):
     def isdir(self, prefix: str = "") -> bool:
         """Return whether there are files below a path."""
         store, base = self._connection
-        below = base + (prefix_of(path_text(prefix)) if prefix else "")
-        found = self._retrying(lambda: list(islice(store.backend.scan(below, page_size=1), 1)))
-        return bool(found)
+        return self._retrying(lambda: store.has_below(base + path_text(prefix or "")))
 
     def subtree_size(self, prefix: str | Iterable[str] = "") -> dict[str, int]:
         """Return number (``N``) and total size (``num_bytes``) of the files with a prefix."""
