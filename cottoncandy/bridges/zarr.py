@@ -133,8 +133,7 @@ class CottonCandyStore(zarr_store.Store):
         byte_range: zarr_store.ByteRequest | None = None,
     ) -> Buffer | None:
         """Return the value of a key, or a part of it; None if the key does not exist."""
-        found = self._read(key, [byte_range], prototype or default_buffer_prototype())
-        return found[0]
+        return self._read(key, [byte_range], prototype or default_buffer_prototype())[0]
 
     async def get_partial_values(
         self,
@@ -232,9 +231,8 @@ class CottonCandyStore(zarr_store.Store):
 
     # -- listing ---------------------------------------------------------------------------------
 
-    async def list(self) -> AsyncIterator[str]:
-        async for entry in self._scan(""):
-            yield entry.key[len(self._root) :]
+    def list(self) -> AsyncIterator[str]:
+        return self.list_prefix("")
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         async for entry in self._scan(prefix):
@@ -247,10 +245,9 @@ class CottonCandyStore(zarr_store.Store):
             if name := entry.key[len(directory) :].rstrip("/"):
                 yield name
 
-    async def _scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    def _scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield the objects whose key in the store starts with a prefix."""
-        async for entry in _in_turns(self._backend.scan(self._root + prefix)):
-            yield entry
+        return _in_turns(self._backend.scan(self._root + prefix))
 
     @property
     def supports_writes(self) -> bool:
