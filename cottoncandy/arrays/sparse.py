@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -111,7 +111,6 @@ def upload_sparse(
     *,
     acl: str | None,
     threads: int,
-    metadata: Mapping[str, str],
     condition: Condition = None,
 ) -> dict[str, Any]:
     """Upload a sparse array; return the response of its manifest."""
@@ -129,4 +128,4 @@ def upload_sparse(
             "attrs": list(places),
             "parts": [[new.upload_id, name] for name in parts],
         }
-        return new.commit(lambda _: content, metadata)
+        return new.commit(lambda _: content, {})

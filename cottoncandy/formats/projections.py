@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,10 +84,7 @@ class ChunkSelection:
 
     def __len__(self) -> int:
         """Return how many chunks are touched."""
-        count = 1
-        for cuts in self.cuts:
-            count *= len(cuts)
-        return count
+        return math.prod(map(len, self.cuts))
 
     def ascending_view(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of the result in which pieces have their places."""

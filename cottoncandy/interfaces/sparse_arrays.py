@@ -80,7 +80,6 @@ class SparseArrayMethods(RawArrayMethods):
             arr[...] if isinstance(arr, ArrayHandle) else arr,
             acl=self._store.acl(acl),
             threads=self._store.threads(threads),
-            metadata={},
             condition=condition,
         )
 
