@@ -79,8 +79,9 @@ def new_bytes(size: int) -> tuple[bytes, memoryview]:
 def regroup(buffers: Iterable[Buffer], block_bytes: int | Iterable[int]) -> Iterator[memoryview]:
     """Yield blocks of exactly ``block_bytes`` (the last may be shorter, none is empty).
 
-    If there are several sizes, a block of each is yielded. A block within one buffer is a view on
-    it. Smaller pieces are copied into the block, from the second one on, so they do not accumulate.
+    If there are several sizes, a block of each is yielded, then of the last one again. A block
+    within one buffer is a view on it. Smaller pieces are copied into the block, from the second one
+    on, so they do not accumulate.
     """
     sizes = repeat(block_bytes) if isinstance(block_bytes, int) else iter(block_bytes)
     size, filled = next(sizes), 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterator
 from typing import NoReturn
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.core.buffers import Buffer, bytes_view, regroup
+from cottoncandy.core.buffers import Buffer, regroup
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
 from cottoncandy.formats.encryption.header import (
     ENCRYPTION_METADATA,
@@ -160,14 +159,14 @@ class SegmentReader(DecryptingReader):
         last = max(min((stop - 1) // step, final), index)  # at least one segment
         stored = HEADER_BYTES + index * sealed_bytes
         stored_stop = min(HEADER_BYTES + (last + 1) * sealed_bytes, stored_size(self.size, step))
-        source: Iterable[Buffer]
         if self._cipher is None and index == 0:  # the same request returns the header
-            head, source = _split(self._inner.pieces(0, stored_stop), HEADER_BYTES)
-            cipher = self._unlock(head)
+            pieces = self._inner.pieces(0, stored_stop)
+            segments = regroup(pieces, (HEADER_BYTES, sealed_bytes))
+            cipher = self._unlock(bytes(next(segments, b"")))
         else:
             cipher = self.unlock()
-            source = self._inner.pieces(stored, stored_stop)
-        for sealed in regroup(source, sealed_bytes):
+            segments = regroup(self._inner.pieces(stored, stored_stop), sealed_bytes)
+        for sealed in segments:
             # A separate buffer, because only authenticated bytes may be returned.
             into = memoryview(bytearray(len(sealed)))
             opened = cipher.open(index, index == final, sealed, self._label, into)
@@ -233,16 +232,3 @@ def _info_of(header: Header, label: str) -> EncryptionInfo:
     if scheme is None:
         raise DecryptionError(f"{label} has a malformed header: it was altered")
     return EncryptionInfo(scheme, header.segment_bytes)
-
-
-def _split(chunks: Iterable[Buffer], count: int) -> tuple[bytes, Iterator[Buffer]]:
-    """Return the first ``count`` bytes (fewer if the body is shorter), and what follows them."""
-    head = b""
-    source = iter(chunks)
-    for chunk in source:
-        view = bytes_view(chunk)
-        missing = count - len(head)
-        head += bytes(view[:missing])
-        if len(head) == count:
-            return head, chain((view[missing:],), source)
-    return head, islice(source, 0)

@@ -41,19 +41,15 @@ class LegacyCipher:
         if first >= last:
             return
         aes = crypto_module("Cipher.AES")
-        cipher = None
-        held = b""
-        for piece in regroup(self._fetch(first * BLOCK, (last + 1) * BLOCK), _PIECE_BYTES):
-            data = held + piece if held else piece
-            if cipher is None:
-                if len(data) < BLOCK:  # the body ends early, which the reader reports
-                    return
-                cipher = aes.new(self._key.reveal(), aes.MODE_CBC, iv=bytes(data[:BLOCK]))
-                data = data[BLOCK:]
-            whole = len(data) // BLOCK * BLOCK
-            held = bytes(data[whole:])
-            if whole:
-                yield cipher.decrypt(bytes(data[:whole]))
+        # Each block is the initialization vector of the next one.
+        pieces = regroup(self._fetch(first * BLOCK, (last + 1) * BLOCK), (BLOCK, _PIECE_BYTES))
+        before = bytes(next(pieces, b""))
+        if len(before) < BLOCK:  # the body ends early, which the reader reports
+            return
+        cipher = aes.new(self._key.reveal(), aes.MODE_CBC, iv=before)
+        for piece in pieces:
+            if whole := len(piece) // BLOCK * BLOCK:
+                yield cipher.decrypt(bytes(piece[:whole]))
 
     def plaintext_size(self, stored: int) -> int | None:
         """Return the plaintext length at the end of the body; None if the padding contradicts it.

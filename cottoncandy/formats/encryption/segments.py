@@ -171,12 +171,10 @@ class SegmentCipher:
     def seal_all(self, buffers: Iterable[Buffer]) -> Iterator[Buffer]:
         """Yield the whole stored body: the header, then each segment."""
         yield self.header.pack()
-        index = 0
-        held = memoryview(b"")
-        for position, block in enumerate(regroup(buffers, self.header.segment_bytes)):
-            if position:
-                yield self.seal(index, False, held)
-                index += 1
+        index, held = 0, memoryview(b"")
+        for index, block in enumerate(regroup(buffers, self.header.segment_bytes)):
+            if index:
+                yield self.seal(index - 1, False, held)
             held = block
         yield self.seal(index, True, held)
 
