@@ -412,28 +412,16 @@ def chunks_for(shape: tuple[int, ...], itemsize: int, axis: int | None, chunk_by
     chunks : tuple of tuple of int
         Per dimension the lengths of the chunks. None is 0 unless the dimension is.
 
-    Raises
-    ------
-    InvalidArgumentError
-        If there is no such dimension, or ``chunk_bytes`` is less than 1.
-
     Examples
     --------
     >>> chunks_for((10, 6), 8, 0, 200)
     ((4, 4, 2), (6,))
     """
-    if chunk_bytes < 1:
-        raise InvalidArgumentError(
-            f"the size of a chunk must be at least 1 byte, got {chunk_bytes}"
-        )
     if axis is None:
         return _isotropic(shape, max(chunk_bytes // max(itemsize, 1), 1))
-    dimensions = max(len(shape), 1)  # as in numpy, a 0-d array has one row
-    if not -dimensions <= axis < dimensions:
-        raise InvalidArgumentError(f"an array of shape {shape} has no axis {axis}")
     if not shape:
         return ()
-    axis %= dimensions
+    axis %= len(shape)
     row_bytes = itemsize * math.prod(shape[:axis] + shape[axis + 1 :])
     rows = max(chunk_bytes // max(row_bytes, 1), 1)
     return tuple(
