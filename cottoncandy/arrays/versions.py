@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.generations import current
-from cottoncandy.arrays.manifests import parse_json, read_manifest
+from cottoncandy.arrays.manifests import changed, parse_json, read_manifest
 from cottoncandy.arrays.raw import TAIL_BYTES, Array, block_index, read_array, read_selection
 from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -14,7 +14,6 @@ from cottoncandy.core.names import Key, pathjoin
 from cottoncandy.exceptions import (
     CottonCandyError,
     MetadataError,
-    ObjectChangedError,
     ObjectNotFoundError,
 )
 from cottoncandy.formats.codecs.blocks import BlockIndex
@@ -50,10 +49,7 @@ class RawArray:
         try:
             return self._read(selection, threads)
         except ObjectNotFoundError as exc:
-            raise ObjectChangedError(
-                f"the array '{self.key}' in bucket '{self.store.bucket}' was deleted since it was "
-                f"opened"
-            ) from exc
+            raise changed(self.store, self.key, "deleted since it was opened") from exc
 
     def _read(self, selection: Any, threads: int) -> Array:
         whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
@@ -78,10 +74,7 @@ class RawArray:
         reader = self.store.open(self.key, threads, prefetch=False, tail=tail)
         if reader.info.etag != self.info.etag:
             reader.close()
-            raise ObjectChangedError(
-                f"the array '{self.key}' in bucket '{self.store.bucket}' was replaced since it was "
-                f"opened; open it again"
-            )
+            raise changed(self.store, self.key, "replaced since it was opened; open it again")
         if reader.pinned:
             self._reader = reader
         return reader

@@ -40,9 +40,9 @@ class Node(NamedTuple):
 # -- prefixes ------------------------------------------------------------------------------------
 
 
-def scan_objects(backend: Backend, prefix: str = "") -> Iterator[ObjectInfo]:
-    """Yield every object whose key starts with a prefix, lazily."""
-    for entry in backend.scan(prefix):
+def scan_objects(backend: Backend, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+    """Yield, lazily, every object whose key starts with a prefix and comes after another one."""
+    for entry in backend.scan(prefix, start_after=after):
         if not isinstance(entry, CommonPrefix):
             yield entry
 
@@ -68,9 +68,7 @@ def objects_at(store: Store, key: str, after: str = "") -> Iterator[ObjectInfo]:
         with suppress(ObjectNotFoundError, InvalidNameError):
             yield store.backend.head(key)
     prefix = prefix_of(key)
-    for entry in store.backend.scan(prefix, start_after=after if after > prefix else ""):
-        if not isinstance(entry, CommonPrefix):
-            yield entry
+    yield from scan_objects(store.backend, prefix, after if after > prefix else "")
 
 
 def tree(store: Store, key: str) -> list[str]:
