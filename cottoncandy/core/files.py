@@ -84,7 +84,8 @@ def unlock(descriptor: int) -> None:
     if fcntl is not None and descriptor in _lockable:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-    _close(descriptor)
+    with contextlib.suppress(OSError):  # a full network disk, which TemporaryFile.close() raised
+        _close(descriptor)
 
 
 def _close(descriptor: int) -> None:

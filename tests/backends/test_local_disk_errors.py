@@ -391,6 +391,30 @@ def _writes(cci: Any, root: Path) -> list[tuple[Callable[[], object], set[str]]]
     ]
 
 
+@pytest.mark.parametrize("kind", ["local", "files"])
+def test_a_disk_that_reports_it_is_full_to_each_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / "name").write_bytes(b"old")
+    close = os.close
+
+    def full(descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        close(descriptor)
+        if size == len(b"newer"):
+            raise OSError(errno.EDQUOT, "no room")
+
+    store: Any = CloudFiles(str(tmp_path))
+    if kind == "local":
+        store = LocalBackend(str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", full)
+        with pytest.raises(StorageFullError, match="name.*no room"):
+            store.put("name", Body.of(b"newer") if kind == "local" else b"newer")
+    assert tree(tmp_path) == ["name"]
+    assert (tmp_path / "name").read_bytes() == b"old"
+
+
 def test_a_disk_that_fills_up(mount: Callable[..., Path], cci: Any) -> None:
     root = mount()
     for write, more in _writes(cci, root):
