@@ -187,13 +187,14 @@ class FaultProxy:
                 while (head := read_head(client)) is not None:
                     if upstream is not None and upstream.is_stale():
                         upstream = None
-                    if upstream is None:
+                    exchange = _Exchange(client, head)
+                    plan = self._plan(exchange.request)
+                    if upstream is None and plan.answer is None and not plan.reset_before:
+                        # Not earlier: a server with one thread would wait for a request on it.
                         upstream = stack.enter_context(
                             self._held(Connection(socket.create_connection(self._upstream)))
                         )
-                    exchange = _Exchange(client, upstream, head)
-                    plan = self._plan(exchange.request)
-                    exchange.run(plan)
+                    exchange.run(plan, upstream)
                     if not exchange.upstream_reusable:
                         upstream = None
                     if not exchange.client_reusable:
@@ -228,15 +229,16 @@ class FaultProxy:
 class _Exchange:
     """One request and its response in transit."""
 
-    def __init__(self, client: Connection, upstream: Connection, head: Head) -> None:
+    _upstream: Connection
+
+    def __init__(self, client: Connection, head: Head) -> None:
         self._client = client
-        self._upstream = upstream
         self._head = head
         self.request = Request.from_head(head)
         self.client_reusable = not head.wants_close
         self.upstream_reusable = True
 
-    def run(self, plan: Plan) -> None:
+    def run(self, plan: Plan, upstream: Connection | None) -> None:
         for rule in plan.rules:
             rule.entered.set()
         if plan.reset_before:
@@ -245,6 +247,8 @@ class _Exchange:
         if plan.answer is not None:
             self._answer(*plan.answer)
             return
+        assert upstream is not None
+        self._upstream = upstream
         if plan.hang_before is not None:
             plan.hang_before.wait()
         try:
