@@ -315,6 +315,26 @@ def test_statuses_become_errors(
         server.stop()
 
 
+@pytest.mark.parametrize("text", [b"", b"{}", b"<html>log in</html>"])
+def test_what_another_server_reports_is_no_success(tmp_path: Path, text: bytes) -> None:
+    """It may be a login page, or a filter."""
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 200, "text": text}))
+    try:
+        backend = connect(server.url, anon=True)
+        for call in (
+            lambda: backend.put("name", Body.of(b"x")),
+            lambda: backend.put("name", Body.of(bytes(17 * MiB))),
+            lambda: backend.head("name"),
+            lambda: backend.get("name"),
+            lambda: backend.copy("name", "other"),
+            lambda: list(backend.scan()),
+        ):
+            with pytest.raises(StoreError, match=r"(not one of Google|must contain header)"):
+                call()
+    finally:
+        server.stop()
+
+
 def test_requester_pays_names_the_project(tmp_path: Path) -> None:
     server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 404, "text": b"{}"}))
     try:

@@ -35,6 +35,7 @@ from cottoncandy.backends.gcs.client import (
     Connection,
     GCSOptions,
     close_response,
+    foreign,
     predefined_acl,
 )
 from cottoncandy.backends.options import STORED_HEADERS
@@ -206,6 +207,7 @@ class GCSBackend(RemoteBackend):
                     blob.chunk_size = _CHUNK_BYTES
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
+                return PutResult(_generation_of(blob, label))
         except (CottonCandyError, ValueError) as exc:
             if file.error is not None:
                 raise file.error  # noqa: B904 - it has a cause of its own
@@ -220,7 +222,6 @@ class GCSBackend(RemoteBackend):
             raise StoreBusyError(
                 f"{label}: the server has lost what was uploaded; try again later"
             ) from exc
-        return PutResult(str(blob.generation))
 
     @reads_public_data
     def scan(
@@ -251,6 +252,8 @@ class GCSBackend(RemoteBackend):
                     if page is None:
                         return
                     blobs = list(page)
+                if page.raw_page.get("kind") != "storage#objects":
+                    raise foreign(label)
                 entries = {blob.name: _info(blob) for blob in blobs if blob.name > start_after}
                 common = {
                     text: CommonPrefix(text)
@@ -336,7 +339,7 @@ class GCSBackend(RemoteBackend):
                     origin, token=token, if_generation_match=generation, **_READ
                 )
                 if token is None:
-                    return PutResult(str(blob.generation))
+                    return PutResult(_generation_of(blob, label))
 
     # -- buckets ---------------------------------------------------------------------------------
 
@@ -437,6 +440,7 @@ class GCSBackend(RemoteBackend):
         blob = self._blob(key)
         with self._in_bucket(), self._connection.request(self._label(key)):
             blob.reload(**_READ)
+            _generation_of(blob, self._label(key))
         return blob
 
     @staticmethod
@@ -465,6 +469,13 @@ class GCSBackend(RemoteBackend):
         return BucketNotFoundError(
             f"there is no bucket '{bucket}' at {self._address}; cci.show_buckets() lists yours"
         )
+
+
+def _generation_of(blob: Any, label: str) -> str:
+    """Return what identifies a version: every response of Google has it."""
+    if blob.generation is None:
+        raise foreign(label)
+    return str(blob.generation)
 
 
 def _describe(blob: Any, options: PutOptions) -> None:

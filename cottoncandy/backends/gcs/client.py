@@ -34,6 +34,7 @@ from cottoncandy.exceptions import (
     CredentialsError,
     IntegrityError,
     InvalidNameError,
+    StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
     UnsupportedOperationError,
@@ -267,6 +268,10 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
         return CredentialsError(
             f"{label}: Google does not accept the credentials ({exc}); {_LOGIN}"
         )
+    if isinstance(exc, requests.exceptions.InvalidJSONError | KeyError | TypeError) or isinstance(
+        getattr(exc, "obj", None), bytes
+    ):  # what Google's library raises for other responses; without any content, they are bytes
+        return foreign(label)
     if isinstance(exc, requests.Timeout):
         return StoreTimeoutError(f"{label}: the request timed out; try again later")
     if isinstance(exc, requests.RequestException):
@@ -275,6 +280,14 @@ def translate(exc: Exception, label: str) -> CottonCandyError | None:
             f"network, endpoint_url and STORAGE_EMULATOR_HOST"
         )
     return None
+
+
+def foreign(label: str) -> StoreError:
+    """Return the error for a success that something other than the store reports."""
+    return StoreError(
+        f"{label}: the response is not one of Google Cloud Storage; check endpoint_url, "
+        f"STORAGE_EMULATOR_HOST, and any proxy"
+    )
 
 
 def _from_status(status: int, message: str, label: str) -> CottonCandyError:
