@@ -409,7 +409,7 @@ def test_a_disk_that_reports_it_is_full_to_each_close(
         store = LocalBackend(str(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr(os, "close", full)
-        with pytest.raises(StorageFullError, match="name.*no room"):
+        with pytest.raises(StorageFullError, match=r"name.*no room"):
             store.put("name", Body.of(b"newer") if kind == "local" else b"newer")
     assert tree(tmp_path) == ["name"]
     assert (tmp_path / "name").read_bytes() == b"old"
