@@ -235,7 +235,6 @@ class Backend(ABC):
         ObjectNotFoundError, BucketNotFoundError, AccessDeniedError
         """
 
-    @abstractmethod
     def head(self, key: str) -> ObjectInfo:
         """Return the header of an object, with its metadata.
 
@@ -243,6 +242,8 @@ class Backend(ABC):
         ------
         ObjectNotFoundError, BucketNotFoundError, AccessDeniedError
         """
+        with self.get(key, prefetch=False) as reader:
+            return reader.info
 
     @abstractmethod
     def put(

@@ -112,10 +112,6 @@ class GDriveBackend(RemoteBackend):
             file = self._objects.need(location)[0]
         return DriveReader(self._connection, file, location, threads)
 
-    def head(self, key: str) -> ObjectInfo:
-        with self._about(key) as location:
-            return self._objects.need(location)[0].info(key)
-
     def put(
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
     ) -> PutResult:

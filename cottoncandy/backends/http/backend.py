@@ -120,13 +120,9 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
                 opened.close()
         raise ObjectChangedError(f"{url} is replaced faster than it can be opened; try again")
 
-    def head(self, key: str) -> ObjectInfo:
-        with self.get(key, prefetch=False) as reader:
-            return reader.info
-
     def exists(self, key: str) -> bool:
         try:
-            self._head(self._url(key), key)
+            self._head(key)
         except (ObjectNotFoundError, InvalidNameError):
             return False
         return True
@@ -139,9 +135,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        listing = Listing(
-            self._connection, self.bucket, lambda key: self._head(self._url(key), key)
-        )
+        listing = Listing(self._connection, self.bucket, self._head)
         found = listing.entries(prefix, start_after, by_directory=delimiter == "/")
         visible = (
             entry
@@ -159,7 +153,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
 
     def has_bucket(self, bucket: str) -> bool:
         """Return whether a directory has an index page, or exists without one being shown."""
-        return Listing(self._connection, _checked_url(bucket)).exists()
+        return Listing(self._connection, _checked_url(bucket), self._head).exists()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -181,11 +175,12 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     ) -> tuple[GetResponse | ObjectInfo, bool]:
         """Request the header and, if wanted, a part of the body; whether ranges are ignored."""
         if not prefetch and not tail:
-            return self._head(url, key), False
+            return self._head(key), False
         span = prefetch if isinstance(prefetch, tuple) else (0, _FIRST_BYTES)
         return self._get_range(url, key, *((-tail, 0) if tail else span), first=True)
 
-    def _head(self, url: str, key: str) -> ObjectInfo:
+    def _head(self, key: str) -> ObjectInfo:
+        url = self._url(key)
         response = self._connection.request("HEAD", url)
         response.drain_conn()
         if response.status in (403, 405, 501) or "Content-Length" not in response.headers:
@@ -256,7 +251,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         metadata, headers = split_entries(_parse_sidecar(content, info, url))
         written, now = (_date(response.headers.get(name)) for name in ("Last-Modified", "Date"))
         if written is None or now is None or now - written < _RECENT:
-            current = self._head(url, info.key)
+            current = self._head(info.key)
             if (current.etag, current.size) != (info.etag, info.size):
                 return None
         return info._replace(metadata=metadata, **headers)

@@ -46,16 +46,11 @@ class Listing:
     client : WebClient
     base : str
         URL of the directory, without a slash at the end.
-    head : callable, optional
+    head : callable
         Returns the header of a key; for pages without exact sizes.
     """
 
-    def __init__(
-        self,
-        client: WebClient,
-        base: str,
-        head: Callable[[str], ObjectInfo] | None = None,
-    ) -> None:
+    def __init__(self, client: WebClient, base: str, head: Callable[[str], ObjectInfo]) -> None:
         self._client = client
         self._base = base
         self._head = head
@@ -120,8 +115,8 @@ class Listing:
                 yield from self._walk(key, below, prefix, start_after, by_directory)
 
     def _resolve(self, found: ObjectInfo | CommonPrefix | str) -> ObjectInfo | CommonPrefix | None:
-        if not isinstance(found, str) or self._head is None:
-            return None if isinstance(found, str) else found
+        if not isinstance(found, str):
+            return found
         try:
             info = self._head(found)
         except (ObjectNotFoundError, InvalidNameError):

@@ -161,10 +161,6 @@ class LocalBackend(Backend):
     ) -> ObjectReader:
         return self._open(self._location(key), threads)
 
-    def head(self, key: str) -> ObjectInfo:
-        with self._open(self._location(key)) as reader:
-            return reader.info
-
     def exists(self, key: str) -> bool:
         self.counter.add(1)
         try:

@@ -121,10 +121,6 @@ class FilesBackend(LocalBackend):
         except ObjectNotFoundError as exc:
             raise _ReplacedError(str(exc)) from exc
 
-    def head(self, key: str) -> ObjectInfo:
-        with self.get(key) as reader:
-            return reader.info
-
     def exists(self, key: str) -> bool:
         if self._variants(self._location(key)):
             return True
