@@ -292,32 +292,26 @@ class MetadataLimits:
         MetadataError
             If the store cannot return it unchanged.
         """
+        label = f"metadata of object '{key}'"
         checked: dict[str, str] = {}
         name_fits, value_fits = _compiled(self.names).fullmatch, _compiled(self.values).fullmatch
         for name, value in metadata.items():
             text = value if isinstance(value, str) or not isinstance(value, Real) else str(value)
             if not (isinstance(name, str) and isinstance(text, str)):
                 raise MetadataError(
-                    f"metadata of object '{key}' must be text, got {name!r}: {value!r:.60}; pass a "
-                    f"str (json.dumps helps)"
+                    f"{label} must be text, got {name!r}: {value!r:.60}; pass a str (json.dumps "
+                    f"helps)"
                 )
             lower = name.lower()
             if lower in checked:
-                raise MetadataError(
-                    f"metadata of object '{key}': two names differ only in case: {lower!r}"
-                )
+                raise MetadataError(f"{label}: two names differ only in case: {lower!r}")
             if lower in self.RESERVED:
-                raise MetadataError(
-                    f"metadata of object '{key}': the name {lower!r} is reserved; choose another"
-                )
+                raise MetadataError(f"{label}: the name {lower!r} is reserved; choose another")
             if not name_fits(name):
-                raise MetadataError(
-                    f"metadata of object '{key}': the name {name!r} must be {self.help}"
-                )
+                raise MetadataError(f"{label}: the name {name!r} must be {self.help}")
             if not value_fits(text):
                 raise MetadataError(
-                    f"metadata of object '{key}': the value of {name!r} ({text[:60]!r}) must be "
-                    f"{self.help}"
+                    f"{label}: the value of {name!r} ({text[:60]!r}) must be {self.help}"
                 )
             checked[lower] = text
         self.check_size(checked, key)
