@@ -107,7 +107,24 @@ after_fork(_close_inherited)
 # -- temporary files -----------------------------------------------------------------------------
 
 
-class TemporaryFile:
+class NewFile:
+    """A file that gets its name when it is finished."""
+
+    target: str
+    descriptor: int
+
+    def write(self, buffer: Buffer, position: int = 0) -> None:
+        """Write a whole buffer at a position; several threads may do so at once."""
+        rest = bytes_view(buffer)
+        while rest:  # the system takes at most 2 GiB at once
+            count = getattr(os, "pwrite", _seek_and_write)(self.descriptor, rest, position)
+            rest, position = rest[count:], position + count
+
+    def __enter__(self) -> Self:
+        return self
+
+
+class TemporaryFile(NewFile):
     """A new, locked file next to ``target``, until it takes the target's name.
 
     Leaving the ``with`` statement removes it, unless it was renamed.
@@ -129,10 +146,6 @@ class TemporaryFile:
         if fcntl is not None:
             self._lock = os.dup(self.descriptor)
             _lockable.add(self._lock)
-
-    def write(self, buffer: Buffer, position: int = 0) -> None:
-        """Write a whole buffer at a position; several threads may do so at once."""
-        _write_all(self.descriptor, buffer, position)
 
     def close(self) -> None:
         """Close the file; on network file systems, a full disk is reported here."""
@@ -168,14 +181,11 @@ class TemporaryFile:
         finally:
             unlock(self._lock)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exc_info: object) -> None:
         self.discard()
 
 
-class UnnamedFile:
+class UnnamedFile(NewFile):
     """A new file in the directory of ``target``, until it takes that name, if no file has it.
 
     It needs half as many changes of the directory as a :class:`TemporaryFile`, no lock, and after a
@@ -191,28 +201,14 @@ class UnnamedFile:
         self.target = target
         self.descriptor = os.open(target.rpartition("/")[0] or "/", _UNNAMED, 0o666)
 
-    def write(self, buffer: Buffer, position: int = 0) -> None:
-        """Write a whole buffer at a position; several threads may do so at once."""
-        _write_all(self.descriptor, buffer, position)
-
     def link(self) -> None:
         """Give the finished file the name of its target; FileExistsError if that exists."""
         # With a descriptor, Python follows the link in /proc.
         source = f"/proc/self/fd/{self.descriptor}"
         os.link(source, self.target, src_dir_fd=self.descriptor)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exc_info: object) -> None:
         os.close(self.descriptor)
-
-
-def _write_all(descriptor: int, buffer: Buffer, position: int) -> None:
-    rest = bytes_view(buffer)
-    while rest:  # the system takes at most 2 GiB at once
-        count = getattr(os, "pwrite", _seek_and_write)(descriptor, rest, position)
-        rest, position = rest[count:], position + count
 
 
 def _seek_and_write(descriptor: int, data: memoryview, position: int) -> int:

@@ -69,10 +69,7 @@ class Counter:
         """Add to the counts."""
         with self._lock:
             old = self._counts
-            self._counts = (
-                *(old[0] + requests, old[1] + sent),
-                *(old[2] + received, old[3] + retries),
-            )
+            self._counts = (old[0] + requests, old[1] + sent, old[2] + received, old[3] + retries)
 
     def sent(self, blocks: Iterable[Buffer]) -> Iterator[Buffer]:
         """Yield the blocks of a body, and count their bytes after they were sent."""

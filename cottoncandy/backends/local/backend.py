@@ -56,7 +56,7 @@ from cottoncandy.backends.local.reader import (
     open_version,
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.files import TemporaryFile, UnnamedFile
+from cottoncandy.core.files import NewFile, TemporaryFile
 from cottoncandy.core.names import SIDECAR_SUFFIX
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -333,13 +333,7 @@ class LocalBackend(Backend):
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _write(
-        self,
-        staged: TemporaryFile | UnnamedFile,
-        location: LocalLocation,
-        body: Body,
-        threads: int,
-    ) -> None:
+    def _write(self, staged: NewFile, location: LocalLocation, body: Body, threads: int) -> None:
         """Write a body. The next block of a large one is computed while others are written."""
         if body.owned and body.buffer is not None and body.buffer.nbytes <= _LARGE_BYTES:
             with os_errors("write", location):  # most files
@@ -419,7 +413,7 @@ def _copy_bytes(reader: LocalReader, staged: TemporaryFile, there: LocalLocation
 
 
 def _write_blocks(
-    staged: TemporaryFile | UnnamedFile,
+    staged: NewFile,
     location: LocalLocation,
     blocks: Iterable[Buffer],
     threads: int = 1,
