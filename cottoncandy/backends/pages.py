@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
-from operator import attrgetter
+from itertools import chain, repeat
+from operator import attrgetter, lt
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -176,6 +176,18 @@ def _name(text: str, encoded: bool) -> str:
     if not text:
         raise ValueError("it has an entry without a name")
     return text
+
+
+def check_order(
+    names: list[str], before: str, prefix: str, *, follows: Callable[[str, str], bool] = lt
+) -> str:
+    """Return the last of some names; raise ValueError if one does not follow the one before it."""
+    in_order = map(follows, [before, *names], names)
+    within = map(str.startswith, names, repeat(prefix))
+    for name, follower, inside in zip(names, in_order, within, strict=True):
+        if not (follower and inside):
+            raise ValueError(f"{name!r} is out of order, repeated or outside the prefix {prefix!r}")
+    return names[-1] if names else before
 
 
 def quoted_etag(etag: str | None) -> str | None:

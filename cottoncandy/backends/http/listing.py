@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.http.client import WebClient, status_error
-from cottoncandy.backends.pages import parse_page
+from cottoncandy.backends.pages import check_order, parse_page
 from cottoncandy.core.files import is_temporary
 from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
@@ -188,20 +188,16 @@ class Listing:
                 raise status_error(response.status, url)
             try:
                 page = parse_page(body)
+                entries = list(page.entries)
+                last = check_order([entry.key for entry in entries], marker, root + prefix)
             except ValueError as error:
                 raise IntegrityError(f"{url}: the listing is damaged: {error}") from error
-            last = marker
-            for entry in page.entries:
-                if not (entry.key > last and entry.key.startswith(root + prefix)):
-                    raise IntegrityError(
-                        f"{url}: the listing is damaged: {entry.key!r} is out of order, repeated "
-                        f"or outside the prefix {root + prefix!r}"
-                    )
-                last = entry.key
+            for entry in entries:
+                key = entry.key[len(root) :]
                 if isinstance(entry, CommonPrefix):
-                    yield CommonPrefix(last[len(root) :])
+                    yield CommonPrefix(key)
                 else:
-                    yield entry._replace(key=last[len(root) :])
+                    yield entry._replace(key=key)
             before, marker = marker, page.token or last
             if not page.truncated:
                 return

@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
-from itertools import repeat
 from operator import lt, ne
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
-from cottoncandy.backends.pages import Page, parse_page
+from cottoncandy.backends.pages import Page, check_order, parse_page
 from cottoncandy.backends.s3.errors import S3Location, translated
 from cottoncandy.backends.windows import in_windows
 from cottoncandy.core.threads import in_background
@@ -22,7 +21,6 @@ MAX_PAGE = 1000
 
 _BODY = "CottonCandyBody"
 _TOKEN = re.compile(rb"<NextContinuationToken>([^<]+)<")
-_DAMAGED = "the server's listing is damaged"
 
 
 def install_parser(client: Any) -> None:
@@ -91,6 +89,8 @@ def _pages(
     if start_after:
         arguments = {**arguments, "StartAfter": start_after}
     tokens: set[str | None] = {None, ""}
+    last_key, last_prefix = start_after, ""
+    follows = ne if _unordered(location) else lt
 
     def request(token: str | None) -> bytes:
         more = {"ContinuationToken": token} if token is not None else {}
@@ -103,17 +103,6 @@ def _pages(
             )
         return body
 
-    def parse(body: bytes) -> Page:
-        try:
-            page = parse_page(body)
-            if page.truncated and page.token in tokens:
-                raise ValueError("it is incomplete and does not say where it continues")
-        except ValueError as exc:
-            raise IntegrityError(f"{location}: {_DAMAGED} ({exc}); try again") from exc
-        tokens.add(page.token)
-        return page
-
-    last_key, last_prefix = start_after, ""
     body = request(None)
     first = True
     while True:
@@ -122,11 +111,19 @@ def _pages(
         found = None if first or not ahead() else _TOKEN.search(body)
         token = unescape(found[1].decode("utf-8", "replace")) if found else None
         following = in_background(request, token) if token else None
-        page = parse(body)
-        last_key = _checked(location, prefix, last_key, [each.key for each in page.objects])
-        last_prefix = _checked(
-            location, prefix, last_prefix, [each.prefix for each in page.prefixes]
-        )
+        try:
+            page = parse_page(body)
+            if page.truncated and page.token in tokens:
+                raise ValueError("it is incomplete and does not say where it continues")
+            keys = [each.key for each in page.objects]
+            last_key = check_order(keys, last_key, prefix, follows=follows)
+            prefixes = [each.key for each in page.prefixes]
+            last_prefix = check_order(prefixes, last_prefix, prefix, follows=follows)
+        except ValueError as exc:
+            raise IntegrityError(
+                f"{location}: the server's listing is damaged ({exc}); try again"
+            ) from exc
+        tokens.add(page.token)
         yield page
         if not page.truncated:
             return
@@ -137,17 +134,3 @@ def _pages(
 def _unordered(location: S3Location) -> bool:
     """Return whether a bucket is a directory bucket (S3 Express), which is not listed in order."""
     return (location.bucket or "").endswith("--x-s3")
-
-
-def _checked(location: S3Location, prefix: str, before: str, names: list[str]) -> str:
-    """Return the last of some names; raise if one does not follow the one before it."""
-    follows = ne if _unordered(location) else lt
-    in_order = map(follows, [before, *names], names)
-    within = map(str.startswith, names, repeat(prefix))
-    for name, follower, inside in zip(names, in_order, within, strict=True):
-        if not (follower and inside):
-            raise IntegrityError(
-                f"{location}: {_DAMAGED} ({name!r} is out of order, repeated or outside the "
-                f"prefix {prefix!r}); try again"
-            )
-    return names[-1] if names else before
