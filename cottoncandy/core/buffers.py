@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import repeat
 from typing import Any, TypeAlias
 
@@ -110,6 +111,7 @@ _READ_BYTES = 4 * MiB
 _STEP_BYTES = 32 * MiB  # how often progress is reported
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Body:
     """The bytes of one upload.
 
@@ -141,44 +143,26 @@ class Body:
         Takes a number of bytes that were sent. A backend that slices ``buffer`` calls it.
     """
 
-    __slots__ = (
-        "_blocks",
-        "_spent",
-        "buffer",
-        "checksum",
-        "max_size",
-        "owned",
-        "progress",
-        "replayable",
-        "size",
-    )
+    blocks: Callable[[], Iterator[Buffer]]
+    _: KW_ONLY
+    size: int | None = None
+    max_size: int | None = None
+    buffer: memoryview | None = None
+    owned: bool = False
+    checksum: int | None = None
+    replayable: bool = True
+    progress: Callable[[int], object] | None = field(default=None, init=False)
+    _spent: bool = field(default=False, init=False)
 
-    def __init__(
-        self,
-        blocks: Callable[[], Iterator[Buffer]],
-        *,
-        size: int | None = None,
-        max_size: int | None = None,
-        buffer: memoryview | None = None,
-        owned: bool = False,
-        checksum: int | None = None,
-        replayable: bool = True,
-    ) -> None:
-        self._blocks = blocks
-        self._spent = False
-        self.size = size
-        self.max_size = size if max_size is None else max_size
-        self.buffer = buffer
-        self.owned = owned
-        self.checksum = checksum
-        self.replayable = replayable
-        self.progress: Callable[[int], object] | None = None
+    def __post_init__(self) -> None:
+        if self.max_size is None:
+            self.max_size = self.size
 
     def __iter__(self) -> Iterator[Buffer]:
         if self._spent and not self.replayable:
             raise RuntimeError("a one-shot body was read twice")
         self._spent = True
-        blocks = self._blocks()
+        blocks = self.blocks()
         if self.checksum is not None:
             blocks = self._unchanged(blocks)
         if self.size is not None and self.buffer is None:

@@ -9,6 +9,7 @@ import mimetypes
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -89,7 +90,9 @@ def _try_open(location: LocalLocation, threads: int, describe: Describe) -> Loca
         entries = read_sidecar(location, version)
         if _refers_to(location.path, status):
             info = describe(location, status, entries)
-            reader = LocalReader(location, descriptor, version, info, entries, threads)
+            reader = LocalReader(
+                location, descriptor, version, info, entries, min(threads, _MAX_THREADS)
+            )
             descriptor = -1
             return reader
     finally:
@@ -103,27 +106,19 @@ def _refers_to(path: str, status: os.stat_result) -> bool:
     return found is not None and os.path.samestat(found, status)
 
 
+@dataclass(eq=False, repr=False)
 class LocalReader(ObjectReader):
     """An open file: writers replace the name, so this version stays readable."""
 
     max_resumes = 0
 
-    def __init__(
-        self,
-        location: LocalLocation,
-        descriptor: int,
-        version: Fingerprint,
-        info: ObjectInfo,
-        entries: dict[str, str] | None,
-        threads: int,
-    ) -> None:
-        self.info = info
-        #: The content of the sidecar, if there is one.
-        self.entries = entries
-        self._location = location
-        self._version = version
-        self.descriptor = descriptor
-        self.threads = min(threads, _MAX_THREADS)
+    location: LocalLocation
+    descriptor: int
+    version: Fingerprint
+    info: ObjectInfo
+    #: The content of the sidecar, if there is one.
+    entries: dict[str, str] | None
+    threads: int
 
     def __del__(self) -> None:
         """Close the file if the caller drops the reader without closing it."""
@@ -131,7 +126,7 @@ class LocalReader(ObjectReader):
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         while start < stop:
-            with os_errors("read", self._location):
+            with os_errors("read", self.location):
                 piece = os.pread(self.descriptor, min(PIECE_BYTES, stop - start), start)
             start = self._after(start, len(piece), stop)
             yield piece
@@ -140,7 +135,7 @@ class LocalReader(ObjectReader):
         stop = start + len(out)
         while start < stop:
             piece = out[len(out) - (stop - start) :][:PIECE_BYTES]
-            with os_errors("read", self._location):
+            with os_errors("read", self.location):
                 count = os.preadv(self.descriptor, [piece], start)
             start = self._after(start, count, stop)
             yield piece[:count]
@@ -149,7 +144,7 @@ class LocalReader(ObjectReader):
         """Return the position after ``count`` bytes were read; raise if the file changed."""
         if not count:
             raise IntegrityError(
-                f"{self._location} ended after {start} bytes, expected {stop}; another program "
+                f"{self.location} ended after {start} bytes, expected {stop}; another program "
                 f"truncated it"
             )
         self.counter.add(received=count)
@@ -161,7 +156,7 @@ class LocalReader(ObjectReader):
         stop = self._checked_stop(start, stop)
         if stop - start > PIECE_BYTES:
             return super().read(start, stop)
-        with os_errors("read", self._location):  # most files
+        with os_errors("read", self.location):  # most files
             content = os.pread(self.descriptor, stop - start, start) if start < stop else b""
         if start < stop and self._after(start, len(content), stop) < stop:
             return content + b"".join(self.stream(start + len(content), stop))
@@ -174,7 +169,7 @@ class LocalReader(ObjectReader):
 
     def check(self) -> None:
         """Raise ObjectChangedError if another program changed the file in place."""
-        if Fingerprint.of(os.fstat(self.descriptor)) != self._version:
+        if Fingerprint.of(os.fstat(self.descriptor)) != self.version:
             raise ObjectChangedError(
-                f"{self._location} was overwritten in place while it was read; read it again"
+                f"{self.location} was overwritten in place while it was read; read it again"
             )

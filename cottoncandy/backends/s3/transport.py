@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import botocore.exceptions as boto
@@ -311,6 +312,7 @@ def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
     return {"ContentMD5": base64.b64encode(digest).decode()}
 
 
+@dataclass(eq=False, slots=True)
 class ViewReader:
     """A file over a buffer, for boto3, that can be cancelled.
 
@@ -323,40 +325,34 @@ class ViewReader:
         because botocore hashes a copy in the processor's cache sooner than the buffer itself.
     """
 
-    def __init__(
-        self,
-        view: memoryview,
-        cancelled: Callable[[], bool] = lambda: False,
-        changes: bool = False,
-    ) -> None:
-        self._view = view
-        self._position = 0
-        self._cancelled = cancelled
-        self._changes = changes
-        #: CRC-32 of the copies since the start of the request.
-        self.checksum = 0
+    view: memoryview
+    cancelled: Callable[[], bool] = lambda: False
+    changes: bool = False
+    #: CRC-32 of the copies since the start of the request.
+    checksum: int = field(default=0, init=False)
+    _position: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return len(self._view)
+        return len(self.view)
 
     def read(self, size: int | None = -1) -> memoryview | bytes:
         """Return the next bytes: other lengths than requested, because http.client wants 16 KiB."""
-        if self._cancelled():
+        if self.cancelled():
             raise CancelledUploadError
         if size is None or size < 0:
-            size = len(self._view)
-        elif self._changes:
+            size = len(self.view)
+        elif self.changes:
             size = PIECE_BYTES
-        block: memoryview | bytes = self._view[self._position :][: max(size, PIECE_BYTES)]
+        block: memoryview | bytes = self.view[self._position :][: max(size, PIECE_BYTES)]
         self._position += len(block)
-        if self._changes:
+        if self.changes:
             block = bytes(block)
             self.checksum = crc32(block, self.checksum)
         return block if len(block) else b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, as files do."""
-        base = (0, self._position, len(self._view))[whence]
+        base = (0, self._position, len(self.view))[whence]
         self._position = base + offset
         self.checksum = 0  # a request begins at the start, even if it is repeated
         return self._position
