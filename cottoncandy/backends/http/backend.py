@@ -135,11 +135,11 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         start_after: str = "",
         page_size: int | None = None,
     ) -> Iterator[ObjectInfo | CommonPrefix]:
-        listing = Listing(self._connection, self.bucket, self._head)
-        found = listing.entries(prefix, start_after, by_directory=delimiter == "/")
+        client, by_directory = self._connection, delimiter == "/"
+        listing = Listing(client, self.bucket, self._head, prefix, start_after, by_directory)
         visible = (
             entry
-            for entry in found
+            for entry in listing.entries()
             if isinstance(entry, CommonPrefix) or not entry.key.endswith(SIDECAR_SUFFIX)
         )
         return group_by_delimiter(visible, prefix, delimiter)

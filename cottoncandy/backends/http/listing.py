@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -38,6 +39,7 @@ _LINK = re.compile(
 _NGINX = re.compile(r"\s*(\d\d-[A-Z][a-z]{2}-\d{4}) (\d\d:\d\d)\s+(\d{1,18})\s*")
 
 
+@dataclass(slots=True)
 class Listing:
     """The listing of one directory of a web server.
 
@@ -48,26 +50,30 @@ class Listing:
         URL of the directory, without a slash at the end.
     head : callable
         Returns the header of a key; for pages without exact sizes.
+    prefix, start_after : str
+        What is listed begins with the one and comes after the other.
+    by_directory : bool
+        Whether directories are listed instead of what is in them.
     """
 
-    def __init__(self, client: WebClient, base: str, head: Callable[[str], ObjectInfo]) -> None:
-        self._client = client
-        self._base = base
-        self._head = head
-        self._status = 200  # of the last response that was not an index page
+    client: WebClient
+    base: str
+    head: Callable[[str], ObjectInfo]
+    prefix: str = ""
+    start_after: str = ""
+    by_directory: bool = False
+    _status: int = field(default=200, init=False)  # of the last response that is no index page
 
     def exists(self) -> bool:
         """Return whether the directory exists, even if it may not be listed."""
-        response = self._client.request("GET", self._base + "/")
+        response = self.client.request("GET", self.base + "/")
         response.close()
         return response.status not in (404, 410) or self._find_store() is not None
 
-    def entries(
-        self, prefix: str, start_after: str, *, by_directory: bool
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Yield what begins with a prefix, sorted; directories too, if ``by_directory``."""
-        parents = prefix.split("/")[:-1]
-        if not {"", ".", ".."}.isdisjoint(parents) or "\0" in prefix:
+    def entries(self) -> Iterator[ObjectInfo | CommonPrefix]:
+        """Yield what is listed, sorted."""
+        parents = self.prefix.split("/")[:-1]
+        if not {"", ".", ".."}.isdisjoint(parents) or "\0" in self.prefix:
             return
         root = "".join(f"{parent}/" for parent in parents)
         page = self._page(root)
@@ -75,27 +81,18 @@ class Listing:
             store = self._find_store()
             if store is None:
                 raise self._no_index
-            yield from self._xml_entries(*store, prefix, start_after, by_directory)
+            yield from self._xml_entries(*store)
         elif page is not None:
-            names = self._walk(
-                root, page, prefix, start_after.encode(errors="replace"), by_directory
-            )
-            for found in map_threads(self._resolve, names, _THREADS):
+            for found in map_threads(self._resolve, self._walk(root, page), _THREADS):
                 if found is not None:
                     yield found
 
     # -- index pages -----------------------------------------------------------------------------
 
-    def _walk(
-        self,
-        directory: str,
-        page: str | None,
-        prefix: str,
-        start_after: bytes,
-        by_directory: bool,
-    ) -> Iterator[ObjectInfo | CommonPrefix | str]:
+    def _walk(self, directory: str, page: str | None) -> Iterator[ObjectInfo | CommonPrefix | str]:
         """Yield keys in order: as a str, if the page does not show their sizes."""
-        links = _links(page, f"{self._base}/{quote(directory)}") if page else {}
+        prefix, start_after = self.prefix, self.start_after.encode(errors="replace")
+        links = _links(page, f"{self.base}/{quote(directory)}") if page else {}
         for name in sorted(links, key=str.encode):
             key = directory + name
             encoded = key.encode()
@@ -105,20 +102,19 @@ class Listing:
                     yield key if info is None else ObjectInfo(key, info[1], info[0])
             elif not (key.startswith(prefix) or prefix.startswith(key)):
                 continue
-            elif by_directory and key.startswith(prefix) and key != prefix:
+            elif self.by_directory and key.startswith(prefix) and key != prefix:
                 if encoded > start_after:
                     yield CommonPrefix(key)
             elif key.count("/") <= _MAX_DEPTH and (
                 encoded > start_after or start_after.startswith(encoded)
             ):
-                below = self._page(key)
-                yield from self._walk(key, below, prefix, start_after, by_directory)
+                yield from self._walk(key, self._page(key))
 
     def _resolve(self, found: ObjectInfo | CommonPrefix | str) -> ObjectInfo | CommonPrefix | None:
         if not isinstance(found, str):
             return found
         try:
-            info = self._head(found)
+            info = self.head(found)
         except (ObjectNotFoundError, InvalidNameError):
             return None  # deleted since it was listed, a dangling link, or not a file
         except AccessDeniedError:
@@ -132,9 +128,9 @@ class Listing:
         ------
         BucketNotFoundError, AccessDeniedError, StoreError
         """
-        url = f"{self._base}/{quote(directory)}"
-        response = self._client.request("GET", url)
-        text = self._client.read(response, url).decode(errors="replace")
+        url = f"{self.base}/{quote(directory)}"
+        response = self.client.request("GET", url)
+        text = self.client.read(response, url).decode(errors="replace")
         if response.status == 200 and _INDEX.search(text):
             return text
         self._status = response.status
@@ -147,11 +143,11 @@ class Listing:
     @property
     def _no_index(self) -> Exception:
         if self._status in (404, 410):
-            return BucketNotFoundError(f"there is no directory {self._base}, or it has no index")
+            return BucketNotFoundError(f"there is no directory {self.base}, or it has no index")
         if self._status != 200:
-            return status_error(self._status, f"the listing of {self._base}")
+            return status_error(self._status, f"the listing of {self.base}")
         return UnsupportedOperationError(
-            f"{self._base} has no index page that can be read, so its files cannot be listed; read "
+            f"{self.base} has no index page that can be read, so its files cannot be listed; read "
             f"them by their names"
         )
 
@@ -159,7 +155,7 @@ class Listing:
 
     def _find_store(self) -> tuple[str, str] | None:
         """Return the URL of the bucket, and the prefix in it, if an object store lists its XML."""
-        parts = urlsplit(self._base)
+        parts = urlsplit(self.base)
         host, path = f"{parts.scheme}://{parts.netloc}", unquote(parts.path).strip("/")
         bucket, _, rest = path.partition("/")
         candidates = [(f"{host}/", path)]
@@ -167,29 +163,27 @@ class Listing:
             candidates.insert(0, (f"{host}/{quote(bucket)}", rest))
         for url, inside in candidates:
             query = f"prefix={quote(inside, safe='')}&max-keys=1"
-            response = self._client.request("GET", url, query=query)
-            text = self._client.read(response, url).decode(errors="replace")
+            response = self.client.request("GET", url, query=query)
+            text = self.client.read(response, url).decode(errors="replace")
             if response.status == 200 and "ListBucketResult" in text:
                 return url, f"{inside}/" if inside else ""
         return None
 
-    def _xml_entries(
-        self, url: str, root: str, prefix: str, start_after: str, by_directory: bool
-    ) -> Iterator[ObjectInfo | CommonPrefix]:
-        marker = root + start_after if start_after else ""
+    def _xml_entries(self, url: str, root: str) -> Iterator[ObjectInfo | CommonPrefix]:
+        prefix, marker = root + self.prefix, root + self.start_after if self.start_after else ""
         while True:
-            options = {"prefix": root + prefix, "marker": marker}
-            if by_directory:
+            options = {"prefix": prefix, "marker": marker}
+            if self.by_directory:
                 options["delimiter"] = "/"
             query = "&".join(f"{name}={quote(text, safe='')}" for name, text in options.items())
-            response = self._client.request("GET", url, query=query)
-            body = self._client.read(response, url)
+            response = self.client.request("GET", url, query=query)
+            body = self.client.read(response, url)
             if response.status != 200:
                 raise status_error(response.status, url)
             try:
                 page = parse_page(body)
                 entries = list(page.entries)
-                last = check_order([entry.key for entry in entries], marker, root + prefix)
+                last = check_order([entry.key for entry in entries], marker, prefix)
             except ValueError as error:
                 raise IntegrityError(f"{url}: the listing is damaged: {error}") from error
             for entry in entries:
