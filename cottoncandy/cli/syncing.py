@@ -77,13 +77,10 @@ def sync(
         synchronize(
             _endpoint(connection, source),
             _endpoint(connection, destination),
-            Rules(delete, checksum, include, exclude),
+            Rules(delete, checksum, include, exclude, max_delete),
+            report,
             threads=threads,
-            dry_run=dry_run,
-            max_delete=max_delete,
             retries=retries,
-            progress=None,
-            report=report,
         )
     finally:
         if as_json:
@@ -115,7 +112,7 @@ def compare(
     else:
         rules = sync.Rules(delete=True, checksum=True)
         here, there = (_existing(connection, location) for location in (source, dest))
-        report = sync.synchronize(here, there, rules, dry_run=True)
+        sync.synchronize(here, there, rules, report)
         _compare_encoded(report, [is_on_disk(source), is_on_disk(dest)], here, there)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [

@@ -301,10 +301,9 @@ class FileMethods(ObjectAccess):
             return synchronize(
                 self._endpoint(source),
                 self._endpoint(dest),
-                Rules(delete, checksum, include, exclude),
+                Rules(delete, checksum, include, exclude, max_delete),
+                SyncReport(dry_run=dry_run),
                 threads=threads,
-                dry_run=dry_run,
-                max_delete=max_delete,
                 retries=retries,
                 progress=self._store.settings.progress,
             )

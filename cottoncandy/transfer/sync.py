@@ -86,12 +86,15 @@ class Rules:
     include, exclude : str or sequence of str
         Patterns of paths. A path takes part if it matches one of ``include`` (or there is none),
         and none of ``exclude``. Without magic, a pattern is a path and everything below it.
+    max_delete : int, optional
+        Largest number of files that may be deleted.
     """
 
     delete: bool = False
     checksum: bool = False
     include: str | Sequence[str] = ()
     exclude: str | Sequence[str] = ()
+    max_delete: int | None = None
 
     def selects(self) -> Callable[[str], bool]:
         """Return a function that returns whether a path takes part."""
@@ -315,31 +318,28 @@ def synchronize(
     source: Endpoint,
     dest: Endpoint,
     rules: Rules,
+    report: SyncReport,
     *,
     threads: int = DEFAULT_THREADS,
-    dry_run: bool = False,
-    max_delete: int | None = None,
     retries: int | None = None,
     progress: bool | None = None,
-    report: SyncReport | None = None,
 ) -> SyncReport:
-    """Make the destination a copy of the source; the parameters are those of :func:`sync`.
+    """Make the destination a copy of the source, or only report how; see :func:`sync`.
 
-    A ``report`` of the caller has the numbers after an error, too.
+    The report has the numbers after an error, too.
     """
-    for name, value in (("max_delete", max_delete), ("retries", retries)):
+    for name, value in (("max_delete", rules.max_delete), ("retries", retries)):
         if value is not None:
             check_int(value, name, 0)
     if retries is not None:
         settings = replace(dest.store.settings, retries=retries)
         dest = replace(dest, store=replace(dest.store, settings=settings))
     _check_apart(source, dest, rules)
-    if not dry_run:
+    if not report.dry_run:
         dest.store.require_writable()
     if not source.exists():
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
-    report = SyncReport(dry_run=dry_run) if report is None else report
     steps = plan(source, dest, rules, threads=count)
     extras: list[str] = []
     blocked: list[Step] = []  # until the deletions
@@ -353,7 +353,7 @@ def synchronize(
             else:
                 report.note(step)
 
-    if dry_run:
+    if report.dry_run:
         deque(report.noting(steps), 0)
     else:
         bar = Progress(None, unit="files", label="syncing", show=progress)
@@ -374,10 +374,11 @@ def synchronize(
             report.left_out += 1
             _log.warning("skipped, because it is not an object: %r (%s)", path, reason)
     _check_source(source, report)
-    if max_delete is not None and len(extras) > max_delete:
+    if rules.max_delete is not None and len(extras) > rules.max_delete:
         raise InvalidArgumentError(
-            f"{len(extras)} files in {dest} are not in {source}, more than max_delete="
-            f"{max_delete}; nothing was deleted, nor copied to where something has to be deleted"
+            f"{len(extras)} files in {dest} are not in {source}, more than "
+            f"max_delete={rules.max_delete}; nothing was deleted, nor copied to where something "
+            f"has to be deleted"
         )
     if extras:
         complete(
@@ -580,10 +581,9 @@ def sync(
     return synchronize(
         Endpoint.of(source),
         Endpoint.of(dest),
-        Rules(delete, checksum, include, exclude),
+        Rules(delete, checksum, include, exclude, max_delete),
+        SyncReport(dry_run=dry_run),
         threads=threads,
-        dry_run=dry_run,
-        max_delete=max_delete,
         retries=retries,
         progress=progress,
     )
