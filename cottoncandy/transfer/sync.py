@@ -354,7 +354,8 @@ def synchronize(
                 report.note(step)
 
     if report.dry_run:
-        deque(report.noting(steps), 0)
+        left_out = _left_out(source, rules, report)
+        deque(report.noting(s for s in steps if s.verb != "delete" or not left_out(s.path)), 0)
     else:
         bar = Progress(None, unit="files", label="syncing", show=progress)
         later = blocked if rules.delete else None
@@ -369,10 +370,8 @@ def synchronize(
         complete(copies, describe, bar=bar)
         if stuck := _stuck(blocked, extras):  # fails again
             complete(run(source, dest, iter(stuck), report, threads=count), describe)
-    for path, reason in source.store.backend.unlisted(source.prefix):
-        if rules.selects()(path.removeprefix(source.prefix)):
-            report.left_out += 1
-            _log.warning("skipped, because it is not an object: %r (%s)", path, reason)
+        left_out = _left_out(source, rules, report)
+        extras = [path for path in extras if not left_out(path)]
     _check_source(source, report)
     if rules.max_delete is not None and len(extras) > rules.max_delete:
         raise InvalidArgumentError(
@@ -393,6 +392,17 @@ def synchronize(
     ends = source.store.backend, dest.store.backend
     report.estimate(*ends, inside=ends[1].can_copy_from(ends[0]))
     return report
+
+
+def _left_out(source: Endpoint, rules: Rules, report: SyncReport) -> Callable[[str], bool]:
+    """Report what is no object, such as a dangling link; return whether a path is below that."""
+    selects, found = rules.selects(), set()
+    for key, reason in source.store.backend.unlisted(source.prefix):
+        found.add(path := key.removeprefix(source.prefix))
+        if selects(path):
+            report.left_out += 1
+            _log.warning("skipped, because it is not an object: %r (%s)", key, reason)
+    return lambda path: not found.isdisjoint([path, *_parents(path)])
 
 
 def run(

@@ -400,6 +400,20 @@ def test_files_that_are_not_objects_are_named(
     ]
 
 
+def test_copies_of_what_a_dangling_link_led_to_are_not_deleted(here: Path, tmp_path: Path) -> None:
+    disk, there = tmp_path / "disk", tmp_path / "there"
+    shutil.copytree(here, disk)
+    (here / "link").symlink_to(disk)
+    cc.sync(here, there)
+    (there / "old").write_bytes(b"")
+    before = tree(there)
+    disk.rename(tmp_path / "unmounted")
+    for dry_run in (True, False):
+        report = cc.sync(here, there, delete=True, dry_run=dry_run)
+        assert (report.deleted, report.left_out) == (1, 1)
+    assert tree(there) == {name: before[name] for name in before if name != "old"}
+
+
 def test_failures_are_named_and_nothing_is_deleted(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
