@@ -344,11 +344,11 @@ def add_alias(alias: str, host: str) -> None:
     Raises
     ------
     InvalidArgumentError
-        If the alias is a protocol already, or the host is not a URL.
+        If the alias is a protocol already, or the host is not a URL or begins with an alias.
     """
     if not re.fullmatch(r"[A-Za-z][\w+.-]*", alias) or alias in (*_PROTOCOLS, *ALLOWED_FORMATS):
         raise InvalidArgumentError(f"{alias!r} cannot be an alias; choose another name")
-    if extract_format_protocol(host)[1] is None:
+    if extract_format_protocol(host)[1] is None or resolve_alias(host)[0]:
         raise InvalidArgumentError(f"the host of an alias is like s3://https://host/, got {host!r}")
     ALIASES[alias] = host
 

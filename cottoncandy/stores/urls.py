@@ -112,7 +112,8 @@ def parse_url(url: str, *, directory: bool = True) -> StoreURL:
         return _DIRECTORIES[scheme](scheme, rest, directory)
     if scheme in {*_BACKEND_NAMES, *BACKENDS}:
         return _bucket_url(scheme, rest)
-    target = read_aliases().get(scheme, "")
+    aliases = read_aliases()
+    target = aliases.get(found["scheme"], aliases.get(scheme, ""))
     beginning = _URL.match(target)
     # No alias of another alias, so none refers to itself.
     if beginning is None or beginning["scheme"].lower() not in {*_BACKEND_NAMES, *BACKENDS}:
