@@ -41,6 +41,7 @@ from cottoncandy.cli.locations import (
     in_words,
     is_encoded,
     is_on_disk,
+    is_relative,
     nothing_at,
     print_json,
     some,
@@ -212,7 +213,9 @@ def _transfer(
     failures, done = Failures(), 0
     literal = is_on_disk(folder) and not reencode
     search = Search(name, recursive, ends.reading, failures, dest._endpoint(), literal)
-    found = search.routes(sorted(sources))
+    found = search.routes(sorted(set(sources)))
+    if len(sources) > 1:
+        found = _apart(found, failures)
     try:
         for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
             count = itertools.count()
@@ -224,6 +227,18 @@ def _transfer(
         if ends.as_json:
             print_json({"files": done + failures.done})
     failures.finish()
+
+
+def _apart(found: Iterator[Route], failures: Failures) -> Iterator[Route]:
+    """Leave out files whose copies would replace those of other sources."""
+    taken: dict[str, str] = {}
+    for route in found:
+        origin = f"{route.directory}/{route.path}"
+        if (other := taken.setdefault(route.target, origin)) == origin:
+            yield route
+        else:
+            text = f"'{origin}' is left out, because the copy of '{other}' has the same name"
+            failures.note(InvalidNameError(text))
 
 
 def _destination(
@@ -298,7 +313,7 @@ class Search(NamedTuple):
             found = _files(files, self.failures, _outside(self.dest, files, matches))
             yield from some((Route(start, path, path, as_on_disk) for path in found), source)
         elif self.recursive:
-            contents = name == "." or source.endswith("/") or _is_relative(source)
+            contents = name == "." or source.endswith("/") or is_relative(source)
             below = "" if contents else base + "/"
             literal = self.literal and is_on_disk(source)
             files = files_in(source, literal, options)
@@ -360,14 +375,9 @@ def _is_file(location: str, options: dict[str, Any]) -> bool:
     from cottoncandy.cloudfiles import CloudFiles
 
     folder, _, name = location.rpartition("/")
-    if not name or folder.endswith(":/") or _is_relative(location):
+    if not name or folder.endswith(":/") or is_relative(location):
         return False
     return bool(CloudFiles(folder or _root(location), **options).exists(name))
-
-
-def _is_relative(location: str) -> bool:
-    """Return whether a path ends with a directory that has no name here: ``.`` or ``..``."""
-    return is_on_disk(location) and location.rpartition("/")[2] in (".", "..")
 
 
 def _is_one_of_several(files: CloudFiles, name: str) -> bool:

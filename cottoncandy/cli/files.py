@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout, suppress
 from itertools import chain, product
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +30,7 @@ from cottoncandy.cli.locations import (
     for_each,
     is_encoded,
     is_on_disk,
+    is_relative,
     nothing_at,
     print_json,
     some,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 # Expressions that generate prefixes: ``[ab]`` is ``a`` or ``b``, ``[ab]{2}`` all pairs of them.
 _LIMIT = 100_000
 _SET = re.compile(r"\[(?P<characters>[^\[\]]+)\](?:\{(?P<count>\d+)\})?")
+_SEPARATING = re.compile("[\r\n\ud800-\udfff]")  # what a list of names does not keep
 # As cloud-files has it, for commands that show no bar.
 _PROGRESS_FLAG = click.option("--progress", is_flag=True, hidden=True, expose_value=False)
 
@@ -92,9 +94,13 @@ def ls(
         with suppress(ObjectNotFoundError):  # an expression need not match with all its prefixes
             yield from listing(prefix)
 
+    literal = fullpath and not (long or sys.stdout.isatty())  # for "cp -"
+
     def show(location: str) -> None:
         for name, size, modified in rows(location):
-            if as_json:
+            if literal and not (as_json or _SEPARATING.search(name)):
+                click.echo(name, color=True)
+            elif as_json:
                 print_json({"name": name, "size": size, "modified": modified})
             elif long:
                 moment = "" if modified is None else modified.astimezone().isoformat(" ", "seconds")
@@ -330,6 +336,8 @@ def rm(
 
     def remove(location: str) -> None:
         nonlocal count
+        if is_relative(location):
+            raise InvalidArgumentError(f"'{location}' has no name here; name what to delete")
         cci, name = connection.interface(location, named=True)
         if not name:
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
@@ -349,6 +357,9 @@ def rm(
         if not (removed or force):
             raise _nothing_to_delete(connection, location)
         count += removed
+        if recursive and is_on_disk(location) and Path(cci.bucket_name or "", name).is_dir():
+            text = "it has files or directories that are not objects"
+            raise UnsupportedOperationError(f"'{location}' is still there: {text}")
 
     try:
         given = standard_input() if locations == ("-",) else locations

@@ -299,6 +299,11 @@ def is_on_disk(location: str) -> bool:
     return "://" not in location or location.lower().startswith("file://")
 
 
+def is_relative(location: str) -> bool:
+    """Return whether a path ends with a directory that has no name here: ``.`` or ``..``."""
+    return is_on_disk(location) and location.rstrip("/").rpartition("/")[2] in (".", "..")
+
+
 def is_encoded(name: str) -> bool:
     """Return whether a name or pattern has the suffix of a content encoding, such as ``.gz``."""
     from cottoncandy.backends.local.files import SUFFIXES

@@ -108,6 +108,18 @@ def test_head_prints_metadata(bucket: Path) -> None:
     assert found == json.loads(run("head", "--json", bucket / "a.txt").stdout)
 
 
+def test_rm_names_what_it_does_not_delete(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bucket / "d")
+    for location in (".", "./", "../d/.", ".."):
+        refused = run("rm", "-r", location)
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+        assert (bucket / "d/b.bin").exists()
+    (bucket / "d/dangling").symlink_to("nowhere")
+    left = run("rm", "-r", "--json", bucket / "d")
+    assert (left.exit_code, left.stdout) == (1, '{"files": 2}\n')
+    assert f"'{bucket}/d' is still there: it has files or directories" in left.stderr
+
+
 def test_rm_and_touch(bucket: Path) -> None:
     assert run("touch", bucket / "new/empty", bucket / "a.txt").exit_code == 0
     assert (bucket / "new/empty").read_bytes() == b""
@@ -292,6 +304,11 @@ def test_aliases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("alias", "rm", "lab").exit_code == 0
     assert run("alias", "rm", "lab").exit_code == 1
     assert "lab" not in run("alias", "ls").stdout
+    for name in ("MyLab", "here"):
+        assert run("alias", "add", name, f"file://{tmp_path}/").exit_code == 0
+        assert run("ls", "--flat", f"{name}://").stdout == run("ls", "--flat", tmp_path).stdout
+    assert run("ls", "--flat", "HERE://").exit_code == 0
+    assert run("alias", "add", "other", "here://data/").exit_code == 1  # it would not be found
     assert run("alias", "add", "web", "https://me:hidden@example.org/").exit_code == 0
     for words in (["alias", "ls"], ["alias", "ls", "--json"]):
         assert "web" in run(*words).stdout

@@ -99,6 +99,7 @@ def test_cp_reads_names_and_writes_contents(tree: Path, monkeypatch: pytest.Monk
 def test_lists_of_ls_are_sources_of_cp(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cc.CloudFiles("mem://cli-list/d").puts([("x", b"1"), ("e/y z", b"2"), ("e/x.txt", b"3")])
     (tree / "src/f.gz").write_bytes(gzip.compress(b"5"))
+    (tree / "there/tab\t\x1b[2J\u200e").write_bytes(b"6")
     monkeypatch.chdir(tree)
     for number, (location, expected) in enumerate(
         [
@@ -111,6 +112,7 @@ def test_lists_of_ls_are_sources_of_cp(tree: Path, monkeypatch: pytest.MonkeyPat
             ("./src/sub/b", ["b"]),
             ("src/*.gz", ["f.gz"]),
             ("one", ["one"]),
+            ("there", ["tab\t\x1b[2J\u200e", "x"]),
         ]
     ):
         listed = run("ls", "--fullpath", location)
@@ -196,6 +198,19 @@ def test_cp_mistakes_change_nothing(tree: Path, verb: str) -> None:
         assert result.exit_code == 1
         assert len(result.stderr.splitlines()) == 1
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_files_of_one_name_do_not_replace_each_other(tree: Path, verb: str) -> None:
+    (tree / "x").mkdir()
+    for flag, sources in (("--json", ["x/b", "src/sub/b", "x/b"]), ("-r", ["x/", "src/sub/"])):
+        for name, body in (("x/b", b"x"), ("src/sub/b", b"2")):
+            (tree / name).write_bytes(body)
+        url = f"mem://cli-one-name{flag}-{verb}"
+        result = run(verb, flag, *[f"{tree}/{each}" for each in sources], url)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+        assert f"'{tree}/x/b' is left out" in result.stderr.replace("//", "/")
+        assert (cc.CloudFiles(url)["b"], (tree / "x/b").read_bytes()) == (b"2", b"x")
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv", "sync", "xfer"])
