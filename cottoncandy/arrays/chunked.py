@@ -10,7 +10,7 @@ from cottoncandy.arrays.manifests import find_part, reading_parts
 from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array, read_selection
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import check_part, place_of
@@ -94,8 +94,7 @@ class ChunkedArray:
             if found is not part:
                 part[...] = found
 
-        for _ in map_threads(fetch, selected, threads):
-            pass
+        run_threads(fetch, selected, threads)
         return result
 
     def _load(self, piece: ChunkProjection, threads: int, out: Array | None = None) -> Array:

@@ -16,7 +16,7 @@ from cottoncandy.arrays.manifests import Version
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
@@ -127,8 +127,7 @@ def _read_live(store: Store, array: _Array) -> None:
 
 def _needed(store: Store, arrays: list[_Array], threads: int) -> set[str]:
     """Read the manifests; return where their parts may be: at their places, by their names."""
-    for _ in map_threads(partial(_read_live, store), arrays, threads):
-        pass
+    run_threads(partial(_read_live, store), arrays, threads)
     live = [array.live for array in arrays if array.live]
     names = (entry[1] for version in live for entry in version.content.get("dask", ()))
     return {*map(clean_object_name, names), *(key for version in live for key in version.keys)}

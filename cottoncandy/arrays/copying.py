@@ -21,7 +21,7 @@ from cottoncandy.arrays.generations import (
 from cottoncandy.arrays.manifests import Version, find_part, latest, part_names
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import CottonCandyError, ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats import chunked
 from cottoncandy.formats.generations import MANIFEST, PREVIOUS, new_upload_id, place_of
@@ -137,8 +137,7 @@ class ArrayCopy:
         try:
             with new:
                 rest = [key for key in self._parts if key not in copies]
-                for _ in map_threads(self.copy, rest, threads):
-                    pass
+                run_threads(self.copy, rest, threads)
                 found = drive(self._source, reading(self._origin))
                 if found is None or found.etag != version.etag:
                     # If it was removed and stored again, its parts have the names of the old ones.

@@ -15,7 +15,7 @@ from isal import isal_zlib
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectReader
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Buffer, MiB, regroup
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import (
     ConfigurationError,
     IntegrityError,
@@ -243,8 +243,7 @@ def read_selection(
     def fetch(number: int) -> None:
         plan.place(number, reader.read(*plan.read(number)), result)
 
-    for _ in map_threads(fetch, range(plan.count), threads):
-        pass
+    run_threads(fetch, range(plan.count), threads)
     return result
 
 
@@ -359,7 +358,6 @@ def _inflate(
             naming(reader.info.key),
             store.bar(f"downloading {reader.info.key}", total) as bar,
         ):
-            for _ in map_threads(fetch, runs, min(threads, len(runs)), abandon=True):
-                pass
+            run_threads(fetch, runs, min(threads, len(runs)), abandon=True)
     finally:
         stopped = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
 
 from cottoncandy.browser.base import DirectoryListing
 from cottoncandy.core.output import bytes2human, escape
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import CottonCandyError
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
         with contextlib.suppress(CottonCandyError):
             ask(node)
 
-    for _ in map_threads(fetch, nodes, _THREADS):
-        pass
+    run_threads(fetch, nodes, _THREADS)
 
 
 # -- rendering -----------------------------------------------------------------------------------

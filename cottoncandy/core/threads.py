@@ -120,6 +120,14 @@ def map_threads(
                 outcome.get(timeout=None if end is None else max(end - time.monotonic(), 0))
 
 
+def run_threads(
+    function: Callable[[T], object], items: Iterable[T], threads: int, **options: Any
+) -> None:
+    """Call a function with each item, as :func:`map_threads` does, which has the options."""
+    for _ in map_threads(function, items, threads, **options):
+        pass
+
+
 def pause(seconds: float) -> bool:
     """Sleep; return False, early, if the results of this thread are not awaited any more."""
     ended: threading.Event | None = getattr(_worker, "ended", None)

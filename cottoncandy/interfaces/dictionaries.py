@@ -23,7 +23,7 @@ from cottoncandy.arrays.trees import (
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.output import echo
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.interfaces.buckets import BucketMethods
@@ -128,8 +128,7 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
             "uploading arrays",
         )
         if overwrite:
-            for _ in map_threads(partial(self._remove_leaf, leaves), groups, workers):
-                pass
+            run_threads(partial(self._remove_leaf, leaves), groups, workers)
         if verbose:
             if leaves:
                 echo(f'uploaded arrays in "{object_name}"')

@@ -15,7 +15,7 @@ from cottoncandy.arrays.cleaning import is_stray
 from cottoncandy.arrays.copying import ArrayCopy
 from cottoncandy.backends.base import Backend
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     EncryptionError,
@@ -209,8 +209,7 @@ def transfer_tree(
             transfer(key)
 
     try:
-        for _ in map_threads(begin, manifests, threads):
-            pass
+        run_threads(begin, manifests, threads)
         first = (key for key in targets if key not in manifests)
         yield from _noted(run(transfer, first, threads=threads), owners, failed)
         yield from failed.items()

@@ -42,7 +42,7 @@ from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session, translating
 from cottoncandy.backends.remote import RemoteBackend
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -276,8 +276,7 @@ class GDriveBackend(RemoteBackend):
                 touched[location.folder] = location
             return DeleteResult(key)
 
-        for _ in map_threads(look_up, _by_folder(locations.values()), threads):
-            pass
+        run_threads(look_up, _by_folder(locations.values()), threads)
         yield from map_threads(remove, keys, threads)
 
     def _prune(self, location: DriveLocation) -> None:

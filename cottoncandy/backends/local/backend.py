@@ -58,7 +58,7 @@ from cottoncandy.backends.local.reader import (
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
 from cottoncandy.core.files import NewFile, TemporaryFile
 from cottoncandy.core.names import SIDECAR_SUFFIX
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotEmptyError,
@@ -433,8 +433,7 @@ def _write_blocks(
         with os_errors("write", location), lock:
             staged.write(*piece)
 
-    for _ in map_threads(write, placed(), threads, max_pending=2):
-        pass
+    run_threads(write, placed(), threads, max_pending=2)
 
 
 def _translated(
