@@ -11,7 +11,7 @@ import functools
 import io
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -344,21 +344,18 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
         """Copy an object to the disk; the file is replaced when the download is complete."""
-        if hasattr(lpath, "write"):
-            with self.store.open(self._key(rpath)) as reader:
-                for chunk in self.store.chunks(reader):
-                    lpath.write(chunk)
-            return
+        opened = hasattr(lpath, "write")
         try:
             reader = self.store.open(self._key(rpath))
         except (ObjectNotFoundError, InvalidNameError):  # the top has no name
-            if not self.isdir(rpath):
+            if opened or not self.isdir(rpath):
                 raise
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
-        Path(lpath).parent.mkdir(parents=True, exist_ok=True)
+        if not opened:
+            Path(lpath).parent.mkdir(parents=True, exist_ok=True)
         callback.set_size(reader.size)
-        with reader, atomic_write(lpath) as file:
+        with reader, nullcontext(lpath) if opened else atomic_write(lpath) as file:
             for chunk in self.store.chunks(reader):
                 file.write(chunk)
                 callback.relative_update(len(chunk))
