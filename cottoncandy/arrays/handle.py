@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import uuid4
@@ -29,7 +28,7 @@ _MAX_SHARED = 32
 _shared: dict[str, CloudArray] = {}
 
 
-class ArrayHandle(ABC):
+class ArrayHandle:
     """What handles and the datasets of the browser have in common: an array that is not here.
 
     Subclasses have ``name``, and what it takes to read: ``_store``, ``_version``, ``_threads``.
@@ -38,10 +37,7 @@ class ArrayHandle(ABC):
     name: str
     _store: Store
     _threads: int
-
-    @property
-    @abstractmethod
-    def _version(self) -> ArrayVersion: ...
+    _version: ArrayVersion
 
     @property
     def kind(self) -> str:
@@ -179,13 +175,9 @@ class CloudArray(ArrayHandle):
     def __init__(self, store: Store, name: Key, version: ArrayVersion, threads: int) -> None:
         self.name: str = name
         self._store = store
-        self._opened = version
+        self._version = version
         self._threads = threads
         self._identity = uuid4().hex
-
-    @property
-    def _version(self) -> ArrayVersion:
-        return self._opened
 
     def __getattr__(self, name: str) -> NoReturn:
         # Runs only for missing attributes, such as the methods of NumPy arrays.

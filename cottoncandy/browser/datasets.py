@@ -179,7 +179,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
         return self._store.threads(DEFAULT_THREADS)
 
     @property
-    def _version(self) -> ArrayVersion:
+    def _version(self) -> ArrayVersion:  # type: ignore[override]  # opened when it is needed
         if self._opened is None:
             self._opened = self._open()
         return self._opened
