@@ -49,15 +49,14 @@ text-align:left}
 .cc-browser .cc-dtype{flex:0 0 6.5em;font-family:ui-monospace,monospace}
 .cc-browser .cc-size{flex:0 0 6em;text-align:right}
 .cc-browser .cc-codec{flex:0 0 4.5em}
-.cc-browser .cc-date{flex:0 0 9.5em;opacity:.75;font-variant-numeric:tabular-nums}
+.cc-browser .cc-modified{flex:0 0 9.5em;opacity:.75;font-variant-numeric:tabular-nums}
 .cc-browser .cc-note{opacity:.65;font-style:italic;padding:.1em .3em .1em 1.4em}
 .cc-browser .cc-count{opacity:.65;margin-left:.5em}
 .cc-browser dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.5em .3em}
 .cc-browser dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
 """
 
-_COLUMNS = ("shape", "dtype", "size", "codec", "date")
-_TITLES = ("shape", "dtype", "size", "codec", "modified")
+_COLUMNS = ("shape", "dtype", "size", "codec", "modified")
 
 
 class Row(NamedTuple):
@@ -101,10 +100,7 @@ def object_html(dataset: S3Dataset) -> str:
 
 
 def _frame(where: str, body: str) -> str:
-    titles = "".join(
-        f'<span class="cc-{column}">{title}</span>'
-        for column, title in zip(_COLUMNS, _TITLES, strict=True)
-    )
+    titles = "".join(f'<span class="cc-{column}">{column}</span>' for column in _COLUMNS)
     return (
         f'<div class="cc-browser"><style>{_STYLE}</style>'
         f'<div class="cc-head">{_name(where)}{titles}</div>'
