@@ -407,9 +407,10 @@ class Backend(ABC):
 
     # -- buckets ---------------------------------------------------------------------------------
 
-    @abstractmethod
     def list_buckets(self) -> Iterator[BucketInfo]:
-        """Yield the buckets that the user can see."""
+        """Yield the buckets that the user can see: only this one, if the store lists no others."""
+        if self.bucket_name is not None and self.has_bucket(self.bucket_name):
+            yield BucketInfo(self.bucket_name)
 
     @abstractmethod
     def has_bucket(self, bucket: str) -> bool:

@@ -134,11 +134,7 @@ class ListingConformance:
                 or delimiter not in start_after[len(prefix) :]
             )
             found = listing(
-                backend,
-                prefix,
-                delimiter=delimiter,
-                start_after=start_after,
-                page_size=page_size,
+                backend, prefix, delimiter=delimiter, start_after=start_after, page_size=page_size
             )
             assert found == reference(keys, prefix, delimiter, start_after)
 

@@ -236,11 +236,7 @@ class GDriveBackend(RemoteBackend):
             yield location
 
     def _delete_some(
-        self,
-        keys: list[str],
-        threads: int,
-        permanently: bool,
-        touched: dict[Path, DriveLocation],
+        self, keys: list[str], threads: int, permanently: bool, touched: dict[Path, DriveLocation]
     ) -> Iterator[DeleteResult]:
         """Delete some keys: the files are looked up by folder, and removed one by one."""
         locations: dict[str, DriveLocation] = {}
@@ -288,13 +284,7 @@ class GDriveBackend(RemoteBackend):
             _log.info("keeping an empty folder: %s", error)
 
     def _transfer(
-        self,
-        source: str,
-        dest: str,
-        source_bucket: str | None,
-        overwrite: bool,
-        *,
-        moving: bool,
+        self, source: str, dest: str, source_bucket: str | None, overwrite: bool, *, moving: bool
     ) -> PutResult:
         origin = self._origin(source_bucket)._locate(source)
         target = self._locate(dest)

@@ -13,7 +13,6 @@ from urllib.parse import quote, unquote, urlsplit
 import urllib3
 
 from cottoncandy.backends.base import (
-    BucketInfo,
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
@@ -145,11 +144,6 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         return group_by_delimiter(visible, prefix, delimiter)
 
     # -- buckets ---------------------------------------------------------------------------------
-
-    def list_buckets(self) -> Iterator[BucketInfo]:
-        """Yield the current directory; a server does not list its others."""
-        if self.bucket_name is not None and self.has_bucket(self.bucket_name):
-            yield BucketInfo(self.bucket_name)
 
     def has_bucket(self, bucket: str) -> bool:
         """Return whether a directory has an index page, or exists without one being shown."""

@@ -17,7 +17,6 @@ from typing import ClassVar, Self
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
-    BucketInfo,
     Capabilities,
     CommonPrefix,
     ConnectionArguments,
@@ -284,11 +283,6 @@ class LocalBackend(Backend):
         return os.path.realpath(LocalLocation.of(key, root).path if key else root)
 
     # -- buckets ---------------------------------------------------------------------------------
-
-    def list_buckets(self) -> Iterator[BucketInfo]:
-        """Yield the current root; other directories may or may not be buckets."""
-        if self.bucket_name is not None and self.has_bucket(self.bucket_name):
-            yield BucketInfo(self.bucket_name)
 
     def has_bucket(self, bucket: str) -> bool:
         root = bucket_path(bucket)

@@ -135,13 +135,7 @@ class S3Backend(RemoteBackend):
         if not tail and start >= stop:
             send = partial(self._transport.head, location)
         opened = self._in_known_bucket(location, send)
-        reader = RangeReader(
-            get,
-            location,
-            opened,
-            threads=threads,
-            window_bytes=window,
-        )
+        reader = RangeReader(get, location, opened, threads=threads, window_bytes=window)
         reader.counter = self.counter
         reader.max_stall_s = self._connection.max_stall_s
         return reader
