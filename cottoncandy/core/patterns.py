@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.names import SEPARATOR, prefix_of
 
 _MAGIC = re.compile(r"([*?[])")
 
@@ -84,6 +84,7 @@ class NamePattern:
 
     def __init__(self, pattern: str) -> None:
         self.prefix, literal = split_literal(pattern)
+        self._below = prefix_of(self.prefix)
         self.matches: Callable[[str], object]
         if literal:
             self.matches = self._is_below
@@ -93,15 +94,7 @@ class NamePattern:
             self.matches = _compile(pattern)
 
     def _is_below(self, name: str) -> bool:
-        branch = self.prefix
-        if not name.startswith(branch):
-            return False
-        return (
-            len(name) == len(branch)
-            or not branch
-            or branch.endswith(SEPARATOR)
-            or name[len(branch)] == SEPARATOR
-        )
+        return name == self.prefix or name.startswith(self._below)
 
     def _has_prefix(self, name: str) -> bool:
         return name.startswith(self.prefix)
