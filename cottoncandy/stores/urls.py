@@ -211,11 +211,6 @@ def cloud_files_dir() -> Path:
     return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's fails without a home
 
 
-def alias_files() -> list[Path]:
-    """Return the files of persistent aliases, the more important one first."""
-    return [folder / "aliases.json" for folder in (user_directory(), cloud_files_dir())]
-
-
 def read_aliases() -> dict[str, str]:
     """Return all aliases: those of this process, then those in ``aliases.json``.
 
@@ -225,7 +220,8 @@ def read_aliases() -> dict[str, str]:
         If a file is not a JSON object of ``{"NAME": {"host": "s3://https://host/"}}``.
     """
     found = dict(ALIASES)
-    for path in alias_files():
+    for folder in (user_directory(), cloud_files_dir()):  # the more important one first
+        path = folder / "aliases.json"
         try:
             text = path.read_text("utf-8")
         except OSError:
