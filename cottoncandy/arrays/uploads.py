@@ -151,7 +151,6 @@ def upload_chunked(
         Of the manifest.
     """
     shape, dtype = tuple(array.shape), array.dtype
-    chunked.Manifest.of(shape, dtype, chunks, root)  # raises before anything is sent
     limits = store.backend.capabilities.metadata
     limits.check(dtypes.to_metadata(dtype), root)
     limits.check({**metadata, UPLOAD_ID: new_upload_id()}, root)
