@@ -52,18 +52,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=_KEYS, body=_BODIES, metadata=_METADATA, overwrite=st.booleans())
     def put(self, key: str, body: bytes, metadata: dict[str, str] | None, overwrite: bool) -> None:
-        def call() -> Any:
-            return self.backend.put(
-                key,
-                Body.of(body),
-                PutOptions(metadata, condition=None if overwrite else IfAbsent()),
-            )
-
+        options = PutOptions(metadata, condition=None if overwrite else IfAbsent())
         if self.blocked(key) or (key in self.model and not overwrite):
             with pytest.raises(ObjectExistsError):
-                call()
+                self.backend.put(key, Body.of(body), options)
         else:
-            call()
+            self.backend.put(key, Body.of(body), options)
             self.model[key] = body, metadata or {}
 
     @rule(key=_KEYS)

@@ -378,12 +378,9 @@ class WritingConformance:
 
         def create(number: int) -> bool:
             start.wait()
+            options = PutOptions({"writer": str(number)}, condition=IfAbsent())
             try:
-                backend.put(
-                    "name",
-                    Body.of(b"%i" % number),
-                    PutOptions({"writer": str(number)}, condition=IfAbsent()),
-                )
+                backend.put("name", Body.of(b"%i" % number), options)
             except ObjectExistsError:
                 return False
             return True

@@ -56,9 +56,8 @@ class Endpoint:
         return cls(connect("local", path))
 
     def __str__(self) -> str:
-        return (
-            f"'{self.prefix}' in {self.store.describe()}" if self.prefix else self.store.describe()
-        )
+        place = self.store.describe()
+        return f"'{self.prefix}' in {place}" if self.prefix else place
 
     def key(self, path: str) -> str:
         """Return the key of a path below the prefix."""

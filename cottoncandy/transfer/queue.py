@@ -267,10 +267,8 @@ class TransferQueue:
 
     def undecided(self) -> bool:
         """Return whether there are files that are neither done nor have failed in a process."""
-        rows = self._execute(
-            "SELECT 1 FROM files WHERE done = 0 AND (error IS NULL OR owner IS NULL) LIMIT 1"
-        )
-        return bool(rows)
+        query = "SELECT 1 FROM files WHERE done = 0 AND (error IS NULL OR owner IS NULL) LIMIT 1"
+        return bool(self._execute(query))
 
     def errors(self) -> dict[str, str]:
         """Return the errors, by path."""
