@@ -123,7 +123,7 @@ class Folders:
             # Another thread may have created it.
             found = self.find(root, path) or self._look(root, path, (parent,))
             if not found:
-                own = self._insert(root, path, parent)
+                own = self._insert(path, parent)
                 # Another client may have created it in the same moment: both choose the oldest.
                 found = self._look(root, path, (parent,)) or (own,)
                 if found[0] != own:
@@ -165,7 +165,7 @@ class Folders:
         self.remember(root, path, ids)
         return ids
 
-    def _insert(self, root: Root, path: Path, parent: str) -> str:
+    def _insert(self, path: Path, parent: str) -> str:
         body = {
             "id": self._session.new_id(),
             "title": path[-1],
