@@ -69,7 +69,7 @@ def verify(
     """
     from cottoncandy.transfer.verify import verify_store
 
-    store, name = open_location(url, options)
+    store, name = open_location(url, options, named=None)
     return verify_store(
         store, name, subset=subset, max_duration=max_duration, after=after, threads=threads
     )
@@ -109,11 +109,12 @@ def doctor(url: str, **options: Any) -> Report:
 
 
 def open_location(
-    location: str, options: dict[str, Any], *, named: bool = False
+    location: str, options: dict[str, Any], *, named: bool | None = False
 ) -> tuple[Store, str]:
     """Return the store of a URL or of a path on disk, and the name or prefix in it.
 
-    A directory on disk is a bucket; if ``named``, it has a name in the one above it.
+    A directory on disk is a bucket; if ``named``, it has a name in the one above it. If that is
+    None, it has one if it is an array.
     """
     from cottoncandy.config.options import Settings
     from cottoncandy.stores.connect import connect_url
@@ -139,8 +140,12 @@ def open_location(
     return store, rest if name is None else name
 
 
-def _on_disk(path: Path, named: bool) -> tuple[str, str]:
+def _on_disk(path: Path, named: bool | None) -> tuple[str, str]:
     """Return the URL of the deepest directory that exists, and the rest of a path as a name."""
+    if named is None:
+        from cottoncandy.formats.generations import MANIFEST
+
+        named = (path / MANIFEST).is_file()
     directory = path.parent if named else path
     while not directory.is_dir() and directory != directory.parent:
         directory = directory.parent

@@ -103,7 +103,7 @@ def verify(
         from cottoncandy.cli.syncing import compare
 
         ctx.exit(compare(connection, location, copy, only_matching, as_json))
-    store, name = connection.store(location)
+    store, name = connection.store(location, named=None)
     report = VerifyReport()
     try:
         verify_store(

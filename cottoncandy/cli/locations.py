@@ -125,7 +125,7 @@ class Connection(NamedTuple):
         on_disk = "://" not in location
         return self._replace(encryption=None, encryption_key=None) if on_disk else self
 
-    def store(self, location: str, *, named: bool = False) -> tuple[Store, str]:
+    def store(self, location: str, *, named: bool | None = False) -> tuple[Store, str]:
         """Return the store of a location, and the name or prefix in it."""
         from cottoncandy._checks import open_location
 

@@ -267,6 +267,17 @@ def test_verify_by_url_covers_one_name_only(store: StoreHarness, cci: Any) -> No
     assert "damaged: v/plain" in str(report)
 
 
+def test_the_directory_of_an_array_is_verified_as_that_array(tmp_path: Path) -> None:
+    fill(cc.get_interface(str(tmp_path / "bucket"), backend="local", verbose=False))
+    (tmp_path / "other.meta.json").write_text("{}")
+    directory = tmp_path / "bucket/v"
+    for name in ("chunked", "replaced", "sparse", "sparse/"):
+        assert cc.verify(f"{directory}/{name}").ok
+    (directory / "chunked/pt0001").unlink()
+    found = [(fault.kind, fault.name) for fault in cc.verify(f"file://{directory}/chunked/").faults]
+    assert found == [("missing part", "chunked"), ("sidecar without body", "chunked/pt0001")]
+
+
 def test_mistyped_locations_are_not_whole(tmp_path: Path) -> None:
     cci = cc.get_interface("mistyped", backend="memory", verbose=False)
     assert cc.verify("memory://mistyped").ok  # empty

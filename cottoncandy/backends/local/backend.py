@@ -139,7 +139,7 @@ class LocalBackend(Backend):
 
     def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
         root = self.bucket
-        for directory, _, names in os.walk(root):
+        for directory, _, names in os.walk(os.path.join(root, prefix.rpartition("/")[0])):  # noqa: PTH118 - paths are text
             for name in names:
                 path = f"{directory}/{name}"
                 body = path.removesuffix(SIDECAR_SUFFIX)
