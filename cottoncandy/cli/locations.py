@@ -180,14 +180,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--encryption-key", metavar="FILE", help="PEM file, for --encryption RSA.")
     @functools.wraps(command)
-    def wrapped(
-        endpoint_url: str | None,
-        no_sign_request: bool,
-        encryption: str | None,
-        encryption_key: str | None,
-        **arguments: Any,
-    ) -> Any:
-        connection = Connection(endpoint_url, no_sign_request, encryption, encryption_key)
+    def wrapped(**arguments: Any) -> Any:
+        connection = Connection(*(arguments.pop(name) for name in Connection._fields))
         return command(connection, **arguments)
 
     return wrapped
