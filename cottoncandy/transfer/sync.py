@@ -186,7 +186,7 @@ def compare(*ends: tuple[Backend, ObjectInfo], path: str, read: bool) -> Step:
     if read and same is False:  # or ETags of objects that the server encrypted, which differ
         md5s = [etag_md5(*end, confirm=True) for end in ends]
         same = None if None in md5s else False
-    if read or (same is None and _same_second(here, there)):
+    if read or (same is None and _too_close(here, there)):
         to_read = [backend for (backend, _), md5 in zip(ends, md5s, strict=True) if md5 is None]
         paid = sum(backend.capabilities.charges for backend in to_read)
         costs = here.size * len(to_read), (here.size * _EGRESS_PRICE + _READ_PRICE) * paid
@@ -201,15 +201,12 @@ def compare(*ends: tuple[Backend, ObjectInfo], path: str, read: bool) -> Step:
     return Step("skip", path, "same size, and the destination is not older")
 
 
-def _same_second(here: ObjectInfo, there: ObjectInfo) -> bool:
-    """Return whether a store that keeps whole seconds leaves open which one is older."""
-    return (
-        here.modified is not None
-        and there.modified is not None
-        and 0 in (here.modified.microsecond, there.modified.microsecond)
-        and there.modified < here.modified
-        and here.modified.replace(microsecond=0) == there.modified.replace(microsecond=0)
-    )
+def _too_close(here: ObjectInfo, there: ObjectInfo) -> bool:
+    """Return whether whole seconds, of which FAT keeps the even ones, hide which one is older."""
+    if here.modified is None or there.modified is None:
+        return False
+    older_s = (here.modified - there.modified).total_seconds()
+    return 0 < older_s < 2 and 0 in (here.modified.microsecond, there.modified.microsecond)
 
 
 def _same_content(*ends: tuple[tuple[Backend, ObjectInfo], str | None]) -> bool:

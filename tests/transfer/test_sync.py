@@ -527,6 +527,18 @@ def test_whole_seconds_of_a_store_are_settled_by_content(
     assert cci.sync(here, "data").replaced == int(changed)
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_disk_that_keeps_even_seconds(here: Path, tmp_path: Path, changed: bool) -> None:
+    copy = tmp_path / "copy"
+    os.utime(here / "a", (1_700_000_001.5,) * 2)
+    cc.sync(here, copy)
+    if changed:
+        (here / "a").write_bytes(b"2")
+        os.utime(here / "a", (1_700_000_001.5,) * 2)
+    os.utime(copy / "a", (1_700_000_000,) * 2)
+    assert cc.sync(here, copy).replaced == int(changed)
+
+
 def test_second_run_sends_listings_only(
     fault_proxy: FaultProxy, moto_bucket: str, here: Path, tmp_path: Path
 ) -> None:
