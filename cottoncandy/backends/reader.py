@@ -158,6 +158,10 @@ class ObjectReader(ABC):
         """
         return None
 
+    def is_replaced(self) -> bool:
+        """Return whether the object has a newer version now, if that takes no request to know."""
+        return False
+
     def pieces(self, start: int, stop: int) -> Iterator[Buffer]:
         """Yield the bytes of ``[start, stop)`` as they arrive.
 

@@ -13,20 +13,33 @@ from cottoncandy.backends.base import Backend, Capabilities, ObjectInfo, PutOpti
 from cottoncandy.backends.options import STORED_HEADERS
 from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.core.buffers import Body, Buffer
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, StoreError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import retrying
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-
+_ATTEMPTS = 5
 
 #: Turns the header and the chunks of a body into the body and options of the copy.
 Conversion = Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]]
 
 
 def copy_object(source: Store, key: str, dest: Store, dest_key: str, **options: Any) -> int:
-    """Copy an object as :func:`_copy_once` does; repeat that while a store is busy."""
-    return retrying(partial(_copy_once, source, key, dest, dest_key, **options), dest)
+    """Copy an object as :func:`_copy_once` does; repeat that while a store is busy.
+
+    And while a file on disk is replaced meanwhile: the copy of an older version would be dated
+    later than the newer one, which sync would skip.
+    """
+    for _ in range(_ATTEMPTS):
+        nbytes = retrying(partial(_copy_once, source, key, dest, dest_key, **options), dest)
+        if nbytes is not None:
+            return nbytes
+    raise ObjectChangedError(f"'{key}' was replaced whenever it was copied; copy it again")
 
 
 def _copy_once(
@@ -38,8 +51,10 @@ def _copy_once(
     acl: str | None = None,
     threads: int = 1,
     convert: Conversion | None = None,
-) -> int:
+) -> int | None:
     """Copy an object, in the store if both ends allow it; return the bytes that passed through.
+
+    None if the source was replaced meanwhile.
 
     Metadata, content type, content encoding and cache control are kept, as far as the destination
     keeps them; the storage class only within one kind of store.
@@ -84,13 +99,14 @@ def _copy_once(
             result = dest.backend.put(dest_key, body, options, threads=threads)
         except ObjectNotFoundError as exc:  # for callers, that would be a missing source
             raise StoreError(f"the copy of '{key}' could not be stored: {exc}") from exc
+        replaced = reader.is_replaced()
     stored = ObjectInfo(dest_key, info.size, etag=result.etag)
     if convert is None and checked.differ_in(dest.backend, stored):
         raise IntegrityError(
             f"the copy of '{key}' as '{dest_key}' was altered in transit: it has another MD5; copy "
             f"it again"
         )
-    return info.size
+    return None if replaced else info.size
 
 
 def check_content(backend: Backend, info: ObjectInfo, content: Buffer) -> None:

@@ -11,7 +11,12 @@ from cottoncandy.backends.base import ObjectInfo, PutOptions
 from cottoncandy.cloudfiles import content
 from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import IntegrityError, ObjectNotFoundError, StoreError
+from cottoncandy.exceptions import (
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from cottoncandy.stores.connect import connect
 from cottoncandy.transfer.copying import check_content, checked_blocks, copy_object
 from tests.harness import StoreHarness
@@ -53,6 +58,32 @@ def test_metadata_and_headers_are_copied(store: StoreHarness, tmp_path: Path) ->
     assert info.metadata == {"note": "x"}
     assert {name: getattr(info, name) for name in own} == own
     assert info.storage_class is None  # it means something to one kind of store only
+
+
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_file_that_is_replaced_while_it_is_copied(
+    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A later sync would skip the newer version, which is older than the copy."""
+    disk, memory = connect("local", str(tmp_path)), connect("memory", store.bucket)
+    disk.backend.put("a", Body.of(b"0"))
+    put, calls = memory.backend.put, []
+
+    def replaces(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) <= times:
+            disk.backend.put("a", Body.of(b"%d" % len(calls)))
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(memory.backend, "put", replaces)
+    if times == 1:
+        assert copy_object(disk, "a", memory, "a") == 1
+        assert memory.backend.get("a").read() == b"1"
+    else:
+        with pytest.raises(ObjectChangedError, match="'a' was replaced whenever"):
+            copy_object(disk, "a", memory, "a")
+    assert len(calls) < 10
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)

@@ -167,6 +167,10 @@ class LocalReader(ObjectReader):
         if descriptor >= 0:
             os.close(descriptor)
 
+    def is_replaced(self) -> bool:
+        found = stat_or_none(self._location.path)
+        return found is not None and not os.path.samestat(found, os.fstat(self.descriptor))
+
     def check(self) -> None:
         """Raise ObjectChangedError if another program changed the file in place."""
         if Fingerprint.of(os.fstat(self.descriptor)) != self.version:
