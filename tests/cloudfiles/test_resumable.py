@@ -132,7 +132,7 @@ def test_files_that_take_long_are_done_before_the_next_ones_are(
     ends: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(ends[0], 5)
-    job = ResumableTransfer(tmp_path / "job.db")
+    job = ResumableTransfer(tmp_path / "job.db", num_threads=1)
     job.init(*ends)
     transfer, begun = CloudFiles._transfer, itertools.count()
 
