@@ -168,7 +168,7 @@ class LocalReader(ObjectReader):
             os.close(descriptor)
 
     def is_replaced(self) -> bool:
-        found = stat_or_none(self._location.path)
+        found = stat_or_none(self.location.path)
         return found is not None and not os.path.samestat(found, os.fstat(self.descriptor))
 
     def check(self) -> None:
