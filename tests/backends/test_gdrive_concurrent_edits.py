@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("pydrive2", reason="pydrive2 is not installed")
 
 from cottoncandy.backends.gdrive.backend import GDriveBackend
-from cottoncandy.backends.gdrive.files import Root
 from cottoncandy.backends.gdrive.folders import Folders, Path
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -105,9 +104,9 @@ class TestDuplicateNames(DriveTests):
         """Neither has found one, and both insert it before either looks again."""
         barrier, insert = Barrier(2), Folders._insert
 
-        def together(self: Folders, root: Root, path: Path, parent: str) -> str:
+        def together(self: Folders, path: Path, parent: str) -> str:
             barrier.wait(60)
-            found = insert(self, root, path, parent)
+            found = insert(self, path, parent)
             barrier.wait(60)
             return found
 
