@@ -182,13 +182,13 @@ def reading_parts(store: Store, root: Key, etag: str | None) -> Iterator[None]:
         try:
             found = store.backend.head(pathjoin(root, MANIFEST)).etag
         except ObjectNotFoundError:
-            raise changed(store, root, "deleted since it was opened") from exc
+            raise changed(store, root, "was deleted since it was opened") from exc
         if found == etag:
             raise
-        how = "replaced since it was opened, and that version was removed; open it again"
+        how = "was replaced since it was opened, and that version was removed; open it again"
         raise changed(store, root, how) from exc
 
 
 def changed(store: Store, root: Key, how: str) -> ObjectChangedError:
     """Return the error for an array that is not the opened version any more."""
-    return ObjectChangedError(f"the array '{root}' in bucket '{store.bucket}' was {how}")
+    return ObjectChangedError(f"the array '{root}' in bucket '{store.bucket}' {how}")

@@ -49,7 +49,7 @@ class RawArray:
         try:
             return self._read(selection, threads)
         except ObjectNotFoundError as exc:
-            raise changed(self.store, self.key, "deleted since it was opened") from exc
+            raise changed(self.store, self.key, "was deleted since it was opened") from exc
 
     def _read(self, selection: Any, threads: int) -> Array:
         whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
@@ -74,7 +74,7 @@ class RawArray:
         reader = self.store.open(self.key, threads, prefetch=False, tail=tail)
         if reader.info.etag != self.info.etag:
             reader.close()
-            raise changed(self.store, self.key, "replaced since it was opened; open it again")
+            raise changed(self.store, self.key, "was replaced since it was opened; open it again")
         if reader.pinned:
             self._reader = reader
         return reader
