@@ -408,7 +408,12 @@ class Backend(ABC):
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        """Yield the buckets that the user can see: only this one, if the store lists no others."""
+        """List the buckets that the user can see: only this one, if the store lists no others.
+
+        Yields
+        ------
+        BucketInfo
+        """
         if self.bucket_name is not None and self.has_bucket(self.bucket_name):
             yield BucketInfo(self.bucket_name)
 

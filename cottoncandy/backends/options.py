@@ -299,8 +299,8 @@ class MetadataLimits:
             text = value if isinstance(value, str) or not isinstance(value, Real) else str(value)
             if not (isinstance(name, str) and isinstance(text, str)):
                 raise MetadataError(
-                    f"{label} must be text, got {name!r}: {value!r:.60}; pass a str (json.dumps "
-                    f"helps)"
+                    f"metadata of object '{key}' must be text, got {name!r}: {value!r:.60}; pass a "
+                    f"str (json.dumps helps)"
                 )
             lower = name.lower()
             if lower in checked:
