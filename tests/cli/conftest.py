@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import cottoncandy as cc
 from cottoncandy.cli.main import main
 
-COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from cottoncandy.cli import run; run()"]
 
 
 @pytest.fixture

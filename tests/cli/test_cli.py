@@ -237,6 +237,22 @@ def test_process_survives_a_closed_pipe_and_imports_little(bucket: Path) -> None
     assert not {"numpy", "boto3", "dask", "zarr"} & set(loaded.stdout.split())
 
 
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["ls", "missing"], 1)])
+def test_the_end_of_the_process_awaits_threads_and_calls_what_is_registered(
+    words: list[str], status: int
+) -> None:
+    program = (
+        "import atexit, threading, time; from cottoncandy.cli import run\n"
+        "atexit.register(print, 'registered', end='')\n"
+        "threading.Thread(target=lambda: time.sleep(0.05) or print('thread')).start()\n"
+        "run()"
+    )
+    command = [sys.executable, "-c", program, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == status
+    assert ended.stdout.endswith("thread\nregistered")
+
+
 def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
     (tmp_path / "ü").write_text("ä")
     program = [sys.executable, "-c", "from cottoncandy.cli import run; run()"]

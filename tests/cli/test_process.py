@@ -31,7 +31,7 @@ from tests.servers.web import PlainHandler, WebServer, serving
 pexpect = pytest.importorskip("pexpect")
 
 ROOT = Path(cc.__file__).parents[1]
-COMMAND = [sys.executable, "-c", "from cottoncandy.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from cottoncandy.cli import run; run()"]
 
 
 def command(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
