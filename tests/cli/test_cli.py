@@ -253,6 +253,17 @@ def test_the_end_of_the_process_awaits_threads_and_calls_what_is_registered(
     assert ended.stdout.endswith("thread\nregistered")
 
 
+def test_botocore_does_not_import_pyopenssl() -> None:
+    program = (
+        "import atexit, sys; from cottoncandy.cli import run\n"
+        "atexit.register(lambda: (__import__('botocore.httpsession'), print(*sys.modules)))\n"
+        "run()"
+    )
+    command = [sys.executable, "-c", program, "--version"]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert ("botocore.httpsession" in modules, "OpenSSL" in modules) == (True, False)
+
+
 def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
     (tmp_path / "ü").write_text("ä")
     program = [sys.executable, "-c", "from cottoncandy.cli import run; run()"]
