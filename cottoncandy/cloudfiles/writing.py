@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from cottoncandy.backends.base import IfAbsent, ObjectInfo
+from cottoncandy.backends.local.files import SUFFIXES
 from cottoncandy.cloudfiles.base import (
     ACL,
     LARGE_THREADS,
@@ -124,7 +126,7 @@ class WritingMethods(ReadingMethods):
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
             partial(self._put, threads=_ALONE_THREADS if count == 1 else LARGE_THREADS),
-            _unique(lazy) if sized else lazy,
+            self._unique(lazy) if sized else lazy,
             "uploading",
             total=total,
             progress=progress,
@@ -133,6 +135,24 @@ class WritingMethods(ReadingMethods):
         )
         count = finish(results)
         return (count, monitor) if return_recording else count
+
+    def _unique(self, files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return files in a list, before anything is stored; each path may occur once."""
+        found: dict[str, dict[str, Any]] = {}
+        for file in files:
+            path = file["path"]
+            if found.setdefault(path, file) is not file:
+                raise InvalidArgumentError(f"file '{path}' occurs twice; nothing was stored")
+        for path, file in found.items() if self.protocol == "file" else ():
+            plain, suffix = posixpath.splitext(path)
+            twins = plain != path and plain in found and suffix in SUFFIXES.values()
+            pair = (file, found[plain]) if twins else ()
+            if path in (each["path"] + _suffix(each) for each in pair):
+                raise InvalidArgumentError(
+                    f"'{path}' is '{plain}' in a content encoding, on disk; nothing was stored. "
+                    f"Choose another name for one of them"
+                )
+        return list(found.values())
 
     def _put(
         self,
@@ -304,10 +324,6 @@ def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _unique(files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return files in a list, before anything is stored; each path may occur once."""
-    found: dict[str, dict[str, Any]] = {}
-    for file in files:
-        if found.setdefault(file["path"], file) is not file:
-            raise InvalidArgumentError(f"file '{file['path']}' occurs twice; nothing was stored")
-    return list(found.values())
+def _suffix(file: Mapping[str, Any]) -> str:
+    """Return what the name of a file on disk ends with, because of its encoding."""
+    return SUFFIXES[normalize_encoding(file.get("compress"))]

@@ -70,6 +70,20 @@ def test_bad_content_stores_nothing_and_names_the_file(cf: CloudFiles) -> None:
     assert list(cf) == []
 
 
+def test_a_file_and_its_encoded_name_in_one_call(tmp_path: Path) -> None:
+    """On disk, the second would remove the first."""
+    files = [("a.gz", b"1"), ("a", b"2"), ("b.gz", b"3"), ("c", b"4"), ("c.txt", b"5")]
+    cf = CloudFiles(tmp_path)
+    for compress in (None, "gzip"):
+        with pytest.raises(InvalidArgumentError, match=r"'a\.gz' is 'a'"):
+            cf.puts(files, compress=compress)
+    assert list(cf) == []
+    assert cf.puts(files[1:]) == 4
+    assert cf.puts(files, compress="bz2") == 5  # ``a.gz.bz2`` and ``a.bz2``
+    assert cf.get(["a.gz", "a"], return_dict=True) == {"a.gz": b"1", "a": b"2"}
+    assert CloudFiles("mem://bucket/encoded").puts(files) == 5
+
+
 def test_one_bad_file_does_not_stop_the_rest(cf: CloudFiles) -> None:
     with pytest.raises(InvalidArgumentError, match="'b'"):
         cf.puts([("a", b"1"), ("b", None), ("c", b"3")])
