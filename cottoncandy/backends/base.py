@@ -53,6 +53,9 @@ __all__ = [
     "UnfinishedUpload",
 ]
 
+#: The reason of :meth:`Backend.unlisted` for which a sync keeps the copies of what is below.
+DANGLING = "dangling link"
+
 
 @dataclass(frozen=True, slots=True)
 class CommonPrefix:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice, repeat
 from typing import Literal, NamedTuple
 
-from cottoncandy.backends.base import Backend, ObjectInfo
+from cottoncandy.backends.base import DANGLING, Backend, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.buffers import MiB
 from cottoncandy.core.names import SEPARATOR, has_magic
@@ -392,14 +392,16 @@ def synchronize(
 
 
 def _left_out(source: Endpoint, rules: Rules, report: SyncReport) -> Callable[[str], bool]:
-    """Report what is no object, such as a dangling link; return whether a path is below that."""
-    selects, found = rules.selects(), set()
+    """Report what is no object; return whether a path is at or below a dangling link."""
+    selects, links = rules.selects(), set()
     for key, reason in source.store.backend.unlisted(source.prefix):
-        found.add(path := key.removeprefix(source.prefix))
+        path = key.removeprefix(source.prefix)
+        if reason == DANGLING:  # what it leads to is perhaps only not mounted
+            links.add(path)
         if selects(path):
             report.left_out += 1
             _log.warning("skipped, because it is not an object: %r (%s)", key, reason)
-    return lambda path: not found.isdisjoint([path, *_parents(path)])
+    return lambda path: not links.isdisjoint([path, *_parents(path)])
 
 
 def run(

@@ -414,6 +414,17 @@ def test_copies_of_what_a_dangling_link_led_to_are_not_deleted(here: Path, tmp_p
     assert tree(there) == {name: before[name] for name in before if name != "old"}
 
 
+def test_the_copy_of_a_file_that_left_its_sidecar_is_deleted(here: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    (here / "a.meta.json").write_text("{}")
+    cc.sync(here, there)
+    (here / "a").unlink()
+    for dry_run in (True, False):
+        report = cc.sync(here, there, delete=True, dry_run=dry_run)
+        assert (report.deleted, report.left_out) == (1, 1)
+    assert not (there / "a").exists()
+
+
 def test_failures_are_named_and_nothing_is_deleted(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import ClassVar, Self
 
 from cottoncandy.backends.base import (
+    DANGLING,
     DEFAULT_OPTIONS,
     Backend,
     Capabilities,
@@ -148,7 +149,7 @@ class LocalBackend(Backend):
                 elif path != os.fsencode(path).decode(errors="replace"):
                     reason = "name that is not UTF-8"
                 elif os.path.islink(path) and not os.access(path, os.F_OK):
-                    reason = "dangling link"
+                    reason = DANGLING
                 else:
                     continue
                 key = os.path.relpath(path, root)
