@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self, cast
 
 from cottoncandy.backends.base import ObjectInfo
@@ -101,7 +102,9 @@ class Endpoint:
         own, others = self.store.backend, other.store.backend
         links = own.resolve_links(self.prefix), others.resolve_links(other.prefix)
         if links[0] is not None and links[1] is not None:
-            return prefix_of(links[1]).startswith(prefix_of(links[0]))
+            root, below = Path(links[0]), Path(links[1])
+            # A disk that folds case has several paths of one directory.
+            return any(each == root or _is_same(each, root) for each in (below, *below.parents))
         here, there = (prefix_of(f"{each.store.bucket}/{each.prefix}") for each in (self, other))
         if not there.startswith(here):
             return False
@@ -132,3 +135,9 @@ class Endpoint:
             return backend.resolve_links(prefix + directory) == os.path.join(root, directory)  # noqa: PTH118 - paths are text
 
         return lambda path: SEPARATOR not in path or is_here(path.rpartition(SEPARATOR)[0])
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return False

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import (
     BucketNotFoundError,
@@ -350,6 +351,20 @@ def test_ends_inside_each_other_are_rejected(here: Path, tmp_path: Path) -> None
         cc.sync(f"file://{tmp_path}/link/b", f"file://{here}", delete=True)
     (tmp_path / "here-too").mkdir()
     cc.sync(here, tmp_path / "here-too")
+
+
+def test_ends_that_are_spelled_differently_are_one_directory(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link stands for the name in another case, which nothing resolves."""
+    monkeypatch.setattr(
+        LocalBackend, "resolve_links", lambda self, prefix: f"{self.bucket}/{prefix}".rstrip("/")
+    )
+    (tmp_path / "HERE").symlink_to(here)
+    with pytest.raises(InvalidArgumentError, match="inside the source"):
+        cc.sync(here, tmp_path / "HERE" / "new")
+    with pytest.raises(InvalidArgumentError, match="would delete it"):
+        cc.sync(here / "b", tmp_path / "HERE", delete=True)
 
 
 @pytest.mark.parametrize("store", ["moto"], indirect=True)
