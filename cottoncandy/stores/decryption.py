@@ -114,6 +114,9 @@ class DecryptingReader(ObjectReader):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
 
+    def is_replaced(self) -> bool:
+        return self._inner.is_replaced()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     StoreError,
 )
+from cottoncandy.formats.encryption.keys import AESKeys
 from cottoncandy.stores.connect import connect
 from cottoncandy.transfer.copying import check_content, checked_blocks, copy_object
 from tests.harness import StoreHarness
@@ -61,12 +62,13 @@ def test_metadata_and_headers_are_copied(store: StoreHarness, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize("keys", [None, AESKeys(bytes(32))], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
 def test_a_file_that_is_replaced_while_it_is_copied(
-    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+    store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: Any, times: int
 ) -> None:
     """A later sync would skip the newer version, which is older than the copy."""
-    disk, memory = connect("local", str(tmp_path)), connect("memory", store.bucket)
+    disk, memory = connect("local", str(tmp_path), keys=keys), connect("memory", store.bucket)
     disk.backend.put("a", Body.of(b"0"))
     put, calls = memory.backend.put, []
 
