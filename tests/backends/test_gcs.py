@@ -335,6 +335,15 @@ def test_what_another_server_reports_is_no_success(tmp_path: Path, text: bytes) 
         server.stop()
 
 
+def test_a_listing_of_an_older_emulator(tmp_path: Path) -> None:
+    text = b'{"kind": "storage#object", "prefixes": ["a/"], "items": []}'
+    server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 200, "text": text}))
+    try:
+        assert [each.key for each in connect(server.url, anon=True).scan(delimiter="/")] == ["a/"]
+    finally:
+        server.stop()
+
+
 def test_requester_pays_names_the_project(tmp_path: Path) -> None:
     server = WebServer(tmp_path, type("Handler", (Answering,), {"status": 404, "text": b"{}"}))
     try:

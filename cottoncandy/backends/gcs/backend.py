@@ -252,7 +252,7 @@ class GCSBackend(RemoteBackend):
                     if page is None:
                         return
                     blobs = list(page)
-                if page.raw_page.get("kind") != "storage#objects":
+                if not str(page.raw_page.get("kind")).startswith("storage#object"):
                     raise foreign(label)
                 entries = {blob.name: _info(blob) for blob in blobs if blob.name > start_after}
                 common = {
