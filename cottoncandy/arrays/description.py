@@ -64,8 +64,8 @@ def update_metadata(
 ) -> ObjectInfo:
     """Change metadata, if they are still those of the opened version; return the new header.
 
-    If another client changes the object at the same moment, it is read again. On S3, this
-    is noticed only for a manifest.
+    If another client changes the object at the same moment, it is read again. On S3 and
+    Google Drive, this is noticed only for a manifest.
     """
     replace = _replace_manifest if manifest else replace_metadata
     lower = {str(name).lower(): value for name, value in changes.items()}

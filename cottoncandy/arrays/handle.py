@@ -194,7 +194,7 @@ class Attributes(MutableMapping[str, str]):
     """The user's metadata of an opened array.
 
     Each change takes the requests of ``set_metadata``. If other clients change those of a raw array
-    on S3 at the same moment, one of the changes may be lost.
+    on S3 or Google Drive at the same moment, one of the changes may be lost.
     """
 
     def __init__(self, array: ArrayHandle) -> None:

@@ -135,7 +135,8 @@ class ItemMethods(DaskArrayMethods, DictionaryMethods):
         before are then considered replaced. The attributes of an opened array,
         ``cci.array(name).attrs``, keep it open.
         Clients that change metadata at the same moment keep each other's changes, except those of
-        single objects on S3, whose ETag does not depend on them: there, one change may be lost.
+        single objects on S3 and Google Drive, whose ETags do not depend on them: there, one change
+        may be lost.
 
         Examples
         --------
