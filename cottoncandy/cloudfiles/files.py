@@ -410,7 +410,12 @@ class CloudFiles(WritingMethods):
         backend, key = self._store.backend, self._key(path)
         parent, _, name = key.rpartition("/")
         directory = backend.resolve_links(parent)
-        return (backend.describe(), key) if directory is None else (directory, name)
+        if directory is None:
+            return backend.describe(), key
+        with suppress(OSError):  # a disk that folds case has several paths of one directory
+            status = os.stat(directory)  # noqa: PTH116 - paths are text
+            directory = f"{status.st_dev} {status.st_ino}"
+        return directory, name
 
     # -- cf[...] ---------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import cottoncandy
+from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.cloudfiles import CloudFile, CloudFiles, ResumableTransfer, base
 from cottoncandy.cloudfiles.compression import compress
@@ -642,3 +643,17 @@ def test_reencode_keeps_arrays_and_encrypted_objects_readable(tmp_path: Path) ->
         assert np.array_equal(cci.download_dask_array(f"{folder}/chunked").compute(), array)
         assert secret.download_object(f"{folder}/secret") == b"secret"
     assert CloudFiles("mem://reencode/y").get("text") == b"plain"
+
+
+def test_a_move_to_the_same_directory_in_another_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link stands for the name in another case, which nothing resolves."""
+    monkeypatch.setattr(
+        LocalBackend, "resolve_links", lambda self, prefix: f"{self.bucket}/{prefix}".rstrip("/")
+    )
+    here = CloudFiles(tmp_path / "data")
+    here.put("a", b"precious")
+    (tmp_path / "DATA").symlink_to(tmp_path / "data")
+    here.moves(CloudFiles(tmp_path / "DATA"), ["a"])
+    assert here["a"] == b"precious"
