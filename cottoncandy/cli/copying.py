@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -213,9 +215,8 @@ def _transfer(
     failures, done = Failures(), 0
     literal = is_on_disk(folder) and not reencode
     search = Search(name, recursive, ends.reading, failures, dest._endpoint(), literal)
-    found = search.routes(sorted(set(sources)))
-    if len(sources) > 1:
-        found = _apart(found, failures)
+    distinct = sorted(set(sources))
+    found = _apart(search.routes(distinct), distinct, failures)
     try:
         for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
             count = itertools.count()
@@ -229,16 +230,31 @@ def _transfer(
     failures.finish()
 
 
-def _apart(found: Iterator[Route], failures: Failures) -> Iterator[Route]:
+def _apart(found: Iterator[Route], sources: Iterable[str], failures: Failures) -> Iterator[Route]:
     """Leave out files whose copies would replace those of other sources."""
-    taken: dict[str, str] = {}
+    sharing = Counter(map(_first_part, sources))
+    taken: dict[str, str] = {}  # without what other sources cannot have: that may be millions
+    real = functools.lru_cache(os.path.realpath)
     for route in found:
-        origin = f"{route.directory}/{route.path}"
-        if (other := taken.setdefault(route.target, origin)) == origin:
+        if sharing[route.target.partition("/")[0]] + sharing[""] < 2:
             yield route
-        else:
-            text = f"'{origin}' is left out, because the copy of '{other}' has the same name"
+            continue
+        folder = route.directory.rstrip("/")
+        known = folder if "://" in folder else real(folder or "/").rstrip("/")
+        origin = f"{known}/{route.path}"
+        if (other := taken.get(route.target)) is None:
+            taken[route.target] = origin
+            yield route
+        elif other != origin:  # else it is copied already
+            text = f"the copy of '{other}' has the same name"
+            text = f"'{folder}/{route.path}' is left out, because {text}"
             failures.note(InvalidNameError(text))
+
+
+def _first_part(source: str) -> str:
+    """Return what the names of all copies of a source begin with; ``''`` if they are many."""
+    many = source == "-" or source.endswith("/") or has_magic(source) or is_relative(source)
+    return "" if many else source.rpartition("/")[2]
 
 
 def _destination(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import os
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 import cottoncandy as cc
+from cottoncandy.cli.copying import Route, _apart
+from cottoncandy.cli.locations import Failures
 from cottoncandy.cloudfiles import connection
 from cottoncandy.cloudfiles.connection import reset_connection_pools
 from tests.cli.conftest import TREE, run
@@ -211,6 +215,25 @@ def test_files_of_one_name_do_not_replace_each_other(tree: Path, verb: str) -> N
         assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
         assert f"'{tree}/x/b' is left out" in result.stderr.replace("//", "/")
         assert (cc.CloudFiles(url)["b"], (tree / "x/b").read_bytes()) == (b"2", b"x")
+
+
+def test_sources_that_overlap_are_copied_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    sources = ["src/sub/", "src/sub/*", f"{tree}/src//sub/b"]
+    result = run("cp", "-r", "--json", *sources, "dest")
+    assert (result.exit_code, result.stderr, result.stdout) == (0, "", '{"files": 2}\n')
+    assert (tree / "dest/b").read_bytes() == b"2"
+
+
+def test_only_copies_that_can_meet_are_kept_in_memory() -> None:
+    def kept(*sources: str) -> list[str]:
+        found = _apart((Route("d", name, name) for name in ("a/x", "b", "z")), sources, Failures())
+        assert len(list(islice(found, 3))) == 3
+        return list(inspect.getgeneratorlocals(found)["taken"])
+
+    assert kept("s3://one/a", "two/b") == kept("a/") == kept("*") == []
+    assert kept("one/a", "two/a", "b") == kept("one/a", "two/") == ["a/x"]
+    assert kept("one/*", "two/") == ["a/x", "b", "z"]
 
 
 @pytest.mark.parametrize("verb", ["cp", "mv", "sync", "xfer"])
