@@ -342,9 +342,9 @@ def rm(
         if not name:
             raise InvalidArgumentError(f"'{location}' is a whole bucket; name what to delete in it")
         if has_magic(name) and not cci.exists_object(name):
-            folder, matches = split_pattern(location, recursive)
+            above, matches = split_pattern(location, recursive)
             options = {"progress": progress, "endpoint": connection.endpoint_url}
-            files = files_in(folder, is_encoded(location), options | {"parallel": ctx.obj})
+            files = files_in(above, is_encoded(location), options | {"parallel": ctx.obj})
             in_folder = files._endpoint().holds()  # what a link to a directory refers to is kept
             removed = files.delete(path for path in files if matches(path) and in_folder(path))
         else:
@@ -357,9 +357,9 @@ def rm(
         if not (removed or force):
             raise _nothing_to_delete(connection, location)
         count += removed
-        if recursive and is_on_disk(location) and Path(cci.bucket_name or "", name).is_dir():
-            text = "it has files or directories that are not objects"
-            raise UnsupportedOperationError(f"'{location}' is still there: {text}")
+        folder = Path(cci.bucket_name or "", name)
+        if recursive and is_on_disk(location) and not folder.is_symlink():
+            _remove_directories(folder, location)
 
     try:
         given = standard_input() if locations == ("-",) else locations
@@ -367,6 +367,20 @@ def rm(
     finally:
         if as_json:
             print_json({"files": count + failures.done})
+
+
+def _remove_directories(folder: Path, location: str) -> None:
+    """Remove the empty directories in a directory, which are not objects, and then itself."""
+    for directory, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            Path(directory).rmdir()
+    try:
+        if folder.is_dir():
+            folder.rmdir()
+    except OSError as error:
+        text = "maybe because of files that are not objects"
+        text = f"'{location}' is still there, {text}: {error.strerror}"
+        raise UnsupportedOperationError(text) from error
 
 
 def _nothing_to_delete(connection: Connection, location: str) -> ObjectNotFoundError:

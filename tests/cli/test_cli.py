@@ -117,7 +117,19 @@ def test_rm_names_what_it_does_not_delete(bucket: Path, monkeypatch: pytest.Monk
     (bucket / "d/dangling").symlink_to("nowhere")
     left = run("rm", "-r", "--json", bucket / "d")
     assert (left.exit_code, left.stdout) == (1, '{"files": 2}\n')
-    assert f"'{bucket}/d' is still there: it has files or directories" in left.stderr
+    assert f"'{bucket}/d' is still there, maybe because of files that are not" in left.stderr
+
+
+def test_rm_deletes_empty_directories_with_the_objects(bucket: Path) -> None:
+    (bucket / "d/empty/too").mkdir(parents=True)
+    (bucket / "kept/empty").mkdir(parents=True)
+    (bucket / "link").symlink_to("kept")
+    assert run("rm", "-r", bucket / "d").exit_code == 0
+    run("rm", "-rf", bucket / "link")
+    assert (bucket / "kept/empty").exists()
+    assert run("rm", "-rf", bucket / "kept").exit_code == 0
+    assert not (bucket / "d").exists()
+    assert not (bucket / "kept").exists()
 
 
 def test_rm_and_touch(bucket: Path) -> None:
