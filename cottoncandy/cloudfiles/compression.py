@@ -117,6 +117,8 @@ def decode_stream(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterato
     """Yield content without one encoding, in pieces; raises as :func:`decompress`."""
     try:
         yield from ENCODINGS[encoding].decode(chunks)
+    except DecompressionError:  # of an encoding around this one
+        raise
     except IntegrityError as exc:
         raise DecompressionError(f"'{path}' is not in its content encoding: {exc}") from exc
 

@@ -17,6 +17,7 @@ import pytest
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.cloudfiles import CloudFiles
 from cottoncandy.cloudfiles.compression import compress
+from cottoncandy.cloudfiles.content import decoded
 from cottoncandy.cloudfiles.exceptions import (
     DecompressionError,
 )
@@ -120,6 +121,8 @@ def test_mislabelled_content_is_reported_and_the_rest_arrives(cf: CloudFiles) ->
     cf.puts([("a", b"1"), ("b", b"2")])
     with pytest.raises(DecompressionError, match="'bad'"):
         cf.get("bad")
+    with pytest.raises(DecompressionError, match=r"^'bad' is not in its content encoding: the"):
+        decoded(b"not bz2", "gzip, bz2", "bad")
     with pytest.raises(DecompressionError, match="'bad'"):
         cf.get(["a", "bad", "b"])
     for options in ({"return_dict": True}, {}):  # the result has no place for the error
