@@ -95,6 +95,8 @@ _ADVICE = (
     (r"pass anon=True", "pass --no-sign-request"),
     (r"pass encryptionKey \(.*\), or set", "set"),
     (r"encryption='(\w+)'", r"--encryption \1"),
+    (r"\bdelete=True", "--delete"),
+    (r"\bmax_delete=", "--max-delete "),
     (r"pass encryptionKey=", "pass --encryption-key "),
     (r"pass that one as encryptionKey", "add that one to 'old_keys' in the options file"),
     (r"open it with get_interface\(\)", "read it without --encryption"),

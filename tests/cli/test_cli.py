@@ -500,6 +500,8 @@ def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch
         ),
         ("x was removed by cci.clean(); open it again", "by 'cottoncandy clean'; open it again"),
         ("no folder. cci.show_buckets() lists yours; create it", "no folder; create it"),
+        ("it is inside, and delete=True would delete it", "inside, and --delete would delete it"),
+        ("there are more than max_delete=0; nothing", "more than --max-delete 0; nothing"),
         ("access denied; ask; or pass request_payer='requester'", "access denied; ask"),
         ("it is read-only; to write, create the interface without read_only=True", "read-only"),
     ],
