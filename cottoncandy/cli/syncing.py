@@ -112,7 +112,7 @@ def compare(
     else:
         rules = sync.Rules(delete=True, checksum=True)
         here, there = (_existing(connection, location) for location in (source, dest))
-        sync.synchronize(here, there, rules, report)
+        sync.synchronize(here, there, rules, report, comparing=True)
         _compare_encoded(report, [is_on_disk(source), is_on_disk(dest)], here, there)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [

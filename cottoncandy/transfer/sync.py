@@ -320,10 +320,11 @@ def synchronize(
     threads: int = DEFAULT_THREADS,
     retries: int | None = None,
     progress: bool | None = None,
+    comparing: bool = False,
 ) -> SyncReport:
     """Make the destination a copy of the source, or only report how; see :func:`sync`.
 
-    The report has the numbers after an error, too.
+    The report has the numbers after an error, too. If only ``comparing``, it has all differences.
     """
     for name, value in (("max_delete", rules.max_delete), ("retries", retries)):
         if value is not None:
@@ -352,7 +353,8 @@ def synchronize(
 
     if report.dry_run:
         left_out = _left_out(source, rules, report)
-        deque(report.noting(s for s in steps if s.verb != "delete" or not left_out(s.path)), 0)
+        kept = (s for s in steps if comparing or s.verb != "delete" or not left_out(s.path))
+        deque(report.noting(kept), 0)
     else:
         bar = Progress(None, unit="files", label="syncing", show=progress)
         later = blocked if rules.delete else None

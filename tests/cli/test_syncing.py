@@ -98,7 +98,10 @@ def test_verify_names_what_it_cannot_compare(
     (tree / "link").symlink_to("nowhere")
     found = run("verify", tree, tmp_path / "copy")
     assert (found.exit_code, found.stdout) == (1, "")
-    assert caplog.messages == ["skipped, because it is not an object: 'link' (dangling link)"]
+    (tmp_path / "copy/link").write_bytes(b"")
+    found = run("verify", tree, tmp_path / "copy")
+    assert (found.exit_code, found.stdout) == (1, "only in the copy: link\n")
+    assert {*caplog.messages} == {"skipped, because it is not an object: 'link' (dangling link)"}
 
 
 def test_sync_copies_once_and_deletes_on_request(tree: Path, tmp_path: Path) -> None:
