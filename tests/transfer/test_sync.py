@@ -429,6 +429,20 @@ def test_copies_of_what_a_dangling_link_led_to_are_not_deleted(here: Path, tmp_p
     assert tree(there) == {name: before[name] for name in before if name != "old"}
 
 
+def test_dangling_links_in_linked_directories_are_found(here: Path, tmp_path: Path) -> None:
+    disk, other, there = (tmp_path / name for name in ("disk", "other", "there"))
+    shutil.copytree(here, disk)
+    shutil.copytree(here, other)
+    for link, target in {here / "link": disk, disk / "inner": other, disk / "loop": here}.items():
+        link.symlink_to(target)
+    cc.sync(here, there)
+    before = tree(there)
+    other.rename(tmp_path / "unmounted")
+    report = cc.sync(here, there, delete=True)
+    assert (report.deleted, report.left_out) == (0, 1)
+    assert tree(there) == before
+
+
 def test_the_copy_of_a_file_that_left_its_sidecar_is_deleted(here: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     (here / "a.meta.json").write_text("{}")
