@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 
 
 def run() -> None:
@@ -28,11 +27,17 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
-        # What follows in Python takes a fifth of the time of a short command. After Ctrl-C, native
-        # code in a thread that still runs would crash in it.
-        threading._shutdown()  # type: ignore[attr-defined]  # as Python begins to end
-        atexit._run_exitfuncs()
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        status = end.code if isinstance(end.code, int) else 1
+    except OSError as error:  # of an output that takes neither help nor errors, such as a full disk
+        sys.stderr.write(f"cottoncandy: {error.strerror}\n")
+        status = 1
+    # What follows in Python takes a fifth of the time of a short command. After Ctrl-C, native
+    # code in a thread that still runs would crash in it.
+    threading._shutdown()  # type: ignore[attr-defined]  # as Python begins to end
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            status = status or 1
+    os._exit(status)

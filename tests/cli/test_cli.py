@@ -266,6 +266,27 @@ def test_the_end_of_the_process_awaits_threads_and_calls_what_is_registered(
     assert ended.stdout.endswith("\nregistered")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+@pytest.mark.parametrize("words", [["--help"], ["ls", "."], ["ls", "--json", "."]])
+def test_a_full_output_is_an_error_without_a_traceback(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    program = [sys.executable, "-c", "from cottoncandy.cli import run; run()", *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cc.__file__).parents[1])}
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            program,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("cottoncandy: No space left on device\n")
+    assert "Traceback" not in ended.stderr
+
+
 def test_botocore_does_not_import_pyopenssl() -> None:
     program = (
         "import atexit, sys; from cottoncandy.cli import run\n"
