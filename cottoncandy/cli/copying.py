@@ -24,6 +24,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -216,7 +217,9 @@ def _transfer(
     literal = is_on_disk(folder) and not reencode
     search = Search(name, recursive, ends.reading, failures, dest._endpoint(), literal)
     distinct = sorted(set(sources))
-    found = _apart(search.routes(distinct), distinct, failures)
+    found = search.routes(distinct)
+    if len(distinct) > 1:
+        found = _apart(found, distinct, failures)
     try:
         for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
             count = itertools.count()
@@ -230,25 +233,33 @@ def _transfer(
     failures.finish()
 
 
-def _apart(found: Iterator[Route], sources: Iterable[str], failures: Failures) -> Iterator[Route]:
+def _apart(found: Iterator[Route], sources: list[str], failures: Failures) -> Iterator[Route]:
     """Leave out files whose copies would replace those of other sources."""
+    import sqlite3
+
     sharing = Counter(map(_first_part, sources))
-    taken: dict[str, str] = {}  # without what other sources cannot have: that may be millions
     real = functools.lru_cache(os.path.realpath)
-    for route in found:
-        if sharing[route.target.partition("/")[0]] + sharing[""] < 2:
-            yield route
-            continue
-        folder = route.directory.rstrip("/")
-        known = folder if "://" in folder else real(folder or "/").rstrip("/")
-        origin = f"{known}/{route.path}"
-        if (other := taken.get(route.target)) is None:
-            taken[route.target] = origin
-            yield route
-        elif other != origin:  # else it is copied already
-            text = f"the copy of '{other}' has the same name"
-            text = f"'{folder}/{route.path}' is left out, because {text}"
-            failures.note(InvalidNameError(text))
+    # Copies that can meet may be millions: SQLite keeps them in a temporary file.
+    with closing(sqlite3.connect("", check_same_thread=False)) as taken:
+        taken.execute("CREATE TABLE taken (target PRIMARY KEY, origin) WITHOUT ROWID")
+        for route in found:
+            if sharing[route.target.partition("/")[0]] + sharing[""] < 2:
+                yield route
+                continue
+            folder = route.directory.rstrip("/")
+            known = folder if "://" in folder else real(folder or "/").rstrip("/")
+            names = (route.target, f"{known}/{route.path}")
+            target, origin = (each.encode(errors="surrogatepass") for each in names)
+            insert = "INSERT OR IGNORE INTO taken VALUES (?, ?)"
+            if taken.execute(insert, (target, origin)).rowcount:
+                yield route
+                continue
+            query = "SELECT origin FROM taken WHERE target = ?"
+            [(other,)] = taken.execute(query, (target,))
+            if other != origin:  # else it is copied already
+                text = f"the copy of '{other.decode(errors='surrogatepass')}' has the same name"
+                text = f"'{folder}/{route.path}' is left out, because {text}"
+                failures.note(InvalidNameError(text))
 
 
 def _first_part(source: str) -> str:
