@@ -354,11 +354,12 @@ def rm(
                 removed = cci.rm(name, recursive=recursive)
             if not (removed or recursive) and cci.lsdir(name, limit=1):
                 raise ObjectNotFoundError(f"'{location}' is a directory: pass -r")
-        if not (removed or force):
+        folder = Path(cci.bucket_name or "", name)
+        left = recursive and is_on_disk(location) and folder.is_dir() and not folder.is_symlink()
+        if not (removed or force or left):
             raise _nothing_to_delete(connection, location)
         count += removed
-        folder = Path(cci.bucket_name or "", name)
-        if recursive and is_on_disk(location) and not folder.is_symlink():
+        if left:
             _remove_directories(folder, location)
 
     try:
