@@ -19,8 +19,6 @@ def run() -> None:
     interrupting = signal.getsignal(signal.SIGINT)
     if interrupting is signal.default_int_handler:  # not ignored, as in a background job
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # botocore imports it, and with it pyOpenSSL, for a class that it does not need.
-    sys.modules.setdefault("urllib3.contrib.pyopenssl", None)  # type: ignore[arg-type]  # as import takes it
     from cottoncandy.cli.main import main
 
     signal.signal(signal.SIGINT, interrupting)

@@ -287,17 +287,6 @@ def test_a_full_output_is_an_error_without_a_traceback(words: list[str], tmp_pat
     assert "Traceback" not in ended.stderr
 
 
-def test_botocore_does_not_import_pyopenssl() -> None:
-    program = (
-        "import atexit, sys; from cottoncandy.cli import run\n"
-        "atexit.register(lambda: (__import__('botocore.httpsession'), print(*sys.modules)))\n"
-        "run()"
-    )
-    command = [sys.executable, "-c", program, "--version"]
-    modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert ("botocore.httpsession" in modules, "OpenSSL" in modules) == (True, False)
-
-
 def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
     (tmp_path / "ü").write_text("ä")
     program = [sys.executable, "-c", "from cottoncandy.cli import run; run()"]
