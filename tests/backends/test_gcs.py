@@ -562,7 +562,8 @@ def test_a_block_that_was_kept_in_part_is_an_error_of_the_store(
 
 
 @pytest.mark.parametrize(
-    "kind", [ValueError, ObjectNotFoundError, ObjectChangedError, requests.ConnectionError]
+    "kind",
+    [ValueError, KeyError, ObjectNotFoundError, ObjectChangedError, requests.ConnectionError],
 )
 def test_errors_of_a_body_are_raised_as_they_are(emulated: Any, kind: type[Exception]) -> None:
     error = kind("of the caller")
