@@ -24,7 +24,6 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -235,31 +234,22 @@ def _transfer(
 
 def _apart(found: Iterator[Route], sources: list[str], failures: Failures) -> Iterator[Route]:
     """Leave out files whose copies would replace those of other sources."""
-    import sqlite3
-
     sharing = Counter(map(_first_part, sources))
     real = functools.lru_cache(os.path.realpath)
-    # Copies that can meet may be millions: SQLite keeps them in a temporary file.
-    with closing(sqlite3.connect("", check_same_thread=False)) as taken:
-        taken.execute("CREATE TABLE taken (target PRIMARY KEY, origin) WITHOUT ROWID")
-        for route in found:
-            if sharing[route.target.partition("/")[0]] + sharing[""] < 2:
-                yield route
-                continue
-            folder = route.directory.rstrip("/")
-            known = folder if "://" in folder else real(folder or "/").rstrip("/")
-            names = (route.target, f"{known}/{route.path}")
-            target, origin = (each.encode(errors="surrogatepass") for each in names)
-            insert = "INSERT OR IGNORE INTO taken VALUES (?, ?)"
-            if taken.execute(insert, (target, origin)).rowcount:
-                yield route
-                continue
-            query = "SELECT origin FROM taken WHERE target = ?"
-            [(other,)] = taken.execute(query, (target,))
-            if other != origin:  # else it is copied already
-                text = f"the copy of '{other.decode(errors='surrogatepass')}' has the same name"
-                text = f"'{folder}/{route.path}' is left out, because {text}"
-                failures.note(InvalidNameError(text))
+    taken: dict[str, str] = {}  # only of sources whose copies can meet: they may be millions
+    for route in found:
+        if sharing[route.target.partition("/")[0]] + sharing[""] < 2:
+            yield route
+            continue
+        folder = route.directory.rstrip("/")
+        known = folder if "://" in folder else real(folder or "/").rstrip("/")
+        origin = f"{known}/{route.path}"
+        if route.target not in taken:
+            taken[route.target] = origin
+            yield route
+        elif (other := taken[route.target]) != origin:  # else it is copied already
+            text = f"'{folder}/{route.path}' is left out, because the copy of '{other}'"
+            failures.note(InvalidNameError(f"{text} has the same name"))
 
 
 def _first_part(source: str) -> str:
