@@ -18,7 +18,7 @@ from cottoncandy.core.names import Key
 from cottoncandy.core.output import bytes2human, html_table, printable
 from cottoncandy.exceptions import MetadataError, ObjectChangedError, ObjectNotFoundError
 from cottoncandy.formats.chunked import Chunks
-from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
+from cottoncandy.formats.encryption.segments import ENCRYPTION_METADATA
 from cottoncandy.formats.generations import UPLOAD_ID
 from cottoncandy.formats.raw import FORMAT_METADATA
 from cottoncandy.stores.store import Store, replace_metadata

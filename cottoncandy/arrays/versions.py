@@ -17,7 +17,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats.codecs.blocks import BlockIndex
-from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA
+from cottoncandy.formats.encryption.segments import ENCRYPTION_METADATA
 from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.formats.raw import RawArrayHeader, naming
 from cottoncandy.stores.store import Store

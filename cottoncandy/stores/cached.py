@@ -19,7 +19,7 @@ from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.files import TemporaryFile, expand_home, is_temporary, open_at_once
 from cottoncandy.exceptions import CottonCandyError
 from cottoncandy.stores.store import state_of
-from cottoncandy.stores.wrapping import WrappedBackend
+from cottoncandy.stores.wrapping import WrappedBackend, WrappedReader
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +72,12 @@ class CachedBackend(WrappedBackend):
         return reader if reader.info.etag is None else _CachedReader(reader, self._windows, folder)
 
 
-class _CachedReader(ObjectReader):
+class _CachedReader(WrappedReader):
     """One version of an object, from the disk or the store."""
 
-    max_resumes = 0  # the stored object's pieces are
-
     def __init__(self, inner: ObjectReader, windows: _Windows, folder: Path) -> None:
-        self._inner, self._windows = inner, windows
-        self.info = inner.info
-        self.threads, self.window_bytes, self.pinned = (
-            inner.threads,
-            inner.window_bytes,
-            inner.pinned,
-        )
+        super().__init__(inner, inner.info)
+        self._windows = windows
         self.prefetched = inner.prefetched
         self._version = folder / _digest(str(inner.info.etag), str(inner.size))
         self._closed = False
@@ -111,7 +104,7 @@ class _CachedReader(ObjectReader):
 
     def close(self) -> None:
         self._closed = True  # the inner reader raises the error
-        self._inner.close()
+        super().close()
 
     def _path(self, number: int) -> Path:
         return self._version.with_name(f"{self._version.name}-{number}")

@@ -1,11 +1,13 @@
-"""A backend around a backend that encrypts uploads and decrypts downloads."""
+"""A backend around a backend that encrypts uploads and decrypts downloads, and its readers."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
@@ -16,7 +18,7 @@ from cottoncandy.backends.base import (
     PutOptions,
     PutResult,
 )
-from cottoncandy.core.buffers import Body
+from cottoncandy.core.buffers import Body, Buffer, regroup
 from cottoncandy.exceptions import (
     DecryptionError,
     EncryptionKeyError,
@@ -24,20 +26,26 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.encryption.header import (
+from cottoncandy.formats.encryption import legacy
+from cottoncandy.formats.encryption.keys import KeyScheme
+from cottoncandy.formats.encryption.segments import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
+    MAGIC,
     SEGMENT_BYTES,
+    TAG_BYTES,
     EncryptionInfo,
+    Header,
+    SegmentCipher,
     bound_metadata,
+    encrypt_body,
     plaintext_size,
     stored_size,
 )
-from cottoncandy.formats.encryption.keys import KeyScheme
-from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.stores.decryption import SegmentReader, encrypted_info, open_encrypted
 from cottoncandy.stores.store import replace_metadata
-from cottoncandy.stores.wrapping import WrappedBackend
+from cottoncandy.stores.wrapping import WrappedBackend, WrappedReader
+
+logger = logging.getLogger(__name__)
 
 _MAX_ROTATIONS = 5
 
@@ -64,7 +72,8 @@ class EncryptedBackend(WrappedBackend):
         self._keys = keys
         limits = inner.capabilities.metadata
         if limits.max_bytes is not None:
-            limits = replace(limits, max_bytes=limits.max_bytes - keys.metadata_bytes)
+            own = len(ENCRYPTION_METADATA) + len(str(EncryptionInfo.of(keys)))
+            limits = replace(limits, max_bytes=limits.max_bytes - own - keys.metadata_bytes)
         super().__init__(inner, stored_checksum=None, metadata=limits)
 
     def describe(self) -> str:
@@ -89,8 +98,12 @@ class EncryptedBackend(WrappedBackend):
 
     def head(self, key: str) -> ObjectInfo:
         """Return an object's header; for plain objects, and those of 0.2, as stored."""
-        info = self.inner.head(key)
-        return encrypted_info(info, self._keys, self._label(key))
+        info, label = self.inner.head(key), self._label(key)
+        text = (info.metadata or {}).get(ENCRYPTION_METADATA)
+        if text is None:  # only the body shows what it is
+            return info
+        segment_bytes = EncryptionInfo.parse(text, label).segment_bytes
+        return _plain_info(info, self._keys, plaintext_size(info.size, segment_bytes, label))
 
     def puts_atomically(self, key: str, size: int = 0) -> bool:
         return self.inner.puts_atomically(key, stored_size(size))
@@ -150,8 +163,8 @@ class EncryptedBackend(WrappedBackend):
                 return False
             wrapped = self._keys.wrapped(cipher.object_key)
             if wrapped is not None:
-                mark = str(self._keys.info(cipher.header.segment_bytes))
-                metadata = {**opened.metadata, ENCRYPTION_METADATA: mark, **wrapped}
+                mark = EncryptionInfo.of(self._keys, cipher.header.info.segment_bytes)
+                metadata = {**opened.metadata, ENCRYPTION_METADATA: str(mark), **wrapped}
                 replace_metadata(self.inner, key, metadata, info.etag)
                 return True
         plaintext = Body(opened.chunks, size=opened.size)
@@ -201,3 +214,185 @@ def _listed(entry: ObjectInfo | CommonPrefix) -> ObjectInfo | CommonPrefix:
         return entry._replace(size=size, md5=None, crc32c=None)
     except DecryptionError:
         return entry  # not an encrypted object
+
+
+# -- readers -------------------------------------------------------------------------------------
+
+
+def open_encrypted(
+    inner: ObjectReader, keys: KeyScheme, label: str | None = None
+) -> DecryptingReader:
+    """Open an encrypted object in any format that cottoncandy has written.
+
+    If the metadata has no ``cc-encryption``, the start of the body is read to detect the format. An
+    empty object is checked immediately; otherwise nothing is read until bytes are requested.
+
+    Parameters
+    ----------
+    inner : ObjectReader
+        The stored object; closed with the result.
+    keys : KeyScheme
+        Source of the object key.
+    label : str, optional
+        Name of the object in messages; default ``object 'NAME'``.
+
+    Raises
+    ------
+    DecryptionError
+        If the object is not encrypted, not with this key, or was altered.
+    EncryptionKeyError
+        If the key is of the wrong kind or can only write.
+    """
+    label = f"object '{inner.info.key}'" if label is None else label
+    text = inner.metadata.get(ENCRYPTION_METADATA)
+    if text is not None:
+        return SegmentReader(inner, keys, EncryptionInfo.parse(text, label), label)
+    start = inner.read(0, min(HEADER_BYTES, inner.size))
+    if start[: len(MAGIC)] == MAGIC:
+        return SegmentReader(inner, keys, Header.parse(start, label).info, label)
+    if not legacy.could_be_legacy(inner.size):
+        raise DecryptionError(
+            f"{label} is not encrypted: open it with get_interface(), or, if it should be "
+            f"encrypted, upload it again"
+        )
+    return LegacyReader(inner, keys, label)
+
+
+def _plain_info(info: ObjectInfo, keys: KeyScheme, size: int) -> ObjectInfo:
+    """Return a header with the size of the plaintext, and the user's part of the metadata."""
+    metadata = {
+        name: value
+        for name, value in (info.metadata or {}).items()
+        if name != ENCRYPTION_METADATA and not keys.owns_metadata(name)
+    }
+    return info._replace(size=size, metadata=metadata, encrypted=True, md5=None, crc32c=None)
+
+
+class DecryptingReader(WrappedReader):
+    """The plaintext of one object.
+
+    Parameters
+    ----------
+    inner : ObjectReader
+        The stored object; closed with this reader.
+    keys : KeyScheme
+        Of the same scheme as the object.
+    size : int
+        Size of the plaintext, in bytes.
+    """
+
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, size: int) -> None:
+        super().__init__(inner, _plain_info(inner.info, keys, size))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a reader of an encrypted object holds its key and does not pickle")
+
+
+class SegmentReader(DecryptingReader):
+    """An object of format version 1: ranges fetch and decrypt only the segments they touch.
+
+    Only authenticated bytes are returned. ``info.size`` follows from the stored size; the last
+    segment proves it, so every read that reaches the end verifies it.
+    """
+
+    def __init__(
+        self, inner: ObjectReader, keys: KeyScheme, encryption: EncryptionInfo, label: str
+    ) -> None:
+        if encryption.scheme != keys.name:
+            raise EncryptionKeyError(
+                f"{label} is encrypted with encryption='{encryption.scheme}', but this interface "
+                f"has a key for '{keys.name}'; open it with "
+                f"get_encrypted_interface(..., encryption='{encryption.scheme}')"
+            )
+        super().__init__(inner, keys, plaintext_size(inner.size, encryption.segment_bytes, label))
+        self._keys = keys
+        self._encryption = encryption
+        self._label = label
+        self._cipher: SegmentCipher | None = None
+        self._unlocking = threading.Lock()
+        # Whole segments of the bytes that were returned with the header.
+        sealed = encryption.segment_bytes + TAG_BYTES
+        segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
+        whole = inner.prefetched == inner.size
+        self.prefetched = (
+            self.size if whole else min(segments * encryption.segment_bytes, self.size)
+        )
+        if not self.size:  # the bytes of an empty object are never requested
+            for _ in self.stream(0, 0):
+                pass
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        step = self._encryption.segment_bytes
+        sealed_bytes = step + TAG_BYTES
+        final = max(-(-self.size // step), 1) - 1
+        index = min(start // step, final)
+        last = max(min((stop - 1) // step, final), index)  # at least one segment
+        stored = HEADER_BYTES + index * sealed_bytes
+        stored_stop = min(HEADER_BYTES + (last + 1) * sealed_bytes, stored_size(self.size, step))
+        if self._cipher is None and index == 0:  # the same request returns the header
+            pieces = self._inner.pieces(0, stored_stop)
+            segments = regroup(pieces, (HEADER_BYTES, sealed_bytes))
+            cipher = self._unlock(bytes(next(segments, b"")))
+        else:
+            cipher = self.unlock()
+            segments = regroup(self._inner.pieces(stored, stored_stop), sealed_bytes)
+        for sealed in segments:
+            opened = cipher.open(index, index == final, sealed, self._label)
+            offset = index * step
+            index += 1
+            if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
+                yield piece
+
+    def unlock(self) -> SegmentCipher:
+        """Check header, key and metadata, once; return the cipher."""
+        with self._unlocking:  # several threads may read ranges: one fetches the header
+            return self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
+
+    def _unlock(self, head: bytes) -> SegmentCipher:
+        header = Header.parse(head, self._label)
+        if header.info != self._encryption:
+            raise DecryptionError(
+                f"{self._label} was altered: its metadata says '{self._encryption}', and its "
+                f"header says '{header.info}'"
+            )
+        self._cipher = SegmentCipher.for_reading(
+            header, self._keys, self._encryption.key_id, self._inner.metadata, self._label
+        )
+        return self._cipher
+
+
+class LegacyReader(DecryptingReader):
+    """An object of cottoncandy 0.2 or older, which is not authenticated."""
+
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
+        blocks = inner.size // legacy.BLOCK - 1
+        end = list(inner.pieces(max(blocks - 2, 0) * legacy.BLOCK, inner.size))
+        for key in keys.candidates(label, legacy=True):
+            object_key = key.object_key(inner.metadata, label, legacy=True)
+            if object_key is None:
+                continue
+            size = legacy.plaintext_size(b"".join(legacy.decrypted(end, object_key)), blocks)
+            if size is not None:
+                break
+        else:
+            raise DecryptionError(
+                f"{label} is not encrypted, or with another key, or was altered; open it with "
+                f"get_interface() if it was uploaded without encryption"
+            )
+        super().__init__(inner, keys, size)
+        self._key = object_key
+        logger.info(
+            "%s is in the encrypted format of cottoncandy 0.2 and older, which does not detect "
+            "changes; upload it again, or call rotate_keys(), to protect it",
+            label,
+        )
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        if start >= stop:
+            return
+        position = start // legacy.BLOCK * legacy.BLOCK
+        end = (-(-stop // legacy.BLOCK) + 1) * legacy.BLOCK  # the vector precedes the blocks
+        for piece in legacy.decrypted(self._inner.pieces(position, end), self._key):
+            view = memoryview(piece)[max(start - position, 0) : max(stop - position, 0)]
+            position += len(piece)
+            yield view

@@ -16,8 +16,13 @@ from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import parse_file
 from cottoncandy.core.files import expand_home, lock, open_lockable, unlock, write_private
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
-from cottoncandy.formats.encryption.crypto import crypto_module
-from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme, RSAKeys, parse_aes_key
+from cottoncandy.formats.encryption.keys import (
+    AESKeys,
+    KeyScheme,
+    RSAKeys,
+    crypto_module,
+    parse_aes_key,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
-from cottoncandy.backends.base import Backend, Capabilities, ConnectionArguments, ReadOnlyVerbs
+from cottoncandy.backends.base import (
+    Backend,
+    Capabilities,
+    ConnectionArguments,
+    ObjectInfo,
+    ObjectReader,
+    ReadOnlyVerbs,
+)
 from cottoncandy.core.stats import Counter
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,3 +129,28 @@ class ReadOnlyBackend(ReadOnlyVerbs, WrappedBackend):
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner, writable=False)
         self.creates_buckets = False  # type: ignore[misc]  # an instance differs from its class
+
+
+class WrappedReader(ObjectReader):
+    """A reader whose bytes come from those of another one.
+
+    Parameters
+    ----------
+    inner : ObjectReader
+        The stored object; closed with this reader.
+    info : ObjectInfo
+        What this reader returns, as a header.
+    """
+
+    max_resumes = 0  # the pieces of the inner reader are resumed
+
+    def __init__(self, inner: ObjectReader, info: ObjectInfo) -> None:
+        self._inner, self.info = inner, info
+        self.threads, self.window_bytes = inner.threads, inner.window_bytes
+        self.pinned = inner.pinned
+
+    def is_replaced(self) -> bool:
+        return self._inner.is_replaced()
+
+    def close(self) -> None:
+        self._inner.close()

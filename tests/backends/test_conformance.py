@@ -19,8 +19,7 @@ from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import BucketNotFoundError
 from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme
 from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.stores.decryption import open_encrypted
-from cottoncandy.stores.encrypted import EncryptedBackend
+from cottoncandy.stores.encrypted import EncryptedBackend, open_encrypted
 from cottoncandy.stores.wrapping import WrappedBackend
 from tests.backends.conformance import BackendConformance
 from tests.backends.wrappers import FAULTS, CountingBackend, FaultyBackend, Killed

@@ -10,7 +10,7 @@ from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme
 from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.stores.decryption import open_encrypted
+from cottoncandy.stores.encrypted import open_encrypted
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 FAKE_KEY = bytes(range(32))

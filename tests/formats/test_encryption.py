@@ -14,20 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cottoncandy.core.buffers import Body
-from cottoncandy.exceptions import DecryptionError, EncryptionError, InvalidArgumentError
-from cottoncandy.formats.encryption import segments as segments
-from cottoncandy.formats.encryption.crypto import Secret, hkdf_sha256
-from cottoncandy.formats.encryption.header import (
+from cottoncandy.exceptions import DecryptionError, InvalidArgumentError
+from cottoncandy.formats.encryption.keys import (
+    AESKeys,
+    KeyScheme,
+    RSAKeys,
+    Secret,
+    hkdf_sha256,
+)
+from cottoncandy.formats.encryption.segments import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
     SEGMENT_BYTES,
     TAG_BYTES,
+    encrypt_body,
     plaintext_size,
     stored_size,
 )
-from cottoncandy.formats.encryption.keys import AESKeys, KeyScheme, RSAKeys
-from cottoncandy.formats.encryption.segments import encrypt_body
-from cottoncandy.stores.decryption import open_encrypted
+from cottoncandy.stores.encrypted import open_encrypted
 from tests.cases import each
 from tests.formats.encrypted_objects import (
     FAKE_KEY,
@@ -190,13 +194,6 @@ def test_equal_plaintexts_give_bodies_that_share_nothing() -> None:
     assert not {first[i : i + 16] for i in range(16, 700, 8)} & {
         second[i : i + 16] for i in range(16, 700, 8)
     }
-
-
-def test_too_many_segments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "_MAX_SEGMENTS", 2)
-    StoredObject.of(fake_bytes(128))
-    with pytest.raises(EncryptionError, match="cut the data"):
-        StoredObject.of(fake_bytes(129))
 
 
 # -- what others computed -------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectChangedError,
 )
-from cottoncandy.formats.encryption.header import (
+from cottoncandy.formats.encryption.segments import (
     ENCRYPTION_METADATA,
     HEADER_BYTES,
     SEGMENT_BYTES,

@@ -1,7 +1,7 @@
 """Keys: one AES key for all objects, or an RSA pair that wraps a fresh key for each.
 
-Parses keys and derives those of objects. Files and options are read by
-:mod:`cottoncandy.stores.keys`.
+Parses keys and derives those of objects, with pycryptodome, which is loaded on first use. Files and
+options are read by :mod:`cottoncandy.stores.keys`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from cottoncandy.exceptions import DecryptionError, EncryptionKeyError
-from cottoncandy.formats.encryption.crypto import Secret, crypto_module, hkdf_sha256
-from cottoncandy.formats.encryption.header import ENCRYPTION_METADATA, SEGMENT_BYTES, EncryptionInfo
+from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, MissingDependencyError
 
 KEY_BYTES = 32
 _LEGACY_KEY_BYTES = (16, 24, 32)
@@ -28,6 +27,49 @@ _WRAPPED = "key"
 # Google Drive's properties are short: cottoncandy 0.2 split the value over several of them.
 _OWN_NAMES = re.compile("key|keychunks|keychunk[0-9]+")
 _CREATE_KEY = "create a key with cottoncandy.encryption.generate_key()"
+_MISSING = 'encrypted objects need pycryptodome: pip install "cottoncandy[encryption]"'
+
+
+class Secret:
+    """Bytes that are hidden from reprs, logs and tracebacks; :meth:`reveal` returns them."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    __hash__ = None  # type: ignore[assignment]  # not for dictionaries
+
+    def reveal(self) -> bytes:
+        """Return the bytes."""
+        return self._value
+
+
+def crypto_module(name: str) -> Any:
+    """Return one of pycryptodome's modules, such as ``"Cipher.AES"``."""
+    try:
+        return __import__(f"Crypto.{name}", fromlist=["*"])
+    except ImportError as exc:
+        raise MissingDependencyError(_MISSING) from exc
+
+
+def hkdf_sha256(secret: Secret, salt: bytes, info: bytes, length: int) -> bytes:
+    """Derive ``length`` bytes from a secret: HKDF with SHA-256 [RFC 5869]."""
+    extracted = hmac.digest(salt or bytes(32), secret.reveal(), hashlib.sha256)
+    block = output = b""
+    for counter in range(1, -(-length // 32) + 1):
+        block = hmac.digest(extracted, block + info + bytes([counter]), hashlib.sha256)
+        output += block
+    return output[:length]
 
 
 class KeyScheme(ABC):
@@ -35,8 +77,6 @@ class KeyScheme(ABC):
 
     #: Name in arguments and metadata.
     name: ClassVar[str]
-    #: Number in the header.
-    code: ClassVar[int]
     #: Description of the key, for messages.
     label: ClassVar[str]
 
@@ -110,12 +150,8 @@ class KeyScheme(ABC):
 
     @property
     def metadata_bytes(self) -> int:
-        """Size of the metadata that encryption adds to an object."""
-        return len(ENCRYPTION_METADATA) + len(str(self.info(SEGMENT_BYTES)))
-
-    def info(self, segment_bytes: int) -> EncryptionInfo:
-        """Return what the metadata of a new object say."""
-        return EncryptionInfo(self.name, segment_bytes, self.id)
+        """Size of the metadata that the key of an object takes."""
+        return 0
 
     def owns_metadata(self, name: str) -> bool:
         """Return whether metadata of that name (in lower case) is the scheme's, not the user's."""
@@ -132,7 +168,6 @@ class AESKeys(KeyScheme):
     """
 
     name: ClassVar[str] = "AES"
-    code: ClassVar[int] = 1
     label: ClassVar[str] = "key"
 
     def __init__(self, key: bytes) -> None:
@@ -183,7 +218,6 @@ class RSAKeys(KeyScheme):
     """
 
     name: ClassVar[str] = "RSA"
-    code: ClassVar[int] = 2
     label: ClassVar[str] = "private key"
 
     def __init__(
@@ -268,7 +302,7 @@ class RSAKeys(KeyScheme):
     @property
     def metadata_bytes(self) -> int:
         wrapped = -(-int(self._key.size_in_bytes()) // 3) * 4  # in base64
-        return super().metadata_bytes + len(_WRAPPED) + wrapped
+        return len(_WRAPPED) + wrapped
 
     def owns_metadata(self, name: str) -> bool:
         return _OWN_NAMES.fullmatch(name) is not None
