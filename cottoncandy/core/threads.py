@@ -21,6 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _Outcomes: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
+_Calls: TypeAlias = "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]"
 
 #: How long a caller that is interrupted waits for running calls: a server may never answer.
 _GRACE_S = 5.0
@@ -146,10 +147,7 @@ def in_background(function: Callable[..., R], *arguments: Any) -> Future[R]:
         If the system allows no more threads.
     """
     outcome: Future[R] = _Call()
-    if not _start_thread(lambda: _resolve_future(outcome, lambda: function(*arguments))):
-        raise StoreError(
-            "this process cannot start more threads (ulimit -u); close others, or pass threads=1"
-        )
+    _start_worker((outcome, lambda: function(*arguments)), None)
     return outcome
 
 
@@ -172,15 +170,37 @@ def is_worker() -> bool:
     return threading.current_thread().name.startswith(_NAME)
 
 
-def _start_thread(target: Callable[[], object], name: str = _NAME) -> bool:
+def _start_thread(target: Callable[[], object]) -> bool:
     """Start a daemon thread; return False if no more are possible, as at the end of the program."""
     if sys.is_finalizing():
         return False
     try:
-        threading.Thread(target=target, name=name, daemon=True).start()
+        threading.Thread(target=target, name=_NAME, daemon=True).start()
     except RuntimeError:
         return False
     return True
+
+
+def _start_worker(*begin: tuple[Future[Any], Callable[[], Any]] | None) -> _Calls:
+    """Start a thread that makes the calls in a queue, up to a None; StoreError if none is left."""
+    calls: _Calls = SimpleQueue()
+    for call in begin:
+        calls.put(call)
+
+    def work() -> None:
+        while (call := calls.get()) is not None:
+            outcome, function = call
+            try:
+                outcome.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+                outcome.set_exception(error)
+            del call, function, outcome  # hold nothing while idle
+
+    if not _start_thread(work):
+        raise StoreError(
+            "this process cannot start more threads (ulimit -u); close others, or pass threads=1"
+        )
+    return calls
 
 
 def interruptible(function: Callable[[], R]) -> R:
@@ -193,92 +213,51 @@ def interruptible(function: Callable[[], R]) -> R:
     # At the end of the program, in a destructor, other threads don't run any more.
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return function()
-    worker = _idle.pop() if _idle else _Worker()
-    if not worker.started:
+    try:
+        calls = _idle.pop() if _idle else _start_worker()
+    except StoreError:
         return function()
-    outcome: Future[R] = worker.submit(function)
+    outcome: Future[R] = Future()
+    calls.put((outcome, function))
     try:
         return outcome.result()
     finally:
-        # If no one is waiting for this call any more, let its worker exit.
+        # If no one is waiting for this call any more, let its thread exit.
         if outcome.done():
-            _idle.append(worker)
+            _idle.append(calls)
         else:
-            worker.stop()
+            calls.put(None)
 
 
-class _Worker:
-    """A thread that waits for calls: starting one for each costs as much as a small request."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self.started = _start_thread(self._run, f"{_NAME}-call")
-
-    def submit(self, function: Callable[[], R]) -> Future[R]:
-        outcome: Future[R] = Future()
-        self._calls.put((function, outcome))
-        return outcome
-
-    def stop(self) -> None:
-        self._calls.put(None)
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            function, outcome = call
-            _resolve_future(outcome, function)
-            del call, function, outcome  # hold nothing while idle
-
-
-def _resolve_future(outcome: Future[R], call: Callable[[], R]) -> None:
-    try:
-        outcome.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
-        outcome.set_exception(error)
-
-
-#: Idle workers, used by the main thread only: one, or more if calls nest.
-_idle: list[_Worker] = []
+#: Threads that wait for calls of the main thread: one, or more if calls nest. Starting one for each
+#: call costs as much as a small request.
+_idle: list[_Calls] = []
 
 
 # -- forks ---------------------------------------------------------------------------------------
 
-#: References to the functions that a forked child calls; None if their object is gone.
-_resets: set[Callable[[], Callable[[], object] | None]] = set()
-_many = 64  # of them, among which those of dead objects are looked for
+#: What a forked child calls: functions, and methods of the objects that are still alive.
+_functions: list[Callable[[], object]] = []
+_methods: weakref.WeakKeyDictionary[object, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
 def after_fork(reset: Callable[[], object]) -> None:
     """Call ``reset`` in every forked child, before any other code runs there.
 
     The child has one thread and must not use locks, descriptors, workers or clients of its
-    parent. A bound method is referenced weakly, with its object.
+    parent. Of a bound method, an object has one; it is referenced weakly.
     """
-    global _many
     if isinstance(reset, MethodType):
-        _resets.add(_weak_method(reset))
-        if len(_resets) > _many:  # not each time: thousands of files may be open
-            _resets.difference_update([each for each in list(_resets) if each() is None])
-            _many = 2 * len(_resets)
+        _methods[reset.__self__] = reset.__func__
     else:
-        _resets.add(lambda: reset)
-
-
-def _weak_method(method: MethodType) -> Callable[[], Callable[[], object] | None]:
-    """Return a weak reference; a WeakMethod's own callback may fail at the end of the program."""
-    owner, function = weakref.ref(method.__self__), method.__func__
-
-    def reference() -> Callable[[], object] | None:
-        target = owner()
-        return None if target is None else MethodType(function, target)
-
-    return reference
+        _functions.append(reset)
 
 
 def _reset_all() -> None:
-    for reference in list(_resets):
-        reset = reference()
-        if reset is not None:
-            reset()
+    for function in _functions:
+        function()
+    for owner, method in list(_methods.items()):
+        method(owner)
 
 
 if hasattr(os, "register_at_fork"):

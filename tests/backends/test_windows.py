@@ -142,16 +142,16 @@ def test_fast_server_is_listed_in_order(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_caller_that_stops_leaves_no_requests() -> None:
     server = Server(NUMBERED)
+    before = set(threading.enumerate())
     found = in_windows(server.pages, "a/", "")
     for _ in range(10 * FIRST_PAGES + 1):
         next(found)
     assert isinstance(found, Generator)
     found.close()
     assert server.requests <= FIRST_PAGES + 2 * WINDOWS * WINDOW_PAGES
-    for thread in threading.enumerate():
-        if thread.name == "cottoncandy":
-            thread.join(10)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_what_is_held_is_bounded() -> None:
