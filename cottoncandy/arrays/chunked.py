@@ -79,12 +79,12 @@ class ChunkedArray:
         """
         with naming(self.root):
             selected = select_chunks(self.manifest.chunks, selection)
-        if len(selected) == 1:
-            (piece,) = selected
-            if piece.shape == selected.shape and not any(selected.reversed_axes):
-                return self._load(piece, threads)  # without a second copy of the chunk
-        result = new_array(selected.shape, self.dtype, "C")
-        view = selected.ascending_view(result)
+        whole = selected.whole
+        if len(selected) == 1 and not whole.falls:
+            (piece,) = selected  # without a second copy of the chunk
+            return self._load(piece, threads).reshape(whole.shape)
+        result = new_array(whole.shape, self.dtype, "C")
+        view = whole.rising_view(result)
         inner = max(1, threads // max(len(selected), 1))
 
         def fetch(piece: ChunkProjection) -> None:

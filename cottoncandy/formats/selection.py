@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from cottoncandy.core.buffers import Buffer
     from cottoncandy.formats.raw import RawArrayHeader
 
-#: The positions that a selection takes along an axis: one, evenly spaced, or an ascending list.
-Positions: TypeAlias = "int | range | npt.NDArray[np.int64]"
+#: The positions that a selection takes along an axis: evenly spaced, or an ascending list.
+Positions: TypeAlias = "range | npt.NDArray[np.int64]"
 
 #: Two runs with at most this many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
@@ -44,47 +44,51 @@ MAX_READS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """Positions along one axis, in rising order: evenly spaced, or listed."""
+class Selection:
+    """What is selected of an array; :func:`resolve` makes it.
 
-    start: int
-    step: int
-    count: int
-    stride: int  # bytes from one index to the next
-    kept: bool  # False where an integer selected: the result lacks the axis
-    reverse: bool  # the selection is in falling order
-    listed: npt.NDArray[np.int64] | None = None  # from the start
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    axes : tuple of range or ndarray
+        The positions along each axis of the array, in rising order.
+    keys : tuple
+        What gives the result one axis per axis of the array, all rising.
+    """
 
-    @classmethod
-    def of(cls, positions: Positions, stride: int) -> _Axis:
-        if isinstance(positions, int):
-            return cls(positions, 1, 1, stride, kept=False, reverse=False)
-        if isinstance(positions, np.ndarray):
-            start = int(positions[0])
-            listed = positions - start
-            return cls(start, 1, len(listed), stride, kept=True, reverse=False, listed=listed)
-        reverse = positions.step < 0
-        rising = positions[::-1] if reverse else positions
-        start = rising[0] if rising else 0
-        return cls(start, rising.step, len(rising), stride, kept=True, reverse=reverse)
+    shape: tuple[int, ...]
+    axes: tuple[Positions, ...]
+    keys: tuple[int | slice | None, ...]
 
     @property
-    def pitch(self) -> int:
-        """Bytes from one position to the next; from one index to the next if they are listed."""
-        return self.step * self.stride
+    def falls(self) -> bool:
+        """Whether an axis is selected in falling order."""
+        return slice(None, None, -1) in self.keys
+
+    def rising_view(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a view of the result with one axis per axis of the array, all rising."""
+        view: npt.NDArray[Any] = out[(*self.keys, ...)]  # without the dots, a scalar of no keys
+        return view
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """An axis of the stored array: the positions in rising order, and the bytes between two."""
+
+    positions: Positions
+    stride: int  # bytes from one index to the next
+
+    def offset(self, number: int) -> int:
+        """Return the bytes from the first position to another."""
+        return int(self.positions[number] - self.positions[0]) * self.stride
 
     @property
     def longest_pitch(self) -> int:
         """Bytes from one position to the next, where that is most."""
-        return self.pitch if self.listed is None else int(np.diff(self.listed).max()) * self.stride
-
-    def index(self, number: int) -> int:
-        """Return the number of pitches from the first position to another."""
-        return number if self.listed is None else int(self.listed[number])
-
-    def offset(self, number: int) -> int:
-        """Return the bytes from the first position to another."""
-        return self.index(number) * self.pitch
+        if isinstance(self.positions, range):
+            return self.positions.step * self.stride
+        return int(np.diff(self.positions).max()) * self.stride
 
 
 class SelectionPlan:
@@ -97,6 +101,8 @@ class SelectionPlan:
     dtype : dtype
     order : {'C', 'F'}
         Memory order of the result, which is that of the object.
+    nbytes : int
+        Size of the result in bytes.
     count : int
         Number of reads. The bytes of ``read(i)`` go to ``place(i, ...)``, in any order and from any
         thread.
@@ -106,43 +112,37 @@ class SelectionPlan:
     """
 
     def __init__(
-        self,
-        axes: list[_Axis],
-        dtype: np.dtype[Any],
-        order: Literal["C", "F"],
-        kept_shape: tuple[int, ...],
-        shape: tuple[int, ...],
-        max_gap: int,
-        max_read: int,
+        self, header: RawArrayHeader, selection: Selection, max_gap: int, max_read: int
     ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.order = order
-        self._kept_shape = kept_shape  # without the new axes
-        self._axes = axes
+        self.shape, self.dtype, self.order = selection.shape, header.dtype, header.order
+        self._selection = selection
+        itemsize = self.dtype.itemsize
+        self.nbytes = math.prod(self.shape) * itemsize
+        self.count = 0
+        self.contiguous: tuple[int, int] | None = (0, 0)
+        if not self.nbytes:
+            return
+        lengths, stored = header.shape, selection.axes
+        if self.order == "F":
+            lengths, stored = lengths[::-1], stored[::-1]
+        self._axes = axes = [
+            _Axis(positions, itemsize * math.prod(lengths[number + 1 :]))
+            for number, positions in enumerate(stored)
+        ]
+        axes.append(_Axis(range(1), itemsize))  # reads of single elements are cut along this one
         # extents[i]: bytes from the first to the last element, the axes before i being fixed
-        extents = [dtype.itemsize]
+        extents = [itemsize]
         for axis in reversed(axes):
-            extents.insert(0, extents[0] + (axis.offset(axis.count - 1) if axis.count else 0))
+            extents.insert(0, extents[0] + axis.offset(-1))
         self._extents = extents
-        self._offset = sum(axis.start * axis.stride for axis in axes)
-        empty = math.prod(shape) * dtype.itemsize == 0
-        self._split = _choose_split(axes, extents, max_gap, max_read)
-        self._cuts = _cuts(axes, extents, self._split, max_gap, max_read)
-        outer = math.prod(axis.count for axis in axes[: self._split])
-        self.count = 0 if empty else outer * len(self._cuts)
-        self.contiguous: tuple[int, int] | None = None
-        if empty:
-            self.contiguous = (0, 0)
-        elif extents[0] == math.prod(shape) * dtype.itemsize and not any(
-            axis.reverse for axis in axes
-        ):
-            self.contiguous = (self._offset, self._offset + extents[0])
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the result in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        self._start = sum(int(axis.positions[0]) * axis.stride for axis in axes)
+        self._split = split = _choose_split(axes, extents, max_gap, max_read)
+        self._cuts = _cuts(axes[split], extents[split + 1], max_gap, max_read)
+        #: How many reads there are along each of the axes before the one that is cut, and along it.
+        self._grid = (*(len(axis.positions) for axis in axes[:split]), len(self._cuts))
+        self.count = math.prod(self._grid)
+        adjacent = extents[0] == self.nbytes and not selection.falls
+        self.contiguous = (self._start, self._start + extents[0]) if adjacent else None
 
     @property
     def reads(self) -> Iterator[tuple[int, int]]:
@@ -173,63 +173,36 @@ class SelectionPlan:
         start, stop = self.read(index)
         if len(buffer) != stop - start:
             raise ValueError(f"read {index} has {stop - start} bytes, got {len(buffer)}")
-        fixed, first, stop = self._locate(index)
+        fixed, first, last = self._locate(index)
         inner = self._axes[self._split :]
-        spans = [(0, axis.count) for axis in inner]
-        spans[:1] = [(first, stop)] if inner else []
-        source: npt.NDArray[Any] = np.ndarray(
-            [
-                axis.index(last - 1) - axis.index(begin) + 1
-                for axis, (begin, last) in zip(inner, spans, strict=True)
-            ],
+        spans = [inner[0].positions[first:last], *(axis.positions for axis in inner[1:])]
+        box: npt.NDArray[Any] = np.ndarray(
+            [int(span[-1] - span[0]) + 1 for span in spans],
             self.dtype,
             buffer=buffer,
-            strides=[axis.pitch for axis in inner],
+            strides=[axis.stride for axis in inner],
         )
-        for number, (axis, (begin, last)) in enumerate(zip(inner, spans, strict=True)):
-            if axis.listed is not None:
-                source = source.take(axis.listed[begin:last] - axis.listed[begin], axis=number)
-        cut = slice(first, stop) if inner else Ellipsis
-        self._rising_view(out)[(*fixed, cut)] = source
+        chosen: list[Any] = [
+            slice(None, None, span.step) if isinstance(span, range) else span - span[0]
+            for span in spans
+        ]
+        view = self._selection.rising_view(out)
+        view = view.T if self.order == "F" else view
+        target: tuple[Any, ...] = (*fixed, slice(first, last))
+        view[..., np.newaxis][target] = box[tuple(chosen)]
 
-    def _rising_view(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a view of the result with one axis per stored axis, all rising."""
-        view = out.reshape(self._kept_shape, order=self.order)
-        if self.order == "F":
-            view = view.T
-        keys = (
-            (slice(None, None, -1) if axis.reverse else slice(None)) if axis.kept else None
-            for axis in self._axes
-        )
-        return view[(*keys, ...)]  # without the dots, no keys would give a scalar
-
-    def _locate(self, index: int) -> tuple[tuple[int, ...], int, int]:
+    def _locate(self, index: int) -> tuple[list[int], int, int]:
         """Return the positions on the outer axes, and the span on the axis that is cut."""
-        group, part = divmod(index, len(self._cuts))
-        fixed: list[int] = []
-        for axis in reversed(self._axes[: self._split]):
-            group, position = divmod(group, axis.count)
-            fixed.insert(0, position)
-        first = self._cuts[part]
-        if part + 1 < len(self._cuts):
-            return tuple(fixed), first, self._cuts[part + 1]
-        return tuple(fixed), first, self._axes[self._split].count if self._inner else 1
-
-    @property
-    def _inner(self) -> bool:
-        return self._split < len(self._axes)
+        *fixed, part = map(int, np.unravel_index(index, self._grid))
+        bounds = (*self._cuts[part : part + 2], len(self._axes[self._split].positions))
+        return fixed, bounds[0], bounds[1]
 
     def read(self, index: int) -> tuple[int, int]:
         """Return the half-open byte range of a read."""
-        fixed, first, stop = self._locate(index)
-        start = self._offset + sum(
-            axis.offset(position)
-            for position, axis in zip(fixed, self._axes[: self._split], strict=True)
-        )
-        if not self._inner:
-            return start, start + self.dtype.itemsize
+        fixed, first, last = self._locate(index)
+        start = self._start + sum(map(_Axis.offset, self._axes, fixed))
         axis = self._axes[self._split]
-        end = start + axis.offset(stop - 1) + self._extents[self._split + 1]
+        end = start + axis.offset(last - 1) + self._extents[self._split + 1]
         return start + axis.offset(first), end
 
 
@@ -270,27 +243,9 @@ def plan(
     >>> rows.shape, list(rows.reads)
     ((10, 500), [(40000, 80000)])
     """
-    strides = _strides(header.shape, header.dtype.itemsize, header.order)
-    axes: list[_Axis] = []
-    kept_shape: list[int] = []
-    shape: list[int] = []
-    for entry in resolve(selection, header.shape):
-        if entry is None:
-            shape.append(1)
-            continue
-        axis = _Axis.of(entry, strides[len(axes)])
-        axes.append(axis)
-        if axis.kept:
-            kept_shape.append(axis.count)
-            shape.append(axis.count)
-    if header.order == "F":
-        axes.reverse()
     result = SelectionPlan(
-        axes,
-        header.dtype,
-        header.order,
-        tuple(kept_shape),
-        tuple(shape),
+        header,
+        resolve(selection, header.shape),
         MAX_GAP_BYTES if max_gap is None else max_gap,
         MAX_READ_BYTES if max_read is None else max_read,
     )
@@ -313,23 +268,18 @@ def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
     SelectionError
         If the selection lies outside the array, or is of another kind.
     """
-    entries = resolve(selection, array.shape)
-    basic: list[Any] = [
-        slice(None) if isinstance(entry, np.ndarray) else entry for entry in entries
-    ]
-    for number, entry in enumerate(basic):
-        if isinstance(entry, range):
-            basic[number] = slice(entry.start, entry.stop if entry.stop >= 0 else None, entry.step)
-    result = array[(*basic, ...)]
-    kept = [entry for entry in entries if not isinstance(entry, int)]
-    for number, entry in enumerate(kept):
-        if isinstance(entry, np.ndarray):  # on its own: next to an integer, NumPy moves the axis
-            return result.take(entry, axis=number)
-    return np.array(result)
+    selected = resolve(selection, array.shape)
+    result = new_array(selected.shape, array.dtype, "C")
+    keys = tuple(
+        slice(axis.start, axis.stop, axis.step) if isinstance(axis, range) else axis
+        for axis in selected.axes
+    )
+    selected.rising_view(result)[...] = array[keys]
+    return result
 
 
-def resolve(selection: Any, shape: tuple[int, ...]) -> list[Positions | None]:
-    """Return what a selection takes of each axis, with None where a new axis goes.
+def resolve(selection: Any, shape: tuple[int, ...]) -> Selection:
+    """Return what a selection takes of each axis.
 
     Parameters
     ----------
@@ -347,8 +297,8 @@ def resolve(selection: Any, shape: tuple[int, ...]) -> list[Positions | None]:
 
     Examples
     --------
-    >>> resolve(np.s_[-1, ::2], (4, 6, 2))
-    [3, range(0, 6, 2), range(0, 2)]
+    >>> resolve(np.s_[-1, ::2], (4, 6, 2)).axes
+    (range(3, 4), range(0, 6, 2), range(0, 2))
     """
     entries = list(selection) if isinstance(selection, tuple) else [selection]
     ellipses = [place for place, entry in enumerate(entries) if entry is Ellipsis]
@@ -362,26 +312,36 @@ def resolve(selection: Any, shape: tuple[int, ...]) -> list[Positions | None]:
         )
     place = ellipses[0] if ellipses else len(entries)
     entries[place : place + len(ellipses)] = [slice(None)] * (len(shape) - given)
-    resolved: list[Positions | None] = []
-    lists = number = 0
+    lengths: list[int] = []
+    axes: list[Positions] = []
+    keys: list[int | slice | None] = []
+    lists = 0
     for entry in entries:
         if entry is None:
-            resolved.append(None)
+            lengths.append(1)
+            keys.append(0)
             continue
+        number, length = len(axes), shape[len(axes)]
         single = _index(entry)
         if single is not None:
-            resolved.append(_in_bounds(single, number, shape[number]))
-        elif isinstance(entry, slice):
-            resolved.append(_sliced(entry, number, shape[number]))
+            position = _in_bounds(single, number, length)
+            axes.append(range(position, position + 1))
+            keys.append(None)
+            continue
+        if isinstance(entry, slice):
+            positions: Positions = _sliced(entry, number, length)
         else:
-            resolved.append(_listed(entry, number, shape[number]))
+            positions = _listed(entry, number, length)
             lists += 1
-        number += 1
+        falls = isinstance(positions, range) and positions.step < 0
+        lengths.append(len(positions))
+        axes.append(positions[::-1] if falls else positions)
+        keys.append(slice(None, None, -1 if falls else 1))
     if lists > 1:
         raise SelectionError(
             "only one axis can have a list or a mask; download the array and index that"
         )
-    return resolved
+    return Selection(tuple(lengths), tuple(axes), tuple(keys))
 
 
 def _index(entry: Any) -> int | None:
@@ -448,12 +408,6 @@ def _listed(entry: Any, number: int, length: int) -> Positions:
     return positions
 
 
-def _strides(shape: tuple[int, ...], itemsize: int, order: Literal["C", "F"]) -> list[int]:
-    lengths = shape if order == "F" else shape[::-1]
-    strides = list(itertools.accumulate(lengths, operator.mul, initial=itemsize))[: len(shape)]
-    return strides if order == "F" else strides[::-1]
-
-
 def _choose_split(axes: list[_Axis], extents: list[int], max_gap: int, max_read: int) -> int:
     """Return the axis along which reads are cut.
 
@@ -461,31 +415,31 @@ def _choose_split(axes: list[_Axis], extents: list[int], max_gap: int, max_read:
     """
     split = len(axes)
     while split and (
-        axes[split - 1].count <= 1 or axes[split - 1].longest_pitch - extents[split] <= max_gap
+        len(axes[split - 1].positions) == 1
+        or axes[split - 1].longest_pitch - extents[split] <= max_gap
     ):
         split -= 1
-    if split and axes[split - 1].listed is not None:
+    if split and not isinstance(axes[split - 1].positions, range):
         split -= 1  # some of its gaps are large, and others may not be
-    while split < len(axes) and extents[split + 1] > max_read:
+    while split < len(axes) - 1 and extents[split + 1] > max_read:
         split += 1
     return split
 
 
-def _cuts(
-    axes: list[_Axis], extents: list[int], split: int, max_gap: int, max_read: int
-) -> Sequence[int]:
-    """Return the first position of each read along the axis that is cut."""
-    if split == len(axes):
-        return range(1)
-    axis, extent = axes[split], extents[split + 1]
-    steps = max(max_read - extent, 0) // max(axis.pitch, 1)
-    if axis.listed is None:
-        return range(0, max(axis.count, 1), 1 + steps if axis.pitch else max(axis.count, 1))
-    large = np.flatnonzero(np.diff(axis.listed) * axis.stride - extent > max_gap) + 1
+def _cuts(axis: _Axis, extent: int, max_gap: int, max_read: int) -> Sequence[int]:
+    """Return the number of the first position of each read along the axis that is cut.
+
+    ``extent`` is that of one position.
+    """
+    positions, count = axis.positions, len(axis.positions)
+    room = max(max_read - extent, 0)
+    if isinstance(positions, range):
+        return range(0, count, 1 + room // (positions.step * axis.stride))
+    large = np.flatnonzero(np.diff(positions) * axis.stride - extent > max_gap) + 1
     cuts = []
-    for first, stop in itertools.pairwise([0, *large.tolist(), axis.count]):
+    for first, stop in itertools.pairwise([0, *large.tolist(), count]):
         while first < stop:
             cuts.append(first)
-            end = int(np.searchsorted(axis.listed, axis.listed[first] + steps, side="right"))
-            first = min(end, stop)
+            end = np.searchsorted(positions, positions[first] + room // axis.stride, side="right")
+            first = min(int(end), stop)
     return cuts

@@ -53,8 +53,8 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
     expected = select(array, selection)  # compared with NumPy in test_selection
     starts = [[0, *itertools.accumulate(lengths)] for lengths in chunks]
     selected = select_chunks(chunks, selection)
-    assert selected.shape == expected.shape
-    out = np.full(selected.shape, -1)
+    assert selected.whole.shape == expected.shape
+    out = np.full(selected.whole.shape, -1)
     pieces = list(selected)
     for piece in pieces:
         chunk = array[
@@ -63,7 +63,7 @@ def test_as_numpy_selects(case: tuple[tuple[tuple[int, ...], ...], Any]) -> None
         got = select(chunk, piece.chunk_selection)
         assert got.shape == piece.shape
         assert got.size  # no chunk is touched for nothing
-        selected.ascending_view(out)[(*piece.out_selection, ...)] = got
+        selected.whole.rising_view(out)[(*piece.out_selection, ...)] = got
     np.testing.assert_array_equal(out, expected)
     assert len(selected) == len(pieces) == len({piece.index for piece in pieces})
 
