@@ -169,8 +169,7 @@ def resolve_keys(
         If pycryptodome is not installed.
     """
     method = str(encryption or settings.encryption_method).upper()
-    # Tools that print the local variables of a traceback must not show keys. Functions below whose
-    # variables hold one return their errors, so that they are not in the traceback.
+    # Tools that print the local variables of a traceback must not show keys.
     if not isinstance(key, HiddenKey):
         from_options = (settings.encryption_key, *settings.encryption_old_keys)
         key = HiddenKey(from_options if key is None else key)
@@ -191,18 +190,20 @@ def resolve_keys(
         crypto_module("Cipher.AES")
     found: list[KeyScheme] = []
     for each, secret in zip(keys, secrets, strict=True):
-        one = _aes_key(each.value) if method == "AES" else _rsa_key(each.value, secret.value)
-        if isinstance(one, Exception):
-            raise one
+        try:
+            one = _aes_key(each.value) if method == "AES" else _rsa_key(each.value, secret.value)
+        except CottonCandyError as exc:
+            exc.__context__ = None  # without the functions that hold the key
+            raise exc.with_traceback(None) from None
         found.append(one)
     first, *old = found
     first.old = tuple(old)
     return first
 
 
-def _aes_key(key: Any) -> AESKeys | CottonCandyError:
+def _aes_key(key: Any) -> AESKeys:
     if not key:
-        return EncryptionKeyError(
+        raise EncryptionKeyError(
             "encryption='AES' requires a key: pass encryptionKey (32 bytes, or base64; "
             "cottoncandy.encryption.generate_key() creates one), or set 'key = auto' under "
             "[encryption] in the options file to have one created and stored there"
@@ -210,63 +211,54 @@ def _aes_key(key: Any) -> AESKeys | CottonCandyError:
     if isinstance(key, bytearray | memoryview):
         key = bytes(key)
     if not isinstance(key, str | bytes):
-        return EncryptionKeyError(
+        raise EncryptionKeyError(
             f"encryption='AES' requires a key of 32 bytes, as bytes or in base64; got a "
             f"{type(key).__name__}"
         )
     if isinstance(key, str) and key.lower().endswith((".pem", ".pub", ".der")):
-        return EncryptionKeyError(
+        raise EncryptionKeyError(
             "encryption='AES' requires a key of 32 bytes (bytes or base64), and encryptionKey is "
             "the path of a key file; pass encryption='RSA' to use it"
         )
-    try:
-        if isinstance(key, str) and key.strip().lower() == _AUTO:
-            key = _automatic_key()
-        return parse_aes_key(key)
-    except CottonCandyError as exc:
-        return _detached(exc)
+    return parse_aes_key(_automatic_key() if _is_auto(key) else key)
 
 
-def _rsa_key(key: Any, passphrase: Any) -> RSAKeys | CottonCandyError:
-    if not key or (isinstance(key, str) and key.strip().lower() == _AUTO):
-        return EncryptionKeyError(
+def _rsa_key(key: Any, passphrase: Any) -> RSAKeys:
+    if not key or _is_auto(key):
+        raise EncryptionKeyError(
             "encryption='RSA' requires a key pair: pass encryptionKey, the path of a PEM file; "
             "cottoncandy.encryption.generate_key_pair(path) creates one"
         )
     if not isinstance(passphrase, str | None):
-        return EncryptionKeyError(f"a passphrase must be a str, got a {type(passphrase).__name__}")
+        raise EncryptionKeyError(f"a passphrase must be a str, got a {type(passphrase).__name__}")
+    if isinstance(key, bytes | bytearray | memoryview):
+        return RSAKeys(bytes(key), passphrase)
+    if isinstance(key, str) and "-----BEGIN" in key:
+        return RSAKeys(key.encode(), passphrase)
+    if isinstance(key, str) and _is_aes_key(key):
+        raise EncryptionKeyError(
+            "encryption='RSA' requires the path of a PEM file, and encryptionKey is an AES "
+            "key; pass encryption='AES' to use it"
+        )
     shown = "the RSA key"
     try:
-        if isinstance(key, bytes | bytearray | memoryview):
-            pem = bytes(key)
-        elif isinstance(key, str) and "-----BEGIN" in key:
-            pem = key.encode()
-        elif isinstance(key, str) and _is_aes_key(key):
-            return EncryptionKeyError(
-                "encryption='RSA' requires the path of a PEM file, and encryptionKey is an AES "
-                "key; pass encryption='AES' to use it"
-            )
-        else:
-            path = Path(key).expanduser()
-            # Text that is not a path may be a secret, so it is only shown if it looks like one.
-            named = not isinstance(key, str) or path.suffix.lower() in _KEY_FILES
-            shown = f"the key file '{path}'" if named else "the key file given as encryptionKey"
-            pem = path.read_bytes()
-        return RSAKeys(pem, passphrase, source=shown)
-    except CottonCandyError as exc:
-        return _detached(exc)
+        path = Path(key).expanduser()
+        # Text that is not a path may be a secret, so it is only shown if it looks like one.
+        named = not isinstance(key, str) or path.suffix.lower() in _KEY_FILES
+        shown = f"the key file '{path}'" if named else "the key file given as encryptionKey"
+        pem = path.read_bytes()
     # ValueError: a null byte in the path; RuntimeError: "~nosuchuser"; TypeError: not a path.
     except (OSError, ValueError, RuntimeError, TypeError) as exc:
         reason = getattr(exc, "strerror", None) or "it is not a valid path"
-    return EncryptionKeyError(
-        f"encryption='RSA' requires the path of a PEM file, and {shown} cannot be read: {reason}"
-    )
+        raise EncryptionKeyError(
+            f"encryption='RSA' requires the path of a PEM file, and {shown} cannot be read: "
+            f"{reason}"
+        ) from exc
+    return RSAKeys(pem, passphrase, source=shown)
 
 
-def _detached(error: CottonCandyError) -> CottonCandyError:
-    """Return an error without the frames and errors that led to it."""
-    error.__context__ = error.__cause__ = None
-    return error.with_traceback(None)
+def _is_auto(key: Any) -> bool:
+    return isinstance(key, str) and key.strip().lower() == _AUTO
 
 
 def _is_aes_key(text: str) -> bool:
@@ -289,7 +281,7 @@ def _automatic_key() -> str:
                 return found
             key = generate_key()
             changed = _with_key(text, key)
-            if _options(path, changed) != _options(path, text) | {("encryption", "key"): key}:
+            if parse_file(path, changed.encode()).get("encryption", "key", fallback="") != key:
                 raise ConfigurationError(
                     f"options file '{path}': could not add a key under [encryption]; add it "
                     f"yourself (cottoncandy.encryption.generate_key() creates one)"
@@ -302,13 +294,6 @@ def _automatic_key() -> str:
         ) from exc
     logger.warning(_BACKUP, path)
     return key
-
-
-def _options(path: Path, text: str) -> dict[tuple[str, str], str]:
-    sections = parse_file(path, text.encode()).items()
-    return {
-        (section, name): value for section, values in sections for name, value in values.items()
-    }
 
 
 def _with_key(text: str, key: str) -> str:
