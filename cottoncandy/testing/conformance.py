@@ -18,7 +18,7 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.testing.copying import CopyConformance
-from cottoncandy.testing.harness import StoreHarness, keys_of
+from cottoncandy.testing.harness import StoreHarness, fetched, keys_of
 from cottoncandy.testing.listing import ListingConformance
 from cottoncandy.testing.reading import ReadingConformance
 from cottoncandy.testing.writing import WritingConformance
@@ -55,17 +55,20 @@ class BucketConformance:
         with pytest.raises(InvalidNameError):
             backend.create_bucket("")
 
-    def test_with_bucket_leaves_the_backend_alone(
-        self, backend: Backend, harness: StoreHarness, other_bucket: str
-    ) -> None:
+    def test_two_buckets(self, backend: Backend, harness: StoreHarness, other_bucket: str) -> None:
         other = backend.with_bucket(other_bucket)
-        other.put("name", Body.of(b"x"))
         assert type(other) is type(backend)
         assert (backend.bucket_name, other.bucket_name) == (harness.bucket, other_bucket)
+        other.put("name", Body.of(b"there"))
         assert harness.raw_keys() == []
-        assert harness.raw_keys(bucket=other_bucket) == ["name"]
-        backend.put("here", Body.of(b"y"))
-        assert keys_of(other) == ["name"]
+        backend.put("name", Body.of(b"here"))
+        backend.put("second", Body.of(b"here"))
+        assert keys_of(other) == harness.raw_keys(bucket=other_bucket) == ["name"]
+        assert fetched(other, "name").body == b"there"
+        assert fetched(backend, "name").body == b"here"
+        assert list(other.delete(["name"])) == [("name", None)]
+        assert not other.exists("name")
+        assert backend.exists("name")
 
     def test_owner(self, backend: Backend, harness: StoreHarness) -> None:
         harness.raw_put("name", b"x")
