@@ -10,6 +10,7 @@ from typing import Any
 from cottoncandy.config.options import DEFAULT_THREADS, Settings
 from cottoncandy.core.files import expand_home
 from cottoncandy.core.names import pathjoin
+from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     AccessDeniedError,
     ObjectNotFoundError,
@@ -25,8 +26,8 @@ from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.interfaces.sharing import BridgeMethods, SharingMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
-from cottoncandy.transfer.directories import download_directory
-from cottoncandy.transfer.engine import complete, run
+from cottoncandy.transfer.directories import files_to_download, transfer_files
+from cottoncandy.transfer.engine import complete, each
 from cottoncandy.transfer.sync import SyncReport
 
 
@@ -205,11 +206,15 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
         >>> Path('copy/anat/notes').read_bytes()
         b'it works'
         """
-        return download_directory(
+        root = Path(expand_home(disk_name))
+        branch, files = files_to_download(self._store, directory, root, create=not dry_run)
+        return transfer_files(
             self._store,
-            directory,
-            Path(expand_home(disk_name)),
-            lambda path, key, count: self.download_to_file(key, path, count),
+            files,
+            lambda file, count: self.download_to_file(file.key, file.path, count),
+            root,
+            branch,
+            uploading=False,
             threads=threads,
             skip_existing=skip_existing,
             dry_run=dry_run,
@@ -367,7 +372,9 @@ class EncryptedInterface(DefaultInterface):
                 f"under the new key and are unchanged ({len(rewritten)} were rewritten)"
             )
 
-        outcomes = run(rotate, keys, threads=store.bulk_threads(threads))
-        show, count = store.settings.progress, len(keys)
-        complete(outcomes, describe, total=count, unit="objects", label="rewriting", show=show)
+        results = each(rotate, keys, threads=store.bulk_threads(threads))
+        show = store.settings.progress
+        complete(
+            results, describe, Progress(len(keys), unit="objects", label="rewriting", show=show)
+        )
         return sorted(rewritten)

@@ -22,7 +22,7 @@ from cottoncandy.arrays.trees import (
 )
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
-from cottoncandy.core.output import echo
+from cottoncandy.core.output import Progress, echo
 from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import InvalidArgumentError, MetadataError
 from cottoncandy.formats.generations import MANIFEST
@@ -30,7 +30,7 @@ from cottoncandy.interfaces.buckets import BucketMethods
 from cottoncandy.interfaces.raw_arrays import renamed_gzip
 from cottoncandy.interfaces.sparse_arrays import SparseArrayMethods
 from cottoncandy.stores.checks import checked_metadata, upload_condition
-from cottoncandy.transfer.engine import complete, run
+from cottoncandy.transfer.engine import complete, each
 
 if TYPE_CHECKING:
     from cottoncandy.browser import BrowserObject
@@ -266,5 +266,6 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
     def _run(
         self, call: Callable[[Any], object], names: Collection[str], threads: int, label: str
     ) -> None:
-        show, outcomes = self._store.settings.progress, run(call, names, threads=threads)
-        complete(outcomes, total=len(names), unit="arrays", label=label, show=show)
+        show = self._store.settings.progress
+        bar = Progress(len(names), unit="arrays", label=label, show=show)
+        complete(each(call, names, threads=threads), bar=bar)

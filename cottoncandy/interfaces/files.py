@@ -18,7 +18,7 @@ from cottoncandy.interfaces.base import ObjectAccess
 from cottoncandy.stores.checks import reject_reserved, upload_condition
 from cottoncandy.stores.urls import is_url
 from cottoncandy.transfer.copying import checked_blocks
-from cottoncandy.transfer.directories import upload_directory
+from cottoncandy.transfer.directories import files_below, transfer_files
 from cottoncandy.transfer.entries import Endpoint
 from cottoncandy.transfer.sync import Rules, SyncReport, synchronize
 
@@ -239,14 +239,19 @@ class FileMethods(ObjectAccess):
         root = Path(expand_home(disk_path))
         default = "" if root.as_posix() == "." else root.as_posix()
         target = self._store.key(default if cloud_path is None else cloud_path, tree=True)
-        report = upload_directory(
+        report = transfer_files(
             self._store,
+            files_below(root, target, recursive),
+            lambda file, count: self._put_file(
+                file.path,
+                file.key,
+                {**file.extra, **ExtraArgs},
+                threads=count,
+                condition=condition,
+            ),
             root,
             target,
-            lambda path, key, count, extra: self._put_file(
-                path, key, {**extra, **ExtraArgs}, threads=count, condition=condition
-            ),
-            recursive=recursive,
+            uploading=True,
             threads=threads,
             skip_existing=skip_existing,
             dry_run=dry_run,

@@ -7,7 +7,7 @@ from typing import Any
 from cottoncandy.backends.base import PutResult
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import prefix_of
-from cottoncandy.core.output import echo
+from cottoncandy.core.output import Progress, echo
 from cottoncandy.exceptions import InvalidNameError, ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.stores.finding import tree
@@ -223,8 +223,9 @@ class MovingMethods(ObjectMethods):
         if not pairs:
             return sorted(targets.values())
         outcomes = transfer_tree(route, pairs, overwrite=overwrite, moving=moving, threads=workers)
-        show, count = self._store.settings.progress, len(pairs)
-        complete(outcomes, describe, total=count, unit="objects", label=done, show=show)
+        show = self._store.settings.progress
+        bar = Progress(len(pairs), unit="objects", label=done, show=show)
+        complete(outcomes, describe, bar)
         return sorted(pairs.values())
 
 
@@ -314,7 +315,6 @@ class RemovingMethods(ObjectMethods):
         echo(f"deleting {len(keys)} objects...")
         backend.remove_links(prefix_of(key))
         outcomes = remove_tree(backend, keys, threads=workers, permanently=delete)
-        show, count = self._store.settings.progress, len(keys)
-        return complete(
-            outcomes, describe, total=count, unit="objects", label="deleting", show=show
-        )
+        show = self._store.settings.progress
+        bar = Progress(len(keys), unit="objects", label="deleting", show=show)
+        return complete(outcomes, describe, bar)

@@ -8,10 +8,9 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from cottoncandy.core.names import (
     prefix_of,
     shorten,
 )
+from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     EncryptionError,
     IntegrityError,
@@ -38,86 +38,123 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5, md5_of
-from cottoncandy.transfer.engine import complete, run
+from cottoncandy.transfer.engine import complete, each
 from cottoncandy.transfer.sync import Step, SyncReport
-
-#: Downloads one object: the path of its file, its key, and the number of threads.
-Download = Callable[[Path, Key, int], object]
-#: Uploads one file: the same, and the ``ExtraArgs`` that its sidecar contains.
-Upload = Callable[[Path, Key, int, dict[str, Any]], object]
 
 _logger = logging.getLogger(__name__)
 
 _MAX_NAME_BYTES = 255  # of common file systems
 
 
-class _File(NamedTuple):
-    """One file on disk, its path below the directory, with ``/``, and why it cannot be read."""
+class File(NamedTuple):
+    """One file of a transfer.
+
+    Parameters
+    ----------
+    path : Path
+        On disk.
+    relative : str
+        Its path below the directory, with ``/``.
+    key : Key
+        Of its object.
+    size : int
+        Bytes to transfer.
+    info : ObjectInfo, optional
+        The object, if it exists.
+    error : OSError, optional
+        Why it cannot be read.
+    extra : dict
+        The ``ExtraArgs`` that its sidecar contains.
+    """
 
     path: Path
     relative: str = ""
+    key: Key = Key("")
     size: int = 0
+    info: ObjectInfo | None = None
     error: OSError | None = None
     extra: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+def transfer_files(
+    store: Store,
+    files: Sequence[File],
+    transfer: Callable[[File, int], object],
+    root: Path,
+    branch: str,
+    *,
+    uploading: bool,
+    threads: int,
+    skip_existing: bool,
+    dry_run: bool,
+) -> SyncReport | None:
+    """Upload or download files; return what a dry run would do.
+
+    Parameters
+    ----------
+    transfer : callable
+        Transfers a file with a number of threads.
+    root : Path
+        Directory on disk.
+    branch : str
+        Name of the directory in the store.
+    """
+    settings, bucket = store.settings, store.bucket
+    ends: tuple[Backend | None, Backend | None]
+    if uploading:
+        ends = None, store.backend
+        label, large = f"uploading {root}", settings.mpu_use_threshold_bytes
+        failing = f"files below '{root}' could not be uploaded to '{branch}' in bucket '{bucket}'"
+        if skip_existing or dry_run:
+            existing = {info.key: info for info in objects_below(store.backend, branch)}
+            files = [file._replace(info=existing.get(file.key)) for file in files]
+    else:
+        ends = store.backend, None
+        label, large = f"downloading {branch}", settings.mpd_use_threshold_bytes
+        failing = (
+            f"objects below '{branch}' in bucket '{bucket}' could not be downloaded to '{root}'"
+        )
+
+    def step(file: File) -> Step:
+        if file.info is None or not file.path.is_file():
+            return Step("copy", file.relative, "not in the destination", file.size)
+        if not skip_existing:
+            return Step("replace", file.relative, "it exists", file.size)
+        if same_bytes(store, file.info, file.path):
+            return Step("skip", file.relative, "the content is the same")
+        return Step("replace", file.relative, "the content differs", file.size)
+
+    def attempt(file: File) -> None:
+        if file.error is not None:
+            raise file.error
+        if step(file).verb != "skip":
+            transfer(file, threads if file.size > large else 1)
+
+    if dry_run:
+        report = SyncReport(dry_run=True)
+        deque(report.noting(step(file) for file in files if file.error is None), 0)
+        report.estimate(*ends)
+        return report
+    complete(
+        each(attempt, files, threads=store.bulk_threads(threads)),
+        lambda failures, total: f"{failures} of {total} {failing}, the others are there",
+        Progress(len(files), unit="files", label=label, show=settings.progress),
+        name=lambda file: str(file.path) if uploading else file.key,
+    )
+    return None
 
 
 # -- up ------------------------------------------------------------------------------------------
 
 
-def upload_directory(
-    store: Store,
-    root: Path,
-    target: Key,
-    upload: Upload,
-    *,
-    recursive: bool,
-    threads: int,
-    skip_existing: bool,
-    dry_run: bool,
-) -> SyncReport | None:
-    """Upload the files below a directory; return what a dry run would do."""
-    files = _files_below(root, recursive)
-    existing: dict[str, ObjectInfo] = {}
-    if skip_existing or dry_run:
-        existing = {info.key: info for info in objects_below(store.backend, target)}
-    large = store.settings.mpu_use_threshold_bytes
-
-    def decide(file: _File) -> Step:
-        known = existing.get(pathjoin(target, file.relative))
-        ends = None if known is None else (known, file.path)
-        return _step(store, file.relative, file.size, ends, skip_existing)
-
-    if dry_run:
-        return _dry_run((decide(file) for file in files if file.error is None), None, store.backend)
-
-    def transfer(file: _File) -> None:
-        if file.error is not None:
-            raise file.error
-        key = Key(pathjoin(target, file.relative))
-        if decide(file).verb != "skip":
-            upload(file.path, key, threads if file.size > large else 1, file.extra)
-
-    def describe(failures: int, total: int) -> str:
-        return (
-            f"{failures} of {total} files below '{root}' could not be uploaded to '{target}' in "
-            f"bucket '{store.bucket}', the others are there"
-        )
-
-    workers = store.bulk_threads(threads)
-    outcomes = run(transfer, files, threads=workers, name=lambda file: str(file.path))
-    show, count = store.settings.progress, len(files)
-    complete(outcomes, describe, total=count, label=f"uploading {root}", show=show)
-    return None
-
-
-def _files_below(root: Path, recursive: bool) -> list[_File]:
+def files_below(root: Path, target: Key, recursive: bool) -> list[File]:
     """Return the regular files, sorted within each directory, and what could not be read.
 
     Symbolic links to files and directories are followed, except those back to a parent directory.
     Sockets, pipes, devices and unfinished downloads are skipped. If the directory is a local store,
     the sidecars are not files but the metadata of those next to them.
     """
-    files: list[_File] = []
+    files: list[File] = []
     left_out = 0
     pending = [(root, "", frozenset([_identity(root.stat())]))]
     while pending:
@@ -127,7 +164,7 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
         except OSError as exc:
             if not relative:
                 raise
-            files.append(_File(directory, error=exc))
+            files.append(File(directory, error=exc))
             continue
         deeper = []
         sidecars = _sidecars(paths)
@@ -135,7 +172,7 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
             try:
                 status = path.stat()
             except OSError as exc:  # a dangling link, or just deleted
-                files.append(_File(path, error=exc))
+                files.append(File(path, error=exc))
                 continue
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
@@ -143,8 +180,9 @@ def _files_below(root: Path, recursive: bool) -> list[_File]:
                 body = path.name.removesuffix(SIDECAR_SUFFIX)
                 if body != path.name and body in sidecars:
                     continue
-                extra = sidecars.get(path.name, {})
-                files.append(_File(path, relative + path.name, status.st_size, extra=extra))
+                name, extra = relative + path.name, sidecars.get(path.name, {})
+                key = Key(pathjoin(target, name))
+                files.append(File(path, name, key, status.st_size, extra=extra))
             elif not stat.S_ISDIR(status.st_mode):
                 _logger.info("skipping %s: neither a file nor a directory", path)
             elif not recursive:
@@ -196,52 +234,26 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 # -- down ----------------------------------------------------------------------------------------
 
 
-def download_directory(
-    store: Store,
-    directory: str,
-    root: Path,
-    download: Download,
-    *,
-    threads: int,
-    skip_existing: bool,
-    dry_run: bool,
-) -> SyncReport | None:
-    """Download the objects below a name; return what a dry run would do."""
+def files_to_download(
+    store: Store, directory: str, root: Path, *, create: bool
+) -> tuple[str, list[File]]:
+    """Return a prefix and the objects below it; create their directories on disk, if wanted.
+
+    Everything that could be in the way is checked before.
+    """
     branch, objects = _directory_objects(store, directory)
-    files, directories = _plan(branch, objects, store.bucket)
-    _check_disk(root, files, {"", *directories})
-
-    def decide(relative: str, info: ObjectInfo) -> Step:
-        path = root / relative
-        ends = (info, path) if path.is_file() else None
-        return _step(store, relative, info.size, ends, skip_existing)
-
-    if dry_run:
-        return _dry_run(starmap(decide, files.items()), store.backend, None)
-    with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-    _check_spellings(root, {*files, *directories})
-    for relative in sorted(directories):  # parents first
-        with disk_errors(root / relative):
-            (root / relative).mkdir(exist_ok=True)
-    large = store.settings.mpd_use_threshold_bytes
-
-    def transfer(file: tuple[str, ObjectInfo]) -> None:
-        relative, info = file
-        if decide(relative, info).verb != "skip":
-            download(root / relative, Key(info.key), threads if info.size > large else 1)
-
-    def describe(failures: int, total: int) -> str:
-        return (
-            f"{failures} of {total} objects below '{branch}' in bucket '{store.bucket}' could "
-            f"not be downloaded to '{root}', the others are there"
-        )
-
-    workers = store.bulk_threads(threads)
-    outcomes = run(transfer, files.items(), threads=workers, name=lambda file: file[1].key)
-    show, count = store.settings.progress, len(files)
-    complete(outcomes, describe, total=count, label=f"downloading {branch}", show=show)
-    return None
+    found, directories = _plan(branch, objects, store.bucket)
+    _check_disk(root, found, {"", *directories})
+    if create:
+        with disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+        _check_spellings(root, {*found, *directories})
+        for relative in sorted(directories):  # parents first
+            with disk_errors(root / relative):
+                (root / relative).mkdir(exist_ok=True)
+    return branch, [
+        File(root / path, path, Key(info.key), info.size, info) for path, info in found.items()
+    ]
 
 
 def _directory_objects(store: Store, directory: str) -> tuple[str, list[ObjectInfo]]:
@@ -353,24 +365,6 @@ def _check_spellings(root: Path, names: Iterable[str]) -> None:
                 f"does not tell their names apart; nothing was downloaded. Download one of them "
                 f"with cci.download_to_file()"
             )
-
-
-def _step(
-    store: Store, relative: str, size: int, ends: tuple[ObjectInfo, Path] | None, compared: bool
-) -> Step:
-    """Return the step of a file; ``ends`` are the object and the file, if it is at both."""
-    if ends is None:
-        return Step("copy", relative, "not in the destination", size)
-    if compared and same_bytes(store, *ends):
-        return Step("skip", relative, "the content is the same")
-    return Step("replace", relative, "the content differs" if compared else "it exists", size)
-
-
-def _dry_run(steps: Iterable[Step], source: Backend | None, dest: Backend | None) -> SyncReport:
-    report = SyncReport(dry_run=True)
-    deque(report.noting(steps), 0)
-    report.estimate(source, dest)
-    return report
 
 
 def same_bytes(store: Store, info: ObjectInfo, path: Path) -> bool:

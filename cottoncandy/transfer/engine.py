@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import math
@@ -12,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cottoncandy.backends.base import Backend, CommonPrefix, DeleteResult, ObjectInfo
 from cottoncandy.core.names import shorten
@@ -52,8 +51,8 @@ _BATCH = 1000  # keys of one deletion request
 logger = logging.getLogger(__name__)
 
 
-#: What :func:`run` and :meth:`Backend.delete` yield: names, and errors or None.
-Outcomes = Iterator[tuple[str, Exception | None]]
+#: What :func:`each` and :meth:`Backend.delete` yield: an item first, its error or None last.
+Outcomes = Iterator[tuple[Any, ...]]
 
 
 class _Pace:
@@ -220,43 +219,26 @@ def _mostly_here(function: Callable[[T], R], items: Iterable[T], threads: int) -
             yield from map_threads(function, ahead, threads, ordered=False)
 
 
-def run(
-    function: Callable[[T], object],
-    items: Iterable[T],
-    *,
-    threads: int,
-    name: Callable[[T], str] = str,
-) -> Outcomes:
-    """Call a function as :func:`each` does; yield the name and the error of each item."""
-    results = each(function, items, threads=threads)
-    with contextlib.closing(cast("Generator[Result[T, object]]", results)):
-        for result in results:
-            yield name(result.item), result.error
-
-
 def complete(
-    outcomes: Iterable[tuple[str, Exception | None]],
+    outcomes: Iterable[tuple[Any, ...]],
     describe: Callable[[int, int], str] | None = None,
-    *,
-    total: int | None = None,
-    unit: str = "files",
-    label: str = "",
-    show: bool | None = False,
     bar: Progress | None = None,
+    *,
+    name: Callable[[Any], str] = str,
 ) -> int:
     """Exhaust outcomes and return their number, or raise one error about all failures.
 
     Parameters
     ----------
-    outcomes : iterable of (str, Exception or None)
-        Those of :func:`run` or :meth:`Backend.delete`.
+    outcomes : iterable of tuple
+        Those of :func:`each` or :meth:`Backend.delete`.
     describe : callable, optional
         Returns the beginning of the message, from the numbers of failures and of items. Without it,
         the first error is raised unchanged, and no further call begins.
-    total, unit, label, show : optional
-        Of a progress bar, which moves with each outcome.
     bar : Progress, optional
-        Takes its place.
+        Moves with each outcome.
+    name : callable, default str
+        Returns the name of an item, for the message.
 
     Raises
     ------
@@ -265,16 +247,16 @@ def complete(
     """
     failed: list[tuple[str, Exception]] = []
     count = failures = 0
-    with bar or Progress(total, unit=unit, label=label, show=show) as moved:
+    with bar or Progress(None, unit="files", label="", show=False) as moved:
         try:
-            for name, error in outcomes:
+            for item, *_, error in outcomes:
                 count += 1
                 moved.update(1)
                 if error is None:
                     continue
                 failures += 1
                 if len(failed) < _SHOWN:
-                    failed.append((name, error))
+                    failed.append((name(item), error))
                 if describe is None:
                     break
         except BaseException as end:

@@ -28,7 +28,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.engine import Outcomes, run
+from cottoncandy.transfer.engine import Outcomes, each
 
 _END = SEPARATOR + MANIFEST
 
@@ -211,11 +211,11 @@ def transfer_tree(
     try:
         run_threads(begin, manifests, threads)
         first = (key for key in targets if key not in manifests)
-        yield from _noted(run(transfer, first, threads=threads), owners, failed)
+        yield from _noted(each(transfer, first, threads=threads), owners, failed)
         yield from failed.items()
         complete = [key for key in manifests if key not in failed]
         inner = max(1, threads // max(len(complete), 1))
-        yield from _noted(run(finish, complete, threads=threads), manifests, failed)
+        yield from _noted(each(finish, complete, threads=threads), manifests, failed)
     finally:
         left = [key for array in arrays.values() for key in array.uncommitted]
         with contextlib.suppress(CottonCandyError):  # the first error is the one to raise
@@ -226,13 +226,14 @@ def transfer_tree(
     targets.update(copied)
     if moving:
         copies = [key for key in arrays if key not in failed]
-        checks = run(lambda key: arrays[key].check_unchanged(), copies, threads=threads)
-        yield from (each for each in _noted(checks, manifests, failed) if each[1])
+        checks = each(lambda key: arrays[key].check_unchanged(), copies, threads=threads)
+        yield from (check for check in _noted(checks, manifests, failed) if check[-1])
         done = [key for key in manifests if key not in failed]
         rest = {key for key, manifest in owners.items() if manifest not in failed} - strays
         rest = rest.union(*(arrays[key].keys for key in copies if key not in failed))
         for keys in filter(None, (done, sorted(rest))):  # first the manifests
-            yield from (each for each in source.backend.delete(keys, threads=threads) if each.error)
+            deleted = source.backend.delete(keys, threads=threads)
+            yield from (result for result in deleted if result.error)
 
 
 def remove_tree(
@@ -268,7 +269,7 @@ def _arrays(keys: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 def _noted(outcomes: Outcomes, owners: Mapping[str, str], failed: dict[str, Exception]) -> Outcomes:
     """Yield outcomes, and note the first error of each manifest or of its parts."""
-    for name, error in outcomes:
+    for name, *_, error in outcomes:
         if error is not None and name in owners:
             failed.setdefault(owners[name], error)
         yield name, error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,7 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 from cottoncandy.transfer import engine
-from cottoncandy.transfer.engine import complete, run
+from cottoncandy.transfer.engine import complete, each
 from tests.harness import MemoryHarness
 
 
@@ -30,7 +29,12 @@ Action = tuple[str, Callable[[], object]]  # a name, and what to call
 
 
 def perform(actions: Iterable[Action], threads: int) -> Any:
-    return run(lambda action: action[1](), actions, threads=threads, name=itemgetter(0))
+    results = each(lambda action: action[1](), actions, threads=threads)
+    try:
+        for (name, _), _, error in results:
+            yield name, error
+    finally:
+        results.close()
 
 
 def test_slow_action_holds_up_no_others() -> None:
