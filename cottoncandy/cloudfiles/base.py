@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.monitoring import Flight, TransmissionMonitor
 from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import disk_errors, lock, open_lockable, unlock
@@ -186,12 +186,11 @@ class FilesBase:
         total: int | None = None,
         progress: bool | None = None,
         parallel: int | bool | None = None,
-        monitor: TransmissionMonitor | None = None,
         dest: FilesBase | None = None,
     ) -> Iterator[Result[Any, Any]]:
         """Yield the result of each item, from threads or processes, and move the bar.
 
-        The function gets the monitor, too, if there is one. Copies have a ``dest``.
+        Copies have a ``dest``.
         """
         items, ends = as_items(paths), (self, dest or self)
         local = all(end._local for end in ends)
@@ -201,19 +200,14 @@ class FilesBase:
             processes, threads, progress = 1, 1, False
         with self._bar(label, items, total, progress) as bar:
             counted = bar.counted(items)
+            call = partial(each, function, threads=threads, local=local)
             if processes == 1 or any(end.protocol == "mem" for end in ends):
-                noted = _noted(function, monitor)
-                results: Iterator[Any] = each(noted, counted, threads=threads, local=local)
+                results = call(counted)
             else:
-                direction = None if monitor is None else monitor.direction
-                task = partial(_in_this_process, function, self.num_threads, local, direction)
-                results = in_processes(task, map(_sendable, counted), processes)
+                results = in_processes(call, map(_sendable, counted), processes)
             for result in results:
-                if monitor is not None and isinstance(result, TransmissionMonitor):
-                    monitor.add(result)  # what another process recorded
-                else:
-                    bar.update(1)
-                    yield result
+                bar.update(1)
+                yield result
 
     def _retrying(self, call: Callable[[], R]) -> R:
         """Return the result of a call that may be repeated, while the store is busy."""
@@ -231,29 +225,6 @@ def _sendable(item: Any) -> Any:
     if isinstance(content, memoryview | Iterator) or hasattr(content, "read"):
         return {**item, "content": b"".join(Body.of(content))}
     return item
-
-
-def _noted(
-    function: Callable[..., Any], monitor: TransmissionMonitor | None
-) -> Callable[[Any], Any]:
-    return function if monitor is None else partial(function, monitor=monitor)
-
-
-def _in_this_process(
-    function: Callable[..., Any],
-    threads: int,
-    local: bool,
-    direction: IOEnum | None,
-    items: Sequence[Any],
-) -> Iterator[Result[Any, Any] | TransmissionMonitor]:
-    """Yield results, and at the end what was recorded here."""
-    monitor = None if direction is None else TransmissionMonitor(direction)
-    for result in each(_noted(function, monitor), items, threads=threads, local=local):
-        if isinstance(result.item, dict):
-            result.item.pop("content", None)  # which need not be sent back
-        yield result
-    if monitor is not None:
-        yield monitor
 
 
 def is_single(paths: Any) -> bool:
@@ -285,16 +256,21 @@ def is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | os.PathLike)
 
 
-def finish(results: Iterable[tuple[Any, Any, Any]]) -> int:
+def finish(
+    results: Iterable[tuple[Any, Any, Any]], monitor: TransmissionMonitor | None = None
+) -> int:
     """Return the number of results, or raise the first error, with a note about the others.
 
-    The error, also one that ends the results early, has the number ``done``.
+    The error, also one that ends the results early, has the number ``done``. The monitor gets the
+    values that are flights.
     """
     count = failures = 0
     failed: list[tuple[str, Any]] = []
     try:
-        for item, _, error in results:
+        for item, value, error in results:
             count += 1
+            if monitor is not None and isinstance(value, Flight):
+                monitor._record(value)
             if error is not None:
                 failures += 1
                 if failures <= _SHOWN:

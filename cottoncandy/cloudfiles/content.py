@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -25,7 +25,7 @@ from cottoncandy.cloudfiles.exceptions import (
 from cottoncandy.core.buffers import Body, Buffer
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs.content import encode_stream
-from cottoncandy.transfer.copying import check_content, md5_of
+from cottoncandy.transfer.copying import Conversion, check_content, md5_of
 
 #: Tokens of Content-Encoding that do not describe the stored bytes.
 _IGNORED = {"", "identity", "aws-chunked", "none"}
@@ -34,15 +34,12 @@ _IGNORED = {"", "identity", "aws-chunked", "none"}
 class File(NamedTuple):
     """One file to download, or a range of it, and its place in the list."""
 
-    order: int
     path: str
+    order: int
     start: int | None = None
     end: int | None = None
     tags: Any = None
     raw: bool = False
-
-    def __str__(self) -> str:
-        return self.path
 
     @property
     def span(self) -> slice:
@@ -56,13 +53,13 @@ class File(NamedTuple):
 def requested(order: int, item: Any, *, raw: bool = False) -> File:
     """Return what an item of ``get`` asks for: a path, or a dictionary with a range."""
     if isinstance(item, str | os.PathLike):
-        return File(order, os.fspath(item), raw=raw)
+        return File(os.fspath(item), order, raw=raw)
     if not isinstance(item, Mapping) or "path" not in item:
         raise InvalidArgumentError(
             f"a file to download is a path, or a dictionary with 'path', got {item!r:.80}"
         )
     start, end = item.get("byte_range") or (item.get("start"), item.get("end"))
-    return File(order, path_text(item["path"]), start, end, item.get("tags"), raw)
+    return File(path_text(item["path"]), order, start, end, item.get("tags"), raw)
 
 
 # -- encodings -----------------------------------------------------------------------------------
@@ -107,9 +104,7 @@ def encoded_body(body: Body, encoding: str, level: int | None) -> Body:
     )
 
 
-def conversion(
-    reencode: str | bool | None, content_type: str | None
-) -> Callable[[ObjectInfo, Body, PutOptions], tuple[Body, PutOptions]] | None:
+def conversion(reencode: str | bool | None, content_type: str | None) -> Conversion | None:
     """Return what changes the encoding or the content type of a copy; None if nothing does."""
     if reencode is None and content_type is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, path_text
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import as_on_disk, conversion
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
+from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -28,7 +29,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.copying import copy_object
+from cottoncandy.transfer.copying import Conversion, copy_object
 from cottoncandy.transfer.sync import compare
 
 
@@ -163,8 +164,7 @@ class CloudFiles(WritingMethods):
         paths = self if paths is None else paths
         if reencode is None:
             paths = self._with_twins(paths, dest)
-        options: dict[str, Any] = {"progress": progress, "monitor": monitor, "dest": dest}
-        finish(self._each(copy, paths, "transferring", **options))
+        finish(self._each(copy, paths, "transferring", progress=progress, dest=dest), monitor)
         return monitor
 
     def transfer_from(
@@ -214,35 +214,35 @@ class CloudFiles(WritingMethods):
         content_type: str | None,
         allow_missing: bool,
         resumable: bool,
-        monitor: TransmissionMonitor,
-    ) -> None:
+    ) -> Flight | None:
         path, target = route_of(item)
         try:
             if not (resumable and self._is_current(path, dest, target)):
                 convert = conversion(reencode, content_type)
-                self._transfer(path, dest, target, convert, monitor, _twin_of(item))
+                return self._transfer(path, dest, target, convert, _twin_of(item))
         except ObjectNotFoundError:
             if not allow_missing:
                 raise
+        return None
 
     def _transfer(
         self,
         path: str,
         dest: CloudFiles,
         target: str,
-        convert: Any,
-        monitor: TransmissionMonitor | None = None,
+        convert: Conversion | None,
         twin: str | None = None,
-    ) -> None:
+    ) -> Flight | None:
         self._check_other_name(path, dest, target)
         if twin is not None:
             self._check_twin(path, twin, target)
         if dest.protocol == "file" and target.endswith("/") and self.size(path) == 0:
-            return  # the marker of a directory, which is there with its files
+            return None  # the marker of a directory, which is there with its files
         if convert is None and dest.protocol == "file" != self.protocol:
             convert = as_on_disk
-        with dest._locks.held(dest._path.path, target), recorded(monitor) as flight:
-            flight.nbytes = copy_object(
+        begun = time.time()
+        with dest._locks.held(dest._path.path, target):
+            nbytes = copy_object(
                 self._store,
                 self._key(path),
                 dest._store,
@@ -251,6 +251,7 @@ class CloudFiles(WritingMethods):
                 threads=LARGE_THREADS,
                 convert=convert,
             )
+        return Flight(begun, time.time(), nbytes)
 
     def _check_other_name(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy on disk would remove its source, as another encoding of its name."""
@@ -377,7 +378,7 @@ class CloudFiles(WritingMethods):
         path, target = route_of(item)
         if self._place(path) != dest._place(target):
             self._check_single(path)
-            self._transfer(path, dest, target, None, twin=_twin_of(item))
+            self._transfer(path, dest, target, None, _twin_of(item))
             self._check_other(path, dest, target)
             if self._endpoint().holds()(path):
                 self.delete(path)

@@ -6,13 +6,10 @@ import enum
 import threading
 import time
 import uuid
-from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partialmethod
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MissingDependencyError
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["IOEnum", "IOSampler", "TransmissionMonitor"]
 
 _EPSILON_S = 1e-7
-
-
 _MAX_KEPT = 8192  # transfers
 _recording = ForkSafeLock()
 
@@ -35,6 +30,14 @@ class IOEnum(enum.Enum):
 
     RX = 1
     TX = 2
+
+
+class Flight(NamedTuple):
+    """One transfer: when it began and ended, and its bytes."""
+
+    start: float
+    end: float
+    nbytes: float
 
 
 class TransmissionMonitor:
@@ -55,7 +58,7 @@ class TransmissionMonitor:
     def __init__(self, direction: IOEnum) -> None:
         self.direction = direction
         self.errors: set[uuid.UUID] = set()
-        self._numbers = array("d")  # start, end and bytes of each, in turn
+        self._flights: list[Flight] = []
         self._begun: dict[uuid.UUID, float] = {}
 
     @classmethod
@@ -75,7 +78,8 @@ class TransmissionMonitor:
     def add(self, other: Self) -> None:
         """Add the transfers of another record."""
         self.errors |= other.errors
-        self._extend(other._numbers)
+        for flight in other._flights:
+            self._record(flight)
 
     def start_io(self, num_bytes: int, start_time: float | None = None) -> uuid.UUID:
         """Record the start of a transfer; return its identifier."""
@@ -85,20 +89,17 @@ class TransmissionMonitor:
 
     def end_io(self, flight_id: uuid.UUID, num_bytes: int) -> None:
         """Record the end of a transfer of ``num_bytes`` bytes."""
-        self._extend((self._begun.pop(flight_id), time.time(), num_bytes))
+        self._record(Flight(self._begun.pop(flight_id), time.time(), num_bytes))
 
-    def _extend(self, numbers: Iterable[float]) -> None:
+    def _record(self, flight: Flight) -> None:
         with _recording:
-            self._numbers.extend(numbers)
-            if len(self._numbers) >= 3 * _MAX_KEPT:
-                single = 3 * (len(self._numbers) // 3 % 2)
-                pairs = _in_pairs(self._numbers[single:])
-                self._numbers = array("d", chain(self._numbers[:single], *pairs))
-
-    @property
-    def _flights(self) -> Iterator[tuple[float, float, float]]:
-        numbers = iter(self._numbers[:])
-        return zip(numbers, numbers, numbers, strict=True)
+            self._flights.append(flight)
+            if len(self._flights) == _MAX_KEPT:
+                pairs = zip(self._flights[::2], self._flights[1::2], strict=True)
+                self._flights = [
+                    Flight(min(a.start, b.start), max(a.end, b.end), a.nbytes + b.nbytes)
+                    for a, b in pairs
+                ]
 
     def end_error(self, flight_id: uuid.UUID) -> None:
         """Record that a transfer failed."""
@@ -120,7 +121,7 @@ class TransmissionMonitor:
     def total_bps(self) -> float:
         """Return the mean rate from the first start to the last end."""
         duration = self.end_unix_time() - self.start_unix_time()
-        return 8 * self.total_bytes() / max(duration, _EPSILON_S) if self._numbers else 0.0
+        return 8 * self.total_bytes() / max(duration, _EPSILON_S) if self._flights else 0.0
 
     def current_bps(self, look_back_sec: float = 2.0) -> float:
         """Return the mean rate of the last seconds."""
@@ -140,7 +141,7 @@ class TransmissionMonitor:
         """Return the bytes transferred in each interval of ``resolution`` seconds."""
         import numpy as np  # not for each copy: it takes longer to load than many files do
 
-        if not self._numbers:
+        if not self._flights:
             return np.zeros(0, np.uint32)
         first, last = self.start_unix_time(), self.end_unix_time()
         bins = np.zeros(max(int(np.ceil((last - first) / resolution)), 1))
@@ -164,31 +165,6 @@ class TransmissionMonitor:
     current_Gbps = partialmethod(_scaled, "current_bps", 1e9)  # noqa: N815 - the established names
     current_MBps = partialmethod(_scaled, "current_bps", 8e6)  # noqa: N815 - the established names
     current_GBps = partialmethod(_scaled, "current_bps", 8e9)  # noqa: N815 - the established names
-
-
-@dataclass(slots=True)
-class recorded:  # noqa: N801 - used as a function; twice as fast as a generator
-    """Records the transfer in the block, if there is a monitor; the block notes its bytes."""
-
-    monitor: TransmissionMonitor | None
-    nbytes: int = 0
-    begun: float = 0.0
-
-    def __enter__(self) -> Self:
-        if self.monitor is not None:
-            self.begun = time.time()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self.monitor is not None:
-            self.monitor._extend((self.begun, time.time(), self.nbytes))
-
-
-def _in_pairs(numbers: array[float]) -> Iterator[tuple[float, float, float]]:
-    """Yield start, end and bytes of each two transfers."""
-    every = slice(0, None, 6), slice(3, None, 6)
-    starts, ends, counts = ([numbers[at:][span] for span in every] for at in range(3))
-    return zip(map(min, *starts), map(max, *ends), map(sum, zip(*counts, strict=True)), strict=True)
 
 
 class IOSampler:

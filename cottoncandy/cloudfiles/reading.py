@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.cloudfiles.base import (
@@ -20,13 +21,21 @@ from cottoncandy.cloudfiles.base import (
     path_text,
 )
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
+from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.copying import etag_md5
 from cottoncandy.transfer.engine import Result, each, listing
 
 Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
+
+
+class Found(NamedTuple):
+    """What a file contains, the encoding it is stored with, and how it arrived."""
+
+    content: bytes
+    encoding: str | None
+    flight: Flight
 
 
 class ReadingMethods(FilesBase):
@@ -91,7 +100,6 @@ class ReadingMethods(FilesBase):
         memory; use :meth:`iter_get` for more files than fit.
         """
         single = is_single(paths)
-        monitor = TransmissionMonitor(IOEnum.RX)
         files = map(partial(requested, raw=raw), count(), as_items(paths))
         found = list(
             self._each(
@@ -101,7 +109,6 @@ class ReadingMethods(FilesBase):
                 total=total,
                 progress=progress,
                 parallel=parallel,
-                monitor=monitor if return_recording else None,
             )
         )
         found.sort(key=lambda result: result.item.order)
@@ -113,7 +120,13 @@ class ReadingMethods(FilesBase):
             value = {file["path"]: file["content"] for file in contents}
         elif single:
             value = contents[0]["content"]
-        return (value, monitor) if return_recording else value
+        if not return_recording:
+            return value
+        monitor = TransmissionMonitor(IOEnum.RX)
+        for result in found:
+            if result.value is not None:
+                monitor._record(result.value.flight)
+        return value, monitor
 
     def iter_get(
         self, paths: Iterable[str | Mapping[str, Any]], *, raw: bool = False
@@ -135,41 +148,35 @@ class ReadingMethods(FilesBase):
         results = each(self._get_again, files, threads=self.num_threads, local=self._local)
         return map(_as_dict, results)
 
-    def _get_again(self, file: File, **options: Any) -> tuple[bytes | None, str | None]:
-        return self._retrying(partial(self._get, file, **options))
+    def _get_again(self, file: File, part_size: int | None = None) -> Found | None:
+        return self._retrying(partial(self._get, file, part_size))
 
-    def _get(
-        self,
-        file: File,
-        *,
-        part_size: int | None = None,
-        monitor: TransmissionMonitor | None = None,
-    ) -> tuple[bytes | None, str | None]:
-        """Return content and encoding of one file; the content is None if it does not exist."""
+    def _get(self, file: File, part_size: int | None) -> Found | None:
+        """Return one file; None if it does not exist."""
         backend, key = self._store.backend, self._key(file.path)
         # If a range is far from the start, only the header is requested first.
         part = file.ranged
         prefetch = not (file.start or (part and file.end is None))
+        begun = time.time()
         try:
             with (
                 self._locks.held(self._path.path, file.path, shared=True),
-                recorded(monitor) as flight,
                 backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
             ):
                 info = reader.info
                 ranged = part and (file.raw or not info.content_encoding)
                 start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
                 content = reader.read(start, max(start, stop))
-                flight.nbytes = len(content)
         except ObjectNotFoundError:
-            return None, None
+            return None
+        flight = Flight(begun, time.time(), len(content))
         if not ranged:
             verify(backend, info, content, part_size)
         encoding = info.content_encoding
         if not file.raw:
             content = decoded(content, encoding, file.path)
             content = content[file.span] if part and not ranged else content
-        return content, encoding
+        return Found(content, encoding, flight)
 
     def get_json(self, paths: Paths, total: int | None = None) -> Any:
         """Download JSON files; return the value of one, or a list in order. None if missing.
@@ -320,14 +327,14 @@ class ReadingMethods(FilesBase):
         return {"N": count, "num_bytes": nbytes}
 
 
-def _as_dict(result: Result[File, tuple[bytes | None, str | None]]) -> dict[str, Any]:
-    file, (content, encoding) = result.item, result.value or (None, None)
+def _as_dict(result: Result[File, Found | None]) -> dict[str, Any]:
+    file, found = result.item, result.value
     return {
         "path": file.path,
-        "content": content,
+        "content": found and found.content,
         "byte_range": (file.start, file.end),
         "error": result.error,
-        "compress": encoding,
+        "compress": found and found.encoding,
         "raw": file.raw,
         "tags": file.tags,
     }

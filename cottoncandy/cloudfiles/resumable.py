@@ -334,7 +334,7 @@ def _copies(items: Iterable[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
     source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
     convert = conversion(ends[2], None)
     return each(
-        lambda item: source._transfer(item.path, dest, item.dest, convert, None, item.twin),
+        lambda item: source._transfer(item.path, dest, item.dest, convert, item.twin),
         items,
         threads=source.num_threads,
         local=source._local and dest._local,

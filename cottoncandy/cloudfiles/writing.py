@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -22,7 +23,7 @@ from cottoncandy.cloudfiles.base import (
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import json_bytes, upload_body, verify
-from cottoncandy.cloudfiles.monitoring import IOEnum, TransmissionMonitor, recorded
+from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.processes import process_count
 from cottoncandy.cloudfiles.reading import Paths, ReadingMethods
 from cottoncandy.core.files import disk_errors
@@ -131,9 +132,8 @@ class WritingMethods(ReadingMethods):
             total=total,
             progress=progress,
             parallel=parallel,
-            monitor=monitor if return_recording else None,
         )
-        count = finish(results)
+        count = finish(results, monitor if return_recording else None)
         return (count, monitor) if return_recording else count
 
     def _unique(self, files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -156,16 +156,16 @@ class WritingMethods(ReadingMethods):
 
     def _put(
         self,
-        file: Mapping[str, Any],
-        monitor: TransmissionMonitor | None = None,
+        file: dict[str, Any],
         condition: IfAbsent | None = None,
         threads: int = LARGE_THREADS,
-    ) -> int:
+    ) -> Flight:
         path = file["path"]
         key = self._key(path)
         encoding = normalize_encoding(file.get("compress"))
         applied = None if file.get("raw") else encoding
-        body = upload_body(file.get("content"), path, applied, file.get("compression_level"))
+        content = file.pop("content", None)  # results need not keep it
+        body = upload_body(content, path, applied, file.get("compression_level"))
         headers = {name: file[name] for name in _HEADERS if file.get(name) is not None}
         for name, value in headers.items():
             if not isinstance(value, str):
@@ -175,13 +175,14 @@ class WritingMethods(ReadingMethods):
         if condition is not None:
             options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=threads)
-        with self._locks.held(self._path.path, path), recorded(monitor) as flight:
+        begun = time.time()
+        with self._locks.held(self._path.path, path):
             result = self._retrying(put) if body.replayable else put()
-            flight.nbytes = body.size or 0
+        flight = Flight(begun, time.time(), body.size or 0)
         if body.buffer is not None and backend.capabilities.stored_checksum is not None:
-            stored = ObjectInfo(key, flight.nbytes, etag=result.etag)
+            stored = ObjectInfo(key, len(body.buffer), etag=result.etag)
             verify(backend, stored, body.buffer, None)
-        return flight.nbytes
+        return flight
 
     def put_json(
         self,
