@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from cottoncandy.backends.base import Backend
-from cottoncandy.exceptions import AccessDeniedError, StoreError
+from cottoncandy.exceptions import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    ObjectNotFoundError,
+    StoreError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,8 @@ class RemoteBackend(Backend):
         #: Buckets that can only be read without credentials.
         self.public_buckets: set[str | None] = set()
         self._twins: list[Self] = []  # none or one, shared with those on other buckets
+        #: Buckets that exist: an answer "not found" then is about the object.
+        self.known_buckets: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"upload_options": dict(self.upload_options)}
@@ -57,10 +64,33 @@ class RemoteBackend(Backend):
             self._twins.append(twin)
         return self._twins[0].with_bucket(self.bucket_name)
 
+    @property
+    def _address(self) -> str:
+        """Where the store is, for messages."""
+        return self.name
+
     def close(self) -> None:
         self._connection.close()
         for twin in self._twins:
             twin.close()
+
+    @contextmanager
+    def _in_bucket(self) -> Iterator[None]:
+        """If nothing is found in the block, look whether the bucket exists: once per process."""
+        bucket = self.bucket
+        try:
+            yield
+        except ObjectNotFoundError:
+            if bucket not in self.known_buckets and not self.has_bucket(bucket):
+                raise self._no_bucket(bucket) from None
+            raise
+        self.known_buckets.add(bucket)
+
+    def _no_bucket(self, bucket: str) -> BucketNotFoundError:
+        return BucketNotFoundError(
+            f"there is no bucket '{bucket}' at {self._address}; cci.show_buckets() lists yours, "
+            f"and cci.create_bucket() creates one"
+        )
 
 
 def reads_public_data(method: F) -> F:

@@ -300,7 +300,7 @@ def test_statuses_become_errors(
     server = WebServer(tmp_path, type("Handler", (Answering,), {"status": status, "text": text}))
     try:
         backend = connect(server.url, anon=True)
-        backend._connection.known_buckets.add("bucket")
+        backend.known_buckets.add("bucket")
         for call in (lambda: backend.head("name"), lambda: backend.get("name")):
             with pytest.raises(expected, match=words):
                 call()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
@@ -368,7 +367,7 @@ class GCSBackend(RemoteBackend):
         except (InvalidNameError, ValueError):
             found = False
         if found:
-            self._connection.known_buckets.add(bucket)
+            self.known_buckets.add(bucket)
         return found
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
@@ -391,7 +390,7 @@ class GCSBackend(RemoteBackend):
             raise self._no_bucket(bucket) from exc
         except (BucketExistsError, ObjectChangedError) as exc:  # 409, and 412 from an emulator
             raise BucketNotEmptyError(f"{label} contains objects; delete them first") from exc
-        self._connection.known_buckets.discard(bucket)
+        self.known_buckets.discard(bucket)
 
     # -- features of Google ----------------------------------------------------------------------
 
@@ -452,23 +451,6 @@ class GCSBackend(RemoteBackend):
                 condition.check("another", label)
             return int(text)
         return None if condition is None else 0
-
-    @contextmanager
-    def _in_bucket(self) -> Iterator[None]:
-        """If nothing is found in the block, look whether the bucket exists: once per process."""
-        bucket, known = self.bucket, self._connection.known_buckets
-        try:
-            yield
-        except ObjectNotFoundError:
-            if bucket not in known and not self.has_bucket(bucket):
-                raise self._no_bucket(bucket) from None
-            raise
-        known.add(bucket)
-
-    def _no_bucket(self, bucket: str) -> BucketNotFoundError:
-        return BucketNotFoundError(
-            f"there is no bucket '{bucket}' at {self._address}; cci.show_buckets() lists yours"
-        )
 
 
 def _generation_of(blob: Any, label: str) -> str:

@@ -135,7 +135,6 @@ class Connection:
         self._slots = threading.BoundedSemaphore(_CONNECTIONS)
         self._client: Any = None
         self._sent = threading.local()
-        self.known_buckets: set[str] = set()
 
     @property
     def client(self) -> Any:

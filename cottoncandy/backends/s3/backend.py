@@ -9,8 +9,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar, Self, TypeVar
 
-import botocore.exceptions as boto
-
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
@@ -62,9 +60,13 @@ from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
+    BucketNotFoundError,
     CottonCandyError,
+    CredentialsError,
     InvalidNameError,
     ObjectNotFoundError,
+    StoreError,
+    StoreUnreachableError,
 )
 
 # Options files of the first versions set 100 MB, which would exceed the memory limit.
@@ -111,8 +113,12 @@ class S3Backend(RemoteBackend):
     def connect(cls, arguments: ConnectionArguments) -> Self:
         return cls(S3Options.of(arguments), arguments.bucket_name)
 
+    @property
+    def _address(self) -> str:
+        return self._connection.location().endpoint
+
     def status_message(self) -> str:
-        return f"S3 backend instantiated at {redact(self._connection.endpoint)}."
+        return f"S3 backend instantiated at {self._address}."
 
     def describe(self) -> str:
         endpoint = self._connection.cached_endpoint or "the default S3 endpoint"
@@ -134,7 +140,8 @@ class S3Backend(RemoteBackend):
         send: Callable[[], GetResponse | ObjectInfo] = partial(get, *span)
         if not tail and start >= stop:
             send = partial(self._transport.head, location)
-        opened = self._in_known_bucket(location, send)
+        with self._in_bucket():
+            opened = send()
         reader = RangeReader(get, location, opened, threads=threads, window_bytes=window)
         reader.counter = self.counter
         reader.max_stall_s = self._connection.max_stall_s
@@ -143,7 +150,8 @@ class S3Backend(RemoteBackend):
     @reads_public_data
     def head(self, key: str) -> ObjectInfo:
         location = self._location(key)
-        return self._in_known_bucket(location, partial(self._transport.head, location))
+        with self._in_bucket():
+            return self._transport.head(location)
 
     def put(
         self, key: str, body: Body, options: PutOptions = DEFAULT_OPTIONS, *, threads: int = 4
@@ -168,14 +176,14 @@ class S3Backend(RemoteBackend):
         try:
             result = self._store(location, body, options, max(threads, 1))
         except CottonCandyError as exc:
-            unmet = parse_error(exc.__cause__ or exc).status == 412
+            unmet = parse_error(exc).status == 412
             unmet |= isinstance(condition, IfMatch) and isinstance(exc, ObjectNotFoundError)
             if condition is not None and unmet:
                 raise condition.unmet(str(location)) from exc
             raise
         if acl is not None and options.acl is None:  # no canned ACL has these grants
             self._copying.set_acl(location, acl)
-        self._buckets.remember(location.bucket)
+        self.known_buckets.add(location.bucket)
         return result
 
     def _store(
@@ -245,10 +253,7 @@ class S3Backend(RemoteBackend):
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:
         location = self._location(upload.key)
-        with translated(location):
-            self._connection.client.abort_multipart_upload(
-                **location.request, UploadId=upload.upload_id
-            )
+        self._connection.call(location, "abort_multipart_upload", UploadId=upload.upload_id)
 
     def _create(
         self, location: S3Location, options: PutOptions, send: Callable[[PutOptions], T]
@@ -277,7 +282,8 @@ class S3Backend(RemoteBackend):
         location = self._connection.location(self.bucket)
         if "\x00" in prefix and not self._connection.on_aws:
             # Ceph fails on such a prefix, and no object has one: put() rejects NUL.
-            self._buckets.require(location.bucket)
+            if not self.has_bucket(location.bucket):
+                raise self._no_bucket(location.bucket)
             return iter(())
         return scan(
             self._connection.client,
@@ -326,8 +332,7 @@ class S3Backend(RemoteBackend):
         """Delete with a separate request, in which the key is part of the URL."""
         try:
             self._buckets.require_exact_key(location)
-            with translated(location):
-                response = self._connection.client.delete_object(**location.request)
+            response = self._connection.call(location, "delete_object")
             status = response["ResponseMetadata"]["HTTPStatusCode"]
             confirmed(status == 204, "status 204", location)
         except ObjectNotFoundError:
@@ -339,17 +344,15 @@ class S3Backend(RemoteBackend):
     def _delete_bulk(
         self, location: S3Location, keys: list[str]
     ) -> dict[str, CottonCandyError | None]:
-        with translated(location):
-            try:
-                response = self._connection.client.delete_objects(
-                    Bucket=location.bucket, Delete={"Objects": [{"Key": key} for key in keys]}
-                )
-            except boto.ClientError as exc:
-                details = parse_error(exc)
-                if details.code != "NotImplemented" and details.status != 501:
-                    raise
-                # Google's S3 API has no bulk deletion.
-                return {key: self._delete_one(location._replace(key=key)) for key in keys}
+        listed = {"Objects": [{"Key": key} for key in keys]}
+        try:
+            response = self._connection.call(location, "delete_objects", Delete=listed)
+        except StoreError as exc:
+            details = parse_error(exc)
+            if details.code != "NotImplemented" and details.status != 501:
+                raise
+            # Google's S3 API has no bulk deletion.
+            return {key: self._delete_one(location._replace(key=key)) for key in keys}
         errors = response.get("Errors", ())
         named = {each.get("Key") for each in (*response.get("Deleted", ()), *errors)}
         unnamed = [key for key in keys if key not in named]
@@ -366,14 +369,13 @@ class S3Backend(RemoteBackend):
     def copy(
         self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True
     ) -> PutResult:
-        origin = self._origin(source_bucket)._location(source)
+        origin = self._origin(source_bucket)
         target = self._location(dest, writing=True)
         self._buckets.require_exact_key(target)
         if not overwrite:
             self._check_condition(dest, IfAbsent())
-        return self._in_known_bucket(
-            origin, lambda: self._copying.copy(origin, target, absent=not overwrite)
-        )
+        with origin._in_bucket():
+            return self._copying.copy(origin._location(source), target, absent=not overwrite)
 
     def set_metadata(
         self, key: str, metadata: Mapping[str, str], *, etag: str | None = None
@@ -382,10 +384,8 @@ class S3Backend(RemoteBackend):
         checked = self.capabilities.metadata.check(metadata, key)
         if not self._connection.on_aws:
             checked = encode_metadata_names(key, checked)
-        return self._in_known_bucket(
-            location,
-            lambda: self._copying.copy(location, location, metadata=checked, etag=etag),
-        )
+        with self._in_bucket():
+            return self._copying.copy(location, location, metadata=checked, etag=etag)
 
     @property
     def _copying(self) -> CopyOperations:
@@ -403,9 +403,7 @@ class S3Backend(RemoteBackend):
 
     def _head(self, key: str) -> Mapping[str, Any]:
         """Return all fields of a header; obstore returns some of them."""
-        location = self._location(key)
-        with translated(location):
-            head: Mapping[str, Any] = self._connection.client.head_object(**location.request)
+        head: Mapping[str, Any] = self._connection.call(self._location(key), "head_object")
         return head
 
     def can_copy_from(self, other: Backend) -> bool:
@@ -422,30 +420,38 @@ class S3Backend(RemoteBackend):
         check_key(key, writing=writing)
         return self._connection.location(self.bucket, key)
 
-    def _in_known_bucket(self, location: S3Location, send: Callable[[], T]) -> T:
-        """Send a request; raise BucketNotFoundError if its bucket does not exist."""
-        try:
-            result = send()
-        except ObjectNotFoundError:
-            self._buckets.require(location.bucket)
-            raise
-        self._buckets.remember(location.bucket)
-        return result
-
     # -- buckets ---------------------------------------------------------------------------------
 
     def list_buckets(self) -> Iterator[BucketInfo]:
-        with translated(self._connection.location()):
-            response = self._connection.client.list_buckets()
+        response = self._connection.call(self._connection.location(), "list_buckets")
         found = response.get("Buckets", ())
         return iter([BucketInfo(each["Name"], each.get("CreationDate")) for each in found])
 
     @reads_public_data
     def has_bucket(self, bucket: str) -> bool:
-        return self._buckets.has(bucket)
+        location, call = self._connection.location(bucket), self._connection.call
+        try:
+            try:
+                call(location, "head_bucket")
+            except CottonCandyError as exc:
+                if parse_error(exc).status not in (400, 403):
+                    raise
+                # It has no body that tells a bad name from bad credentials.
+                call(location, "list_objects_v2", MaxKeys=1)
+        except (InvalidNameError, BucketNotFoundError):
+            return False
+        except CredentialsError:
+            raise  # it is an AccessDeniedError too
+        except AccessDeniedError:
+            return True  # writing, or reading public objects, may be allowed
+        except StoreUnreachableError as exc:
+            if parse_error(exc).status != 301:  # it is in another region
+                raise
+        self.known_buckets.add(bucket)
+        return True
 
     def create_bucket(self, bucket: str, *, acl: str | None = None) -> None:
-        client, location = self._connection.client, self._connection.location(bucket)
+        location = self._connection.location(bucket)
         prefix = self._connection.options.settings.mandatory_bucket_prefix
         if prefix and not bucket.startswith(prefix):
             raise InvalidNameError(
@@ -457,21 +463,20 @@ class S3Backend(RemoteBackend):
         # Ceph and AWS's oldest region report success if the bucket exists and is yours.
         if self.has_bucket(bucket):
             raise BucketExistsError(f"{location} already exists; choose another name")
-        request: dict[str, Any] = {"Bucket": bucket}
-        region = client.meta.region_name
+        request: dict[str, Any] = {}
+        region = self._connection.client.meta.region_name
         if self._connection.on_aws and region not in (None, "us-east-1", "aws-global"):
             request["CreateBucketConfiguration"] = {"LocationConstraint": region}
 
         def create(acl: str | None) -> None:
-            with translated(location):
-                client.create_bucket(**request, **({} if acl is None else {"ACL": acl}))
+            permission = {} if acl is None else {"ACL": acl}
+            self._connection.call(location, "create_bucket", **request, **permission)
 
         self._buckets.with_acl(bucket, acl or None, create)
 
     def delete_bucket(self, bucket: str) -> None:
-        with translated(self._connection.location(bucket)):
-            self._connection.client.delete_bucket(Bucket=bucket)
-        self._buckets.remember(bucket, exists=False)
+        self._connection.call(self._connection.location(bucket), "delete_bucket")
+        self.known_buckets.discard(bucket)
 
     # -- features of S3 --------------------------------------------------------------------------
 
@@ -479,9 +484,7 @@ class S3Backend(RemoteBackend):
         return dict(self.acl(key)["Owner"] or {})
 
     def acl(self, key: str) -> Mapping[str, Any]:
-        location = self._location(key)
-        with translated(location):
-            found = self._connection.client.get_object_acl(**location.request)
+        found = self._connection.call(self._location(key), "get_object_acl")
         return {"Owner": found.get("Owner"), "Grants": found.get("Grants")}
 
     def presign(self, key: str, expires_s: int) -> str:

@@ -1,4 +1,4 @@
-"""Cached facts about buckets and their server: existence, ACLs, odd keys, conditions."""
+"""Cached facts about buckets and their server: ACLs, odd keys, conditions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import botocore.exceptions as boto
-
 from cottoncandy.backends.base import IfMatch, PutOptions
 from cottoncandy.backends.s3.clients import Connection
-from cottoncandy.backends.s3.errors import (
-    ErrorDetails,
-    S3Location,
-    from_details,
-    parse_error,
-    translated,
-)
+from cottoncandy.backends.s3.errors import S3Location, parse_error, translated
 from cottoncandy.backends.s3.keys import has_dot_segments
-from cottoncandy.exceptions import (
-    AccessDeniedError,
-    BucketNotFoundError,
-    CottonCandyError,
-    CredentialsError,
-    InvalidNameError,
-)
+from cottoncandy.exceptions import CottonCandyError, InvalidNameError
 
 T = TypeVar("T")
 
@@ -40,7 +26,7 @@ _ACL_CODES = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithOb
 
 def rejects_acls(exc: BaseException) -> bool:
     """Return whether an error, or its cause, means that there are no ACLs."""
-    details = parse_error(exc.__cause__ or exc)
+    details = parse_error(exc)
     return details.code in _ACL_CODES or (
         details.code == "NotImplemented" and "acl" in details.message.lower()
     )
@@ -51,69 +37,27 @@ class Buckets:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def _facts(self, name: str) -> dict[Any, bool]:
-        return self._connection.cached(("buckets", name), dict)
-
-    # -- existence -------------------------------------------------------------------------------
-
-    def has(self, bucket: str) -> bool:
-        """Return whether a bucket exists, even if access to it is denied."""
-        try:
-            self._connection.client.head_bucket(Bucket=bucket)
-        except boto.ParamValidationError:
-            return False
-        except (boto.ClientError, boto.BotoCoreError) as exc:
-            status = parse_error(exc).status
-            if status == 301:
-                return True
-            if status == 404:
-                return False
-            if status in (400, 403):
-                return self._diagnose_denied_head(bucket)
-            with translated(self._connection.location(bucket)):
-                raise
-        self.remember(bucket)
-        return True
-
-    def _diagnose_denied_head(self, bucket: str) -> bool:
-        """Send another request: a denied HEAD cannot tell a bad name from bad credentials."""
-        try:
-            with translated(self._connection.location(bucket)):
-                self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1)
-        except (InvalidNameError, BucketNotFoundError):
-            return False
-        except CredentialsError:
-            raise  # it is an AccessDeniedError too
-        except AccessDeniedError:
-            pass  # the bucket exists; writing, or reading public objects, may be allowed
-        return True
-
-    def remember(self, bucket: str, exists: bool = True) -> None:
-        """Remember whether a bucket exists: a 404 without a body then refers to the object."""
-        self._facts("exists")[bucket] = exists
-
-    def require(self, bucket: str) -> None:
-        """Raise if the bucket does not exist; one request per process and bucket."""
-        if not self._facts("exists").get(bucket) and not self.has(bucket):
-            raise from_details(ErrorDetails(code="NoSuchBucket"), self._connection.location(bucket))
+        self._without_acls: set[str] = set()
+        self._owners_only: dict[str, bool] = {}
+        self._normalizes: dict[tuple[str, str], bool] = {}
 
     # -- ACLs ------------------------------------------------------------------------------------
 
     def accepts_acls(self, bucket: str) -> bool:
         """Return whether the bucket has not rejected an ACL yet."""
-        return bucket not in self._facts("without acls")
+        return bucket not in self._without_acls
 
     def keeps_acls(self, bucket: str) -> bool:
         """Return whether objects of a bucket may have ACLs: Amazon is asked once per process."""
-        known = self._facts("ownership")
+        known = self._owners_only
         if self._connection.on_aws and bucket not in known:
             rules: Any = ()
-            with suppress(boto.ClientError, boto.BotoCoreError):  # not allowed, or not set
-                response = self._connection.client.get_bucket_ownership_controls(Bucket=bucket)
+            with suppress(CottonCandyError):  # not allowed, or not set
+                location = self._connection.location(bucket)
+                response = self._connection.call(location, "get_bucket_ownership_controls")
                 rules = response["OwnershipControls"].get("Rules", ())
-            known[bucket] = {"ObjectOwnership": "BucketOwnerEnforced"} not in rules
-        return self.accepts_acls(bucket) and known.get(bucket, True)
+            known[bucket] = {"ObjectOwnership": "BucketOwnerEnforced"} in rules
+        return self.accepts_acls(bucket) and not known.get(bucket)
 
     def with_acl(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
         """Send with the ACL, or without it if the bucket rejects ACLs."""
@@ -131,7 +75,7 @@ class Buckets:
         """Remember that a bucket rejects ACLs, and warn once."""
         if not self.accepts_acls(bucket):
             return
-        self._facts("without acls")[bucket] = True
+        self._without_acls.add(bucket)
         logger.warning(
             "bucket '%s' has ACLs disabled (the default of new AWS buckets); objects are uploaded "
             "without them, and the bucket's policy decides who may read. To silence this warning, "
@@ -158,7 +102,7 @@ class Buckets:
         probes = {"dots": f"{secrets.token_hex(8)}/.."} if has_dot_segments(key) else {}
         if "//" in key or key.startswith("/"):
             probes["slashes"] = "/"
-        found = self._facts("normalizes keys")
+        found = self._normalizes
         for kind, probe in probes.items():
             if (location.bucket, kind) not in found:
                 found[location.bucket, kind] = self._returns_listing(location, probe)
@@ -170,17 +114,15 @@ class Buckets:
 
     def _returns_listing(self, location: S3Location, probe: str) -> bool:
         try:
-            with translated(location):
-                try:
-                    response = self._connection.client.get_object(Bucket=location.bucket, Key=probe)
-                except boto.ClientError as exc:
-                    if parse_error(exc).status in (404, 403):
-                        return False
-                    raise
-                with response["Body"] as body:
-                    return b"ListBucketResult" in body.read(2048)
+            response = self._connection.call(location, "get_object", Key=probe)
         except InvalidNameError:
             return True
+        except CottonCandyError as exc:
+            if parse_error(exc).status in (404, 403):
+                return False
+            raise
+        with translated(location), response["Body"] as body:
+            return b"ListBucketResult" in body.read(2048)
 
     # -- conditions ------------------------------------------------------------------------------
 
@@ -203,13 +145,13 @@ class Buckets:
             try:
                 put(probe, b"", PutOptions(condition=IfMatch("0" * 32)))
             except CottonCandyError as exc:
-                status = parse_error(exc.__cause__ or exc).status
+                status = parse_error(exc).status
                 if status not in (404, 412, 501):
                     raise  # denied, or no connection: conditions may be supported
                 _honor_conditions[endpoint] = status != 501
             else:
                 _honor_conditions[endpoint] = False
-                self._connection.client.delete_object(**probe.request)
+                self._connection.call(probe, "delete_object")
             if not _honor_conditions[endpoint]:
                 logger.warning(
                     "not atomic here: %s ignores the conditions of uploads; with overwrite=False, "

@@ -200,6 +200,11 @@ class Connection:
         install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return client
 
+    def call(self, location: S3Location, operation: str, **arguments: Any) -> Any:
+        """Send a request about an object or a bucket, and translate its errors."""
+        with translated(location):
+            return getattr(self.client, operation)(**{**location.request, **arguments})
+
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""

@@ -18,7 +18,6 @@ from cottoncandy.backends.s3.errors import (
     confirmed,
     from_details,
     parse_error,
-    translated,
 )
 from cottoncandy.backends.s3.multipart import MultipartUpload
 from cottoncandy.backends.s3.transport import body_length, boto_headers
@@ -93,8 +92,7 @@ class CopyOperations:
         etag : str, optional
             Version to copy. Default: the current one.
         """
-        with translated(origin):
-            head = self._connection.client.head_object(**origin.request)
+        head = self._connection.call(origin, "head_object")
         if _is_archived(head):
             raise from_details(ErrorDetails(code="InvalidObjectState"), origin)
         if etag is not None:
@@ -146,8 +144,7 @@ class CopyOperations:
                 condition = {}
             if directive := head.get("MetadataDirective"):
                 kept |= {"MetadataDirective": directive, **headers}
-            with translated(target):
-                response = client.copy_object(**target.request, **source, **kept, **condition)
+            response = self._connection.call(target, "copy_object", **source, **kept, **condition)
             etag = confirmed(response.get("CopyObjectResult", {}).get("ETag"), "ETag", target)
             return PutResult(quoted_etag(etag), response.get("VersionId"))
 
@@ -175,8 +172,7 @@ class CopyOperations:
         response = getattr(exc.__cause__, "response", {})
         if not response.get("ResponseMetadata", {}).get("RetryAttempts"):
             return None
-        with translated(target):
-            found = self._connection.client.head_object(**target.request)
+        found = self._connection.call(target, "head_object")
         names = ["ContentLength", "Metadata"]
         names += [] if "-" in head.get("ETag", "-") else ["ETag"]  # that of an upload in parts
         if any(found.get(name) != head.get(name) for name in names):
@@ -188,8 +184,7 @@ class CopyOperations:
         if not self._buckets.keeps_acls(bucket):
             return None
         try:
-            with translated(location):
-                acl: Mapping[str, Any] = self._connection.client.get_object_acl(**location.request)
+            acl: Mapping[str, Any] = self._connection.call(location, "get_object_acl")
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
             if _may_pass(exc):
                 raise
@@ -207,8 +202,7 @@ class CopyOperations:
     def _tags(self, origin: S3Location) -> dict[str, str]:
         """Return the tags of an object, as an argument of the request that begins a copy."""
         try:
-            with translated(origin):
-                found = self._connection.client.get_object_tagging(**origin.request)
+            found = self._connection.call(origin, "get_object_tagging")
         except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
             if _may_pass(exc):
                 raise
@@ -221,10 +215,7 @@ class CopyOperations:
         """Set grants that no canned ACL has; CopyObject makes the copy private."""
         policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
         try:
-            with translated(location):
-                self._connection.client.put_object_acl(
-                    **location.request, AccessControlPolicy=policy
-                )
+            self._connection.call(location, "put_object_acl", AccessControlPolicy=policy)
         except CottonCandyError as exc:
             if rejects_acls(exc):
                 self._buckets.disable_acls(location.bucket)
@@ -244,7 +235,7 @@ def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
 def _may_pass(exc: CottonCandyError) -> bool:
     """Return whether the same request may succeed later."""
     unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
-    return unanswered or parse_error(exc.__cause__ or exc).status in TRANSIENT
+    return unanswered or parse_error(exc).status in TRANSIENT
 
 
 def _is_archived(head: Mapping[str, Any]) -> bool:

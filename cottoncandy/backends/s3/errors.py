@@ -50,8 +50,9 @@ class S3Location(NamedTuple):
 
     @property
     def request(self) -> dict[str, str]:
-        """The arguments with which boto3 addresses the object."""
-        return {"Bucket": self.bucket, "Key": self.key}
+        """The arguments with which boto3 addresses the object or the bucket."""
+        address = {"Bucket": self.bucket, "Key": self.key}
+        return {name: value for name, value in address.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,11 @@ _SECRET = re.compile(
 
 
 def parse_error(exc: BaseException) -> ErrorDetails:
-    """Return the status, code and message of an error response; empty details for other errors."""
+    """Return the status, code and message of an error response; empty details for other errors.
+
+    It may be botocore's error, or cottoncandy's that it became.
+    """
+    exc = exc.__cause__ or exc
     if not isinstance(exc, boto.ClientError):
         return ErrorDetails()
     error = exc.response.get("Error", {})

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import botocore.exceptions as boto
 from isal.isal_zlib import crc32
 
 from cottoncandy.backends.base import IfAbsent, IfMatch, ObjectInfo, PutOptions, PutResult
@@ -37,7 +36,12 @@ from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_
 from cottoncandy.backends.s3.native import library
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
 from cottoncandy.core.threads import interruptible
-from cottoncandy.exceptions import CottonCandyError, IntegrityError
+from cottoncandy.exceptions import (
+    CottonCandyError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
 
 T = TypeVar("T")
 
@@ -187,34 +191,29 @@ class Transport:
     def _boto_get(
         self, location: S3Location, start: int, stop: int, etag: str | None
     ) -> GetResponse:
-        request = location.request
-        if etag is not None:
-            request |= {"Range": f"bytes={start}-{stop - 1}", "IfMatch": etag}
-        elif start:
+        request = {} if etag is None else {"IfMatch": etag}
+        if start or etag is not None:
             request["Range"] = f"bytes={start}" if start < 0 else f"bytes={start}-{stop - 1}"
         # Without a range, which an empty object does not have, the rest of the body is not read.
-        with translated(location):
-            try:
-                response = self._connection.client.get_object(**request)
-            except boto.ClientError as exc:
-                if etag is not None or not start or parse_error(exc).status != 416:
-                    raise
-                del request["Range"]
-                response = self._connection.client.get_object(**request)
+        try:
+            response = self._connection.call(location, "get_object", **request)
+        except ObjectChangedError:  # status 416
+            if etag is not None or not start:
+                raise
+            response = self._connection.call(location, "get_object")
         body = response["Body"]
         try:
             size = length = body_length(location, response)
             found = content_range(response, "ContentRange")
-            if start and etag is None and found is None:
-                start, stop = 0, size  # the whole body, which may be empty
-            elif "Range" in request:
-                if found is None or found[1] - found[0] != length:  # compressed, or cut
-                    raise IntegrityError(
-                        f"{location}: the server (or a proxy before it) did not return the "
-                        f"requested range of bytes"
-                    )
-                start, _, size = found
-                stop = start + length
+            if found is not None and found[1] - found[0] == length:
+                start, stop, size = found
+            elif found is None and etag is None:  # the whole body, which may be empty
+                start, stop = 0, size if start else stop
+            else:  # compressed, or cut
+                raise IntegrityError(
+                    f"{location}: the server (or a proxy before it) did not return the "
+                    f"requested range of bytes"
+                )
             info = _boto_info(location, response, size)
         except CottonCandyError:
             body.close()
@@ -223,30 +222,28 @@ class Transport:
         return GetResponse(info, start, min(stop, size), pieces, body.close)
 
     def _boto_head(self, location: S3Location) -> ObjectInfo:
-        client = self._connection.client
-        with translated(location):
+        try:
+            response = self._connection.call(location, "head_object")
+        except CottonCandyError as exc:
+            if parse_error(exc).status not in (400, 401, 403):
+                raise
+            # A response to HEAD has no body with the reason. Denied never means "not found".
             try:
-                response = client.head_object(**location.request)
-            except boto.ClientError as exc:
-                if parse_error(exc).status not in (400, 401, 403):
-                    raise
-                # A response to HEAD has no body with the reason. Denied never means "not found".
-                try:
-                    response = client.get_object(**location.request)
-                except boto.ClientError as reason:
-                    raise (reason if parse_error(reason).code != "NoSuchKey" else exc) from None
-                response["Body"].close()
+                response = self._connection.call(location, "get_object")
+            except ObjectNotFoundError:
+                raise exc from exc.__cause__
+            response["Body"].close()
         return _boto_info(location, response, body_length(location, response))
 
     def _boto_put(self, location: S3Location, data: Buffer, options: PutOptions) -> PutResult:
-        with translated(location):
-            response = self._connection.client.put_object(
-                **location.request,
-                **boto_arguments(options),
-                **boto_condition(options, on_aws=self._connection.on_aws),
-                **body_digest(self._connection, data),
-                Body=ViewReader(memoryview(data)),
-            )
+        response = self._connection.call(
+            location,
+            "put_object",
+            **boto_arguments(options),
+            **boto_condition(options, on_aws=self._connection.on_aws),
+            **body_digest(self._connection, data),
+            Body=ViewReader(memoryview(data)),
+        )
         etag = confirmed(response.get("ETag"), "ETag", location)
         return PutResult(quoted_etag(etag), response.get("VersionId"))
 
