@@ -254,15 +254,8 @@ class CottonCandyStore(zarr_store.Store):
         """Whether the store can be written to; see also ``read_only``."""
         return bool(self._backend.capabilities.writable)
 
-    @property
-    def supports_deletes(self) -> bool:
-        """Whether keys can be deleted; see also ``read_only``."""
-        return self.supports_writes
-
-    @property
-    def supports_listing(self) -> bool:
-        """Always True."""
-        return True
+    supports_deletes = supports_writes
+    supports_listing = True
 
     # -- keys ------------------------------------------------------------------------------------
 

@@ -1,13 +1,11 @@
-"""The base of the browser's objects; names as Python attributes, and back; listings."""
+"""The base of the browser's objects; names as Python attributes."""
 
 from __future__ import annotations
 
 import copy
 import keyword
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from cottoncandy.backends.base import ObjectInfo
@@ -17,9 +15,6 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
-from cottoncandy.formats.generations import MANIFEST
-from cottoncandy.stores.finding import list_directory, scan_objects
-from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     from cottoncandy.interfaces import DefaultInterface
@@ -42,25 +37,20 @@ class S3FSLike(BrowserObject):
 
     _is_directory: ClassVar[bool] = False
     _key: Key
-    _info: ObjectInfo | None
+    _info: ObjectInfo | None = None  # the object of that name, as listed
     interface: DefaultInterface
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
-        key = interface._store.key(path, tree=True).removesuffix(SEPARATOR)
+        self._key = Key(interface._store.key(path, tree=True).removesuffix(SEPARATOR))
         # A copy: set_bucket on the interface must not move this object.
-        self._place(key, copy.copy(interface), None)
+        self.interface = copy.copy(interface)
 
     @classmethod
-    def _at(cls, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> Self:
+    def _at(cls, key: str, interface: DefaultInterface, info: ObjectInfo | None = None) -> Self:
         """Return the object of a key, as listed."""
         made = cls.__new__(cls)
-        made._place(key, interface, info)
+        made._key, made.interface, made._info = Key(key), interface, info
         return made
-
-    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
-        self._key = Key(key)
-        self.interface = interface
-        self._info = info
 
     @property
     def _fullpath(self) -> str:
@@ -131,121 +121,24 @@ def mangle(name: str) -> str:
     return start + name.replace(".", "_DOT_").replace("-", "_")
 
 
-@dataclass(frozen=True)
-class AttributeNames:
-    """The attributes for the names in one directory.
+def attribute_names(names: Iterable[str], reserved: Collection[str]) -> dict[str, list[str]]:
+    """Return the attributes for the names in one directory: attribute -> names.
 
-    Attributes
-    ----------
-    names : dict of str to str
-        Attribute -> name. Valid identifiers map to themselves.
-    ambiguous : dict of str to tuple of str
-        Attributes that several names would have; they are not available.
+    ``reserved`` are those that the object already has. A keyword, or a reserved name, gets ``_`` at
+    its end. Other names that are not identifiers are skipped: use ``[...]`` for them. Attributes
+    are normalized (NFKC), as Python does with identifiers in source code. Several names for one
+    attribute are ambiguous: it is not available.
     """
-
-    names: dict[str, str]
-    ambiguous: dict[str, tuple[str, ...]]
-
-    @classmethod
-    def of(cls, names: Iterable[str], reserved: Collection[str]) -> AttributeNames:
-        """Return the attributes; ``reserved`` are those that the object already has.
-
-        A keyword, or a reserved name, gets ``_`` at its end. Other names that are not identifiers
-        are skipped: use ``[...]`` for them. Attributes are normalized (NFKC), as Python does with
-        identifiers in source code; two names that differ in nothing else are ambiguous.
-        """
-        given = set(names)
-        candidates: dict[str, list[str]] = {}
-        for name in sorted(given):
-            attribute = unicodedata.normalize("NFKC", mangle(name))
-            if attribute in reserved or keyword.iskeyword(attribute):
-                attribute += "_"
-            if not attribute.isidentifier() or is_introspection_name(attribute):
-                continue
-            changed = attribute != unicodedata.normalize("NFKC", name)
-            if changed and attribute in given:
-                continue  # the name that is this attribute unchanged takes precedence
-            candidates.setdefault(attribute, []).append(name)
-        return cls(
-            {attribute: found[0] for attribute, found in candidates.items() if len(found) == 1},
-            {attribute: tuple(found) for attribute, found in candidates.items() if len(found) > 1},
-        )
-
-
-# -- contents of directories, to be cached ---------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Entry:
-    """One name in a directory: an object, a directory, or both at once.
-
-    Parameters
-    ----------
-    name : str
-        Its name in the directory, without slashes.
-    directory : bool
-        Whether anything is below it.
-    info : ObjectInfo, optional
-        The listed object of that name, if any.
-    """
-
-    name: str
-    directory: bool = False
-    info: ObjectInfo | None = None
-
-
-@dataclass(slots=True)
-class DirectoryListing:
-    """The entries of one directory, sorted by name.
-
-    Parameters
-    ----------
-    entries : dict of str to Entry
-    complete : bool
-        False if the listing was limited.
-    """
-
-    entries: dict[str, Entry]
-    complete: bool = True
-
-    @property
-    def has_directories(self) -> bool:
-        """Whether anything is below one of the entries."""
-        return any(entry.directory for entry in self.entries.values())
-
-    @property
-    def manifest(self) -> ObjectInfo | None:
-        """The object that may be the manifest of an array, if there is one."""
-        entry = self.entries.get(MANIFEST)
-        return None if entry is None else entry.info
-
-
-def first_entries(store: Store, branch: str, limit: int | None = None) -> DirectoryListing:
-    """List one directory (``''`` or a key that ends in ``/``) with one delimited listing."""
-    found = list_directory(store, branch)
-    entries: dict[str, Entry] = {}
-    for node in islice(found, limit):
-        if node.info is None:
-            name = node.key[len(branch) : -len(SEPARATOR)]
-            entries.setdefault(name, Entry(name)).directory = True
-        else:
-            name = node.key[len(branch) :]
-            entries.setdefault(name, Entry(name)).info = node.info
-    complete = limit is None or next(found, None) is None
-    return DirectoryListing(dict(sorted(entries.items())), complete)
-
-
-def list_tree(store: Store, branch: str) -> Iterator[tuple[str, DirectoryListing]]:
-    """List everything below a directory with one listing; yield each directory's entries."""
-    levels: dict[str, dict[str, Entry]] = {branch: {}}
-    for info in scan_objects(store.backend, branch):
-        parts = info.key[len(branch) :].split(SEPARATOR)
-        above = branch
-        for part in parts[:-1]:
-            levels[above].setdefault(part, Entry(part)).directory = True
-            above += part + SEPARATOR
-            levels.setdefault(above, {})
-        if parts[-1]:
-            levels[above].setdefault(parts[-1], Entry(parts[-1])).info = info
-    for key, entries in levels.items():
-        yield key, DirectoryListing(dict(sorted(entries.items())))
+    given = set(names)
+    attributes: dict[str, list[str]] = {}
+    for name in sorted(given):
+        attribute = unicodedata.normalize("NFKC", mangle(name))
+        if attribute in reserved or keyword.iskeyword(attribute):
+            attribute += "_"
+        if not attribute.isidentifier() or is_introspection_name(attribute):
+            continue
+        changed = attribute != unicodedata.normalize("NFKC", name)
+        if changed and attribute in given:
+            continue  # the name that is this attribute unchanged takes precedence
+        attributes.setdefault(attribute, []).append(name)
+    return attributes

@@ -12,7 +12,7 @@ from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.handle import ArrayHandle
 from cottoncandy.arrays.versions import ArrayVersion, RawArray, open_parts
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser.base import DirectoryListing, S3FSLike
+from cottoncandy.browser.base import S3FSLike
 from cottoncandy.browser.html import Row, object_html
 from cottoncandy.config.options import DEFAULT_THREADS
 from cottoncandy.core.names import SEPARATOR
@@ -30,7 +30,6 @@ from cottoncandy.stores.store import Store
 
 if TYPE_CHECKING:
     from cottoncandy.browser.preview import Preview
-    from cottoncandy.interfaces import DefaultInterface
 
 _PACKAGE = "cottoncandy"
 
@@ -65,10 +64,9 @@ class S3Dataset(ArrayHandle, S3FSLike):
            [8, 9]])
     """
 
-    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
-        super()._place(key, interface, info)
-        self._head: ObjectInfo | None = None
-        self._opened: ArrayVersion | None = None
+    _head: ObjectInfo | None = None
+    _opened: ArrayVersion | None = None
+    _size: int | None = None  # of all parts, if it consists of several objects
 
     # -- properties ------------------------------------------------------------------------------
 
@@ -163,7 +161,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
 
     def refresh(self) -> None:
         """Discard cached data; it is fetched again when needed."""
-        self._place(self._key, self.interface, None)
+        self._info = self._head = self._opened = self._size = None
 
     def _repr_html_(self) -> str:
         return object_html(self)
@@ -250,11 +248,6 @@ class S3ChunkedDataset(S3Dataset):
     np.int64(66)
     """
 
-    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
-        super()._place(key, interface, info)
-        self._level: DirectoryListing | None = None
-        self._size: int | None = None
-
     @property
     def info(self) -> ObjectInfo:
         """Properties of the object: ``key``, ``size`` (bytes, of all parts), ``last_modified``."""
@@ -286,22 +279,16 @@ class S3ChunkedDataset(S3Dataset):
         return open_parts(self._store, self._key, missing)
 
     def _stored_bytes(self) -> int:
-        if self._size is not None:
-            return self._size
-        if (level := self._whole_level()) is not None:
-            found = {name: entry.info for name, entry in level.entries.items()}
-        else:
+        if self._size is None:
             prefix = self._key + SEPARATOR
             listed = scan_objects(self._store.backend, prefix)
-            found = {info.key.removeprefix(prefix): info for info in listed}
-        places = map(found.get, self._version.places)
-        self._size = sum(info.size for info in places if info is not None)
-        return self._size
+            self._count({info.key.removeprefix(prefix): info for info in listed})
+        return self._size or 0
 
-    def _whole_level(self) -> DirectoryListing | None:
-        """Return the listing if it has every part; one that was replaced has a directory."""
-        level = self._level
-        return level if level and level.complete and not level.has_directories else None
+    def _count(self, listed: Mapping[str, ObjectInfo | None]) -> None:
+        """Note the size of the parts, from a listing with their names in the array."""
+        places = map(listed.get, self._version.places)
+        self._size = sum(info.size for info in places if info is not None)
 
     def _row(self) -> Row:
         chunks, note, dtype = self.chunks, "", ""
@@ -312,7 +299,7 @@ class S3ChunkedDataset(S3Dataset):
         with contextlib.suppress(CottonCandyError):  # that of an old sparse array is in a part
             dtype = str(self.dtype)
         described = str(self.shape), dtype, self.kind, note
-        return Row(self.info if self._whole_level() else None, *described)
+        return Row(None if self._size is None else self.info, *described)
 
 
 class NotAnArrayError(MetadataError, AttributeError):

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cottoncandy.arrays.items import may_be_array
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.browser.base import (
-    AttributeNames,
-    DirectoryListing,
-    Entry,
-    S3FSLike,
-    first_entries,
-    is_introspection_name,
-    list_tree,
-)
+from cottoncandy.browser.base import S3FSLike, attribute_names, is_introspection_name
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
-from cottoncandy.core.names import SEPARATOR
+from cottoncandy.core.names import SEPARATOR, prefix_of
 from cottoncandy.core.output import echo, printable
 from cottoncandy.core.patterns import escape_pattern
 from cottoncandy.exceptions import (
@@ -31,6 +24,8 @@ from cottoncandy.exceptions import (
     MetadataError,
     ObjectNotFoundError,
 )
+from cottoncandy.formats.generations import MANIFEST
+from cottoncandy.stores.finding import Node, list_directory, scan_objects
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -97,32 +92,32 @@ class S3Directory(S3FSLike):
 
     _is_directory = True
 
+    _branch: str  # prefix of everything below it
+    _level: dict[str, S3Directory | S3Dataset] | None = None  # what was listed, by name
+    _complete = False  # whether all of it was
+    _attributes: dict[str, list[str]] | None = None
+    _whole: S3ChunkedDataset | Literal[False] | None = None  # None: unknown yet
+
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         super().__init__(path, interface)
+        self._branch = prefix_of(self._key)
         _register_with_ipython()
-
-    def _place(self, key: str, interface: DefaultInterface, info: ObjectInfo | None) -> None:
-        super()._place(key, interface, info)
-        self._level: DirectoryListing | None = None
-        self._attributes: AttributeNames | None = None
-        self._whole: S3ChunkedDataset | Literal[False] | None = None  # None: unknown yet
-        self._children: dict[str, S3Directory | S3Dataset] = {}
 
     # -- attributes ------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         # Runs only for missing attributes. Tools probe any object: no request for them, and none
         # before __init__ has run (copy and pickle look first).
-        if is_introspection_name(name) or "_children" not in self.__dict__:
+        if is_introspection_name(name) or "_key" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # The source code's ``p.name`` is normalized already, ``getattr(p, name)`` is not.
-        clash = self._attribute_names().ambiguous.get(name)
-        if clash:
+        clash = self._attribute_names().get(name, ())
+        if len(clash) > 1:
             meant = " or ".join(f"[{other!r}]" for other in clash)
             raise AttributeError(f"{name!r} could be several names; use {meant} instead")
         found = self._find(name)
         if found is not None:
-            return self._child(found)
+            return found
         array = self._array() if name in _ARRAY_ATTRIBUTES else None
         if array is not None:
             return getattr(array, name)
@@ -135,7 +130,7 @@ class S3Directory(S3FSLike):
     def __dir__(self) -> list[str]:
         if self._array() is not None:
             return sorted(_ARRAY_ATTRIBUTES | {"keys", "load", "refresh"})
-        return sorted(self._attribute_names().names)
+        return sorted(self._by_attribute())
 
     # Properties, so that NumPy and Dask find none unless this is an array.
 
@@ -167,18 +162,15 @@ class S3Directory(S3FSLike):
             if array is None:
                 raise TypeError(f"names must be str, got {type(name).__name__}")
             return array[name]
-        here: S3Directory | S3Dataset = self
+        here: S3Directory | S3Dataset | None = self
         rest = name
         while isinstance(here, S3Directory):
             found = here._find(rest)
             if found is not None:
-                return here._child(found)
+                return found
             first, _, rest = rest.partition(SEPARATOR)
-            entry = here._entries().get(first)
-            if entry is None:
-                break
-            here = here._child(entry)
-            if not rest:
+            here = here._list().get(first)
+            if here is not None and not rest:
                 return here
         raise KeyError(name)
 
@@ -193,23 +185,23 @@ class S3Directory(S3FSLike):
 
     def __iter__(self) -> Iterator[Any]:
         array = self._array()
-        return iter(self._entries() if array is None else array)
+        return iter(self._list() if array is None else array)
 
     def __len__(self) -> int:
         array = self._array()
-        return len(self._entries() if array is None else array)
+        return len(self._list() if array is None else array)
 
     def keys(self) -> list[str]:
         """Return the unchanged names in this directory, sorted."""
-        return list(self._entries())
+        return list(self._list())
 
     def values(self) -> list[S3Directory | S3Dataset]:
         """Return the contents of this directory, sorted by name."""
-        return [self._child(entry) for entry in self._entries().values()]
+        return list(self._list().values())
 
     def items(self) -> list[tuple[str, S3Directory | S3Dataset]]:
         """Return names and contents, sorted by name."""
-        return [(name, self._child(entry)) for name, entry in self._entries().items()]
+        return list(self._list().items())
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the entry of a name in this directory, or a default.
@@ -231,8 +223,8 @@ class S3Directory(S3FSLike):
 
     def _ls(self) -> list[str]:
         """Show the directories and files at this level, as attributes if possible."""
-        attributes = {name: attribute for attribute, name in self._attribute_names().names.items()}
-        return sorted(attributes.get(name, name) for name in self._entries())
+        attributes = {name: attribute for attribute, name in self._by_attribute().items()}
+        return sorted(attributes.get(name, name) for name in self._list())
 
     def _glob(self) -> list[str]:
         """Show the full names of all the objects under this directory."""
@@ -294,7 +286,7 @@ class S3Directory(S3FSLike):
         One listing of everything below is sent and cached for all directories in it. Each chunked
         array takes one small request.
         """
-        self._remember_branch()
+        self._list_tree()
         pending = [("", iter(self.items()))]  # not recursive: names can have 1,000 levels
         while pending:
             above, items = pending[-1]
@@ -325,13 +317,10 @@ class S3Directory(S3FSLike):
 
     def refresh(self) -> None:
         """Discard the listings of this directory and those in it; they are fetched when needed."""
-        self._level = None
-        self._attributes = None
-        self._whole = None
-        self._children = {}
+        self._level = self._attributes = self._whole = None
 
     def __call__(self) -> Any:
-        if self._key and self._info is None and self._entries():
+        if self._key and self._info is None and self._list():
             raise ObjectNotFoundError(
                 f"{self._described()} is a directory, not an object; call one in it"
             )
@@ -339,7 +328,7 @@ class S3Directory(S3FSLike):
 
     def __repr__(self) -> str:
         if self._key:
-            self._first_page(_GLANCE)
+            self._list(_GLANCE)
             array = self._array()
             if array is not None:
                 return repr(array)
@@ -352,99 +341,113 @@ class S3Directory(S3FSLike):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    @property
-    def _branch(self) -> str:
-        # The root is '', and so is a directory without a name at the very top ('/…').
-        return self._key + SEPARATOR if self._key or self._nameless else ""
-
-    _nameless = False
-
     def _described(self) -> str:
         where = f"bucket '{self.interface.bucket_name}'"
         return f"'{self._key}' in {where}" if self._key else where
 
-    def _entries(self) -> dict[str, Entry]:
-        return self._listing().entries
+    def _list(self, first: int | None = None) -> dict[str, S3Directory | S3Dataset]:
+        """Return the contents by name, sorted and cached; perhaps only the first ones."""
+        if self._level is None or (first is None and not self._complete):
+            found = list_directory(self.interface._store, self._branch)
+            self._keep(islice(found, first))
+            self._complete = next(found, None) is None
+        return self._level or {}
 
-    def _listing(self) -> DirectoryListing:
-        if self._level is None or not self._level.complete:
-            self._level = first_entries(self.interface._store, self._branch)
-        return self._level
+    def _keep(self, nodes: Iterable[Node]) -> None:
+        """Cache what was listed; a name can be both an object and a directory."""
+        start, known = len(self._branch), self._level or {}
+        directories: set[str] = set()
+        objects: dict[str, ObjectInfo] = {}
+        for node in nodes:
+            if node.info is None:
+                directories.add(node.key[start : -len(SEPARATOR)])
+            else:
+                objects[node.key[start:]] = node.info
+        self._level = {
+            name: known.get(name) or self._child(name, name in directories, objects.get(name))
+            for name in sorted(directories | objects.keys())
+        }
 
-    def _first_page(self, limit: int) -> DirectoryListing:
-        """Return the start of the directory, cached if possible."""
-        if self._level is None:
-            self._level = first_entries(self.interface._store, self._branch, limit)
-        return self._level
+    def _child(
+        self, name: str, is_directory: bool, info: ObjectInfo | None
+    ) -> S3Directory | S3Dataset:
+        key = self._branch + name
+        if not is_directory:
+            return S3Dataset._at(key, self.interface, info)
+        group = isinstance(self, S3Group) or _is_group(name, self.interface)
+        directory = (S3Group if group else S3Directory)._at(key, self.interface, info)
+        directory._branch = key + SEPARATOR  # '/' if it has no name, at the very top
+        return directory
 
-    def _attribute_names(self) -> AttributeNames:
-        entries = self._entries()
+    def _list_tree(self) -> None:
+        """Cache everything below with one listing, for this directory and those in it."""
+        self.refresh()
+        levels: dict[str, dict[str, Node]] = {self._branch: {}}
+        for info in scan_objects(self.interface._store.backend, self._branch):
+            *above, last = info.key[len(self._branch) :].split(SEPARATOR)
+            branch = self._branch
+            for part in above:
+                below = branch + part + SEPARATOR
+                levels[branch].setdefault(below, Node(below))
+                levels.setdefault(below, {})
+                branch = below
+            if last:
+                levels[branch][info.key] = Node(info.key, info)
+        directories = {self._branch: self}
+        for branch, nodes in levels.items():  # a directory comes before those in it
+            directory = directories[branch]
+            directory._keep(nodes.values())
+            directory._complete = True
+            for child in directory._list().values():
+                if isinstance(child, S3Directory):
+                    directories[child._branch] = child
+
+    def _attribute_names(self) -> dict[str, list[str]]:
+        names = self._list()
         if self._attributes is None:
-            self._attributes = AttributeNames.of(entries, _reserved(type(self)))
+            own = {"interface", "_key", "_branch", *dir(type(self))}
+            self._attributes = attribute_names(names, own)
         return self._attributes
 
-    def _find(self, name: str) -> Entry | None:
-        """Return the entry of a name, or of an attribute."""
-        entries = self._entries()
-        found = entries.get(name)
-        if found is None and name.isidentifier():
-            meant = self._attribute_names().names.get(name)
-            found = None if meant is None else entries[meant]
-        return found
+    def _by_attribute(self) -> dict[str, str]:
+        """Return the names that have an attribute of their own, by that."""
+        names = self._attribute_names()
+        return {attribute: meant[0] for attribute, meant in names.items() if len(meant) == 1}
 
-    def _child(self, entry: Entry) -> S3Directory | S3Dataset:
-        child = self._children.get(entry.name)
-        if child is None:
-            child = self._make_child(entry)
-            self._children[entry.name] = child
-        return child
-
-    def _make_child(self, entry: Entry) -> S3Directory | S3Dataset:
-        key = self._branch + entry.name
-        if not entry.directory:
-            return S3Dataset._at(key, self.interface, entry.info)
-        group = isinstance(self, S3Group) or _is_group(entry.name, self.interface)
-        kind = S3Group if group else S3Directory
-        directory = kind._at(key, self.interface, entry.info)
-        if not key:
-            directory._nameless = True
-        return directory
+    def _find(self, name: str) -> S3Directory | S3Dataset | None:
+        """Return what has a name, or an attribute."""
+        contents = self._list()
+        if name not in contents and name.isidentifier():
+            meant = self._attribute_names().get(name, ())
+            return contents[meant[0]] if len(meant) == 1 else None
+        return contents.get(name)
 
     def _array(self) -> S3ChunkedDataset | None:
         """Return the array whose parts are in this directory; None if there is none."""
         if self._whole is None:
-            self._whole = (self._find_array() if self._may_be_array() else None) or False
+            self._whole = self._find_array() or False
         return self._whole or None
 
-    def _may_be_array(self) -> bool:
-        """Return whether the names are those of an array's parts."""
-        if not self._key or self._info is not None:
-            return False
-        level = self._level or self._listing()
-        return level.manifest is not None and (
-            len(level.entries) == 1 or may_be_array(level.entries)
-        )
+    def _manifest(self) -> ObjectInfo | None:
+        """Return the object that may be the manifest of an array, if it was listed."""
+        found = (self._level or {}).get(MANIFEST)
+        return None if found is None else found._info
 
     def _find_array(self) -> S3ChunkedDataset | None:
-        array = S3ChunkedDataset._at(self._key, self.interface, None)
-        array._level = self._level
+        if not self._key or self._info is not None:
+            return None
+        contents = self._list() if self._level is None else self._level
+        if self._manifest() is None or not (len(contents) == 1 or may_be_array(contents)):
+            return None
+        array = S3ChunkedDataset._at(self._key, self.interface)
         try:
             _ = array.shape
         except (MetadataError, IntegrityError, EncryptionError, InvalidNameError):
             return None  # another kind of metadata.json, or an unreadable one
+        # Of an array that was replaced, the parts are in a directory.
+        if self._complete and not any(each._is_directory for each in contents.values()):
+            array._count({name: each._info for name, each in contents.items()})
         return array
-
-    def _remember_branch(self) -> None:
-        directories = {self._branch: self}
-        # A directory comes before those in it: the listing makes them in this order.
-        for branch, level in list_tree(self.interface._store, self._branch):
-            directory = directories[branch]
-            directory.refresh()
-            directory._level = level
-            for entry in level.entries.values():
-                child = directory._child(entry) if entry.directory else None
-                if isinstance(child, S3Directory):
-                    directories[child._branch] = child
 
 
 class S3Group(S3Directory):
@@ -489,7 +492,7 @@ def browse(path: str, interface: DefaultInterface) -> S3Group | S3Dataset:
     chunks.
     """
     group = S3Group(path, interface)
-    if group._entries() or not group._key:
+    if group._list() or not group._key:
         return group._array() or group
     if interface.exists_object(group._key):
         return S3Dataset(path, interface)
@@ -505,19 +508,6 @@ def _is_group(name: str, interface: DefaultInterface) -> bool:
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     settings = interface.settings
     return extension in _HDF or extension in (*settings.ccgroup, *settings.ccdataset)
-
-
-_RESERVED: dict[type, frozenset[str]] = {}
-
-
-def _reserved(kind: type) -> frozenset[str]:
-    """Return the attributes that the objects of a class already have."""
-    if kind not in _RESERVED:
-        own = {
-            "interface", "_key", "_info", "_level", "_attributes", "_whole", "_children",
-        }  # fmt: skip
-        _RESERVED[kind] = frozenset({*own, *dir(kind)})
-    return _RESERVED[kind]
 
 
 def _register_with_ipython() -> None:

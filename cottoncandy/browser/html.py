@@ -6,13 +6,12 @@ Names and metadata are untrusted: nothing reaches the page unescaped.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
 
-from cottoncandy.browser.base import DirectoryListing
 from cottoncandy.core.output import bytes2human, escape
-from cottoncandy.core.threads import map_threads, run_threads
+from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import CottonCandyError
 
 if TYPE_CHECKING:
@@ -76,16 +75,13 @@ def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
 
 def directory_html(directory: S3Directory) -> str:
     """Return a directory as a tree, with a bounded number of requests."""
-    levels = _collect_listings(directory)
-    with_manifest = [
-        shown
-        for shown, level in levels.items()
-        if level.manifest is not None and level.manifest.size <= _MAX_MANIFEST_BYTES
-    ]
-    _fetch(lambda each: each._array(), with_manifest)
-    _fetch(lambda dataset: dataset.info, list(islice(_datasets(levels), _MAX_HEADS)))
+    shown = _list_some(directory)
+    manifests = ((each, each._manifest()) for each in shown)
+    small = [each for each, info in manifests if info and info.size <= _MAX_MANIFEST_BYTES]
+    _fetch(lambda each: each._array(), small)
+    _fetch(lambda dataset: dataset.info, list(islice(_datasets(shown), _MAX_HEADS)))
     where = f"{directory.interface.bucket_name}/{directory._fullpath}"
-    return _frame(where, _level_html(directory, levels))
+    return _frame(where, _level_html(directory, shown))
 
 
 def object_html(dataset: S3Dataset) -> str:
@@ -111,33 +107,28 @@ def _frame(where: str, body: str) -> str:
 # -- fetching ------------------------------------------------------------------------------------
 
 
-def _collect_listings(directory: S3Directory) -> dict[S3Directory, DirectoryListing]:
-    """Return the listings to show: this directory, then those below it within a budget."""
-    levels = {directory: directory._first_page(_MAX_ROWS)}
-    edge = [directory]
-    budget = _MAX_LISTINGS
+def _list_some(directory: S3Directory) -> list[S3Directory]:
+    """List this directory, then those below it within a budget; return those that were."""
+    directory._list(_MAX_ROWS)
+    shown, edge = [directory], [directory]
     for _ in range(_MAX_DEPTH - 1):
-        shown = (child for parent in edge for _, child in _rows(parent, levels[parent]))
-        edge = list(islice(filter(_is_directory, shown), budget))
-        budget -= len(edge)
-        pages = map_threads(lambda each: each._first_page(_MAX_ROWS), edge, _THREADS)
-        levels.update(zip(edge, pages, strict=True))
-    return levels
+        below = (child for parent in edge for _, child in _rows(parent))
+        edge = list(islice(filter(_is_directory, below), _MAX_LISTINGS + 1 - len(shown)))
+        run_threads(lambda each: each._list(_MAX_ROWS), edge, _THREADS)
+        shown += edge
+    return shown
 
 
-def _rows(
-    directory: S3Directory, level: DirectoryListing
-) -> Iterator[tuple[str, S3Directory | S3Dataset]]:
+def _rows(directory: S3Directory) -> Iterator[tuple[str, S3Directory | S3Dataset]]:
     """Yield the name and the object of each row."""
-    for entry in islice(level.entries.values(), _MAX_ROWS):
-        yield entry.name, directory._child(entry)
+    return islice(directory._list(_MAX_ROWS).items(), _MAX_ROWS)
 
 
-def _datasets(levels: dict[S3Directory, DirectoryListing]) -> Iterator[S3Dataset]:
+def _datasets(shown: Iterable[S3Directory]) -> Iterator[S3Dataset]:
     """Yield the objects that have a row; the chunks of an array have none."""
-    for shown, level in levels.items():
-        if not shown._whole:
-            for _, child in _rows(shown, level):
+    for directory in shown:
+        if not directory._whole:
+            for _, child in _rows(directory):
                 if not _is_directory(child):
                     yield cast("S3Dataset", child)
 
@@ -155,37 +146,33 @@ def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
 # -- rendering -----------------------------------------------------------------------------------
 
 
-def _level_html(directory: S3Directory, levels: dict[S3Directory, DirectoryListing]) -> str:
-    level = levels[directory]
+def _level_html(directory: S3Directory, shown: Collection[S3Directory]) -> str:
     rows = []
-    for name, child in _rows(directory, level):
+    for name, child in _rows(directory):
         if _is_directory(child) and not child._whole:
-            rows.append(_directory_row(child, name, levels))
+            rows.append(_directory_row(child, name, shown))
         else:
             dataset = child._whole if _is_directory(child) else child
             rows.append(_row_html(cast("S3Dataset", dataset)._row(), name))
-    if not level.complete:
+    more = len(directory._list(_MAX_ROWS)) - _MAX_ROWS
+    if not directory._complete:
         rows.append('<div class="cc-note">… and more: keys() lists all</div>')
-    elif len(level.entries) > _MAX_ROWS:
-        more = len(level.entries) - _MAX_ROWS
+    elif more > 0:
         rows.append(f'<div class="cc-note">… and {more:,} more: keys() lists all</div>')
     elif not rows:
         rows.append('<div class="cc-note">empty</div>')
     return "".join(rows)
 
 
-def _directory_row(
-    directory: S3Directory, name: str, levels: dict[S3Directory, DirectoryListing]
-) -> str:
+def _directory_row(directory: S3Directory, name: str, shown: Collection[S3Directory]) -> str:
     cells = _cells(Row(directory._info))
-    if directory not in levels:
+    if directory not in shown:
         return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
-    level = levels[directory]
-    many = f"{len(level.entries):,}{'' if level.complete else '+'}"
-    shown = _name(name + "/", f"{many} {'key' if many == '1' else 'keys'}")
+    many = f"{len(directory._list(_MAX_ROWS)):,}{'' if directory._complete else '+'}"
+    title = _name(name + "/", f"{many} {'key' if many == '1' else 'keys'}")
     return (
-        f"<details><summary>{shown}{cells}</summary>"
-        f'<div class="cc-level">{_level_html(directory, levels)}</div></details>'
+        f"<details><summary>{title}{cells}</summary>"
+        f'<div class="cc-level">{_level_html(directory, shown)}</div></details>'
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.browser.base import AttributeNames, is_introspection_name, mangle
+from cottoncandy.browser.base import attribute_names, is_introspection_name, mangle
 from tests.cases import each
 
 
@@ -26,33 +26,35 @@ def test_mangle(name: str, attribute: str) -> None:
 
 def test_clashes() -> None:
     names = ["a-b", "a_b", "x.y", "x_DOT_y", "p-q_r", "p_q-r", "class", "keys", "__init__", "a b"]
-    attributes = AttributeNames.of(names, {"keys"})
-    assert attributes.names == {
-        "a_b": "a_b",  # a name that is an attribute unchanged
-        "x_DOT_y": "x_DOT_y",
-        "class_": "class",
-        "keys_": "keys",
+    assert attribute_names(names, {"keys"}) == {
+        "a_b": ["a_b"],  # a name that is an attribute unchanged
+        "x_DOT_y": ["x_DOT_y"],
+        "class_": ["class"],
+        "keys_": ["keys"],
+        "p_q_r": ["p-q_r", "p_q-r"],
     }
-    assert attributes.ambiguous == {"p_q_r": ("p-q_r", "p_q-r")}
 
 
 @given(st.lists(st.text("ab-_.1 é", min_size=1, max_size=4), unique=True, max_size=10))
-def test_attributes_never_stand_for_two_names(names: list[str]) -> None:
-    attributes = AttributeNames.of(names, {"b"})
-    assert set(attributes.names.values()) <= set(names)
-    assert len(set(attributes.names.values())) == len(attributes.names)
-    for attribute, name in attributes.names.items():
+def test_a_name_has_one_attribute(names: list[str]) -> None:
+    attributes = attribute_names(names, {"b"})
+    found = [name for meant in attributes.values() for name in meant]
+    assert set(found) <= set(names)
+    assert len(set(found)) == len(found)
+    for attribute, meant in attributes.items():
         assert attribute.isidentifier()
         assert attribute != "b"
         if attribute in names:
-            assert name == attribute
+            assert meant == [attribute]
     for name in names:
         if name.isidentifier() and name != "b" and not is_introspection_name(name):
-            assert attributes.names[name] == name
+            assert attributes[name] == [name]
 
 
 def test_names_that_python_normalizes_are_ambiguous_or_found() -> None:
     ligature, micro, decomposed = "\ufb01le", "\u00b5V", "cafe\u0301"
-    attributes = AttributeNames.of([ligature, "file", micro, decomposed], set())
-    assert attributes.names == {"\u03bcV": micro, "caf\u00e9": decomposed}
-    assert attributes.ambiguous == {"file": ("file", ligature)}
+    assert attribute_names([ligature, "file", micro, decomposed], set()) == {
+        "\u03bcV": [micro],
+        "caf\u00e9": [decomposed],
+        "file": ["file", ligature],
+    }
