@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cottoncandy.stores.doctor import Report
-    from cottoncandy.stores.store import Store
     from cottoncandy.transfer.verify import VerifyReport
 
 
@@ -67,9 +64,10 @@ def verify(
     >>> [(fault.kind, fault.name) for fault in cc.verify("memory://verified").faults]
     [('missing part', 'series')]
     """
+    from cottoncandy.stores.connect import connect_location
     from cottoncandy.transfer.verify import verify_store
 
-    store, name = open_location(url, options, named=None)
+    store, name = connect_location(url, named=None, **options)
     return verify_store(
         store, name, subset=subset, max_duration=max_duration, after=after, threads=threads
     )
@@ -102,52 +100,8 @@ def doctor(url: str, **options: Any) -> Report:
     (True, 'listing')
     """
     from cottoncandy.core.names import prefix_of
+    from cottoncandy.stores.connect import connect_location
     from cottoncandy.stores.doctor import examine
 
-    store, name = open_location(url, options)
+    store, name = connect_location(url, **options)
     return examine(store, prefix_of(name))
-
-
-def open_location(
-    location: str, options: dict[str, Any], *, named: bool | None = False
-) -> tuple[Store, str]:
-    """Return the store of a URL or of a path on disk, and the name or prefix in it.
-
-    A directory on disk is a bucket; if ``named``, it has a name in the one above it. If that is
-    None, it has one if it is an array.
-    """
-    from cottoncandy.config.options import Settings
-    from cottoncandy.stores.connect import connect_url
-    from cottoncandy.stores.keys import resolve_keys
-    from cottoncandy.stores.urls import is_url, parse_url
-
-    names = ("ACCESS_KEY", "SECRET_KEY", "endpoint_url")
-    login = [options.pop(name, None) for name in names]
-    method, key = options.pop("encryption", None), options.pop("encryptionKey", None)
-    passphrase, settings = options.pop("passphrase", None), Settings.load()
-    encrypted = method is not None or key is not None
-    keys = resolve_keys(method, key, passphrase, settings) if encrypted else None
-    url, name = location, None
-    if not is_url(location) or location.lower().startswith("file://"):
-        path = parse_url(location).bucket if is_url(location) else location
-        # pathlib's raises an error for a file '~name' that is not the home of a user.
-        url, name = _on_disk(Path(os.path.expanduser(path)).absolute(), named)  # noqa: PTH111 - takes any name
-        if name and location.endswith("/") and not named:
-            name += "/"  # a file is not a directory
-    store, rest = connect_url(
-        url, *login, settings=settings, extra=options, keys=keys, directory=name is not None
-    )
-    return store, rest if name is None else name
-
-
-def _on_disk(path: Path, named: bool | None) -> tuple[str, str]:
-    """Return the URL of the deepest directory that exists, and the rest of a path as a name."""
-    if named is None:
-        from cottoncandy.formats.generations import MANIFEST
-
-        named = (path / MANIFEST).is_file()
-    directory = path.parent if named else path
-    while not directory.is_dir() and directory != directory.parent:
-        directory = directory.parent
-    name = "" if directory == path else path.relative_to(directory).as_posix()
-    return f"file://{directory}", name

@@ -331,23 +331,20 @@ def array(
     ((1000,), array([10, 11, 12]))
     """
     from cottoncandy.arrays.handle import open_array
-    from cottoncandy.config.options import DEFAULT_THREADS, Settings
+    from cottoncandy.config.options import DEFAULT_THREADS
     from cottoncandy.exceptions import InvalidArgumentError
     from cottoncandy.stores.connect import connect_url
-    from cottoncandy.stores.keys import resolve_keys
     from cottoncandy.stores.urls import mask
 
-    _reject_url(kwargs)
-    settings = Settings.load()
-    encrypted = encryption is not None or encryptionKey is not None
     store, name = connect_url(
         url,
         ACCESS_KEY,
         SECRET_KEY,
         endpoint_url,
-        settings=settings,
-        extra=kwargs,
-        keys=resolve_keys(encryption, encryptionKey, passphrase, settings) if encrypted else None,
+        encryption=encryption,
+        encryptionKey=encryptionKey,
+        passphrase=passphrase,
+        **kwargs,
     )
     if not name:
         raise InvalidArgumentError(f"the URL {mask(str(url))!r} names a bucket, and no array in it")

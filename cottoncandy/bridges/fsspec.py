@@ -33,7 +33,7 @@ from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
 from cottoncandy.stores.finding import scan_objects
-from cottoncandy.stores.keys import resolve_keys
+from cottoncandy.stores.keys import optional_keys
 from cottoncandy.stores.store import Store, state_of
 
 try:
@@ -116,17 +116,16 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         options.pop("verbose", None)
         self._create: bool | None = options.pop("force_bucket_creation", None)
         settings = Settings.load()
-        encrypted = encryption is not None or encryptionKey is not None
-        keys = resolve_keys(encryption, encryptionKey, passphrase, settings) if encrypted else None
+        keys = optional_keys(encryption, encryptionKey, passphrase, settings)
         self._connected = connect(
             backend,
             bucket_name,
             ACCESS_KEY,
             SECRET_KEY,
             endpoint_url,
-            settings=settings,
-            extra=options,
-            keys=keys,
+            _settings=settings,
+            _keys=keys,
+            **options,
         )
         self.prefix = check_text(prefix).strip("/")
 

@@ -129,7 +129,7 @@ class Connection(NamedTuple):
 
     def store(self, location: str, *, named: bool | None = False) -> tuple[Store, str]:
         """Return the store of a location, and the name or prefix in it."""
-        from cottoncandy._checks import open_location
+        from cottoncandy.stores.connect import connect_location
 
         options: dict[str, Any] = {
             "encryption": self.encryption,
@@ -140,7 +140,7 @@ class Connection(NamedTuple):
 
             given = Options(endpoint=self.endpoint_url, no_sign_request=self.no_sign_request)
             options |= factory_arguments(location, given)
-        return open_location(location, options, named=named)
+        return connect_location(location, named=named, **options)
 
     def file(self, location: str, *, named: bool = False) -> tuple[Store, str]:
         """Return the store of a file, and its name; on disk, as ``CloudFiles`` names it.

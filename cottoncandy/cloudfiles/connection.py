@@ -80,13 +80,12 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     environment = tuple(
         sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
     )
-    login = [extra.pop(name, None) for name in ("ACCESS_KEY", "SECRET_KEY", "endpoint_url")]
     kind = replace(url, bucket=path.host or "")
-    identity = (kind, *login, shape, settings, environment)
+    identity = (kind, shape, settings, environment)
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
-            store = connect_to(url, *login, settings=settings, extra=extra)
+            store = connect_to(url, _settings=settings, **extra)
         _stores[identity] = store
         if len(_stores) > _MAX_KEPT:
             _stores.popitem(last=False)

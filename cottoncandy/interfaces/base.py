@@ -18,7 +18,6 @@ from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotFoundError,
 )
-from cottoncandy.formats.encryption.keys import KeyScheme
 from cottoncandy.stores.checks import check_bool
 from cottoncandy.stores.connect import check_bucket_name, connect
 from cottoncandy.stores.store import Store
@@ -86,22 +85,9 @@ class ObjectAccess(InterfaceObject):
         backend: str = "s3",
         **kwargs: Any,
     ) -> None:
-        # Factories and subclasses pass on the settings they have read. Reading the file twice could
-        # mix two versions of it.
-        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
-        keys: KeyScheme | None = kwargs.pop("_keys", None)
         url = kwargs.pop("endpoint_url", url)  # the documents of 0.4.0 have both names
         self.verbose = verbose
-        self._store = connect(
-            backend,
-            bucket_name,
-            ACCESS_KEY,
-            SECRET_KEY,
-            url,
-            settings=settings,
-            extra=kwargs,
-            keys=keys,
-        )
+        self._store = connect(backend, bucket_name, ACCESS_KEY, SECRET_KEY, url, **kwargs)
         self.backend = self._store.backend.name
         self._check_bucket(force_bucket_creation)
         if verbose:

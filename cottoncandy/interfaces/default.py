@@ -278,7 +278,7 @@ class EncryptedInterface(DefaultInterface):
         passphrase: str | Sequence[str | None] | HiddenKey | None = None,
         **kwargs: Any,
     ) -> None:
-        settings: Settings = kwargs.pop("_settings", None) or Settings.load()
+        settings = Settings.load()  # once: reading the file twice could mix two versions of it
         keys = resolve_keys(encryption, encryptionKey, passphrase, settings)
         self._encryption = keys.name
         super().__init__(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
 from cottoncandy.backends import backend_class
@@ -13,9 +12,11 @@ from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import Settings
 from cottoncandy.exceptions import ConfigurationError, InvalidArgumentError, InvalidNameError
 from cottoncandy.formats.encryption.keys import KeyScheme
+from cottoncandy.formats.generations import MANIFEST
 from cottoncandy.stores.cached import CachedBackend
 from cottoncandy.stores.checks import check_bytes
 from cottoncandy.stores.encrypted import EncryptedBackend
+from cottoncandy.stores.keys import optional_keys
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import StoreURL, is_url, mask, parse_url
 from cottoncandy.stores.wrapping import ReadOnlyBackend
@@ -26,7 +27,7 @@ DEFAULT_BACKEND = "s3"
 _CACHE_SIZE = "20GB"
 
 
-def connect(backend: str, bucket: Any, *login: Any, **options: Any) -> Store:
+def connect(backend: str, bucket: Any, /, *login: Any, **options: Any) -> Store:
     """Return the store that a user's arguments describe.
 
     Parameters
@@ -36,7 +37,7 @@ def connect(backend: str, bucket: Any, *login: Any, **options: Any) -> Store:
     bucket
         As the user passed it. A URL names the backend, too.
     *login, **options
-        As in :func:`connect_url`.
+        As in :func:`connect_to`.
 
     Raises
     ------
@@ -61,7 +62,14 @@ def connect(backend: str, bucket: Any, *login: Any, **options: Any) -> Store:
 
 
 def connect_url(
-    url: str | os.PathLike[str], *login: Any, directory: bool = False, **options: Any
+    url: str | os.PathLike[str],
+    /,
+    *login: Any,
+    directory: bool = False,
+    encryption: Any = None,
+    encryptionKey: Any = None,  # noqa: N803 - the documented name
+    passphrase: Any = None,
+    **options: Any,
 ) -> tuple[Store, str]:
     """Return the store of a URL, and the key or prefix after its bucket.
 
@@ -70,15 +78,15 @@ def connect_url(
     url : str or path-like
         A path is on disk.
     *login
-        Access key, secret key and endpoint, as the user passed them; None, False and an empty text
-        mean "not given".
+        As in :func:`connect_to`.
     directory : bool, default False
         Whether the whole path of a ``file`` or ``http`` URL is the bucket. Otherwise, its last part
         is the key.
+    encryption, encryptionKey, passphrase
+        As in :func:`cottoncandy.get_encrypted_interface`; without the first two, nothing is
+        encrypted.
     **options
-        ``settings``: the options, secrets included; the store keeps those without. ``extra``:
-        options of the backend, ``read_only``, ``cache`` and ``cache_size``. ``keys``: to encrypt
-        with.
+        As in :func:`connect_to`.
 
     Raises
     ------
@@ -92,31 +100,70 @@ def connect_url(
     """
     if isinstance(url, os.PathLike):
         url = "file://" + os.path.abspath(url)  # noqa: PTH100 - a URL is text
-    parsed = parse_url(url, directory=directory)
-    return connect_to(parsed, *login, **options), parsed.path
+    parsed, settings = parse_url(url, directory=directory), Settings.load()
+    keys = optional_keys(encryption, encryptionKey, passphrase, settings)
+    return connect_to(parsed, *login, _settings=settings, _keys=keys, **options), parsed.path
+
+
+def connect_location(
+    location: str, /, *, named: bool | None = False, **options: Any
+) -> tuple[Store, str]:
+    """Return the store of a URL or of a path on disk, and the name or prefix in it.
+
+    A directory on disk is a bucket; if ``named``, it has a name in the one above it. If that is
+    None, it has one if it is an array. The options are those of :func:`connect_url`.
+    """
+    if is_url(location) and not location.lower().startswith("file://"):
+        return connect_url(location, **options)
+    text = parse_url(location).bucket if is_url(location) else location
+    # pathlib's raises an error for a file '~name' that is not the home of a user.
+    path = Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - takes any name
+    if named is None:
+        named = (path / MANIFEST).is_file()
+    directory = path.parent if named else path
+    while not directory.is_dir() and directory != directory.parent:
+        directory = directory.parent
+    name = "" if directory == path else path.relative_to(directory).as_posix()
+    if name and location.endswith("/") and not named:
+        name += "/"  # a file is not a directory
+    return connect_url(f"file://{directory}", directory=True, **options)[0], name
 
 
 def connect_to(
     url: StoreURL,
-    access_key: Any = None,
-    secret_key: Any = None,
+    /,
+    ACCESS_KEY: Any = None,  # noqa: N803 - the documented name
+    SECRET_KEY: Any = None,  # noqa: N803 - the documented name
     endpoint_url: Any = None,
     *,
-    settings: Settings | None = None,
-    extra: Mapping[str, Any] = MappingProxyType({}),
-    keys: KeyScheme | None = None,
+    read_only: Any = False,
+    cache: Any = None,
+    cache_size: Any = None,
+    _settings: Settings | None = None,
+    _keys: KeyScheme | None = None,
+    **extra: Any,
 ) -> Store:
-    """Return the store of a URL that was taken apart; as :func:`connect_url`."""
-    settings = Settings.load() if settings is None else settings
-    extra = dict(extra)
-    read_only = extra.pop("read_only", False)
+    """Return the store of a URL that was taken apart.
+
+    Parameters
+    ----------
+    url : StoreURL
+    ACCESS_KEY, SECRET_KEY, endpoint_url, read_only, cache, cache_size, **extra
+        As the user passed them to a factory. None, False and an empty text as a login mean "not
+        given".
+    _settings : Settings, optional
+        The options, secrets included; the store keeps those without.
+    _keys : KeyScheme, optional
+        To encrypt with.
+    """
+    settings = Settings.load() if _settings is None else _settings
     if not isinstance(read_only, bool):
         raise ConfigurationError(f"read_only must be True or False, got {read_only!r}")
-    cache, cache_bytes = extra.pop("cache", None), extra.pop("cache_size", None)
-    if cache_bytes is not None and cache is None:
+    if cache_size is not None and cache is None:
         raise ConfigurationError("cache_size requires cache, the path of a directory")
-    max_bytes = check_bytes(_CACHE_SIZE if cache_bytes is None else cache_bytes, "cache_size")
-    if cache is not None and not _is_path(cache):
+    max_bytes = check_bytes(_CACHE_SIZE if cache_size is None else cache_size, "cache_size")
+    is_path = isinstance(cache, str | os.PathLike) and cache != "" and "\0" not in str(cache)
+    if cache is not None and not is_path:
         raise ConfigurationError(f"cache must be a directory, got {cache!r}")
     if url.query:
         extra["query"] = url.query
@@ -130,8 +177,8 @@ def connect_to(
     connected: Backend = store.connect(
         ConnectionArguments(
             bucket_name=None if name is None else check_bucket_name(name),
-            access_key=_one("ACCESS_KEY", access_key, url.user),
-            secret_key=_one("SECRET_KEY", secret_key, url.password),
+            access_key=_one("ACCESS_KEY", ACCESS_KEY, url.user),
+            secret_key=_one("SECRET_KEY", SECRET_KEY, url.password),
             endpoint_url=_one("endpoint_url", endpoint_url, url.endpoint_url),
             settings=settings,
             extra=extra,
@@ -143,14 +190,9 @@ def connect_to(
         connected = CachedBackend(connected, cache, max_bytes)
     if read_only:
         connected = ReadOnlyBackend(connected)
-    if keys is not None:
-        connected = EncryptedBackend(connected, keys)
+    if _keys is not None:
+        connected = EncryptedBackend(connected, _keys)
     return Store(connected, settings.without_secrets())
-
-
-def _is_path(value: Any) -> bool:
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else b""
-    return isinstance(text, str) and text != "" and "\0" not in text
 
 
 def _one(name: str, argument: Any, in_url: str | None) -> Any:

@@ -201,6 +201,15 @@ def resolve_keys(
     return first
 
 
+def optional_keys(
+    encryption: Any, key: Any, passphrase: Any, settings: Settings
+) -> KeyScheme | None:
+    """Return the keys of :func:`resolve_keys`; None if neither a method nor a key is given."""
+    if encryption is None and key is None:
+        return None
+    return resolve_keys(encryption, key, passphrase, settings)
+
+
 def _aes_key(key: Any) -> AESKeys:
     if not key:
         raise EncryptionKeyError(
