@@ -285,7 +285,7 @@ class TestBrokenAnswers(DriveTests):
             (403, "accessNotConfigured", AccessDeniedError, "enable it"),
             (403, "insufficientPermissions", CredentialsError, "log in again"),
             (403, "dailyLimitExceeded", AccessDeniedError, "dailyLimit"),
-            (412, "conditionNotMet", ObjectChangedError, "another client"),
+            (412, "conditionNotMet", ObjectChangedError, "replaced"),
             (400, "invalid", StoreError, "400"),
         ],
     )

@@ -42,7 +42,7 @@ from cottoncandy.backends.gdrive.reader import DriveReader
 from cottoncandy.backends.gdrive.session import Session, translating
 from cottoncandy.backends.remote import RemoteBackend
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.threads import map_threads, run_threads
+from cottoncandy.core.threads import map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -55,6 +55,9 @@ _log = logging.getLogger(__name__)
 #: Number of keys that are looked up before any of them is deleted, and of names in one query.
 _DELETED_AT_ONCE = 200
 _NAMES_AT_ONCE = 25
+
+#: The files that a key has, or why they cannot be found.
+_Found = tuple[DriveLocation, list[DriveFile] | CottonCandyError]
 
 
 class GDriveBackend(RemoteBackend):
@@ -118,7 +121,6 @@ class GDriveBackend(RemoteBackend):
         options = self._checked(key, options)
         entries = replace(options, content_type=None).entries
         pack(entries, key=key)  # before anything is sent
-        split_key(key)
         with self._about(key) as location, self._locks.hold(location):
             present = self._objects.find(location)
             if options.condition is not None:
@@ -147,9 +149,7 @@ class GDriveBackend(RemoteBackend):
         what = f"the objects below '{prefix}' in '{name}' on Google Drive"
         with translating(what):
             root = self._buckets.root(name)
-        listing = Listing(
-            self._connection, self._folders, root, prefix.encode(), start_after.encode(), page_size
-        )
+        listing = Listing(self._connection, self._folders, root, prefix, start_after, page_size)
         found = listing.entries(by_folder=delimiter == "/")
         return _translated(group_by_delimiter(found, prefix, delimiter), what)
 
@@ -157,9 +157,49 @@ class GDriveBackend(RemoteBackend):
         self, keys: Iterable[str], *, threads: int = 4, permanently: bool = True
     ) -> Iterator[DeleteResult]:
         touched: dict[Path, DriveLocation] = {}
+
+        def look_up(group: list[DriveLocation]) -> list[_Found]:
+            try:
+                with translating(str(group[0])):
+                    found = self._objects.find_together(group)
+            except CottonCandyError as error:
+                return [(location, error) for location in group]
+            return [(location, found[location.path]) for location in group]
+
+        def remove(item: _Found) -> DeleteResult:
+            location, found = item
+            if isinstance(found, CottonCandyError):
+                return DeleteResult(location.key, found)
+            try:
+                with translating(str(location)), self._locks.hold(location):
+                    for number, file in enumerate(found):
+                        # The caller may not know about older files with this name, so move those
+                        # to the trash.
+                        self._objects.remove(file.id, permanently and number == 0)
+                    self._objects.record_removal(location)
+            except CottonCandyError as error:
+                return DeleteResult(location.key, error)
+            if found:
+                touched[location.folder] = location
+            return DeleteResult(location.key)
+
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, _DELETED_AT_ONCE)):
-            yield from self._delete_some(batch, threads, permanently, touched)
+            folders: dict[Path, list[DriveLocation]] = {}
+            for key in batch:
+                try:
+                    location = self._locate(key)
+                except InvalidNameError as error:
+                    yield DeleteResult(key, error)
+                else:
+                    folders.setdefault(location.folder, []).append(location)
+            groups = [
+                group[start : start + _NAMES_AT_ONCE]
+                for group in folders.values()
+                for start in range(0, len(group), _NAMES_AT_ONCE)
+            ]
+            found = itertools.chain.from_iterable(map_threads(look_up, groups, threads))
+            yield from map_threads(remove, found, threads)
         for folder in sorted(touched, key=len, reverse=True):
             self._prune(touched[folder])
 
@@ -235,46 +275,6 @@ class GDriveBackend(RemoteBackend):
         with translating(str(location)):
             yield location
 
-    def _delete_some(
-        self, keys: list[str], threads: int, permanently: bool, touched: dict[Path, DriveLocation]
-    ) -> Iterator[DeleteResult]:
-        """Delete some keys: the files are looked up by folder, and removed one by one."""
-        locations: dict[str, DriveLocation] = {}
-        errors: dict[str, CottonCandyError] = {}
-        for key in keys:
-            try:
-                locations[key] = self._locate(key)
-            except InvalidNameError as error:
-                errors[key] = error
-        found: dict[Path, list[DriveFile]] = {}
-
-        def look_up(group: list[DriveLocation]) -> None:
-            try:
-                with translating(str(group[0])):
-                    found.update(self._objects.find_together(group))
-            except CottonCandyError as error:
-                errors.update((location.key, error) for location in group)
-
-        def remove(key: str) -> DeleteResult:
-            if key in errors:
-                return DeleteResult(key, errors[key])
-            location = locations[key]
-            try:
-                with translating(str(location)), self._locks.hold(location):
-                    for number, file in enumerate(found[location.path]):
-                        # The caller may not know about older files with this name, so move those
-                        # to the trash.
-                        self._objects.remove(file.id, permanently and number == 0)
-                    self._objects.record_removal(location)
-            except CottonCandyError as error:
-                return DeleteResult(key, error)
-            if found[location.path]:
-                touched[location.folder] = location
-            return DeleteResult(key)
-
-        run_threads(look_up, _by_folder(locations.values()), threads)
-        yield from map_threads(remove, keys, threads)
-
     def _prune(self, location: DriveLocation) -> None:
         """Remove folders that are empty now; a failure is only logged."""
         try:
@@ -309,17 +309,6 @@ class GDriveBackend(RemoteBackend):
         if moving:
             self._prune(origin)
         return PutResult(result.md5, result.revision)
-
-
-def _by_folder(locations: Iterable[DriveLocation]) -> Iterator[list[DriveLocation]]:
-    """Yield groups of locations in one folder, small enough for one query."""
-    groups: dict[Path, list[DriveLocation]] = {}
-    for location in locations:
-        group = groups.setdefault(location.folder, [])
-        group.append(location)
-        if len(group) == _NAMES_AT_ONCE:
-            yield groups.pop(location.folder)
-    yield from groups.values()
 
 
 def _translated(entries: Iterator[Any], what: str) -> Iterator[Any]:

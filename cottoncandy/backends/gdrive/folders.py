@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
 from cottoncandy.backends.base import BucketInfo
 from cottoncandy.backends.gdrive.files import (
+    FILE_FIELDS,
     FOLDER_TYPE,
+    DriveFile,
     Root,
     fetch,
     folder_query,
@@ -19,7 +21,7 @@ from cottoncandy.backends.gdrive.files import (
     search,
     title_query,
 )
-from cottoncandy.backends.gdrive.session import DriveError, MissingError, Session
+from cottoncandy.backends.gdrive.session import MissingError, Session
 from cottoncandy.core.names import encode_key
 from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import (
@@ -71,6 +73,11 @@ def is_name(title: str) -> bool:
     )
 
 
+def oldest_first(folders: Iterable[DriveFile]) -> tuple[str, ...]:
+    """Return the ids of folders with one name, in the order in which they were created."""
+    return tuple(each.id for each in sorted(folders, key=lambda each: (each.created, each.id)))
+
+
 class KeyedLocks:
     """Locks by key; a lock exists while a thread holds it or waits for it."""
 
@@ -110,60 +117,49 @@ class Folders:
         ids, until = self._known.get((root, path), ((), 0.0))
         if ids and until > time.monotonic():
             return ids
-        parents = self.find(root, path[:-1])
-        return self._look(root, path, parents) if parents else ()
+        query = f"{title_query(path[-1:])} and mimeType = {quoted(FOLDER_TYPE)}"
+        found = self.search(root, path[:-1], query, FILE_FIELDS)
+        same = [folder for folder in found if folder.title == path[-1]]
+        return self.remember(root, path, oldest_first(same))
+
+    def search(self, root: Root, path: Path, terms: str, fields: str) -> list[DriveFile]:
+        """Return what matches in the folders at a path; nothing if they do not exist."""
+        for _ in range(2):
+            ids = self.find(root, path)
+            if not ids:
+                break
+            query = f"{folder_query(ids)} and {terms}"
+            try:
+                return list(search(self._session, root, query, fields=fields))
+            except MissingError:
+                if not path:
+                    raise
+                self.forget()  # deleted by another client
+        return []
 
     def make(self, root: Root, path: Path) -> str:
         """Return the id of the folder at a path; it and those above are created if needed."""
-        found = self.find(root, path)
-        if found:
-            return found[0]
-        parent = self.make(root, path[:-1])
         with self._locks.hold((root, path)):
-            # Another thread may have created it.
-            found = self.find(root, path) or self._look(root, path, (parent,))
+            found = self.find(root, path)
             if not found:
-                own = self._insert(path, parent)
+                own = self._insert(path, self.make(root, path[:-1]))
                 # Another client may have created it in the same moment: both choose the oldest.
-                found = self._look(root, path, (parent,)) or (own,)
+                found = self.find(root, path) or (own,)
                 if found[0] != own:
                     self._session.files("trash", fileId=own, fields="id")
                     found = tuple(each for each in found if each != own)
                 self.remember(root, path, found)
         return found[0]
 
-    def remember(self, root: Root, path: Path, ids: Sequence[str]) -> None:
-        """Cache the ids of the folders at a path."""
+    def remember(self, root: Root, path: Path, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Cache the ids of the folders at a path, if there are any, and return them."""
         if ids:
-            self._known[root, path] = tuple(ids), time.monotonic() + _CACHE_TTL_S
-
-    def forget(self, root: Root, path: Path, *, above: bool = True) -> None:
-        """Drop a path from the cache, those below it and, by default, those above it."""
-        for known_root, known in list(self._known):
-            below = known[: len(path)] == path
-            if known_root == root and (below or (above and path[: len(known)] == known)):
-                self._known.pop((known_root, known), None)
-
-    def forget_all(self) -> None:
-        """Clear the cache."""
-        self._known.clear()
-
-    def _look(self, root: Root, path: Path, parents: Sequence[str]) -> tuple[str, ...]:
-        query = f"{folder_query(parents)} and {title_query([path[-1]])}"
-        query += f" and mimeType = {quoted(FOLDER_TYPE)}"
-        try:
-            found = [
-                folder for folder in search(self._session, root, query) if folder.title == path[-1]
-            ]
-        except DriveError as fault:
-            if fault.status != 404 or len(path) == 1:
-                raise
-            self.forget(root, path[:-1])  # a folder above is gone
-            return ()
-        found.sort(key=lambda folder: (folder.created, folder.id))
-        ids = tuple(folder.id for folder in found)
-        self.remember(root, path, ids)
+            self._known[root, path] = ids, time.monotonic() + _CACHE_TTL_S
         return ids
+
+    def forget(self) -> None:
+        """Clear the cache: a folder in it is gone, and perhaps those above and below it."""
+        self._known.clear()
 
     def _insert(self, path: Path, parent: str) -> str:
         body = {
@@ -188,7 +184,7 @@ class Folders:
             ids = self.find(root, path)
             if not ids or not all(self._prune_one(root, folder) for folder in ids):
                 return
-            self.forget(root, path, above=False)
+            self._known.pop((root, path), None)
             path = path[:-1]
 
     def _prune_one(self, root: Root, folder: str) -> bool:
@@ -284,7 +280,7 @@ class Buckets:
         if next(search(self._session, root, query, page_size=1), None) is not None:
             raise BucketNotEmptyError(f"bucket '{name}' contains files; delete them first")
         self._session.files("trash", fileId=root.id, fields="id")
-        self._folders.forget_all()
+        self._folders.forget()
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
@@ -21,7 +19,7 @@ from cottoncandy.backends.gdrive.files import (
     search,
     title_query,
 )
-from cottoncandy.backends.gdrive.folders import Folders, Path, is_name
+from cottoncandy.backends.gdrive.folders import Folders, Path, is_name, oldest_first
 from cottoncandy.backends.gdrive.properties import pack, private
 from cottoncandy.backends.gdrive.session import DriveError, MissingError, Session
 from cottoncandy.backends.gdrive.upload import upload
@@ -31,8 +29,7 @@ from cottoncandy.exceptions import BucketNotFoundError, ObjectNotFoundError, Sto
 
 _log = logging.getLogger(__name__)
 
-#: How long Drive's search may lag after a write, in seconds, and how many writes are recorded.
-_LAG_S = 60.0
+#: How many writes are recorded, because Drive's search may lag behind them.
 _MAX_RECENT_WRITES = 10_000
 _DEFAULT_TYPE = "application/octet-stream"
 
@@ -68,7 +65,7 @@ class Objects:
     def __init__(self, session: Session, folders: Folders) -> None:
         self._session = session
         self._folders = folders
-        self._written: OrderedDict[tuple[Root, Path], tuple[str, float]] = OrderedDict()
+        self._written: dict[DriveLocation, str] = {}  # ids of files, the oldest first
         self._warned: set[tuple[str, ...]] = set()
         self._lock = ForkSafeLock()
 
@@ -89,8 +86,10 @@ class Objects:
     def find_together(self, locations: Sequence[DriveLocation]) -> dict[Path, list[DriveFile]]:
         """Do the same for some keys in one folder, with one request."""
         found: dict[Path, list[DriveFile]] = {location.path: [] for location in locations}
-        for file in self._search(locations[0], [location.path[-1] for location in locations]):
-            files = found.get((*locations[0].folder, file.title))
+        root, folder = locations[0].root, locations[0].folder
+        query = title_query(location.path[-1] for location in locations)
+        for file in self._folders.search(root, folder, query, HEAD_FIELDS):
+            files = found.get((*folder, file.title))
             # Drive compares names without regard to case.
             if files is not None and file.is_object:
                 files.append(file)
@@ -105,15 +104,15 @@ class Objects:
     def record_write(self, location: DriveLocation, file_id: str) -> None:
         """Record that a file is at a location, because Drive's search may not find it yet."""
         with self._lock:
-            self._written.pop((location.root, location.path), None)
-            self._written[location.root, location.path] = file_id, time.monotonic() + _LAG_S
-            while len(self._written) > _MAX_RECENT_WRITES:
-                self._written.popitem(last=False)
+            self._written.pop(location, None)
+            self._written[location] = file_id
+            if len(self._written) > _MAX_RECENT_WRITES:
+                del self._written[next(iter(self._written))]
 
     def record_removal(self, location: DriveLocation) -> None:
         """Record that no file is at a location any more."""
         with self._lock:
-            self._written.pop((location.root, location.path), None)
+            self._written.pop(location, None)
 
     def move_to_live_folder(self, location: DriveLocation, file: DriveFile) -> DriveFile:
         """Move a file whose folder was trashed during the upload to one that exists."""
@@ -121,7 +120,7 @@ class Objects:
             if not file.trashed:
                 self.record_write(location, file.id)
                 return file
-            self._folders.forget(location.root, location.folder)
+            self._folders.forget()
             folder = self._folders.make(location.root, location.folder)
             parents = ",".join(parent for parent in file.parents if parent != folder)
             if not parents:
@@ -142,25 +141,11 @@ class Objects:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _search(self, location: DriveLocation, titles: Sequence[str]) -> list[DriveFile]:
-        for _ in range(2):
-            folders = self._folders.find(location.root, location.folder)
-            if not folders:
-                return []
-            query = f"{folder_query(folders)} and {title_query(titles)}"
-            try:
-                return list(search(self._session, location.root, query, fields=HEAD_FIELDS))
-            except DriveError as fault:
-                if fault.status != 404 or not location.folder:
-                    raise
-                self._folders.forget(location.root, location.folder)  # deleted by another client
-        return []
-
     def _with_written(self, location: DriveLocation, found: list[DriveFile]) -> list[DriveFile]:
         """Add a recently written file, if the search does not find it yet."""
         with self._lock:
-            file_id, until = self._written.get((location.root, location.path), ("", 0.0))
-        if until < time.monotonic() or any(file.id == file_id for file in found):
+            file_id = self._written.get(location)
+        if file_id is None or any(file.id == file_id for file in found):
             return found
         try:
             file = fetch(self._session, file_id)
@@ -225,7 +210,7 @@ class Objects:
             return upload(self._session, "insert", resource, body, str(location))
         except DriveError as fault:
             if fault.status == 404:
-                self._folders.forget(location.root, location.folder)  # the folder was deleted
+                self._folders.forget()  # the folder was deleted
             if fault.status != 409:
                 raise
             # An earlier attempt succeeded, but its response was lost.
@@ -295,68 +280,67 @@ class Listing:
     session: Session
     folders: Folders
     root: Root
-    prefix: bytes
-    after: bytes
+    prefix: str
+    after: str
     page_size: int | None
 
     def entries(self, *, by_folder: bool) -> Iterator[ObjectInfo | CommonPrefix]:
         """Yield the objects that match; if ``by_folder``, folders as prefixes, in one folder."""
-        path = tuple(self.prefix.decode().split("/")[:-1])
+        path = tuple(self.prefix.split("/")[:-1])
         if all(map(is_name, path)) and (ids := self.folders.find(self.root, path)):
             yield from self._walk(path, ids, by_folder)
 
     def _walk(
-        self, path: Path, ids: Sequence[str], by_folder: bool = False
+        self, path: Path, ids: tuple[str, ...], by_folder: bool = False
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         for key, entry in self._read(path, ids):
             matches, later = key.startswith(self.prefix), key > self.after
             if isinstance(entry, DriveFile):
                 if matches and later:
-                    yield entry.info(key.decode(), with_metadata=False)
+                    yield entry.info(key, with_metadata=False)
                 continue
             if not later and not self.after.startswith(key):
                 continue
-            below = self._walk(_path(key), [folder.id for folder in entry])
+            below = self._walk(_path(key), entry)
             if by_folder:
                 # A folder that start_after is in may have no later objects.
                 if matches and (later or next(below, None) is not None):
-                    yield CommonPrefix(key.decode())
+                    yield CommonPrefix(key)
             elif matches or self.prefix.startswith(key):
                 yield from below
 
     def _read(
-        self, path: Path, ids: Sequence[str]
-    ) -> list[tuple[bytes, DriveFile | list[DriveFile]]]:
+        self, path: Path, ids: tuple[str, ...]
+    ) -> list[tuple[str, DriveFile | tuple[str, ...]]]:
         """Return the entries of folders with one name, in the order of keys.
 
-        An entry is the newest of the files with one name, or the folders with one name, whose key
-        ends with a slash.
+        An entry is the newest of the files with one name, or the ids of the folders with one name,
+        whose key ends with a slash.
         """
-        files: dict[bytes, DriveFile] = {}
-        folders: dict[bytes, list[DriveFile]] = {}
+        files: dict[str, DriveFile] = {}
+        folders: dict[str, list[DriveFile]] = {}
         query = folder_query(ids)
         try:
             for file in search(self.session, self.root, query, page_size=self.page_size):
                 if not self._is_entry(file, path):
                     continue
-                key = "/".join((*path, file.title)).encode()
+                key = "/".join((*path, file.title))
                 if file.is_folder:
-                    folders.setdefault(key + b"/", []).append(file)
+                    folders.setdefault(key + "/", []).append(file)
                 else:
                     files[key] = max(files.get(key, file), file, key=attrgetter("recency_key"))
         except MissingError as fault:
-            if not path:
-                self.folders.forget_all()
-                raise BucketNotFoundError(
-                    "the folder or shared drive of the bucket no longer exists on Google Drive"
-                ) from fault
-            self.folders.forget(self.root, path)  # deleted since it was found
-            return []
-        for key, same in folders.items():
-            same.sort(key=lambda folder: (folder.created, folder.id))
-            self.folders.remember(self.root, _path(key), [folder.id for folder in same])
-        found: list[tuple[bytes, DriveFile | list[DriveFile]]] = [*files.items(), *folders.items()]
-        return sorted(found, key=lambda item: item[0])
+            self.folders.forget()  # deleted since it was found
+            if path:
+                return []
+            raise BucketNotFoundError(
+                "the folder or shared drive of the bucket no longer exists on Google Drive"
+            ) from fault
+        known = {
+            key: self.folders.remember(self.root, _path(key), oldest_first(same))
+            for key, same in folders.items()
+        }
+        return sorted([*files.items(), *known.items()], key=itemgetter(0))
 
     def _is_entry(self, file: DriveFile, path: Path) -> bool:
         if not (file.is_folder or file.is_object):
@@ -373,6 +357,6 @@ class Listing:
         return True
 
 
-def _path(key: bytes) -> Path:
+def _path(key: str) -> Path:
     """Return the path of a folder's key, which ends with a slash."""
-    return tuple(key[:-1].decode().split("/"))
+    return tuple(key[:-1].split("/"))

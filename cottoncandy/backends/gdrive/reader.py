@@ -63,14 +63,9 @@ class DriveReader(ObjectReader):
         responses: list[Any] = []
         request.add_response_callback(responses.append)
         content: bytes = self._session.call(request)
-        if responses[0].status == 206:
-            expected = f"bytes {start}-{stop - 1}/{self.size}"
-            if responses[0].get("content-range") != expected:
-                raise self._changed()
-        elif (start, stop) != (0, self.size):
-            raise IntegrityError(
-                f"Google Drive sent all of {self._what}, expected bytes {start} to {stop}"
-            )
+        expected = f"bytes {start}-{stop - 1}/{self.size}"
+        if responses[0].get("content-range", expected) != expected:
+            raise self._changed()
         if len(content) != stop - start:
             raise IntegrityError(f"{self._what}: expected {stop - start} bytes, got {len(content)}")
         return content

@@ -19,6 +19,7 @@ from httplib2.error import HttpLib2Error
 from oauth2client.client import AccessTokenRefreshError
 
 from cottoncandy.backends.gdrive.auth import GDriveOptions, make_auth
+from cottoncandy.backends.responses import status_error
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import ForkSafeLock, after_fork
 from cottoncandy.exceptions import (
@@ -26,8 +27,6 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     CredentialsError,
     IntegrityError,
-    ObjectChangedError,
-    ObjectNotFoundError,
     StorageFullError,
     StoreError,
     StoreTimeoutError,
@@ -35,6 +34,7 @@ from cottoncandy.exceptions import (
 )
 
 _IDS_PER_REQUEST = 100
+_LOGIN = "delete the credentials file and log in again"
 
 _RATE = {"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"}
 _FULL = {
@@ -291,16 +291,7 @@ def translated(fault: DriveError, what: str) -> CottonCandyError:
 
 
 def _translated_answer(fault: DriveError, what: str) -> CottonCandyError:
-    detail = fault.message or fault.reason or f"HTTP status {fault.status}"
-    if fault.status == 404:
-        return ObjectNotFoundError(f"there is no {what}, or you may not see it")
-    if fault.status == 401:
-        return CredentialsError(
-            f"Google Drive does not accept the credentials ({detail}); delete the credentials file "
-            f"and log in again"
-        )
-    if fault.status == 412:
-        return ObjectChangedError(f"{what} was changed by another client; try again")
+    detail = fault.message or fault.reason
     if fault.reason in _FULL:
         return StorageFullError(f"no room on Google Drive for {what}: {detail}")
     if fault.reason == "accessNotConfigured":
@@ -309,12 +300,11 @@ def _translated_answer(fault: DriveError, what: str) -> CottonCandyError:
             f"in the Google Cloud console ({detail})"
         )
     if fault.reason in {"insufficientPermissions", "insufficientScopes"}:
-        return CredentialsError(
-            f"the stored credentials do not cover {what} ({detail}); delete the credentials file "
-            f"and log in again"
-        )
+        return CredentialsError(f"the stored credentials do not cover {what} ({detail}); {_LOGIN}")
     if fault.transient:
-        return StoreError(f"Google Drive is unavailable ({detail}); try {what} later")
+        return StoreError(
+            f"Google Drive is unavailable ({detail or fault.status}); try {what} later"
+        )
     if fault.status == 403:
-        return AccessDeniedError(f"Google Drive denies access to {what}: {detail}")
-    return StoreError(f"Google Drive returned status {fault.status} for {what}: {detail}")
+        return AccessDeniedError(f"Google Drive denies access to {what}: {detail or 403}")
+    return status_error(fault.status, what, _LOGIN, detail)
