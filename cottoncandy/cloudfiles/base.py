@@ -8,10 +8,9 @@ import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.connection import Options, open_store
@@ -82,8 +81,13 @@ class FilesBase:
             no_sign_request,
             retries,
         )
-        self._locks = Locks.of(lock_dir, locking if self.protocol == "file" else False)
-        self._opened: tuple[Store, str] | None = None
+        #: The protocol of the cloud path; ``'s3'`` for an alias.
+        self.protocol = self._path.protocol
+        lock_dir = lock_dir or os.environ.get("CLOUD_FILES_LOCK_DIR")
+        #: Whether files on disk are locked.
+        self.locking = self.protocol == "file" and bool(lock_dir if locking is None else locking)
+        #: Folder of the locks.
+        self.lock_dir = str(lock_dir or cloud_files_dir() / "locks")
         self._local = self.protocol in ("file", "mem")
         self._connection  # noqa: B018 - errors in the path and credentials are raised here
 
@@ -91,13 +95,11 @@ class FilesBase:
         return f"<CloudFiles {printable(mask(self.cloudpath))}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        return {name: each for name, each in self.__dict__.items() if name != "_connection"}
 
-    @property
+    @cached_property
     def _connection(self) -> tuple[Store, str]:
-        if self._opened is None:
-            self._opened = open_store(self.cloudpath, self._options)
-        return self._opened
+        return open_store(self.cloudpath, self._options)
 
     @property
     def _store(self) -> Store:
@@ -118,29 +120,8 @@ class FilesBase:
 
     # -- properties, and paths as text -----------------------------------------------------------
 
-    @property
-    def protocol(self) -> str:
-        """The protocol of the cloud path; ``'s3'`` for an alias."""
-        return self._path.protocol
-
-    @property
-    def sep(self) -> str:
-        """The separator of paths."""
-        return "/"
-
-    @property
-    def locking(self) -> bool:
-        """Whether files on disk are locked."""
-        return self._locks.enabled
-
-    @property
-    def lock_dir(self) -> str:
-        """Folder of the locks."""
-        return self._locks.folder
-
-    def clear_locks(self) -> None:
-        """Remove all lock files from ``lock_dir``."""
-        self._locks.clear()
+    #: The separator of paths.
+    sep = "/"
 
     def join(self, *paths: str) -> str:
         """Join paths with ``/``."""
@@ -158,6 +139,34 @@ class FilesBase:
         """Return the cloud path of a file, without a format."""
         folder = self._path._replace(path=self._path.path.rstrip("/"))
         return f"{cloudpaths.asprotocolpath(folder)}/{path}"
+
+    # -- locks -----------------------------------------------------------------------------------
+
+    def _locked(self, path: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock of a file, if files on disk are locked; many may share it.
+
+        Files are replaced atomically, so locks are not needed to read whole ones. They serve
+        programs that read a file, change it and write it back.
+        """
+        return self._held(path, shared) if self.locking else nullcontext()
+
+    @contextmanager
+    def _held(self, path: str, shared: bool) -> Iterator[None]:
+        location = f"{self._path.path}/{path}".encode(errors="surrogateescape")
+        with disk_errors(self.lock_dir):
+            Path(self.lock_dir).mkdir(parents=True, exist_ok=True)
+            name = f"{self.lock_dir}/{hashlib.sha256(location).hexdigest()}.lock"
+            descriptor = open_lockable(name, os.O_RDWR | os.O_CREAT)
+        try:
+            lock(descriptor, shared=shared)
+            yield
+        finally:
+            unlock(descriptor)
+
+    def clear_locks(self) -> None:
+        """Remove all lock files from ``lock_dir``."""
+        for path in Path(self.lock_dir).glob("*.lock"):
+            path.unlink(missing_ok=True)
 
     # -- many at once ----------------------------------------------------------------------------
 
@@ -232,6 +241,13 @@ def is_single(paths: Any) -> bool:
     return isinstance(paths, str | os.PathLike | Mapping)
 
 
+def mapped(function: Callable[[Any], R], paths: Any) -> Iterable[R]:
+    """Return what a function makes of each file of an argument; a list if their number is known."""
+    items = as_items(paths)
+    found = map(function, items)
+    return list(found) if hasattr(items, "__len__") else found
+
+
 def as_items(paths: Any) -> Any:
     """Return the files of an argument: one, or an iterable of them."""
     if is_single(paths):
@@ -286,43 +302,3 @@ def finish(
         error.done = count - failures
         raise error
     return count
-
-
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """Lock files in one folder, one for each file that was locked.
-
-    Files are replaced atomically, so locks are not needed to read whole ones. They serve programs
-    that read a file, change it and write it back.
-    """
-
-    folder: str
-    enabled: bool
-
-    @classmethod
-    def of(cls, folder: str | None, wanted: bool | None) -> Self:
-        """Resolve the arguments and the environment; ``wanted`` None means if a folder is set."""
-        chosen = folder or os.environ.get("CLOUD_FILES_LOCK_DIR")
-        enabled = wanted is True or (wanted is None and bool(chosen))
-        return cls(str(chosen or cloud_files_dir() / "locks"), enabled)
-
-    def held(self, folder: str, path: str, *, shared: bool = False) -> AbstractContextManager[None]:
-        """Hold the lock of a file; many may share it."""
-        return self._held(f"{folder}/{path}", shared) if self.enabled else nullcontext()
-
-    @contextmanager
-    def _held(self, location: str, shared: bool) -> Iterator[None]:
-        digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
-        with disk_errors(self.folder):
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
-            descriptor = open_lockable(f"{self.folder}/{digest}.lock", os.O_RDWR | os.O_CREAT)
-        try:
-            lock(descriptor, shared=shared)
-            yield
-        finally:
-            unlock(descriptor)
-
-    def clear(self) -> None:
-        """Remove the lock files."""
-        for path in Path(self.folder).glob("*.lock"):
-            path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -108,21 +109,24 @@ def conversion(reencode: str | bool | None, content_type: str | None) -> Convers
     """Return what changes the encoding or the content type of a copy; None if nothing does."""
     if reencode is None and content_type is None:
         return None
-    wanted = normalize_encoding(reencode)
+    wanted = None if reencode is None else normalize_encoding(reencode) or ""
+    return partial(_convert, wanted, content_type)
 
-    def convert(info: ObjectInfo, body: Body, options: PutOptions) -> tuple[Body, PutOptions]:
-        stored = encodings(info.content_encoding)
-        if content_type is not None:
-            options = replace(options, content_type=content_type)
-        if reencode is None or stored == ([wanted] if wanted else []) or _is_ours(info):
-            return body, options
-        chunks = decoded_stream(body, info.content_encoding, info.key)
-        if stored or wanted:
-            plain = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
-            body = plain if wanted is None else encoded_body(plain, wanted, None)
-        return body, replace(options, content_encoding=wanted)
 
-    return convert
+def _convert(
+    wanted: str | None, content_type: str | None, info: ObjectInfo, body: Body, options: PutOptions
+) -> tuple[Body, PutOptions]:
+    """Return a copy in an encoding, which is ``''`` for none; None keeps it."""
+    stored = encodings(info.content_encoding)
+    if content_type is not None:
+        options = replace(options, content_type=content_type)
+    if wanted is None or ",".join(stored) == wanted or _is_ours(info):
+        return body, options
+    chunks = decoded_stream(body, info.content_encoding, info.key)
+    body = Body(lambda: iter(chunks), size=None if stored else body.size, replayable=False)
+    if wanted:
+        body = encoded_body(body, wanted, None)
+    return body, replace(options, content_encoding=wanted or None)
 
 
 def as_on_disk(info: ObjectInfo, body: Body, options: PutOptions) -> tuple[Body, PutOptions]:

@@ -46,25 +46,11 @@ class CloudFile:
             raise InvalidArgumentError(f"{mask(self.path)!r} is not the path of a file")
         self.cache_meta = cache_meta
         self.cf = CloudFiles(folder, **options)
+        self.protocol, self.sep, self.lock_dir = self.cf.protocol, self.cf.sep, self.cf.lock_dir
         self._head: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<CloudFile {printable(mask(self.path))}>"
-
-    @property
-    def protocol(self) -> str:
-        """The protocol of the path."""
-        return self.cf.protocol
-
-    @property
-    def sep(self) -> str:
-        """The separator of paths."""
-        return self.cf.sep
-
-    @property
-    def lock_dir(self) -> str:
-        """Folder of the locks."""
-        return self.cf.lock_dir
 
     def clear_locks(self) -> None:
         """Remove all lock files from ``lock_dir``."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
-from itertools import groupby, islice
-from typing import Any, Self
+from functools import cached_property, partial
+from itertools import islice
+from operator import attrgetter
+from typing import Any, NamedTuple, Self
 
 from cottoncandy.backends.local.files import SUFFIXES, stat_variants
 from cottoncandy.cloudfiles import paths as cloudpaths
-from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, path_text
-from cottoncandy.cloudfiles.compression import normalize_encoding
+from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, mapped, path_text
 from cottoncandy.cloudfiles.content import as_on_disk, conversion
 from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
+from cottoncandy.cloudfiles.paths import WEB
 from cottoncandy.cloudfiles.writing import WritingMethods
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -149,22 +150,19 @@ class CloudFiles(WritingMethods):
         """
         dest = self._at(cf_dest)
         check_int(block_size, "block_size", 1)
-        normalize_encoding(reencode)
-        if paths is None:
-            self._check_apart(dest)
-        monitor = TransmissionMonitor(IOEnum.TX)
         copy = partial(
             self._copy,
             dest=dest,
-            reencode=reencode,
-            content_type=content_type,
+            convert=conversion(reencode, content_type),
             allow_missing=allow_missing,
             resumable=resumable,
         )
-        paths = self if paths is None else paths
-        if reencode is None:
-            paths = self._with_twins(paths, dest)
-        finish(self._each(copy, paths, "transferring", progress=progress, dest=dest), monitor)
+        if paths is None:
+            self._check_apart(dest)
+            paths = self
+        routes = self._routes(paths, dest, reencode)
+        monitor = TransmissionMonitor(IOEnum.TX)
+        finish(self._each(copy, routes, "transferring", progress=progress, dest=dest), monitor)
         return monitor
 
     def transfer_from(
@@ -207,19 +205,16 @@ class CloudFiles(WritingMethods):
 
     def _copy(
         self,
-        item: Any,
+        route: Route,
         *,
         dest: CloudFiles,
-        reencode: str | bool | None,
-        content_type: str | None,
+        convert: Conversion | None,
         allow_missing: bool,
         resumable: bool,
     ) -> Flight | None:
-        path, target = route_of(item)
         try:
-            if not (resumable and self._is_current(path, dest, target)):
-                convert = conversion(reencode, content_type)
-                return self._transfer(path, dest, target, convert, _twin_of(item))
+            if not (resumable and self._is_current(route.path, dest, route.target)):
+                return self._transfer(route.path, dest, route.target, convert, route.twin)
         except ObjectNotFoundError:
             if not allow_missing:
                 raise
@@ -241,7 +236,7 @@ class CloudFiles(WritingMethods):
         if convert is None and dest.protocol == "file" != self.protocol:
             convert = as_on_disk
         begun = time.time()
-        with dest._locks.held(dest._path.path, target):
+        with dest._locked(target):
             nbytes = copy_object(
                 self._store,
                 self._key(path),
@@ -255,11 +250,11 @@ class CloudFiles(WritingMethods):
 
     def _check_other_name(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy on disk would remove its source, as another encoding of its name."""
-        if self.protocol != dest.protocol or self.protocol != "file" or path == target:
-            return
-        names = {posixpath.basename(path), posixpath.basename(target)}
-        plain, encoded = min(names), max(names)
-        if encoded not in {plain + suffix for suffix in filter(None, SUFFIXES.values())}:
+        plain, encoded = sorted(map(posixpath.basename, (path, target)))
+        if (
+            not self.protocol == dest.protocol == "file"
+            or encoded.removeprefix(plain) not in ENCODED
+        ):
             return
         if self._place(path)[0] == dest._place(target)[0]:
             raise InvalidArgumentError(
@@ -267,15 +262,21 @@ class CloudFiles(WritingMethods):
                 f"'{plain}' in a content encoding; choose another directory or name"
             )
 
-    def _with_twins(self, paths: Any, dest: CloudFiles) -> Any:
-        """Return files; those whose copy may be one file on disk with another name it, ``twin``."""
-        if not self._may_have_twins(dest):
-            return paths
-        items = as_items(paths)
-        return list(with_twins(items)) if isinstance(items, Collection) else with_twins(items)
+    def _routes(
+        self, paths: Any, dest: CloudFiles, reencode: str | bool | None = None
+    ) -> Iterable[Route]:
+        """Return what to copy: a list if the number of files is known."""
+        routes = mapped(route_of, paths)
+        if not self._may_have_twins(dest, reencode):
+            return routes
+        if isinstance(routes, list):
+            return list(with_twins(sorted(routes, key=attrgetter("target"))))
+        return with_twins(routes)
 
-    def _may_have_twins(self, dest: CloudFiles) -> bool:
-        return dest.protocol == "file" and self.protocol not in ("file", *cloudpaths.WEB)
+    def _may_have_twins(self, dest: CloudFiles, reencode: str | bool | None) -> bool:
+        """Return whether two files may become one, because encodings are suffixes on disk."""
+        stores = self.protocol, dest.protocol
+        return reencode is None and stores[1] == "file" and stores[0] not in ("file", *WEB)
 
     def _check_twin(self, path: str, twin: str, target: str) -> None:
         """Raise if a copy on disk would be the file of another copy, which has an encoding."""
@@ -345,26 +346,22 @@ class CloudFiles(WritingMethods):
         """
         self._store.require_writable()  # before there are copies
         dest = self._at(cf_dest)
-        items = list(as_items(paths))
-        self._check_distinct(items, dest)
+        routes = list(self._routes(list(as_items(paths)), dest))
+        self._check_distinct(routes, dest)
         move = partial(self._move, dest=dest)
         options: dict[str, Any] = {"total": total, "progress": progress, "dest": dest}
-
-        def has_no_twin(item: Any) -> bool:
-            return _twin_of(item) is None
-
         # A file that could be the copy of another one is moved before that is gone.
-        parts = groupby(sorted(self._with_twins(items, dest), key=has_no_twin), has_no_twin)
+        parts = [each for each in routes if each.twin], [each for each in routes if not each.twin]
         finish(
             result
-            for _, part in parts
-            for result in self._each(move, list(part), "moving", **options)
+            for part in filter(None, parts)
+            for result in self._each(move, part, "moving", **options)
         )
 
-    def _check_distinct(self, items: Iterable[Any], dest: CloudFiles) -> None:
+    def _check_distinct(self, routes: Iterable[Route], dest: CloudFiles) -> None:
         """Raise if one move could replace what another one moves: they run at the same time."""
         seen: set[tuple[str, str]] = set()
-        for path, target in map(route_of, items):
+        for path, target, _ in routes:
             with suppress(InvalidNameError):  # raised for this file alone, later
                 places = {self._place(path), dest._place(target)}
                 if not seen.isdisjoint(places):
@@ -374,11 +371,11 @@ class CloudFiles(WritingMethods):
                     )
                 seen |= places
 
-    def _move(self, item: Any, *, dest: CloudFiles) -> None:
-        path, target = route_of(item)
+    def _move(self, route: Route, *, dest: CloudFiles) -> None:
+        path, target, twin = route
         if self._place(path) != dest._place(target):
             self._check_single(path)
-            self._transfer(path, dest, target, None, _twin_of(item))
+            self._transfer(path, dest, target, None, twin)
             self._check_other(path, dest, target)
             if self._endpoint().holds()(path):
                 self.delete(path)
@@ -448,24 +445,30 @@ class CloudFiles(WritingMethods):
 class FilesAsOnDisk(CloudFiles):
     """Files in a directory on disk, all under their own names: ``a.gz`` is not ``a`` in gzip."""
 
-    @property
+    @cached_property
     def _connection(self) -> tuple[Store, str]:
-        if self._opened is None:
-            self._opened = (connect("local", self._path.path), "")
-        return self._opened
+        return connect("local", self._path.path), ""
 
     def _check_single(self, path: str) -> None:
         """Do nothing: a name has one file."""
 
 
-def route_of(item: Any) -> tuple[str, str]:
+class Route(NamedTuple):
+    """A file, the path of its copy, and another file whose copy may be the same file on disk."""
+
+    path: str
+    target: str
+    twin: str | None = None
+
+
+def route_of(item: Any) -> Route:
     """Return the path of a file and that of its copy."""
     if isinstance(item, Mapping) and "path" in item:
         item = (item["path"], item.get("dest_path") or item["path"])
     elif isinstance(item, str | os.PathLike):
         item = (item, item)
     if isinstance(item, tuple | list) and len(item) == 2:
-        return path_text(item[0]), path_text(item[1])
+        return Route(path_text(item[0]), path_text(item[1]))
     raise InvalidArgumentError(
         f"a file to copy is a path, a pair of paths, or a dictionary, got {item!r:.80}"
     )
@@ -475,38 +478,24 @@ def route_of(item: Any) -> tuple[str, str]:
 ENCODED = frozenset(filter(None, SUFFIXES.values()))
 
 
-def with_twins(items: Iterable[Any]) -> Iterator[Any]:
-    """Yield files; one that has the name of another and the suffix of an encoding has a ``twin``.
+def with_twins(routes: Iterable[Route]) -> Iterator[Route]:
+    """Yield routes; one whose copy has the name of another and the suffix of an encoding, with it.
 
-    An iterator is in the order of a listing, where a name follows those that it begins with. In
-    another order, any name with such a suffix may have a twin.
+    In the order of a listing, a name follows those that it begins with. In another order, any name
+    with such a suffix may have a twin.
     """
-    others: dict[str, str] = {}  # of an iterator: each is the beginning of the next one
-    whole, ordered, last = isinstance(items, Collection), True, ""
-    if whole:
-        for item in items:
-            with suppress(InvalidArgumentError):  # raised for this file alone, later
-                path, target = route_of(item)
-                others[target] = path
-    for item in items:
-        twin = None
-        with suppress(InvalidArgumentError):
-            path, target = route_of(item)
-            plain, suffix = posixpath.splitext(target)
-            while not whole and others and not target.startswith(next(reversed(others))):
-                others.popitem()
-            ordered, last = ordered and last <= target, target
-            if suffix in ENCODED:
-                twin = others.get(plain)
-                if not (whole or ordered) and path.endswith(suffix):
-                    twin = path.removesuffix(suffix)
-            if not whole:
-                others[target] = path
-        yield item if twin is None else {"path": path, "dest_path": target, "twin": twin}
-
-
-def _twin_of(item: Any) -> str | None:
-    return item.get("twin") if isinstance(item, dict) else None
+    others: dict[str, str] = {}  # the paths of copies, each the beginning of the next one
+    ordered, last = True, ""
+    for path, target, _ in routes:
+        while others and not target.startswith(next(reversed(others))):
+            others.popitem()
+        ordered, last = ordered and last <= target, target
+        plain, suffix = posixpath.splitext(target)
+        twin = others.get(plain) if suffix in ENCODED else None
+        if suffix in ENCODED and not ordered and path.endswith(suffix):
+            twin = path.removesuffix(suffix)
+        others[target] = path
+        yield Route(path, target, twin)
 
 
 def _nonnegative(span: slice) -> tuple[int | None, int | None, int | None]:

@@ -18,6 +18,7 @@ from cottoncandy.cloudfiles.base import (
     as_items,
     finish,
     is_single,
+    mapped,
     path_text,
 )
 from cottoncandy.cloudfiles.content import File, decoded, requested, verify
@@ -100,11 +101,11 @@ class ReadingMethods(FilesBase):
         memory; use :meth:`iter_get` for more files than fit.
         """
         single = is_single(paths)
-        files = map(partial(requested, raw=raw), count(), as_items(paths))
+        order = count()
         found = list(
             self._each(
                 partial(self._get_again, part_size=part_size),
-                list(files) if hasattr(paths, "__len__") else files,
+                mapped(lambda item: requested(next(order), item, raw=raw), paths),
                 "downloading",
                 total=total,
                 progress=progress,
@@ -160,7 +161,7 @@ class ReadingMethods(FilesBase):
         begun = time.time()
         try:
             with (
-                self._locks.held(self._path.path, file.path, shared=True),
+                self._locked(file.path, shared=True),
                 backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
             ):
                 info = reader.info

@@ -112,7 +112,8 @@ class ResumableTransfer:
             source._check_apart(target)
         ends = {"source": source.cloudpath, "dest": target.cloudpath}
         items = source.list() if paths is None else as_items(paths)
-        self._queue.create({**ends, "reencode": json.dumps(reencode)}, map(route_of, items))
+        routes = ((route.path, route.target) for route in map(route_of, items))
+        self._queue.create({**ends, "reencode": json.dumps(reencode)}, routes)
         self._existed = True
 
     def execute(
@@ -176,7 +177,7 @@ class ResumableTransfer:
                 "workers of a cluster do not share mem:// with this process; call execute() "
                 "without client="
             )
-        twins = ends[2] is None and source._may_have_twins(CloudFiles(job["dest"], **self._options))
+        twins = source._may_have_twins(CloudFiles(job["dest"], **self._options), ends[2])
         copied = 0
         failed: dict[str, Exception] = {}
         with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from cottoncandy.cloudfiles.base import (
     finish,
     is_pair,
     is_single,
+    mapped,
     path_text,
 )
 from cottoncandy.cloudfiles.compression import normalize_encoding
@@ -120,14 +121,15 @@ class WritingMethods(ReadingMethods):
         """
         compress = compression if compress is None else compress
         given = _settings(locals())
-        items = [files] if is_pair(files) else as_items(files)
-        lazy = (_as_file(item, given) for item in items)
-        sized = isinstance(items, list | tuple)
-        count = len(items) if sized else total
+        items = mapped(partial(_as_file, settings=given), [files] if is_pair(files) else files)
+        count = total
+        if isinstance(items, list):
+            self._check_unique(items)
+            count = len(items)
         monitor = TransmissionMonitor(IOEnum.TX)
         results = self._each(
             partial(self._put, threads=_ALONE_THREADS if count == 1 else LARGE_THREADS),
-            self._unique(lazy) if sized else lazy,
+            items,
             "uploading",
             total=total,
             progress=progress,
@@ -136,8 +138,8 @@ class WritingMethods(ReadingMethods):
         count = finish(results, monitor if return_recording else None)
         return (count, monitor) if return_recording else count
 
-    def _unique(self, files: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return files in a list, before anything is stored; each path may occur once."""
+    def _check_unique(self, files: list[dict[str, Any]]) -> None:
+        """Raise, before anything is stored, if a path occurs twice."""
         found: dict[str, dict[str, Any]] = {}
         for file in files:
             path = file["path"]
@@ -152,7 +154,6 @@ class WritingMethods(ReadingMethods):
                     f"'{path}' is '{plain}' in a content encoding, on disk; nothing was stored. "
                     f"Choose another name for one of them"
                 )
-        return list(found.values())
 
     def _put(
         self,
@@ -176,7 +177,7 @@ class WritingMethods(ReadingMethods):
             options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=threads)
         begun = time.time()
-        with self._locks.held(self._path.path, path):
+        with self._locked(path):
             result = self._retrying(put) if body.replayable else put()
         flight = Flight(begun, time.time(), body.size or 0)
         if body.buffer is not None and backend.capabilities.stored_checksum is not None:
@@ -223,8 +224,7 @@ class WritingMethods(ReadingMethods):
             file = _as_file(item, {})
             return {**file, "content": json_bytes(file["content"], file["path"])}
 
-        lazy = map(encoded, [files] if is_pair(files) else as_items(files))
-        return self.puts(list(lazy) if isinstance(files, list | tuple) else lazy, **options)
+        return self.puts(mapped(encoded, [files] if is_pair(files) else files), **options)
 
     def delete(
         self,

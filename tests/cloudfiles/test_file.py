@@ -332,7 +332,7 @@ def test_locks_are_shared_by_readers_and_held_by_writers(
     assert CloudFile(cf.abspath("a"), locking=True).lock_dir == cf.lock_dir
     cf.put("a", b"1")
     held: list[bool] = []
-    with cf._locks.held(cf._path.path, "a", shared=True):
+    with cf._locked("a", shared=True):
         assert cf["a"] == b"1"
         monkeypatch.setattr(base, "lock", lambda descriptor, *, shared: held.append(shared))
         cf.put("a", b"2")
@@ -353,7 +353,7 @@ def test_locks_exclude_other_holders(tmp_path: Path, monkeypatch: pytest.MonkeyP
         CloudFiles(f"file://{tmp_path}/files/", lock_dir=str(folder)).put("a", b"2")
         done.set()
 
-    with cf._locks.held(cf._path.path, "a"):
+    with cf._locked("a"):
         writer = threading.Thread(target=write)
         writer.start()
         assert not done.wait(0.05)
