@@ -29,12 +29,12 @@ try:
 except ImportError:  # Windows; files that a killed process leaves stay there
     fcntl = None  # type: ignore[assignment]  # checked wherever it is used
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
-_CREATE |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 # Anything else with a temporary file's name (a link, a pipe) is not ours; don't block on it.
 _PROBE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # A file without a name, which only Linux has. /proc gives it one.
-_UNNAMED = os.O_RDWR | getattr(os, "O_TMPFILE", 0) | getattr(os, "O_CLOEXEC", 0)
+_UNNAMED = os.O_RDWR | getattr(os, "O_TMPFILE", 0)
 _TEMPORARY = re.compile(rb"\.cottoncandy-[0-9a-f]{16}\.tmp")
 _OWN_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 _MAX_LINKS = 40  # as Linux follows
@@ -55,7 +55,7 @@ def open_at_once(path: str | os.PathLike[str], flags: int) -> int:
 _lockable: set[int] = set()
 
 
-def open_lockable(path: str, flags: int, mode: int = 0o666) -> int:
+def open_lockable(path: str, flags: int = _DIRECTORY, mode: int = 0o666) -> int:
     """Open a file or directory to be locked, until :func:`unlock`."""
     descriptor = os.open(path, flags, mode)
     _lockable.add(descriptor)
@@ -86,6 +86,44 @@ def unlock(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     with contextlib.suppress(OSError):  # a full network disk, which TemporaryFile.close() raised
         _close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(*directories: str, shared: bool = False) -> Iterator[None]:
+    """Lock directories against other threads, and other processes of this machine.
+
+    File systems without locks are used without.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If a directory does not exist.
+    """
+    with contextlib.ExitStack() as held:
+        while not _lock_all(directories, shared, held):
+            held.close()
+        yield
+
+
+def _lock_all(directories: tuple[str, ...], shared: bool, held: contextlib.ExitStack) -> bool:
+    """Lock directories in an order common to all writers; False if one was replaced since."""
+    opened: dict[tuple[int, int], tuple[str, int]] = {}
+    for directory in directories:
+        try:
+            descriptor = open_lockable(directory)
+        except PermissionError:
+            continue  # may be written to but not listed: not ours to lock
+        held.callback(unlock, descriptor)
+        status = os.fstat(descriptor)
+        opened[status.st_dev, status.st_ino] = directory, descriptor
+    for identity in sorted(opened):
+        directory, descriptor = opened[identity]
+        with contextlib.suppress(OSError):  # a file system without locks
+            lock(descriptor, shared=shared)
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) != identity:
+            return False
+    return True
 
 
 def _close(descriptor: int) -> None:

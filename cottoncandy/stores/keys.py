@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cottoncandy.config.location import options_path
 from cottoncandy.config.options import Settings
 from cottoncandy.config.sources import parse_file
-from cottoncandy.core.files import expand_home, lock, open_lockable, unlock, write_private
+from cottoncandy.core.files import expand_home, locked, write_private
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, EncryptionKeyError
 from cottoncandy.formats.encryption.keys import (
     AESKeys,
@@ -283,7 +282,8 @@ def _automatic_key() -> str:
     path = Path(os.path.realpath(options_path()))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.parent):
+        # Without locks, two first uses at the same moment could create two keys.
+        with locked(str(path.parent)):
             text = path.read_text("utf-8-sig") if path.exists() else ""
             found = parse_file(path, text.encode()).get("encryption", "key", fallback="").strip()
             if found.lower() not in _UNSET:
@@ -316,23 +316,6 @@ def _with_key(text: str, key: str) -> str:
     if not count:
         replaced = section[0].replace("\n", f"\n{line}", 1)
     return text[: section.start()] + replaced + text[section.end() :]
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Lock out other threads and processes, if the system has locks for directories."""
-    if os.name == "nt":
-        yield
-        return
-    descriptor = open_lockable(str(directory), os.O_RDONLY)
-    try:
-        # Some network file systems cannot lock directories. Two first uses at the same moment could
-        # then create two keys.
-        with contextlib.suppress(OSError):
-            lock(descriptor)
-        yield
-    finally:
-        unlock(descriptor)
 
 
 def _exists(path: Path) -> EncryptionKeyError:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cottoncandy.core.files import lock, open_lockable, unlock
+from cottoncandy.core.files import locked
 from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import (
     ConfigurationError,
@@ -117,9 +117,7 @@ class TransferQueue:
         """Keep other processes from opening or removing the file."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # a directory that is missing, or may not be read
-                directory = open_lockable(str(self.path.parent), os.O_RDONLY)
-                stack.callback(unlock, directory)
-                lock(directory)
+                stack.enter_context(locked(str(self.path.parent)))
             yield
 
     def _execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -33,7 +33,6 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.local.commit import (
     commit,
-    locked,
     marked,
     remove,
     remove_empty_parents,
@@ -57,7 +56,7 @@ from cottoncandy.backends.local.reader import (
     open_version,
 )
 from cottoncandy.core.buffers import Body, Buffer, MiB, bytes_view
-from cottoncandy.core.files import NewFile, TemporaryFile
+from cottoncandy.core.files import NewFile, TemporaryFile, locked
 from cottoncandy.core.names import SIDECAR_SUFFIX
 from cottoncandy.core.threads import run_threads
 from cottoncandy.exceptions import (

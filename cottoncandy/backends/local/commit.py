@@ -31,23 +31,21 @@ from cottoncandy.core.files import (
     is_temporary,
     is_temporary_of,
     lock,
+    locked,
     open_lockable,
     remove_abandoned,
     rename_new,
     unlock,
 )
 from cottoncandy.core.names import SIDECAR_SUFFIX
-from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
 # How often other processes may remove a directory, with its last object, before this one gives up.
 _ATTEMPTS = 100
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 #: Directories that uploads of this process created and that have no object yet. Uploads that fail
 #: side by side cannot remove theirs while another's file is in it: the last one does.
 _created: set[str] = set()
-_creating = ForkSafeLock()  # a directory and its entry in the set change together
 
 
 # -- temporary files -----------------------------------------------------------------------------
@@ -59,23 +57,18 @@ def staging(location: LocalLocation) -> Iterator[TemporaryFile]:
 
     After an error, the directories that were created for it are removed again.
     """
-    staged = _create(location)
-    done = False
+    staged, failed = _create(location), True
     try:
         yield staged
-        done = True
+        failed = False
     finally:
         staged.discard()
-        created = [directory for directory in location.parents() if directory in _created]
-        if not done:
-            with suppress(OSError):  # another upload's file is in it
-                for directory in created:
-                    with _creating:
-                        with suppress(FileNotFoundError):
-                            os.rmdir(directory)
-                        _created.discard(directory)
-        else:
-            _created.difference_update(created)
+        with suppress(OSError):  # another upload's file is in it
+            for directory in location.parents():
+                if directory in _created:
+                    if failed:
+                        os.rmdir(directory)
+                    _created.discard(directory)
 
 
 def _create(location: LocalLocation) -> TemporaryFile:
@@ -96,9 +89,8 @@ def _make_directory(location: LocalLocation) -> None:
     missing = [directory for directory in location.parents() if not is_directory(directory)]
     for directory in reversed(missing):
         try:
-            with _creating:
-                os.mkdir(directory)
-                _created.add(directory)
+            os.mkdir(directory)
+            _created.add(directory)
         except FileNotFoundError:
             return  # another process removed an empty directory; the caller retries
         except FileExistsError:
@@ -121,7 +113,7 @@ def remove_leftovers(directory: str, temporary: str) -> None:
     exists. So a sidecar alone, which may be the user's own file, is never treated as a leftover.
     """
     with suppress(OSError):  # other processes do the same, or have no permission
-        descriptor = open_lockable(directory, _DIRECTORY)
+        descriptor = open_lockable(directory)
         try:
             # Without waiting, because the caller may hold another directory's lock.
             if lock(descriptor, wait=False) and remove_abandoned(
@@ -144,47 +136,6 @@ def unlink(path: str) -> None:
     except OSError as error:
         if error.errno not in MISSING | {errno.EISDIR, errno.ENAMETOOLONG}:
             raise
-
-
-# -- locks ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(*directories: str, shared: bool = False) -> Iterator[None]:
-    """Lock directories against other writers, threads or processes of this machine.
-
-    They are held for a few renames only. File systems without locks are used without.
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError
-        If a directory does not exist.
-    """
-    with ExitStack() as held:
-        while not _lock_all(directories, shared, held):
-            held.close()
-        yield
-
-
-def _lock_all(directories: tuple[str, ...], shared: bool, held: ExitStack) -> bool:
-    """Lock directories in an order common to all writers; False if one was replaced since."""
-    opened: dict[tuple[int, int], tuple[str, int]] = {}
-    for directory in directories:
-        try:
-            descriptor = open_lockable(directory, _DIRECTORY)
-        except PermissionError:
-            continue  # may be written to but not listed: not ours to lock
-        held.callback(unlock, descriptor)
-        status = os.fstat(descriptor)
-        opened[status.st_dev, status.st_ino] = directory, descriptor
-    for identity in sorted(opened):
-        directory, descriptor = opened[identity]
-        with suppress(OSError):  # a file system without locks
-            lock(descriptor, shared=shared)
-        status = os.stat(directory)
-        if (status.st_dev, status.st_ino) != identity:
-            return False
-    return True
 
 
 # -- objects -------------------------------------------------------------------------------------

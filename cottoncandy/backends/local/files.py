@@ -22,13 +22,12 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.local.backend import LocalBackend
-from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import LocalLocation, check_root, os_errors, stat_or_none
 from cottoncandy.backends.local.reader import object_info
 from cottoncandy.backends.local.sidecar import Fingerprint
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Body
-from cottoncandy.core.files import TemporaryFile, UnnamedFile, is_folded, other_spelling
+from cottoncandy.core.files import TemporaryFile, UnnamedFile, is_folded, locked, other_spelling
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
-from cottoncandy.backends.local.commit import locked
 from cottoncandy.backends.local.location import LocalLocation, os_errors, stat_or_none
 from cottoncandy.backends.local.sidecar import Fingerprint, read_sidecar
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer
+from cottoncandy.core.files import locked
 from cottoncandy.exceptions import IntegrityError, ObjectChangedError, ObjectNotFoundError
 
 # Copies out of the page cache, by two threads or more: a third faster, measured with 256 MiB; more
 # than four gain nothing.
 _MAX_THREADS = 4
 # O_NONBLOCK: opening a pipe must not wait for a writer.
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN = os.O_RDONLY | os.O_NONBLOCK
 # How often the object may be replaced while it is opened, before writers are locked out.
 _ATTEMPTS = 20
 
