@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from cottoncandy.backends.local import files
 from cottoncandy.cloudfiles import (
     CloudFile,
     CloudFiles,
@@ -238,11 +237,7 @@ def test_files_that_change_their_encoding_stay_in_a_listing(folder: Path) -> Non
     assert list(names) == [("b", 2), ("c", cf.size("c"))]
 
 
-@pytest.mark.parametrize("attempts", [0, 3])  # without a lock
-def test_writers_of_two_encodings_leave_one_whole_file(
-    folder: Path, attempts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "_ATTEMPTS", attempts)
+def test_writers_of_two_encodings_leave_one_whole_file(folder: Path) -> None:
     cf = CloudFiles(str(folder))
     stop = threading.Event()
     seen: list[bytes | None] = []

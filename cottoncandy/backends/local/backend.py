@@ -49,9 +49,7 @@ from cottoncandy.backends.local.location import (
     os_errors,
 )
 from cottoncandy.backends.local.reader import (
-    Describe,
     LocalReader,
-    describe_file,
     guess_type,
     open_version,
 )
@@ -347,12 +345,10 @@ class LocalBackend(Backend):
     def _location(self, key: str) -> LocalLocation:
         return LocalLocation.of(key, self.bucket)
 
-    def _open(
-        self, location: LocalLocation, threads: int = 1, describe: Describe = describe_file
-    ) -> LocalReader:
+    def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
         self.counter.add(1)
         with os_errors("read", location):
-            reader = open_version(location, threads, describe)
+            reader = open_version(location, threads)
         reader.counter = self.counter
         return reader
 

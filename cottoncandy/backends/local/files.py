@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
     Backend,
     ConnectionArguments,
     DeleteResult,
-    ObjectInfo,
     ObjectReader,
     PutOptions,
     PutResult,
@@ -35,6 +34,8 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 
+T = TypeVar("T")
+
 #: Suffixes of files, by content encoding.
 SUFFIXES: dict[str | None, str] = {
     None: "",
@@ -44,12 +45,6 @@ SUFFIXES: dict[str | None, str] = {
     "xz": ".xz",
     "bz2": ".bz2",
 }
-#: How often a file may change its encoding while it is opened without a lock.
-_ATTEMPTS = 3
-
-
-class _ReplacedError(ObjectNotFoundError):
-    """The file that was found is gone: perhaps it was replaced in another encoding."""
 
 
 class FilesBackend(LocalBackend):
@@ -89,39 +84,32 @@ class FilesBackend(LocalBackend):
     # -- objects ---------------------------------------------------------------------------------
 
     def get(self, key: str, *, threads: int = 4, **options: Any) -> ObjectReader:
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._open_current(key, threads)
-            except _ReplacedError:
-                continue
-        # A file that another encoding replaced is removed under this lock.
         location = self._location(key)
-        with os_errors("open", location), locked(location.directory, shared=True):
-            return self._open_current(key, threads)
-
-    def _open_current(self, key: str, threads: int) -> ObjectReader:
-        location = self._location(key)
-        variants = self._variants(location)
-        if not variants:
+        reader = _found(location, lambda: self._open_newest(location, threads))
+        if reader is None:
             self._check_root()
             raise ObjectNotFoundError(f"there is no file '{key}' in '{self.bucket}'")
-        encoding = max(variants, key=variants.__getitem__)  # the newest
+        return reader
 
-        def describe(
-            file: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
-        ) -> ObjectInfo:
-            metadata, headers = split_entries(entries) if entries else ({}, {})
-            # The encoding of a store in this directory is in its sidecars.
-            found = encoding or headers.get("content_encoding")
-            return object_info(key, status, metadata=metadata, content_encoding=found)
-
+    def _open_newest(self, location: LocalLocation, threads: int) -> ObjectReader | None:
+        variants = stat_variants(location.path)
+        if not variants:
+            return None
+        encoding = max(variants, key=variants.__getitem__)
         try:
-            return self._open(_file(location, encoding), threads, describe)
-        except ObjectNotFoundError as exc:
-            raise _ReplacedError(str(exc)) from exc
+            reader = self._open(_file(location, encoding), threads)
+        except ObjectNotFoundError:
+            return None
+        metadata, headers = split_entries(reader.entries or {})
+        # The encoding of a store in this directory is in its sidecars.
+        encoding = encoding or headers.get("content_encoding")
+        reader.info = object_info(
+            location.key, reader.status, metadata=metadata, content_encoding=encoding
+        )
+        return reader
 
     def exists(self, key: str) -> bool:
-        if self._variants(self._location(key)):
+        if _variants(self._location(key)):
             return True
         self._check_root()
         return False
@@ -235,7 +223,7 @@ class FilesBackend(LocalBackend):
     ) -> Iterator[DeleteResult]:
         for key in keys:
             try:
-                found = self._variants(self._location(key))
+                found = _variants(self._location(key))
             except CottonCandyError as error:
                 yield DeleteResult(key, error)
                 continue
@@ -257,19 +245,6 @@ class FilesBackend(LocalBackend):
                         yield key, "a newer file has that name"
 
     # -- files of one name -----------------------------------------------------------------------
-
-    def _variants(self, location: LocalLocation) -> dict[str | None, int]:
-        """Return the encodings that a name has files of, with their times in nanoseconds."""
-        with os_errors("look for", location):
-            found = stat_variants(location.path)
-            if not found:
-                # While it looked, a writer may have changed the encoding: look again without one.
-                with (
-                    suppress(FileNotFoundError, NotADirectoryError),
-                    locked(location.directory, shared=True),
-                ):
-                    found = stat_variants(location.path)
-        return found
 
     def _check_root(self) -> None:
         if not self.lazy:
@@ -298,6 +273,24 @@ def _file(location: LocalLocation, encoding: str | None) -> LocalLocation:
     if not suffix:
         return location
     return LocalLocation(location.key + suffix, location.root, location.path + suffix)
+
+
+def _found(location: LocalLocation, look: Callable[[], T]) -> T:
+    """Return what is found, if not at once, then while no writer changes the encoding."""
+    with os_errors("look for", location):
+        found = look()
+        if not found:
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                locked(location.directory, shared=True),
+            ):
+                found = look()
+    return found
+
+
+def _variants(location: LocalLocation) -> dict[str | None, int]:
+    """Return the encodings that a name has files of, with their times in nanoseconds."""
+    return _found(location, lambda: stat_variants(location.path))
 
 
 def stat_variants(path: str) -> dict[str | None, int]:

@@ -8,7 +8,7 @@ import functools
 import mimetypes
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,22 +46,7 @@ def _types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes()  # without the tables of the system
 
 
-#: Describes an open file whose sidecar was read.
-Describe = Callable[[LocalLocation, os.stat_result, dict[str, str] | None], ObjectInfo]
-
-
-def describe_file(
-    location: LocalLocation, status: os.stat_result, entries: dict[str, str] | None
-) -> ObjectInfo:
-    """Return the header of an object."""
-    metadata, headers = split_entries(entries) if entries else ({}, {})
-    headers.setdefault("content_type", guess_type(location.key))
-    return object_info(location.key, status, metadata=metadata, **headers)
-
-
-def open_version(
-    location: LocalLocation, threads: int = 1, describe: Describe = describe_file
-) -> LocalReader:
+def open_version(location: LocalLocation, threads: int = 1) -> LocalReader:
     """Open the body, and read the metadata that belongs to it.
 
     The open file keeps its bytes whatever happens to its name, and its inode is not given to
@@ -69,41 +54,33 @@ def open_version(
     together.
     """
     for _ in range(_ATTEMPTS):
-        reader = _try_open(location, threads, describe)
+        reader = _try_open(location, threads)
         if reader is not None:
             return reader
     with locked(location.directory, shared=True):
-        reader = _try_open(location, threads, describe)
+        reader = _try_open(location, threads)
     if reader is None:
         raise ObjectChangedError(f"{location} is replaced faster than it can be opened; retry")
     return reader
 
 
-def _try_open(location: LocalLocation, threads: int, describe: Describe) -> LocalReader | None:
+def _try_open(location: LocalLocation, threads: int) -> LocalReader | None:
     descriptor = os.open(location.path, _OPEN)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = "directory" if stat.S_ISDIR(status.st_mode) else "pipe, socket or device"
             raise ObjectNotFoundError(f"there is no {location}; a {kind} has that name")
-        version = Fingerprint.of(status)
-        entries = read_sidecar(location, version)
-        if _refers_to(location.path, status):
-            info = describe(location, status, entries)
-            reader = LocalReader(
-                location, descriptor, version, info, entries, min(threads, _MAX_THREADS)
-            )
+        entries = read_sidecar(location, Fingerprint.of(status))
+        found = stat_or_none(location.path)
+        if found is not None and os.path.samestat(found, status):
+            reader = LocalReader(location, descriptor, status, entries, min(threads, _MAX_THREADS))
             descriptor = -1
             return reader
     finally:
         if descriptor >= 0:
             os.close(descriptor)
     return None
-
-
-def _refers_to(path: str, status: os.stat_result) -> bool:
-    found = stat_or_none(path)
-    return found is not None and os.path.samestat(found, status)
 
 
 @dataclass(eq=False, repr=False)
@@ -114,11 +91,17 @@ class LocalReader(ObjectReader):
 
     location: LocalLocation
     descriptor: int
-    version: Fingerprint
-    info: ObjectInfo
+    status: os.stat_result
     #: The content of the sidecar, if there is one.
     entries: dict[str, str] | None
     threads: int
+
+    @functools.cached_property
+    def info(self) -> ObjectInfo:  # type: ignore[override]  # which may be set, too
+        """The header of the object."""
+        metadata, headers = split_entries(self.entries or {})
+        headers.setdefault("content_type", guess_type(self.location.key))
+        return object_info(self.location.key, self.status, metadata=metadata, **headers)
 
     def __del__(self) -> None:
         """Close the file if the caller drops the reader without closing it."""
@@ -173,7 +156,7 @@ class LocalReader(ObjectReader):
 
     def check(self) -> None:
         """Raise ObjectChangedError if another program changed the file in place."""
-        if Fingerprint.of(os.fstat(self.descriptor)) != self.version:
+        if Fingerprint.of(os.fstat(self.descriptor)) != Fingerprint.of(self.status):
             raise ObjectChangedError(
                 f"{self.location} was overwritten in place while it was read; read it again"
             )
