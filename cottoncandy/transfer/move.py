@@ -29,6 +29,7 @@ from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.finding import scan_objects, tree
 from cottoncandy.stores.store import Store
 from cottoncandy.transfer.engine import Outcomes, each
+from cottoncandy.transfer.entries import Endpoint
 
 _END = SEPARATOR + MANIFEST
 
@@ -107,23 +108,23 @@ def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
         )
     targets = {key: route.new_key(key) for key in keys}
     source, dest = prefix_of(route.source), prefix_of(route.dest)
+    if route.in_place and source == dest:
+        route.check_not_same(overwrite)
+        return targets
+    if keys != [route.source] and Endpoint(route.origin, source).contains(
+        Endpoint(route.target, dest)
+    ):
+        raise InvalidArgumentError(
+            f"'{route.dest}' is '{route.source}' or below it, maybe through a link: a tree cannot "
+            f"be copied or moved into itself"
+        )
     if route.in_place:
-        if source == dest:
-            route.check_not_same(overwrite)
-            return targets
-        if dest.startswith(source) and keys != [route.source]:
-            raise InvalidArgumentError(
-                f"'{route.dest}' is below '{route.source}': a tree cannot be copied or moved into "
-                f"itself"
-            )
         for target in sorted(targets.values()):
             if target in targets:
                 raise InvalidArgumentError(
                     f"'{target}' is in '{route.source}' and would be overwritten by another of "
                     f"its objects; copy or move the tree to another name first"
                 )
-    if keys != [route.source]:
-        _check_links(route)
     if not overwrite:
         wanted = set(targets.values())
         start = posixpath.commonprefix([min(wanted), max(wanted)])
@@ -134,19 +135,6 @@ def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
                     f"overwrite=True to replace it. Nothing was copied or moved"
                 )
     return targets
-
-
-def _check_links(route: Route) -> None:
-    """Reject a tree that gets into itself through a link to a directory."""
-    here, there = (
-        store.backend.resolve_links(prefix_of(key))
-        for key, store in ((route.source, route.origin), (route.dest, route.target))
-    )
-    if here is not None and there is not None and prefix_of(there).startswith(prefix_of(here)):
-        raise InvalidArgumentError(
-            f"'{route.dest}' is '{route.source}' or below it, through a link: a tree cannot be "
-            f"copied or moved into itself"
-        )
 
 
 def transfer_tree(
