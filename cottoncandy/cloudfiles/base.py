@@ -23,7 +23,7 @@ from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import cloud_files_dir, mask
-from cottoncandy.transfer.engine import Result, each, retrying, summary
+from cottoncandy.transfer.engine import Result, complete, each, retrying
 from cottoncandy.transfer.entries import Endpoint
 
 R = TypeVar("R")
@@ -32,7 +32,6 @@ R = TypeVar("R")
 ACL = "bucket-owner-full-control"
 #: Requests for one large file.
 LARGE_THREADS = 4
-_SHOWN = 10
 
 
 class FilesBase:
@@ -280,25 +279,15 @@ def finish(
     The error, also one that ends the results early, has the number ``done``. The monitor gets the
     values that are flights.
     """
-    count = failures = 0
-    failed: list[tuple[str, Any]] = []
-    try:
-        for item, value, error in results:
-            count += 1
-            if monitor is not None and isinstance(value, Flight):
-                monitor._record(value)
-            if error is not None:
-                failures += 1
-                if failures <= _SHOWN:
-                    path = item[0] if isinstance(item, tuple) else item  # of a move
-                    failed.append((path["path"] if isinstance(path, dict) else str(path), error))
-    except BaseException as end:
-        end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
-        raise
-    if failed:
-        error = failed[0][1]
-        if failures > 1:
-            error.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
-        error.done = count - failures
-        raise error
-    return count
+
+    def recorded() -> Iterator[tuple[Any, Any, Any]]:
+        for result in results:
+            if monitor is not None and isinstance(result[1], Flight):
+                monitor._record(result[1])
+            yield result
+
+    def name(item: Any) -> str:
+        path = item[0] if isinstance(item, tuple) else item  # of a move
+        return path["path"] if isinstance(path, dict) else str(path)
+
+    return complete(recorded(), name=name)

@@ -268,4 +268,4 @@ class DictionaryMethods(SparseArrayMethods, BucketMethods):
     ) -> None:
         show = self._store.settings.progress
         bar = Progress(len(names), unit="arrays", label=label, show=show)
-        complete(each(call, names, threads=threads), bar=bar)
+        complete(each(call, names, threads=threads), bar=bar, stop=True)

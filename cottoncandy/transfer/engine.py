@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -225,8 +226,11 @@ def complete(
     bar: Progress | None = None,
     *,
     name: Callable[[Any], str] = str,
+    stop: bool = False,
 ) -> int:
     """Exhaust outcomes and return their number, or raise one error about all failures.
+
+    The error, also one that ends the outcomes early, has the number ``done``.
 
     Parameters
     ----------
@@ -234,11 +238,13 @@ def complete(
         Those of :func:`each` or :meth:`Backend.delete`.
     describe : callable, optional
         Returns the beginning of the message, from the numbers of failures and of items. Without it,
-        the first error is raised unchanged, and no further call begins.
+        the first error is raised, with a note about the others.
     bar : Progress, optional
         Moves with each outcome.
     name : callable, default str
         Returns the name of an item, for the message.
+    stop : bool, default False
+        Whether no further call begins after an error.
 
     Raises
     ------
@@ -247,31 +253,35 @@ def complete(
     """
     failed: list[tuple[str, Exception]] = []
     count = failures = 0
-    with bar or Progress(None, unit="files", label="", show=False) as moved:
-        try:
+    try:
+        with bar or contextlib.nullcontext():
             for item, *_, error in outcomes:
                 count += 1
-                moved.update(1)
+                if bar is not None:
+                    bar.update(1)
                 if error is None:
                     continue
                 failures += 1
                 if len(failed) < _SHOWN:
                     failed.append((name(item), error))
-                if describe is None:
+                if stop:
                     break
-        except BaseException as end:
-            end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
-            raise
+    except BaseException as end:
+        end.done = count - failures  # type: ignore[attr-defined]  # for those who report it
+        raise
     if not failed:
         return count
-    if describe is None:
-        if isinstance(outcomes, Generator):
-            outcomes.close()  # awaits running calls
-        raise failed[0][1]
-    message = f"{describe(failures, count)}: {summary(failed, failures)}"
-    error = PartialFailureError(message)
-    error.done = count - failures
-    raise error from failed[0][1]
+    if stop and isinstance(outcomes, Generator):
+        outcomes.close()  # awaits running calls
+    first: Any = failed[0][1]
+    if describe is not None:
+        error = PartialFailureError(f"{describe(failures, count)}: {summary(failed, failures)}")
+        error.done = count - failures
+        raise error from first
+    if failures > 1:
+        first.add_note(f"{failures - 1} more failed: {summary(failed[1:], failures - 1)}")
+    first.done = count - failures
+    raise first
 
 
 def summary(failed: Iterable[tuple[str, Exception]], failures: int) -> str:

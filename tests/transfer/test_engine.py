@@ -135,7 +135,7 @@ def test_first_error_is_raised_as_it_is_and_running_actions_are_awaited() -> Non
         fail(StoreError("no"))
 
     with pytest.raises(StoreError, match=r"^no$"):
-        complete(perform([("slow", slow), ("bad", bad)], threads=2))
+        complete(perform([("slow", slow), ("bad", bad)], threads=2), stop=True)
     assert finished
 
 
