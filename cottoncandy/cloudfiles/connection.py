@@ -61,12 +61,11 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     if address != cloudpath or options.no_sign_request:
         options = replace(options, secrets=None, no_sign_request=True)
     path = extract(address)
-    if path.protocol not in _CREDENTIALS:
-        raise UnsupportedProtocolError(f"files at {path.protocol}:// cannot be accessed")
     given = _given(options.secrets)
-    extra = _CREDENTIALS[path.protocol](path, options, given)
+    login_of = _LOGINS.get(path.protocol)
+    extra = {} if login_of is None else login_of(path, options, given)
     if path.protocol == "file":
-        url = StoreURL("files", path.path)
+        url, extra = StoreURL("files", path.path), {"lazy": True}
     elif path.bucket is None:  # a web server, where the whole path is the bucket
         url = parse_url(f"{path.host}/{path.path}")
     else:
@@ -110,18 +109,19 @@ def factory_arguments(cloudpath: str, options: Options) -> dict[str, Any]:
         path = extract(_PROTOCOLS.get(protocol, protocol) + separator + rest)
     except UnsupportedProtocolError:
         return {}
-    if path.protocol not in _CREDENTIALS or path.protocol == "file":
+    if path.protocol == "file":
         return {}
     if options.no_sign_request and "@" in (path.host or ""):
         raise InvalidArgumentError(
             f"the URL {mask(cloudpath)!r} contains a login; remove it to read public data"
         )
-    if options.no_sign_request and _CREDENTIALS[path.protocol] is _no_credentials:
-        return {"anon": True}  # which the backend rejects
-    return _CREDENTIALS[path.protocol](path, options, _given(options.secrets))
+    login_of = _LOGINS.get(path.protocol)
+    if login_of is None:
+        return {"anon": True} if options.no_sign_request else {}  # which the backend rejects
+    return login_of(path, options, _given(options.secrets))
 
 
-def _s3_credentials(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
+def _s3_login(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
     if not given and not options.no_sign_request:
         given = credentials.aws_secrets(path.bucket or "", service_provider(path))
     arguments = {
@@ -136,9 +136,7 @@ def _s3_credentials(path: ExtractedPath, options: Options, given: dict[str, Any]
     return {name: value for name, value in arguments.items() if value}
 
 
-def _google_credentials(
-    path: ExtractedPath, options: Options, given: dict[str, Any]
-) -> dict[str, Any]:
+def _google_login(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
     extra: dict[str, Any] = {"anon": options.no_sign_request}
     if given:
         extra["credentials"] = credentials.service_account(given)
@@ -152,18 +150,14 @@ def _google_credentials(
     return {name: value for name, value in extra.items() if value}
 
 
-def _web_credentials(
-    path: ExtractedPath, options: Options, given: dict[str, Any]
-) -> dict[str, Any]:
+def _web_login(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
     if options.no_sign_request or "@" in (path.host or ""):
         return {}
     found = given or credentials.http_credentials() or {}
     return {"ACCESS_KEY": found.get("user"), "SECRET_KEY": found.get("password")}
 
 
-def _cave_credentials(
-    path: ExtractedPath, options: Options, given: dict[str, Any]
-) -> dict[str, Any]:
+def _cave_login(path: ExtractedPath, options: Options, given: dict[str, Any]) -> dict[str, Any]:
     if options.no_sign_request:
         return {}
     server = (path.host or "").partition("://")[2]
@@ -171,20 +165,13 @@ def _cave_credentials(
     return {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
 
-def _no_credentials(*_: Any) -> dict[str, Any]:
-    return {}
-
-
 #: Protocol -> function that returns credentials and other options, as arguments of a factory.
-_CREDENTIALS: dict[str, Callable[[ExtractedPath, Options, dict[str, Any]], dict[str, Any]]] = {
-    "file": lambda *_: {"lazy": True},
-    "gdrive": _no_credentials,
-    "gs": _google_credentials,
-    "http": _web_credentials,
-    "https": _web_credentials,
-    "mem": _no_credentials,
-    "middleauth+https": _cave_credentials,
-    "s3": _s3_credentials,
+_LOGINS: dict[str, Callable[[ExtractedPath, Options, dict[str, Any]], dict[str, Any]]] = {
+    "gs": _google_login,
+    "http": _web_login,
+    "https": _web_login,
+    "middleauth+https": _cave_login,
+    "s3": _s3_login,
 }
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -49,17 +48,15 @@ ALLOWED_FORMATS = [
     *("graphene", "precomputed", "boss", "n5", "zarr", "zarr2", "zarr3", "brainmaps", "deepzoom"),
     *("nggraph", "render", "vtk", "nifti", "dvid"),
 ]
-_PROTOCOLS = (
-    *("gs", "s3", "gdrive", "file", "mem", "http", "https", "middleauth+https", "ngauth+https"),
-)
-WEB = ("http", "https", "middleauth+https", "ngauth+https")
+WEB = ("http", "https", "middleauth+https")
+_PROTOCOLS = ("gs", "s3", "gdrive", "file", "mem", *WEB)
 
 #: The beginning of a path that names a format.
 FORMAT = re.compile(rf"({'|'.join(ALLOWED_FORMATS)})://(?=[\w+]+://|/)")
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)://")
 _TAIL = re.compile(r"\|([\w-]+):$")
 _PRECOMPUTED = "precomputed"
-_HTTPS = {"gs": "https://storage.googleapis.com/", "s3": "https://s3.amazonaws.com/"}
+_HTTPS = {"gs": "https://storage.googleapis.com", "s3": "https://s3.amazonaws.com"}
 
 
 class ExtractedPath(NamedTuple):
@@ -99,7 +96,7 @@ def extract(cloudpath: str) -> ExtractedPath:
     if protocol is None:
         raise UnsupportedProtocolError(
             f"{mask(str(cloudpath))!r} is not a cloud path; expected PROTOCOL://BUCKET/PATH, "
-            f"where PROTOCOL is one of {', '.join((*_PROTOCOLS[:-1], *ALIASES))}"
+            f"where PROTOCOL is one of {', '.join((*_PROTOCOLS, *ALIASES))}"
         )
     if protocol == "file":
         path = os.path.abspath(os.path.expanduser(rest))  # noqa: PTH100, PTH111 - paths are text
@@ -128,15 +125,14 @@ def extract_format_protocol(
     form, path = _split_format(cloudpath)
     form = form or (_PRECOMPUTED if allow_defaults else "")
     alias, path = resolve_alias(path)
-    found = _PROTOCOL.match(path)
-    if found is None or found[1] not in _PROTOCOLS:
+    protocol, rest = pop_protocol(path)
+    if protocol not in _PROTOCOLS:
         return form, None, None, path, alias
-    protocol, rest, host = found[1], path[found.end() :], None
-    scheme = _PROTOCOL.match(rest)  # 'middleauth+https://https://host/path'
+    host = None
+    scheme, rest = pop_protocol(rest)  # 'middleauth+https://https://host/path'
     if scheme or protocol in WEB:
-        base = scheme[0] if scheme else protocol.rpartition("+")[2] + "://"
-        name, _, rest = rest.removeprefix(scheme[0] if scheme else "").partition("/")
-        host = base + name
+        name, _, rest = rest.partition("/")
+        host = f"{scheme or protocol.rpartition('+')[2]}://{name}"
     return form, protocol, host, rest, alias
 
 
@@ -195,14 +191,13 @@ def split(cloudpath: str) -> tuple[str, str]:
 
 def basename(path: str) -> str:
     """Return the last part of a path."""
-    return posixpath.basename(path)
+    return path.rpartition("/")[2]
 
 
 def get_protocol(cloudpath: str) -> str | None:
     """Return the protocol of a cloud path as it is written, perhaps an alias; None without one."""
-    found = _PROTOCOL.match(_split_format(cloudpath)[1])
-    known = found is not None and (found[1] in _PROTOCOLS or _host_of(found[1]) is not None)
-    return found[1] if known and found is not None else None
+    name = pop_protocol(_split_format(cloudpath)[1])[0]
+    return name if name in _PROTOCOLS or _host_of(name) else None
 
 
 def get_any_protocol(cloudpath: str) -> str | None:
@@ -246,7 +241,7 @@ def asprotocolpath(epath: ExtractedPath) -> str:
 
 def asbucketpath(cloudpath: str | ExtractedPath) -> str:
     """Return the cloud path of the bucket, with its format."""
-    epath = extract(cloudpath) if not isinstance(cloudpath, ExtractedPath) else cloudpath
+    epath = extract(cloudpath) if isinstance(cloudpath, str) else cloudpath
     return f"{epath.format}://{_bucket_url(epath)}"
 
 
@@ -259,13 +254,11 @@ def _bucket_url(epath: ExtractedPath) -> str:
 
 def to_https_protocol(cloudpath: str) -> str:
     """Return the ``https://`` URL of a path on Google Storage or S3; others are unchanged."""
-    head = FORMAT.match(cloudpath)
-    form, path = (head[0], cloudpath[head.end() :]) if head else ("", cloudpath)
+    _, path = _split_format(cloudpath)
     _, protocol, host, rest, _ = extract_format_protocol(path)
     if protocol not in _HTTPS:
         return cloudpath
-    tail = _TAIL.search(path)
-    return form + (f"{host}/" if host else _HTTPS[protocol]) + rest + (tail[0] if tail else "")
+    return cloudpath.replace(path, f"{host or _HTTPS[protocol]}/{rest}")
 
 
 def service_provider(epath: ExtractedPath) -> str:
@@ -290,7 +283,7 @@ def find_common_buckets(
     """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for each in [cloudpaths] if isinstance(cloudpaths, str) else cloudpaths:
-        item: Mapping[str, Any] = {"path": each} if isinstance(each, str) else each
+        item: dict[str, Any] = {"path": each} if isinstance(each, str) else each
         start, end = item.get("byte_range") or (item.get("start"), item.get("end"))
         epath = extract(normalize(item["path"]))
         if epath.protocol == "file":
@@ -316,17 +309,17 @@ def resolve_alias(cloudpath: str) -> tuple[str | None, str]:
     >>> remove_alias("lab")
     """
     form, path = _split_format(cloudpath)
-    found = _PROTOCOL.match(path)
-    host = _host_of(found[1]) if found else None
-    if found is None or host is None:
+    alias, rest = pop_protocol(path)
+    host = _host_of(alias)
+    if host is None:
         return None, cloudpath
-    resolved = f"{host.rstrip('/')}/{path[found.end() :]}"
-    return found[1], f"{form}://{resolved}" if form else resolved
+    resolved = f"{host.rstrip('/')}/{rest}"
+    return alias, f"{form}://{resolved}" if form else resolved
 
 
-def _host_of(name: str) -> str | None:
+def _host_of(name: str | None) -> str | None:
     """Return the host of an alias; the file is read if this process has no such alias."""
-    if name in _PROTOCOLS or name in ALLOWED_FORMATS:
+    if name is None or name in _PROTOCOLS or name in ALLOWED_FORMATS:
         return None
     return ALIASES.get(name) or read_aliases().get(name)
 
