@@ -35,10 +35,10 @@ from cottoncandy.formats.encryption.segments import (
     SEGMENT_BYTES,
     TAG_BYTES,
     EncryptionInfo,
-    Header,
     SegmentCipher,
     bound_metadata,
     encrypt_body,
+    parse_header,
     plaintext_size,
     stored_size,
 )
@@ -163,7 +163,7 @@ class EncryptedBackend(WrappedBackend):
                 return False
             wrapped = self._keys.wrapped(cipher.object_key)
             if wrapped is not None:
-                mark = EncryptionInfo.of(self._keys, cipher.header.info.segment_bytes)
+                mark = EncryptionInfo.of(self._keys, cipher.info.segment_bytes)
                 metadata = {**opened.metadata, ENCRYPTION_METADATA: str(mark), **wrapped}
                 replace_metadata(self.inner, key, metadata, info.etag)
                 return True
@@ -249,7 +249,7 @@ def open_encrypted(
         return SegmentReader(inner, keys, EncryptionInfo.parse(text, label), label)
     start = inner.read(0, min(HEADER_BYTES, inner.size))
     if start[: len(MAGIC)] == MAGIC:
-        return SegmentReader(inner, keys, Header.parse(start, label).info, label)
+        return SegmentReader(inner, keys, parse_header(start, label)[0], label)
     if not legacy.could_be_legacy(inner.size):
         raise DecryptionError(
             f"{label} is not encrypted: open it with get_interface(), or, if it should be "
@@ -349,14 +349,8 @@ class SegmentReader(DecryptingReader):
             return self._cipher or self._unlock(self._inner.read(0, HEADER_BYTES))
 
     def _unlock(self, head: bytes) -> SegmentCipher:
-        header = Header.parse(head, self._label)
-        if header.info != self._encryption:
-            raise DecryptionError(
-                f"{self._label} was altered: its metadata says '{self._encryption}', and its "
-                f"header says '{header.info}'"
-            )
         self._cipher = SegmentCipher.for_reading(
-            header, self._keys, self._encryption.key_id, self._inner.metadata, self._label
+            head, self._encryption, self._keys, self._inner.metadata, self._label
         )
         return self._cipher
 

@@ -318,7 +318,7 @@ def test_a_body_that_fails_while_it_is_read() -> None:
 def test_an_altered_segment_is_rejected() -> None:
     keys = AESKeys(FAKE_KEY)
     object_key, _ = keys.new_object_key()
-    cipher = SegmentCipher.for_writing(EncryptionInfo.of(keys), object_key, {})
+    cipher = SegmentCipher(EncryptionInfo.of(keys), bytes(32), object_key)
     sealed = cipher.seal(0, True, b"secret")
     sealed[-1] ^= 1
     with pytest.raises(DecryptionError, match="altered"):

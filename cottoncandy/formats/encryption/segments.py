@@ -25,7 +25,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from cottoncandy.core.buffers import Body, Buffer, regroup
@@ -48,7 +48,7 @@ TAG_BYTES = 16
 SEGMENT_BYTES = 256 * 1024
 _LOG2_RANGE = range(6, 25)
 
-_HEADER = struct.Struct("<8sBBB5x32s16s32s")
+_HEADER = struct.Struct("<8sBBB5x32s")  # key check and MAC follow
 _SCHEMES = ("AES", "RSA")  # the first one is number 1 in the header
 
 _INFO = b"cottoncandy encryption v1"
@@ -116,52 +116,30 @@ class EncryptionInfo:
         return cls(match[2], segment_bytes, match[4])
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The parsed start of an encrypted body, not yet authenticated."""
+def parse_header(data: bytes, label: str) -> tuple[EncryptionInfo, bytes]:
+    """Return what the start of a body says about it, not yet authenticated, and its salt.
 
-    info: EncryptionInfo
-    salt: bytes
-    key_check: bytes = bytes(16)
-    mac: bytes = bytes(32)
-
-    def pack(self) -> bytes:
-        """Return the bytes of the header."""
-        return _HEADER.pack(
-            MAGIC,
-            VERSION,
-            _SCHEMES.index(self.info.scheme) + 1,
-            self.info.segment_bytes.bit_length() - 1,
-            self.salt,
-            self.key_check,
-            self.mac,
+    Raises
+    ------
+    DecryptionError
+        If it is not a header, incomplete, of a later version or malformed.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise DecryptionError(
+            f"{label} is marked as encrypted, and its body does not begin like an encrypted "
+            f"one: it was altered or replaced; upload it again"
         )
-
-    @classmethod
-    def parse(cls, data: bytes, label: str) -> Header:
-        """Parse the start of a body.
-
-        Raises
-        ------
-        DecryptionError
-            If it is not a header, incomplete, of a later version or malformed.
-        """
-        if data[: len(MAGIC)] != MAGIC:
-            raise DecryptionError(
-                f"{label} is marked as encrypted, and its body does not begin like an encrypted "
-                f"one: it was altered or replaced; upload it again"
-            )
-        if len(data) < HEADER_BYTES:
-            raise DecryptionError(
-                f"{label} is truncated: its body has {len(data)} bytes, and the header of an "
-                f"encrypted one has {HEADER_BYTES}"
-            )
-        _, version, scheme, log2, salt, check, mac = _HEADER.unpack(data[:HEADER_BYTES])
-        _check_version(version, label)
-        known = scheme in range(1, len(_SCHEMES) + 1) and log2 in _LOG2_RANGE
-        if not known or any(data[11:16]):
-            raise DecryptionError(f"{label} has a malformed header: it was altered")
-        return cls(EncryptionInfo(_SCHEMES[scheme - 1], 1 << log2), salt, check, mac)
+    if len(data) < HEADER_BYTES:
+        raise DecryptionError(
+            f"{label} is truncated: its body has {len(data)} bytes, and the header of an "
+            f"encrypted one has {HEADER_BYTES}"
+        )
+    _, version, scheme, log2, salt = _HEADER.unpack_from(data)
+    _check_version(version, label)
+    known = scheme in range(1, len(_SCHEMES) + 1) and log2 in _LOG2_RANGE
+    if not known or any(data[11:16]):
+        raise DecryptionError(f"{label} has a malformed header: it was altered")
+    return EncryptionInfo(_SCHEMES[scheme - 1], 1 << log2), salt
 
 
 def _check_version(version: int, label: str) -> None:
@@ -218,46 +196,38 @@ class SegmentCipher:
 
     Parameters
     ----------
-    header : Header
-        Of the object; its salt and parameters take part in the derivation of the keys.
+    info : EncryptionInfo
+    salt : bytes
+        32 bytes. It and the parameters take part in the derivation of the keys.
     object_key : Secret
         32 bytes: the master key, or what the object's own key unwraps to.
     """
 
-    __slots__ = ("_key", "_mac_key", "_nonce_prefix", "header", "key_check", "object_key", "source")
+    __slots__ = ("_key", "_mac_key", "_nonce_prefix", "_start", "info", "object_key", "source")
 
     #: The key that opened the object.
     source: KeyScheme
 
-    def __init__(self, header: Header, object_key: Secret) -> None:
-        self.header = header
+    def __init__(self, info: EncryptionInfo, salt: bytes, object_key: Secret) -> None:
+        self.info = info
         self.object_key = object_key
-        derived = hkdf_sha256(object_key, header.salt, _INFO + header.pack()[:16], 87)
+        scheme, log2 = _SCHEMES.index(info.scheme) + 1, info.segment_bytes.bit_length() - 1
+        start = _HEADER.pack(MAGIC, VERSION, scheme, log2, salt)
+        derived = hkdf_sha256(object_key, salt, _INFO + start[:16], 87)
         self._key = Secret(derived[:32])
         self._mac_key = Secret(derived[32:64])
-        self.key_check = derived[64:80]
+        self._start = start + derived[64:80]  # the header up to the key check
         self._nonce_prefix = derived[80:87]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a cipher holds the key of an object and does not pickle")
 
     @classmethod
-    def for_writing(
-        cls, info: EncryptionInfo, object_key: Secret, metadata: Mapping[str, str]
-    ) -> SegmentCipher:
-        """Return the cipher of a new object, with a complete ``header``."""
-        header = Header(info, os.urandom(_SALT_BYTES))
-        cipher = cls(header, object_key)
-        header = replace(header, key_check=cipher.key_check)
-        cipher.header = replace(header, mac=cipher._mac(header, metadata))
-        return cipher
-
-    @classmethod
     def for_reading(
         cls,
-        header: Header,
+        header: bytes,
+        info: EncryptionInfo,
         keys: KeyScheme,
-        key_id: str | None,
         metadata: Mapping[str, str],
         label: str,
     ) -> SegmentCipher:
@@ -270,19 +240,24 @@ class SegmentCipher:
         EncryptionKeyError
             If the key is of a kind that cannot read.
         """
-        for source in keys.candidates(label, key_id):
+        found, salt = parse_header(header, label)
+        if found != info:
+            raise DecryptionError(
+                f"{label} was altered: its metadata says '{info}', and its header says '{found}'"
+            )
+        for source in keys.candidates(label, info.key_id):
             object_key = source.object_key(metadata, label)
             if object_key is None:
                 continue
-            cipher = cls(header, object_key)
-            if hmac.compare_digest(cipher.key_check, header.key_check):
+            cipher = cls(info, salt, object_key)
+            if hmac.compare_digest(cipher._start, header[: len(cipher._start)]):
                 break
         else:
             raise DecryptionError(
                 f"{label} cannot be decrypted with {keys.description}: it was encrypted with "
                 f"another one, or was altered"
             )
-        if not hmac.compare_digest(cipher._mac(header, metadata), header.mac):
+        if not hmac.compare_digest(cipher.header(metadata), header):
             raise DecryptionError(
                 f"{label} does not belong to its metadata (dtype, shape, order, compression, ...): "
                 f"one of the two was altered or taken from another object"
@@ -290,9 +265,10 @@ class SegmentCipher:
         cipher.source = source
         return cipher
 
-    def _mac(self, header: Header, metadata: Mapping[str, str]) -> bytes:
-        message = header.pack()[:64] + bound_metadata(metadata)
-        return hmac.digest(self._mac_key.reveal(), message, hashlib.sha256)
+    def header(self, metadata: Mapping[str, str]) -> bytes:
+        """Return the start of the body of an object with that metadata."""
+        message = self._start + bound_metadata(metadata)
+        return self._start + hmac.digest(self._mac_key.reveal(), message, hashlib.sha256)
 
     def seal(self, index: int, final: bool, plaintext: Buffer) -> memoryview:
         """Return one encrypted segment, followed by its tag."""
@@ -326,11 +302,11 @@ class SegmentCipher:
             ) from None
         return output
 
-    def seal_all(self, buffers: Iterable[Buffer]) -> Iterator[Buffer]:
+    def seal_all(self, buffers: Iterable[Buffer], metadata: Mapping[str, str]) -> Iterator[Buffer]:
         """Yield the whole stored body: the header, then each segment."""
-        yield self.header.pack()
+        yield self.header(metadata)
         index, held = 0, memoryview(b"")
-        for index, block in enumerate(regroup(buffers, self.header.info.segment_bytes)):
+        for index, block in enumerate(regroup(buffers, self.info.segment_bytes)):
             if index:
                 yield self.seal(index - 1, False, held)
             held = block
@@ -378,8 +354,8 @@ def encrypt_body(
     stored.pop(_CHECKSUM, None)
 
     def blocks() -> Iterator[Buffer]:
-        cipher = SegmentCipher.for_writing(info, object_key, stored)
-        return cipher.seal_all(body)
+        cipher = SegmentCipher(info, os.urandom(_SALT_BYTES), object_key)
+        return cipher.seal_all(body, stored)
 
     sizes = [
         None if size is None else stored_size(size, segment_bytes)
