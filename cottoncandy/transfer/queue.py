@@ -125,6 +125,12 @@ class TransferQueue:
         with self._database() as database:
             return database.execute(statement, values).fetchall()
 
+    def _execute_all(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Execute a statement with the values of each row, in one transaction."""
+        with self._database() as database, database:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(statement, rows)
+
     def _open(self, create: bool) -> sqlite3.Connection:
         if not create and not self.path.exists():
             raise ObjectNotFoundError(
@@ -142,13 +148,12 @@ class TransferQueue:
             )
             if (application, version, schema) == (0, 0, 0) and create:  # not a user's database
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("BEGIN IMMEDIATE")
-                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
                     for statement in _TABLES.split(";"):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                     connection.execute(f"PRAGMA user_version = {_VERSION}")
-                connection.execute("COMMIT")
             elif (application, version) != (_APPLICATION, _VERSION):
                 raise ConfigurationError(
                     f"'{self.path}' is not a queue of this version of cottoncandy; finish it with "
@@ -178,21 +183,15 @@ class TransferQueue:
         """
         with self._database(create=True) as database:
             before = dict(database.execute("SELECT name, value FROM job"))
-            if before and {name: before.get(name) for name in job} != job:
-                raise InvalidArgumentError(
-                    f"'{self.path}' is the queue of another transfer, from {before.get('source')} "
-                    f"to {before.get('dest')}; choose another file"
-                )
-            remaining = iter(files)
-            while batch := list(islice(remaining, _BATCH)):
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany(
-                    "INSERT OR IGNORE INTO files (path, dest) VALUES (?, ?)", batch
-                )
-                database.execute("COMMIT")
-            database.execute("BEGIN IMMEDIATE")
-            database.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", job.items())
-            database.execute("COMMIT")
+        if before and {name: before.get(name) for name in job} != job:
+            raise InvalidArgumentError(
+                f"'{self.path}' is the queue of another transfer, from {before.get('source')} "
+                f"to {before.get('dest')}; choose another file"
+            )
+        remaining = iter(files)
+        while batch := list(islice(remaining, _BATCH)):
+            self._execute_all("INSERT OR IGNORE INTO files (path, dest) VALUES (?, ?)", batch)
+        self._execute_all("INSERT OR REPLACE INTO job VALUES (?, ?)", job.items())
 
     def job(self) -> dict[str, str]:
         """Return what the files have in common.
@@ -240,11 +239,8 @@ class TransferQueue:
     def finish(self, results: Iterable[tuple[Item, str | None, bool]]) -> None:
         """Record results: item, error, and whether the item is done with all the same."""
         rows = [(int(done), error, item.id) for item, error, done in results]
-        with self._database() as database:
-            database.execute("BEGIN IMMEDIATE")
-            # What failed stays leased until this process ends its run.
-            database.executemany("UPDATE files SET done = ?, error = ? WHERE id = ?", rows)
-            database.execute("COMMIT")
+        # What failed stays leased until this process ends its run.
+        self._execute_all("UPDATE files SET done = ?, error = ? WHERE id = ?", rows)
 
     def release(self, owner: str | None = None) -> None:
         """Give back what a process, by default this one, has leased and not finished."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from itertools import chain
 
 from cottoncandy.arrays.generations import drive, predecessor, reading
@@ -186,8 +187,8 @@ class _Checks:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = ForkSafeLock()
-        self._needed: dict[str, frozenset[str] | None] = {}
+        self._lock = ForkSafeLock()  # threads that need one array read it once
+        self._needed = lru_cache(_CACHED_ARRAYS)(partial(_needed_parts, store))
 
     def __call__(self, info: ObjectInfo) -> list[Fault]:
         """Return what is wrong with an object."""
@@ -231,13 +232,8 @@ class _Checks:
             return False
         directory = key.rpartition(SEPARATOR)[0]
         above, _, upload_id = directory.rpartition(SEPARATOR)
-        root = Key(above if is_upload_id(upload_id) and above else directory)
         with self._lock:
-            if root not in self._needed:
-                while len(self._needed) >= _CACHED_ARRAYS:
-                    self._needed.pop(next(iter(self._needed)))
-                self._needed[root] = _needed_parts(self._store, root)
-            needed = self._needed[root]
+            needed = self._needed(Key(above if is_upload_id(upload_id) and above else directory))
         return needed is not None and key not in needed
 
     # -- values of several objects ---------------------------------------------------------------
