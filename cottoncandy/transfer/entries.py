@@ -83,19 +83,10 @@ class Endpoint:
         return bucket is not None and self.store.backend.has_bucket(bucket)
 
     def create(self) -> None:
-        """Create the directory on disk if it does not exist.
-
-        Raises
-        ------
-        BucketNotFoundError
-            If it is a bucket: those are not created by accident.
-        """
+        """Create the directory on disk if it does not exist. Buckets are not created."""
         backend, bucket = self.store.backend, self.store.bucket
-        if self.exists():
-            return
-        if bucket is None or not backend.creates_buckets:
-            raise BucketNotFoundError(f"there is no bucket '{bucket}'; create it first")
-        backend.create_bucket(bucket)
+        if backend.creates_buckets and bucket is not None and not self.exists():
+            backend.create_bucket(bucket)
 
     def contains(self, other: Self) -> bool:
         """Return whether another endpoint is the same, or below this one."""

@@ -11,7 +11,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, groupby, islice, repeat
+from itertools import compress, groupby, repeat
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cottoncandy.backends.base import DANGLING, Backend, ObjectInfo
@@ -30,9 +31,8 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.checks import check_int
-from cottoncandy.transfer import engine
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
-from cottoncandy.transfer.engine import Outcomes, complete, delete_all
+from cottoncandy.transfer.engine import Outcomes, complete, delete_all, each
 from cottoncandy.transfer.entries import Endpoint
 
 _log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def plan(source: Endpoint, dest: Endpoint, rules: Rules, *, threads: int = 1) ->
         path, here, there = pair
         if here is None:
             extra = rules.delete and in_dest(path)
-            return Step("delete", path, "not in the source") if extra else None
+            return _deletion(path) if extra else None
         if there is None:
             return Step("copy", path, "not in the destination", here.size, modified=here.modified)
         ends = (source.store.backend, here), (dest.store.backend, there)
@@ -338,56 +338,51 @@ def synchronize(
     if not source.exists():
         raise BucketNotFoundError(f"there is no {source}; nothing was copied or deleted")
     count = dest.store.bulk_threads(threads)
-    steps = plan(source, dest, rules, threads=count)
     extras: list[str] = []
-    blocked: list[Step] = []  # until the deletions
 
-    def to_copy() -> Iterator[Step]:
-        for step in steps:
-            if step.verb in ("copy", "replace"):
-                yield step
-            elif step.verb == "delete":
+    def changes() -> Iterator[Step]:
+        for step in plan(source, dest, rules, threads=count):
+            if step.verb == "delete":
                 extras.append(step.path)
-            else:
+            elif step.verb == "skip":
                 report.note(step)
+            else:
+                yield step
 
+    def describe(failed: int, total: int) -> str:
+        return f"{failed} of {total} files could not be copied to {dest}"
+
+    blocked: list[Step] = []  # until something is deleted
     if report.dry_run:
-        left_out = _left_out(source, rules, report)
-        kept = (s for s in steps if comparing or s.verb != "delete" or not left_out(s.path))
-        deque(report.noting(kept), 0)
+        deque(report.noting(changes()), 0)
     else:
+        dest.create()
         bar = Progress(None, unit="files", label="syncing", show=progress)
-        later = blocked if rules.delete else None
-
-        def describe(failed: int, total: int) -> str:
-            return (
-                f"{failed} of {total} files could not be copied to {dest}, the others are there; "
-                f"nothing was deleted"
-            )
-
-        copies = run(source, dest, bar.counted(to_copy()), report, threads=count, blocked=later)
-        complete(copies, describe, bar=bar)
-        if stuck := _stuck(blocked, extras):  # fails again
-            complete(run(source, dest, iter(stuck), report, threads=count), describe)
-        left_out = _left_out(source, rules, report)
-        extras = [path for path in extras if not left_out(path)]
+        steps = bar.counted(changes())
+        complete(
+            _copies(source, dest, steps, report, extras, blocked, threads=count),
+            lambda *counts: f"{describe(*counts)}, the others are there; nothing was deleted",
+            bar,
+        )
+    left_out = _left_out(source, rules, report)
+    extras = [path for path in extras if comparing or not left_out(path)]
     _check_source(source, report)
-    if rules.max_delete is not None and len(extras) > rules.max_delete:
+    if report.dry_run:
+        deque(report.noting(map(_deletion, extras)), 0)
+        report.actions.sort(key=attrgetter("path"))
+    elif rules.max_delete is not None and len(extras) > rules.max_delete:
         raise InvalidArgumentError(
             f"{len(extras)} files in {dest} are not in {source}, more than "
             f"max_delete={rules.max_delete}; nothing was deleted, nor copied to where something "
             f"has to be deleted"
         )
-    if extras:
+    else:
         complete(
-            _deleted(dest, extras, report, threads=min(count, 8)),
+            _deletions(dest, extras, report, threads=min(count, 8)),
             lambda failed, total: f"{failed} of {total} files could not be deleted",
+            Progress(len(extras), unit="files", label="deleting", show=progress),
         )
-    if blocked:
-        complete(
-            run(source, dest, iter(blocked), report, threads=count),
-            lambda failed, total: f"{failed} of {total} files could not be copied to {dest}",
-        )
+        complete(_copies(source, dest, blocked, report, [], [], threads=count), describe)
     ends = source.store.backend, dest.store.backend
     report.estimate(*ends, inside=ends[1].can_copy_from(ends[0]))
     return report
@@ -406,14 +401,15 @@ def _left_out(source: Endpoint, rules: Rules, report: SyncReport) -> Callable[[s
     return lambda path: not links.isdisjoint([path, *_parents(path)])
 
 
-def run(
+def _copies(
     source: Endpoint,
     dest: Endpoint,
-    steps: Iterator[Step],
+    steps: Iterable[Step],
     report: SyncReport,
+    extras: list[str],
+    blocked: list[Step],
     *,
     threads: int,
-    blocked: list[Step] | None = None,
 ) -> Outcomes:
     """Copy and replace; report and yield the outcome of each, in any order.
 
@@ -421,14 +417,18 @@ def run(
 
     Parameters
     ----------
-    blocked : list of Step, optional
-        Gets the steps that a file or a directory is in the way of, instead of the report.
+    extras : list of str
+        What will be deleted; complete when all steps were taken.
+    blocked : list of Step
+        Gets the steps that an extra is in the way of: it is a file and has to become a directory,
+        or the reverse.
     """
     acl = dest.store.acl(DEFAULT_ACL)
     large = dest.store.settings.mpu_use_threshold_bytes
     on_disk = dest.store.backend.resolve_links(dest.prefix)
     manifests: list[Step] = []
     failed: list[str] = []
+    waiting: list[tuple[Step, Exception]] = []
 
     def copy(step: Step) -> None:
         ends = source.store, source.key(step.path), dest.store, dest.key(step.path)
@@ -440,47 +440,40 @@ def run(
             with contextlib.suppress(OSError):
                 os.utime(f"{on_disk}/{step.path}", (step.modified.timestamp(),) * 2)
 
-    def first() -> Iterator[Step]:
-        for step in chain(begun, steps):
-            if step.path.rpartition(SEPARATOR)[2] == MANIFEST:
+    def others() -> Iterator[Step]:
+        for step in steps:
+            if _is_manifest(step.path):
                 manifests.append(step)
             else:
                 yield step
 
-    def run_all(steps: Iterable[Step]) -> Outcomes:
-        for step, _, error in engine.each(copy, steps, threads=threads):
+    def whole() -> list[Step]:
+        roots = [step.path.removesuffix(MANIFEST) for step in manifests]
+        lost = [any(path.startswith(root) for path in failed) for root in roots]
+        blocked.extend(compress(manifests, lost))
+        return [step for step, is_lost in zip(manifests, lost, strict=True) if not is_lost]
+
+    for items in (others, whole):
+        for step, _, error in each(copy, items(), threads=threads):
             if error is not None:
                 failed.append(step.path)
-            if blocked is not None and isinstance(error, ObjectExistsError):
-                blocked.append(step)
-                continue
+            if isinstance(error, ObjectExistsError):
+                waiting.append((step, error))
+            else:
+                report.note(step, error)
+                yield step.path, error
+    gone = set(extras)
+    emptied = {parent for path in gone for parent in _parents(path)}
+    for step, error in waiting:
+        if step.path in emptied or not gone.isdisjoint(_parents(step.path)):
+            blocked.append(step)
+        else:
             report.note(step, error)
             yield step.path, error
 
-    begun = list(islice(steps, 1))
-    if begun or dest.store.backend.creates_buckets:  # otherwise, a request would be for nothing
-        dest.create()
-    yield from run_all(first())
-    whole: list[Step] = []
-    for step in manifests:
-        root = step.path.removesuffix(MANIFEST)
-        if not any(path.startswith(root) for path in failed):
-            whole.append(step)
-        elif blocked is not None:
-            blocked.append(step)
-    yield from run_all(whole)
 
-
-def _stuck(blocked: list[Step], extras: list[str]) -> list[Step]:
-    """Return the steps that something is in the way of which is not deleted."""
-    gone = set(extras) if blocked else set()
-    emptied = {parent for path in gone for parent in _parents(path)}
-    return [
-        step
-        for step in blocked
-        if step.path.rpartition(SEPARATOR)[2] != MANIFEST  # which waits for its parts
-        if step.path not in emptied and gone.isdisjoint(_parents(step.path))
-    ]
+def _is_manifest(path: str) -> bool:
+    return path.rpartition(SEPARATOR)[2] == MANIFEST
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -488,11 +481,15 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _deleted(dest: Endpoint, paths: list[str], report: SyncReport, *, threads: int) -> Outcomes:
+def _deletion(path: str) -> Step:
+    return Step("delete", path, "not in the source")
+
+
+def _deletions(dest: Endpoint, paths: list[str], report: SyncReport, *, threads: int) -> Outcomes:
     """Delete; report and yield the outcome of each. A manifest goes before the parts it names."""
-    paths.sort(key=lambda path: path.rpartition(SEPARATOR)[2] != MANIFEST)
+    paths.sort(key=_is_manifest, reverse=True)
     for key, error in delete_all(dest.store, map(dest.key, paths), threads=threads):
-        report.note(Step("delete", key, ""), error)
+        report.note(_deletion(key), error)
         yield key, error
 
 
