@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from cottoncandy.arrays.manifests import find_part, reading_parts
-from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array, read_selection
+from cottoncandy.arrays.raw import TAIL_BYTES, Array, array_header, read_array
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key
 from cottoncandy.core.threads import run_threads
@@ -81,8 +81,9 @@ class ChunkedArray:
             selected = select_chunks(self.manifest.chunks, selection)
         whole = selected.whole
         if len(selected) == 1 and not whole.falls:
-            (piece,) = selected  # without a second copy of the chunk
-            return self._load(piece, threads).reshape(whole.shape)
+            (piece,) = selected
+            if piece.shape == whole.shape:
+                return self._load(piece, threads)  # without a second copy of the chunk
         result = new_array(whole.shape, self.dtype, "C")
         view = whole.rising_view(result)
         inner = max(1, threads // max(len(selected), 1))
@@ -102,11 +103,8 @@ class ChunkedArray:
         with self._open(piece.index, threads, tail=0 if whole else TAIL_BYTES) as reader:
             header = array_header(reader)
             self._check(header, piece.index)
-            if whole:
-                array = read_array(self.store, reader, header, out=out)
-            else:
-                selected = piece.chunk_selection
-                array = read_selection(self.store, reader, header, selected, threads)
+            selection = ... if whole else piece.chunk_selection
+            array = read_array(self.store, reader, header, selection, out=out)
         # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
         return array if array.dtype == self.dtype else array.view(self.dtype)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -24,7 +24,6 @@ from cottoncandy.exceptions import (
 )
 from cottoncandy.formats import selection as selections
 from cottoncandy.formats.codecs import get_codec
-from cottoncandy.formats.codecs.base import StreamCodec
 from cottoncandy.formats.codecs.blocks import GZIP_HEADER, BlockIndex
 from cottoncandy.formats.raw import RawArrayHeader, encode_array, naming
 from cottoncandy.formats.selection import SelectionPlan
@@ -132,41 +131,47 @@ def read_array(
     store: Store,
     reader: ObjectReader,
     header: RawArrayHeader,
+    selection: Any = ...,
+    *,
     index: BlockIndex | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Download the array of an opened object, and verify its checksum.
+    """Download the array of an opened object and verify its checksum, or download a part of it.
+
+    A part takes byte ranges if the array is uncompressed, blocks if it has an index, and otherwise
+    all of it.
 
     Parameters
     ----------
     index : BlockIndex, optional
         What :func:`block_index` returned, to save a request.
     out : ndarray, optional
-        Where to put the array and return it, if its bytes have the same order there.
+        Where to put the whole array and return it, if its bytes have the same order there.
+
+    Raises
+    ------
+    SelectionError
+        If the selection does not fit the array, or is of another kind.
+    IntegrityError
+        If a block, or an array that is downloaded whole, is not what was stored.
     """
-    if out is not None and out.flags.c_contiguous and header.order == "C":
-        array = out
-    else:
-        array = header.new_array()
     name = reader.info.key
+    if not (selection is Ellipsis or (isinstance(selection, tuple) and not selection)):
+        with naming(name):
+            return _read_part(store, reader, header, selection, index)
+    in_place = out is not None and out.flags.c_contiguous and header.order == "C"
+    array = out if out is not None and in_place else header.new_array()
     index = index or block_index(reader, header)
     if index is not None:
-        view = header.bytes_of(array)
-
-        def place(start: int, plain: bytes) -> None:
-            view[start : start + len(plain)] = plain
-
-        blocks = range(index.layout.count)
         share = max(-(-reader.size // max(reader.threads, 1)), reader.window_bytes)
-        runs = index.runs(blocks, min(share, _MAX_SHARE_BYTES))
-        _inflate(store, reader, index, runs, blocks, place, reader.threads)
+        whole = selections.plan(header, ...)
+        _read_blocks(store, reader, index, whole, array, min(share, _MAX_SHARE_BYTES))
     elif header.compression is not None:
         header.decode(store.chunks(reader), array, name)
     elif header.checksum is None:
         store.fill(reader, header.bytes_of(array))
     else:
-        checksum = store.fill(reader, header.bytes_of(array), checksum=True)
-        header.verify(checksum, name)
+        header.verify(store.fill(reader, header.bytes_of(array), checksum=True), name)
     return array
 
 
@@ -183,18 +188,12 @@ def check_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> N
     name = reader.info.key
     index = block_index(reader, header)
     if index is not None:
-        blocks = range(index.layout.count)
-        runs = index.runs(blocks, _MAX_SHARE_BYTES)
-        _inflate(store, reader, index, runs, blocks, lambda start, plain: None, reader.threads)
-        return
-    codec = None if header.compression is None else get_codec(header.compression)
-    if codec is not None and not isinstance(codec, StreamCodec):
-        read_array(store, reader, header)
+        _inflate(store, reader, index, [(0, header.nbytes)], lambda start, plain: None)
         return
     chunks: Iterator[Buffer] = store.chunks(reader)
     with naming(name):
-        if codec is not None:
-            first = next(chunks, b"")
+        if header.compression is not None:
+            codec, first = get_codec(header.compression), next(chunks, b"")
             ours = codec.name == "gzip" and header.checksum is not None
             if ours and bytes(first[: len(GZIP_HEADER)]) != GZIP_HEADER:
                 raise IntegrityError("the gzip header is not the one that was stored")
@@ -209,71 +208,49 @@ def check_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> N
     header.verify(checksum, name)
 
 
-def read_selection(
+def _read_part(
     store: Store,
     reader: ObjectReader,
     header: RawArrayHeader,
     selection: Any,
-    threads: int,
-    index: BlockIndex | None = None,
+    index: BlockIndex | None,
 ) -> Array:
-    """Download a part of an array.
-
-    Byte ranges if it is uncompressed, blocks if it has an index; otherwise all of it.
-
-    Raises
-    ------
-    SelectionError
-        If the selection does not fit the array, or is of another kind.
-    IntegrityError
-        If a block, or an array that is downloaded whole, is not what was stored.
-    """
-    if header.compression is not None and header.blocks is None:
+    limits: dict[str, int] = {}
+    if header.blocks is not None:
+        # A smaller gap than a block contains no block, so every block of a read is needed.
+        block_bytes = header.blocks.block_bytes
+        limits = {"max_gap": block_bytes - 1, "max_read": max(4 * MiB, block_bytes)}
+    elif header.compression is not None:
         selections.resolve(selection, header.shape)  # rejected before anything is downloaded
         return selections.select(read_array(store, reader, header), selection)
-    if header.blocks is not None:
-        block_bytes = header.blocks.block_bytes
-        return _read_blocks(store, reader, header, block_bytes, selection, threads, index)
-    plan = selections.plan(header, selection)
+    plan = selections.plan(header, selection, **limits)
     result = plan.new_array()
-    if plan.contiguous is not None:
-        store.fill(reader, plan.bytes_of(result), plan.contiguous[0])
+    if not plan.nbytes:
         return result
+    index = index or block_index(reader, header)
+    if index is not None:
+        _read_blocks(store, reader, index, plan, result, _MAX_REQUEST_BYTES)
+    elif plan.contiguous is not None:
+        store.fill(reader, plan.bytes_of(result), plan.contiguous[0])
+    else:
 
-    def fetch(number: int) -> None:
-        plan.place(number, reader.read(*plan.read(number)), result)
+        def fetch(number: int) -> None:
+            plan.place(number, reader.read(*plan.read(number)), result)
 
-    run_threads(fetch, range(plan.count), threads)
+        run_threads(fetch, range(plan.count), reader.threads)
     return result
 
 
 def _read_blocks(
     store: Store,
     reader: ObjectReader,
-    header: RawArrayHeader,
-    block_bytes: int,
-    selection: Any,
-    threads: int,
-    index: BlockIndex | None,
-) -> Array:
-    # A smaller gap than a block contains no block, so every block of a read is needed.
-    plan = selections.plan(
-        header, selection, max_gap=block_bytes - 1, max_read=max(4 * MiB, block_bytes)
-    )
-    result = plan.new_array()
-    index = index or (block_index(reader, header) if plan.nbytes else None)
-    if index is None or not plan.nbytes:
-        return result
+    index: BlockIndex,
+    plan: SelectionPlan,
+    result: Array,
+    max_bytes: int,
+) -> None:
     reads = [*plan.reads] if plan.contiguous is None else [plan.contiguous]
-    touched = {
-        block
-        for start, stop in reads
-        for block in range(start // block_bytes, -(-stop // block_bytes))
-    }
-    runs = index.runs(sorted(touched), _MAX_REQUEST_BYTES)
-    place = _scatter(plan, reads, result)
-    _inflate(store, reader, index, runs, touched, place, threads)
-    return result
+    _inflate(store, reader, index, reads, _scatter(plan, reads, result), max_bytes)
 
 
 def _scatter(
@@ -317,16 +294,18 @@ def _inflate(
     store: Store,
     reader: ObjectReader,
     index: BlockIndex,
-    runs: Sequence[tuple[int, int]],
-    needed: Container[int],
+    reads: Iterable[tuple[int, int]],
     place: Callable[[int, bytes], None],
-    threads: int,
+    max_bytes: int = _MAX_SHARE_BYTES,
 ) -> None:
-    """Download runs of blocks with a request each, and inflate the blocks as they arrive.
+    """Download the blocks that contain ranges of the array, and inflate them as they arrive.
 
-    ``place`` receives the position and the bytes of each block that is needed, from any thread.
+    Runs of blocks are requested at once, of at most ``max_bytes``.
+    ``place`` receives the position and the bytes of each of these blocks, from any thread.
     """
-    sizes = index.sizes.tolist()
+    sizes, threads, step = index.sizes.tolist(), max(reader.threads, 1), index.layout.block_bytes
+    needed = {number for start, stop in reads for number in range(start // step, -(-stop // step))}
+    runs = index.runs(sorted(needed), max_bytes)
     # Threads without a request inflate what others receive.
     helpers = max(threads // len(runs), 1)
     stopped = False
@@ -344,7 +323,7 @@ def _inflate(
     def inflate(block: tuple[int, Buffer]) -> None:
         number, encoded = block
         if number in needed:
-            place(number * index.layout.block_bytes, index.inflate(number, encoded))
+            place(number * step, index.inflate(number, encoded))
         bar.update(len(encoded))
 
     def fetch(run: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.generations import current
 from cottoncandy.arrays.manifests import changed, parse_json, read_manifest
-from cottoncandy.arrays.raw import TAIL_BYTES, Array, block_index, read_array, read_selection
+from cottoncandy.arrays.raw import TAIL_BYTES, Array, block_index, read_array
 from cottoncandy.arrays.sparse import SparseArray
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
@@ -19,7 +19,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.codecs.blocks import BlockIndex
 from cottoncandy.formats.encryption.segments import ENCRYPTION_METADATA
 from cottoncandy.formats.generations import MANIFEST
-from cottoncandy.formats.raw import RawArrayHeader, naming
+from cottoncandy.formats.raw import RawArrayHeader
 from cottoncandy.stores.store import Store
 
 
@@ -52,16 +52,10 @@ class RawArray:
             raise changed(self.store, self.key, "was deleted since it was opened") from exc
 
     def _read(self, selection: Any, threads: int) -> Array:
-        whole = selection is Ellipsis or (isinstance(selection, tuple) and not selection)
         reader = self._open(threads)
         try:
             self._index = self._index or block_index(reader, self.header)
-            if whole:
-                return read_array(self.store, reader, self.header, self._index)
-            with naming(self.key):
-                return read_selection(
-                    self.store, reader, self.header, selection, threads, self._index
-                )
+            return read_array(self.store, reader, self.header, selection, index=self._index)
         finally:
             if reader is not self._reader:
                 reader.close()

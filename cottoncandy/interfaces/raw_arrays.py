@@ -14,7 +14,6 @@ from cottoncandy.arrays.raw import (
     array_header,
     put_array,
     read_array,
-    read_selection,
 )
 from cottoncandy.arrays.versions import download_method
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
@@ -193,12 +192,8 @@ class RawArrayMethods(ObjectMethods):
                 f"use {method}"
             ) from exc
         with opened as reader:
-            header = array_header(reader)
-            if selection is None:
-                return read_array(self._store, reader, header)
-            threads = self._store.threads(threads)
-            with raw.naming(reader.info.key):
-                return read_selection(self._store, reader, header, selection, threads)
+            chosen = ... if selection is None else selection
+            return read_array(self._store, reader, array_header(reader), chosen)
 
     def upload_npy_array(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
-from cottoncandy.arrays.raw import TAIL_BYTES, array_header, read_selection
+from cottoncandy.arrays.raw import TAIL_BYTES, array_header, read_array
 from cottoncandy.backends.base import IfAbsent, PutOptions
 from cottoncandy.backends.s3.backend import S3Backend
 from cottoncandy.core.buffers import Body, MiB
@@ -88,8 +88,7 @@ class TestRequests(S3Tests):
         for selection, runs in ((5, 1), ([0, 2047], 2), ([3, 600, 1500], 2), (np.s_[:0], 0)):
             before = len(fault_proxy.requests)
             with store.open("array", tail=TAIL_BYTES) as reader:
-                header = array_header(reader)
-                found = read_selection(store, reader, header, selection, 4)
+                found = read_array(store, reader, array_header(reader), selection)
             assert found.tobytes() == array[selection].tobytes()
             first, *others = fault_proxy.requests[before:]
             assert (first.method, first.headers.get("range")) == ("GET", f"bytes=-{TAIL_BYTES}")

@@ -209,7 +209,7 @@ def walk() -> Any:
         (np.s_[1:, :900], [list(range(16))]),  # in several reads, which share blocks
         (np.s_[::512], [[0, 2, 4], [6, 8], [10, 12], [14]]),  # gaps of half the needed bytes
         (np.s_[-1:0:-4095], [[15]]),
-        (np.s_[...], [list(range(16))]),
+        (np.s_[:], [list(range(16))]),
         (np.s_[9, 9], [[0]]),
         (np.s_[5:5], []),
     ],

@@ -62,6 +62,21 @@ class Codec(ABC):
         """
 
     @abstractmethod
+    def decode(self, chunks: Iterable[Buffer], size: int) -> Iterator[Buffer]:
+        """Yield the decoded stream in pieces.
+
+        Parameters
+        ----------
+        chunks : iterable of buffer
+        size : int
+            The expected size in bytes. The iterator ends once more is decoded, mostly one byte.
+
+        Raises
+        ------
+        IntegrityError
+            If the stream is corrupt, is truncated or has trailing bytes.
+        """
+
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         """Fill ``out`` (writable, flat, bytes) exactly with the decoded stream.
 
@@ -71,6 +86,19 @@ class Codec(ABC):
             If the stream is corrupt, is truncated, has trailing bytes, or decodes to fewer or more
             bytes than ``out`` has.
         """
+        position = 0
+        for block in self.decode(chunks, len(out)):
+            if len(block) > len(out) - position:
+                raise IntegrityError(
+                    f"the {self.name} stream decodes to more than the {len(out)} bytes that its "
+                    f"metadata promises: the body or the metadata is not what was stored"
+                )
+            out[position : position + len(block)] = block
+            position += len(block)
+        if position != len(out):
+            raise IntegrityError(
+                f"the {self.name} stream decodes to {position} bytes, expected {len(out)}"
+            )
 
     def max_encoded_bytes(self, size: int) -> int:
         """Return an upper bound of the encoded size of ``size`` bytes."""
@@ -162,35 +190,7 @@ class StreamCodec(Codec):
                 yield encoded
         yield encoder.flush()
 
-    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
-        position = 0
-        for block in self.decode(chunks, len(out)):
-            if len(block) > len(out) - position:
-                raise IntegrityError(
-                    f"the {self.name} stream decodes to more than the {len(out)} bytes that its "
-                    f"metadata promises: the body or the metadata is not what was stored"
-                )
-            out[position : position + len(block)] = block
-            position += len(block)
-        if position != len(out):
-            raise IntegrityError(
-                f"the {self.name} stream decodes to {position} bytes, expected {len(out)}"
-            )
-
     def decode(self, chunks: Iterable[Buffer], size: int = sys.maxsize) -> Iterator[Buffer]:
-        """Yield the decoded stream in pieces, whatever its size is.
-
-        Parameters
-        ----------
-        chunks : iterable of buffer
-        size : int, optional
-            The expected size in bytes. The iterator ends once more is decoded, mostly one byte.
-
-        Raises
-        ------
-        IntegrityError
-            If the stream is corrupt, is truncated or has trailing bytes.
-        """
         decoder, position = self.decoder(), 0
         # Regrouped, because ISA-L misreads a gzip header with optional fields that is split
         # between two inputs (seen with python-isal 1.9.1).

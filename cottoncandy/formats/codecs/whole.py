@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,14 +43,14 @@ class Lz4Codec(Codec):
 
         yield lz4.block.compress(_joined(blocks), store_size=True)
 
-    def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
+    def decode(self, chunks: Iterable[Buffer], size: int) -> Iterator[Buffer]:
         import lz4.block
 
         body = b"".join(chunks)
         if len(body) < 4:
             raise IntegrityError(f"the LZ4 body is truncated: it has {len(body)} bytes")
-        (size,) = struct.unpack_from("<I", body)
-        _check_decoded(self.name, size, len(out))
+        if int.from_bytes(body[:4], "little") != size:  # before memory is allocated
+            raise IntegrityError(f"the LZ4 body does not decode to the expected {size} bytes")
         if size == 0:
             # The library's decoder takes no empty target; an empty block is one zero token.
             if body[4:] not in {b"", b"\0"}:
@@ -61,9 +60,8 @@ class Lz4Codec(Codec):
             decoded = lz4.block.decompress(memoryview(body)[4:], uncompressed_size=size)
         except (lz4.block.LZ4BlockError, ValueError) as exc:
             raise IntegrityError(f"the LZ4 body is corrupt: {exc}") from exc
-        del body  # before the pages of ``out`` are touched for the first time
-        _check_decoded(self.name, len(decoded), len(out))
-        out[:] = decoded
+        del body  # before the pages of the array are touched for the first time
+        yield decoded
 
 
 class NumcodecsCodec(Codec):
@@ -111,6 +109,11 @@ class NumcodecsCodec(Codec):
                 f"Zstd and gzip have no limit"
             ) from exc
 
+    def decode(self, chunks: Iterable[Buffer], size: int) -> Iterator[Buffer]:
+        out = bytearray(size)
+        self.decode_into(chunks, memoryview(out))
+        yield out
+
     def decode_into(self, chunks: Iterable[Buffer], out: memoryview) -> None:
         body = b"".join(chunks)
         if self._codec.codec_id == "blosc":
@@ -122,7 +125,10 @@ class NumcodecsCodec(Codec):
             raise
         except Exception as exc:  # each codec has its own errors
             raise IntegrityError(f"the {self.name} body is corrupt: {exc}") from exc
-        _check_decoded(self.name, len(view), len(out))
+        if len(view) != len(out):
+            raise IntegrityError(
+                f"the {self.name} body decodes to {len(view)} bytes, expected {len(out)}"
+            )
         if decoded is not out:
             out[:] = view
 
@@ -134,11 +140,6 @@ def _joined(blocks: Iterable[Buffer]) -> Buffer:
     """Return the blocks as one buffer; a single block is not copied."""
     first, *others = [*blocks] or [b""]
     return b"".join([first, *others]) if others else first
-
-
-def _check_decoded(name: str, size: int, expected: int) -> None:
-    if size != expected:
-        raise IntegrityError(f"the {name} body decodes to {size} bytes, expected {expected}")
 
 
 def _check_blosc(body: bytes, size: int) -> None:
