@@ -41,9 +41,6 @@ __all__ = [
     "verify",
 ]
 
-_SUBMODULES = frozenset(
-    {"browser", "cloudfiles", "encryption", "exceptions", "interfaces", "options", "utils"}
-)
 _MODULE_OF = {
     "CloudFile": "cottoncandy.cloudfiles",
     "CloudFiles": "cottoncandy.cloudfiles",
@@ -54,10 +51,10 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"cottoncandy.{name}")
     if name in _MODULE_OF:
         return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"cottoncandy.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

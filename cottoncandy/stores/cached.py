@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from isal.isal_zlib import crc32
 
@@ -28,7 +28,7 @@ _REQUEST_BYTES = 8 * MiB  # adjacent windows that are missing are requested toge
 _CHECKSUM_BYTES = 4
 _REFRESH_S = 3600  # how old the date of last use may become
 _FULL, _EVICTED = 1 / 16, 0.9  # of the limit: written between two looks, and what remains
-_FOLDER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}")
+_FOLDERS = "[0-9a-f]" * 2 + "/" + "[0-9a-f]" * 62
 _FILE = re.compile(r"[0-9a-f]{64}-[0-9]+")
 
 
@@ -55,7 +55,7 @@ class CachedBackend(WrappedBackend):
     def __init__(self, inner: Backend, directory: str | os.PathLike[str], max_bytes: int) -> None:
         super().__init__(inner)
         self._windows = _Windows(Path(expand_home(directory)), max_bytes)
-        self._place = repr(_stable(state_of(inner.with_bucket(None))))
+        self._place = repr(state_of(inner.with_bucket(None)))
 
     def get(
         self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
@@ -171,12 +171,10 @@ class _Windows:
         Other files of the directory are not the cache's.
         """
         found = []
-        for parent, _, names in os.walk(self._directory):
-            if not _FOLDER.fullmatch(Path(parent).relative_to(self._directory).as_posix()):
-                continue
+        for name in glob.iglob(_FOLDERS + "/*", root_dir=self._directory, include_hidden=True):  # noqa: PTH207 - pathlib's raises an error for a directory that vanishes
+            path = self._directory / name
             # Windows, and those that were or are being written.
-            ours = (name for name in names if _FILE.fullmatch(name) or is_temporary(name))
-            for path in (Path(parent, name) for name in ours):
+            if _FILE.fullmatch(path.name) or is_temporary(path.name):
                 with suppress(OSError):  # deleted by another process
                     status = path.stat()
                     found.append((status.st_mtime, status.st_size, path))
@@ -206,14 +204,3 @@ def _checksum(path: Path, body: Buffer) -> bytes:
 def _digest(*names: str) -> str:
     text = "\0".join(names)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _stable(value: Any) -> Any:
-    """Return settings in a form whose text is the same in every process."""
-    if isinstance(value, Mapping):
-        return sorted((str(name), _stable(each)) for name, each in value.items())
-    if isinstance(value, list):
-        return [_stable(each) for each in value]
-    if isinstance(value, frozenset):
-        return sorted(map(str, value))
-    return getattr(value, "__qualname__", value)

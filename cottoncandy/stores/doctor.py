@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +20,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectExistsError,
 )
+from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -252,26 +254,18 @@ class _Trial:
         for name in names:
             self._store(name, b"")
         prefix = self._scratch + "order/"
-        found = [entry.key for entry in self._backend.scan(prefix) if isinstance(entry, ObjectInfo)]
+        found = [info.key for info in scan_objects(self._backend, prefix)]
         if found == sorted((self._scratch + name for name in names), key=str.encode):
             return "ok", "names are listed in the order of their bytes"
         return "warning", "names are listed in another order; directories are sorted after listing"
 
     def _odd_names(self) -> tuple[Verdict, str]:
-        refused = []
         for name in _ODD_NAMES:
-            try:
-                info = self._store("odd/" + name, b"")
-            except CottonCandyError:
-                refused.append(name)
-                continue
-            if info.key != f"{self._scratch}odd/{name}":
-                refused.append(name)
+            with suppress(CottonCandyError):
+                self._store("odd/" + name, b"")
         prefix = self._scratch + "odd/"
-        kept = {entry.key for entry in self._backend.scan(prefix) if isinstance(entry, ObjectInfo)}
-        refused += [
-            name for name in _ODD_NAMES if prefix + name not in kept and name not in refused
-        ]
+        kept = {info.key for info in scan_objects(self._backend, prefix)}
+        refused = [name for name in _ODD_NAMES if prefix + name not in kept]
         if not refused:
             return "ok", "names with //, spaces, control characters and accents are kept"
         shown = ", ".join(map(repr, refused))

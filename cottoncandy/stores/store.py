@@ -232,13 +232,17 @@ class Store:
 
 
 def state_of(value: Any) -> Any:
-    """Return the settings that an object is pickled as, to be compared."""
+    """Return the settings that an object is pickled as, with the same repr in every process."""
     if isinstance(value, Mapping):
-        return {name: state_of(each) for name, each in value.items()}
+        return sorted((str(name), state_of(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
         return [state_of(each) for each in value]
-    if value is None or callable(value) or isinstance(value, str | bytes | int | float | frozenset):
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
+    if value is None or isinstance(value, str | bytes | int | float):
         return value
+    if callable(value):
+        return getattr(value, "__qualname__", value)
     return state_of(value.__reduce_ex__(4)[:3])
 
 
