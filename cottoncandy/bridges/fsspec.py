@@ -41,7 +41,6 @@ try:
     from fsspec.callbacks import DEFAULT_CALLBACK
     from fsspec.compression import compr
     from fsspec.core import get_compression
-    from fsspec.transaction import Transaction
     from fsspec.utils import tokenize
 except ImportError as exc:
     raise MissingDependencyError("file systems need fsspec: pip install fsspec") from exc
@@ -51,15 +50,11 @@ __all__ = ["CottonCandyFileSystem"]
 _THREADS = 16
 
 
-class _NoTransaction(Transaction):  # type: ignore[misc]  # fsspec has no types
-    def start(self) -> None:
-        raise _no_transactions()
+#: Options that fsspec itself takes.
+_FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous"}
 
-
-def _no_transactions() -> UnsupportedOperationError:
-    return UnsupportedOperationError(
-        "cottoncandy has no transactions; each file appears whole when it is closed"
-    )
+#: fsspec's methods on many files, and those that they call for each.
+_OF_ONE_FILE = {"get": "get_file", "put": "put_file", "copy": "cp_file"}
 
 
 class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -94,7 +89,6 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     """
 
     protocol = "cottoncandy"
-    transaction_type = _NoTransaction
     root_marker = ""
 
     def __init__(
@@ -128,17 +122,6 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             **options,
         )
         self.prefix = check_text(prefix).strip("/")
-
-    @classmethod
-    def of_store(cls, store: Store, prefix: str = "") -> CottonCandyFileSystem:
-        """Return a file system on an open store."""
-        made: CottonCandyFileSystem = cls("unused", backend="memory", skip_instance_cache=True)
-        made._connected, made._create = store, False
-        made.prefix = check_text(prefix).strip("/")
-        made.__class__ = _OfStore
-        # Dask takes tasks on file systems of one token for the same task.
-        made._fs_token_ = tokenize(state_of(store.backend), made.prefix)
-        return made
 
     @functools.cached_property
     def store(self) -> Store:
@@ -179,9 +162,16 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def _path(self, key: str) -> str:
         return key[len(prefix_of(self.prefix)) :]
 
+    @property
+    def transaction(self) -> NoReturn:
+        """Raise: there are no transactions."""
+        raise UnsupportedOperationError(
+            "cottoncandy has no transactions; each file appears whole when it is closed"
+        )
+
     def start_transaction(self) -> None:
         """Raise: there are no transactions."""
-        raise _no_transactions()
+        _ = self.transaction
 
     # -- listings --------------------------------------------------------------------------------
 
@@ -280,10 +270,9 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def modified(self, path: str) -> datetime.datetime:
         """Return when an object was stored, with a time zone."""
-        found = self.info(path)
-        if found["type"] != "file" or found["modified"] is None:
+        moment: datetime.datetime | None = self.info(path)["modified"]
+        if moment is None:
             raise UnsupportedOperationError(f"there is no modification time of '{path}'")
-        moment: datetime.datetime = found["modified"]
         return moment
 
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
@@ -337,7 +326,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def get(self, rpath: Any, lpath: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Copy objects to the disk, several at once."""
-        self._at_once("get", "get_file", rpath, lpath, recursive, kwargs)
+        self._at_once("get", rpath, lpath, recursive, **kwargs)
 
     def get_file(
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
@@ -368,7 +357,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Store files, several at once."""
-        self._at_once("put", "put_file", lpath, rpath, recursive, kwargs)
+        self._at_once("put", lpath, rpath, recursive, **kwargs)
 
     def put_file(
         self,
@@ -396,15 +385,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         **kwargs: Any,
     ) -> None:
         """Copy objects on the server, several at once; ``on_error='ignore'`` skips missing ones."""
-        self._at_once(
-            "copy",
-            "cp_file",
-            path1,
-            path2,
-            recursive,
-            {"maxdepth": maxdepth, **kwargs},
-            ignored=(FileNotFoundError,) if on_error == "ignore" else (),
-        )
+        ignored = (FileNotFoundError,) if on_error == "ignore" else ()
+        self._at_once("copy", path1, path2, recursive, ignored, maxdepth=maxdepth, **kwargs)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy an object, on the server."""
@@ -430,7 +412,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
         paths = self._to_delete(path1, recursive, maxdepth)
-        pairs = self._pairs("copy", "cp_file", path1, path2, recursive, maxdepth=maxdepth)
+        pairs = self._pairs("copy", path1, path2, recursive, maxdepth=maxdepth)
         moves = {self._place(source): (self._place(to), source, to) for source, to, _ in pairs}
         copies = {place for place, _, _ in moves.values()}
         if len(copies) < len(moves):
@@ -444,16 +426,12 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         for _, source, to in ordered:
             self.cp_file(source, to)
         originals = [each for each in paths if self._place(each) not in copies]
-        if recursive and maxdepth is None:
-            self._remove_links(path1)
-        self.store.delete(filter(None, map(self._key, originals)))
+        self._delete(originals, path1 if recursive and maxdepth is None else None)
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, many per request; a missing one raises."""
         paths = self._to_delete(path, recursive, maxdepth)
-        if recursive and maxdepth is None:
-            self._remove_links(path)
-        self.store.delete(filter(None, map(self._key, paths)))  # the top has none
+        self._delete(paths, path if recursive and maxdepth is None else None)
 
     def _to_delete(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
         paths: list[str] = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
@@ -463,9 +441,11 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), each)
         return paths
 
-    def _remove_links(self, path: Any) -> None:
-        for each in self.expand_path(path):
+    def _delete(self, paths: list[str], trees: Any) -> None:
+        """Delete objects, and links in the directories that they are all contents of."""
+        for each in [] if trees is None else self.expand_path(trees):
             self.store.backend.remove_links(prefix_of(self._key(each)))
+        self.store.delete(filter(None, map(self._key, paths)))  # the top has no name
 
     def _place(self, path: str) -> tuple[str, str]:
         """Return where an object is, links to its directory followed."""
@@ -522,7 +502,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         **kwargs: Any,
     ) -> io.IOBase:
         if not autocommit:
-            raise _no_transactions()
+            _ = self.transaction
         if "size" in kwargs:  # fsspec's blockcache
             raise UnsupportedOperationError(
                 "blockcache:: could mix two versions of a file that is replaced; use filecache::, "
@@ -534,50 +514,61 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def _at_once(
         self,
         method: str,
-        single: str,
         sources: Any,
         targets: Any,
         recursive: bool,
-        options: dict[str, Any],
-        *,
         ignored: tuple[type[Exception], ...] = (),
+        callback: Any = DEFAULT_CALLBACK,
+        **options: Any,
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
-        callback = options.pop("callback", DEFAULT_CALLBACK)
-        jobs = self._pairs(method, single, sources, targets, recursive, **options)
-        callback.set_size(len(jobs))
+        transfer = getattr(self, _OF_ONE_FILE[method])
+        pairs = self._pairs(method, sources, targets, recursive, **options)
+        callback.set_size(len(pairs))
 
-        def run(job: tuple[str, str, dict[str, Any]]) -> None:
+        def run(pair: tuple[str, str, dict[str, Any]]) -> None:
+            source, target, kwargs = pair
             with suppress(*ignored):
-                getattr(self, single)(job[0], job[1], **job[2])
+                transfer(source, target, **kwargs)
 
-        for _ in map_threads(run, jobs, min(_THREADS, len(jobs) or 1)):
+        for _ in map_threads(run, pairs, min(_THREADS, len(pairs) or 1)):
             callback.relative_update(1)
 
     def _pairs(
-        self, method: str, single: str, sources: Any, targets: Any, recursive: bool, **options: Any
+        self, method: str, sources: Any, targets: Any, recursive: bool, **options: Any
     ) -> list[tuple[str, str, dict[str, Any]]]:
         """Return the pairs, with options, that fsspec's method passes to the one for one file."""
-        jobs: list[tuple[str, str, dict[str, Any]]] = []
+        pairs: list[tuple[str, str, dict[str, Any]]] = []
 
         def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
-            jobs.append((source, target, kwargs))
+            pairs.append((source, target, kwargs))
 
         def expand(*arguments: Any, **kwargs: Any) -> list[str]:
             # With a slash: fsspec loses the name of a file at the top that goes into a directory.
             return ["/" + path for path in self.expand_path(*arguments, **kwargs)]
 
         pairing = object.__new__(type(self))  # copy.copy() would return the cached instance
-        pairing.__dict__.update(self.__dict__, **{single: collect, "expand_path": expand})
+        pairing.__dict__.update(
+            self.__dict__, **{_OF_ONE_FILE[method]: collect, "expand_path": expand}
+        )
         getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
-        return jobs
+        return pairs
 
 
-class _OfStore(CottonCandyFileSystem):
-    """One made by :meth:`CottonCandyFileSystem.of_store`, which pickles as its store."""
+class InterfaceFileSystem(CottonCandyFileSystem):
+    """The file system of an interface, on its store, as which it pickles."""
 
-    def __reduce__(self) -> Any:
-        return CottonCandyFileSystem.of_store, (self._connected, self.prefix)
+    cachable = False
+
+    def __init__(self, store: Store, prefix: str = "") -> None:
+        AbstractFileSystem.__init__(self)
+        self._connected, self._create = store, False
+        self.prefix = check_text(prefix).strip("/")
+
+    @property
+    def _fs_token(self) -> str:
+        # Dask takes tasks on file systems of one token for the same task.
+        return str(tokenize(state_of(self._connected.backend), self.prefix))
 
     def to_dict(self, **kwargs: Any) -> NoReturn:
         """Raise: only the arguments of the class can be written as JSON."""
@@ -585,10 +576,6 @@ class _OfStore(CottonCandyFileSystem):
             "the file system of an interface can be pickled, but not written as JSON: create it "
             "with CottonCandyFileSystem(bucket_name, ...)"
         )
-
-
-#: Options that fsspec itself takes.
-_FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous"}
 
 
 def _directory(path: str) -> dict[str, Any]:

@@ -141,19 +141,15 @@ class CottonCandyStore(zarr_store.Store):
         key_ranges: Iterable[tuple[str, zarr_store.ByteRequest | None]],
     ) -> list[Buffer | None]:
         ranges = list(key_ranges)
-        places = defaultdict(list)
-        for place, (key, _) in enumerate(ranges):
-            places[key].append(place)
+        wanted = defaultdict(list)
+        for key, byte_range in ranges:
+            wanted[key].append(byte_range)
 
-        async def read(key: str) -> list[Buffer | None]:
-            wanted = [ranges[place][1] for place in places[key]]
-            return await _in_thread(lambda: self._read(key, wanted, prototype))
+        async def read(key: str) -> Iterator[Buffer | None]:
+            return iter(await _in_thread(lambda: self._read(key, wanted[key], prototype)))
 
-        result: list[Buffer | None] = [None] * len(ranges)
-        for key, values in zip(places, await asyncio.gather(*map(read, places)), strict=True):
-            for place, value in zip(places[key], values, strict=True):
-                result[place] = value
-        return result
+        found = dict(zip(wanted, await asyncio.gather(*map(read, wanted)), strict=True))
+        return [next(found[key]) for key, _ in ranges]
 
     def _read(
         self,

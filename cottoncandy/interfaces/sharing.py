@@ -110,9 +110,9 @@ class BridgeMethods(ObjectAccess):
         ...     int(pandas.read_csv(file).age.sum())
         31
         """
-        from cottoncandy.bridges.fsspec import CottonCandyFileSystem
+        from cottoncandy.bridges.fsspec import InterfaceFileSystem
 
-        return CottonCandyFileSystem.of_store(self._store, prefix)
+        return InterfaceFileSystem(self._store, prefix)
 
     def zarr_store(self, prefix: str = "", *, read_only: bool = False) -> CottonCandyStore:
         """Return a zarr 3 store in the current bucket.

@@ -19,7 +19,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 import cottoncandy as cc
-from cottoncandy.bridges.fsspec import CottonCandyFileSystem
+from cottoncandy.bridges.fsspec import CottonCandyFileSystem, InterfaceFileSystem
 from cottoncandy.exceptions import (
     AccessDeniedError,
     InvalidArgumentError,
@@ -514,7 +514,7 @@ def test_file_systems_of_interfaces_have_tokens_of_their_own(factory: Any) -> No
 
 def test_file_systems_of_two_accounts_have_two_tokens() -> None:
     stores = [connect("s3", "bucket", key, "secret") for key in ("one", "one", "other")]
-    first, same, other = (CottonCandyFileSystem.of_store(store)._fs_token for store in stores)
+    first, same, other = (InterfaceFileSystem(store)._fs_token for store in stores)
     assert first == same != other
 
 
