@@ -216,7 +216,7 @@ def _sidecars(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
                 continue
             content = path.read_bytes()
             entries = json.loads(content)
-            # As backends/local/sidecar.py writes it, which cannot be imported on Windows.
+            # As backends/local/reader.py writes it, which cannot be imported on Windows.
             if json.dumps(entries, indent=4).encode() == content and all(
                 isinstance(text, str) for text in entries.values()
             ):

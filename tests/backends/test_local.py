@@ -296,7 +296,7 @@ class TestSidecars(LocalTests):
 
 def test_json_of_a_journal_is_readable() -> None:
     """The entry of a journal is documented; its place must not move."""
-    from cottoncandy.backends.local.sidecar import Fingerprint, encode_journal
+    from cottoncandy.backends.local.reader import Fingerprint, encode_journal
 
     journal = json.loads(
         encode_journal({"a": "1"}, Fingerprint(1, 2, 3), {"b": "2"}, Fingerprint(4, 5, 6))

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 from typing import ClassVar, Self
 
@@ -46,6 +45,7 @@ from cottoncandy.backends.local.location import (
     bucket_path,
     check_root,
     is_directory,
+    is_loop,
     os_errors,
 )
 from cottoncandy.backends.local.reader import (
@@ -138,9 +138,9 @@ class LocalBackend(Backend):
 
     def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
         root = self.bucket
-        top = os.path.join(root, prefix.rpartition("/")[0])  # noqa: PTH118 - paths are text
+        top = f"{root}/{prefix.rpartition('/')[0]}"
         for directory, folders, names in os.walk(top, followlinks=True):
-            folders[:] = [each for each in folders if not _leads_up(f"{directory}/{each}")]
+            folders[:] = [each for each in folders if not is_loop(f"{directory}/{each}", root)]
             for name in names:
                 path = f"{directory}/{name}"
                 body = path.removesuffix(SIDECAR_SUFFIX)
@@ -427,12 +427,6 @@ def _write_blocks(
             staged.write(*piece)
 
     run_threads(write, placed(), threads, max_pending=2)
-
-
-def _leads_up(path: str) -> bool:
-    """Return whether a link leads to one of the directories above it."""
-    above = map(os.path.realpath, Path(path).parents)
-    return os.path.islink(path) and os.path.realpath(path) in above
 
 
 def _translated(

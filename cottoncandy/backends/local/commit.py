@@ -1,7 +1,7 @@
 """Atomic writes: temporary files, locks and the order of renames.
 
 At every moment, for every reader and after every crash, an object is the old one or the new one:
-bytes and metadata. :mod:`~cottoncandy.backends.local.sidecar` explains how two files manage that.
+bytes and metadata. :mod:`~cottoncandy.backends.local.reader` explains how two files manage that.
 """
 
 # Paths are text here: pathlib's objects cost more than the system calls.
@@ -24,7 +24,7 @@ from cottoncandy.backends.local.location import (
     is_internal,
     stat_or_none,
 )
-from cottoncandy.backends.local.sidecar import Fingerprint, encode, encode_journal, read_sidecar
+from cottoncandy.backends.local.reader import Fingerprint, encode, encode_journal, read_sidecar
 from cottoncandy.core.files import (
     TemporaryFile,
     is_folded,

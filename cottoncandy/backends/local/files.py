@@ -22,8 +22,7 @@ from cottoncandy.backends.base import (
 )
 from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.local.location import LocalLocation, check_root, os_errors, stat_or_none
-from cottoncandy.backends.local.reader import object_info
-from cottoncandy.backends.local.sidecar import Fingerprint
+from cottoncandy.backends.local.reader import Fingerprint, object_info
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import TemporaryFile, UnnamedFile, is_folded, locked, other_spelling

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cottoncandy.backends.base import CommonPrefix, ObjectInfo
 from cottoncandy.backends.local.commit import remove_leftovers
-from cottoncandy.backends.local.location import MISSING, is_internal, stat_or_none
+from cottoncandy.backends.local.location import MISSING, is_internal, is_loop, stat_or_none
 from cottoncandy.backends.local.reader import object_info
 from cottoncandy.core.files import is_temporary
 
@@ -41,10 +41,10 @@ class Listing:
         # Such parts are not valid in keys, and must not lead out of the root.
         if any(part in (b"", b".", b"..") or b"\0" in part or is_internal(part) for part in parts):
             return
-        yield from self._walk(directory + slash, name, [], self.by_directory)
+        yield from self._walk(directory + slash, name, self.by_directory)
 
     def _walk(
-        self, above: bytes, start: bytes, ancestors: list[bytes], by_directory: bool = False
+        self, above: bytes, start: bytes = b"", by_directory: bool = False
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         """Yield the objects below a directory; ``above`` is the key up to it, with its slash.
 
@@ -60,13 +60,12 @@ class Listing:
                     if info is not None:
                         yield info
                     continue
-                inside = ancestors + [level for level, _ in levels]
-                if not self._may_contain(name) or self._is_loop(entry, inside):
+                if not self._may_contain(name) or _is_loop(entry, self.root):
                     continue
                 if not by_directory:
                     levels.append((name, iter(self._entries(name))))
                     break
-                if next(self._walk(name, b"", inside), None) is not None:
+                if next(self._walk(name), None) is not None:
                     with suppress(UnicodeDecodeError):
                         yield CommonPrefix(name.decode())
             else:
@@ -115,18 +114,9 @@ class Listing:
         """Return whether keys below a directory can come after ``start_after``."""
         return directory > self.start_after or self.start_after.startswith(directory)
 
-    def _is_loop(self, entry: os.DirEntry[bytes], ancestors: list[bytes]) -> bool:
-        """Return whether a link leads to one of the directories above it."""
-        if not entry.is_symlink():
-            return False
-        target = stat_or_none(os.fsdecode(entry.path))
-        if target is None:
-            return True
-        paths = (os.fsdecode(os.path.join(self.root, above)) for above in ancestors)
-        return any(
-            found is not None and os.path.samestat(target, found)
-            for found in map(stat_or_none, paths)
-        )
+
+def _is_loop(entry: os.DirEntry[bytes], root: bytes) -> bool:
+    return entry.is_symlink() and is_loop(os.fsdecode(entry.path), os.fsdecode(root))
 
 
 def _modified(entry: os.DirEntry[bytes]) -> int:

@@ -1,7 +1,7 @@
 """Keys as paths below a root, and the operating system's errors as cottoncandy's."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH111, PTH116, PTH118, PTH120, PTH206
+# ruff: noqa: PTH100, PTH111, PTH114, PTH116, PTH118, PTH120, PTH206
 from __future__ import annotations
 
 import errno
@@ -109,6 +109,12 @@ def _invalid_reason(key: str) -> str | None:
         if is_temporary(part):
             return "names like this one are reserved for unfinished uploads"
     return None
+
+
+def is_loop(path: str, root: str) -> bool:
+    """Return whether a link leads to one of the directories above it, up to the root."""
+    above = (root, *LocalLocation("", root, path).parents())
+    return os.path.islink(path) and os.path.realpath(path) in map(os.path.realpath, above)
 
 
 def is_internal(name: bytes) -> bool:
