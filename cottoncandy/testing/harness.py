@@ -187,6 +187,17 @@ def fetched(backend: Backend, key: str) -> Stored:
         return Stored(reader.read(), dict(reader.metadata))
 
 
+def contents(backend: Backend, harness: StoreHarness) -> dict[str, Stored]:
+    """Return all objects of the bucket; the store, listings, headers and bodies must agree."""
+    found = {key: harness.raw_get(key) for key in harness.raw_keys()}
+    assert keys_of(backend) == list(found)
+    for key, stored in found.items():
+        assert fetched(backend, key) == stored
+        head = backend.head(key)
+        assert (head.size, head.metadata) == (len(stored.body), stored.metadata)
+    return found
+
+
 def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
     """Check all items and report all failures; one test per item would take too long."""
     failed = []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import pytest
 
 from cottoncandy.backends.base import Backend, CommonPrefix, ObjectInfo
 from cottoncandy.testing.harness import StoreHarness, fitting, for_each, keys_of
@@ -114,33 +113,24 @@ class ListingConformance:
         keys = fitting(backend, _KEYS)
         for key in keys:
             harness.raw_put(key, b"")
+        pick = random.Random(1).choice
 
-        pytest.importorskip("hypothesis")
-        from hypothesis import assume, given
-        from hypothesis import strategies as st
-
-        from cottoncandy.testing.stateful import random_cases
-
-        @random_cases(self.examples)
-        @given(
-            st.sampled_from(_TEXTS),
-            st.sampled_from(["", "/"]),
-            st.sampled_from(["", *_TEXTS]),
-            st.sampled_from([None, 1, 2, 3, 1000]),
-        )
-        def check(prefix: str, delimiter: str, start_after: str, page_size: int | None) -> None:
+        def check(texts: tuple[str, str, str]) -> None:
+            prefix, delimiter, start_after = texts
             # Stores differ in whether they begin in the middle of a directory.
-            assume(
-                not delimiter
-                or not start_after.startswith(prefix)
-                or delimiter not in start_after[len(prefix) :]
-            )
+            if start_after.startswith(prefix) and "/" in start_after[len(prefix) :]:
+                delimiter = ""
             found = listing(
-                backend, prefix, delimiter=delimiter, start_after=start_after, page_size=page_size
+                backend,
+                prefix,
+                delimiter=delimiter,
+                start_after=start_after,
+                page_size=pick([None, 1, 2, 3, 1000]),
             )
             assert found == reference(keys, prefix, delimiter, start_after)
 
-        check()
+        cases = [(pick(_TEXTS), pick(["", "/"]), pick(["", *_TEXTS])) for _ in range(self.examples)]
+        for_each(cases, check)
 
     def test_listing_more_than_a_page(self, backend: Backend, harness: StoreHarness) -> None:
         keys = [f"many/{n:04}" for n in range(self.crowd)] + ["many.txt", "more/1"]
