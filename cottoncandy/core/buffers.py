@@ -162,21 +162,34 @@ class Body:
         if self._spent and not self.replayable:
             raise RuntimeError("a one-shot body was read twice")
         self._spent = True
-        blocks = self.blocks()
-        if self.checksum is not None:
-            blocks = self._unchanged(blocks)
-        if self.size is not None and self.buffer is None:
-            blocks = self._sized(blocks)
-        return blocks if self.progress is None else self._counted(blocks, self.progress)
+        return self._whole(self.blocks())
 
-    @staticmethod
-    def _counted(blocks: Iterator[Buffer], progress: Callable[[int], object]) -> Iterator[Buffer]:
+    def _whole(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """Yield the blocks; raise if their size or checksum is not the expected one."""
+        total = checksum = 0
         for block in blocks:
             view = bytes_view(block)
+            total += len(view)
+            if self.size is not None and total > self.size:
+                raise self._wrong_size(f"at least {total}")
+            if self.checksum is not None:
+                checksum = isal_zlib.crc32(view, checksum)
+                if total == self.size:
+                    self.verify(checksum)
+            if self.progress is None:
+                yield block
+                continue
             for position in range(0, len(view), _STEP_BYTES):
                 piece = view[position : position + _STEP_BYTES]
                 yield piece
-                progress(len(piece))
+                self.progress(len(piece))
+        if self.size is not None and total < self.size:
+            raise self._wrong_size(total)
+
+    def _wrong_size(self, found: object) -> IntegrityError:
+        return IntegrityError(
+            f"the body must have {self.size} bytes, got {found}; nothing was stored"
+        )
 
     def verify(self, checksum: int) -> None:
         """Raise IntegrityError if the CRC-32 of what was sent is not the expected one."""
@@ -184,31 +197,6 @@ class Body:
             raise IntegrityError(
                 "the array changed while it was uploaded; nothing was stored: upload a copy of it, "
                 "or wait until nothing writes to it"
-            )
-
-    def _unchanged(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
-        checksum, rest = 0, self.size or 0
-        for block in blocks:
-            checksum = isal_zlib.crc32(block, checksum)
-            rest -= len(block)
-            if rest == 0:
-                self.verify(checksum)
-            yield block
-
-    def _sized(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
-        """Yield blocks; raise if their total size is not the declared one."""
-        total = 0
-        for block in blocks:
-            total += bytes_view(block).nbytes
-            if total > (self.size or 0):
-                raise IntegrityError(
-                    f"the body must have {self.size} bytes, got at least {total}; nothing was "
-                    f"stored"
-                )
-            yield block
-        if total != self.size:
-            raise IntegrityError(
-                f"the body must have {self.size} bytes, got {total}; nothing was stored"
             )
 
     def read(self) -> Buffer:

@@ -154,27 +154,16 @@ class PathPattern:
 
         A final ``**`` matches one level or more: a directory does not match itself.
         """
-        segments = self.segments[skip:]
-        if segments and segments[-1].any_depth and not parts:
-            return False
-        at = part = 0
-        retry: tuple[int, int] | None = None  # where the last ** began, and how far it reaches
-        last = len(segments) - 1
-        while part < len(parts):
-            if at <= last and segments[at].any_depth:
-                retry = (at, part + 1 if at == last else part)
-                at += 1
-                part = retry[1]
-            elif at <= last and segments[at].matches(parts[part]):
-                at += 1
-                part += 1
-            elif retry is not None:
-                # ** takes one level more, and the rest is tried from there.
-                retry = (retry[0], retry[1] + 1)
-                at, part = retry[0] + 1, retry[1]
-            else:
+        segments, count = self.segments[skip:], len(parts)
+        ends: Sequence[int] = (0,)  # how many parts the segments so far may match
+        for segment in segments:
+            if not ends:
                 return False
-        return at > last
+            if segment.any_depth:
+                ends = range(ends[0] + (segment is segments[-1]), count + 1)
+            else:
+                ends = [end + 1 for end in ends if end < count and segment.matches(parts[end])]
+        return count in ends
 
 
 def directory_name(prefix: str) -> str:
