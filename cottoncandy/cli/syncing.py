@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cottoncandy.transfer.entries import Endpoint
     from cottoncandy.transfer.sync import SyncReport
 
+_THREADS = 16  # files at once
+
 
 @click.command()
 @click.argument("source", type=LOCATION)
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=click.IntRange(1),
-    default=16,
+    default=_THREADS,
     show_default=True,
     help="Files to transfer at once.",
 )
@@ -112,8 +114,11 @@ def compare(
     else:
         rules = sync.Rules(delete=True, checksum=True)
         here, there = (_existing(connection, location) for location in (source, dest))
-        sync.synchronize(here, there, rules, report, comparing=True)
-        _compare_encoded(report, [is_on_disk(source), is_on_disk(dest)], here, there)
+        deque(report.noting(sync.plan(here, there, rules, threads=_THREADS)), 0)
+        sync.note_left_out(here, rules, report)
+        for number, location in enumerate((source, dest)):
+            if is_on_disk(location):
+                _compare_encoded(report, number, here, there)
     words = {"copy": "only in the source", "delete": "only in the copy", "replace": "different"}
     shown = [
         (step.path, words[step.verb])
@@ -129,42 +134,39 @@ def compare(
     return 1 if shown or report.left_out else 0
 
 
-def _compare_encoded(report: SyncReport, on_disk: list[bool], *ends: Endpoint) -> None:
-    """Compare what ``cp`` stores under another name on disk: ``info``, in gzip, as ``info.gz``."""
+def _compare_encoded(report: SyncReport, disk: int, *ends: Endpoint) -> None:
+    """Compare what ``cp`` stored on a disk under another name: ``info``, in gzip, as ``info.gz``.
+
+    ``disk`` is the number of that end.
+    """
     from cottoncandy.backends.local.files import SUFFIXES
     from cottoncandy.core.threads import map_threads
     from cottoncandy.transfer.sync import Step, compare
 
     encodings = {suffix: encoding for encoding, suffix in SUFFIXES.items() if encoding}
-    replaced = [step for step in report.actions if step.verb == "replace"]
-    missing: dict[tuple[str, str], Step] = {
-        (step.verb, step.path): step for step in report.actions if step.verb != "replace"
-    }
+    found: dict[tuple[str, str], Step] = {(step.verb, step.path): step for step in report.actions}
+    own, other = ("copy", "delete")[:: -1 if disk else 1]  # what only one of the ends has
 
-    def compared(step: Step) -> tuple[Step, Step, Step] | None:
-        name, suffix = posixpath.splitext(step.path)
-        disk = step.verb == "delete"
-        twin = missing.get(("copy" if disk else "delete", name))
-        if twin is None or suffix not in encodings or not on_disk[disk]:
+    def compared(path: str) -> Step | None:
+        name, suffix = posixpath.splitext(path)
+        if suffix not in encodings or (other, name) not in found:
             return None
-        paths = (name, step.path) if disk else (step.path, name)
-        found = [
-            (end.store.backend, end.store.backend.head(end.key(path)))
-            for end, path in zip(ends, paths, strict=True)
+        paths = (name, path) if disk else (path, name)
+        pair = [
+            (end.store.backend, end.store.backend.head(end.key(each)))
+            for end, each in zip(ends, paths, strict=True)
         ]
-        if found[not disk][1].content_encoding != encodings[suffix]:
-            return None
-        return step, twin, compare(*found, path=name, read=True)
+        is_copy = pair[not disk][1].content_encoding == encodings[suffix]
+        return compare(*pair, path=name, read=True) if is_copy else None
 
-    for each in map_threads(compared, list(missing.values()), 16):
-        if each is not None:
-            *pair, step = each
-            for old in pair:
-                del missing[old.verb, old.path]
-            report.copied, report.deleted = report.copied - 1, report.deleted - 1
-            deque(report.noting([step]), 0)
-            replaced += [step] * (step.verb == "replace")
-    report.actions = sorted([*missing.values(), *replaced], key=attrgetter("path"))
+    paths = [path for verb, path in found if verb == own]
+    for path, step in zip(paths, map_threads(compared, paths, _THREADS), strict=True):
+        if step is not None:
+            del found[own, path], found[other, step.path]
+            found[step.verb, step.path] = step
+            report.note(step)
+    steps = (step for step in found.values() if step.verb != "skip")
+    report.actions = sorted(steps, key=attrgetter("path"))
 
 
 def _existing(connection: Connection, location: str) -> Endpoint:

@@ -320,11 +320,10 @@ def synchronize(
     threads: int = DEFAULT_THREADS,
     retries: int | None = None,
     progress: bool | None = None,
-    comparing: bool = False,
 ) -> SyncReport:
     """Make the destination a copy of the source, or only report how; see :func:`sync`.
 
-    The report has the numbers after an error, too. If only ``comparing``, it has all differences.
+    The report has the numbers after an error, too.
     """
     for name, value in (("max_delete", rules.max_delete), ("retries", retries)):
         if value is not None:
@@ -364,8 +363,8 @@ def synchronize(
             lambda *counts: f"{describe(*counts)}, the others are there; nothing was deleted",
             bar,
         )
-    left_out = _left_out(source, rules, report)
-    extras = [path for path in extras if comparing or not left_out(path)]
+    left_out = note_left_out(source, rules, report)
+    extras = [path for path in extras if not left_out(path)]
     _check_source(source, report)
     if report.dry_run:
         deque(report.noting(map(_deletion, extras)), 0)
@@ -388,7 +387,7 @@ def synchronize(
     return report
 
 
-def _left_out(source: Endpoint, rules: Rules, report: SyncReport) -> Callable[[str], bool]:
+def note_left_out(source: Endpoint, rules: Rules, report: SyncReport) -> Callable[[str], bool]:
     """Report what is no object; return whether a path is at or below a dangling link."""
     selects, links = rules.selects(), set()
     for key, reason in source.store.backend.unlisted(source.prefix):

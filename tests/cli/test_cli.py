@@ -20,7 +20,7 @@ import cottoncandy as cc
 from cottoncandy.cli.files import expand
 from cottoncandy.cli.locations import in_words
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.transfer import engine
+from cottoncandy.transfer import sync
 from tests.cases import each
 from tests.cli.conftest import COMMAND, run
 from tests.servers import S3Server
@@ -477,7 +477,7 @@ def test_options_reach_the_library(bucket: Path, monkeypatch: pytest.MonkeyPatch
     noting(cc.CloudFiles, "__init__")
     for method in ("__init__", "execute"):
         noting(cc.ResumableTransfer, method)
-    noting(engine, "each")
+    noting(sync, "each")
     a, b, job = bucket / "a.txt", bucket / "b.txt", bucket / "job.db"
     assert 2**23 in passed("composite_upload_threshold", "cp", "--part-bytes", 2**23, a, b)
     assert passed("parallel", "-p", 2, "cp", a, b) == {2}

@@ -311,7 +311,7 @@ def test_patterns_do_not_match_what_they_copied(tree: Path, pattern: str) -> Non
 def test_cp_and_mv_on_google_drive(
     store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connection._CREDENTIALS, "gdrive", lambda *_: store.connection())
+    monkeypatch.setitem(connection._LOGINS, "gdrive", lambda *_: store.connection())
     reset_connection_pools()
     source, url = tmp_path / "source", f"gdrive://{store.bucket}"
     files = {"a.txt": b"a", "d/b.bin": bytes(range(256)), "d/e/ü c": b"", "d/f": b"f" * 100_000}
