@@ -73,7 +73,8 @@ def read_sources(known: Mapping[Key, bool]) -> Layer:
     ConfigurationError
         If a file is malformed, or the file that ``COTTONCANDY_OPTIONS`` names cannot be read.
     """
-    layers = (_defaults_layer(), _user_layer(known), _environment_layer(known))
+    defaults = _defaults_layer(location.defaults_path())
+    layers = (defaults, _user_layer(known), _environment_layer(known))
     return {
         key: raw
         for layer in layers
@@ -119,21 +120,9 @@ def nearest(word: str, words: Iterable[str], form: str = "{}", cutoff: float = 0
     return f"; did you mean {form.format(spelled[close[0]])}?" if close else ""
 
 
-def _defaults_layer() -> Layer:
-    path = location.defaults_path()
-    try:
-        status = path.stat()
-        return _parsed_defaults(path, status.st_mtime_ns, status.st_size)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"the installation of cottoncandy is incomplete: '{path}' cannot be read "
-            f"({exc.strerror}); install it again"
-        ) from exc
-
-
 @functools.lru_cache(maxsize=1)
-def _parsed_defaults(path: Path, modified_ns: int, size: int) -> Layer:
-    """Parse the defaults again only if the file has changed: every interface asks for them."""
+def _defaults_layer(path: Path) -> Layer:
+    """Parse the defaults once: every interface asks for them."""
     return _layer(path, parse_file(path, path.read_bytes()))
 
 
@@ -146,14 +135,12 @@ def _user_layer(known: Mapping[Key, bool]) -> Layer:
         _warn_once(f"no options file is used: {exc}")
         return {}
     parser = parse_file(path, _read(path))
-    _warn_of_unknown(path, parser, known)
     layer = _layer(path, parser)
-    if all(layer.get(key, ("",))[0] == text for key, text in _HISTORICAL_SIZES.items()):
-        for key in _HISTORICAL_SIZES:
-            del layer[key]
-    endpoint = ("login", "endpoint_url")
-    if layer.get(endpoint, ("",))[0].rstrip("/") == HISTORICAL_ENDPOINT:
-        del layer[endpoint]
+    _warn_of_unknown(path, parser, known)
+    for written in (_HISTORICAL_SIZES, {("login", "endpoint_url"): HISTORICAL_ENDPOINT}):
+        if written == {key: layer[key].text.rstrip("/") for key in written if key in layer}:
+            for key in written:
+                del layer[key]
     return layer
 
 
@@ -224,24 +211,20 @@ def _layer(path: Path, parser: configparser.ConfigParser) -> Layer:
     }
 
 
-def _warn_of_unknown(
-    path: Path, parser: configparser.ConfigParser, known: Mapping[Key, bool]
-) -> None:
-    sections = {section for section, _ in known}
+def _warn_of_unknown(path: Path, parser: configparser.ConfigParser, known: Iterable[Key]) -> None:
+    names: dict[str, list[str]] = {}
+    for section, name in known:
+        names.setdefault(section, []).append(name)
     for section in parser.sections():
-        if section not in sections:
-            _warn_once(
-                f"options file '{path}': there is no section [{section}]"
-                f"{nearest(section, sections, '[{}]')}"
-            )
-            continue
         for name in parser[section]:
-            if (section, name) not in known and name not in parser.defaults():
-                names = [name for known_section, name in known if known_section == section]
-                _warn_once(
-                    f"options file '{path}': section [{section}] has no option '{name}'"
-                    f"{nearest(name, names)}"
-                )
+            if section not in names:
+                problem = f"there is no section [{section}]{nearest(section, names, '[{}]')}"
+            elif name not in names[section] and name not in parser.defaults():
+                hint = nearest(name, names[section])
+                problem = f"section [{section}] has no option '{name}'{hint}"
+            else:
+                continue
+            _warn_once(f"options file '{path}': {problem}")
 
 
 def _warn_once(message: str) -> None:
