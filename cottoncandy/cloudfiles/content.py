@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -206,7 +205,8 @@ def json_bytes(value: Any, path: str) -> bytes:
         try:
             text = json.dumps(value, allow_nan=False, **options)
         except ValueError:
-            text = json.dumps(_finite(json.loads(json.dumps(value, **options))), **options)
+            finite = json.loads(json.dumps(value, **options), parse_constant=lambda name: None)
+            text = json.dumps(finite, **options)
         return text.encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidArgumentError(f"file '{path}' cannot be stored as JSON: {exc}") from exc
@@ -224,11 +224,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike | UUID):
         return str(value)
     raise TypeError(f"a {type(value).__name__} has no JSON")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value

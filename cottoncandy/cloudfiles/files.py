@@ -150,19 +150,17 @@ class CloudFiles(WritingMethods):
         """
         dest = self._at(cf_dest)
         check_int(block_size, "block_size", 1)
-        copy = partial(
-            self._copy,
-            dest=dest,
-            convert=conversion(reencode, content_type),
-            allow_missing=allow_missing,
-            resumable=resumable,
-        )
+        convert = conversion(reencode, content_type)
         if paths is None:
             self._check_apart(dest)
             paths = self
         routes = self._routes(paths, dest, reencode)
+        copy = partial(self._transfer, dest=dest, convert=convert, resumable=resumable)
+        results = self._each(copy, routes, "transferring", progress=progress, dest=dest)
+        if allow_missing:
+            results = (each for each in results if not isinstance(each.error, ObjectNotFoundError))
         monitor = TransmissionMonitor(IOEnum.TX)
-        finish(self._each(copy, routes, "transferring", progress=progress, dest=dest), monitor)
+        finish(results, monitor)
         return monitor
 
     def transfer_from(
@@ -203,31 +201,17 @@ class CloudFiles(WritingMethods):
                 f"copied"
             )
 
-    def _copy(
-        self,
-        route: Route,
-        *,
-        dest: CloudFiles,
-        convert: Conversion | None,
-        allow_missing: bool,
-        resumable: bool,
-    ) -> Flight | None:
-        try:
-            if not (resumable and self._is_current(route.path, dest, route.target)):
-                return self._transfer(route.path, dest, route.target, convert, route.twin)
-        except ObjectNotFoundError:
-            if not allow_missing:
-                raise
-        return None
-
     def _transfer(
         self,
-        path: str,
+        route: Route,
         dest: CloudFiles,
-        target: str,
-        convert: Conversion | None,
-        twin: str | None = None,
+        convert: Conversion | None = None,
+        resumable: bool = False,
     ) -> Flight | None:
+        """Copy one file, unless its copy is there already."""
+        path, target, twin = route
+        if resumable and self._is_current(path, dest, target):
+            return None
         self._check_other_name(path, dest, target)
         if twin is not None:
             self._check_twin(path, twin, target)
@@ -251,10 +235,7 @@ class CloudFiles(WritingMethods):
     def _check_other_name(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy on disk would remove its source, as another encoding of its name."""
         plain, encoded = sorted(map(posixpath.basename, (path, target)))
-        if (
-            not self.protocol == dest.protocol == "file"
-            or encoded.removeprefix(plain) not in ENCODED
-        ):
+        if {self.protocol, dest.protocol} != {"file"} or encoded.removeprefix(plain) not in ENCODED:
             return
         if self._place(path)[0] == dest._place(target)[0]:
             raise InvalidArgumentError(
@@ -372,10 +353,10 @@ class CloudFiles(WritingMethods):
                 seen |= places
 
     def _move(self, route: Route, *, dest: CloudFiles) -> None:
-        path, target, twin = route
+        path, target, _ = route
         if self._place(path) != dest._place(target):
             self._check_single(path)
-            self._transfer(path, dest, target, None, twin)
+            self._transfer(route, dest)
             self._check_other(path, dest, target)
             if self._endpoint().holds()(path):
                 self.delete(path)

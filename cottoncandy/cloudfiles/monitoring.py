@@ -144,14 +144,12 @@ class TransmissionMonitor:
         if not self._flights:
             return np.zeros(0, np.uint32)
         first, last = self.start_unix_time(), self.end_unix_time()
-        bins = np.zeros(max(int(np.ceil((last - first) / resolution)), 1))
+        edges = np.arange(max(np.ceil((last - first) / resolution), 1) + 1) * resolution
+        arrived = np.zeros(len(edges))
         for start, end, count in self._flights:
-            begin, stop = ((at - first) / resolution for at in (start, end))
-            low, high = min(int(begin), len(bins) - 1), min(int(stop), len(bins) - 1)
-            edges = np.clip(np.arange(low, high + 2), begin, max(stop, begin + _EPSILON_S))
-            edges[0], edges[-1] = begin, max(stop, begin + _EPSILON_S)
-            bins[low : high + 1] += count * np.diff(edges) / (edges[-1] - edges[0])
-        return np.round(bins).astype(np.uint32)
+            arrived += np.interp(edges, (start - first, end - first), (0, count))
+        arrived[0], arrived[-1] = 0, self.total_bytes()  # what took no time, too
+        return np.round(np.diff(arrived)).astype(np.uint32)
 
     def _scaled(self, rate: str, scale: float, *args: Any, **kwargs: Any) -> float:
         bits: float = getattr(self, rate)(*args, **kwargs)

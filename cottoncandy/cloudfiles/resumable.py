@@ -17,7 +17,7 @@ from typing import Any
 from cottoncandy.cloudfiles.base import as_items
 from cottoncandy.cloudfiles.compression import normalize_encoding
 from cottoncandy.cloudfiles.content import conversion
-from cottoncandy.cloudfiles.files import ENCODED, CloudFiles, route_of
+from cottoncandy.cloudfiles.files import ENCODED, CloudFiles, Route, route_of
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
     CottonCandyError,
@@ -335,7 +335,7 @@ def _copies(items: Iterable[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
     source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
     convert = conversion(ends[2], None)
     return each(
-        lambda item: source._transfer(item.path, dest, item.dest, convert, item.twin),
+        lambda item: source._transfer(Route(*item[1:]), dest, convert),
         items,
         threads=source.num_threads,
         local=source._local and dest._local,

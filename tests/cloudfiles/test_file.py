@@ -542,6 +542,9 @@ def test_monitor_counts_bytes_and_rates(now: float) -> None:
     assert record.start_unix_time() < record.end_unix_time()
     assert TransmissionMonitor.merge([record, record]).total_bytes() == 4000
     assert len(record.errors) == 1
+    instant = TransmissionMonitor(IOEnum.RX)
+    instant.end_io(instant.start_io(5), 5)
+    assert instant.histogram().tolist() == [5]
 
 
 def test_monitor_does_not_grow_with_the_number_of_transfers(

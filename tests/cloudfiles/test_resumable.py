@@ -158,11 +158,11 @@ def test_a_slow_file_does_not_delay_the_next_blocks(
     job.init(*ends)
     transfer, last = CloudFiles._transfer, threading.Event()
 
-    def slow(self: Any, path: str, *rest: Any) -> None:
-        if path == "d0/000":
+    def slow(self: Any, route: Any, *rest: Any) -> None:
+        if route.path == "d0/000":
             assert last.wait(60)
-        transfer(self, path, *rest)
-        if path == "d2/008":
+        transfer(self, route, *rest)
+        if route.path == "d2/008":
             last.set()
 
     in_threads = partial(resumable.each, local=False)
@@ -181,10 +181,10 @@ def test_failed_files_stay_in_the_queue(
     job.init(*ends)
     transfer = CloudFiles._transfer
 
-    def failing(self: Any, path: str, *rest: Any) -> None:
-        if path == "d1/001":
+    def failing(self: Any, route: Any, *rest: Any) -> None:
+        if route.path == "d1/001":
             raise StoreError("no")
-        transfer(self, path, *rest)
+        transfer(self, route, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(CloudFiles, "_transfer", failing)
@@ -238,16 +238,16 @@ CLIENT = """
 import os, threading, time
 from cottoncandy.cloudfiles import CloudFiles, ResumableTransfer
 transfer, gate, begun = CloudFiles._transfer, threading.Lock(), []
-def noted(self, path, *rest):
+def noted(self, route, *rest):
     with gate:
-        begun.append(path)
+        begun.append(route.path)
         if len(begun) == {pause}:
             open({waits!r}, "w").close()
             while not os.path.exists({released!r}):
                 time.sleep(0.01)
-    transfer(self, path, *rest)
+    transfer(self, route, *rest)
     with open({notes!r}, "a") as file:
-        file.write(path + "\\n")
+        file.write(route.path + "\\n")
 CloudFiles._transfer = noted
 job = ResumableTransfer({db!r})
 job.execute(block_size=7)
