@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cottoncandy.backends.base import CommonPrefix, IfAbsent, ObjectInfo
+from cottoncandy.backends.base import IfAbsent
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write
@@ -32,7 +32,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
-from cottoncandy.stores.finding import scan_objects
+from cottoncandy.stores.finding import Node, list_directory, walk
 from cottoncandy.stores.keys import optional_keys
 from cottoncandy.stores.store import Store, state_of
 
@@ -183,7 +183,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         if path:
             try:
-                return self._entry(self.store.backend.head(self._key(path)))
+                key = self._key(path)
+                return self._entry(Node(key, self.store.backend.head(key)))
             except ObjectNotFoundError:
                 pass
         if not path or self.store.has_below(self._below(path)):
@@ -212,14 +213,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         """List a directory with one delimited listing."""
         path = self._strip_protocol(path)
-        below = self._below(path)
-        found = [
-            _directory(self._path(entry.key).rstrip("/"))
-            if isinstance(entry, CommonPrefix)
-            else self._entry(entry)
-            for entry in self.store.backend.scan(below, delimiter="/")
-            if entry.key != below  # the directory's own marker
-        ]
+        found = [self._entry(node) for node in list_directory(self.store, self._below(path))]
         if not found and path:
             entry = self.info(path)
             found = [entry] if entry["type"] == "file" else []
@@ -239,14 +233,11 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         entries: dict[str, dict[str, Any]] = {}
         below = self._below(path)
-        for info in scan_objects(self.store.backend, below):
-            parts = info.key[len(below) :].split("/")
-            if withdirs:
-                for depth in range(1, min(len(parts), (maxdepth or len(parts)) + 1)):
-                    name = self._path(below + "/".join(parts[:depth]))
-                    entries.setdefault(name, _directory(name))
-            if info.key != below and (maxdepth is None or len(parts) <= maxdepth):
-                entries[self._path(info.key)] = self._entry(info)
+        for node in walk(self.store, below):
+            depth = node.key[len(below) :].rstrip("/").count("/") + 1
+            if depth <= (maxdepth or depth) and (withdirs or not node.is_directory):
+                entry = self._entry(node)
+                entries[entry["name"]] = entry
         if not entries:
             if path and self.isfile(path):
                 entries[path] = self.info(path)
@@ -255,7 +246,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         names = sorted(entries)
         return {name: entries[name] for name in names} if detail else names
 
-    def _entry(self, info: ObjectInfo) -> dict[str, Any]:
+    def _entry(self, node: Node) -> dict[str, Any]:
+        info = node.info
+        if info is None:
+            return _directory(self._path(node.key).rstrip("/"))
         return {
             "name": self._path(info.key),
             "size": info.size,

@@ -25,7 +25,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.formats.generations import MANIFEST
-from cottoncandy.stores.finding import Node, list_directory, scan_objects
+from cottoncandy.stores.finding import Node, list_directory, walk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -382,21 +382,16 @@ class S3Directory(S3FSLike):
     def _list_tree(self) -> None:
         """Cache everything below with one listing, for this directory and those in it."""
         self.refresh()
-        levels: dict[str, dict[str, Node]] = {self._branch: {}}
-        for info in scan_objects(self.interface._store.backend, self._branch):
-            *above, last = info.key[len(self._branch) :].split(SEPARATOR)
-            branch = self._branch
-            for part in above:
-                below = branch + part + SEPARATOR
-                levels[branch].setdefault(below, Node(below))
-                levels.setdefault(below, {})
-                branch = below
-            if last:
-                levels[branch][info.key] = Node(info.key, info)
+        levels: dict[str, list[Node]] = {self._branch: []}
+        for node in walk(self.interface._store, self._branch):
+            above, slash, _ = node.key.removesuffix(SEPARATOR).rpartition(SEPARATOR)
+            levels[above + slash].append(node)
+            if node.is_directory:
+                levels[node.key] = []
         directories = {self._branch: self}
         for branch, nodes in levels.items():  # a directory comes before those in it
             directory = directories[branch]
-            directory._keep(nodes.values())
+            directory._keep(nodes)
             directory._complete = True
             for child in directory._list().values():
                 if isinstance(child, S3Directory):

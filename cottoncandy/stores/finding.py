@@ -103,6 +103,19 @@ def list_directory(store: Store, directory: str, start: str = "") -> Iterator[No
             yield Node(entry.key)
 
 
+def walk(store: Store, directory: str) -> Iterator[Node]:
+    """Yield everything below a directory, a directory before its entries, with one flat listing."""
+    before: list[str] = []
+    for info in scan_objects(store.backend, directory):
+        *above, name = info.key[len(directory) :].split(SEPARATOR)
+        known = len(posixpath.commonprefix([above, before]))
+        for count in range(known + 1, len(above) + 1):
+            yield Node(directory + "/".join(above[:count]) + SEPARATOR)
+        before = above
+        if name:  # not the marker of a directory
+            yield Node(info.key, info)
+
+
 def unique_names(nodes: Iterable[Node], limit: int | None) -> list[str]:
     """Return the names of nodes, each once, sorted; the first ones listed, if limited."""
     names = (node.name for node in nodes)
@@ -197,13 +210,7 @@ def _matches_inside(store: Store, branch: str, *, segment: Segment) -> Iterator[
 
 def _matches_below(store: Store, branch: str, *, path: PathPattern, depth: int) -> Iterator[Node]:
     """Yield everything below a directory that matches the segments starting at ``depth``."""
-    before: list[str] = []
-    for info in scan_objects(store.backend, branch):
-        *above, last = info.key[len(branch) :].split(SEPARATOR)
-        known = len(posixpath.commonprefix([above, before]))
-        for count in range(known + 1, len(above) + 1):
-            if path.matches(above[:count], depth):
-                yield Node(branch + "/".join(above[:count]) + SEPARATOR)
-        before = above
-        if last and path.matches([*above, last], depth):
-            yield Node(info.key, info)
+    for node in walk(store, branch):
+        names = node.key[len(branch) :].removesuffix(SEPARATOR if node.is_directory else "")
+        if path.matches(names.split(SEPARATOR), depth):
+            yield node
