@@ -155,20 +155,25 @@ def files_below(root: Path, target: Key, recursive: bool) -> list[File]:
     the sidecars are not files but the metadata of those next to them.
     """
     files: list[File] = []
-    left_out = 0
-    pending = [(root, "", frozenset([_identity(root.stat())]))]
+    pending: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
     while pending:
         directory, relative, above = pending.pop()
         try:
+            status = directory.stat()
             paths = sorted(directory.iterdir())
         except OSError as exc:
             if not relative:
                 raise
             files.append(File(directory, error=exc))
             continue
+        identity = status.st_dev, status.st_ino
+        if identity in above:
+            _logger.warning("skipping %s: it links back to a parent directory", directory)
+            continue
         deeper = []
         sidecars = _sidecars(paths)
         for path in paths:
+            name, body = relative + path.name, path.name.removesuffix(SIDECAR_SUFFIX)
             try:
                 status = path.stat()
             except OSError as exc:  # a dangling link, or just deleted
@@ -176,30 +181,21 @@ def files_below(root: Path, target: Key, recursive: bool) -> list[File]:
                 continue
             if is_temporary(path.name):
                 _logger.info("skipping %s: an unfinished download", path)
-            elif stat.S_ISREG(status.st_mode):
-                body = path.name.removesuffix(SIDECAR_SUFFIX)
-                if body != path.name and body in sidecars:
-                    continue
-                name, extra = relative + path.name, sidecars.get(path.name, {})
-                key = Key(pathjoin(target, name))
-                files.append(File(path, name, key, status.st_size, extra=extra))
-            elif not stat.S_ISDIR(status.st_mode):
+            elif stat.S_ISDIR(status.st_mode):
+                deeper.append((path, name + SEPARATOR, above | {identity}))
+            elif not stat.S_ISREG(status.st_mode):
                 _logger.info("skipping %s: neither a file nor a directory", path)
-            elif not recursive:
-                left_out += 1
-            else:
-                identity = _identity(status)
-                if identity in above:
-                    _logger.warning("skipping %s: it links back to a parent directory", path)
-                else:
-                    deeper.append((path, f"{relative}{path.name}{SEPARATOR}", above | {identity}))
-        pending.extend(reversed(deeper))
-    if left_out:
-        _logger.warning(
-            "%d directories in '%s' are not uploaded; pass recursive=True to upload them too",
-            left_out,
-            root,
-        )
+            elif body == path.name or body not in sidecars:
+                key, extra = Key(pathjoin(target, name)), sidecars.get(path.name, {})
+                files.append(File(path, name, key, status.st_size, extra=extra))
+        if recursive:
+            pending.extend(reversed(deeper))
+        elif deeper:
+            _logger.warning(
+                "%d directories in '%s' are not uploaded; pass recursive=True to upload them too",
+                len(deeper),
+                root,
+            )
     return files
 
 
@@ -225,10 +221,6 @@ def _sidecars(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
                 extra = {name.title().replace("_", ""): text for name, text in headers.items()}
                 found[body] = {"Metadata": metadata, **extra}
     return found
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 # -- down ----------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import math
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -68,32 +67,23 @@ class _Pace:
 
     def _renew(self) -> None:
         self._changed = threading.Condition()
-        self._running: deque[None] = deque()  # its methods are atomic: most calls need no lock
+        self._running = 0
         self._limit = math.inf
         self._slowed = 0.0
 
     def __enter__(self) -> None:
-        if self._limit == math.inf:
-            self._running.append(None)
-            return
         with self._changed:
-            self._changed.wait_for(lambda: len(self._running) < self._limit)
-            self._running.append(None)
+            self._changed.wait_for(lambda: self._running < self._limit)
+            self._running += 1
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        busy = kind is not None and issubclass(kind, StoreBusyError)
-        if not busy and self._limit == math.inf:
-            self._running.pop()
-            return
         with self._changed:
-            if busy and time.monotonic() - self._slowed > 1.0:
+            if kind is None:
+                self._limit = self._limit + 1 / self._limit if self._limit < _MAX_PACE else math.inf
+            elif issubclass(kind, StoreBusyError) and time.monotonic() - self._slowed > 1.0:
                 self._slowed = time.monotonic()
-                self._limit = max(len(self._running) // 2, 1)
-            elif kind is None and self._limit < _MAX_PACE:
-                self._limit += 1 / self._limit
-            elif kind is None:
-                self._limit = math.inf
-            self._running.pop()
+                self._limit = max(self._running // 2, 1)
+            self._running -= 1
             self._changed.notify_all()
 
 
@@ -106,18 +96,19 @@ def retrying(call: Callable[[], R], store: Store) -> R:
     Everyone in this process slows down with it. There are as many repetitions as the options of the
     store say, after random pauses of up to 0.5 s that double each time, up to 60 s.
     """
-    for attempt in itertools.count():
+    attempt = 0
+    while True:
         try:
             with _pace:
                 return call()
         except StoreBusyError as exc:
-            if attempt >= store.settings.retries:
+            longest = min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)
+            attempt += 1
+            if attempt > store.settings.retries:
                 raise
             logger.info("retrying after %s", exc)
-            longest = min(_FIRST_PAUSE_S * 2**attempt, _LAST_PAUSE_S)
             if not pause(random.uniform(0, longest)):  # noqa: S311 - jitter
                 raise
-    raise AssertionError
 
 
 def listing(
