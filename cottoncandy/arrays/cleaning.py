@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from cottoncandy.arrays.generations import drive, predecessor, reading
-from cottoncandy.arrays.manifests import Version
+from cottoncandy.arrays.manifests import Version, predecessor, read_version
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import SEPARATOR, Key, clean_object_name, pathjoin, prefix_of
@@ -119,7 +118,7 @@ def _listed(found: Iterable[ObjectInfo]) -> dict[Key, _Array]:
 
 def _read_live(store: Store, array: _Array) -> None:
     try:
-        array.live = drive(store, reading(array.root))
+        array.live = read_version(store, array.root)
     except (IntegrityError, MetadataError, EncryptionError) as exc:
         _log.warning("skipping '%s', whose manifest cannot be read: %s", array.root, exc)
         array.foreign = True
@@ -166,7 +165,7 @@ def _as_one(
 def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
     """Return the parts of the version that an upload replaced."""
     with contextlib.suppress(IntegrityError, MetadataError, EncryptionError):
-        found = drive(store, predecessor(root, upload_id))
+        found = predecessor(store, root, upload_id)
         if found is not None:
             return found.keys
     return iter(())

@@ -10,15 +10,19 @@ from typing import Any
 
 from cottoncandy.arrays.generations import (
     Condition,
-    Put,
     Upload,
     begin,
-    drive,
     identified,
-    predecessor,
-    reading,
+    manifest_options,
 )
-from cottoncandy.arrays.manifests import Version, find_part, latest, part_names
+from cottoncandy.arrays.manifests import (
+    Version,
+    find_part,
+    latest,
+    part_names,
+    predecessor,
+    read_version,
+)
 from cottoncandy.backends.base import IfAbsent
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
 from cottoncandy.core.threads import run_threads
@@ -81,10 +85,10 @@ class ArrayCopy:
 
     def _begin(self) -> None:
         """Read the current version of the original, and begin an upload."""
-        version = drive(self._source, reading(self._origin))
+        version = read_version(self._source, self._origin)
         if version is None:
             raise ObjectNotFoundError(f"array '{self._origin}' was deleted while it was copied")
-        before = drive(self._source, predecessor(self._origin, version.upload_id))
+        before = predecessor(self._source, self._origin, version.upload_id)
         self._version = version
         size = _ANY_SIZE if version.kind == "chunked" else None
         new = begin(self._dest, self._root, condition=self._condition, part_bytes=size)
@@ -138,7 +142,7 @@ class ArrayCopy:
             with new:
                 rest = [key for key in self._parts if key not in copies]
                 run_threads(self.copy, rest, threads)
-                found = drive(self._source, reading(self._origin))
+                found = read_version(self._source, self._origin)
                 if found is None or found.etag != version.etag:
                     # If it was removed and stored again, its parts have the names of the old ones.
                     missing = len(copies) < len(self._parts)
@@ -151,7 +155,7 @@ class ArrayCopy:
                     # clean() removes first the manifest, then the parts.
                     if copies.keys() >= {*before.keys} or self._source.backend.exists(key):
                         body, acl_of = json.dumps(self._copied(before)), (self._source.bucket, key)
-                        new.before = Put("", body.encode(), before.metadata, acl_of=acl_of)
+                        new.before = body.encode(), manifest_options(before.metadata, acl_of=acl_of)
                 content = self._copied(version)
                 new.commit(lambda _: content, version.metadata, keep_raw=self._keep_raw)
         except ObjectChangedError:

@@ -1,7 +1,7 @@
 """Replace a value of several objects in one instant; make its predecessor current again.
 
-The protocol is written as generators of requests, so that tests can order, fail and kill them:
-:func:`committing`, :func:`tidying` and :func:`restoring`. :func:`drive` sends the requests.
+Tests order, fail and kill the requests of :func:`committing`, :func:`tidying` and
+:func:`restoring`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Container, Generator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
-from cottoncandy.arrays.manifests import Version, part_names, read_manifest
+from cottoncandy.arrays.manifests import Version, part_names, predecessor, read_version
 from cottoncandy.arrays.raw import Array, array_header, put_array
 from cottoncandy.backends.base import IfAbsent, IfMatch, PutOptions, PutResult
 from cottoncandy.core.buffers import Body
@@ -39,7 +39,6 @@ from cottoncandy.formats.generations import (
 from cottoncandy.stores.finding import objects_below
 from cottoncandy.stores.store import Store
 
-T = TypeVar("T")
 Condition = IfAbsent | IfMatch | None
 Build = Callable[["Version | None"], Mapping[str, Any]]
 
@@ -48,88 +47,10 @@ _log = logging.getLogger(__name__)
 #: How often a commit is repeated if its answer was lost and nothing has changed.
 _ATTEMPTS = 4
 
-# -- requests ------------------------------------------------------------------------------------
 
-
-class Read(NamedTuple):
-    """Download a manifest: a :class:`Found`, or None if there is no such object."""
-
-    key: str
-
-
-class Found(NamedTuple):
-    """A downloaded object."""
-
-    etag: str
-    body: bytes
-    metadata: Mapping[str, str]
-
-
-class Put(NamedTuple):
-    """Store a manifest: a ``PutResult``; ``acl_of`` is as in ``PutOptions``."""
-
-    key: str
-    body: bytes
-    metadata: Mapping[str, str]
-    condition: Condition = None
-    acl: str | None = None
-    acl_of: tuple[str | None, str] | None = None
-
-
-class Delete(NamedTuple):
-    """Delete objects; the first error is raised when all were tried."""
-
-    keys: list[str]
-
-
-class Exists(NamedTuple):
-    """Look whether there is an object: a bool."""
-
-    key: str
-
-
-Request = Read | Put | Delete | Exists
-Protocol = Generator[Request, Any, T]
-
-
-def drive(store: Store, protocol: Protocol[T]) -> T:
-    """Send the requests of a protocol; raise in it the errors of the store."""
-    answer: Any = None
-    error: Exception | None = None
-    while True:
-        try:
-            request = protocol.send(answer) if error is None else protocol.throw(error)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        answer = error = None
-        try:
-            answer = _send(store, request)
-        except (CottonCandyError, OSError) as exc:
-            error = exc
-
-
-def _send(store: Store, request: Request) -> Any:
-    match request:
-        case Read(key):
-            try:
-                with store.open(Key(key), 1) as reader:
-                    body = read_manifest(reader)
-                    return Found(reader.info.etag or "", body, reader.metadata)
-            except ObjectNotFoundError:
-                return None
-        case Put(key, body, metadata, condition, acl, acl_of):
-            options = PutOptions(
-                metadata, acl, "application/json", condition=condition, acl_of=acl_of
-            )
-            return store.backend.put(key, Body.of(body), options)
-        case Delete(keys):
-            return store.delete(keys)
-        case Exists(key):
-            return store.backend.exists(key)
-
-
-# -- the protocol --------------------------------------------------------------------------------
+def manifest_options(metadata: Mapping[str, str], **options: Any) -> PutOptions:
+    """Return how a manifest is stored."""
+    return PutOptions(metadata, content_type="application/json", **options)
 
 
 @dataclass
@@ -154,8 +75,8 @@ class Upload:
         Whether the manifest may have been stored: then nothing may be deleted.
     acl_of : tuple of str, optional
         Bucket and key of an object whose ACL the manifest gets, instead of ``acl``.
-    before : Put, optional
-        Stores the predecessor that the array has if it replaces nothing.
+    before : tuple, optional
+        Body and options that store the predecessor that the array has if it replaces nothing.
     first : str, optional
         Place of the part that was stored first: a removal of the tree during the upload deletes it.
     failed : list of bool
@@ -171,7 +92,7 @@ class Upload:
     fixed: bool = False
     sent: bool = False
     acl_of: tuple[str | None, str] | None = None
-    before: Put | None = None
+    before: tuple[bytes, PutOptions] | None = None
     first: str | None = None
     failed: list[bool] = field(default_factory=list)
 
@@ -234,10 +155,10 @@ class Upload:
 
         A raw array of its name, which would hide it, is removed afterwards unless ``keep_raw``.
         """
-        result, replaced, content = drive(self.store, committing(self, build, metadata))
+        result, replaced, content = committing(self, build, metadata)
         if replaced is not None:
             try:
-                drive(self.store, tidying(replaced, content))
+                tidying(self.store, replaced, content)
             except (CottonCandyError, OSError) as exc:
                 _log.warning(
                     "array '%s' was stored, but parts of an older version could not be removed: "
@@ -261,21 +182,9 @@ class Upload:
                 self.store.delete([info.key for info in below])
 
 
-def reading(root: Key) -> Protocol[Version | None]:
-    """Return the current version, None if there is none.
-
-    Raises
-    ------
-    IntegrityError, MetadataError
-        If an object has the name of the manifest and is not one.
-    """
-    found: Found | None = yield Read(pathjoin(root, MANIFEST))
-    return None if found is None else Version.of(root, *found)
-
-
 def committing(
     upload: Upload, build: Build, metadata: Mapping[str, str] | None
-) -> Protocol[tuple[PutResult, Version | None, dict[str, Any]]]:
+) -> tuple[PutResult, Version | None, dict[str, Any]]:
     """Replace a version; return the result, the version that was replaced, and the new content.
 
     After a lost answer or a rejected condition, the current manifest is read: only it shows
@@ -292,7 +201,7 @@ def committing(
     """
     attempts = _ATTEMPTS
     uncertain = False
-    live = upload.live
+    store, live = upload.store, upload.live
     while True:
         upload.sent = uncertain
         previous = None if live is None else live.upload_id
@@ -300,30 +209,34 @@ def committing(
         body = json.dumps(content).encode()
         key, before = upload.key(MANIFEST), upload.before
         if live is not None:
-            before = Put("", live.body, live.metadata, acl_of=(None, key))
+            before = live.body, manifest_options(live.metadata, acl_of=(None, key))
         if before is not None:
-            yield before._replace(key=upload.key(upload.upload_id, PREVIOUS))
-        if upload.first is not None and not (yield Exists(upload.key(upload.first))):
+            old, options = before
+            store.backend.put(upload.key(upload.upload_id, PREVIOUS), Body.of(old), options)
+        if upload.first is not None and not store.backend.exists(upload.key(upload.first)):
             raise ObjectChangedError(
                 f"parts of array '{upload.root}' were removed during its upload; upload it again"
             )
         condition = IfAbsent() if live is None else IfMatch(live.etag)
         kept = live.metadata if metadata is None and live is not None else metadata or {}
-        own = {**kept, UPLOAD_ID: upload.upload_id}
+        options = manifest_options(
+            {**kept, UPLOAD_ID: upload.upload_id},
+            condition=condition,
+            acl=upload.acl,
+            acl_of=upload.acl_of,
+        )
         upload.sent = True
         try:
-            result: PutResult = yield Put(key, body, own, condition, upload.acl, upload.acl_of)
+            return store.backend.put(key, Body.of(body), options), live, content
         except (ObjectExistsError, ObjectChangedError) as exc:
             error: Exception = exc
-        except Exception as exc:
+        except (CottonCandyError, OSError) as exc:
             if not _is_ambiguous(exc):
                 upload.sent = uncertain
                 raise
             error, uncertain = exc, True
-        else:
-            return result, live, content
         try:
-            found = yield from reading(upload.root)
+            found = read_version(store, upload.root)
         except (CottonCandyError, OSError):
             raise error from None
         if found is not None and found.upload_id == upload.upload_id:
@@ -338,7 +251,7 @@ def committing(
                 upload.sent = uncertain
                 raise error
         elif upload.fixed:
-            if found is not None and (yield from _follows(found, upload.upload_id)):
+            if found is not None and _follows(store, found, upload.upload_id):
                 return PutResult(), live, content
             upload.sent = uncertain
             if live is None:
@@ -348,7 +261,7 @@ def committing(
                 ) from error
             raise _changed(upload.root, found) from error
         if live is not None and found is None:  # its parts were removed, too
-            yield Delete([upload.key(upload.upload_id, PREVIOUS)])
+            store.delete([upload.key(upload.upload_id, PREVIOUS)])
         live = found
 
 
@@ -359,41 +272,28 @@ def _is_ambiguous(error: Exception) -> bool:
     return isinstance(error, StoreError | IntegrityError) or not isinstance(error, CottonCandyError)
 
 
-def _follows(found: Version, upload_id: str) -> Protocol[bool]:
+def _follows(store: Store, found: Version, upload_id: str) -> bool:
     """Return whether a version replaced that of an upload, as far as is known."""
     if found.previous == upload_id:
         return True
-    before = yield from predecessor(found.root, found.upload_id)
+    before = predecessor(store, found.root, found.upload_id)
     return before is not None and upload_id in (before.upload_id, before.previous)
 
 
-def predecessor(root: Key, upload_id: str | None) -> Protocol[Version | None]:
-    """Return the version that an upload replaced, None if it is not kept."""
-    if upload_id is None:
-        return None
-    found: Found | None = yield Read(pathjoin(root, upload_id, PREVIOUS))
-    if found is None:
-        return None
-    try:
-        return Version.of(root, *found)
-    except (IntegrityError, MetadataError):
-        return None
-
-
-def tidying(replaced: Version, content: Mapping[str, Any]) -> Protocol[None]:
+def tidying(store: Store, replaced: Version, content: Mapping[str, Any]) -> None:
     """Delete what the predecessor of a replaced version named, and nothing else needs.
 
     ``content`` is that of the current manifest.
     """
     root = replaced.root
-    older = yield from predecessor(root, replaced.upload_id)
+    older = predecessor(store, root, replaced.upload_id)
     if older is not None:
         unneeded = (older.places - replaced.places).difference(map(place_of, part_names(content)))
         parts = [pathjoin(root, place) for place in sorted(unneeded)]
-        yield Delete([pathjoin(root, replaced.upload_id or "", PREVIOUS), *parts])
+        store.delete([pathjoin(root, replaced.upload_id or "", PREVIOUS), *parts])
 
 
-def restoring(upload: Upload) -> Protocol[Version]:
+def restoring(upload: Upload) -> Version:
     """Return the predecessor of the current version, which becomes the one to replace.
 
     Raises
@@ -401,16 +301,16 @@ def restoring(upload: Upload) -> Protocol[Version]:
     ObjectNotFoundError
         If there is no array, or no predecessor.
     """
-    upload.live = live = yield from reading(upload.root)
+    upload.live = live = read_version(upload.store, upload.root)
     if live is None:
         raise ObjectNotFoundError(
             f"there is no chunked or sparse array '{upload.root}'; only these "
             f"keep the version before a replacement"
         )
-    before = yield from predecessor(upload.root, live.upload_id)
+    before = predecessor(upload.store, upload.root, live.upload_id)
     if before is not None:
         return before
-    found = yield from reading(upload.root)
+    found = read_version(upload.store, upload.root)
     if found is None or found.upload_id != live.upload_id:
         raise _changed(upload.root, found)
     raise ObjectNotFoundError(
@@ -464,7 +364,7 @@ def begin(
         If the condition is not met, or an object has the name of the manifest and is not one.
     """
     try:
-        live = live or drive(store, reading(root))
+        live = live or read_version(store, root)
     except (IntegrityError, MetadataError) as exc:
         raise ObjectExistsError(
             f"object '{pathjoin(root, MANIFEST)}' was not stored by cottoncandy, and an array "
@@ -483,7 +383,7 @@ def begin(
 def current(store: Store, root: Key) -> Version | None:
     """Return the current version of an array; None if there is none, or it cannot be read."""
     try:
-        return drive(store, reading(root))
+        return read_version(store, root)
     except (IntegrityError, MetadataError):
         return None
 
@@ -496,7 +396,7 @@ def remove_array(store: Store, root: Key, keep: Container[str] = ()) -> bool:
     live = current(store, root)
     if live is None:
         return False
-    before = drive(store, predecessor(root, live.upload_id))
+    before = predecessor(store, root, live.upload_id)
     store.delete([pathjoin(root, MANIFEST)])
     parts = {*live.keys, *(before.keys if before else ())}
     previous = [pathjoin(root, live.upload_id or "", PREVIOUS)] if before else []
@@ -529,6 +429,6 @@ def restore(store: Store, root: Key, acl: str | None = None) -> dict[str, Any]:
         If another client replaces the array at the same time.
     """
     with Upload(store, root, new_upload_id(), acl, fixed=True) as upload:
-        before = drive(store, restoring(upload))
+        before = restoring(upload)
         content = identified(before.content)
         return upload.commit(lambda _: content, before.metadata)

@@ -13,11 +13,12 @@ from cottoncandy.backends.base import ObjectReader
 from cottoncandy.core.names import Key, clean_object_name, pathjoin
 from cottoncandy.exceptions import (
     IntegrityError,
+    MetadataError,
     ObjectChangedError,
     ObjectNotFoundError,
 )
 from cottoncandy.formats import chunked, sparse
-from cottoncandy.formats.generations import MANIFEST, place_of, upload_ids
+from cottoncandy.formats.generations import MANIFEST, PREVIOUS, place_of, upload_ids
 from cottoncandy.stores.store import Store
 
 T = TypeVar("T")
@@ -99,6 +100,33 @@ def read_manifest(reader: ObjectReader) -> bytes:
             f"object '{reader.info.key}' has {reader.size} bytes, which is more than a manifest has"
         )
     return bytes(reader.read())
+
+
+def read_version(store: Store, root: Key) -> Version | None:
+    """Return the current version of an array; None if there is none.
+
+    Raises
+    ------
+    IntegrityError, MetadataError
+        If an object has the name of the manifest and is not one.
+    """
+    return _version(store, root, MANIFEST)
+
+
+def predecessor(store: Store, root: Key, upload_id: str | None) -> Version | None:
+    """Return the version that an upload replaced; None if it is not kept."""
+    with contextlib.suppress(IntegrityError, MetadataError):
+        return None if upload_id is None else _version(store, root, pathjoin(upload_id, PREVIOUS))
+    return None
+
+
+def _version(store: Store, root: Key, place: str) -> Version | None:
+    try:
+        with store.open(Key(pathjoin(root, place)), 1) as reader:
+            body = read_manifest(reader)
+            return Version.of(root, reader.info.etag or "", body, reader.metadata)
+    except ObjectNotFoundError:
+        return None
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from cottoncandy.arrays.generations import Condition, Upload, begin, drive, reading
-from cottoncandy.arrays.manifests import Version, uncollected
+from cottoncandy.arrays.generations import Condition, Upload, begin
+from cottoncandy.arrays.manifests import Version, read_version, uncollected
 from cottoncandy.arrays.raw import Array
 from cottoncandy.core.names import Key
 from cottoncandy.core.output import Progress
@@ -234,7 +234,7 @@ def append_chunked(
     ObjectChangedError
         If it was replaced by one that does not fit.
     """
-    version = drive(store, reading(root))
+    version = read_version(store, root)
     if version is None:
         raise ObjectNotFoundError(
             f"there is no chunked array '{root}' in bucket '{store.bucket}'; store the first "

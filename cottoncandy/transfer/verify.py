@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import chain
 
-from cottoncandy.arrays.generations import drive, predecessor, reading
-from cottoncandy.arrays.manifests import Version, parse_json
+from cottoncandy.arrays.manifests import Version, parse_json, predecessor, read_version
 from cottoncandy.arrays.raw import array_header, check_array
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
@@ -267,10 +266,10 @@ def _part_faults(root: str, check: Callable[[], object]) -> Iterator[Fault]:
 def _needed_parts(store: Store, root: Key) -> frozenset[str] | None:
     """Return the parts that the live version and its predecessor name; None if unknown."""
     try:
-        live = drive(store, reading(root))
+        live = read_version(store, root)
         if live is None:
             return frozenset()
-        before = drive(store, predecessor(root, live.upload_id))
+        before = predecessor(store, root, live.upload_id)
     except (IntegrityError, MetadataError, EncryptionError):
         return None
     return frozenset(chain(live.keys, before.keys if before else ()))

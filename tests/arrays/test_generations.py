@@ -1,34 +1,29 @@
-"""The protocol of replacements, without a store."""
+"""The protocol of replacements, request by request."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
-from typing import Any
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cottoncandy.arrays.generations import (
-    Delete,
-    Found,
-    Put,
-    Read,
-    Upload,
-    committing,
-    reading,
-    restoring,
-    tidying,
-)
-from cottoncandy.arrays.manifests import Version
-from cottoncandy.backends.base import PutResult
+from cottoncandy.arrays.generations import Upload, committing, restoring, tidying
+from cottoncandy.arrays.manifests import Version, read_version
+from cottoncandy.backends.base import PutOptions, PutResult
+from cottoncandy.core.buffers import Body
 from cottoncandy.core.names import Key
 from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,
+    ObjectNotFoundError,
     StoreTimeoutError,
     StoreUnreachableError,
 )
@@ -36,6 +31,30 @@ from cottoncandy.formats.chunked import Manifest
 from cottoncandy.formats.generations import new_upload_id
 
 ROOT = Key("a")
+
+
+class Found(NamedTuple):
+    etag: str
+    body: bytes
+    metadata: Mapping[str, str]
+
+
+class Read(NamedTuple):
+    key: str
+
+
+class Put(NamedTuple):
+    key: str
+    body: bytes
+    options: PutOptions
+
+
+class Delete(NamedTuple):
+    keys: list[str]
+
+
+class Killed(BaseException):
+    """Ends a client in the middle of everything."""
 
 
 class Objects:
@@ -48,12 +67,12 @@ class Objects:
 
     def check(self, put: Put) -> None:
         present = self.objects.get(put.key)
-        if put.condition is not None:
-            put.condition.check(present and present.etag, put.key)
+        if put.options.condition is not None:
+            put.options.condition.check(present and present.etag, put.key)
 
     def store(self, put: Put) -> PutResult:
         etag = f"etag{next(self.counter)}"
-        self.objects[put.key] = Found(etag, put.body, put.metadata)
+        self.objects[put.key] = Found(etag, put.body, put.options.metadata)
         return PutResult(etag)
 
     def perform(self, request: Read | Put | Delete) -> Any:
@@ -69,8 +88,40 @@ class Objects:
         return None
 
 
+class Connection:
+    """What a client sees of the store: each request waits until the test answers it."""
+
+    def __init__(self) -> None:
+        self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.backend, self.bucket = self, "bucket"
+
+    def ask(self, request: Read | Put | Delete) -> Any:
+        self.requests.put(request)
+        answer = self.answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    @contextlib.contextmanager
+    def open(self, key: str, threads: int) -> Iterator[Any]:
+        found = self.ask(Read(key))
+        if found is None:
+            raise ObjectNotFoundError(key)
+        info = SimpleNamespace(key=key, etag=found.etag)
+        body = found.body
+        yield SimpleNamespace(info=info, size=len(body), metadata=found.metadata, read=lambda: body)
+
+    def put(self, key: str, body: Body, options: PutOptions) -> PutResult:
+        result: PutResult = self.ask(Put(key, b"".join(map(bytes, body)), options))
+        return result
+
+    def delete(self, keys: list[str]) -> None:
+        self.ask(Delete(keys))
+
+
 class Writer:
-    """One client: it runs a protocol request by request, and may be broken at each."""
+    """One client: it runs the protocol request by request, and may be broken at each."""
 
     def __init__(self, store: Objects, name: str, fixed: bool, kind: str = "replace") -> None:
         self.store, self.name, self.fixed, self.kind = store, name, fixed, kind
@@ -79,39 +130,49 @@ class Writer:
         self.error: BaseException | None = None
         self.checked: Put | None = None
         self.late: list[Put] = []
-        self.upload = Upload(None, ROOT, self.upload_id, fixed=fixed)  # type: ignore[arg-type]
+        self.connection: Any = Connection()
+        self.upload = Upload(self.connection, ROOT, self.upload_id, fixed=fixed)
         self.began = False
-        self.protocol = self.run()
-        self.request = next(self.protocol)
+        self.thread = threading.Thread(target=self.main, daemon=True)
+        self.thread.start()
+        self.request = self.connection.requests.get()
 
-    def run(self) -> Iterator[Any]:
+    def main(self) -> None:
+        try:
+            self.run()
+        except Killed:
+            self.outcome = self.outcome or "killed"
+        except CottonCandyError as exc:
+            self.outcome, self.error = self.outcome or "raised", exc
+        finally:
+            self.connection.requests.put(None)
+
+    def run(self) -> None:
         if self.kind == "restore":
             self.upload.fixed = True
-            before = yield from restoring(self.upload)
+            before = restoring(self.upload)
             content, metadata = before.content, dict(before.metadata)
         else:
-            self.upload.live = yield from reading(ROOT)
+            self.upload.live = read_version(self.connection, ROOT)
             manifest = Manifest.of(
                 (2,), np.dtype("u1"), ((1, 1),), f"a/{self.upload_id}", self.upload_id
             )
             for part in manifest.parts():
                 identity = {"cc-upload-id": self.upload_id, "cc-part": str(part.number)}
-                yield Put(part.name, self.name.encode(), identity)
+                self.connection.put(part.name, Body.of(self.name.encode()), PutOptions(identity))
             content, metadata = manifest.to_json(), {}
         self.began = True
-        _, replaced, stored = yield from committing(self.upload, lambda _: content, metadata)
+        _, replaced, stored = committing(self.upload, lambda _: content, metadata)
         self.outcome = "committed"
         if replaced is not None:
-            yield from tidying(replaced, stored)
+            tidying(self.connection, replaced, stored)
 
     def step(self, fault: str) -> None:
-        """Send the request, break it, or kill the client."""
-        if fault == "killed":
-            self.outcome = self.outcome or "killed"
-            return self.finish()
+        """Answer the request, break it, or kill the client."""
         answer: Any = None
-        error: CottonCandyError | None = None
         try:
+            if fault == "killed":
+                raise Killed
             if fault == "refused":
                 raise StoreUnreachableError("refused")
             if fault == "denied":
@@ -119,7 +180,7 @@ class Writer:
             if isinstance(self.request, Put) and not self.store.atomic and self.checked is None:
                 self.store.check(self.request)
                 self.checked = self.request
-                return None  # another client may come in between
+                return  # another client may come in between
             if self.checked is not None:
                 answer, self.checked = self.store.store(self.checked), None
             elif fault == "late" and isinstance(self.request, Put):
@@ -129,22 +190,10 @@ class Writer:
                 answer = self.store.perform(self.request)
             if fault == "lost":
                 raise StoreTimeoutError("lost")
-        except CottonCandyError as exc:
-            error, self.checked = exc, None
-        try:
-            self.request = (
-                self.protocol.send(answer) if error is None else self.protocol.throw(error)
-            )
-        except StopIteration:
-            self.finish()
-        except CottonCandyError as exc:
-            self.outcome, self.error = self.outcome or "raised", exc
-            self.finish()
-        return None
-
-    def finish(self) -> None:
-        self.protocol.close()
-        self.request = None
+        except (CottonCandyError, Killed) as exc:
+            answer, self.checked = exc, None
+        self.connection.answers.put(answer)
+        self.request = self.connection.requests.get()
 
 
 def assert_whole(store: Objects) -> Version | None:
@@ -191,6 +240,8 @@ def test_any_order_of_requests_and_faults_leaves_a_whole_array(data: st.DataObje
         if live is not None and (not seen or seen[-1] != live.upload_id):
             seen.append(live.upload_id or "")
     for writer in writers:
+        while writer.request is not None:
+            writer.step("killed")
         if writer.outcome == "committed":
             assert writer.upload_id in seen  # it was the current version for a moment at least
         elif writer.outcome == "raised" and writer.began and not writer.upload.sent:
