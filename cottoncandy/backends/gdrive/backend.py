@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -111,8 +110,7 @@ class GDriveBackend(RemoteBackend):
     def get(
         self, key: str, *, threads: int = 4, prefetch: bool | tuple[int, int] = True, tail: int = 0
     ) -> ObjectReader:
-        with self._about(key) as location:
-            file = self._objects.need(location)[0]
+        location, file = self._find(key)
         return DriveReader(self._connection, file, location, threads)
 
     def put(
@@ -121,7 +119,8 @@ class GDriveBackend(RemoteBackend):
         options = self._checked(key, options)
         entries = replace(options, content_type=None).entries
         pack(entries, key=key)  # before anything is sent
-        with self._about(key) as location, self._locks.hold(location):
+        location = self._locate(key)
+        with translating(str(location)), self._locks.hold(location):
             present = self._objects.find(location)
             if options.condition is not None:
                 etag = (present[0].md5 or "") if present else None
@@ -235,8 +234,8 @@ class GDriveBackend(RemoteBackend):
 
     def owner(self, key: str) -> Mapping[str, str]:
         fields = "owners(emailAddress,displayName,permissionId)"
-        with self._about(key) as location:
-            file = self._objects.need(location)[0]
+        location, file = self._find(key)
+        with translating(str(location)):
             answer = self._connection.files("get", fileId=file.id, fields=fields)
         for owner in answer.get("owners", ()):
             found = {"ID": owner.get("emailAddress") or owner.get("permissionId", "")}
@@ -249,9 +248,7 @@ class GDriveBackend(RemoteBackend):
 
     def native_object(self, key: str) -> Any:
         """Return pydrive2's ``GoogleDriveFile``."""
-        with self._about(key) as location:
-            file = self._objects.need(location)[0]
-        return self.native_bucket().CreateFile({"id": file.id})
+        return self.native_bucket().CreateFile({"id": self._find(key)[1].id})
 
     def native_bucket(self) -> Any:
         """Return pydrive2's ``GoogleDrive``."""
@@ -268,12 +265,11 @@ class GDriveBackend(RemoteBackend):
         with translating(f"bucket '{name}' on Google Drive"):
             return DriveLocation(name, self._buckets.root(name), path)
 
-    @contextmanager
-    def _about(self, key: str) -> Iterator[DriveLocation]:
-        """Yield the location of a key; errors of Drive in the block are translated."""
+    def _find(self, key: str) -> tuple[DriveLocation, DriveFile]:
+        """Return the location of a key and its file, or raise ObjectNotFoundError."""
         location = self._locate(key)
         with translating(str(location)):
-            yield location
+            return location, self._objects.need(location)[0]
 
     def _prune(self, location: DriveLocation) -> None:
         """Remove folders that are empty now; a failure is only logged."""

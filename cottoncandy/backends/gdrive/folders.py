@@ -162,13 +162,7 @@ class Folders:
         self._known.clear()
 
     def _insert(self, path: Path, parent: str) -> str:
-        body = {
-            "id": self._session.new_id(),
-            "title": path[-1],
-            "mimeType": FOLDER_TYPE,
-            "parents": [{"id": parent}],
-            "properties": [_MARK],
-        }
+        body = self._session.new_file(path[-1], parent, mimeType=FOLDER_TYPE, properties=[_MARK])
         file_id: str = self._session.create("insert", body, fields="id")["id"]
         return file_id
 

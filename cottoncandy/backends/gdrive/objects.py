@@ -111,8 +111,7 @@ class Objects:
 
     def record_removal(self, location: DriveLocation) -> None:
         """Record that no file is at a location any more."""
-        with self._lock:
-            self._written.pop(location, None)
+        self._written.pop(location, None)
 
     def move_to_live_folder(self, location: DriveLocation, file: DriveFile) -> DriveFile:
         """Move a file whose folder was trashed during the upload to one that exists."""
@@ -122,18 +121,9 @@ class Objects:
                 return file
             self._folders.forget()
             folder = self._folders.make(location.root, location.folder)
-            parents = ",".join(parent for parent in file.parents if parent != folder)
-            if not parents:
+            if folder in file.parents:
                 break
-            moved = self._session.files(
-                "patch",
-                fileId=file.id,
-                body={},
-                addParents=folder,
-                removeParents=parents,
-                fields=HEAD_FIELDS,
-            )
-            file = DriveFile.of(moved)
+            file = self._patch(file, folder, body={})
         raise StoreError(
             f"{location} was stored in a folder that another client keeps moving to the trash; it "
             f"is the file with the id {file.id}"
@@ -143,29 +133,24 @@ class Objects:
 
     def _with_written(self, location: DriveLocation, found: list[DriveFile]) -> list[DriveFile]:
         """Add a recently written file, if the search does not find it yet."""
-        with self._lock:
-            file_id = self._written.get(location)
+        file_id = self._written.get(location)
         if file_id is None or any(file.id == file_id for file in found):
             return found
-        try:
+        with suppress(MissingError):
             file = fetch(self._session, file_id)
-        except MissingError:
-            self.record_removal(location)
-            return found
-        folders = self._folders.find(location.root, location.folder)
-        # The alias of the top of My Drive never occurs as the id of a parent.
-        inside = not location.folder or not set(folders).isdisjoint(file.parents)
-        if file.trashed or file.title != location.path[-1] or not inside:
-            self.record_removal(location)
-            return found
-        return [*found, file]
+            folders = self._folders.find(location.root, location.folder)
+            # The alias of the top of My Drive never occurs as the id of a parent.
+            inside = not location.folder or not set(folders).isdisjoint(file.parents)
+            if not file.trashed and file.title == location.path[-1] and inside:
+                return [*found, file]
+        self.record_removal(location)
+        return found
 
     def _warn(self, location: DriveLocation, files: list[DriveFile]) -> None:
         ids = tuple(file.id for file in files)
-        with self._lock:
-            if ids in self._warned:
-                return
-            self._warned.add(ids)
+        if ids in self._warned:
+            return
+        self._warned.add(ids)
         _log.warning(
             "%s: %d files have this name; the one modified last is used (id %s). Remove or rename "
             "the others in the browser (ids %s)",
@@ -204,8 +189,7 @@ class Objects:
             self._clear(location, file)
             return file, md5
         folder = self._folders.make(location.root, location.folder)
-        resource |= {"id": self._session.new_id(), "title": location.path[-1]}
-        resource |= {"parents": [{"id": folder}]}
+        resource |= self._session.new_file(location.path[-1], folder)
         try:
             return upload(self._session, "insert", resource, body, str(location))
         except DriveError as fault:
@@ -240,29 +224,26 @@ class Objects:
         folder = self._folders.make(target.root, target.folder)
         if folder == "root":  # an alias, which is not the id that the file has for it
             folder = fetch(self._session, folder, "id").id
-        moves: dict[str, Any] = {}
+        # If two files have the name, the one modified last is the object.
+        title = {"title": target.path[-1]}
+        return self._patch(file, folder, body=title, modifiedDateBehavior="now")
+
+    def _patch(self, file: DriveFile, folder: str, **changes: Any) -> DriveFile:
+        """Change the description of a file and move it to a folder, in one request."""
         if folder not in file.parents:
-            moves = {"addParents": folder, "removeParents": ",".join(file.parents)}
-        answer = self._session.files(
-            "patch",
-            fileId=file.id,
-            body={"title": target.path[-1]},
-            modifiedDateBehavior="now",  # if two files have the name, this one is the object
-            fields=HEAD_FIELDS,
-            **moves,
-        )
+            changes |= {"addParents": folder, "removeParents": ",".join(file.parents)}
+        answer = self._session.files("patch", fileId=file.id, fields=HEAD_FIELDS, **changes)
         return DriveFile.of(answer)
 
     def duplicate(self, file: DriveFile, target: DriveLocation) -> DriveFile:
         """Copy a file on the server, with metadata."""
         folder = self._folders.make(target.root, target.folder)
-        body = {
-            "id": self._session.new_id(),
-            "title": target.path[-1],
-            "parents": [{"id": folder}],
-            "mimeType": file.mime_type,
-            "properties": pack(file.entries(target.key), file.property_names, key=target.key),
-        }
+        body = self._session.new_file(
+            target.path[-1],
+            folder,
+            mimeType=file.mime_type,
+            properties=pack(file.entries(target.key), file.property_names, key=target.key),
+        )
         answer = self._session.create("copy", body, fileId=file.id, fields=HEAD_FIELDS)
         copied = DriveFile.of(answer)
         self._clear(target, copied)

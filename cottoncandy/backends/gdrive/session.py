@@ -164,13 +164,17 @@ class Session:
             yield from answer.get("items", ())
             request = methods.list_next(request, answer)
 
-    def new_id(self) -> str:
-        """Return an id for a new file: with it, an insertion can be repeated and happens once."""
+    def new_file(self, title: str, parent: str, **description: Any) -> dict[str, Any]:
+        """Return the description of a new file.
+
+        It has an id, with which an insertion can be repeated and happens once.
+        """
         with self._lock:
             if not self._ids:
                 request = self.api.generateIds(maxResults=_IDS_PER_REQUEST, fields="ids")
                 self._ids = list(self.call(request)["ids"])
-            return self._ids.pop()
+            file_id = self._ids.pop()
+        return {"id": file_id, "title": title, "parents": [{"id": parent}], **description}
 
     def create(self, verb: str, body: dict[str, Any], **arguments: Any) -> Any:
         """Send a request that creates the file with the id in ``body``, exactly once."""
