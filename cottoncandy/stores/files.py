@@ -294,17 +294,15 @@ def open_file(
     if condition and store.has_object(key):
         condition.check("", f"object '{key}' in bucket '{store.bucket}'")
 
-    def put(body: Body) -> None:
-        store.put(
-            key,
-            body,
-            metadata=metadata,
-            acl=acl,
-            content_type=content_type,
-            condition=condition,
-            threads=threads,
-        )
-
+    put = partial(
+        store.put,
+        key,
+        metadata=metadata,
+        acl=acl,
+        content_type=content_type,
+        condition=condition,
+        threads=threads,
+    )
     file = CloudWriter(put, key)
     writer: Any = file if layer is None else _LayeredWriter(layer(file), file)
     return _TextWriter(writer, *text_options) if text else writer
