@@ -211,7 +211,7 @@ def cat(connection: Connection, locations: tuple[str, ...], span: str | None) ->
                 for chunk in reader.chunks(first, end):
                     write_bytes(chunk)
                 return
-            from cottoncandy.cloudfiles.content import decoded_stream
+            from cottoncandy.cloudfiles.compression import decoded_stream
 
             position = 0
             encoding = reader.info.content_encoding

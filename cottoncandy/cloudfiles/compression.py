@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cottoncandy.backends.base import ObjectInfo, PutOptions
+from cottoncandy.backends.ranges import AT_ONCE_BYTES
 from cottoncandy.cloudfiles.exceptions import (
     CompressionError,
     DecompressionError,
     UnsupportedCompressionType,
 )
-from cottoncandy.core.buffers import Buffer, bytes_view
+from cottoncandy.core.buffers import Body, Buffer, bytes_view
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import IntegrityError
 from cottoncandy.formats.codecs.content import ENCODINGS, encode_stream
+from cottoncandy.transfer.copying import Conversion
 
 __all__ = [
     "COMPRESSION_TYPES",
@@ -102,23 +107,37 @@ def compress(
 def decompress(content: Buffer, encoding: str | bool | None, filename: str = "content") -> Buffer:
     """Return content decompressed.
 
+    Parameters
+    ----------
+    content : bytes-like
+    encoding : str, bool or None
+        As in :func:`normalize_encoding`, or several as in the header ``Content-Encoding``.
+    filename : str
+        For messages.
+
     Raises
     ------
     DecompressionError
         If the content is not in that encoding, or is truncated.
     """
-    name = normalize_encoding(encoding)
-    if name is None:
-        return content
-    return b"".join(decode_stream((content,), name, filename))
+    header = encoding if isinstance(encoding, str) else normalize_encoding(encoding)
+    return b"".join(decoded_stream((content,), header, filename)) if encodings(header) else content
 
 
-def decode_stream(chunks: Iterable[Buffer], encoding: str, path: str) -> Iterator[Buffer]:
-    """Yield content without one encoding, in pieces; raises as :func:`decompress`."""
+def encodings(header: str | None) -> list[str]:
+    """Return the encodings of a Content-Encoding header, in the order in which to undo them."""
+    names = [name.strip().lower() for name in (header or "").split(",")]
+    # Amazon's clients may name how they sent the bytes, too.
+    found = (normalize_encoding(name) for name in names if name != "aws-chunked")
+    return [encoding for encoding in found if encoding][::-1]
+
+
+def decoded_stream(chunks: Iterable[Buffer], header: str | None, path: str) -> Iterator[Buffer]:
+    """Yield chunks without their content encodings; raises as :func:`decompress`."""
     try:
-        yield from ENCODINGS[encoding].decode(chunks)
-    except DecompressionError:  # of an encoding around this one
-        raise
+        for encoding in encodings(header):
+            chunks = ENCODINGS[encoding].decode(chunks)
+        yield from chunks
     except IntegrityError as exc:
         raise DecompressionError(f"'{path}' is not in its content encoding: {exc}") from exc
 
@@ -187,3 +206,64 @@ def transcode(
                 result["raw"], result["compress"] = True, wanted
             yield result
             bar.update(1)
+
+
+# -- bodies of transfers -------------------------------------------------------------------------
+
+
+def encoded_body(body: Body, encoding: str, level: int | None) -> Body:
+    """Return a body that is compressed: while it is sent, if it is large."""
+    size = body.size
+    if size is None:  # its size is not known before it is read: a pipe, an iterator
+        whole = body.read()
+        body, size = Body.of(whole), len(whole)
+    if size <= AT_ONCE_BYTES:
+        return Body.of(b"".join(encode_stream(body, encoding, size, level)))
+    return Body(
+        lambda: encode_stream(body, encoding, size, level),
+        max_size=size + size // 4 + 65536,
+        replayable=body.replayable,
+    )
+
+
+def conversion(reencode: str | bool | None, content_type: str | None) -> Conversion | None:
+    """Return what changes the encoding or the content type of a copy; None if nothing does."""
+    if reencode is None and content_type is None:
+        return None
+    wanted = None if reencode is None else normalize_encoding(reencode) or ""
+    return partial(_convert, wanted, content_type)
+
+
+def _convert(
+    wanted: str | None, content_type: str | None, info: ObjectInfo, body: Body, options: PutOptions
+) -> tuple[Body, PutOptions]:
+    """Return a copy in an encoding, which is ``''`` for none; None keeps it."""
+    stored = encodings(info.content_encoding)
+    if content_type is not None:
+        options = replace(options, content_type=content_type)
+    if wanted is None or ",".join(stored) == wanted or _is_ours(info):
+        return body, options
+    if stored:
+        chunks = decoded_stream(body, info.content_encoding, info.key)
+        body = Body(lambda: chunks, replayable=False)
+    if wanted:
+        body = encoded_body(body, wanted, None)
+    return body, replace(options, content_encoding=wanted or None)
+
+
+def as_on_disk(info: ObjectInfo, body: Body, options: PutOptions) -> tuple[Body, PutOptions]:
+    """Name the encoding of a copy as suffixes do: ``gzip`` for ``x-gzip``; no ``aws-chunked``."""
+    with suppress(UnsupportedCompressionType):  # which the store raises, with the path
+        stored = encodings(info.content_encoding)
+        if len(stored) < 2:
+            options = replace(options, content_encoding=stored[0] if stored else None)
+    return body, options
+
+
+def _is_ours(info: ObjectInfo) -> bool:
+    """Return whether an object is an array, a part of one, or encrypted.
+
+    Its body is what its metadata describe; in a content encoding, it could not be read any more.
+    """
+    names = (info.metadata or {}).keys()
+    return names >= {"dtype", "shape"} or any(name.startswith("cc-") for name in names)

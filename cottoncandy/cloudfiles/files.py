@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from cottoncandy.backends.local.files import SUFFIXES, stat_variants
 from cottoncandy.cloudfiles import paths as cloudpaths
 from cottoncandy.cloudfiles.base import ACL, LARGE_THREADS, as_items, finish, mapped, path_text
-from cottoncandy.cloudfiles.content import as_on_disk, conversion
+from cottoncandy.cloudfiles.compression import as_on_disk, conversion
 from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.paths import WEB
 from cottoncandy.cloudfiles.writing import WritingMethods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import time
@@ -11,7 +12,7 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, cast
 
-from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.base import Backend, ObjectInfo
 from cottoncandy.cloudfiles.base import (
     LARGE_THREADS,
     FilesBase,
@@ -21,20 +22,58 @@ from cottoncandy.cloudfiles.base import (
     mapped,
     path_text,
 )
-from cottoncandy.cloudfiles.content import File, decoded, requested, verify
+from cottoncandy.cloudfiles.compression import decompress
+from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
 from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
-from cottoncandy.exceptions import ObjectNotFoundError, UnsupportedOperationError
+from cottoncandy.core.buffers import Buffer
+from cottoncandy.exceptions import (
+    IntegrityError,
+    InvalidArgumentError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
 from cottoncandy.stores.store import Store
-from cottoncandy.transfer.copying import etag_md5
+from cottoncandy.transfer.copying import check_content, etag_md5, md5_of
 from cottoncandy.transfer.engine import Result, each, listing
 
 Paths = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
 
+class File(NamedTuple):
+    """One file to download, or a range of it, and its place in the list."""
+
+    path: str
+    order: int
+    start: int | None = None
+    end: int | None = None
+    tags: Any = None
+    raw: bool = False
+
+    @property
+    def span(self) -> slice:
+        return slice(self.start, self.end)
+
+    @property
+    def ranged(self) -> bool:
+        return (self.start, self.end) != (None, None)
+
+
+def requested(order: int, item: Any, *, raw: bool = False) -> File:
+    """Return what an item of ``get`` asks for: a path, or a dictionary with a range."""
+    if isinstance(item, str | os.PathLike):
+        return File(os.fspath(item), order, raw=raw)
+    if not isinstance(item, Mapping) or "path" not in item:
+        raise InvalidArgumentError(
+            f"a file to download is a path, or a dictionary with 'path', got {item!r:.80}"
+        )
+    start, end = item.get("byte_range") or (item.get("start"), item.get("end"))
+    return File(path_text(item["path"]), order, start, end, item.get("tags"), raw)
+
+
 class Found(NamedTuple):
     """What a file contains, the encoding it is stored with, and how it arrived."""
 
-    content: bytes
+    content: Buffer
     encoding: str | None
     flight: Flight
 
@@ -167,16 +206,16 @@ class ReadingMethods(FilesBase):
                 info = reader.info
                 ranged = part and (file.raw or not info.content_encoding)
                 start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
-                content = reader.read(start, max(start, stop))
+                content: Buffer = reader.read(start, max(start, stop))
         except ObjectNotFoundError:
             return None
         flight = Flight(begun, time.time(), len(content))
         if not ranged:
             verify(backend, info, content, part_size)
         encoding = info.content_encoding
-        if not file.raw:
-            content = decoded(content, encoding, file.path)
-            content = content[file.span] if part and not ranged else content
+        if encoding and not file.raw:
+            content = decompress(content, encoding, file.path)
+            content = content[file.span] if part else content
         return Found(content, encoding, flight)
 
     def get_json(self, paths: Paths, total: int | None = None) -> Any:
@@ -326,6 +365,32 @@ class ReadingMethods(FilesBase):
             for info in listing(store, base + path_text(each_)):
                 count, nbytes = count + 1, nbytes + cast("ObjectInfo", info).size
         return {"N": count, "num_bytes": nbytes}
+
+
+def verify(backend: Backend, info: ObjectInfo, content: Buffer, part_bytes: int | None) -> None:
+    """Compare whole content with the MD5 that the store has, or that of its parts.
+
+    Raises
+    ------
+    MD5IntegrityError, CRC32CIntegrityError
+    """
+    if (backend.capabilities.stored_checksum, info.md5, info.crc32c) == (None, None, None):
+        return
+    digest, _, parts = (info.etag or "").strip('"').partition("-")
+    if part_bytes and parts.isdigit():
+        pieces = (content[at : at + part_bytes] for at in range(0, len(content), part_bytes))
+        digests = [hashlib.md5(piece, usedforsecurity=False).digest() for piece in pieces]
+        if len(digests) != int(parts) or md5_of(digests) != digest:
+            raise MD5IntegrityError(
+                f"file '{info.key}' arrived with another MD5 than that of its parts in the store; "
+                f"download it again"
+            )
+        return
+    try:
+        check_content(backend, info, content)
+    except IntegrityError as exc:
+        crc32c = info.md5 is None and info.crc32c is not None
+        raise (CRC32CIntegrityError if crc32c else MD5IntegrityError)(str(exc)) from exc
 
 
 def _as_dict(result: Result[File, Found | None]) -> dict[str, Any]:

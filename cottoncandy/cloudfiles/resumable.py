@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cottoncandy.cloudfiles.base import as_items
-from cottoncandy.cloudfiles.compression import normalize_encoding
-from cottoncandy.cloudfiles.content import conversion
+from cottoncandy.cloudfiles.compression import conversion, normalize_encoding
 from cottoncandy.cloudfiles.files import ENCODED, CloudFiles, Route, route_of
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (

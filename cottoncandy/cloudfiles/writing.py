@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from cottoncandy.backends.base import IfAbsent, ObjectInfo
 from cottoncandy.backends.local.files import SUFFIXES
@@ -22,11 +26,11 @@ from cottoncandy.cloudfiles.base import (
     mapped,
     path_text,
 )
-from cottoncandy.cloudfiles.compression import normalize_encoding
-from cottoncandy.cloudfiles.content import json_bytes, upload_body, verify
+from cottoncandy.cloudfiles.compression import encoded_body, normalize_encoding
 from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.processes import process_count
-from cottoncandy.cloudfiles.reading import Paths, ReadingMethods
+from cottoncandy.cloudfiles.reading import Paths, ReadingMethods, verify
+from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import disk_errors
 from cottoncandy.exceptions import (
     InvalidArgumentError,
@@ -328,3 +332,51 @@ def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _suffix(file: Mapping[str, Any]) -> str:
     """Return what the name of a file on disk ends with, because of its encoding."""
     return SUFFIXES[normalize_encoding(file.get("compress"))]
+
+
+def upload_body(content: Any, path: str, encoding: str | None, level: int | None) -> Body:
+    """Return the body of an upload, compressed unless ``encoding`` is None.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the content is not bytes, text or a file of bytes.
+    """
+    if content is None:
+        raise InvalidArgumentError(f"file '{path}' has no content; nothing was stored")
+    body = Body.of(content.encode() if isinstance(content, str) else content)
+    return body if encoding is None else encoded_body(body, encoding, level)
+
+
+def json_bytes(value: Any, path: str) -> bytes:
+    """Return a value as JSON; NaN and infinities become ``null``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value has no JSON.
+    """
+    options: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False, "default": _plain}
+    try:
+        try:
+            text = json.dumps(value, allow_nan=False, **options)
+        except ValueError:
+            finite = json.loads(json.dumps(value, **options), parse_constant=lambda name: None)
+            text = json.dumps(finite, **options)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidArgumentError(f"file '{path}' cannot be stored as JSON: {exc}") from exc
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        return value.tolist()
+    if hasattr(value, "isoformat"):  # dates and times
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, os.PathLike | UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON")

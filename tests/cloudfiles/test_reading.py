@@ -16,8 +16,7 @@ import pytest
 
 from cottoncandy.backends.base import PutOptions
 from cottoncandy.cloudfiles import CloudFiles
-from cottoncandy.cloudfiles.compression import compress
-from cottoncandy.cloudfiles.content import decoded
+from cottoncandy.cloudfiles.compression import compress, decompress
 from cottoncandy.cloudfiles.exceptions import (
     DecompressionError,
 )
@@ -122,7 +121,7 @@ def test_mislabelled_content_is_reported_and_the_rest_arrives(cf: CloudFiles) ->
     with pytest.raises(DecompressionError, match="'bad'"):
         cf.get("bad")
     with pytest.raises(DecompressionError, match=r"^'bad' is not in its content encoding: the"):
-        decoded(b"not bz2", "gzip, bz2", "bad")
+        decompress(b"not bz2", "gzip, bz2", "bad")
     with pytest.raises(DecompressionError, match="'bad'"):
         cf.get(["a", "bad", "b"])
     for options in ({"return_dict": True}, {}):  # the result has no place for the error

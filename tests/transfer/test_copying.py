@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cottoncandy.backends.base import ObjectInfo, PutOptions
-from cottoncandy.cloudfiles import content
+from cottoncandy.cloudfiles import reading
 from cottoncandy.cloudfiles.exceptions import CRC32CIntegrityError, MD5IntegrityError
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
@@ -31,9 +31,9 @@ def test_crc32c_is_checked_where_a_store_has_no_md5() -> None:
     check_content(backend, info, b"hello")
     pieces = lambda: iter([memoryview(b"he"), bytearray(b"llo")])  # noqa: E731 - read twice
     assert b"".join(checked_blocks(pieces, backend, info)) == b"hello"
-    content.verify(backend, info, b"hello", None)
+    reading.verify(backend, info, b"hello", None)
     with pytest.raises(CRC32CIntegrityError, match="another CRC-32C"):
-        content.verify(backend, info, b"jello", None)
+        reading.verify(backend, info, b"jello", None)
     wrong = checked_blocks(lambda: iter([b"j", b"ello"]), backend, info)
     assert next(wrong) == b"j"
     with pytest.raises(IntegrityError, match="another CRC-32C"):
@@ -43,9 +43,9 @@ def test_crc32c_is_checked_where_a_store_has_no_md5() -> None:
 def test_md5_is_checked_where_a_store_has_one() -> None:
     backend = connect("memory", "checksums").backend
     info = ObjectInfo("a", 5, etag="5d41402abc4b2a76b9719d911017c592")
-    content.verify(backend, info, b"hello", None)
+    reading.verify(backend, info, b"hello", None)
     with pytest.raises(MD5IntegrityError, match="another MD5"):
-        content.verify(backend, info, b"jello", None)
+        reading.verify(backend, info, b"jello", None)
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
@@ -68,7 +68,7 @@ def test_a_file_that_is_replaced_while_it_is_copied(
     store: StoreHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: Any, times: int
 ) -> None:
     """A later sync would skip the newer version, which is older than the copy."""
-    disk, memory = connect("local", str(tmp_path), keys=keys), connect("memory", store.bucket)
+    disk, memory = connect("local", str(tmp_path), _keys=keys), connect("memory", store.bucket)
     disk.backend.put("a", Body.of(b"0"))
     put, calls = memory.backend.put, []
 
