@@ -104,12 +104,19 @@ def reads_public_data(method: F) -> F:
     def read(self: RemoteBackend, *args: Any, **kwargs: Any) -> Any:
         bucket = args[0] if method.__name__ == "has_bucket" else self.bucket_name
 
-        def anonymously(denied: AccessDeniedError) -> Any:
-            twin = self.anonymous()
-            if twin is None:
-                raise denied
+        def attempt(backend: RemoteBackend) -> Any:
+            return _begun(method(backend, *args, **kwargs))
+
+        if bucket in self.public_buckets and (twin := self.anonymous()) is not None:
+            with suppress(AccessDeniedError):  # some objects may be private
+                return attempt(twin)
+        try:
+            return attempt(self)
+        except AccessDeniedError as denied:
+            if (twin := self.anonymous()) is None:
+                raise
             try:
-                result = _begun(method(twin, *args, **kwargs))
+                result = attempt(twin)
                 if result is True:  # a bucket that exists may still be private
                     _begun(twin.with_bucket(bucket).scan(page_size=1))
             except (AccessDeniedError, StoreError):
@@ -119,28 +126,13 @@ def reads_public_data(method: F) -> F:
                 self.public_buckets.add(bucket)
             return result
 
-        if bucket in self.public_buckets and (twin := self.anonymous()) is not None:
-            with suppress(AccessDeniedError):  # some objects may be private
-                return method(twin, *args, **kwargs)
-        try:
-            result = method(self, *args, **kwargs)
-        except AccessDeniedError as denied:
-            return anonymously(denied)
-        return _listing(result, anonymously) if isinstance(result, Iterator) else result
+    @functools.wraps(method)
+    def read_lazily(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        yield from read(*args, **kwargs)
 
-    return cast("F", read)
+    return cast("F", read_lazily if method.__name__ == "scan" else read)
 
 
 def _begun(result: Any) -> Any:
     """Return a result. The first request of a listing was sent."""
     return chain(list(islice(result, 1)), result) if isinstance(result, Iterator) else result
-
-
-def _listing(
-    entries: Iterator[Any], anonymously: Callable[[AccessDeniedError], Any]
-) -> Iterator[Any]:
-    try:
-        begun = _begun(entries)
-    except AccessDeniedError as denied:
-        begun = anonymously(denied)
-    yield from begun

@@ -6,6 +6,7 @@ Methods resolve the names that users pass, once, into a :class:`Key`
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import PurePath
@@ -173,14 +174,7 @@ def pathjoin(a: str, *p: str) -> str:
     """
     if wrong := [part for part in (a, *p) if not isinstance(part, str)]:
         raise InvalidNameError(f"a part of a path must be a str, got {wrong[0]!r}")
-    path = a
-    for part in p:
-        if part.startswith(SEPARATOR):
-            path = part
-        elif not path or path.endswith(SEPARATOR):
-            path += part
-        else:
-            path += SEPARATOR + part
+    path = posixpath.join(a, *p)
     return Key(path) if isinstance(a, Key) else path
 
 
