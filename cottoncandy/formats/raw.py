@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from cottoncandy.formats.codecs.base import BUILT_IN
 from cottoncandy.formats.codecs.blocks import BlockLayout
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 #: Metadata that describe the array. ``gzip`` is the old name of ``compression``.
 FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
@@ -35,7 +37,6 @@ FORMAT_METADATA = frozenset({"dtype", "shape", "compression", "order", "gzip"})
 _BLOCK_BYTES = 8 * MiB  # as large as the parts of an upload
 _CACHED_BYTES = MiB  # of what a codec takes; stays in the processor's cache
 _COPIED_BYTES = 32 * MiB  # what one request uploads is copied anyway
-_NO_COMPRESSION = frozenset({"false", "none"})
 
 
 def as_array(value: object) -> Array:
@@ -272,15 +273,29 @@ class RawArrayHeader:
         MissingDependencyError
             If the codec or the dtype is that of a library which is not installed.
         """
-        reader = _MetadataReader(metadata, object_name)
+
+        def parsed(key: str, parse: Callable[[str], T], default: str | None = None) -> T:
+            value = metadata.get(key, default)
+            if value is None:
+                raise MetadataError(
+                    f"object '{object_name}' is not a raw array: its metadata has no '{key}'; read "
+                    f"it with download_object"
+                )
+            try:
+                return parse(value.strip())
+            except ValueError as exc:
+                raise dtypes.metadata_error(object_name, key, value, str(exc)) from exc
+
         dtype = dtypes.from_metadata(metadata, object_name=object_name)
-        shape = reader.shape(dtype.itemsize)
-        compression = reader.compression()
-        order = reader.order()
+        shape = parsed("shape", partial(_shape, dtype.itemsize))
+        legacy = "gzip" in metadata
+        compression = parsed("gzip", _legacy_codec) if legacy else parsed("compression", _codec)
+        order = parsed("order", _order, "C")
+        checksum = parsed("cc-checksum", _checksum, "")
         if compression is not None and not get_codec(compression).keeps_order:
             # Version 0.4.0 reads these as C whatever they say; it labels read-only C arrays 'F'.
             order = "C"
-        header = cls(dtype, shape, order, compression, reader.checksum(), body_size or 0)
+        header = cls(dtype, shape, order, compression, checksum, body_size or 0)
         if body_size is not None:
             header._check_body(object_name)
         announced = metadata.get("cc-index")
@@ -361,74 +376,51 @@ def naming(object_name: str) -> Iterator[None]:
         raise type(exc)(f"object '{object_name}': {exc}") from exc
 
 
-class _MetadataReader:
-    """Reads the keys of one object and names it in every complaint."""
+# These parse one entry of the metadata, and raise ValueError with what is expected.
 
-    def __init__(self, metadata: Mapping[str, str], object_name: str) -> None:
-        self._metadata = metadata
-        self._object_name = object_name
 
-    def shape(self, itemsize: int) -> tuple[int, ...]:
-        value = self._get("shape", "dimensions joined by commas")
-        if not value.strip():
-            return ()
-        fields = [field.strip() for field in value.split(",")]
-        if len(fields) > dtypes.MAX_DIMENSIONS:
-            raise self._error("shape", value, f"at most {dtypes.MAX_DIMENSIONS} dimensions")
-        # isdigit() takes digits that int() does not, such as superscripts.
-        if not all(field.isascii() and field.isdigit() and len(field) < 20 for field in fields):
-            raise self._error("shape", value, "dimensions joined by commas, such as '100,600'")
-        shape = tuple(map(int, fields))
-        # As numpy does, dimensions of 0 do not excuse the others.
-        if math.prod(filter(None, shape)) * max(itemsize, 1) > sys.maxsize:
-            raise self._error("shape", value, "an array that fits into an address space")
-        return shape
+def _shape(itemsize: int, value: str) -> tuple[int, ...]:
+    fields = [field.strip() for field in value.split(",")] if value else []
+    if len(fields) > dtypes.MAX_DIMENSIONS:
+        raise ValueError(f"at most {dtypes.MAX_DIMENSIONS} dimensions")
+    # isdigit() takes digits that int() does not, such as superscripts.
+    if not all(field.isascii() and field.isdigit() and len(field) < 20 for field in fields):
+        raise ValueError("dimensions joined by commas, such as '100,600'")
+    shape = tuple(map(int, fields))
+    # As numpy does, dimensions of 0 do not excuse the others.
+    if math.prod(filter(None, shape)) * max(itemsize, 1) > sys.maxsize:
+        raise ValueError("an array that fits into an address space")
+    return shape
 
-    def compression(self) -> str | None:
-        legacy = self._metadata.get("gzip")
-        if legacy is not None:
-            if legacy.strip().lower() not in {"true", "false"}:
-                raise self._error("gzip", legacy, "'True' or 'False'")
-            return "gzip" if legacy.strip().lower() == "true" else None
-        value = self._get("compression", "'False' or the name of a codec")
-        if value.strip().lower() in _NO_COMPRESSION:
-            return None
-        try:
-            return get_codec(value).name
-        except InvalidArgumentError as exc:
-            known = ", ".join(BUILT_IN)
-            raise self._error("compression", value, f"'False' or a codec ({known})") from exc
 
-    def order(self) -> Literal["C", "F"]:
-        value = self._metadata.get("order", "C").strip().upper()
-        if value == "C":
-            return "C"
-        if value == "F":
-            return "F"
-        raise self._error("order", value, "'C' or 'F'")
+def _codec(value: str) -> str | None:
+    if value.lower() in {"false", "none"}:
+        return None
+    try:
+        return get_codec(value).name
+    except InvalidArgumentError as exc:
+        raise ValueError(f"'False' or a codec ({', '.join(BUILT_IN)})") from exc
 
-    def checksum(self) -> int | None:
-        value = self._metadata.get("cc-checksum")
-        if value is None:
-            return None
-        algorithm, _, digits = value.strip().lower().partition(":")
-        if algorithm != "crc32":
-            return None  # unknown algorithm from a newer version; skip the check
-        if not re.fullmatch("[0-9a-f]{8}", digits):
-            raise self._error("cc-checksum", value, "'crc32:' and eight hexadecimal digits")
-        return int(digits, 16)
 
-    def _get(self, key: str, expected: str) -> str:
-        value = self._metadata.get(key)
-        if value is None:
-            raise MetadataError(
-                f"object '{self._object_name}' is not a raw array: its metadata has no '{key}' "
-                f"({expected}); read it with download_object"
-            )
-        return value
+def _legacy_codec(value: str) -> str | None:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("'True' or 'False'")
+    return "gzip" if value.lower() == "true" else None
 
-    def _error(self, key: str, value: str, expected: str) -> MetadataError:
-        return dtypes.metadata_error(self._object_name, key, value, expected)
+
+def _order(value: str) -> Literal["C", "F"]:
+    if value.upper() not in {"C", "F"}:
+        raise ValueError("'C' or 'F'")
+    return "C" if value.upper() == "C" else "F"
+
+
+def _checksum(value: str) -> int | None:
+    algorithm, _, digits = value.lower().partition(":")
+    if algorithm != "crc32":
+        return None  # none, or an unknown algorithm of a newer version
+    if not re.fullmatch("[0-9a-f]{8}", digits):
+        raise ValueError("'crc32:' and eight hexadecimal digits")
+    return int(digits, 16)
 
 
 def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]) -> Array:
