@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -75,18 +76,14 @@ def doctor(ctx: click.Context, connection: Connection, location: str, as_json: b
 )
 @JSON
 @connected
-@click.pass_context
 def verify(
-    ctx: click.Context,
     connection: Connection,
     location: str,
     copy: str | None,
     only_matching: bool,
     subset: str | None,
-    max_duration: float | None,
-    after: str,
-    threads: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Print what is damaged, missing or left over.
 
@@ -94,6 +91,8 @@ def verify(
     checksums, or by reading them.
     """
     from cottoncandy.transfer.verify import Fault, VerifyReport, verify_store
+
+    ctx = click.get_current_context()
 
     def show(fault: Fault) -> None:
         if not as_json:
@@ -106,16 +105,7 @@ def verify(
     store, name = connection.store(location, named=None)
     report = VerifyReport()
     try:
-        verify_store(
-            store,
-            name,
-            subset=_share(subset),
-            max_duration=max_duration,
-            after=after,
-            threads=threads,
-            found=show,
-            report=report,
-        )
+        verify_store(store, name, subset=_share(subset), found=show, report=report, **options)
     except KeyboardInterrupt:
         words = ctx.meta[WORDS]  # after "--", there are only locations
         place = words.index("--") if "--" in words else len(words)

@@ -16,31 +16,15 @@ from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import printable
 from cottoncandy.exceptions import CottonCandyError
 
-#: Subcommands by module, which is imported when one of them runs.
-_COMMANDS = {
-    "acl": "files",
-    "alias": "config",
-    "cat": "files",
-    "cp": "copying",
-    "doctor": "config",
-    "du": "files",
-    "head": "files",
-    "clean": "arrays",
-    "info": "arrays",
-    "load": "arrays",
-    "ls": "files",
-    "mkdir": "files",
-    "mv": "copying",
-    "preview": "arrays",
-    "restore": "arrays",
-    "rm": "files",
-    "rotate-keys": "arrays",
-    "save": "arrays",
-    "sync": "syncing",
-    "touch": "files",
-    "verify": "config",
-    "xfer": "copying",
+#: Subcommands of each module, which is imported when one of them runs.
+_MODULES = {
+    "arrays": ("clean", "info", "load", "preview", "restore", "rotate-keys", "save"),
+    "config": ("alias", "doctor", "verify"),
+    "copying": ("cp", "mv", "xfer"),
+    "files": ("acl", "cat", "du", "head", "ls", "mkdir", "rm", "touch"),
+    "syncing": ("sync",),
 }
+_COMMANDS = {name: module for module, names in _MODULES.items() for name in names}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

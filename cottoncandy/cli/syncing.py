@@ -6,7 +6,7 @@ import posixpath
 from collections import deque
 from dataclasses import asdict
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,15 +57,11 @@ def sync(
     connection: Connection,
     source: str,
     destination: str,
-    delete: bool,
     dry_run: bool,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    max_delete: int | None,
-    checksum: bool,
     retries: int | None,
     threads: int,
     as_json: bool,
+    **rules: Any,
 ) -> None:
     """Make DESTINATION a copy of SOURCE, in a store or on disk.
 
@@ -79,7 +75,7 @@ def sync(
         synchronize(
             _endpoint(connection, source),
             _endpoint(connection, destination),
-            Rules(delete, checksum, include, exclude, max_delete),
+            Rules(**rules),
             report,
             threads=threads,
             retries=retries,

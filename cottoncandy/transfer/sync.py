@@ -182,20 +182,17 @@ def compare(*ends: tuple[Backend, ObjectInfo], path: str, read: bool) -> Step:
     if here.size != there.size:
         return Step("replace", path, "the size differs", here.size)
     md5s = [etag_md5(*end) for end in ends]
-    same = None if None in md5s else md5s[0] == md5s[1]
-    if read and same is False:  # or ETags of objects that the server encrypted, which differ
+    if md5s[0] is not None and md5s[0] == md5s[1]:
+        return Step("skip", path, "the MD5 is the same")
+    if read and None not in md5s:  # or ETags of objects that the server encrypted, which differ
         md5s = [etag_md5(*end, confirm=True) for end in ends]
-        same = None if None in md5s else False
-    if read or (same is None and _too_close(here, there)):
+    if read or (None in md5s and _too_close(here, there)):
         to_read = [backend for (backend, _), md5 in zip(ends, md5s, strict=True) if md5 is None]
         paid = sum(backend.capabilities.charges for backend in to_read)
         costs = here.size * len(to_read), (here.size * _EGRESS_PRICE + _READ_PRICE) * paid
-        same = _same_content(*zip(ends, md5s, strict=True)) if same is None else same
-        if same:
+        if _same_content(*zip(ends, md5s, strict=True)):
             return Step("skip", path, "the content is the same", 0, *costs)
         return Step("replace", path, "the content differs", here.size, *costs)
-    if same:
-        return Step("skip", path, "the MD5 is the same")
     if here.modified is not None and there.modified is not None and there.modified < here.modified:
         return Step("replace", path, "the destination is older", here.size)
     return Step("skip", path, "same size, and the destination is not older")
