@@ -28,9 +28,8 @@ from cottoncandy.backends.base import (
 from cottoncandy.backends.options import STORED_HEADERS, UPLOAD_OPTIONS
 from cottoncandy.backends.ranges import GetResponse, RangeReader
 from cottoncandy.backends.remote import RemoteBackend, reads_public_data
-from cottoncandy.backends.s3.buckets import Buckets
 from cottoncandy.backends.s3.clients import Connection
-from cottoncandy.backends.s3.copying import CopyOperations, canned_acl
+from cottoncandy.backends.s3.copying import ACLs, CopyOperations
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
     S3Location,
@@ -106,7 +105,7 @@ class S3Backend(RemoteBackend):
 
     def __init__(self, options: S3Options, bucket_name: str | None = None) -> None:
         super().__init__(options, bucket_name)
-        self._buckets = Buckets(self._connection)
+        self._acls = ACLs(self._connection)
         self._transport = Transport(self._connection)
 
     @classmethod
@@ -159,30 +158,30 @@ class S3Backend(RemoteBackend):
         location = self._location(key, writing=True)
         options = self._checked(key, options)
         condition = options.condition
-        self._buckets.require_exact_key(location)
+        self._transport.require_exact_key(location)
         if not self._connection.on_aws:
             metadata = options.metadata and encode_metadata_names(key, options.metadata)
             options = options.changed(metadata=metadata)
-        if condition is not None and not self._buckets.honors_conditions(
-            location, self._transport.put
-        ):
+        if condition is not None and not self._transport.honors_conditions(location):
             self._check_condition(key, condition)
             options = options.changed(condition=None)
-        acl = None
-        if options.acl_of is not None:
-            bucket, name = options.acl_of
-            acl = self._copying.acl_of(self._origin(bucket)._location(name), location.bucket)
-            options = options.changed(acl=canned_acl(acl))
+
+        def store(acl: str | None) -> PutResult:
+            return self._store(location, body, options.changed(acl=acl), max(threads, 1))
+
         try:
-            result = self._store(location, body, options, max(threads, 1))
+            if options.acl_of is None:
+                result = store(options.acl)
+            else:
+                bucket, name = options.acl_of
+                origin = self._origin(bucket)._location(name)
+                result = self._acls.kept(origin, location, store)
         except CottonCandyError as exc:
             unmet = parse_error(exc).status == 412
             unmet |= isinstance(condition, IfMatch) and isinstance(exc, ObjectNotFoundError)
             if condition is not None and unmet:
                 raise condition.unmet(str(location)) from exc
             raise
-        if acl is not None and options.acl is None:  # no canned ACL has these grants
-            self._copying.set_acl(location, acl)
         self.known_buckets.add(location.bucket)
         return result
 
@@ -239,9 +238,8 @@ class S3Backend(RemoteBackend):
         whole = min(settings.mpu_use_threshold_bytes, settings.max_put_size_bytes)
         whole = min(whole, next(part_sizes(settings, size, gathered=True)))
         location = self._location(key, writing=True)
-        return (self._connection.on_aws or size <= whole) and self._buckets.honors_conditions(
-            location, self._transport.put
-        )
+        whole_there = self._connection.on_aws or size <= whole
+        return whole_there and self._transport.honors_conditions(location)
 
     def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         location = self._connection.location(self.bucket)
@@ -260,7 +258,7 @@ class S3Backend(RemoteBackend):
     ) -> T:
         """Send a request that creates an object, with the ACL unless the bucket rejects ACLs."""
         try:
-            return self._buckets.with_acl(
+            return self._acls.sent(
                 location.bucket, options.acl, lambda acl: send(options.changed(acl=acl))
             )
         except ObjectNotFoundError as exc:
@@ -331,7 +329,7 @@ class S3Backend(RemoteBackend):
     def _delete_one(self, location: S3Location) -> CottonCandyError | None:
         """Delete with a separate request, in which the key is part of the URL."""
         try:
-            self._buckets.require_exact_key(location)
+            self._transport.require_exact_key(location)
             response = self._connection.call(location, "delete_object")
             status = response["ResponseMetadata"]["HTTPStatusCode"]
             confirmed(status == 204, "status 204", location)
@@ -371,7 +369,7 @@ class S3Backend(RemoteBackend):
     ) -> PutResult:
         origin = self._origin(source_bucket)
         target = self._location(dest, writing=True)
-        self._buckets.require_exact_key(target)
+        self._transport.require_exact_key(target)
         if not overwrite:
             self._check_condition(dest, IfAbsent())
         with origin._in_bucket():
@@ -389,7 +387,7 @@ class S3Backend(RemoteBackend):
 
     @property
     def _copying(self) -> CopyOperations:
-        return CopyOperations(self._connection, self._buckets, self.upload_options)
+        return CopyOperations(self._connection, self._acls, self.upload_options)
 
     def has_md5_etag(self, key: str) -> bool:
         head = self._head(key)
@@ -472,7 +470,7 @@ class S3Backend(RemoteBackend):
             permission = {} if acl is None else {"ACL": acl}
             self._connection.call(location, "create_bucket", **request, **permission)
 
-        self._buckets.with_acl(bucket, acl or None, create)
+        self._acls.sent(bucket, acl or None, create)
 
     def delete_bucket(self, bucket: str) -> None:
         self._connection.call(self._connection.location(bucket), "delete_bucket")

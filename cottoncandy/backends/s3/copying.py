@@ -1,16 +1,17 @@
-"""Server-side copies, with metadata, content type and ACL."""
+"""ACLs; and server-side copies, with metadata, content type and ACL."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
 from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.responses import TRANSIENT
-from cottoncandy.backends.s3.buckets import Buckets, rejects_acls
 from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.backends.s3.errors import (
     ErrorDetails,
@@ -33,6 +34,8 @@ from cottoncandy.exceptions import (
     StoreUnreachableError,
 )
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 # The data stays on the server, so parts may be large; S3's limit for one is 5 GiB.
@@ -45,6 +48,7 @@ _HEADERS = (
 _KMS_HEADERS = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
+_ACL_CODES = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 _EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 _USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 
@@ -56,6 +60,92 @@ _CANNED = {
 }
 
 
+class ACLs:
+    """The ACLs of the objects of one connection, as far as buckets have any."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rejecting: set[str] = set()  # buckets
+
+    def sent(self, bucket: str, acl: str | None, send: Callable[[str | None], T]) -> T:
+        """Send a request with a canned ACL, or without it if the bucket rejects ACLs."""
+        if acl is None or bucket in self._rejecting:
+            return send(None)
+        try:
+            return send(acl)
+        except CottonCandyError as exc:
+            if not _rejects_acls(exc):
+                raise
+        self._disable(bucket)
+        return send(None)
+
+    def kept(self, origin: S3Location, target: S3Location, send: Callable[[str | None], T]) -> T:
+        """Send a request that creates an object with the ACL of another."""
+        acl = self._of(origin, target.bucket)
+        canned = _canned_acl(acl)
+        result = send(canned)
+        if acl is not None and canned is None:
+            self._set(target, acl)
+        return result
+
+    def _disable(self, bucket: str) -> None:
+        """Remember that a bucket rejects ACLs, and warn once."""
+        if bucket in self._rejecting:
+            return
+        self._rejecting.add(bucket)
+        logger.warning(
+            "bucket '%s' has ACLs disabled (the default of new AWS buckets); objects are uploaded "
+            "without them, and the bucket's policy decides who may read. To silence this warning, "
+            "set [basic] default_acl to an empty value in the options file",
+            bucket,
+        )
+
+    def _useful(self, bucket: str) -> bool:
+        """Return whether objects of a bucket may have ACLs: Amazon is asked once per process."""
+        if bucket in self._rejecting or not self._connection.on_aws:
+            return bucket not in self._rejecting
+        return self._connection.cached(("owners", bucket), self._has_owners, bucket)
+
+    def _has_owners(self, bucket: str) -> bool:
+        rules: Any = ()
+        with suppress(CottonCandyError):  # not allowed, or not set
+            location = self._connection.location(bucket)
+            response = self._connection.call(location, "get_bucket_ownership_controls")
+            rules = response["OwnershipControls"].get("Rules", ())
+        return {"ObjectOwnership": "BucketOwnerEnforced"} not in rules
+
+    def _of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
+        """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
+        if not self._useful(bucket):
+            return None
+        try:
+            acl: Mapping[str, Any] = self._connection.call(location, "get_object_acl")
+        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
+            if _may_pass(exc):
+                raise
+            # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
+            logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
+            return None
+        grants = acl.get("Grants", ())
+        if not all("Permission" in grant and "Grantee" in grant for grant in grants):
+            logger.warning("the ACL of %s is incomplete and is not copied", location)
+            return None
+        owner = acl.get("Owner", {}).get("ID")
+        private = all(grant["Grantee"].get("ID") == owner for grant in grants)
+        return None if private else acl
+
+    def _set(self, location: S3Location, acl: Mapping[str, Any]) -> None:
+        """Set grants that no canned ACL has; CopyObject makes the copy private."""
+        policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
+        try:
+            self._connection.call(location, "put_object_acl", AccessControlPolicy=policy)
+        except CottonCandyError as exc:
+            if _rejects_acls(exc):
+                self._disable(location.bucket)
+            else:
+                logger.warning("%s was stored, but its ACL could not be set: %s", location, exc)
+
+
 class CopyOperations:
     """Server-side copies of one connection.
 
@@ -65,11 +155,9 @@ class CopyOperations:
     obstore has no such condition, and returns no ETag of the copy.
     """
 
-    def __init__(
-        self, connection: Connection, buckets: Buckets, options: Mapping[str, str]
-    ) -> None:
+    def __init__(self, connection: Connection, acls: ACLs, options: Mapping[str, str]) -> None:
         self._connection = connection
-        self._buckets = buckets
+        self._acls = acls
         self._options = PutOptions(**{**options, "storage_class": None})  # type: ignore[arg-type]  # they are text
 
     def copy(
@@ -101,13 +189,11 @@ class CopyOperations:
             head = {**head, "Metadata": metadata, "MetadataDirective": "REPLACE"}
         elif origin == target:
             return PutResult(quoted_etag(head.get("ETag")))
-        acl = self.acl_of(origin, target.bucket)
         condition = {"IfNoneMatch": "*"} if absent and self._connection.on_aws else {}
+        copy = partial(self._copy, origin, target, head, condition)
         try:
-            result = self._buckets.with_acl(
-                target.bucket,
-                canned_acl(acl),
-                lambda canned: self._copy(origin, target, head, canned, condition),
+            return self._acls.kept(
+                origin, target, lambda acl: self._acls.sent(target.bucket, acl, copy)
             )
         except ObjectChangedError as exc:
             if not absent:
@@ -119,17 +205,14 @@ class CopyOperations:
                 f"{target} exists (or {origin} was replaced while it was being copied); pass "
                 f"overwrite=True to replace it"
             ) from exc
-        if acl is not None and canned_acl(acl) is None:
-            self.set_acl(target, acl)
-        return result
 
     def _copy(
         self,
         origin: S3Location,
         target: S3Location,
         head: Mapping[str, Any],
-        acl: str | None,
         condition: Mapping[str, str],
+        acl: str | None,
     ) -> PutResult:
         """Copy with one request, or in parts if the object is too large for one."""
         client, settings = self._connection.client, self._connection.options.settings
@@ -179,26 +262,6 @@ class CopyOperations:
             return None
         return PutResult(quoted_etag(found.get("ETag")), found.get("VersionId"))
 
-    def acl_of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
-        """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
-        if not self._buckets.keeps_acls(bucket):
-            return None
-        try:
-            acl: Mapping[str, Any] = self._connection.call(location, "get_object_acl")
-        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
-            if _may_pass(exc):
-                raise
-            # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
-            logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
-            return None
-        grants = acl.get("Grants", ())
-        if not all("Permission" in grant and "Grantee" in grant for grant in grants):
-            logger.warning("the ACL of %s is incomplete and is not copied", location)
-            return None
-        owner = acl.get("Owner", {}).get("ID")
-        private = all(grant["Grantee"].get("ID") == owner for grant in grants)
-        return None if private else acl
-
     def _tags(self, origin: S3Location) -> dict[str, str]:
         """Return the tags of an object, as an argument of the request that begins a copy."""
         try:
@@ -210,17 +273,6 @@ class CopyOperations:
             return {}
         tags = urlencode([(each["Key"], each["Value"]) for each in found.get("TagSet", ())])
         return {"Tagging": tags} if tags else {}
-
-    def set_acl(self, location: S3Location, acl: Mapping[str, Any]) -> None:
-        """Set grants that no canned ACL has; CopyObject makes the copy private."""
-        policy = {"Owner": acl.get("Owner", {}), "Grants": acl["Grants"]}
-        try:
-            self._connection.call(location, "put_object_acl", AccessControlPolicy=policy)
-        except CottonCandyError as exc:
-            if rejects_acls(exc):
-                self._buckets.disable_acls(location.bucket)
-            else:
-                logger.warning("%s was stored, but its ACL could not be set: %s", location, exc)
 
 
 def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,7 +296,15 @@ def _is_archived(head: Mapping[str, Any]) -> bool:
     return bool(archived) and 'ongoing-request="false"' not in head.get("Restore", "")
 
 
-def canned_acl(acl: Mapping[str, Any] | None) -> str | None:
+def _rejects_acls(exc: BaseException) -> bool:
+    """Return whether an error, or its cause, means that there are no ACLs."""
+    details = parse_error(exc)
+    return details.code in _ACL_CODES or (
+        details.code == "NotImplemented" and "acl" in details.message.lower()
+    )
+
+
+def _canned_acl(acl: Mapping[str, Any] | None) -> str | None:
     """Return the name of a canned ACL with the same grants."""
     if acl is None:
         return None

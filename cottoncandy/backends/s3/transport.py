@@ -1,4 +1,4 @@
-"""Requests with bodies: obstore tries once, botocore finishes.
+"""Requests with bodies: obstore tries once, botocore finishes; and what the server understands.
 
 obstore is fast and sends each request once. Success, "not found" and "precondition failed" are
 final. Anything else is repeated through botocore, whose retries and errors decide. Requests that
@@ -11,6 +11,7 @@ import base64
 import hashlib
 import logging
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,13 +33,18 @@ from cottoncandy.backends.s3.errors import (
     shown,
     translated,
 )
-from cottoncandy.backends.s3.keys import decode_metadata_names, obstore_accepts_key
+from cottoncandy.backends.s3.keys import (
+    decode_metadata_names,
+    has_dot_segments,
+    obstore_accepts_key,
+)
 from cottoncandy.backends.s3.native import library
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
 from cottoncandy.core.threads import interruptible
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
+    InvalidNameError,
     ObjectChangedError,
     ObjectNotFoundError,
 )
@@ -46,6 +52,9 @@ from cottoncandy.exceptions import (
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+# Whether a server honors the conditions of uploads, by endpoint, for all connections.
+_honor_conditions: dict[str, bool] = {}
 
 # Larger uploads may take longer than the read timeout allows for a response.
 _SLOW_UPLOAD_BYTES = MiB // 4
@@ -136,6 +145,75 @@ class Transport:
             and all(map(_HEADER_VALUE.fullmatch, boto_headers(options).values()))
             and _ATTRIBUTES.isdisjoint(options.metadata or ())
         )
+
+    # -- what the server understands ------------------------------------------------------------
+
+    def require_exact_key(self, location: S3Location) -> None:
+        """Raise if the server would store an object under another key, ``a/../b`` as ``b``.
+
+        Raises
+        ------
+        InvalidNameError
+            Before anything is sent that could overwrite another object.
+        """
+        key = location.key
+        if "\x00" in key:
+            raise InvalidNameError(f"{location}: servers cut names at a NUL character; remove it")
+        if self._connection.on_aws:
+            return
+        # Keys that become the bucket itself if the server normalizes paths: then a listing comes.
+        probes = {"dots": f"{secrets.token_hex(8)}/.."} if has_dot_segments(key) else {}
+        if "//" in key or key.startswith("/"):
+            probes["slashes"] = "/"
+        for kind, probe in probes.items():
+            fact = ("normalizes", location.bucket, kind)
+            if self._connection.cached(fact, self._returns_listing, location, probe):
+                raise InvalidNameError(
+                    f"{location}: this server merges slashes or resolves '.' and '..' in names, so "
+                    f"the object would be stored under another one; choose a name without them"
+                )
+
+    def _returns_listing(self, location: S3Location, probe: str) -> bool:
+        try:
+            response = self._connection.call(location, "get_object", Key=probe)
+        except InvalidNameError:
+            return True
+        except CottonCandyError as exc:
+            if parse_error(exc).status in (404, 403):
+                return False
+            raise
+        with translated(location), response["Body"] as body:
+            return b"ListBucketResult" in body.read(2048)
+
+    def honors_conditions(self, location: S3Location) -> bool:
+        """Return whether a put with a condition is one atomic step: found out once per process.
+
+        AWS is known to honor them. Another server is asked to store an empty object next to this
+        one if its ETag is one that it cannot have. One that stores it ignores conditions.
+        """
+        if self._connection.on_aws:
+            return True
+        endpoint = self._connection.endpoint
+        if endpoint not in _honor_conditions:
+            probe = location._replace(key=f"{location.key}.cc-probe-{secrets.token_hex(16)}")
+            try:
+                self.put(probe, b"", PutOptions(condition=IfMatch("0" * 32)))
+            except CottonCandyError as exc:
+                status = parse_error(exc).status
+                if status not in (404, 412, 501):
+                    raise  # denied, or no connection: conditions may be supported
+                _honor_conditions[endpoint] = status != 501
+            else:
+                _honor_conditions[endpoint] = False
+                self._connection.call(probe, "delete_object")
+            if not _honor_conditions[endpoint]:
+                logger.warning(
+                    "not atomic here: %s ignores the conditions of uploads; with overwrite=False, "
+                    "if_match= and replacements of chunked arrays, another client may store an "
+                    "object between the check and the upload",
+                    location.endpoint,
+                )
+        return _honor_conditions[endpoint]
 
     # -- obstore, whose errors are raised unchanged ----------------------------------------------
 
