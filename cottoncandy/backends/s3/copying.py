@@ -234,7 +234,7 @@ class CopyOperations:
         def copy_part(start: int, **part: Any) -> Mapping[str, Any]:
             stop = min(start + part_bytes, size)
             span = {"CopySourceRange": f"bytes={start}-{stop - 1}"}
-            response = client.upload_part_copy(**part, **source, **span)
+            response = self._connection.call(target, "upload_part_copy", **part, **source, **span)
             result: Mapping[str, Any] = response.get("CopyPartResult", {})
             return result
 

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from traceback import walk_tb
 from typing import NamedTuple, TypeVar
 
 import botocore.exceptions as boto
 
-from cottoncandy.backends.responses import TRANSIENT
+from cottoncandy.backends.responses import status_error
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketExistsError,
@@ -27,7 +26,6 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
     StorageFullError,
-    StoreBusyError,
     StoreError,
     StoreTimeoutError,
     StoreUnreachableError,
@@ -67,8 +65,7 @@ class ErrorDetails:
 # Exception -> S3 error codes -> message; ``{location}`` names object, bucket and endpoint.
 _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     ObjectNotFoundError: {
-        "NoSuchKey": "there is no {location}; look for it with cci.glob or cci.ls",
-        "NoSuchVersion": "there is no such version of {location}",
+        "NoSuchKey NoSuchVersion": "there is no {location}; look for it with cci.glob or cci.ls",
     },
     BucketNotFoundError: {
         "NoSuchBucket": "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists "
@@ -149,6 +146,8 @@ _STATUS: dict[int, str] = {
     416: "InvalidRange",
     507: "StorageFull",
 }
+
+_BUSY = frozenset({"SlowDown", "Throttling", "ServiceUnavailable"})
 
 #: HTTP statuses that redirect to another address.
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -266,20 +265,15 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
     from boto3.exceptions import Boto3Error
     from botocore.parsers import ResponseParserError
 
-    parser = ResponseParserError.__module__
-    if isinstance(exc, urllib3.exceptions.HTTPError):
-        return StoreError(_BROKEN.format(location=location))
-    if isinstance(exc, ResponseParserError) or (
-        isinstance(exc, ValueError)  # from a header that is not a date or number
-        and any(
-            frame.f_globals.get("__name__") == parser for frame, _ in walk_tb(exc.__traceback__)
-        )
-    ):
-        return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
     if isinstance(exc, boto.ClientError):
         return from_details(parse_error(exc), location)
+    if isinstance(exc, urllib3.exceptions.HTTPError):
+        return StoreError(_BROKEN.format(location=location))
     if not isinstance(exc, boto.BotoCoreError | Boto3Error):
-        return None
+        if not isinstance(exc, ResponseParserError | ValueError):
+            return None
+        # A ValueError is from a header that is not a date or number.
+        return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
     text = str(exc)
     fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
@@ -327,11 +321,9 @@ def translated(location: S3Location) -> Iterator[None]:
 
 def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyError:
     """Return the error for a server's error response."""
-    code = details.code if details.code in CODES else ""
-    if not code and details.status in _STATUS:
-        code = _STATUS[details.status]
-        if code == "NoSuchKey" and not location.key:
-            code = "NoSuchBucket"
+    code = details.code if details.code in CODES else _STATUS.get(details.status, "")
+    if code == "NoSuchKey" and not location.key:
+        code = "NoSuchBucket"
     message = redact(details.message)
     if code:
         cls, template = CODES[code]
@@ -346,15 +338,9 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
         )
     if details.status in REDIRECT_STATUSES and not details.code:
         return StoreUnreachableError(_REDIRECTED.format(location=location))
-    described = " ".join(filter(None, (str(details.status or ""), details.code, message)))
-    advice = "; try again later" if details.status in TRANSIENT else ""
-    busy = details.status in (429, 503) or details.code in (
-        "SlowDown",
-        "Throttling",
-        "ServiceUnavailable",
-    )
-    kind = StoreBusyError if busy else StoreError
-    return kind(f"{location}: the store answered {described or 'with an error'}{advice}")
+    status = 503 if details.code in _BUSY else details.status
+    reason = " ".join(filter(None, (details.code, message)))
+    return status_error(status, str(location), NO_CREDENTIALS, reason)
 
 
 def _explain_tls(text: str, location: S3Location) -> str | None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
-import botocore.exceptions as boto
 from isal.isal_zlib import crc32_combine
 
 from cottoncandy.backends.base import PutResult
 from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.s3.clients import Connection
-from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error, translated
+from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, MiB
-from cottoncandy.core.threads import in_background, map_threads
-from cottoncandy.exceptions import CottonCandyError
+from cottoncandy.core.threads import map_threads
+from cottoncandy.exceptions import CottonCandyError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -83,27 +82,16 @@ class MultipartUpload:
         body: Body | None = None,
     ) -> None:
         self._connection = connection
-        self._client = connection.client
         self._location = location
         self._body = body
         self._sent: dict[int, tuple[int, int]] = {}  # CRC-32 and size of each part
         self._stopped = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
-        with translated(location):
-            # In the background: if Ctrl-C interrupts this request, its upload is aborted too.
-            created = in_background(
-                lambda: self._client.create_multipart_upload(**location.request, **begin)
-            )
-            try:
-                response = created.result()
-                upload_id = confirmed(response.get("UploadId"), "UploadId", location)
-            except KeyboardInterrupt:
-                created.add_done_callback(self._abort_created)
-                raise
+        response = connection.call(location, "create_multipart_upload", **begin)
         # By the server's clock.
         self._begun = response["ResponseMetadata"]["HTTPHeaders"].get("date")
-        self._target = {**location.request, "UploadId": upload_id}
+        self._target = {"UploadId": confirmed(response.get("UploadId"), "UploadId", location)}
         if payer := begin.get("RequestPayer"):
             self._target["RequestPayer"] = payer
 
@@ -112,8 +100,9 @@ class MultipartUpload:
         body = self._body if self._body and self._body.buffer is not None else None
         changes = body is not None and body.checksum is not None
         reader = ViewReader(part, self._stopped.is_set, changes)
-        response: Mapping[str, Any] = self._client.upload_part(
-            **target, **body_digest(self._connection, part), Body=reader
+        digest = body_digest(self._connection, part)
+        response: Mapping[str, Any] = self._connection.call(
+            self._location, "upload_part", **target, **digest, Body=reader
         )
         if changes:
             self._sent[target["PartNumber"]] = reader.checksum, len(part)
@@ -148,8 +137,7 @@ class MultipartUpload:
                     raise CancelledUploadError
                 self._busy += 1
             try:
-                with translated(self._location):
-                    response = send(part, **self._target, PartNumber=number)
+                response = send(part, **self._target, PartNumber=number)
             finally:
                 with self._idle:
                     self._busy -= 1
@@ -184,22 +172,22 @@ class MultipartUpload:
         )
 
     def _complete(
-        self, done: list[dict[str, Any]], arguments: Mapping[str, str]
+        self, done: list[dict[str, Any]], arguments: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        with translated(self._location):
-            try:
-                response: Mapping[str, Any] = self._client.complete_multipart_upload(
-                    **self._target, MultipartUpload={"Parts": done}, **arguments
-                )
-            except boto.ClientError as exc:
-                if parse_error(exc).code != "NoSuchUpload":
-                    raise
-                # Maybe the upload was completed, the response was lost, and this is a retry.
-                response = self._client.head_object(**self._location.request)
-                if not self._is_own(response, done):
-                    raise
+        arguments = {**self._target, **arguments, "MultipartUpload": {"Parts": done}}
+        call = partial(self._connection.call, self._location)
+        response: Mapping[str, Any]
+        try:
+            response = call("complete_multipart_upload", **arguments)
+        except StoreError as exc:
+            if parse_error(exc).code != "NoSuchUpload":
+                raise
+            # Maybe the upload was completed, the response was lost, and this is a retry.
+            response = call("head_object")
+            if not self._is_own(response, done):
+                raise
         # Ceph sends the element, but may leave it empty.
-        confirmed("ETag" in response or None, "ETag", self._location)
+        confirmed("ETag" in response, "ETag", self._location)
         return response
 
     def _is_own(self, head: Mapping[str, Any], done: list[dict[str, Any]]) -> bool:
@@ -217,8 +205,7 @@ class MultipartUpload:
             # A part that arrives after the abort would be stored, and billed, indefinitely.
             self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
         try:
-            with translated(self._location):
-                self._client.abort_multipart_upload(**self._target)
+            self._connection.call(self._location, "abort_multipart_upload", **self._target)
         except CottonCandyError as exc:
             logger.warning(
                 "the unfinished multipart upload %s of %s could not be aborted; its parts take up "
@@ -227,13 +214,6 @@ class MultipartUpload:
                 self._location,
                 exc,
             )
-
-    def _abort_created(self, created: Any) -> None:
-        if created.exception() is None:
-            upload_id = created.result()["UploadId"]
-            self._target = {**self._location.request, "UploadId": upload_id}
-            with contextlib.suppress(CottonCandyError):
-                self._abort()
 
 
 def _expected_etag(done: list[dict[str, Any]]) -> str | None:
