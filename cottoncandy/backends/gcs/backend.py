@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, ClassVar, Self
-
-from google.api_core.exceptions import RequestRangeNotSatisfiable
-from google.cloud.storage.exceptions import InvalidResponse
 
 from cottoncandy.backends.base import (
     DEFAULT_OPTIONS,
@@ -33,7 +31,6 @@ from cottoncandy.backends.gcs.client import (
     TIMEOUT_S,
     Connection,
     GCSOptions,
-    close_response,
     foreign,
     predefined_acl,
 )
@@ -126,8 +123,8 @@ class GCSBackend(RemoteBackend):
             if start is not None:
                 try:
                     body, generation = start.result()
-                except (ObjectNotFoundError, ObjectChangedError):
-                    continue  # deleted or replaced concurrently
+                except ObjectNotFoundError:
+                    continue  # deleted concurrently
                 if generation not in (None, info.etag) or len(body) > info.size:
                     continue
                 first = max(info.size - len(body), 0) if tail else 0
@@ -142,14 +139,11 @@ class GCSBackend(RemoteBackend):
     def _start(self, key: str, start: int, stop: int | None) -> tuple[bytes, str | None]:
         """Return a part of the current version, with one request, and its generation, if sent."""
         blob = self._blob(key)
-        with self._connection.request(self._label(key)):
-            try:
+        try:
+            with self._connection.request(self._label(key)):
                 body = _download(blob, start, stop)
-            except (RequestRangeNotSatisfiable, InvalidResponse) as exc:
-                if "416" not in str(exc):
-                    raise
-                close_response(exc)
-                body = _download(blob, None, None)  # it is empty
+        except ObjectChangedError:  # there is no such range: it is empty
+            return b"", None
         return body, None if blob.generation is None else str(blob.generation)
 
     def _range(self, info: ObjectInfo, start: int, stop: int, etag: str) -> GetResponse:
@@ -233,18 +227,15 @@ class GCSBackend(RemoteBackend):
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         name = self.bucket
         label = f"bucket '{name}' at {self._address}"
-        pages = iter(())
+        pages = self._connection.client.list_blobs(
+            self._connection.bucket(name),
+            prefix=prefix or None,
+            delimiter=delimiter or None,
+            start_offset=start_after or None,
+            page_size=page_size,
+            **_READ,
+        ).pages
         try:
-            with self._connection.request(label):
-                found = self._connection.client.list_blobs(
-                    self._connection.bucket(name),
-                    prefix=prefix or None,
-                    delimiter=delimiter or None,
-                    start_offset=start_after or None,
-                    page_size=page_size,
-                    **_READ,
-                )
-                pages = found.pages
             while True:
                 with self._connection.request(label):
                     page = next(pages, None)
@@ -253,15 +244,15 @@ class GCSBackend(RemoteBackend):
                     blobs = list(page)
                 if not str(page.raw_page.get("kind")).startswith("storage#object"):
                     raise foreign(label)
-                entries = {blob.name: _info(blob) for blob in blobs if blob.name > start_after}
-                common = {
-                    text: CommonPrefix(text)
+                found: list[ObjectInfo | CommonPrefix] = [
+                    _info(blob) for blob in blobs if blob.name > start_after
+                ]
+                found += [
+                    CommonPrefix(text)
                     for text in page.prefixes  # an emulator ignores start_offset here
                     if text > start_after or start_after.startswith(text)
-                }
-                both: dict[str, ObjectInfo | CommonPrefix] = {**entries, **common}
-                for text in sorted(both, key=str.encode):
-                    yield both[text]
+                ]
+                yield from sorted(found, key=attrgetter("key"))
         except ObjectNotFoundError as exc:
             raise self._no_bucket(name) from exc
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from google.cloud.storage.acl import ACL
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
@@ -51,10 +51,6 @@ _LOGIN = (
     "run 'gcloud auth application-default login', or pass "
     "credentials='/path/to/service-account.json'"
 )
-_ACLS = {
-    *("authenticatedRead", "bucketOwnerFullControl", "bucketOwnerRead", "private"),
-    *("projectPrivate", "publicRead", "publicReadWrite"),
-}
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.full_control"]
 
 
@@ -143,16 +139,14 @@ class Connection:
             if self._client is None:
                 self._client = self._new_client()
                 self._count_requests(self._client._http)  # nothing public returns it
-                self._close = weakref.finalize(self, self._client.close)
-                self._close.atexit = False
             return self._client
 
     def close(self) -> None:
         """Close the client; the next use creates another."""
         with self._lock:
             if self._client is not None:
+                self._client.close()
                 self._client = None
-                self._close()
 
     def _new_client(self) -> Any:
         options = self.options
@@ -220,7 +214,8 @@ class Connection:
                 raise
             except Exception as exc:
                 error = translate(exc, label)
-                close_response(exc)
+                if (response := getattr(exc, "response", None)) is not None:
+                    response.close()  # Google's library does not read it
                 if error is None:
                     raise
                 raise error from exc
@@ -234,17 +229,13 @@ def predefined_acl(acl: str | None) -> str | None:
     UnsupportedOperationError
         If Google has no such ACL.
     """
-    first, *others = (acl or "").split("-")
-    name = first + "".join(map(str.capitalize, others))
-    if acl and name not in _ACLS:
-        raise UnsupportedOperationError(f"Google Cloud Storage has no ACL {acl!r}; omit acl=")
-    return name or None
-
-
-def close_response(exc: BaseException) -> None:
-    """Close the connection of an error response, whose body Google's library does not read."""
-    if (response := getattr(exc, "response", None)) is not None:
-        response.close()
+    try:
+        name: str | None = ACL.validate_predefined(acl or None)
+    except ValueError:
+        raise UnsupportedOperationError(
+            f"Google Cloud Storage has no ACL {acl!r}; omit acl="
+        ) from None
+    return name
 
 
 def translate(exc: Exception, label: str) -> CottonCandyError | None:
