@@ -18,7 +18,7 @@ from botocore.config import Config
 import cottoncandy
 from cottoncandy.backends.base import ConnectionArguments, PutOptions
 from cottoncandy.backends.s3.backend import S3Backend
-from cottoncandy.backends.s3.clients import Connection, credential_provider
+from cottoncandy.backends.s3.clients import Connection
 from cottoncandy.core.buffers import Body
 from cottoncandy.exceptions import (
     AccessDeniedError,
@@ -374,9 +374,10 @@ def refreshable(monkeypatch: pytest.MonkeyPatch) -> Callable[[S3Backend], list[i
 def test_refreshed_credentials_reach_obstore(
     refreshable: Callable[[S3Backend], list[int]],
 ) -> None:
-    backend = connect()
+    backend = connect(None, None)
     calls = refreshable(backend)
-    provide = credential_provider(backend._connection.credentials)
+    provide = backend._connection._provider()
+    assert provide is not None
     first, second = provide(), provide()
     assert len(calls) == 3
     assert first["access_key_id"] != second["access_key_id"]

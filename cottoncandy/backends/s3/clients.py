@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import gzip
-import ipaddress
 import json
 import logging
 import math
@@ -14,7 +13,9 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -208,7 +209,7 @@ class Connection:
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""
-        resource = self._new_client(self.session.resource, custom=not self.on_aws)
+        resource = self._new_client(custom=not self.on_aws, make=self.session.resource)
         client = resource.meta.client
         install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return resource
@@ -218,36 +219,23 @@ class Connection:
 
         boto3 signs URLs with version 2, which newer regions do not accept.
         """
-        from botocore.config import Config
+        region, version = self.bucket_region(bucket), self.options.signature_version or "s3v4"
+        other = self._with(region_name=region, signature_version=version)
+        return self.cached(("signer", region), lambda: other.client)
 
-        options = self.options
-        signature = Config(signature_version=options.signature_version or "s3v4")
-        region = self.bucket_region(bucket)
-        return self.cached(
-            ("signer", region),
-            lambda: self._new_client(
-                custom=not self.on_aws,
-                region=region,
-                signature=None if options.unsigned else signature,
-            ),
-        )
+    def _with(self, **options: Any) -> Connection:
+        """Return a connection with other options, and the same credentials."""
+        other = Connection(replace(self.options, **options))
+        other.cached("_core", lambda: self._core)
+        return other
 
-    def _new_client(
-        self,
-        make: Callable[..., Any] | None = None,
-        *,
-        custom: bool = False,
-        region: str | None = None,
-        signature: Any = None,
-    ) -> Any:
+    def _new_client(self, *, custom: bool, make: Callable[..., Any] | None = None) -> Any:
         options = self.options
-        custom = custom or options.endpoint_url is not None
-        config = options.botocore_config(custom_endpoint=custom)
         return (make or self._core.create_client)(
             "s3",
-            config=config if signature is None else config.merge(signature),
+            config=options.botocore_config(custom_endpoint=custom),
             endpoint_url=options.endpoint_url,
-            region_name=region or self.region,
+            region_name=self.region,
             use_ssl=options.use_ssl,
             verify=self.verify,
         )
@@ -335,13 +323,7 @@ class Connection:
         return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
 
     def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> Any:
-        unsigned, provider = self.options.unsigned, None
-        if not unsigned and self.resolved and self.resolved.keys:
-            provider = key_provider(self.resolved.keys)
-        elif not unsigned:
-            if self.credentials is None:
-                raise CredentialsError(NO_CREDENTIALS)
-            provider = credential_provider(self.credentials)
+        provider = self._provider()
         region = self.bucket_region(bucket)
         endpoint, virtual = self._address(bucket, region)
         return library().store.S3Store(
@@ -350,22 +332,48 @@ class Connection:
             aws_endpoint_url_s3=endpoint,
             virtual_hosted_style_request=virtual,
             region=region,
-            skip_signature=unsigned,
+            skip_signature=provider is None,
             request_payer=self.options.requester_pays,
             client_options=self._client_options(endpoint, headers, slow_upload),
             retry_config={"max_retries": 0},
-            # The provider does not refer to the connection: that holds the stores, and the garbage
-            # collector does not see into obstore, so none of them would ever be freed.
-            # It is always set: obstore would pair our keys with the environment's token.
+            # Always set: obstore would pair our keys with the environment's token.
             credential_provider=provider,
         )
+
+    def _provider(self) -> Callable[[], dict[str, Any]] | None:
+        """Return the function that obstore calls for keys, which boto3 may have to refresh.
+
+        It does not refer to the connection: that holds the stores, and the garbage collector does
+        not see into obstore, so none of them would ever be freed.
+        """
+        if self.options.unsigned:
+            return None
+        refreshed = False
+        if self.resolved:
+            get_keys: Callable[[], Sequence[Any]] = partial(tuple, self.resolved.keys)
+        elif self.credentials is not None:
+            get_keys = self.credentials.get_frozen_credentials
+            refreshed = hasattr(self.credentials, "refresh_needed")
+        else:
+            raise CredentialsError(NO_CREDENTIALS)
+
+        def provide() -> dict[str, Any]:
+            access_key, secret_key, token = get_keys()[:3]
+            return {
+                "access_key_id": access_key,
+                "secret_access_key": secret_key,
+                "token": token,
+                "expires_at": datetime.now(UTC) + _CREDENTIAL_LIFETIME if refreshed else None,
+            }
+
+        return provide
 
     def _address(self, bucket: str, region: str) -> tuple[str, bool]:
         """Return the endpoint for obstore, and whether the bucket is part of the host name."""
         endpoint, on_aws = self.endpoint, self.on_aws
         resolved = on_aws and self.options.endpoint_url is None  # by boto3, for its region
         if resolved and region != self.region:
-            endpoint = self._new_client(region=region).meta.endpoint_url
+            endpoint = self._with(region_name=region).endpoint
         # A profile may set it, too.
         style = (self.config.s3 or {}).get("addressing_style")
         if style is None:
@@ -373,11 +381,11 @@ class Connection:
         # A wildcard certificate (*.s3.amazonaws.com) does not cover bucket names with dots.
         virtual = style == "virtual" or (style == "auto" and "." not in bucket and on_aws)
         # As in botocore: an IP address cannot have a subdomain.
-        virtual = virtual and not _is_address(urlsplit(endpoint).hostname or "")
-        if virtual:
+        host = urlsplit(endpoint).hostname or ""
+        if virtual and ":" not in host and not host.rpartition(".")[2].isdigit():
             scheme, _, rest = endpoint.partition("://")
-            endpoint = f"{scheme}://{bucket}.{rest}"
-        return endpoint, virtual
+            return f"{scheme}://{bucket}.{rest}", True
+        return endpoint, False
 
     def _client_options(self, endpoint: str, headers: Headers, slow_upload: bool) -> dict[str, Any]:
         config = (
@@ -409,31 +417,6 @@ class Connection:
         return options
 
 
-def key_provider(keys: Sequence[Any]) -> Callable[[], dict[str, Any]]:
-    """Return a function that obstore calls for an access key, a secret key and a token."""
-    names = ("access_key_id", "secret_access_key", "token", "expires_at")
-    found = dict(zip(names, (*keys, None), strict=True))
-    return lambda: found
-
-
-def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that obstore calls for boto3's credentials, refreshed if they expire."""
-
-    def provide() -> dict[str, Any]:
-        from botocore.credentials import RefreshableCredentials
-
-        frozen = credentials.get_frozen_credentials()
-        refreshed = isinstance(credentials, RefreshableCredentials)
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIAL_LIFETIME if refreshed else None,
-        }
-
-    return provide
-
-
 @functools.cache
 def _loader(search_paths: str) -> Loader:
     """Return the loader of botocore's service descriptions, which keeps what it has parsed.
@@ -461,14 +444,6 @@ class _Json:
             with suppress(FileNotFoundError), opened(path + suffix, "rb") as file:
                 return json.loads(file.read())
         return None
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_certificates(path: str) -> bytes:
