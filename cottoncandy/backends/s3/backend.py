@@ -310,25 +310,18 @@ class S3Backend(RemoteBackend):
             yield from batch
 
     def _delete_batch(self, location: S3Location, keys: list[str]) -> list[DeleteResult]:
-        errors: dict[str, CottonCandyError | None] = {}
-        bulk = []
-        for key in dict.fromkeys(keys):
-            try:
-                check_key(key)
-            except InvalidNameError as exc:
-                errors[key] = exc
-                continue
-            if len(keys) == 1 or not bulk_deletable(key):
+        unique = list(dict.fromkeys(keys))
+        together = [key for key in unique if bulk_deletable(key)] if len(unique) > 1 else []
+        errors = self._delete_bulk(location, together) if together else {}
+        for key in unique:
+            if key not in errors:
                 errors[key] = self._delete_one(location._replace(key=key))
-            else:
-                bulk.append(key)
-        if bulk:
-            errors.update(self._delete_bulk(location, bulk))
-        return [DeleteResult(key, errors.get(key)) for key in keys]
+        return [DeleteResult(key, errors[key]) for key in keys]
 
     def _delete_one(self, location: S3Location) -> CottonCandyError | None:
         """Delete with a separate request, in which the key is part of the URL."""
         try:
+            check_key(location.key)
             self._transport.require_exact_key(location)
             response = self._connection.call(location, "delete_object")
             status = response["ResponseMetadata"]["HTTPStatusCode"]
@@ -342,6 +335,7 @@ class S3Backend(RemoteBackend):
     def _delete_bulk(
         self, location: S3Location, keys: list[str]
     ) -> dict[str, CottonCandyError | None]:
+        """Delete with one request; return the outcomes, none if the server cannot do that."""
         listed = {"Objects": [{"Key": key} for key in keys]}
         try:
             response = self._connection.call(location, "delete_objects", Delete=listed)
@@ -349,20 +343,17 @@ class S3Backend(RemoteBackend):
             details = parse_error(exc)
             if details.code != "NotImplemented" and details.status != 501:
                 raise
-            # Google's S3 API has no bulk deletion.
-            return {key: self._delete_one(location._replace(key=key)) for key in keys}
+            return {}  # Google's S3 API has no bulk deletion
         errors = response.get("Errors", ())
         named = {each.get("Key") for each in (*response.get("Deleted", ()), *errors)}
         unnamed = [key for key in keys if key not in named]
         confirmed(not unnamed, f"outcome for {unnamed[:1]}", location)
-        return {
-            each["Key"]: from_details(
-                ErrorDetails(0, each.get("Code", ""), each.get("Message", "")),
-                location._replace(key=each["Key"]),
-            )
-            for each in errors
-            if each.get("Code") != "NoSuchKey"
-        }
+        outcomes: dict[str, CottonCandyError | None] = dict.fromkeys(keys)
+        for each in errors:
+            details = ErrorDetails(0, each.get("Code", ""), each.get("Message", ""))
+            if details.code != "NoSuchKey":
+                outcomes[each["Key"]] = from_details(details, location._replace(key=each["Key"]))
+        return outcomes
 
     def copy(
         self, source: str, dest: str, *, source_bucket: str | None = None, overwrite: bool = True

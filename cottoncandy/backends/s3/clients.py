@@ -388,11 +388,10 @@ class Connection:
         return endpoint, False
 
     def _client_options(self, endpoint: str, headers: Headers, slow_upload: bool) -> dict[str, Any]:
-        config = (
-            self.config if self.resolved else self.options.botocore_config(custom_endpoint=True)
-        )
+        config, own = self.config, self.options.config
         read_timeout = float(config.read_timeout) + (_SLOW_UPLOAD_S if slow_upload else 0)
-        agent = config.user_agent or f"cottoncandy/{__version__}"
+        agent = getattr(own, "user_agent", None) or f"cottoncandy/{__version__}"
+        agents = (agent, getattr(own, "user_agent_extra", None))
         options: dict[str, Any] = {
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=float(config.connect_timeout)),
@@ -404,7 +403,7 @@ class Connection:
             if slow_upload
             else timedelta(seconds=_MAX_DOWNLOAD_TIMEOUTS * read_timeout),
             "pool_max_idle_per_host": str(config.max_pool_connections),
-            "user_agent": " ".join(filter(None, (agent, config.user_agent_extra))),
+            "user_agent": " ".join(filter(None, agents)),
         }
         if headers:
             options["default_headers"] = dict(headers)

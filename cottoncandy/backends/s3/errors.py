@@ -209,7 +209,7 @@ _BOTOCORE: tuple[tuple[_Types, type[CottonCandyError], str], ...] = (
 )
 
 # Messages of OpenSSL and urllib3 -> explanation; the first match is used.
-_TLS: tuple[tuple[str, str], ...] = (
+_CONNECTIONS: tuple[tuple[str, str], ...] = (
     (
         r"(?i)doesn't match|name mismatch|address mismatch",
         "the certificate of {endpoint} is for another host ({reason}); set endpoint_url to the "
@@ -231,10 +231,10 @@ _TLS: tuple[tuple[str, str], ...] = (
         "{endpoint} does not speak TLS; write http:// instead of https:// into endpoint_url, or "
         "the port that https has",
     ),
+    (r"EOF occurred in violation", _HUNG_UP),  # OpenSSL, if a connection closes unexpectedly
 )
 _TLS_REASON = re.compile(
-    r"certificate verify failed: (?P<openssl>.+?)(?= \(_ssl|\)|$)"
-    r"|(?P<urllib3>hostname '.*' doesn't match .*)"
+    r"(?:(?<=certificate verify failed: ).+?(?= \(_ssl|\)|$))|hostname '.*' doesn't match .*"
 )
 
 _LOGIN = re.compile(r"://[^/?#\s]*@")
@@ -277,10 +277,11 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
     text = str(exc)
     fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
-        if "EOF occurred in violation" in text:  # OpenSSL, if a connection closes unexpectedly
-            return StoreUnreachableError(_HUNG_UP.format(**fields))
-        if isinstance(exc, boto.SSLError) and (explanation := _explain_tls(text, location)):
-            return StoreUnreachableError(explanation)
+        for pattern, template in _CONNECTIONS:
+            if re.search(pattern, text):
+                reason = _TLS_REASON.search(text)
+                fields["reason"] = redact(reason[0]) if reason else "no reason was given"
+                return StoreUnreachableError(template.format(**fields))
         if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
             return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
     if isinstance(exc, boto.ParamValidationError) and location.bucket and not location.key:
@@ -341,18 +342,6 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
     status = 503 if details.code in _BUSY else details.status
     reason = " ".join(filter(None, (details.code, message)))
     return status_error(status, str(location), NO_CREDENTIALS, reason)
-
-
-def _explain_tls(text: str, location: S3Location) -> str | None:
-    """Return an explanation of a TLS error; None if there is none."""
-    for pattern, template in _TLS:
-        if re.search(pattern, text):
-            found = _TLS_REASON.search(text)
-            reason = found[found.lastgroup or 0] if found else ""
-            return redact(
-                template.format(endpoint=location.endpoint, reason=reason or "no reason was given")
-            )
-    return None
 
 
 def shown(exc: BaseException) -> BaseException | None:

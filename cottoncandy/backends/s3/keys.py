@@ -25,7 +25,7 @@ METADATA_LIMITS = MetadataLimits(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 # XML 1.0 cannot represent these, or a parser changes them (\r).
-_NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
+_NOT_XML = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 # The metadata that lists the names with a "_", separated by commas.
 _TRUE_NAMES = "cc-names"
@@ -57,7 +57,7 @@ def has_dot_segments(key: str) -> bool:
 
 def bulk_deletable(key: str) -> bool:
     """Return whether the XML of a bulk deletion can represent the key."""
-    return _NOT_XML.search(key) is None
+    return bool(key) and _NOT_XML.search(key) is None
 
 
 def encode_metadata_names(key: str, metadata: Mapping[str, str]) -> dict[str, str]:

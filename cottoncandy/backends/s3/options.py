@@ -238,8 +238,6 @@ def resolve(options: S3Options) -> Resolved | None:
         proxies=None,
         s3={"addressing_style": "path", "payload_signing_enabled": True},
         signature_version=UNSIGNED if options.unsigned else "s3v4",
-        user_agent=None,
-        user_agent_extra=None,
     )
     return Resolved(endpoint, region, () if options.unsigned else keys, config)
 
