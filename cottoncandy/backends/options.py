@@ -63,7 +63,7 @@ class ConnectionArguments:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def check_extra(self, backend: str, accepted: Iterable[str] = ()) -> None:
-        """Raise if an option is not one that the backend accepts.
+        """Raise if an option is not one that the backend accepts, or ``request_payer`` is wrong.
 
         Parameters
         ----------
@@ -77,6 +77,10 @@ class ConnectionArguments:
         ConfigurationError
             The message suggests the option with the nearest spelling.
         """
+        if self.extra.get("request_payer") not in (None, "requester"):
+            raise ConfigurationError(
+                f"request_payer must be 'requester', got {self.extra['request_payer']!r}"
+            )
         for name in self.extra:
             if name not in accepted:
                 hint = nearest(name, (*accepted, *_FACTORY_PARAMETERS), "{!r}", cutoff=0.7)

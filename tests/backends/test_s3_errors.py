@@ -32,6 +32,7 @@ from cottoncandy.exceptions import (
     CottonCandyError,
     CredentialsError,
     IntegrityError,
+    InvalidNameError,
     ObjectNotFoundError,
     StoreBusyError,
     StoreError,
@@ -317,6 +318,14 @@ def test_a_missing_thing_without_a_code_is_what_was_requested() -> None:
     """A response to HEAD has no body with a code."""
     assert type(from_details(ErrorDetails(404), S3Location("e", "b", "k"))) is ObjectNotFoundError
     assert type(from_details(ErrorDetails(404), S3Location("e", "b"))) is BucketNotFoundError
+
+
+def test_no_bucket_has_an_impossible_name(moto: S3Server) -> None:
+    backend = backend_at(moto, "bucket")
+    for name in ("", "a/b"):
+        assert not backend.has_bucket(name)
+        with pytest.raises(InvalidNameError):
+            backend.create_bucket(name)
 
 
 def test_a_deleted_bucket_is_looked_up_again(moto: S3Server) -> None:

@@ -89,9 +89,7 @@ class GCSOptions:
         """
         extra = arguments.extra
         arguments.check_extra("gcs", _EXTRA)
-        payer, anonymous = extra.get("request_payer"), extra.get("anon", False)
-        if payer not in (None, "requester"):
-            raise ConfigurationError(f"request_payer must be 'requester', got {payer!r}")
+        anonymous = extra.get("anon", False)
         credentials = extra.get("credentials") or arguments.access_key
         if anonymous and credentials:
             raise ConfigurationError("anon=True sends no credentials; omit them")
@@ -104,7 +102,7 @@ class GCSOptions:
             endpoint and endpoint.rstrip("/"),
             extra.get("project"),
             bool(anonymous) or (emulated and not credentials),
-            payer == "requester",
+            extra.get("request_payer") is not None,
         )
 
     def without_credentials(self) -> Self | None:

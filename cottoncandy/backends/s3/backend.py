@@ -447,8 +447,6 @@ class S3Backend(RemoteBackend):
                 f"the name of bucket '{bucket}' must start with '{prefix}' ([basic] "
                 f"mandatory_bucket_prefix in the options file)"
             )
-        if not bucket:
-            raise InvalidNameError("a bucket name must not be empty")
         # Ceph and AWS's oldest region report success if the bucket exists and is yours.
         if self.has_bucket(bucket):
             raise BucketExistsError(f"{location} already exists; choose another name")

@@ -284,7 +284,7 @@ def translate(exc: BaseException, location: S3Location) -> CottonCandyError | No
                 return StoreUnreachableError(template.format(**fields))
         if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
             return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
-    if isinstance(exc, boto.ParamValidationError) and location.bucket and not location.key:
+    if isinstance(exc, boto.ParamValidationError) and not location.key:
         return InvalidNameError(f"invalid bucket name '{location.bucket}'")
     found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
     return found[0](found[1].format(**fields))

@@ -297,19 +297,18 @@ def proxy_for(config: Any, endpoint: str) -> str | None:
 def _check_types(arguments: ConnectionArguments) -> None:
     """Raise if an option has the wrong type."""
     extra = arguments.extra
-    if extra.get("request_payer") not in (None, "requester"):
-        raise ConfigurationError(
-            f"request_payer must be 'requester', got {extra['request_payer']!r}"
-        )
-    for name, value in (
-        ("ACCESS_KEY", arguments.access_key),
-        ("SECRET_KEY", arguments.secret_key),
-        ("endpoint_url", arguments.endpoint_url),
-        *((name, extra.get(name)) for name in ("aws_session_token", "profile_name", "region_name")),
-    ):
-        if value is not None and not isinstance(value, str):
+    texts = {
+        "ACCESS_KEY": arguments.access_key,
+        "SECRET_KEY": arguments.secret_key,
+        "endpoint_url": arguments.endpoint_url,
+        **{name: extra.get(name) for name in ("aws_session_token", "profile_name", "region_name")},
+    }
+    for name, value in texts.items():
+        if value is None:
+            continue
+        if not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a str, got a {type(value).__name__}")
-        if value is not None and value != value.strip():  # no header, which looks like no network
+        if value != value.strip():  # no header, which looks like no network
             raise ConfigurationError(f"{name} begins or ends with white space: remove it")
     config, verify = extra.get("config"), extra.get("verify")
     if config is not None:
