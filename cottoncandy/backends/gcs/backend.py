@@ -189,17 +189,17 @@ class GCSBackend(RemoteBackend):
         }
         blocks = regroup(body, _CHUNK_BYTES)
         begun = list(islice(blocks, 2))
-        file = _BlockFile(chain((begun.pop(0) for _ in range(2)), blocks))
-        if len(begun) == 2:  # before a long body is sent
+        if is_long := len(begun) == 2:  # before it is sent
             self._check_condition(key, options.condition)
+        file = _BlockFile(chain((begun.pop(0) for _ in range(len(begun))), blocks))
         try:
             with self._in_bucket(), self._connection.request(label):
-                if len(begun) < 2:
-                    blob.upload_from_string(bytes(begun[0]) if begun else b"", **settings)
-                else:
+                if is_long:
                     blob.chunk_size = _CHUNK_BYTES
                     # Without a size, so that the body is read to its end, and checks its size.
                     blob.upload_from_file(file, **settings)
+                else:
+                    blob.upload_from_string(file.read(_CHUNK_BYTES), **settings)
                 return PutResult(_generation_of(blob, label))
         except (CottonCandyError, ValueError) as exc:
             if file.error is not None:
@@ -351,11 +351,9 @@ class GCSBackend(RemoteBackend):
         try:
             with self._connection.request(f"bucket '{bucket}' at {self._address}"):
                 found: bool = self._connection.bucket(bucket).exists(**_READ)
-        except ObjectNotFoundError:
-            found = False
         except AccessDeniedError:
             found = True  # reading objects may be allowed
-        except (InvalidNameError, ValueError):
+        except (ObjectNotFoundError, InvalidNameError, ValueError):
             found = False
         if found:
             self.known_buckets.add(bucket)

@@ -398,12 +398,9 @@ class S3Backend(RemoteBackend):
     def can_copy_from(self, other: Backend) -> bool:
         if not isinstance(other, S3Backend):
             return False
-        own, others = self._connection.options, other._connection.options
-        # Sizes of parts, threads and retries may differ: they are no part of the identity.
-        like_own = replace(others, config=None, settings=own.settings)
-        same = replace(own, config=None) == like_own
-        configs = [None if each.config is None else vars(each.config) for each in (own, others)]
-        return own is others or (same and configs[0] == configs[1])
+        pair = (self._connection.options, other._connection.options)
+        own, others = (replace(each, config=each.config and vars(each.config)) for each in pair)
+        return own == others
 
     def _location(self, key: str, *, writing: bool = False) -> S3Location:
         check_key(key, writing=writing)

@@ -209,7 +209,8 @@ class Connection:
     @_Once
     def resource(self) -> Any:
         """Create the boto3 resource, on the same session."""
-        resource = self._new_client(custom=not self.on_aws, make=self.session.resource)
+        with translated(self.location()):
+            resource = self._new_client(custom=not self.on_aws, make=self.session.resource)
         client = resource.meta.client
         install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return resource
@@ -263,11 +264,8 @@ class Connection:
             # Levels only: the messages appear where the program's log does.
             for name in ("boto3", "botocore"):
                 logging.getLogger(name).setLevel(logging.DEBUG)
-        try:
-            core = botocore.session.Session(profile=options.profile_name)
-            loader = _loader(core.get_config_variable("data_path") or "")
-        except boto.BotoCoreError as exc:
-            raise ConfigurationError(f"boto3 cannot create a session: {exc}") from exc
+        core = botocore.session.Session(profile=options.profile_name)
+        loader = _loader(core.get_config_variable("data_path") or "")
         # Each session of boto3 adds one.
         loader.search_paths[:] = dict.fromkeys(loader.search_paths)
         core.register_component("data_loader", loader)
@@ -291,11 +289,8 @@ class Connection:
                 or True
             )
         if isinstance(verify, str):
-            self._certificates(verify)  # a clear error now, instead of a failed connection
+            _check_certificates(verify)  # a clear error now, instead of a failed connection
         return verify
-
-    def _certificates(self, path: str) -> bytes:
-        return self.cached(("certificates", path), lambda: _read_certificates(path))
 
     # -- obstore ---------------------------------------------------------------------------------
 
@@ -412,7 +407,7 @@ class Connection:
         if self.verify is False:
             options["allow_invalid_certificates"] = True
         elif isinstance(self.verify, str):
-            options["root_certificate"] = self._certificates(self.verify)
+            options["root_certificate"] = Path(self.verify).read_bytes()
         return options
 
 
@@ -445,7 +440,8 @@ class _Json:
         return None
 
 
-def _read_certificates(path: str) -> bytes:
+def _check_certificates(path: str) -> None:
+    """Raise if a file is not one of certificates that OpenSSL and rustls read."""
     try:
         found = Path(path).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -461,4 +457,3 @@ def _read_certificates(path: str) -> bytes:
         raise ConfigurationError(
             f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) cannot be read: {exc}"
         ) from exc
-    return found

@@ -94,7 +94,7 @@ class S3Options:
         Whether requests declare that the reader is charged for them.
     """
 
-    settings: Settings = field(repr=False)
+    settings: Settings = field(repr=False, compare=False)  # sizes, threads and retries
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
