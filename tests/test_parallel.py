@@ -17,6 +17,7 @@ from cottoncandy.core import threads
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import (
     ForkSafeLock,
+    abandoned,
     after_fork,
     in_background,
     interruptible,
@@ -99,6 +100,24 @@ def test_ctrl_c_leaves_calls_that_hang(abandon: bool, monkeypatch: pytest.Monkey
     for thread in hung:
         thread.join(60)
     assert len(hung) == 2  # the rest was dropped
+
+
+def test_abandoned_calls_are_told_and_awaited() -> None:
+    begun, told = threading.Event(), []
+
+    def work(number: int) -> None:
+        if number == 0:
+            assert begun.wait(20)
+            raise RuntimeError("zero")
+        begun.set()
+        while not abandoned():
+            pass
+        told.append(number)
+
+    with pytest.raises(RuntimeError, match="zero"):
+        list(map_threads(work, range(2), 2, abandon=True, grace_s=20))
+    assert told == [1]
+    assert not abandoned()
 
 
 def test_an_interruptible_call_returns_and_raises() -> None:

@@ -39,6 +39,7 @@ def map_threads(
     *,
     max_pending: int | None = None,
     abandon: bool = False,
+    grace_s: float = 0,
     ordered: bool = True,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, up to ``threads`` of them at once.
@@ -50,9 +51,9 @@ def map_threads(
     running or waiting. The first error is raised at its position in the order; calls that have not
     started are then dropped, and running ones are awaited. After Ctrl-C, or if the generator is
     closed, the wait is limited to a few seconds; the threads are daemons, so they delay neither the
-    prompt nor the end of the program. With ``abandon`` there is no wait at all, for callers that
-    stop the calls with their own flag. If the system allows no more threads, those that it allowed
-    do the work; without any, the caller does.
+    prompt nor the end of the program. With ``abandon`` the wait is limited to ``grace_s`` seconds,
+    also after an error, for calls that end soon once they are :func:`abandoned`. If the system
+    allows no more threads, those that it allowed do the work; without any, the caller does.
     """
     if threads <= 1:
         yield from map(function, items)
@@ -62,7 +63,7 @@ def map_threads(
     available: _Outcomes[R] = SimpleQueue()
     pending: deque[_Outcomes[R]] = deque()  # where the result of each call will be
     started = 0
-    patience: float | None = 0.0 if abandon else _GRACE_S
+    patience: float | None = grace_s if abandon else _GRACE_S
     ended = threading.Event()
 
     def work() -> None:
@@ -104,7 +105,7 @@ def map_threads(
         while pending:
             yield next_result()
     except Exception:
-        patience = 0.0 if abandon else None
+        patience = grace_s if abandon else None
         raise
     finally:
         if patience is not None:
@@ -127,6 +128,12 @@ def run_threads(
     """Call a function with each item, as :func:`map_threads` does, which has the options."""
     for _ in map_threads(function, items, threads, **options):
         pass
+
+
+def abandoned() -> bool:
+    """Return whether the results of this thread are not awaited any more."""
+    ended: threading.Event | None = getattr(_worker, "ended", None)
+    return ended is not None and ended.is_set()
 
 
 def pause(seconds: float) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -20,7 +19,7 @@ from cottoncandy.backends.s3.errors import S3Location, confirmed, parse_error
 from cottoncandy.backends.s3.transport import CancelledUploadError, ViewReader, body_digest
 from cottoncandy.config.options import Settings
 from cottoncandy.core.buffers import Body, MiB
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import abandoned, map_threads
 from cottoncandy.exceptions import CottonCandyError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ _PARTS_PER_STEP = 1000
 #: Bytes of gathered parts that are being sent at the same time; twice as many if they are larger.
 GATHERED_AHEAD_BYTES = 32 * MiB
 
-# How long to wait after Ctrl-C for parts being sent, which stop at their next block.
+# How long to wait after an error for parts being sent, which stop at their next block.
 _GRACE_S = 2.0
 
 
@@ -85,9 +84,6 @@ class MultipartUpload:
         self._location = location
         self._body = body
         self._sent: dict[int, tuple[int, int]] = {}  # CRC-32 and size of each part
-        self._stopped = threading.Event()
-        self._busy = 0
-        self._idle = threading.Condition()
         response = connection.call(location, "create_multipart_upload", **begin)
         # By the server's clock.
         self._begun = response["ResponseMetadata"]["HTTPHeaders"].get("date")
@@ -99,7 +95,7 @@ class MultipartUpload:
         """Upload one part; return the response."""
         body = self._body if self._body and self._body.buffer is not None else None
         changes = body is not None and body.checksum is not None
-        reader = ViewReader(part, self._stopped.is_set, changes)
+        reader = ViewReader(part, changes)
         digest = body_digest(self._connection, part)
         response: Mapping[str, Any] = self._connection.call(
             self._location, "upload_part", **target, **digest, Body=reader
@@ -132,16 +128,9 @@ class MultipartUpload:
 
         def send_one(numbered: tuple[int, Any]) -> dict[str, Any]:
             number, part = numbered
-            with self._idle:
-                if self._stopped.is_set():
-                    raise CancelledUploadError
-                self._busy += 1
-            try:
-                response = send(part, **self._target, PartNumber=number)
-            finally:
-                with self._idle:
-                    self._busy -= 1
-                    self._idle.notify_all()
+            if abandoned():
+                raise CancelledUploadError
+            response = send(part, **self._target, PartNumber=number)
             etag = confirmed(response.get("ETag"), "ETag", self._location)
             sums = {name: value for name, value in response.items() if name.startswith("Checksum")}
             sums.pop("ChecksumType", None)
@@ -155,6 +144,8 @@ class MultipartUpload:
                 threads,
                 max_pending=threads + 1,
                 abandon=True,
+                # A part that arrives after the abort would be stored, and billed, indefinitely.
+                grace_s=_GRACE_S,
                 ordered=False,
             )
             done = sorted(results, key=lambda part: part["PartNumber"])
@@ -200,10 +191,6 @@ class MultipartUpload:
 
     def _abort(self) -> None:
         """Abort the upload, without hiding the error that led here."""
-        self._stopped.set()
-        with self._idle:
-            # A part that arrives after the abort would be stored, and billed, indefinitely.
-            self._idle.wait_for(lambda: self._busy == 0, _GRACE_S)
         try:
             self._connection.call(self._location, "abort_multipart_upload", **self._target)
         except CottonCandyError as exc:

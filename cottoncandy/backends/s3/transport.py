@@ -40,7 +40,7 @@ from cottoncandy.backends.s3.keys import (
 )
 from cottoncandy.backends.s3.native import library
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer, MiB
-from cottoncandy.core.threads import interruptible
+from cottoncandy.core.threads import abandoned, interruptible
 from cottoncandy.exceptions import (
     CottonCandyError,
     IntegrityError,
@@ -389,19 +389,17 @@ def body_digest(connection: Connection, data: Buffer) -> dict[str, str]:
 
 @dataclass(eq=False, slots=True)
 class ViewReader:
-    """A file over a buffer, for boto3, that can be cancelled.
+    """A file over a buffer, for boto3; reading ends if the upload is not awaited any more.
 
     Parameters
     ----------
     view : memoryview
-    cancelled : callable
     changes : bool, default False
         Whether something else may change the buffer: then reads return copies. They are short,
         because botocore hashes a copy in the processor's cache sooner than the buffer itself.
     """
 
     view: memoryview
-    cancelled: Callable[[], bool] = lambda: False
     changes: bool = False
     #: CRC-32 of the copies since the start of the request.
     checksum: int = field(default=0, init=False)
@@ -412,7 +410,7 @@ class ViewReader:
 
     def read(self, size: int | None = -1) -> memoryview | bytes:
         """Return the next bytes: other lengths than requested, because http.client wants 16 KiB."""
-        if self.cancelled():
+        if abandoned():
             raise CancelledUploadError
         if size is None or size < 0:
             size = len(self.view)
