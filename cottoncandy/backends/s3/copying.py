@@ -81,10 +81,22 @@ class ACLs:
 
     def kept(self, origin: S3Location, target: S3Location, send: Callable[[str | None], T]) -> T:
         """Send a request that creates an object with the ACL of another."""
-        acl = self._of(origin, target.bucket)
-        canned = _canned_acl(acl)
+        acl: Mapping[str, Any] = {}
+        if self._useful(target.bucket):
+            # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
+            acl = _read(self._connection, origin, "acl", "ACL", logging.INFO)
+        if not all("Permission" in each and "Grantee" in each for each in acl.get("Grants", ())):
+            logger.warning("the ACL of %s is incomplete and is not copied", origin)
+            acl = {}
+        owner = acl.get("Owner", {}).get("ID")
+        others = {
+            (grant["Grantee"].get("URI", ""), grant["Permission"])
+            for grant in acl.get("Grants", ())
+            if grant["Grantee"].get("ID") != owner
+        }
+        canned = _CANNED.get(frozenset(others))
         result = send(canned)
-        if acl is not None and canned is None:
+        if others and canned is None:
             self._set(target, acl)
         return result
 
@@ -113,26 +125,6 @@ class ACLs:
             response = self._connection.call(location, "get_bucket_ownership_controls")
             rules = response["OwnershipControls"].get("Rules", ())
         return {"ObjectOwnership": "BucketOwnerEnforced"} not in rules
-
-    def _of(self, location: S3Location, bucket: str) -> Mapping[str, Any] | None:
-        """Return an object's ACL; None if it is private, unreadable, or useless in the bucket."""
-        if not self._useful(bucket):
-            return None
-        try:
-            acl: Mapping[str, Any] = self._connection.call(location, "get_object_acl")
-        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
-            if _may_pass(exc):
-                raise
-            # With read-only access to the source, the ACL is unknown; S3 makes the copy private.
-            logger.info("the ACL of %s cannot be read and is not copied: %s", location, exc)
-            return None
-        grants = acl.get("Grants", ())
-        if not all("Permission" in grant and "Grantee" in grant for grant in grants):
-            logger.warning("the ACL of %s is incomplete and is not copied", location)
-            return None
-        owner = acl.get("Owner", {}).get("ID")
-        private = all(grant["Grantee"].get("ID") == owner for grant in grants)
-        return None if private else acl
 
     def _set(self, location: S3Location, acl: Mapping[str, Any]) -> None:
         """Set grants that no canned ACL has; CopyObject makes the copy private."""
@@ -264,15 +256,24 @@ class CopyOperations:
 
     def _tags(self, origin: S3Location) -> dict[str, str]:
         """Return the tags of an object, as an argument of the request that begins a copy."""
-        try:
-            found = self._connection.call(origin, "get_object_tagging")
-        except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
-            if _may_pass(exc):
-                raise
-            logger.warning("the tags of %s cannot be read and are not copied: %s", origin, exc)
-            return {}
+        found = _read(self._connection, origin, "tagging", "tags", logging.WARNING)
         tags = urlencode([(each["Key"], each["Value"]) for each in found.get("TagSet", ())])
         return {"Tagging": tags} if tags else {}
+
+
+def _read(
+    connection: Connection, origin: S3Location, part: str, what: str, level: int
+) -> Mapping[str, Any]:
+    """Return the ACL or the tags of an object; nothing, if they cannot be read."""
+    try:
+        found: Mapping[str, Any] = connection.call(origin, f"get_object_{part}")
+    except (AccessDeniedError, StoreError, ObjectNotFoundError) as exc:
+        unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
+        if unanswered or parse_error(exc).status in TRANSIENT:
+            raise  # it may succeed later
+        logger.log(level, "the copy is made without the %s of %s: %s", what, origin, exc)
+        return {}
+    return found
 
 
 def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,12 +283,6 @@ def _storage(head: Mapping[str, Any]) -> dict[str, Any]:
     if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):
         kept |= {name: head[name] for name in _KMS_HEADERS if head.get(name)}
     return kept
-
-
-def _may_pass(exc: CottonCandyError) -> bool:
-    """Return whether the same request may succeed later."""
-    unanswered = isinstance(exc, StoreTimeoutError | StoreUnreachableError)
-    return unanswered or parse_error(exc).status in TRANSIENT
 
 
 def _is_archived(head: Mapping[str, Any]) -> bool:
@@ -302,19 +297,6 @@ def _rejects_acls(exc: BaseException) -> bool:
     return details.code in _ACL_CODES or (
         details.code == "NotImplemented" and "acl" in details.message.lower()
     )
-
-
-def _canned_acl(acl: Mapping[str, Any] | None) -> str | None:
-    """Return the name of a canned ACL with the same grants."""
-    if acl is None:
-        return None
-    owner = acl.get("Owner", {}).get("ID")
-    others = {
-        (grant["Grantee"].get("URI", ""), grant["Permission"])
-        for grant in acl["Grants"]
-        if (grant["Grantee"].get("ID"), grant["Permission"]) != (owner, "FULL_CONTROL")
-    }
-    return _CANNED.get(frozenset(others))
 
 
 def _parameters(client: Any, operation: str) -> Any:
