@@ -33,6 +33,9 @@ class GetResponse(NamedTuple):
         The body as it arrives.
     close : callable
         Discard a body that is not read to its end.
+    sequential : bool
+        Whether the server sends whole bodies only. The body is then read with one request, as long
+        as it is read in order.
     """
 
     info: ObjectInfo
@@ -40,6 +43,7 @@ class GetResponse(NamedTuple):
     stop: int
     pieces: Iterator[Buffer]
     close: Callable[[], None] = lambda: None
+    sequential: bool = False
 
 
 class RangeReader(ObjectReader):
@@ -58,9 +62,6 @@ class RangeReader(ObjectReader):
         Maximum number of simultaneous requests.
     window_bytes : int, default 8 MiB
         Size of the ranges that are requested ahead, in bytes.
-    sequential : bool, default False
-        Whether the server sends whole bodies only. The body is then read with one request, as long
-        as it is read in order.
     """
 
     pinned = True
@@ -73,13 +74,12 @@ class RangeReader(ObjectReader):
         *,
         threads: int,
         window_bytes: int = 8 * MiB,
-        sequential: bool = False,
     ) -> None:
-        self.threads = 1 if sequential else max(threads, 1)
+        self.sequential = isinstance(opened, GetResponse) and opened.sequential
+        self.threads = 1 if self.sequential else max(threads, 1)
         self.window_bytes = window_bytes
         self._send = request
         self._label = label
-        self._sequential = sequential
         self._closed = False
         # A small start or end of the body serves all reads, any other part the first read that
         # begins there.
@@ -91,7 +91,7 @@ class RangeReader(ObjectReader):
             return
         self.info = opened.info
         if opened.start == 0 and opened.stop > AT_ONCE_BYTES:
-            self.prefetched = 0 if sequential else opened.stop
+            self.prefetched = 0 if self.sequential else opened.stop
             self._opened[0] = opened
             return
         if opened.start and opened.stop < self.info.size:
@@ -132,7 +132,7 @@ class RangeReader(ObjectReader):
                 yield view[: stop - start]
                 start += len(view)
                 if start >= stop:
-                    keep = self._sequential and stop < response.stop and not self._closed
+                    keep = self.sequential and stop < response.stop and not self._closed
                     if keep:
                         rest = view[len(view) - (start - stop) :]
                         self._keep(response, stop, rest)

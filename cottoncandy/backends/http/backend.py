@@ -101,19 +101,18 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     ) -> ObjectReader:
         url = self._url(key)
         for _ in range(_ATTEMPTS):
-            opened, sequential = self._open(url, key, prefetch, tail)
+            opened = self._open(url, key, prefetch, tail)
             info = self._with_metadata(url, opened)
             if info is not None:
                 opened = info if isinstance(opened, ObjectInfo) else opened._replace(info=info)
                 reader = RangeReader(
-                    lambda start, stop, _: self._get_range(url, key, start, stop)[0],
+                    lambda start, stop, _: self._get_range(url, key, start, stop),
                     f"object '{key}' at {url}",
                     opened,
                     threads=threads,
-                    sequential=sequential,
                 )
                 reader.counter = self.counter
-                reader.pinned = info.etag is not None and not sequential
+                reader.pinned = info.etag is not None and not reader.sequential
                 return reader
             if isinstance(opened, GetResponse):
                 opened.close()
@@ -166,10 +165,10 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
 
     def _open(
         self, url: str, key: str, prefetch: bool | tuple[int, int], tail: int
-    ) -> tuple[GetResponse | ObjectInfo, bool]:
-        """Request the header and, if wanted, a part of the body; whether ranges are ignored."""
+    ) -> GetResponse | ObjectInfo:
+        """Request the header and, if wanted, a part of the body."""
         if not prefetch and not tail:
-            return self._head(key), False
+            return self._head(key)
         span = prefetch if isinstance(prefetch, tuple) else (0, _FIRST_BYTES)
         return self._get_range(url, key, *((-tail, 0) if tail else span), first=True)
 
@@ -181,7 +180,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
             if response.status == 404:
                 raise status_error(404, f"object '{key}' at {url}")
             # Presigned URLs are for GET only, and some servers do not support HEAD.
-            opened = self._get_range(url, key, 0, 1, first=True)[0]
+            opened = self._get_range(url, key, 0, 1, first=True)
             opened.close()
             return opened.info
         _check(response, url, key)
@@ -189,7 +188,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
 
     def _get_range(
         self, url: str, key: str, start: int, stop: int, *, first: bool = False
-    ) -> tuple[GetResponse, bool]:
+    ) -> GetResponse:
         """Request a range, or with a negative start the end of the body."""
         label = f"object '{key}' at {url}"
         span = f"bytes={start}" if start < 0 else f"bytes={start}-{stop - 1}"
@@ -211,7 +210,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
                 raise IntegrityError(f"{label}: the server sent an unreadable Content-Range")
             begin, end, size = found
             info = _info(key, response, size)
-            return GetResponse(info, begin, end, pieces, response.close), False
+            return GetResponse(info, begin, end, pieces, response.close)
         length = response.headers.get("Content-Length")
         if length is None or not length.isdecimal():
             body = b"".join(pieces)  # its length is known at its end
@@ -220,7 +219,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         info, start = _info(key, response, size), max(start, 0) if not first else 0
         if start:
             pieces = _skipped(pieces, start)
-        return GetResponse(info, start, size, pieces, response.close), size > AT_ONCE_BYTES
+        return GetResponse(info, start, size, pieces, response.close, size > AT_ONCE_BYTES)
 
     # -- metadata --------------------------------------------------------------------------------
 
