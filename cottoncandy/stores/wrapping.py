@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
@@ -18,6 +19,10 @@ from cottoncandy.backends.base import (
 from cottoncandy.core.stats import Counter
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type[Backend])
+
+#: Public methods that are about the wrapper itself.
+_OWN = frozenset({"can_copy_from", "read_only_error"})
 
 
 def _passed_on(verb: F) -> F:
@@ -31,6 +36,16 @@ def _passed_on(verb: F) -> F:
     return cast("F", call)
 
 
+def _passing_verbs_on(wrapper: C) -> C:
+    """Pass on every public method of a backend that the wrapper does not define."""
+    for name, verb in vars(Backend).items():
+        own = name.startswith("_") or name in _OWN or name in vars(wrapper)
+        if inspect.isfunction(verb) and not own:
+            setattr(wrapper, name, _passed_on(verb))
+    return wrapper
+
+
+@_passing_verbs_on
 class WrappedBackend(Backend):
     """Another backend, to which every verb is passed on; subclasses override some.
 
@@ -85,37 +100,14 @@ class WrappedBackend(Backend):
         other.inner = self.inner.with_upload_options(**options)
         return other
 
-    # -- every verb ------------------------------------------------------------------------------
-
-    status_message = _passed_on(Backend.status_message)
-    describe = _passed_on(Backend.describe)
-    close = _passed_on(Backend.close)
+    # The abstract verbs; the decorator adds the others.
     get = _passed_on(Backend.get)
-    head = _passed_on(Backend.head)
-    exists = _passed_on(Backend.exists)
     put = _passed_on(Backend.put)
-    puts_atomically = _passed_on(Backend.puts_atomically)
-    unfinished_uploads = _passed_on(Backend.unfinished_uploads)
-    abort_upload = _passed_on(Backend.abort_upload)
-    unlisted = _passed_on(Backend.unlisted)
     scan = _passed_on(Backend.scan)
     delete = _passed_on(Backend.delete)
-    copy = _passed_on(Backend.copy)
-    move = _passed_on(Backend.move)
-    set_metadata = _passed_on(Backend.set_metadata)
-    has_md5_etag = _passed_on(Backend.has_md5_etag)
-    storage_class = _passed_on(Backend.storage_class)
-    remove_links = _passed_on(Backend.remove_links)
-    resolve_links = _passed_on(Backend.resolve_links)
-    list_buckets = _passed_on(Backend.list_buckets)
     has_bucket = _passed_on(Backend.has_bucket)
     create_bucket = _passed_on(Backend.create_bucket)
     delete_bucket = _passed_on(Backend.delete_bucket)
-    owner = _passed_on(Backend.owner)
-    acl = _passed_on(Backend.acl)
-    presign = _passed_on(Backend.presign)
-    native_object = _passed_on(Backend.native_object)
-    native_bucket = _passed_on(Backend.native_bucket)
 
 
 class ReadOnlyBackend(ReadOnlyVerbs, WrappedBackend):
