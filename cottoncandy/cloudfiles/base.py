@@ -180,8 +180,7 @@ class FilesBase:
         """Return one answer, or a dictionary of answers."""
         if isinstance(paths, str | os.PathLike):
             return function(os.fspath(paths))
-        options: dict[str, Any] = {"total": total, "progress": progress, "parallel": 1}
-        results = list(self._each(function, paths, label, **options))
+        results = list(self._each(function, paths, label, total, progress, 1))
         finish(results)
         return {path_text(result.item): result.value for result in results}
 
@@ -190,7 +189,6 @@ class FilesBase:
         function: Callable[[Any], Any],
         paths: Any,
         label: str,
-        *,
         total: int | None = None,
         progress: bool | None = None,
         parallel: int | bool | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -78,12 +79,9 @@ class CloudFile:
         return self.cf.get([self._range(each) for each in ranges], raw=raw)
 
     def _range(self, part: Any) -> dict[str, Any]:
-        if isinstance(part, slice):
-            start, end = part.start, part.stop
-        elif isinstance(part, Mapping):
-            start, end = part.get("byte_range") or (part.get("start"), part.get("end"))
-        else:
-            start, end = part
+        if isinstance(part, Mapping):
+            return {**part, "path": self.filename}
+        start, end = (part.start, part.stop) if isinstance(part, slice) else part
         return {"path": self.filename, "start": start, "end": end}
 
     def get_json(self) -> Any:
@@ -216,20 +214,18 @@ def dl(cloudpaths: Paths, raw: bool = False, **options: Any) -> Any:
     >>> [file["content"] for file in dl(["mem://one/a", "mem://two/b"])]
     [b'first', b'second']
     """
-    single = is_single(cloudpaths)
-    items: list[Any] = list(as_items(cloudpaths))
-    grouped: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-    names: list[str] = []
-    for order, item in enumerate(items):
-        part = dict(item) if isinstance(item, Mapping) else {"path": item}
-        names.append(part["path"])
-        folder, part["path"] = _bucket_of(normalize(part["path"]))
-        grouped.setdefault(folder, []).append((order, part))
+    names: list[Any] = []
+    grouped: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for order, item in enumerate(as_items(cloudpaths)):
+        file = item if isinstance(item, Mapping) else {"path": item}
+        folder, path = _bucket_of(normalize(file["path"]))
+        names.append(file["path"])
+        grouped[folder][order] = {**file, "path": path}
     found: dict[int, dict[str, Any]] = {}
-    for folder, parts in grouped.items():
-        files = CloudFiles(folder, **options).get([part for _, part in parts], raw=raw)
-        for (order, _), file in zip(parts, files, strict=True):
-            found[order] = {**file, "fullpath": names[order]}
-    if single:
+    for folder, files in grouped.items():
+        contents = CloudFiles(folder, **options).get(list(files.values()), raw=raw)
+        for order, content in zip(files, contents, strict=True):
+            found[order] = {**content, "fullpath": names[order]}
+    if is_single(cloudpaths):
         return found[0]["content"]
-    return [found[order] for order in range(len(items))]
+    return [found[order] for order in range(len(names))]

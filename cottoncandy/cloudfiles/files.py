@@ -330,13 +330,12 @@ class CloudFiles(WritingMethods):
         routes = list(self._routes(list(as_items(paths)), dest))
         self._check_distinct(routes, dest)
         move = partial(self._move, dest=dest)
-        options: dict[str, Any] = {"total": total, "progress": progress, "dest": dest}
         # A file that could be the copy of another one is moved before that is gone.
         parts = [each for each in routes if each.twin], [each for each in routes if not each.twin]
         finish(
             result
             for part in filter(None, parts)
-            for result in self._each(move, part, "moving", **options)
+            for result in self._each(move, part, "moving", total, progress, dest=dest)
         )
 
     def _check_distinct(self, routes: Iterable[Route], dest: CloudFiles) -> None:

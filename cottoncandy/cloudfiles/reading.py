@@ -141,16 +141,9 @@ class ReadingMethods(FilesBase):
         """
         single = is_single(paths)
         order = count()
-        found = list(
-            self._each(
-                partial(self._get_again, part_size=part_size),
-                mapped(lambda item: requested(next(order), item, raw=raw), paths),
-                "downloading",
-                total=total,
-                progress=progress,
-                parallel=parallel,
-            )
-        )
+        files = mapped(lambda item: requested(next(order), item, raw=raw), paths)
+        call = partial(self._get_again, part_size=part_size)
+        found = list(self._each(call, files, "downloading", total, progress, parallel))
         found.sort(key=lambda result: result.item.order)
         if raise_errors or return_dict or single:
             finish(found)

@@ -227,16 +227,15 @@ class ResumableTransfer:
         source: CloudFiles,
     ) -> int:
         rows: list[tuple[Item, str | None, bool]] = []
-        for result in results:
-            vanished = isinstance(result.error, ObjectNotFoundError) and (
+        for item, _, error in results:
+            vanished = isinstance(error, ObjectNotFoundError) and (
                 source.protocol != "file" or source._endpoint().exists()  # else a disk is missing
             )
             if vanished:
-                _logger.warning("skipping %s: %s", result.item.path, result.error)
-            elif result.error is not None:
-                failed[result.item.path] = result.error
-            error = None if result.error is None else str(result.error)
-            rows.append((result.item, error, error is None or vanished))
+                _logger.warning("skipping %s: %s", item.path, error)
+            elif error is not None:
+                failed[item.path] = error
+            rows.append((item, None if error is None else str(error), error is None or vanished))
         self._queue.finish(rows)
         return sum(error is None for _, error, _ in rows)
 

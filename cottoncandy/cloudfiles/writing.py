@@ -126,19 +126,12 @@ class WritingMethods(ReadingMethods):
         compress = compression if compress is None else compress
         given = _settings(locals())
         items = mapped(partial(_as_file, settings=given), [files] if is_pair(files) else files)
-        count = total
         if isinstance(items, list):
             self._check_unique(items)
-            count = len(items)
+        alone = (len(items) if isinstance(items, list) else total) == 1
+        put = partial(self._put, threads=_ALONE_THREADS if alone else LARGE_THREADS)
         monitor = TransmissionMonitor(IOEnum.TX)
-        results = self._each(
-            partial(self._put, threads=_ALONE_THREADS if count == 1 else LARGE_THREADS),
-            items,
-            "uploading",
-            total=total,
-            progress=progress,
-            parallel=parallel,
-        )
+        results = self._each(put, items, "uploading", total, progress, parallel)
         count = finish(results, monitor if return_recording else None)
         return (count, monitor) if return_recording else count
 
@@ -298,7 +291,7 @@ class WritingMethods(ReadingMethods):
                 elif not nocopy:
                     self._retrying(partial(self._renew, info))
 
-        finish(self._each(touch, paths, "touching", total=total, progress=progress, parallel=1))
+        finish(self._each(touch, paths, "touching", total, progress, 1))
 
     def _renew(self, info: ObjectInfo) -> None:
         backend = self._store.backend
