@@ -124,4 +124,4 @@ def test_logins_are_for_their_server(
         assert logins(f"middleauth+https://{path}") == {"Bearer t"}
     public = CloudFiles("s3://bucket/a", use_https=True)._store.backend
     assert public.bucket_name == "https://s3.amazonaws.com/bucket/a"
-    assert public._connection.options.login is None
+    assert not public._connection.options.headers

@@ -58,10 +58,8 @@ class HTTPOptions:
 
     Parameters
     ----------
-    login : str, optional
-        ``user:password``, for basic authentication.
     origin : str
-        Scheme, host and port that the login, the headers and the query are for.
+        Scheme, host and port that the headers and the query are for.
     headers : mapping
         Headers of every request, such as ``{"Authorization": "Bearer ..."}``.
     query : str
@@ -72,7 +70,6 @@ class HTTPOptions:
         Whether certificates are checked, or the path of those to trust.
     """
 
-    login: str | None = field(default=None, repr=False)
     origin: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: str = field(default="", repr=False)
@@ -98,10 +95,12 @@ class HTTPOptions:
             raise ConfigurationError("headers must be a mapping of text to text in one line")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
             raise ConfigurationError(f"timeout must be a number of seconds, got {timeout!r}")
-        user, password = arguments.access_key, arguments.secret_key
-        login = None if user is None and password is None else f"{user or ''}:{password or ''}"
+        user, password, headers = arguments.access_key, arguments.secret_key, dict(headers)
+        if user is not None or password is not None:
+            login = base64.b64encode(f"{user or ''}:{password or ''}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
         verify = os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify
-        return cls(login, _origin(url), dict(headers), extra.get("query", ""), timeout, verify)
+        return cls(_origin(url), headers, extra.get("query", ""), timeout, verify)
 
 
 def _origin(url: str) -> str:
@@ -149,9 +148,6 @@ class WebClient:
         sent = {"Accept-Encoding": "identity", "User-Agent": "cottoncandy", **(headers or {})}
         if _origin(url) == options.origin:
             sent.update(options.headers)
-            if options.login is not None:
-                token = base64.b64encode(options.login.encode()).decode()
-                sent["Authorization"] = f"Basic {token}"
             query = "&".join(filter(None, (options.query, query)))
         target = f"{url}?{query}" if query else url
         retries = _Retry(
