@@ -476,6 +476,7 @@ class ObjectMethods(ObjectAccess):
 def _json_text(value: Any) -> str:
     try:
         text = json.dumps(value)
+        json.loads(text, object_pairs_hook=_check_names)
     except TypeError as exc:
         raise UnsupportedDtypeError(
             f"cannot upload as JSON: {exc}; use upload_raw_array for arrays, or convert with "
@@ -483,16 +484,9 @@ def _json_text(value: Any) -> str:
         ) from exc
     except (ValueError, RecursionError) as exc:
         raise InvalidArgumentError(f"cannot upload as JSON: {exc}; nothing was uploaded") from exc
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            pending += item.values()
-            if len(json.loads(json.dumps(dict.fromkeys(item)))) < len(item):
-                raise InvalidArgumentError(
-                    "cannot upload as JSON: two keys of a dictionary are the same text in JSON, "
-                    "such as 1 and '1'; nothing was uploaded"
-                )
-        elif isinstance(item, list | tuple):
-            pending += item
     return text
+
+
+def _check_names(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("two keys of a dictionary are the same text in JSON, such as 1 and '1'")
