@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 from cottoncandy.backends.base import Backend
 from cottoncandy.backends.options import UPLOAD_OPTIONS
 from cottoncandy.config.options import DEFAULT_ACL, Settings
+from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
     BucketExistsError,
     BucketNotFoundError,
+    InvalidArgumentError,
 )
 from cottoncandy.stores.checks import check_bool
 from cottoncandy.stores.connect import check_bucket_name, connect
@@ -201,11 +203,13 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
     A running call stays in its bucket, whatever other threads do to the interface. Objects that it
     opens keep the snapshot, so ``set_bucket`` never moves lazy arrays or browsers. A writing method
     raises on a read-only store, before any request, unless it is a dry run. Options of an upload,
-    such as ``storage_class=``, apply to everything it stores.
+    such as ``storage_class=``, apply to everything it stores. Others that the method does not have
+    are rejected with the name of the right one.
     """
     parameters = inspect.signature(method).parameters
     names = [*parameters][1:]
     flags = {name for name in names if parameters[name].annotation == "bool"}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     uploading = method.__name__.startswith("upload_") or method.__name__ in _UPLOADING
 
     @functools.wraps(method)
@@ -220,6 +224,9 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
         if uploading:
             options = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
             snapshot._store = self._store.with_upload_options(options)
+        if not takes_any and (unknown := sorted(kwargs.keys() - parameters.keys())):
+            hint = nearest(unknown[0], names, "{}=")
+            raise InvalidArgumentError(f"{method.__name__} has no option {unknown[0]!r}{hint}")
         return method(snapshot, *args, **kwargs)
 
     return run

@@ -24,7 +24,15 @@ _LIMIT = DefaultInt(1000)  # shown in the documentation; not applied as a limit
 class FindingMethods(BucketMethods):
     """Patterns over the names of a bucket."""
 
-    def glob(self, pattern: str, **kwargs: Any) -> list[str]:
+    def glob(
+        self,
+        pattern: str,
+        *,
+        verbose: bool = False,
+        limit: int | None = None,
+        page_size: int | None = None,
+        do_unquote: bool = False,
+    ) -> list[str]:
         """Return a list of object names in the cloud storage that match the glob pattern.
 
         Parameters
@@ -70,26 +78,13 @@ class FindingMethods(BucketMethods):
         >>> cci.glob('path/to/my')
         ['path/to/my/file01a.grp/image_data']
         """
-        options: dict[str, Any] = {
-            "verbose": False,
-            "limit": None,
-            "page_size": None,
-            "do_unquote": False,
-        }
-        unknown = sorted(set(kwargs) - set(options))
-        if unknown:
-            raise InvalidArgumentError(
-                f"glob accepts {', '.join(options)}, got {', '.join(unknown)}"
-            )
-        options.update(kwargs)
-        check_page_size(options["page_size"])
-        limit = _checked_limit(options["limit"])
-        verbose, unquoted = options["verbose"], bool(options["do_unquote"])
+        check_page_size(page_size)
+        count = _checked_limit(limit)
         infos: list[ObjectInfo] = []
         names: list[str] = []
         for spelling in spellings(pattern):
-            found = match_names(self._store, spelling, unquoted=unquoted)
-            for name, info in islice(found, limit):
+            found = match_names(self._store, spelling, unquoted=do_unquote)
+            for name, info in islice(found, count):
                 names.append(name)
                 if verbose:
                     infos.append(info)

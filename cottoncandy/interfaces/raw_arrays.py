@@ -19,7 +19,6 @@ from cottoncandy.arrays.versions import download_method
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.exceptions import (
     IntegrityError,
-    InvalidArgumentError,
     ObjectNotFoundError,
     UnsupportedDtypeError,
 )
@@ -126,7 +125,6 @@ class RawArrayMethods(ObjectMethods):
         threads: int = DEFAULT_THREADS,
         *,
         selection: Any = None,
-        **kwargs: Any,
     ) -> Array:
         """Download a binary np.ndarray, directly into its memory.
 
@@ -175,11 +173,6 @@ class RawArrayMethods(ObjectMethods):
         >>> cci.download_raw_array('run1', selection=np.s_[10:13])
         array([10, 11, 12])
         """
-        if kwargs:
-            raise InvalidArgumentError(
-                f"download_raw_array has no option {next(iter(kwargs))!r}; "
-                f"did you mean selection= or threads=?"
-            )
         try:
             tail = 0 if selection is None else TAIL_BYTES
             opened = self._store.open(object_name, threads, tail=tail)

@@ -52,10 +52,6 @@ EXEMPT = {
     "cottoncandy.interfaces.CloudArray": {"PR01"},
     # A text that three factories share ends in **kwargs.
     "cottoncandy.get_encrypted_interface": {"PR03"},
-    # The documented options of 0.4.0 come as **kwargs.
-    "cottoncandy.interfaces.finding.FindingMethods.glob": {"PR01", "PR02"},
-    # Taken to refuse it with the name of the right option.
-    "cottoncandy.interfaces.raw_arrays.RawArrayMethods.download_raw_array": {"PR01"},
     # Made by other methods, never by users.
     "cottoncandy.browser.Preview": {"PR01"},
     "cottoncandy.browser.S3Group": {"PR01"},
