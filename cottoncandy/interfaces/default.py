@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cottoncandy.config.options import DEFAULT_THREADS, Settings
-from cottoncandy.core.files import expand_home
 from cottoncandy.core.names import pathjoin
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
@@ -18,17 +15,15 @@ from cottoncandy.exceptions import (
     UnsupportedOperationError,
 )
 from cottoncandy.interfaces.buckets import BucketMethods
+from cottoncandy.interfaces.dictionaries import DictionaryMethods
 from cottoncandy.interfaces.files import FileMethods
 from cottoncandy.interfaces.finding import FindingMethods
-from cottoncandy.interfaces.items import ItemMethods
 from cottoncandy.interfaces.moving import MovingMethods, RemovingMethods
 from cottoncandy.interfaces.objects import ObjectMethods
 from cottoncandy.interfaces.sharing import BridgeMethods, SharingMethods
 from cottoncandy.stores.finding import tree
 from cottoncandy.stores.keys import HiddenKey, KeyLike, resolve_keys
-from cottoncandy.transfer.directories import files_to_download, transfer_files
 from cottoncandy.transfer.engine import complete, each
-from cottoncandy.transfer.sync import SyncReport
 
 
 class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
@@ -89,7 +84,7 @@ class BasicInterface(ObjectMethods, FileMethods, SharingMethods, BucketMethods):
         return pathjoin(a, *p)
 
 
-class ArrayInterface(ItemMethods, BasicInterface):
+class ArrayInterface(DictionaryMethods, BasicInterface):
     """Provides numpy.array concepts: numpy, dask and sparse arrays, dictionaries of arrays.
 
     Takes the parameters of :class:`BasicInterface`.
@@ -142,83 +137,6 @@ class FileSystemInterface(FindingMethods, MovingMethods, RemovingMethods, BasicI
             if not owner:
                 raise
             return owner
-
-    def download_directory(
-        self,
-        directory: str,
-        disk_name: str | os.PathLike[str],
-        *,
-        threads: int = DEFAULT_THREADS,
-        skip_existing: bool = False,
-        dry_run: bool = False,
-    ) -> SyncReport | None:
-        """Download an entire directory: all objects below a name, several at a time.
-
-        Parameters
-        ----------
-        directory : str
-            Directory in the cloud to download; ``''`` and ``'/'`` are the whole bucket.
-        disk_name : str or path-like
-            Name of the directory on disk to download to. It is created if it does not
-            exist, and so are its subdirectories.
-        threads : int, default ``[basic] threads`` of the options, at least 16
-            How many files are transferred at once.
-        skip_existing : bool, default False
-            Whether to skip files that have the object's size and bytes already, for example to
-            resume an interrupted download. Bytes are compared by the ETag if it is an MD5,
-            otherwise by reading the object.
-        dry_run : bool, default False
-            Whether only to report what would be done.
-
-        Returns
-        -------
-        report : SyncReport or None
-            Of a dry run: files, bytes, and an estimate of requests and cost.
-
-        Raises
-        ------
-        ObjectNotFoundError
-            If nothing exists below that name.
-        InvalidNameError
-            Before anything is written: if a key would lead out of the directory (``..``) or cannot
-            be a file name, if an object is also the start of other names, or if a symbolic link in
-            the directory leads out of it.
-        NotADirectoryError, IsADirectoryError
-            Before anything is written: if a file is in the way of a directory, or the reverse.
-        StorageFullError
-            If the disk is full.
-        PartialFailureError
-            If some objects could not be downloaded; the message names them. The others were
-            downloaded.
-
-        Notes
-        -----
-        Files are written completely or not at all. Other files in the directory are kept. An object
-        whose name ends in ``/``, the marker of an empty directory, becomes a directory.
-
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> import cottoncandy as cc
-        >>> cci = cc.get_interface('my_bucket', backend='memory', verbose=False)
-        >>> response = cci.upload_object('sub01/anat/notes', b'it works')
-        >>> cci.download_directory('sub01', 'copy')
-        >>> Path('copy/anat/notes').read_bytes()
-        b'it works'
-        """
-        root = Path(expand_home(disk_name))
-        branch, files = files_to_download(self._store, directory, root, create=not dry_run)
-        return transfer_files(
-            self._store,
-            files,
-            lambda file, count: self.download_to_file(file.key, file.path, count),
-            root,
-            branch,
-            uploading=False,
-            threads=threads,
-            skip_existing=skip_existing,
-            dry_run=dry_run,
-        )
 
 
 class DefaultInterface(FileSystemInterface, ArrayInterface, BridgeMethods):
