@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -46,10 +46,10 @@ class _Array:
     #: Whether an object has the name of the manifest, and is not one that can be read.
     foreign: bool = False
     live: Version | None = None
-    #: Objects directly below the root that have names of parts.
-    documented: list[ObjectInfo] = field(default_factory=list)
-    #: Objects in the directories of uploads.
-    uploads: dict[str, list[ObjectInfo]] = field(default_factory=lambda: defaultdict(list))
+    #: Objects in the directories of uploads, and directly below the root, by None.
+    uploads: defaultdict[str | None, list[ObjectInfo]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 class _Doomed(NamedTuple):
@@ -107,12 +107,10 @@ def _listed(found: Iterable[ObjectInfo]) -> dict[Key, _Array]:
         if split is None:
             continue
         array = arrays.setdefault(Key(split.root), _Array(Key(split.root)))
-        if split.upload_id is not None:
-            array.uploads[split.upload_id].append(info)
-        elif split.name == MANIFEST:
+        if split.upload_id is None and split.name == MANIFEST:
             array.has_manifest = True
-        elif split.is_part:
-            array.documented.append(info)
+        elif split.upload_id is not None or split.is_part:
+            array.uploads[split.upload_id].append(info)
     return arrays
 
 
@@ -138,37 +136,23 @@ def _doomed(store: Store, needed: set[str], array: _Array) -> list[_Doomed]:
     for upload_id, infos in array.uploads.items():
         for info in infos:
             if info.key.endswith(SEPARATOR + PREVIOUS):
-                for key in _named(store, array.root, upload_id):
-                    replaced[key] = info.modified
+                with contextlib.suppress(EncryptionError):
+                    before = predecessor(store, array.root, upload_id)
+                    replaced.update(dict.fromkeys(before.keys if before else (), info.modified))
     doomed = []
-    for infos in array.uploads.values():
-        doomed += _as_one([info for info in infos if info.key not in needed], replaced)
-    documented = [
-        info
-        for info in array.documented
-        if info.key not in needed and (info.key in replaced or _is_part(store, info.key))
-    ]
-    return doomed + _as_one(documented, replaced)
-
-
-def _as_one(
-    infos: list[ObjectInfo], replaced: Mapping[str, datetime.datetime | None]
-) -> list[_Doomed]:
-    """Return objects as old as the youngest of them: their upload may be running.
-
-    The objects of a version that was replaced are as old as the replacement.
-    """
-    dates = [date for info in infos for date in (info.modified, replaced.get(info.key)) if date]
-    return [_Doomed(info.key, max(dates, default=None)) for info in infos]
-
-
-def _named(store: Store, root: Key, upload_id: str) -> Iterator[Key]:
-    """Return the parts of the version that an upload replaced."""
-    with contextlib.suppress(IntegrityError, MetadataError, EncryptionError):
-        found = predecessor(store, root, upload_id)
-        if found is not None:
-            return found.keys
-    return iter(())
+    for upload_id, infos in array.uploads.items():
+        unneeded = [
+            info
+            for info in infos
+            if info.key not in needed
+            and (upload_id is not None or info.key in replaced or _is_part(store, info.key))
+        ]
+        # All are as old as the youngest of them: their upload may be running. The objects of a
+        # version that was replaced are as old as the replacement.
+        known = [date for info in unneeded for date in (info.modified, replaced.get(info.key))]
+        since = max(filter(None, known), default=None)
+        doomed += [_Doomed(info.key, since) for info in unneeded]
+    return doomed
 
 
 def is_stray(store: Store, key: str) -> bool:

@@ -127,6 +127,11 @@ def block_index(reader: ObjectReader, header: RawArrayHeader) -> BlockIndex | No
         return BlockIndex.parse(tail, header.blocks, reader.size, header.checksum)
 
 
+def is_whole(selection: Any) -> bool:
+    """Return whether a selection is ``...`` or ``()``."""
+    return selection is Ellipsis or (isinstance(selection, tuple) and not selection)
+
+
 def read_array(
     store: Store,
     reader: ObjectReader,
@@ -156,7 +161,7 @@ def read_array(
         If a block, or an array that is downloaded whole, is not what was stored.
     """
     name = reader.info.key
-    if not (selection is Ellipsis or (isinstance(selection, tuple) and not selection)):
+    if not is_whole(selection):
         with naming(name):
             return _read_part(store, reader, header, selection, index)
     in_place = out is not None and out.flags.c_contiguous and header.order == "C"

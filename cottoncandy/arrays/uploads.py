@@ -1,4 +1,4 @@
-"""Uploads of chunked arrays: from memory, and from the chunks of a Dask array on any worker."""
+"""Uploads of sparse and chunked arrays: from memory, and from Dask's chunks on any worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cottoncandy.exceptions import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats import chunked, dtypes, raw
+from cottoncandy.formats import chunked, dtypes, raw, sparse
 from cottoncandy.formats.generations import UPLOAD_ID, new_upload_id, place_of
 from cottoncandy.stores.store import Store
 
@@ -207,6 +207,33 @@ def _finish_chunks(
     first, upload_id, _ = stored[0]
     with replace(writer.upload, live=live, upload_id=upload_id, first=place_of(first)) as upload:
         return _finish(replace(writer, upload=upload), stored, metadata)
+
+
+def upload_sparse(
+    store: Store,
+    root: Key,
+    matrix: Any,
+    *,
+    acl: str | None,
+    threads: int,
+    condition: Condition = None,
+) -> dict[str, Any]:
+    """Upload a sparse array; return the response of its manifest."""
+    manifest, parts = sparse.to_parts(matrix)
+    inner = max(1, threads // len(parts))
+    # Version 0.4.0 reads only the documented names.
+    with begin(store, root, acl=acl, condition=condition, part_bytes=None) as new:
+
+        def put(name: str) -> str:
+            return new.put(name, name, parts[name], compression=True, threads=inner)
+
+        places = map_threads(put, parts, threads)
+        content = {
+            **manifest,
+            "attrs": list(places),
+            "parts": [[new.upload_id, name] for name in parts],
+        }
+        return new.commit(lambda _: content, {})
 
 
 # -- arrays that grow ----------------------------------------------------------------------------

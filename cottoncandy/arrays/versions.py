@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
-from cottoncandy.arrays.chunked import ChunkedArray
+import numpy as np
+
 from cottoncandy.arrays.generations import current
-from cottoncandy.arrays.manifests import changed, parse_json, read_manifest
-from cottoncandy.arrays.raw import TAIL_BYTES, Array, block_index, read_array
-from cottoncandy.arrays.sparse import SparseArray
+from cottoncandy.arrays.manifests import (
+    changed,
+    find_part,
+    parse_json,
+    read_manifest,
+    reading_parts,
+)
+from cottoncandy.arrays.raw import (
+    TAIL_BYTES,
+    Array,
+    array_header,
+    block_index,
+    is_whole,
+    read_array,
+)
 from cottoncandy.backends.base import ObjectInfo, ObjectReader
 from cottoncandy.core.names import Key, pathjoin
+from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
+    IntegrityError,
     MetadataError,
     ObjectNotFoundError,
+    SelectionError,
 )
+from cottoncandy.formats import chunked, dtypes, sparse
 from cottoncandy.formats.codecs.blocks import BlockIndex
 from cottoncandy.formats.encryption.segments import ENCRYPTION_METADATA
-from cottoncandy.formats.generations import MANIFEST
-from cottoncandy.formats.raw import RawArrayHeader
+from cottoncandy.formats.generations import MANIFEST, check_part, place_of
+from cottoncandy.formats.raw import RawArrayHeader, naming, new_array
+from cottoncandy.formats.selection import ChunkProjection, select_chunks
 from cottoncandy.stores.store import Store
+
+_UNKNOWN: Any = object()
+_SLICEABLE = frozenset({"csr", "csc"})
 
 
 class RawArray:
@@ -72,6 +95,208 @@ class RawArray:
         if reader.pinned:
             self._reader = reader
         return reader
+
+
+class ChunkedArray:
+    """One version of a chunked array, opened; slices download the chunks that they touch.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    info : ObjectInfo
+        Of the manifest.
+    shape : tuple of int
+    dtype : dtype
+    chunks : tuple of tuple of int
+        Lengths of the chunks along each axis, as in Dask.
+    """
+
+    kind = "chunked"
+
+    def __init__(self, store: Store, root: Key, manifest: Any, info: ObjectInfo) -> None:
+        self.store = store
+        self.root = root
+        self.manifest = found = chunked.Manifest.from_json(manifest, object_name=root)
+        self.shape, self.dtype, self.chunks = found.shape, found.dtype, found.chunks
+        self.info = info
+        self._codec: str | None = _UNKNOWN
+
+    @property
+    def places(self) -> Iterator[str]:
+        """Where the parts are, relative to the manifest."""
+        return (place_of(part.name) for part in self.manifest.parts())
+
+    @property
+    def compression(self) -> str | None:
+        """Codec of the first chunk, whose header is downloaded; None if it is uncompressed."""
+        if self._codec is _UNKNOWN:
+            with self._open((0,) * len(self.shape), 1, prefetch=False) as reader:
+                self._codec = array_header(reader).compression
+        return self._codec
+
+    def read(self, selection: Any, threads: int) -> Array:
+        """Download a part of the array.
+
+        Parameters
+        ----------
+        selection : index
+            As in ``download_raw_array``. Uncompressed chunks are downloaded in part.
+        threads : int
+            Number of chunks that are downloaded at once, or of ranges if there is only one.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If a chunk is missing.
+        IntegrityError
+            If a chunk is not the one that the manifest describes.
+        SelectionError
+            If the selection does not fit the array, or is of another kind.
+        """
+        with naming(self.root):
+            selected = select_chunks(self.manifest.chunks, selection)
+        whole = selected.whole
+        if len(selected) == 1 and not whole.falls:
+            (piece,) = selected
+            if piece.shape == whole.shape:
+                return self._load(piece, threads)  # without a second copy of the chunk
+        result = new_array(whole.shape, self.dtype, "C")
+        view = whole.rising_view(result)
+        inner = max(1, threads // max(len(selected), 1))
+
+        def fetch(piece: ChunkProjection) -> None:
+            place: tuple[Any, ...] = (*piece.out_selection, ...)  # the dots also take 0-d arrays
+            part = view[place]
+            found = self._load(piece, inner, part)
+            if found is not part:
+                part[...] = found
+
+        run_threads(fetch, selected, threads)
+        return result
+
+    def _load(self, piece: ChunkProjection, threads: int, out: Array | None = None) -> Array:
+        whole = piece.shape == self.manifest.chunk_shape(piece.index)
+        with self._open(piece.index, threads, tail=0 if whole else TAIL_BYTES) as reader:
+            header = array_header(reader)
+            self._check(header, piece.index)
+            selection = ... if whole else piece.chunk_selection
+            array = read_array(self.store, reader, header, selection, out=out)
+        # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
+        return array if array.dtype == self.dtype else array.view(self.dtype)
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Yield calls that look whether a chunk exists and is the one that the manifest names."""
+        return (partial(self._check_stored, index) for index in self.manifest.indices())
+
+    def _check_stored(self, index: tuple[int, ...]) -> None:
+        with self._open(index, 1, prefetch=False) as reader:
+            self._check(array_header(reader), index)
+
+    def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
+        """Open a chunk, after a look whether it is the part that the manifest names."""
+        name, upload_id, number = self.manifest.part(index)
+        with reading_parts(self.store, self.root, self.info.etag):
+            reader = find_part(
+                self.root, name, lambda key: self.store.open(key, threads, **options)
+            )
+            try:
+                check_part(reader.metadata, upload_id, number, reader.info.key)
+            except IntegrityError:
+                reader.close()
+                raise
+        return reader
+
+    def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:
+        expected = self.manifest.chunk_shape(index)
+        same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
+        if header.shape != expected or not same:
+            raise IntegrityError(
+                f"chunk '{self.manifest.part(index).name}' is {header.dtype}{header.shape}, and "
+                f"the manifest of its array says {self.dtype}{expected}: chunks of two uploads "
+                f"are mixed"
+            )
+
+
+class SparseArray:
+    """One version of a sparse matrix or array, opened.
+
+    Attributes
+    ----------
+    info : ObjectInfo
+        Of the manifest.
+    """
+
+    kind = "sparse"
+    chunks = None
+    compression = None
+
+    def __init__(self, store: Store, root: Key, manifest: Any, info: ObjectInfo) -> None:
+        self._store = store
+        self._root = root
+        self._manifest = manifest
+        self._parts = sparse.parts_of(manifest, object_name=root)
+        texts = {name: manifest.get(name) for name in ("dtype", "cc-dtype")}
+        found = {name: text for name, text in texts.items() if isinstance(text, str)}
+        self._dtype: np.dtype[Any] | None = None
+        if "dtype" in found:
+            self._dtype = dtypes.from_metadata(found, object_name=root)
+        self.info = info
+        self.shape: tuple[int, ...] = tuple(manifest["shape"])
+
+    @property
+    def places(self) -> Iterator[str]:
+        """Where the parts are, relative to the manifest."""
+        return (place for place, _ in self._parts.values())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type; manifests of older versions don't have it, so a header is downloaded."""
+        if self._dtype is None:
+            self._dtype = self._load("data", 1, header_only=True).dtype
+        return self._dtype
+
+    def read(self, selection: Any, threads: int) -> Any:
+        """Download the parts; return what SciPy selects from the matrix.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If a part is missing.
+        MetadataError, IntegrityError
+            If the parts do not match the manifest.
+        SelectionError
+            If SciPy cannot select that.
+        """
+        inner = max(1, threads // len(self._parts))
+        with reading_parts(self._store, self._root, self.info.etag):
+            arrays = map_threads(lambda name: self._load(name, inner), self._parts, threads)
+            parts = dict(zip(self._parts, arrays, strict=True))
+            matrix = sparse.from_parts(self._manifest, parts, object_name=self._root)
+        if is_whole(selection):
+            return matrix
+        try:
+            return (matrix if matrix.format in _SLICEABLE else matrix.tocsr())[selection]
+        except (IndexError, TypeError, ValueError, NotImplementedError, OverflowError) as exc:
+            raise SelectionError(f"sparse array '{self._root}': {exc}") from exc
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Yield calls that look whether a part exists and is the one that the manifest names."""
+        for name in self._parts:
+            yield partial(self._load, name, 1, header_only=True)
+
+    def _load(self, name: str, threads: int, *, header_only: bool = False) -> Any:
+        """Download a part, or its header, after a look whether it is the one of the manifest."""
+        place, upload_id = self._parts[name]
+        key = pathjoin(self._root, place)
+        with self._store.open(key, threads, prefetch=not header_only) as reader:
+            check_part(reader.metadata, upload_id, name, key)
+            header = array_header(reader)
+            if name == "data" and self._dtype is not None and header.dtype != self._dtype:
+                raise IntegrityError(
+                    f"part '{key}' is of dtype {header.dtype}, and the manifest of its array says "
+                    f"{self._dtype}: parts of two uploads are mixed"
+                )
+            return header if header_only else read_array(self._store, reader, header)
 
 
 _METHODS = {"chunked": "download_dask_array", "sparse": "download_sparse_array"}

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from cottoncandy.arrays.chunked import ChunkedArray
 from cottoncandy.arrays.handle import ArrayHandle
-from cottoncandy.arrays.versions import ArrayVersion, RawArray, open_parts
+from cottoncandy.arrays.versions import ArrayVersion, ChunkedArray, RawArray, open_parts
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.base import S3FSLike
 from cottoncandy.browser.html import Row, object_html
@@ -24,7 +23,7 @@ from cottoncandy.exceptions import (
     MissingDependencyError,
     ObjectNotFoundError,
 )
-from cottoncandy.formats.projections import select_chunks
+from cottoncandy.formats.selection import select_chunks
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 

@@ -1,11 +1,12 @@
-"""Partial reads: which byte ranges of an uncompressed array a selection needs.
+"""Selections: which byte ranges of an array, and which chunks, a selection needs. Pure.
 
-The axes are taken in their order in the object, slowest first. A selection fixes,
-per axis, evenly spaced positions. What it needs is therefore a regular pattern: runs of bytes at
-equal distances, and such groups again at equal distances, axis by axis. Runs whose gap is small
-are read as one, because a request costs more than the bytes of the gap; the pattern of the reads
-then is regular as well, and numpy copies each of them into place as one strided array. One axis may
-have a list of positions instead: reads are then cut where its gaps are large.
+The reads of an uncompressed array are planned as follows. The axes are taken in their order in the
+object, slowest first. A selection fixes, per axis, evenly spaced positions. What it
+needs is therefore a regular pattern: runs of bytes at equal distances, and such groups again at
+equal distances, axis by axis. Runs whose gap is small are read as one,
+because a request costs more than the bytes of the gap; the pattern of the reads then is regular as
+well, and numpy copies each of them into place as one strided array. One axis may have a list of
+positions instead: reads are then cut where its gaps are large.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The positions that a selection takes along an axis: evenly spaced, or an ascending list.
 Positions: TypeAlias = "range | npt.NDArray[np.int64]"
+
+_Key: TypeAlias = "slice | npt.NDArray[np.int64]"
 
 #: Two runs with at most this many bytes between them are one read.
 MAX_GAP_BYTES = 64 * 1024
@@ -70,6 +74,262 @@ class Selection:
         """Return a view of the result with one axis per axis of the array, all rising."""
         view: npt.NDArray[Any] = out[(*self.keys, ...)]  # without the dots, a scalar of no keys
         return view
+
+
+def resolve(selection: Any, shape: tuple[int, ...]) -> Selection:
+    """Return what a selection takes of each axis.
+
+    Parameters
+    ----------
+    selection : index
+        Basic indexing as NumPy defines it: integers, slices, ``...`` and ``np.newaxis``, with
+        negative numbers and steps. In addition, as in h5py, an ascending list of integers or a
+        boolean mask along one axis, which stays in its place.
+    shape : tuple of int
+
+    Raises
+    ------
+    SelectionError
+        If the selection lies outside the array, is of another kind, or if a list is not ascending
+        or has duplicates.
+
+    Examples
+    --------
+    >>> resolve(np.s_[-1, ::2], (4, 6, 2)).axes
+    (range(3, 4), range(0, 6, 2), range(0, 2))
+    """
+    entries = list(selection) if isinstance(selection, tuple) else [selection]
+    ellipses = [place for place, entry in enumerate(entries) if entry is Ellipsis]
+    if len(ellipses) > 1:
+        raise SelectionError("an index can only have a single ellipsis ('...')")
+    given = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
+    if given > len(shape):
+        raise SelectionError(
+            f"too many indices for array: array is {len(shape)}-dimensional, but {given} were "
+            f"indexed"
+        )
+    place = ellipses[0] if ellipses else len(entries)
+    entries[place : place + len(ellipses)] = [slice(None)] * (len(shape) - given)
+    lengths: list[int] = []
+    axes: list[Positions] = []
+    keys: list[int | slice | None] = []
+    lists = 0
+    for entry in entries:
+        if entry is None:
+            lengths.append(1)
+            keys.append(0)
+            continue
+        number, length = len(axes), shape[len(axes)]
+        single = _index(entry)
+        if single is not None:
+            position = _in_bounds(single, number, length)
+            axes.append(range(position, position + 1))
+            keys.append(None)
+            continue
+        if isinstance(entry, slice):
+            positions: Positions = _sliced(entry, number, length)
+        else:
+            positions = _listed(entry, number, length)
+            lists += 1
+        falls = isinstance(positions, range) and positions.step < 0
+        lengths.append(len(positions))
+        axes.append(positions[::-1] if falls else positions)
+        keys.append(slice(None, None, -1 if falls else 1))
+    if lists > 1:
+        raise SelectionError(
+            "only one axis can have a list or a mask; download the array and index that"
+        )
+    return Selection(tuple(lengths), tuple(axes), tuple(keys))
+
+
+def _index(entry: Any) -> int | None:
+    # numpy takes True and False as masks, though they are integers to Python.
+    if isinstance(entry, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(entry)
+    except TypeError:
+        return None
+
+
+def _in_bounds(index: int, number: int, length: int) -> int:
+    if not -length <= index < length:
+        raise SelectionError(f"index {index} is out of bounds for axis {number} with size {length}")
+    return index % length
+
+
+def _sliced(entry: slice, number: int, length: int) -> range:
+    try:
+        positions = range(*entry.indices(length))
+    except (TypeError, ValueError) as exc:
+        raise SelectionError(f"the slice {entry!r} of axis {number}: {exc}") from exc
+    if len(positions) > 1:
+        return positions
+    return range(positions.start, positions.start + 1) if positions else range(0)
+
+
+def _listed(entry: Any, number: int, length: int) -> Positions:
+    """Return the positions in a list, or those that a mask marks."""
+    known = isinstance(entry, (list, tuple, range)) or hasattr(entry, "__array__")
+    try:
+        values = np.asarray(entry) if known else np.empty((), object)
+    except ValueError:
+        values = np.empty((), object)
+    mask = values.dtype == bool
+    if values.ndim != 1 or not (mask or values.dtype.kind in "iu" or not values.size):
+        raise SelectionError(
+            f"a {type(entry).__name__} cannot select byte ranges: only integers, slices, '...', "
+            f"None, and along one axis an ascending list of integers or a mask can; download the "
+            f"array and index that"
+        )
+    if mask:
+        if len(values) != length:
+            raise SelectionError(
+                f"boolean index did not match indexed array along axis {number}; size of axis is "
+                f"{length} but size of corresponding boolean axis is {len(values)}"
+            )
+        values = np.flatnonzero(values)
+    if not values.size:
+        return range(0)
+    for extreme in (int(values.min()), int(values.max())):
+        _in_bounds(extreme, number, length)
+    positions = values.astype(np.int64)
+    positions[positions < 0] += length
+    steps = np.diff(positions)
+    if np.any(steps <= 0):
+        raise SelectionError(
+            f"the list of axis {number} must be in ascending order, without duplicates: use "
+            f"np.unique, then index the result"
+        )
+    if np.all(steps == steps[:1]):
+        return range(int(positions[0]), int(positions[-1]) + 1, int(steps[0]) if len(steps) else 1)
+    return positions
+
+
+def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
+    """Return a copy of ``array[selection]``, for the selections that :func:`plan` takes.
+
+    The result is an array of the same dtype even where only integers select.
+
+    Raises
+    ------
+    SelectionError
+        If the selection lies outside the array, or is of another kind.
+    """
+    selected = resolve(selection, array.shape)
+    result = new_array(selected.shape, array.dtype, "C")
+    keys = tuple(
+        slice(axis.start, axis.stop, axis.step) if isinstance(axis, range) else axis
+        for axis in selected.axes
+    )
+    selected.rising_view(result)[...] = array[keys]
+    return result
+
+
+# -- chunked arrays ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkProjection:
+    """What one chunk has of a selection.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Number of the chunk, per dimension.
+    chunk_selection : tuple of slice or ndarray
+        What to select in the chunk, in ascending order.
+    out_selection : tuple of slice
+        Where that goes in :meth:`Selection.rising_view`.
+    shape : tuple of int
+        Shape of what is selected.
+    """
+
+    index: tuple[int, ...]
+    chunk_selection: tuple[_Key, ...]
+    out_selection: tuple[slice, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSelection:
+    """A selection, cut along the borders of the chunks; :func:`select_chunks` makes it.
+
+    Parameters
+    ----------
+    whole : Selection
+    cuts : list of list of tuple
+        Per dimension of the array the number of each chunk, what to select there, and where it
+        goes.
+    """
+
+    whole: Selection
+    cuts: list[list[tuple[int, _Key, slice]]]
+
+    def __iter__(self) -> Iterator[ChunkProjection]:
+        """Yield the chunks that are touched, the last dimension fastest."""
+        for combined in itertools.product(*self.cuts):
+            yield ChunkProjection(
+                tuple(chunk for chunk, _, _ in combined),
+                tuple(in_chunk for _, in_chunk, _ in combined),
+                tuple(place for _, _, place in combined),
+                tuple(place.stop - place.start for _, _, place in combined),
+            )
+
+    def __len__(self) -> int:
+        """Return how many chunks are touched."""
+        return math.prod(map(len, self.cuts))
+
+
+def select_chunks(chunks: tuple[tuple[int, ...], ...], selection: Any) -> ChunkSelection:
+    """Find what ``array[selection]`` takes of each chunk.
+
+    Parameters
+    ----------
+    chunks : tuple of tuple of int
+        Per dimension the lengths of the chunks.
+    selection : index
+        As :func:`resolve` accepts it.
+
+    Returns
+    -------
+    selected : ChunkSelection
+
+    Raises
+    ------
+    SelectionError
+        If the selection lies outside the array, or is of another kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [piece.index for piece in select_chunks(((4, 4, 2), (6,)), np.s_[3:5])]
+    [(0, 0), (1, 0)]
+    """
+    whole = resolve(selection, tuple(map(sum, chunks)))
+    return ChunkSelection(whole, [[*_cut(*pair)] for pair in zip(whole.axes, chunks, strict=True)])
+
+
+def _cut(positions: Positions, lengths: tuple[int, ...]) -> Iterator[tuple[int, _Key, slice]]:
+    """Cut rising positions where chunks begin; a chunk between two of them has no part."""
+    starts = [0, *itertools.accumulate(lengths)]
+    first = 0
+    while first < len(positions):
+        chunk = bisect_right(starts, positions[first]) - 1
+        start, end = starts[chunk], starts[chunk + 1]
+        in_chunk: _Key
+        if isinstance(positions, range):
+            stop = min((end - 1 - positions.start) // positions.step + 1, len(positions))
+            last = positions[stop - 1]
+            in_chunk = slice(positions[first] - start, last - start + 1, positions.step)
+        else:
+            stop = int(np.searchsorted(positions, end))
+            in_chunk = positions[first:stop] - start
+        yield chunk, in_chunk, slice(first, stop)
+        first = stop
+
+
+# -- plans of reads --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,156 +516,6 @@ def plan(
             f"all of it) and index those"
         )
     return result
-
-
-def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
-    """Return a copy of ``array[selection]``, for the selections that :func:`plan` takes.
-
-    The result is an array of the same dtype even where only integers select.
-
-    Raises
-    ------
-    SelectionError
-        If the selection lies outside the array, or is of another kind.
-    """
-    selected = resolve(selection, array.shape)
-    result = new_array(selected.shape, array.dtype, "C")
-    keys = tuple(
-        slice(axis.start, axis.stop, axis.step) if isinstance(axis, range) else axis
-        for axis in selected.axes
-    )
-    selected.rising_view(result)[...] = array[keys]
-    return result
-
-
-def resolve(selection: Any, shape: tuple[int, ...]) -> Selection:
-    """Return what a selection takes of each axis.
-
-    Parameters
-    ----------
-    selection : index
-        Basic indexing as NumPy defines it: integers, slices, ``...`` and ``np.newaxis``, with
-        negative numbers and steps. In addition, as in h5py, an ascending list of integers or a
-        boolean mask along one axis, which stays in its place.
-    shape : tuple of int
-
-    Raises
-    ------
-    SelectionError
-        If the selection lies outside the array, is of another kind, or if a list is not ascending
-        or has duplicates.
-
-    Examples
-    --------
-    >>> resolve(np.s_[-1, ::2], (4, 6, 2)).axes
-    (range(3, 4), range(0, 6, 2), range(0, 2))
-    """
-    entries = list(selection) if isinstance(selection, tuple) else [selection]
-    ellipses = [place for place, entry in enumerate(entries) if entry is Ellipsis]
-    if len(ellipses) > 1:
-        raise SelectionError("an index can only have a single ellipsis ('...')")
-    given = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
-    if given > len(shape):
-        raise SelectionError(
-            f"too many indices for array: array is {len(shape)}-dimensional, but {given} were "
-            f"indexed"
-        )
-    place = ellipses[0] if ellipses else len(entries)
-    entries[place : place + len(ellipses)] = [slice(None)] * (len(shape) - given)
-    lengths: list[int] = []
-    axes: list[Positions] = []
-    keys: list[int | slice | None] = []
-    lists = 0
-    for entry in entries:
-        if entry is None:
-            lengths.append(1)
-            keys.append(0)
-            continue
-        number, length = len(axes), shape[len(axes)]
-        single = _index(entry)
-        if single is not None:
-            position = _in_bounds(single, number, length)
-            axes.append(range(position, position + 1))
-            keys.append(None)
-            continue
-        if isinstance(entry, slice):
-            positions: Positions = _sliced(entry, number, length)
-        else:
-            positions = _listed(entry, number, length)
-            lists += 1
-        falls = isinstance(positions, range) and positions.step < 0
-        lengths.append(len(positions))
-        axes.append(positions[::-1] if falls else positions)
-        keys.append(slice(None, None, -1 if falls else 1))
-    if lists > 1:
-        raise SelectionError(
-            "only one axis can have a list or a mask; download the array and index that"
-        )
-    return Selection(tuple(lengths), tuple(axes), tuple(keys))
-
-
-def _index(entry: Any) -> int | None:
-    # numpy takes True and False as masks, though they are integers to Python.
-    if isinstance(entry, (bool, np.bool_)):
-        return None
-    try:
-        return operator.index(entry)
-    except TypeError:
-        return None
-
-
-def _in_bounds(index: int, number: int, length: int) -> int:
-    if not -length <= index < length:
-        raise SelectionError(f"index {index} is out of bounds for axis {number} with size {length}")
-    return index % length
-
-
-def _sliced(entry: slice, number: int, length: int) -> range:
-    try:
-        positions = range(*entry.indices(length))
-    except (TypeError, ValueError) as exc:
-        raise SelectionError(f"the slice {entry!r} of axis {number}: {exc}") from exc
-    if len(positions) > 1:
-        return positions
-    return range(positions.start, positions.start + 1) if positions else range(0)
-
-
-def _listed(entry: Any, number: int, length: int) -> Positions:
-    """Return the positions in a list, or those that a mask marks."""
-    known = isinstance(entry, (list, tuple, range)) or hasattr(entry, "__array__")
-    try:
-        values = np.asarray(entry) if known else np.empty((), object)
-    except ValueError:
-        values = np.empty((), object)
-    mask = values.dtype == bool
-    if values.ndim != 1 or not (mask or values.dtype.kind in "iu" or not values.size):
-        raise SelectionError(
-            f"a {type(entry).__name__} cannot select byte ranges: only integers, slices, '...', "
-            f"None, and along one axis an ascending list of integers or a mask can; download the "
-            f"array and index that"
-        )
-    if mask:
-        if len(values) != length:
-            raise SelectionError(
-                f"boolean index did not match indexed array along axis {number}; size of axis is "
-                f"{length} but size of corresponding boolean axis is {len(values)}"
-            )
-        values = np.flatnonzero(values)
-    if not values.size:
-        return range(0)
-    for extreme in (int(values.min()), int(values.max())):
-        _in_bounds(extreme, number, length)
-    positions = values.astype(np.int64)
-    positions[positions < 0] += length
-    steps = np.diff(positions)
-    if np.any(steps <= 0):
-        raise SelectionError(
-            f"the list of axis {number} must be in ascending order, without duplicates: use "
-            f"np.unique, then index the result"
-        )
-    if np.all(steps == steps[:1]):
-        return range(int(positions[0]), int(positions[-1]) + 1, int(steps[0]) if len(steps) else 1)
-    return positions
 
 
 def _choose_split(axes: list[_Axis], extents: list[int], max_gap: int, max_read: int) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.handle import ArrayHandle
 from cottoncandy.arrays.manifests import latest
-from cottoncandy.arrays.sparse import upload_sparse
+from cottoncandy.arrays.uploads import upload_sparse
 from cottoncandy.arrays.versions import open_parts
 from cottoncandy.config.options import DEFAULT_ACL, DEFAULT_THREADS
 from cottoncandy.interfaces.raw_arrays import RawArrayMethods

@@ -11,7 +11,7 @@ import dask
 import numpy as np
 import pytest
 
-from cottoncandy.arrays.chunked import ChunkedArray
+from cottoncandy.arrays.versions import ChunkedArray
 from cottoncandy.exceptions import (
     IntegrityError,
     InvalidArgumentError,

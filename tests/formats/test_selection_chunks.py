@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cottoncandy.exceptions import SelectionError
-from cottoncandy.formats.projections import select_chunks
-from cottoncandy.formats.selection import select
+from cottoncandy.formats.selection import select, select_chunks
 from tests.cases import each
 
 LENGTHS = st.one_of(st.just((0,)), st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple))
