@@ -21,6 +21,7 @@ from cottoncandy.backends.base import (
     PutResult,
 )
 from cottoncandy.backends.local.backend import LocalBackend
+from cottoncandy.backends.local.commit import stat_existing
 from cottoncandy.backends.local.location import LocalLocation, check_root, os_errors, stat_or_none
 from cottoncandy.backends.local.reader import Fingerprint, object_info
 from cottoncandy.backends.options import split_entries
@@ -170,14 +171,9 @@ class FilesBackend(LocalBackend):
         if not exists and (result := self._put_new(location, body, threads)) is not None:
             return result
         with os_errors("write", location):
-            status = None
-            if exists:
-                with suppress(FileNotFoundError, NotADirectoryError):  # removed since
-                    status = os.lstat(location.path)
-            if status is not None and not (
-                stat.S_ISREG(status.st_mode) and os.access(location.path, os.W_OK)
-            ):
-                return None
+            status = stat_existing(location, None)
+            if exists and status is None:
+                return None  # a directory, or removed since
             try:
                 staged = TemporaryFile(location.path)
             except (FileNotFoundError, NotADirectoryError):
@@ -188,13 +184,12 @@ class FilesBackend(LocalBackend):
                 if status is not None:
                     os.fchmod(staged.descriptor, status.st_mode & 0o777)
                 new = Fingerprint.of(os.fstat(staged.descriptor))
-                folded = is_folded(staged.path)
-                if folded or status is not None:
+                if is_folded(staged.path):
                     location.check_spelling()
-                if not (folded and status is None and staged.link()):
-                    if folded:
-                        location.check_spelling()  # of a file that was created concurrently
-                    staged.replace()
+                    if status is None and staged.link():
+                        return PutResult(new.etag)
+                    location.check_spelling()  # of a file that was created concurrently
+                staged.replace()
         return PutResult(new.etag)
 
     def _put_new(self, location: LocalLocation, body: Body, threads: int) -> PutResult | None:
