@@ -21,7 +21,7 @@ from typing import BinaryIO, Self
 from unicodedata import normalize
 
 from cottoncandy.core.buffers import Buffer, bytes_view
-from cottoncandy.core.threads import ForkSafeLock, after_fork
+from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import AccessDeniedError, CottonCandyError, StorageFullError
 
 try:
@@ -152,7 +152,7 @@ class NewFile:
     descriptor: int
 
     def write(self, buffer: Buffer, position: int = 0) -> None:
-        """Write a whole buffer at a position; several threads may do so at once."""
+        """Write a whole buffer at a position."""
         rest = bytes_view(buffer)
         while rest:  # the system takes at most 2 GiB at once
             count = getattr(os, "pwrite", _seek_and_write)(self.descriptor, rest, position)
@@ -250,13 +250,9 @@ class UnnamedFile(NewFile):
 
 
 def _seek_and_write(descriptor: int, data: memoryview, position: int) -> int:
-    """Do what ``os.pwrite`` does, which Windows does not have."""
-    with _seeking:
-        os.lseek(descriptor, position, os.SEEK_SET)
-        return os.write(descriptor, data)
-
-
-_seeking = ForkSafeLock()
+    """Do what ``os.pwrite`` does, for one thread: Windows does not have it, nor local stores."""
+    os.lseek(descriptor, position, os.SEEK_SET)
+    return os.write(descriptor, data)
 
 
 def rename_new(path: str, target: str) -> bool:
@@ -295,9 +291,14 @@ def _create(target: str, mode: int) -> tuple[str, int, os.stat_result]:
         except FileExistsError:
             remove_abandoned(path)  # unless another writer uses it
             continue
-        status = os.fstat(descriptor)
-        if _lock_new(descriptor, path, status):
-            return path, descriptor, status
+        try:
+            held = _hold(descriptor, path)
+        except FileNotFoundError:  # another process removed it as abandoned before
+            held = False
+        except OSError:  # without locks, no process removes it
+            held = True
+        if held:
+            return path, descriptor, os.fstat(descriptor)
         unlock(descriptor)
     raise AssertionError
 
@@ -307,38 +308,23 @@ def _temporary_prefix(name: str) -> str:
     return f".cottoncandy-{zlib.crc32(os.fsencode(name)):08x}"
 
 
-def _lock_new(descriptor: int, path: str, status: os.stat_result) -> bool:
-    """Lock a new file; return False if another process removed it as abandoned before."""
-    try:
-        return lock(descriptor, wait=False) and os.path.samestat(status, os.lstat(path))
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # without locks, no process removes it
+def _hold(descriptor: int, path: str) -> bool:
+    """Lock a temporary file without waiting; return whether that is still its name."""
+    return lock(descriptor, wait=False) and os.path.samestat(os.fstat(descriptor), os.lstat(path))
 
 
 def remove_abandoned(path: str) -> bool:
     """Remove a temporary file that no process is writing; return whether one was removed."""
     if fcntl is None:
         return False
-    try:
+    # Another user's cannot be removed, nor any in a file system without locks.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         descriptor = open_lockable(path, _PROBE)
-    except OSError:
-        return False
-    try:
-        abandoned = (
-            stat.S_ISREG(os.fstat(descriptor).st_mode)
-            and lock(descriptor, wait=False)
-            and os.path.samestat(os.fstat(descriptor), os.lstat(path))
-        )
-        if abandoned:
+        stack.callback(unlock, descriptor)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _hold(descriptor, path):
             os.unlink(path)
-    except OSError:
-        return False  # another user's, or a file system without locks
-    else:
-        return abandoned
-    finally:
-        unlock(descriptor)
+            return True
+    return False
 
 
 # -- names ---------------------------------------------------------------------------------------
