@@ -203,14 +203,16 @@ class _Checks:
             return [Fault(info.key, "unreadable", f"{type(error).__name__}: {error}")]
 
     def _faults(self, info: ObjectInfo) -> Iterator[Fault]:
+        directory, _, last = info.key.rpartition(SEPARATOR)
         with self._store.open(Key(info.key)) as reader:
             if reader.metadata.get("dtype") and "shape" in reader.metadata:
                 yield from self._array(reader)
+                return
+            blocks = checked_blocks(reader.chunks, self._store.backend, reader.info)
+            if last == MANIFEST and directory:
+                yield from self._manifest(Key(directory), reader, b"".join(blocks))
             else:
-                deque(checked_blocks(reader.chunks, self._store.backend, reader.info), 0)
-        directory, _, last = info.key.rpartition(SEPARATOR)
-        if last == MANIFEST and directory:
-            yield from self._manifest(Key(directory))
+                deque(blocks, 0)
 
     # -- single objects --------------------------------------------------------------------------
 
@@ -237,16 +239,15 @@ class _Checks:
 
     # -- values of several objects ---------------------------------------------------------------
 
-    def _manifest(self, root: Key) -> Iterator[Fault]:
-        with self._store.open(Key(f"{root}{SEPARATOR}{MANIFEST}")) as reader:
-            content = parse_json(reader.read(), reader.info.key)
-            if not isinstance(content, dict) or not ({"dask", "attrs"} & content.keys()):
-                return  # another program's file of that name
-            try:
-                Version.of(root, reader.info.etag or "", reader.read(), reader.metadata)
-            except (IntegrityError, MetadataError) as error:
-                yield Fault(reader.info.key, "unreadable manifest", str(error))
-                return
+    def _manifest(self, root: Key, reader: ObjectReader, body: bytes) -> Iterator[Fault]:
+        content = parse_json(body, reader.info.key)
+        if not isinstance(content, dict) or not ({"dask", "attrs"} & content.keys()):
+            return  # another program's file of that name
+        try:
+            Version.of(root, reader.info.etag or "", body, reader.metadata)
+        except (IntegrityError, MetadataError) as error:
+            yield Fault(reader.info.key, "unreadable manifest", str(error))
+            return
         with suppress(ObjectNotFoundError):
             if "dtype" in (self._store.backend.head(root).metadata or {}):
                 yield Fault(root, "raw and chunked array", "both exist; the raw one is read")
