@@ -360,12 +360,13 @@ class LegacyReader(DecryptingReader):
 
     def __init__(self, inner: ObjectReader, keys: KeyScheme, label: str) -> None:
         blocks = inner.size // legacy.BLOCK - 1
-        end = list(inner.pieces(max(blocks - 2, 0) * legacy.BLOCK, inner.size))
+        end = max(blocks - 2, 0) * legacy.BLOCK
         for key in keys.candidates(label, legacy=True):
             object_key = key.object_key(inner.metadata, label, legacy=True)
             if object_key is None:
                 continue
-            size = legacy.plaintext_size(b"".join(legacy.decrypted(end, object_key)), blocks)
+            last = legacy.decrypted(inner.pieces(end, inner.size), object_key)
+            size = legacy.plaintext_size(b"".join(last), blocks)
             if size is not None:
                 break
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import logging
 import os
 import re
@@ -20,7 +21,6 @@ from cottoncandy.formats.encryption.keys import (
     KeyScheme,
     RSAKeys,
     crypto_module,
-    parse_aes_key,
 )
 
 logger = logging.getLogger(__name__)
@@ -216,19 +216,31 @@ def _aes_key(key: Any) -> AESKeys:
             "cottoncandy.encryption.generate_key() creates one), or set 'key = auto' under "
             "[encryption] in the options file to have one created and stored there"
         )
-    if isinstance(key, bytearray | memoryview):
-        key = bytes(key)
-    if not isinstance(key, str | bytes):
+    if _is_auto(key):
+        key = _automatic_key()
+    if isinstance(key, bytes | bytearray | memoryview):
+        data = bytes(key)
+    elif isinstance(key, str):
+        data = key.encode("utf-8", "replace")
+    else:
         raise EncryptionKeyError(
             f"encryption='AES' requires a key of 32 bytes, as bytes or in base64; got a "
             f"{type(key).__name__}"
         )
-    if isinstance(key, str) and key.lower().endswith((".pem", ".pub", ".der")):
+    if not isinstance(key, str) and len(data) in AESKeys.SIZES:
+        return AESKeys(data)
+    if b"-----BEGIN" in data or data.lower().endswith((b".pem", b".pub", b".der")):
         raise EncryptionKeyError(
             "encryption='AES' requires a key of 32 bytes (bytes or base64), and encryptionKey is "
-            "the path of a key file; pass encryption='RSA' to use it"
+            "a PEM key or the path of a key file; pass encryption='RSA' to use it"
         )
-    return parse_aes_key(_automatic_key() if _is_auto(key) else key)
+    try:
+        return AESKeys(base64.b64decode(data.strip(), validate=True))
+    except binascii.Error:
+        raise EncryptionKeyError(
+            "encryption='AES' requires a key of 32 bytes, as bytes or in base64 (44 characters), "
+            "got something else; create a key with cottoncandy.encryption.generate_key()"
+        ) from None
 
 
 def _rsa_key(key: Any, passphrase: Any) -> RSAKeys:
@@ -271,7 +283,7 @@ def _is_auto(key: Any) -> bool:
 
 def _is_aes_key(text: str) -> bool:
     try:
-        parse_aes_key(text)
+        _aes_key(text)
     except EncryptionKeyError:
         return False
     return True

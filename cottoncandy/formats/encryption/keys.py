@@ -19,14 +19,12 @@ from typing import Any, ClassVar, Self
 from cottoncandy.exceptions import DecryptionError, EncryptionKeyError, MissingDependencyError
 
 KEY_BYTES = 32
-_LEGACY_KEY_BYTES = (16, 24, 32)
 _MIN_WRITING_BITS = 2048
 _KEY_ID_BYTES = 8
 _KEY_ID_INFO = b"cottoncandy key id"
 _WRAPPED = "key"
 # Google Drive's properties are short: cottoncandy 0.2 split the value over several of them.
 _OWN_NAMES = re.compile("key|keychunks|keychunk[0-9]+")
-_CREATE_KEY = "create a key with cottoncandy.encryption.generate_key()"
 _MISSING = 'encrypted objects need pycryptodome: pip install "cottoncandy[encryption]"'
 
 
@@ -168,11 +166,14 @@ class AESKeys(KeyScheme):
     name: ClassVar[str] = "AES"
     label: ClassVar[str] = "key"
 
+    #: Sizes of keys in bytes; the largest one also writes.
+    SIZES: ClassVar[tuple[int, ...]] = (16, 24, KEY_BYTES)
+
     def __init__(self, key: bytes) -> None:
-        if len(key) not in _LEGACY_KEY_BYTES:
+        if len(key) not in self.SIZES:
             raise EncryptionKeyError(
                 f"an AES key has 32 bytes (16 or 24 to read what cottoncandy 0.2 or older wrote), "
-                f"got {len(key)}; {_CREATE_KEY}"
+                f"got {len(key)}; create a key with cottoncandy.encryption.generate_key()"
             )
         self._key = Secret(key)
 
@@ -290,7 +291,7 @@ class RSAKeys(KeyScheme):
             key = Secret(self._oaep("SHA1" if legacy else "SHA256").decrypt(wrapped))
         except (ValueError, TypeError):  # binascii.Error is a ValueError
             return None
-        return key if len(key) in (_LEGACY_KEY_BYTES if legacy else (KEY_BYTES,)) else None
+        return key if len(key) in (AESKeys.SIZES if legacy else (KEY_BYTES,)) else None
 
     def obstacle(self, *, legacy: bool) -> str | None:
         if self.can_read:
@@ -309,32 +310,6 @@ class RSAKeys(KeyScheme):
         """Return RSAES-OAEP [RFC 8017, section 7.1] with SHA256 or SHA1, also for MGF1."""
         algorithm = crypto_module(f"Hash.{hash_name}")
         return crypto_module("Cipher.PKCS1_OAEP").new(self._key, hashAlgo=algorithm)
-
-
-def parse_aes_key(text: str | bytes) -> AESKeys:
-    """Parse an AES key: raw bytes, or base64.
-
-    Raises
-    ------
-    EncryptionKeyError
-        If it is neither, or of the wrong length.
-    """
-    if isinstance(text, bytes) and len(text) in _LEGACY_KEY_BYTES:
-        return AESKeys(text)
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    if b"-----BEGIN" in data:
-        raise EncryptionKeyError(
-            "encryption='AES' requires a key of 32 bytes (bytes or base64), got a PEM key; pass "
-            "encryption='RSA' to use it"
-        )
-    try:
-        key = base64.b64decode(data.strip(), validate=True)
-    except ValueError:
-        raise EncryptionKeyError(
-            f"encryption='AES' requires a key of 32 bytes, as bytes or in base64 (44 characters), "
-            f"got something else; {_CREATE_KEY}"
-        ) from None
-    return AESKeys(key)
 
 
 def _joined(metadata: Mapping[str, str], label: str) -> str:
