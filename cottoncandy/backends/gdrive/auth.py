@@ -123,10 +123,7 @@ def make_auth(options: GDriveOptions) -> Any:
     """
     if options.credentials.exists():
         return _stored(options)
-    if _kind_of(options) == "service":
-        return _service(options)
-    _require_interactive(options)
-    return _ask(options)
+    return _service(options) if _is_service(options) else _ask(options)
 
 
 class _QuietAuth(pydrive.GoogleAuth):  # type: ignore[misc]  # the library has no types
@@ -166,8 +163,8 @@ def _stored(options: GDriveOptions) -> Any:
     return auth
 
 
-def _kind_of(options: GDriveOptions) -> str:
-    """Return "service" or "user", the kind of account that the secrets belong to."""
+def _is_service(options: GDriveOptions) -> bool:
+    """Return whether the secrets belong to a service account, and not to a user."""
     try:
         content = json.loads(options.secrets.read_text("utf-8"))
     except FileNotFoundError:
@@ -182,9 +179,9 @@ def _kind_of(options: GDriveOptions) -> str:
         content = None
     if isinstance(content, dict):
         if content.get("type") == "service_account":
-            return "service"
+            return True
         if "installed" in content or "web" in content:
-            return "user"
+            return False
     raise CredentialsError(
         f"{options.secrets} does not contain client secrets; it must be the JSON file that the "
         f"Google Cloud console offers for an OAuth client of type 'Desktop app', or the key of a "
@@ -206,30 +203,14 @@ def _service(options: GDriveOptions) -> Any:
     return auth
 
 
-def _require_interactive(options: GDriveOptions) -> None:
-    if os.environ.get("GDRIVE_NON_INTERACTIVE") or not (_has_terminal() or _in_notebook()):
+def _ask(options: GDriveOptions) -> Any:
+    if os.environ.get("GDRIVE_NON_INTERACTIVE") or not _is_interactive():
         raise CredentialsError(
             f"not logged in to Google Drive, and there is no terminal to prompt in; "
             f"run cottoncandy.get_interface(backend='gdrive') once in a terminal, which creates "
             f"{options.credentials}; or copy that file from another computer; or save a service "
             f"account's key as {options.secrets}. {_HELP}"
         )
-
-
-def _has_terminal() -> bool:
-    try:
-        return sys.stdin is not None and sys.stdin.isatty()
-    except ValueError:  # closed
-        return False
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
-
-
-def _ask(options: GDriveOptions) -> Any:
     auth = _auth(options)
     method = options.method or ("local" if _has_browser() else "console")
     try:
@@ -247,6 +228,14 @@ def _ask(options: GDriveOptions) -> Any:
     auth.credentials.set_store(_FileStorage(options.credentials))
     _write_private(options.credentials, auth.credentials.to_json())
     return auth
+
+
+def _is_interactive() -> bool:
+    """Return whether somebody can answer, in a terminal or a notebook."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
+        return True
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _console(auth: Any) -> None:
