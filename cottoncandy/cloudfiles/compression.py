@@ -17,8 +17,10 @@ from cottoncandy.cloudfiles.exceptions import (
 )
 from cottoncandy.core.buffers import Body, Buffer, bytes_view
 from cottoncandy.core.output import Progress
-from cottoncandy.exceptions import IntegrityError
-from cottoncandy.formats.codecs.content import ENCODINGS, encode_stream
+from cottoncandy.exceptions import IntegrityError, InvalidArgumentError, MissingDependencyError
+from cottoncandy.formats.codecs.base import StreamCodec
+from cottoncandy.formats.codecs.deflate import GzipCodec
+from cottoncandy.formats.codecs.streams import BrotliCodec, Bz2Codec, LzmaCodec, ZstdCodec
 from cottoncandy.transfer.copying import Conversion
 
 __all__ = [
@@ -35,6 +37,24 @@ __all__ = [
     "zstd_decompress",
 ]
 
+
+class _GzipFile(GzipCodec):
+    """gzip as other programs write it: several members are one stream."""
+
+    trailing = "streams"
+
+    def blocks(self, size: int) -> None:
+        return None
+
+
+#: Codecs by content encoding: the names that HTTP has for them.
+ENCODINGS: dict[str, StreamCodec] = {
+    "gzip": _GzipFile(),
+    "br": BrotliCodec(),
+    "zstd": ZstdCodec(),
+    "xz": LzmaCodec(),
+    "bz2": Bz2Codec(),
+}
 #: What every ``compress=`` accepts.
 COMPRESSION_TYPES = [None, False, True, "", "bz2", "bzip2", "gzip", "br", "zstd", "xz", "lzma"]
 
@@ -208,7 +228,39 @@ def transcode(
             bar.update(1)
 
 
-# -- bodies of transfers -------------------------------------------------------------------------
+# -- streams -------------------------------------------------------------------------------------
+
+
+def encode_stream(
+    blocks: Iterable[Buffer], encoding: str, size: int, level: int | None = None
+) -> Iterator[Buffer]:
+    """Yield the encoded stream of ``size`` bytes.
+
+    Parameters
+    ----------
+    blocks : iterable of buffer
+    encoding : str
+        A key of :data:`ENCODINGS`.
+    size : int
+        Their total size in bytes.
+    level : int, optional
+        As the encoding counts: 0-9 (gzip, xz), 1-9 (bz2), 0-11 (br), up to 22 (zstd).
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the encoding has no such level.
+    """
+    codec = ENCODINGS[encoding]
+    if level is None:
+        return codec.encode(blocks, size)
+    try:
+        encoder = codec.encoder(level)
+    except (MissingDependencyError, MemoryError):
+        raise
+    except Exception as exc:  # each library has its own error types
+        raise InvalidArgumentError(f"{encoding} has no compression level {level!r}: {exc}") from exc
+    return codec.encode_with(encoder, blocks)
 
 
 def encoded_body(body: Body, encoding: str, level: int | None) -> Body:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,11 +30,6 @@ from cottoncandy.stores.urls import StoreURL, mask, parse_url
 #: Scheme of a URL -> protocol of a cloud path, where they differ.
 _PROTOCOLS = {"gcs": "gs", "memory": "mem"}
 _MAX_KEPT = 64
-#: Names of environment variables that connections depend on.
-_VARIABLES = re.compile(
-    r"(AWS|CLOUDSDK|GCLOUD|GOOGLE)_.*|STORAGE_EMULATOR_HOST|(CURL|REQUESTS)_CA_BUNDLE"
-    r"|SSL_CERT_(DIR|FILE)|(?i:(all|http|https|no)_proxy)"
-)
 
 #: Stores by everything that shapes them; a store of S3 holds connections.
 _stores: OrderedDict[tuple[Any, ...], Store] = OrderedDict()
@@ -76,11 +70,8 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     settings = replace(settings, mpu_use_threshold_bytes=threshold, retries=retries)
     # The type of credentials is enough: the secrets describe them.
     shape = json.dumps((extra, given), sort_keys=True, default=lambda value: type(value).__name__)
-    environment = tuple(
-        sorted(each for each in os.environ.items() if _VARIABLES.fullmatch(each[0]))
-    )
     kind = replace(url, bucket=path.host or "")
-    identity = (kind, shape, settings, environment)
+    identity = (kind, shape, settings, frozenset(os.environ.items()))
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:

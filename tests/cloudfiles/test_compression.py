@@ -7,9 +7,9 @@ import os
 
 import pytest
 
+from cottoncandy.cloudfiles.compression import ENCODINGS, encode_stream
 from cottoncandy.exceptions import IntegrityError, InvalidArgumentError
 from cottoncandy.formats.codecs import get_codec
-from cottoncandy.formats.codecs.content import ENCODINGS, encode_stream
 from tests.cases import each
 
 DATA = os.urandom(1000) * 300
