@@ -24,6 +24,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -69,14 +70,6 @@ class Route(NamedTuple):
     as_on_disk: bool = False
 
 
-class Ends(NamedTuple):
-    """The options of ``CloudFiles`` at both ends."""
-
-    reading: dict[str, Any]
-    writing: dict[str, Any]
-    as_json: bool
-
-
 _COMPRESSION = click.option(
     "-c",
     "--compression",
@@ -106,6 +99,9 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
     @ENDPOINT
     @functools.wraps(command)
     def wrapped(
+        sources: tuple[str, ...],
+        destination: str,
+        recursive: bool,
         progress: bool,
         part_bytes: int,
         no_sign_request: bool,
@@ -113,13 +109,14 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
         as_json: bool,
         **arguments: Any,
     ) -> None:
-        if not arguments["sources"]:  # click gives a single location to the last argument
+        if not sources:  # click gives a single location to the last argument
             raise click.UsageError("Missing argument 'DESTINATION'.")
         parallel = click.get_current_context().obj
         options = {"progress": progress, "endpoint": endpoint_url, "parallel": parallel}
         reading = options | {"no_sign_request": no_sign_request}
         writing = options | {"composite_upload_threshold": part_bytes}
-        command(ends=Ends(reading, writing, as_json), **arguments)
+        call = Call(sources, destination, recursive, as_json, reading, writing)
+        command(call, **arguments)
 
     return wrapped
 
@@ -129,14 +126,7 @@ def _transferring(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("-r", "--recursive", is_flag=True, help="Directories, too.")
 @_COMPRESSION
 @click.option("--resumable", is_flag=True, help="Skip files whose copy exists and is not older.")
-def cp(
-    sources: tuple[str, ...],
-    destination: str,
-    ends: Ends,
-    recursive: bool,
-    compression: str,
-    resumable: bool,
-) -> None:
+def cp(call: Call, compression: str, resumable: bool) -> None:
     """Copy files.
 
     The source - reads names from the standard input, the destination - writes contents to the
@@ -145,19 +135,18 @@ def cp(
     if not resumable:
         words = click.get_current_context().meta.get(WORDS, ["cp"])
         words.insert(words.index("cp") + 1, "--resumable")
-    if destination == "-":
-        if ends.as_json:
+    if call.destination == "-":
+        if call.as_json:
             raise click.UsageError("--json and the destination - both write to the standard output")
-        failures = Failures()
-        for route in Search("", recursive, ends.reading, failures).routes(sources):
-            with failures.noted():
-                files = files_in(route.directory, route.as_on_disk, ends.reading)
+        for route in call.routes(call.sources):
+            with call.failures.noted():
+                files = files_in(route.directory, route.as_on_disk, call.reading)
                 content = files.get(route.path)
                 if content is None:
                     text = f"there is no file '{route.path}' in {route.directory}"
                     raise ObjectNotFoundError(text)
                 write_bytes(content)
-        failures.finish()
+        call.failures.finish()
         return
 
     def copy(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
@@ -168,19 +157,18 @@ def cp(
             resumable=resumable,
         )
 
-    _transfer(copy, sources, destination, recursive, ends, reencode=compression != "same")
+    call.run(copy, reencode=compression != "same")
 
 
 @click.command()
 @_transferring
 @click.option("-r", "--recursive", is_flag=True, help="Directories that match patterns, too.")
-def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) -> None:
+def mv(call: Call) -> None:
     """Move files and directories.
 
     Each source is deleted after its copy was checked.
     """
-    recursive = recursive or not any(map(has_magic, sources))
-
+    call.recursive = call.recursive or not any(map(has_magic, call.sources))
     moved = set()
 
     def move(source: CloudFiles, dest: CloudFiles, found: Iterator[Route]) -> None:
@@ -189,47 +177,150 @@ def mv(sources: tuple[str, ...], destination: str, ends: Ends, recursive: bool) 
         if source._place(routes[0].path) != dest._place(routes[0].target):
             moved.add(routes[0].directory)
 
-    _transfer(move, sources, destination, recursive, ends)
-    for source in filter(is_on_disk, sources):
+    call.run(move)
+    for source in filter(is_on_disk, call.sources):
         if source in moved:  # a directory without its files may have links to others
-            links = files_in(source, False, ends.reading)._endpoint()
+            links = files_in(source, False, call.reading)._endpoint()
             links.store.backend.remove_links(links.prefix)
 
 
-def _transfer(
-    function: Callable[[CloudFiles, CloudFiles, Iterator[Route]], None],
-    sources: tuple[str, ...],
-    destination: str,
-    recursive: bool,
-    ends: Ends,
-    *,
-    reencode: bool = False,
-) -> None:
-    """Call a function with the files of each directory; print the number for programs."""
-    from cottoncandy.cloudfiles import CloudFiles
+@dataclass
+class Call:
+    """One call of ``cp`` or ``mv``: where the files are, and where their copies go.
 
-    if destination == "-":
-        raise click.UsageError("only cp writes to the standard output")
-    folder, name = _destination(destination, sources, recursive, ends.writing)
-    dest = CloudFiles(folder, **ends.writing)
-    failures, done = Failures(), 0
-    literal = is_on_disk(folder) and not reencode
-    search = Search(name, recursive, ends.reading, failures, dest._endpoint(), literal)
-    distinct = sorted(set(sources))
-    found = search.routes(distinct)
-    if len(distinct) > 1:
-        found = _apart(found, distinct, failures)
-    try:
-        for (directory, as_on_disk), items in groupby(found, attrgetter("directory", "as_on_disk")):
-            count = itertools.count()
-            with failures.noted():
-                source = files_in(directory, as_on_disk, ends.reading)
-                function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
-                done += next(count)
-    finally:
-        if ends.as_json:
-            print_json({"files": done + failures.done})
-    failures.finish()
+    Parameters
+    ----------
+    sources : tuple of str
+    destination : str
+    recursive, as_json : bool
+    reading, writing : dict
+        Options of ``CloudFiles`` at both ends.
+    failures : Failures
+        Gets the errors of sources, and the files that cannot be copied.
+    name : str
+        Name of the copy of one file; ``''`` if the destination is a directory, which copies of
+        directories go into with their own name; ``'.'`` if it is what a directory is copied to.
+    dest : Endpoint, optional
+        A directory that contains it cannot be copied: its listing would never end.
+    literal : bool, default False
+        Whether files on disk have the names that they have there; otherwise, the suffix of a
+        content encoding is hidden.
+    """
+
+    sources: tuple[str, ...]
+    destination: str
+    recursive: bool
+    as_json: bool
+    reading: dict[str, Any]
+    writing: dict[str, Any]
+    failures: Failures = field(default_factory=Failures)
+    name: str = ""
+    dest: Endpoint | None = None
+    literal: bool = False
+
+    def run(
+        self,
+        function: Callable[[CloudFiles, CloudFiles, Iterator[Route]], None],
+        *,
+        reencode: bool = False,
+    ) -> None:
+        """Call a function with the files of each directory; print the number for programs."""
+        if self.destination == "-":
+            raise click.UsageError("only cp writes to the standard output")
+        folder, self.name = self._folder_and_name()
+        dest = files_in(folder, False, self.writing)
+        self.dest, self.literal = dest._endpoint(), is_on_disk(folder) and not reencode
+        failures, done, distinct = self.failures, 0, sorted(set(self.sources))
+        found = self.routes(distinct)
+        if len(distinct) > 1:
+            found = _apart(found, distinct, failures)
+        try:
+            for place, items in groupby(found, attrgetter("directory", "as_on_disk")):
+                count = itertools.count()
+                with failures.noted():
+                    source = files_in(*place, self.reading)
+                    function(source, dest, (route for route, _ in zip(items, count)))  # noqa: B905 - count() is endless
+                    done += next(count)
+        finally:
+            if self.as_json:
+                print_json({"files": done + failures.done})
+        failures.finish()
+
+    def _folder_and_name(self) -> tuple[str, str]:
+        """Return the directory of the copies, and the ``name``."""
+        source, destination = self.sources[0], self.destination
+        many = len(self.sources) > 1 or source == "-"
+        pattern = has_magic(source) and not self._is_file(source)
+        into = many or pattern or destination.endswith("/")
+        if into or files_in(destination, False, self.writing).isdir():
+            return destination, ""
+        if self.recursive and not self._is_file(source):
+            # The directory exists when the command continues.
+            words = click.get_current_context().meta.get(WORDS, [*self.sources])
+            last = len(words) - 1 - words[::-1].index(source)
+            words[last] = source.rstrip("/") + "/"
+            return destination, "."
+        folder, _, name = destination.rpartition("/")
+        if not name or folder.endswith(":/"):
+            return destination, ""
+        return folder or ("." if "/" not in destination else "/"), name
+
+    def routes(self, sources: Iterable[str]) -> Iterator[Route]:
+        """Yield the files to copy."""
+        for source in sources:
+            with self.failures.noted():
+                yield from self._routes_of(source)
+
+    def _routes_of(self, source: str) -> Iterator[Route]:
+        folder, _, base = source.rstrip("/").rpartition("/")
+        if source == "-":
+            yield from _listed()
+        elif not source.endswith("/") and self._is_file(source):
+            start = folder or _root(source)
+            target = base if self.name in ("", ".") else self.name
+            several = _is_one_of_several(files_in(start, False, self.reading), base)
+            yield Route(start, base, target, several)
+        elif has_magic(source):
+            start, matches = split_pattern(source, self.recursive)
+            literal = is_on_disk(source) and (self.literal or is_encoded(source))
+            files = files_in(start, literal, self.reading)
+            found = self._found(files, self._outside(files, matches))
+            yield from some((Route(start, path, path, literal) for path in found), source)
+        elif self.recursive:
+            contents = self.name == "." or source.endswith("/") or is_relative(source)
+            below = "" if contents else base + "/"
+            literal = self.literal and is_on_disk(source)
+            files = files_in(source, literal, self.reading)
+            if self.dest is not None and files._endpoint().contains(self.dest):
+                raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
+            found = self._found(files, lambda path: True)
+            yield from some((Route(source, path, below + path, literal) for path in found), source)
+        elif files_in(source, False, self.reading).isdir():
+            raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
+        else:
+            raise nothing_at(source)
+
+    def _outside(
+        self, files: CloudFiles, matches: Callable[[str], object]
+    ) -> Callable[[str], object]:
+        """Return what tells if a file matches, and is not where copies appear."""
+        source, dest = files._endpoint(), self.dest
+        if dest is None or not source.contains(dest):
+            return matches
+        start, end = (each.store.backend.resolve_links(each.prefix) for each in (source, dest))
+        inside = (end or dest.prefix).removeprefix(start or source.prefix).strip("/") + "/"
+        return lambda path: not path.startswith(inside) and matches(path)
+
+    def _found(self, files: CloudFiles, matches: Callable[[str], object]) -> Iterator[str]:
+        """Yield the files that match, and note what else does."""
+        yield from filter(matches, files)
+        _note_unlisted(files, self.failures, matches)
+
+    def _is_file(self, location: str) -> bool:
+        folder, _, name = location.rpartition("/")
+        if not name or folder.endswith(":/") or is_relative(location):
+            return False
+        return bool(files_in(folder or _root(location), False, self.reading).exists(name))
 
 
 def _apart(found: Iterator[Route], sources: list[str], failures: Failures) -> Iterator[Route]:
@@ -258,112 +349,6 @@ def _first_part(source: str) -> str:
     return "" if many else source.rpartition("/")[2]
 
 
-def _destination(
-    destination: str, sources: tuple[str, ...], recursive: bool, options: dict[str, Any]
-) -> tuple[str, str]:
-    """Return the directory of the copies, and the name of the copy in it; ``''`` is any name."""
-    from cottoncandy.cloudfiles import CloudFiles
-
-    many = len(sources) > 1 or sources == ("-",)
-    pattern = has_magic(sources[0]) and not _is_file(sources[0], options)
-    if many or pattern or destination.endswith("/") or CloudFiles(destination, **options).isdir():
-        return destination, ""
-    if recursive and not _is_file(sources[0], options):
-        # The directory exists when the command continues.
-        words = click.get_current_context().meta.get(WORDS, [*sources])
-        last = len(words) - 1 - words[::-1].index(sources[0])
-        words[last] = sources[0].rstrip("/") + "/"
-        return destination, "."
-    folder, _, name = destination.rpartition("/")
-    if not name or folder.endswith(":/"):
-        return destination, ""
-    return folder or ("." if "/" not in destination else "/"), name
-
-
-class Search(NamedTuple):
-    """How the files to copy are found, and the names of the copies.
-
-    Attributes
-    ----------
-    name : str
-        Name of the copy of one file; ``''`` if the destination is a directory, which copies of
-        directories go into with their own name; ``'.'`` if it is what a directory is copied to.
-    recursive : bool
-    options : dict
-        Options of the sources' ``CloudFiles``.
-    failures : Failures
-        Gets the errors of sources, and the files that cannot be copied.
-    dest : Endpoint, optional
-        A directory that contains it cannot be copied: its listing would never end.
-    literal : bool, default False
-        Whether files on disk have the names that they have there; otherwise, the suffix of a
-        content encoding is hidden.
-    """
-
-    name: str
-    recursive: bool
-    options: dict[str, Any]
-    failures: Failures
-    dest: Endpoint | None = None
-    literal: bool = False
-
-    def routes(self, sources: Iterable[str]) -> Iterator[Route]:
-        """Yield the files to copy."""
-        for source in sources:
-            with self.failures.noted():
-                yield from self._routes_of(source)
-
-    def _routes_of(self, source: str) -> Iterator[Route]:
-        from cottoncandy.cloudfiles import CloudFiles
-
-        name, options = self.name, self.options
-        folder, _, base = source.rstrip("/").rpartition("/")
-        if source == "-":
-            yield from _listed()
-        elif not source.endswith("/") and _is_file(source, options):
-            start, target = folder or _root(source), name if name not in ("", ".") else base
-            yield Route(start, base, target, _is_one_of_several(CloudFiles(start, **options), base))
-        elif has_magic(source):
-            start, matches = split_pattern(source, self.recursive)
-            as_on_disk = is_on_disk(source) and (self.literal or is_encoded(source))
-            files = files_in(start, as_on_disk, options)
-            found = _files(files, self.failures, _outside(self.dest, files, matches))
-            yield from some((Route(start, path, path, as_on_disk) for path in found), source)
-        elif self.recursive:
-            contents = name == "." or source.endswith("/") or is_relative(source)
-            below = "" if contents else base + "/"
-            literal = self.literal and is_on_disk(source)
-            files = files_in(source, literal, options)
-            if self.dest is not None and files._endpoint().contains(self.dest):
-                raise InvalidArgumentError(f"'{source}' cannot be copied or moved into itself")
-            found = _files(files, self.failures, lambda path: True)
-            yield from some((Route(source, path, below + path, literal) for path in found), source)
-        elif CloudFiles(source, **options).isdir():
-            raise InvalidArgumentError(f"'{source}' is a directory: pass -r")
-        else:
-            raise nothing_at(source)
-
-
-def _outside(
-    dest: Endpoint | None, files: CloudFiles, matches: Callable[[str], object]
-) -> Callable[[str], object]:
-    """Return what tells if a file matches and is not at the destination, where copies appear."""
-    source = files._endpoint()
-    if dest is None or not source.contains(dest):
-        return matches
-    start, end = (each.store.backend.resolve_links(each.prefix) for each in (source, dest))
-    inside = (end or dest.prefix).removeprefix(start or source.prefix).strip("/") + "/"
-    return lambda path: not path.startswith(inside) and matches(path)
-
-
-def _files(
-    files: CloudFiles, failures: Failures, matches: Callable[[str], object]
-) -> Iterator[str]:
-    """Yield the files that match, and note what else does."""
-    yield from filter(matches, files)
-    _note_unlisted(files, failures, matches)
-
-
 def _note_unlisted(
     files: CloudFiles, failures: Failures, matches: Callable[[str], object] = lambda path: True
 ) -> None:
@@ -386,15 +371,6 @@ def _listed() -> Iterator[Route]:
     for each in sorted(names):
         path = each.removeprefix(folder).removeprefix("/")
         yield Route(folder or _root(each), path, path)
-
-
-def _is_file(location: str, options: dict[str, Any]) -> bool:
-    from cottoncandy.cloudfiles import CloudFiles
-
-    folder, _, name = location.rpartition("/")
-    if not name or folder.endswith(":/") or is_relative(location):
-        return False
-    return bool(CloudFiles(folder or _root(location), **options).exists(name))
 
 
 def _is_one_of_several(files: CloudFiles, name: str) -> bool:
