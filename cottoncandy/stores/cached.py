@@ -76,20 +76,19 @@ class _CachedReader(WrappedReader):
     """One version of an object, from the disk or the store."""
 
     def __init__(self, inner: ObjectReader, windows: _Windows, folder: Path) -> None:
-        super().__init__(inner, inner.info)
+        super().__init__(inner, inner.info, _WINDOW_BYTES)
         self._windows = windows
         self.prefetched = inner.prefetched
         self._version = folder / _digest(str(inner.info.etag), str(inner.size))
         self._closed = False
 
-    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
-        step = _WINDOW_BYTES
-        number, end = start // step, -(-stop // step)
+    def blocks(self, first: int, end: int) -> Iterator[Buffer]:
+        step, number = _WINDOW_BYTES, first
         while number < end:
             size = min(step, self.size - number * step)
             window = None if self._closed else self._windows.load(self._path(number), size)
             if window is not None:
-                yield self._cut(window, number, start, stop)
+                yield window
                 number += 1
                 continue
             after = number + 1
@@ -99,7 +98,7 @@ class _CachedReader(WrappedReader):
             pieces = self._inner.pieces(number * step, min(after * step, self.size))
             for found in regroup(pieces, step):
                 self._windows.save(self._path(number), found)
-                yield self._cut(found, number, start, stop)
+                yield found
                 number += 1
 
     def close(self) -> None:
@@ -108,10 +107,6 @@ class _CachedReader(WrappedReader):
 
     def _path(self, number: int) -> Path:
         return self._version.with_name(f"{self._version.name}-{number}")
-
-    def _cut(self, window: Buffer, number: int, start: int, stop: int) -> memoryview:
-        begin = number * _WINDOW_BYTES
-        return memoryview(window)[max(start - begin, 0) : stop - begin]
 
 
 class _Windows:

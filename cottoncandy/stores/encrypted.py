@@ -279,10 +279,12 @@ class DecryptingReader(WrappedReader):
         Of the same scheme as the object.
     size : int
         Size of the plaintext, in bytes.
+    block_bytes : int
+        Bytes of it that are encrypted together.
     """
 
-    def __init__(self, inner: ObjectReader, keys: KeyScheme, size: int) -> None:
-        super().__init__(inner, _plain_info(inner.info, keys, size))
+    def __init__(self, inner: ObjectReader, keys: KeyScheme, size: int, block_bytes: int) -> None:
+        super().__init__(inner, _plain_info(inner.info, keys, size), block_bytes)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a reader of an encrypted object holds its key and does not pickle")
@@ -304,44 +306,34 @@ class SegmentReader(DecryptingReader):
                 f"has a key for '{keys.name}'; open it with "
                 f"get_encrypted_interface(..., encryption='{encryption.scheme}')"
             )
-        super().__init__(inner, keys, plaintext_size(inner.size, encryption.segment_bytes, label))
+        step = encryption.segment_bytes
+        super().__init__(inner, keys, plaintext_size(inner.size, step, label), step)
         self._keys = keys
         self._encryption = encryption
         self._label = label
         self._cipher: SegmentCipher | None = None
         self._unlocking = threading.Lock()
         # Whole segments of the bytes that were returned with the header.
-        sealed = encryption.segment_bytes + TAG_BYTES
-        segments = max(inner.prefetched - HEADER_BYTES, 0) // sealed
+        segments = max(inner.prefetched - HEADER_BYTES, 0) // (step + TAG_BYTES)
         whole = inner.prefetched == inner.size
-        self.prefetched = (
-            self.size if whole else min(segments * encryption.segment_bytes, self.size)
-        )
+        self.prefetched = self.size if whole else min(segments * step, self.size)
         if not self.size:  # the bytes of an empty object are never requested
-            for _ in self.stream(0, 0):
+            for _ in self.blocks(0, 1):
                 pass
 
-    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
-        step = self._encryption.segment_bytes
-        sealed_bytes = step + TAG_BYTES
-        final = max(-(-self.size // step), 1) - 1
-        index = min(start // step, final)
-        last = max(min((stop - 1) // step, final), index)  # at least one segment
-        stored = HEADER_BYTES + index * sealed_bytes
-        stored_stop = min(HEADER_BYTES + (last + 1) * sealed_bytes, stored_size(self.size, step))
-        if self._cipher is None and index == 0:  # the same request returns the header
-            pieces = self._inner.pieces(0, stored_stop)
-            segments = regroup(pieces, (HEADER_BYTES, sealed_bytes))
+    def blocks(self, first: int, end: int) -> Iterator[Buffer]:
+        sealed_bytes = self._block_bytes + TAG_BYTES
+        final = -(-(self._inner.size - HEADER_BYTES) // sealed_bytes) - 1
+        start, stop = (HEADER_BYTES + number * sealed_bytes for number in (first, end))
+        stop = min(stop, self._inner.size)
+        if self._cipher is None and first == 0:  # the same request returns the header
+            segments = regroup(self._inner.pieces(0, stop), (HEADER_BYTES, sealed_bytes))
             cipher = self._unlock(bytes(next(segments, b"")))
         else:
             cipher = self.unlock()
-            segments = regroup(self._inner.pieces(stored, stored_stop), sealed_bytes)
-        for sealed in segments:
-            opened = cipher.open(index, index == final, sealed, self._label)
-            offset = index * step
-            index += 1
-            if piece := opened[max(start - offset, 0) : max(stop - offset, 0)]:
-                yield piece
+            segments = regroup(self._inner.pieces(start, stop), sealed_bytes)
+        for index, sealed in enumerate(segments, first):
+            yield cipher.open(index, index == final, sealed, self._label)
 
     def unlock(self) -> SegmentCipher:
         """Check header, key and metadata, once; return the cipher."""
@@ -374,7 +366,7 @@ class LegacyReader(DecryptingReader):
                 f"{label} is not encrypted, or with another key, or was altered; open it with "
                 f"get_interface() if it was uploaded without encryption"
             )
-        super().__init__(inner, keys, size)
+        super().__init__(inner, keys, size, legacy.BLOCK)
         self._key = object_key
         logger.info(
             "%s is in the encrypted format of cottoncandy 0.2 and older, which does not detect "
@@ -382,12 +374,7 @@ class LegacyReader(DecryptingReader):
             label,
         )
 
-    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
-        if start >= stop:
-            return
-        position = start // legacy.BLOCK * legacy.BLOCK
-        end = (-(-stop // legacy.BLOCK) + 1) * legacy.BLOCK  # the vector precedes the blocks
-        for piece in legacy.decrypted(self._inner.pieces(position, end), self._key):
-            view = memoryview(piece)[max(start - position, 0) : max(stop - position, 0)]
-            position += len(piece)
-            yield view
+    def blocks(self, first: int, end: int) -> Iterator[Buffer]:
+        # The block before is the initialization vector; before the first one, there is another.
+        stored = self._inner.pieces(first * legacy.BLOCK, (end + 1) * legacy.BLOCK)
+        return legacy.decrypted(stored, self._key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
@@ -16,6 +17,7 @@ from cottoncandy.backends.base import (
     ObjectReader,
     ReadOnlyVerbs,
 )
+from cottoncandy.core.buffers import Buffer, bytes_view
 from cottoncandy.core.stats import Counter
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,7 +126,7 @@ class ReadOnlyBackend(ReadOnlyVerbs, WrappedBackend):
 
 
 class WrappedReader(ObjectReader):
-    """A reader whose bytes come from those of another one.
+    """A reader that makes whole blocks out of the bytes of another one.
 
     Parameters
     ----------
@@ -132,14 +134,29 @@ class WrappedReader(ObjectReader):
         The stored object; closed with this reader.
     info : ObjectInfo
         What this reader returns, as a header.
+    block_bytes : int
+        Size of all blocks but the last.
     """
 
     max_resumes = 0  # the pieces of the inner reader are resumed
 
-    def __init__(self, inner: ObjectReader, info: ObjectInfo) -> None:
-        self._inner, self.info = inner, info
+    def __init__(self, inner: ObjectReader, info: ObjectInfo, block_bytes: int) -> None:
+        self._inner, self.info, self._block_bytes = inner, info, block_bytes
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.pinned = inner.pinned
+
+    @abstractmethod
+    def blocks(self, first: int, end: int) -> Iterator[Buffer]:
+        """Yield the blocks ``[first, end)``, one or several at a time."""
+
+    def stream(self, start: int, stop: int) -> Iterator[Buffer]:
+        first, end = start // self._block_bytes, -(-stop // self._block_bytes)
+        position = first * self._block_bytes
+        for blocks in self.blocks(first, end):
+            view = bytes_view(blocks)
+            if piece := view[max(start - position, 0) : max(stop - position, 0)]:
+                yield piece
+            position += len(view)
 
     def is_replaced(self) -> bool:
         return self._inner.is_replaced()
