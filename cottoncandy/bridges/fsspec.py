@@ -135,15 +135,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def __repr__(self) -> str:
         return f"<CottonCandyFileSystem {self.prefix!r} in {self._connected.describe()}>"
 
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, CottonCandyFileSystem)
-            and self.prefix == other.prefix
-            and self._connected.same_settings(other._connected)
-        )
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.prefix, self._connected.bucket))
+    @functools.cached_property
+    def _fs_token(self) -> str:
+        # File systems of one token are equal, and Dask takes tasks on them for the same task.
+        return str(tokenize(state_of(self._connected.backend), self.prefix))
 
     # -- paths -----------------------------------------------------------------------------------
 
@@ -558,11 +553,6 @@ class InterfaceFileSystem(CottonCandyFileSystem):
         AbstractFileSystem.__init__(self)
         self._connected, self._create = store, False
         self.prefix = check_text(prefix).strip("/")
-
-    @property
-    def _fs_token(self) -> str:
-        # Dask takes tasks on file systems of one token for the same task.
-        return str(tokenize(state_of(self._connected.backend), self.prefix))
 
     def to_dict(self, **kwargs: Any) -> NoReturn:
         """Raise: only the arguments of the class can be written as JSON."""
