@@ -134,20 +134,17 @@ class DaskArrayMethods(RawArrayMethods):
         metadata = checked_metadata(metakwargs, self.upload_dask_array)
         condition = upload_condition(overwrite, if_match)
         root = self._store.key(object_name, tree=True)
-        workers = self._store.threads(threads)
-        acl_name = self._store.acl(acl)
         arr = _checked(arr)
-        chunks = self._chunk_lengths(arr, axis, buffersize)
         codec_name(self.settings, compression, 0)  # rejected before anything is sent
         return upload_chunked(
             self._store,
             root,
             arr,
-            chunks,
+            self._chunk_lengths(arr, axis, buffersize),
             compression=compression,
-            acl=acl_name,
+            acl=self._store.acl(acl),
             metadata=metadata,
-            threads=workers,
+            threads=self._store.threads(threads),
             condition=condition,
             compute=compute,
         )
@@ -215,7 +212,6 @@ class DaskArrayMethods(RawArrayMethods):
         """
         condition = upload_condition(True, if_match)
         root = self._store.key(object_name, tree=True)
-        workers, acl_name = self._store.threads(threads), self._store.acl(acl)
         arr = _checked(arr)
         codec_name(self.settings, compression, 0)  # rejected before anything is sent
         return append_chunked(
@@ -224,8 +220,8 @@ class DaskArrayMethods(RawArrayMethods):
             arr,
             _axis(axis, arr.ndim) % max(arr.ndim, 1),
             compression=compression,
-            acl=acl_name,
-            threads=workers,
+            acl=self._store.acl(acl),
+            threads=self._store.threads(threads),
             condition=condition,
         )
 
