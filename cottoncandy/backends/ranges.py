@@ -81,9 +81,8 @@ class RangeReader(ObjectReader):
         self._send = request
         self._label = label
         self._closed = False
-        # A small start or end of the body serves all reads, any other part the first read that
-        # begins there.
-        self._start = memoryview(b"")
+        # A small start or end of the body is held for all reads, any other part is for the first
+        # read that begins there.
         self._opened: dict[int, GetResponse] = {}
         self._process = os.getpid()  # a forked child does not read from its parent's connections
         if isinstance(opened, ObjectInfo):
@@ -100,18 +99,13 @@ class RangeReader(ObjectReader):
         with suppress(StoreError, IntegrityError):  # requested again when it is read
             pieces = list(self._body(opened, opened.start, opened.stop))
             body = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            if opened.start:
-                self.prefetched_tail = body
-            else:
-                self._start, self.prefetched = body, opened.stop
+            self.held = opened.start, body
+            self.prefetched = 0 if opened.start else opened.stop
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         if self._closed:
             raise InvalidArgumentError(f"the reader of {self._label} is closed")
-        if start < len(self._start):
-            yield self._start[start:stop]
-            start = len(self._start)
-        elif (opened := self._opened.pop(start, None)) and self._process == os.getpid():
+        if (opened := self._opened.pop(start, None)) and self._process == os.getpid():
             yield from self._body(opened, start, min(opened.stop, stop))
             start = opened.stop
         if start < stop:
@@ -119,7 +113,7 @@ class RangeReader(ObjectReader):
 
     def close(self) -> None:
         self._closed = True
-        self._start = self.prefetched_tail = memoryview(b"")
+        self.held = 0, memoryview(b"")
         while self._opened:
             self._opened.popitem()[1].close()
 

@@ -114,8 +114,8 @@ class ObjectReader(ABC):
     #: Size of the start of the body that the first request returned with the header.
     prefetched: int = 0
 
-    #: The end of the body, if the first request returned it with the header.
-    prefetched_tail: memoryview = memoryview(b"")
+    #: A part of the body that is in memory: where it begins, and its bytes.
+    held: tuple[int, memoryview] = (0, memoryview(b""))
 
     #: Whether the reader holds nothing open, and its reads fail once the object is replaced. Others
     #: keep a file open, or return the version that was opened.
@@ -168,11 +168,12 @@ class ObjectReader(ABC):
         An interrupted stream is resumed at its position with a new request, a limited number of
         times, with pauses, unless the server stalls.
         """
-        tail, tail_start = self.prefetched_tail, self.size - len(self.prefetched_tail)
-        if len(tail) and stop > tail_start:
-            yield from self.pieces(start, tail_start)
-            yield tail[max(start - tail_start, 0) : stop - tail_start]
-            return
+        first, held = self.held
+        end = first + len(held)
+        if start < end and first < stop:
+            yield from self.pieces(start, first)
+            yield held[max(start - first, 0) : stop - first]
+            start = end
         position, breaks, progressed = start, 0, time.monotonic()
         while position < stop:
             begun = position
@@ -296,12 +297,12 @@ class ObjectReader(ABC):
         return data
 
     def buffer(self, start: int = 0, stop: int | None = None) -> Buffer:
-        """Return the bytes of ``[start, stop)``, without a copy if they arrived with the header."""
+        """Return the bytes of ``[start, stop)``, without a copy if they are in memory."""
         stop = self._checked_stop(start, stop)
-        if stop > self.prefetched and start < self.size - len(self.prefetched_tail):
-            return self.read(start, stop)
-        pieces = list(self.pieces(start, stop))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        first, held = self.held
+        if first <= start and stop <= first + len(held):
+            return held[start - first : stop - first]
+        return self.read(start, stop)
 
     def tail(self, count: int) -> bytes:
         """Return the last ``count`` bytes of the body; the whole body if it is shorter.
@@ -309,9 +310,8 @@ class ObjectReader(ABC):
         No request is sent for bytes that ``get()`` returned with the header, unless that response
         is too large to be kept.
         """
-        whole = self.prefetched == self.size <= _MAX_RANGE_BYTES
-        if whole and len(self.prefetched_tail) < min(count, self.size):
-            self.prefetched_tail = memoryview(self.read())  # that response can be read only once
+        if self.prefetched == self.size <= _MAX_RANGE_BYTES and not len(self.held[1]):
+            self.held = 0, memoryview(self.read())  # that response can be read only once
         return self.read(max(self.size - count, 0))
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing

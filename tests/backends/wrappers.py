@@ -196,8 +196,8 @@ class _WrappedReader(ObjectReader):
         self.info = inner.info
         self.threads, self.window_bytes = inner.threads, inner.window_bytes
         self.prefetched, self.max_resumes = inner.prefetched, inner.max_resumes
-        self.prefetched_tail = inner.prefetched_tail
-        backend._received(len(self.prefetched_tail))
+        self.held = inner.held
+        backend._received(len(self.held[1]))
 
     def stream(self, start: int, stop: int) -> Iterator[Buffer]:
         with self._backend._call("read", self.info.key):
