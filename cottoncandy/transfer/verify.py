@@ -20,7 +20,6 @@ from cottoncandy.core.names import SEPARATOR, Key, prefix_of
 from cottoncandy.core.output import Progress
 from cottoncandy.core.threads import ForkSafeLock, map_threads
 from cottoncandy.exceptions import (
-    BucketNotFoundError,
     CottonCandyError,
     EncryptionError,
     IntegrityError,
@@ -101,7 +100,7 @@ def verify_store(
     max_duration: float | None = None,
     after: str = "",
     threads: int | None = None,
-    found: Callable[[Fault], None] | None = None,
+    found: Callable[[Fault], object] = lambda fault: None,
     report: VerifyReport | None = None,
 ) -> VerifyReport:
     """Check everything below a name; see :func:`cottoncandy.verify`.
@@ -123,8 +122,7 @@ def verify_store(
     def note(faults: list[Fault]) -> None:
         report.faults += faults
         for fault in faults:
-            if found is not None:
-                found(fault)
+            found(fault)
 
     try:
         with Progress(None, unit="B", label="verifying", show=store.settings.progress) as bar:
@@ -141,20 +139,12 @@ def verify_store(
         interruption.add_note(f"after={report.position!r} continues")
         raise
     note(list(_leftovers(store, name)))
-    if not (report.objects or report.faults or after):
-        _check_found(store, name)
-    report.complete = True
-    return report
-
-
-def _check_found(store: Store, name: str) -> None:
-    """Raise if there is nothing at a location: a mistyped one must not be reported as whole."""
-    if store.bucket is not None and not store.backend.has_bucket(store.bucket):
-        raise BucketNotFoundError(f"there is no bucket '{store.bucket}'; nothing was verified")
-    if name and next(objects_at(store, name), None) is None:
+    if name and not (report.objects or report.faults or after):  # not to be reported as whole
         raise ObjectNotFoundError(
             f"there is nothing under '{name}' in {store.describe()}; nothing was verified"
         )
+    report.complete = True
+    return report
 
 
 def _subset(objects: Iterator[ObjectInfo], subset: float) -> Iterator[ObjectInfo]:
