@@ -14,10 +14,9 @@ import logging
 import random
 import time
 from collections import deque
-from functools import partial
 from typing import Any
 
-from googleapiclient.http import MediaInMemoryUpload, MediaUpload
+from googleapiclient.http import MediaUpload
 
 from cottoncandy.backends.gdrive.files import HEAD_FIELDS, DriveFile
 from cottoncandy.backends.gdrive.session import DriveError, Session
@@ -59,20 +58,16 @@ def upload(
     IntegrityError
         If the size of the body is not the one it declares.
     """
-    make_request = partial(
-        getattr(session.api, verb), body=resource, supportsAllDrives=True, fields=HEAD_FIELDS
-    )
-    content_type = resource["mimeType"]
+    begin = getattr(session.api, verb)
     units = max(session.options.upload_chunk_bytes // _CHUNK_UNIT_BYTES, 1)
     for _ in range(3):
-        media = _BodyMedia(body, content_type, units * _CHUNK_UNIT_BYTES)
+        media = _BodyMedia(body, resource["mimeType"], units * _CHUNK_UNIT_BYTES)
+        request = begin(
+            body=resource, media_body=media, supportsAllDrives=True, fields=HEAD_FIELDS, **options
+        )
         try:
-            data = media.small_body()
-            if data is not None:
-                whole = MediaInMemoryUpload(data, content_type, resumable=False)
-                answer = session.call(make_request(media_body=whole, **options))
-            else:
-                answer = _send_chunks(session, make_request(media_body=media, **options), what)
+            whole = request.resumable is None
+            answer = session.call(request) if whole else _send_chunks(session, request, what)
             return DriveFile.of(answer), media.md5()
         except _UploadLostError:
             if not body.replayable:
@@ -130,14 +125,6 @@ class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
         self._next = 0  # where the next chunk begins
         self._ended = False
 
-    def small_body(self) -> bytes | None:
-        """Return the body if it fits in one request, otherwise None."""
-        self._read_to(self._chunk_bytes + 1)
-        data = b"".join(self._held)
-        # The library ends lines with a bare LF, which makes Drive drop a CR before it.
-        fits = self._ended and len(data) <= _SMALL_BYTES and not data.endswith(b"\r")
-        return data if fits and self._content_type.count("/") == 1 else None
-
     def md5(self) -> str:
         """Return the MD5 of the bytes read."""
         return self._digest.hexdigest()
@@ -151,7 +138,11 @@ class _BodyMedia(MediaUpload):  # type: ignore[misc]  # the library has no types
         return self._content_type
 
     def resumable(self) -> bool:
-        return True
+        """Return whether the body is sent in chunks; otherwise, with the description."""
+        self._read_to(self._chunk_bytes + 1)
+        small = self._ended and self._stop <= _SMALL_BYTES and self._content_type.count("/") == 1
+        # The library ends lines with a bare LF, which makes Drive drop a CR before it.
+        return not small or any(bytes(block[-1:]) == b"\r" for block in self._held)
 
     def size(self) -> int | None:
         """Return the size, once it is known: the last chunk must declare it."""
