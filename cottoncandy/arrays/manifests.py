@@ -194,10 +194,8 @@ def find_part(root: Key, name: str, call: Callable[[Key], T]) -> T:
 def latest(read: Callable[[], T]) -> T:
     """Open and read an array, again if the version that was opened has been removed."""
     for _ in range(_ATTEMPTS - 1):
-        try:
+        with contextlib.suppress(ObjectChangedError):
             return read()
-        except ObjectChangedError:
-            continue
     return read()
 
 

@@ -155,16 +155,12 @@ def upload_chunked(
     limits.check(dtypes.to_metadata(dtype), root)
     limits.check({**metadata, UPLOAD_ID: new_upload_id()}, root)
     largest = math.prod(map(max, chunks)) * dtype.itemsize
-    options: dict[str, Any] = {"acl": acl, "condition": condition, "part_bytes": largest}
-
-    def writer_of(new: Upload) -> ChunkWriter:
-        manifest = chunked.Manifest.of(shape, dtype, chunks, root, new.upload_id)
-        return ChunkWriter(new, manifest, compression)
-
+    upload = begin(store, root, acl=acl, condition=condition, part_bytes=largest)
+    manifest = chunked.Manifest.of(shape, dtype, chunks, root, upload.upload_id)
+    writer = ChunkWriter(upload, manifest, compression)
     if not compute:
-        return _delayed(writer_of(begin(store, root, **options)), array, metadata)
-    with begin(store, root, **options) as new:
-        writer = writer_of(new)
+        return _delayed(writer, array, metadata)
+    with upload:
         return _finish(writer, _written(writer, array, threads), metadata)
 
 

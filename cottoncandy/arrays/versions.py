@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -130,8 +131,8 @@ class ChunkedArray:
     def compression(self) -> str | None:
         """Codec of the first chunk, whose header is downloaded; None if it is uncompressed."""
         if self._codec is _UNKNOWN:
-            with self._open((0,) * len(self.shape), 1, prefetch=False) as reader:
-                self._codec = array_header(reader).compression
+            with self._open((0,) * len(self.shape), 1, prefetch=False) as (_, header):
+                self._codec = header.compression
         return self._codec
 
     def read(self, selection: Any, threads: int) -> Array:
@@ -176,9 +177,8 @@ class ChunkedArray:
 
     def _load(self, piece: ChunkProjection, threads: int, out: Array | None = None) -> Array:
         whole = piece.shape == self.manifest.chunk_shape(piece.index)
-        with self._open(piece.index, threads, tail=0 if whole else TAIL_BYTES) as reader:
-            header = array_header(reader)
-            self._check(header, piece.index)
+        tail = 0 if whole else TAIL_BYTES
+        with self._open(piece.index, threads, tail=tail) as (reader, header):
             selection = ... if whole else piece.chunk_selection
             array = read_array(self.store, reader, header, selection, out=out)
         # Chunks of 0.4.0 do not contain the names of their fields; the manifest may.
@@ -189,32 +189,31 @@ class ChunkedArray:
         return (partial(self._check_stored, index) for index in self.manifest.indices())
 
     def _check_stored(self, index: tuple[int, ...]) -> None:
-        with self._open(index, 1, prefetch=False) as reader:
-            self._check(array_header(reader), index)
+        with self._open(index, 1, prefetch=False):
+            pass
 
-    def _open(self, index: tuple[int, ...], threads: int, **options: Any) -> ObjectReader:
+    @contextmanager
+    def _open(
+        self, index: tuple[int, ...], threads: int, **options: Any
+    ) -> Iterator[tuple[ObjectReader, RawArrayHeader]]:
         """Open a chunk, after a look whether it is the part that the manifest names."""
         name, upload_id, number = self.manifest.part(index)
-        with reading_parts(self.store, self.root, self.info.etag):
-            reader = find_part(
-                self.root, name, lambda key: self.store.open(key, threads, **options)
-            )
-            try:
-                check_part(reader.metadata, upload_id, number, reader.info.key)
-            except IntegrityError:
-                reader.close()
-                raise
-        return reader
-
-    def _check(self, header: RawArrayHeader, index: tuple[int, ...]) -> None:
         expected = self.manifest.chunk_shape(index)
-        same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
-        if header.shape != expected or not same:
-            raise IntegrityError(
-                f"chunk '{self.manifest.part(index).name}' is {header.dtype}{header.shape}, and "
-                f"the manifest of its array says {self.dtype}{expected}: chunks of two uploads "
-                f"are mixed"
-            )
+        with (
+            reading_parts(self.store, self.root, self.info.etag),
+            find_part(
+                self.root, name, partial(self.store.open, threads=threads, **options)
+            ) as reader,
+        ):
+            check_part(reader.metadata, upload_id, number, reader.info.key)
+            header = array_header(reader)
+            same = header.dtype == self.dtype or header.dtype.str == self.dtype.str
+            if header.shape != expected or not same:
+                raise IntegrityError(
+                    f"chunk '{name}' is {header.dtype}{header.shape}, and the manifest of its "
+                    f"array says {self.dtype}{expected}: chunks of two uploads are mixed"
+                )
+            yield reader, header
 
 
 class SparseArray:

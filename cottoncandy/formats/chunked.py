@@ -20,6 +20,7 @@ from cottoncandy.formats import dtypes
 from cottoncandy.formats.generations import is_upload_id, place_of, upload_ids
 
 _PART_NAME = re.compile(r"pt\d{4,}", re.ASCII)
+_NUMBERED = re.compile(r"((?:.*/)?pt)(\d{4}|[1-9]\d{4,})", re.ASCII | re.DOTALL)  # part_name
 
 Chunks = tuple[tuple[int, ...], ...]
 Index = tuple[int, ...]
@@ -33,8 +34,8 @@ class Run(NamedTuple):
     ----------
     start : int
         Position of the first one among all parts, the last dimension counting fastest.
-    prefix : str
-        Directory of the objects; the whole name if ``first`` is None.
+    stem : str
+        What stands before the number in the names; the whole name if ``first`` is None.
     first : int or None
         Number in the name of the first one; see :func:`part_name`.
     upload_id : str or None
@@ -44,7 +45,7 @@ class Run(NamedTuple):
     """
 
     start: int
-    prefix: str
+    stem: str
     first: int | None
     upload_id: str | None
     number: int
@@ -53,8 +54,8 @@ class Run(NamedTuple):
         """Return one of the parts."""
         offset = position - self.start
         if self.first is None:
-            return Part(self.prefix, self.upload_id, self.number)
-        name = pathjoin(self.prefix, part_name(self.first + offset))
+            return Part(self.stem, self.upload_id, self.number)
+        name = f"{self.stem}{self.first + offset:04d}"  # as part_name() makes it
         return Part(name, self.upload_id, self.number + offset)
 
 
@@ -113,7 +114,9 @@ class Manifest:
             raise InvalidArgumentError(
                 f"chunks {chunks} do not make up an array of shape {shape} without empty chunks"
             )
-        return cls(shape, dtype, chunks, (Run(0, prefix, 0, upload_id, 0),), upload_id)
+        return cls(
+            shape, dtype, chunks, (Run(0, pathjoin(prefix, "pt"), 0, upload_id, 0),), upload_id
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # One chunk's task carries the manifest to a worker, so long runs of equal lengths are
@@ -150,13 +153,7 @@ class Manifest:
         """Yield all parts, the last dimension counting fastest."""
         stops = [run.start for run in self.runs[1:]] + [self.count]
         for run, stop in zip(self.runs, stops, strict=True):
-            if run.first is None:
-                yield run.part(run.start)
-                continue
-            start = pathjoin(run.prefix, "pt")
-            for offset in range(stop - run.start):  # as run.part() does, in a fifth of the time
-                name = f"{start}{run.first + offset:04d}"
-                yield Part(name, run.upload_id, run.number + offset)
+            yield from map(run.part, range(run.start, stop))
 
     def with_parts(self, parts: Iterable[Part]) -> Manifest:
         """Return the same manifest with other parts, the last dimension counting fastest."""
@@ -303,22 +300,20 @@ def _parts(entries: list[Any], origins: list[Any], chunks: Chunks) -> Iterator[_
 def _runs(parts: Iterable[_Fields]) -> Iterator[Run]:
     """Yield parts as runs."""
     run: Run | None = None
-    start, following, next_number = "", 0, 0
+    following = next_number = 0
     for position, (name, upload_id, number) in enumerate(parts):
         if run is not None and run.first is not None and upload_id == run.upload_id:
-            same = name == f"{start}pt{following:04d}"
+            same = name == f"{run.stem}{following:04d}"
             if same and (upload_id is None or number == next_number):
                 following, next_number = following + 1, next_number + 1
                 continue
         if run is not None:
             yield run
-        prefix, _, last = name.rpartition(SEPARATOR)
-        first = int(last[2:]) if _PART_NAME.fullmatch(last) else None
-        if first is None or pathjoin(prefix, part_name(first)) != name:
-            prefix, first = name, None
+        match = _NUMBERED.fullmatch(name)
+        stem, first = (match[1], int(match[2])) if match else (name, None)
         known = (first or 0) if upload_id is None else number
-        run = Run(position, prefix, first, upload_id, known)
-        start, following, next_number = name[: -len(last)], (first or 0) + 1, known + 1
+        run = Run(position, stem, first, upload_id, known)
+        following, next_number = (first or 0) + 1, known + 1
     if run is not None:
         yield run
 

@@ -159,13 +159,21 @@ def encode_array(
     source = array.T if order == "F" else array
     padding = dtypes.padding(array.dtype)
     size = array.nbytes
-    copied = flat = None
     if size <= _COPIED_BYTES:
         # An array: its memory comes in larger pages than that of bytes, in a quarter of the time.
-        copied = flat = next(_copies(source, padding, _COPIED_BYTES), memoryview(b""))
-    elif source.flags.c_contiguous and padding is None:
-        flat = _flat_view(source)
-    checksum = crc32([flat] if flat is not None else _copies(source, padding), threads)
+        copied = next(_copies(source, padding, _COPIED_BYTES), memoryview(b""))
+        checksum = crc32([copied], threads)
+        plain = Body(lambda: iter((copied,)), size=size, buffer=copied, owned=True)
+    else:
+        flat = _flat_view(source) if source.flags.c_contiguous and padding is None else None
+        checksum = crc32([flat] if flat is not None else _copies(source, padding), threads)
+        block_bytes = _BLOCK_BYTES if codec is None else _CACHED_BYTES
+        plain = Body(
+            lambda: _copies(source, padding, block_bytes),
+            size=size,
+            buffer=flat,
+            checksum=checksum,
+        )
     metadata = {
         **dtypes.to_metadata(array.dtype),
         "shape": ",".join(map(str, array.shape)),
@@ -178,21 +186,12 @@ def encode_array(
     if blocks is not None:
         metadata["cc-index"] = str(blocks)
 
-    if copied is not None:
-        plain = Body(lambda: iter((copied,)), size=size, buffer=copied, owned=True)
-    else:
-        block_bytes = _BLOCK_BYTES if codec is None else _CACHED_BYTES
-        plain = Body(
-            lambda: _copies(source, padding, block_bytes),
-            size=size,
-            buffer=flat,
-            checksum=checksum,
-        )
     if codec is None:
         return metadata, plain
 
     def encoded_blocks() -> Iterator[Buffer]:
-        if copied is not None or flat is None or not codec.needs_whole:
+        flat = plain.buffer
+        if flat is None or plain.owned or not codec.needs_whole:
             yield from codec.encode(plain, size, threads=threads)
             return
         # A copy would take the memory of a second array, so check afterwards what was encoded.
