@@ -6,7 +6,7 @@ import copy
 import keyword
 import unicodedata
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR, Key, pathjoin
@@ -35,7 +35,7 @@ class S3FSLike(BrowserObject):
         The interface that the objects are reached through.
     """
 
-    _is_directory: ClassVar[bool] = False
+    _is_directory: bool
     _key: Key
     _info: ObjectInfo | None = None  # the object of that name, as listed
     interface: DefaultInterface

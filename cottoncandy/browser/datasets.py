@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cottoncandy.arrays.handle import ArrayHandle
 from cottoncandy.arrays.versions import ArrayVersion, ChunkedArray, RawArray, open_parts
@@ -63,6 +63,7 @@ class S3Dataset(ArrayHandle, S3FSLike):
            [8, 9]])
     """
 
+    _is_directory: Literal[False] = False
     _head: ObjectInfo | None = None
     _opened: ArrayVersion | None = None
     _size: int | None = None  # of all parts, if it consists of several objects

@@ -90,7 +90,7 @@ class S3Directory(S3FSLike):
     'sweet_project/sub01_awesome_analysis.grp/result_model01'
     """
 
-    _is_directory = True
+    _is_directory: Literal[True] = True
 
     _branch: str  # prefix of everything below it
     _level: dict[str, S3Directory | S3Dataset] | None = None  # what was listed, by name
@@ -387,7 +387,7 @@ class S3Directory(S3FSLike):
             above, slash, _ = node.key.removesuffix(SEPARATOR).rpartition(SEPARATOR)
             levels[above + slash].append(node)
             if node.is_directory:
-                levels[node.key] = []
+                levels.setdefault(node.key, [])
         directories = {self._branch: self}
         for branch, nodes in levels.items():  # a directory comes before those in it
             directory = directories[branch]

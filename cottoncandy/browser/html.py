@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cottoncandy.core.output import bytes2human, escape
 from cottoncandy.core.threads import run_threads
@@ -68,11 +68,6 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def _is_directory(node: S3Directory | S3Dataset) -> TypeGuard[S3Directory]:
-    # Not isinstance: directories and datasets import this module.
-    return node._is_directory
-
-
 def directory_html(directory: S3Directory) -> str:
     """Return a directory as a tree, with a bounded number of requests."""
     shown = _list_some(directory)
@@ -91,8 +86,7 @@ def object_html(dataset: S3Dataset) -> str:
         for name, value in sorted(dataset.attrs.items())
     )
     where = f"{dataset.interface.bucket_name}/{dataset._fullpath}"
-    row = _row_html(dataset._row(), dataset._name)
-    return _frame(where, row + (f"<dl>{items}</dl>" if items else ""))
+    return _frame(where, _row_html(dataset) + (f"<dl>{items}</dl>" if items else ""))
 
 
 def _frame(where: str, body: str) -> str:
@@ -112,25 +106,23 @@ def _list_some(directory: S3Directory) -> list[S3Directory]:
     directory._list(_MAX_ROWS)
     shown, edge = [directory], [directory]
     for _ in range(_MAX_DEPTH - 1):
-        below = (child for parent in edge for _, child in _rows(parent))
-        edge = list(islice(filter(_is_directory, below), _MAX_LISTINGS + 1 - len(shown)))
+        below = (child for parent in edge for child in _rows(parent) if child._is_directory)
+        edge = list(islice(below, _MAX_LISTINGS + 1 - len(shown)))
         run_threads(lambda each: each._list(_MAX_ROWS), edge, _THREADS)
         shown += edge
     return shown
 
 
-def _rows(directory: S3Directory) -> Iterator[tuple[str, S3Directory | S3Dataset]]:
-    """Yield the name and the object of each row."""
-    return islice(directory._list(_MAX_ROWS).items(), _MAX_ROWS)
+def _rows(directory: S3Directory) -> Iterator[S3Directory | S3Dataset]:
+    """Yield the object of each row."""
+    return islice(directory._list(_MAX_ROWS).values(), _MAX_ROWS)
 
 
 def _datasets(shown: Iterable[S3Directory]) -> Iterator[S3Dataset]:
     """Yield the objects that have a row; the chunks of an array have none."""
     for directory in shown:
         if not directory._whole:
-            for _, child in _rows(directory):
-                if not _is_directory(child):
-                    yield cast("S3Dataset", child)
+            yield from (child for child in _rows(directory) if not child._is_directory)
 
 
 def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
@@ -147,13 +139,10 @@ def _fetch(ask: Callable[[T], object], nodes: Iterable[T]) -> None:
 
 
 def _level_html(directory: S3Directory, shown: Collection[S3Directory]) -> str:
-    rows = []
-    for name, child in _rows(directory):
-        if _is_directory(child) and not child._whole:
-            rows.append(_directory_row(child, name, shown))
-        else:
-            dataset = child._whole if _is_directory(child) else child
-            rows.append(_row_html(cast("S3Dataset", dataset)._row(), name))
+    rows = [
+        _directory_row(child, shown) if child._is_directory else _row_html(child)
+        for child in _rows(directory)
+    ]
     more = len(directory._list(_MAX_ROWS)) - _MAX_ROWS
     if not directory._complete:
         rows.append('<div class="cc-note">… and more: keys() lists all</div>')
@@ -164,12 +153,14 @@ def _level_html(directory: S3Directory, shown: Collection[S3Directory]) -> str:
     return "".join(rows)
 
 
-def _directory_row(directory: S3Directory, name: str, shown: Collection[S3Directory]) -> str:
-    cells = _cells(Row(directory._info))
+def _directory_row(directory: S3Directory, shown: Collection[S3Directory]) -> str:
+    if directory._whole:
+        return _row_html(directory._whole)
+    name, cells = directory._name + "/", _cells(Row(directory._info))
     if directory not in shown:
-        return f'<div class="cc-row">{_name(name + "/", "not listed yet")}{cells}</div>'
+        return f'<div class="cc-row">{_name(name, "not listed yet")}{cells}</div>'
     many = f"{len(directory._list(_MAX_ROWS)):,}{'' if directory._complete else '+'}"
-    title = _name(name + "/", f"{many} {'key' if many == '1' else 'keys'}")
+    title = _name(name, f"{many} {'key' if many == '1' else 'keys'}")
     return (
         f"<details><summary>{title}{cells}</summary>"
         f'<div class="cc-level">{_level_html(directory, shown)}</div></details>'
@@ -181,8 +172,9 @@ def _name(name: str, note: str = "") -> str:
     return f'<span class="cc-name"><bdi>{escape(name)}</bdi>{beside}</span>'
 
 
-def _row_html(row: Row, name: str) -> str:
-    return f'<div class="cc-row">{_name(name, row.note)}{_cells(row)}</div>'
+def _row_html(dataset: S3Dataset) -> str:
+    row = dataset._row()
+    return f'<div class="cc-row">{_name(dataset._name, row.note)}{_cells(row)}</div>'
 
 
 def _cells(row: Row) -> str:
