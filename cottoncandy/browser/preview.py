@@ -159,14 +159,9 @@ def _fetch_samples(dataset: S3Dataset, max_bytes: int) -> tuple[npt.NDArray[np.f
 
 def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return values as real numbers; NaT and infinity become NaN."""
-    if values.dtype.kind == "c":
-        values = np.abs(values)
-    elif values.dtype.kind in "mM":
-        missing = np.isnat(values)
-        numbers = values.astype(np.int64).astype(np.float64)
-        numbers[missing] = np.nan
-        return numbers
-    numbers = np.array(values, dtype=np.float64)
+    if values.dtype.kind in "mM":
+        return np.where(np.isnat(values), np.nan, values.astype(np.int64))
+    numbers = np.array(np.abs(values) if values.dtype.kind == "c" else values, dtype=np.float64)
     numbers[~np.isfinite(numbers)] = np.nan
     return numbers
 

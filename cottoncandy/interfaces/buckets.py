@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Self
 
 from cottoncandy.backends.base import ObjectInfo
-from cottoncandy.config.options import DEFAULT_ACL
+from cottoncandy.config.options import DEFAULT_ACL, DefaultInt
 from cottoncandy.core.buffers import MiB
 from cottoncandy.core.names import check_text
 from cottoncandy.core.output import bytes2human, echo, printable
@@ -255,12 +255,11 @@ class BucketMethods(ObjectAccess):
             raise InvalidArgumentError(
                 f"filter must be a dictionary such as {{'Prefix': 'path/to'}}, got {filter!r}"
             )
-        count = None if limit is None else check_int(limit, "limit", 0)
+        count = checked_limit(limit, page_size)
         wanted = dict(filter or {})
         prefix = check_text(wanted.pop("Prefix", ""))
         if wanted:
             raise InvalidArgumentError(f"filter accepts only 'Prefix', got {wanted}")
-        check_page_size(page_size)
         found = scan_objects(self._store.backend, "" if prefix == "/" else prefix)
         return list(islice(found, count))
 
@@ -353,18 +352,26 @@ class BucketMethods(ObjectAccess):
         >>> cci.show_objects()
         notes ... 8B
         """
-        count = None if limit is None else check_int(limit, "limit", 0)
-        check_page_size(page_size)
+        count = checked_limit(limit, page_size)
         found = scan_objects(self._store.backend)
         print_objects(islice(found, count))
         if next(found, None) is not None:
             echo(f"... and more: the first {limit} are shown, limit=None shows all")
 
 
-def check_page_size(page_size: int | None) -> None:
-    """Raise InvalidArgumentError if a page size is invalid; it has no effect."""
+def checked_limit(limit: int | None, page_size: int | None = None) -> int | None:
+    """Return how many names to list at most: None unless the user passed a limit.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an argument is invalid; the size of a page has no effect.
+    """
     if page_size is not None:
         check_int(page_size, "page_size", 1)
+    if limit is None or isinstance(limit, DefaultInt):
+        return None
+    return check_int(limit, "limit", 0)
 
 
 def print_objects(objects: Iterable[ObjectInfo]) -> None:

@@ -10,8 +10,7 @@ from cottoncandy.config.options import DEFAULT_THREADS, DefaultInt
 from cottoncandy.core.names import has_magic, prefix_of, spellings
 from cottoncandy.core.output import echo
 from cottoncandy.exceptions import InvalidArgumentError
-from cottoncandy.interfaces.buckets import BucketMethods, check_page_size, print_objects
-from cottoncandy.stores.checks import check_int
+from cottoncandy.interfaces.buckets import BucketMethods, checked_limit, print_objects
 from cottoncandy.stores.finding import list_directory, list_pattern, match_names, unique_names
 
 if TYPE_CHECKING:
@@ -78,8 +77,7 @@ class FindingMethods(BucketMethods):
         >>> cci.glob('path/to/my')
         ['path/to/my/file01a.grp/image_data']
         """
-        check_page_size(page_size)
-        count = _checked_limit(limit)
+        count = checked_limit(limit, page_size)
         infos: list[ObjectInfo] = []
         names: list[str] = []
         for spelling in spellings(pattern):
@@ -184,7 +182,7 @@ class FindingMethods(BucketMethods):
         for spelling in spellings(path):
             branch = prefix_of(spelling)
             nodes = list_directory(self._store, branch)
-            if names := unique_names(nodes, _checked_limit(limit)):
+            if names := unique_names(nodes, checked_limit(limit)):
                 return names
         if not has_magic(branch):
             return []
@@ -248,8 +246,8 @@ class FindingMethods(BucketMethods):
         >>> cci.ls('a/**/image')
         ['a/sub01/run1/image', 'a/sub02/run1/image']
         """
-        check_page_size(page_size)
-        workers, count = self._store.bulk_threads(threads), _checked_limit(limit)
+        count = checked_limit(limit, page_size)
+        workers = self._store.bulk_threads(threads)
         names = list_pattern(self._store, pattern, limit=count, threads=workers)
         if verbose:
             echo(*names)
@@ -279,10 +277,3 @@ class FindingMethods(BucketMethods):
         from cottoncandy.browser import S3Directory
 
         return S3Directory("", cast("DefaultInterface", self))
-
-
-def _checked_limit(limit: int | None) -> int | None:
-    """Return the maximum number of names: None unless the user passed a limit."""
-    if limit is None or isinstance(limit, DefaultInt):
-        return None
-    return check_int(limit, "limit", 0)
