@@ -286,15 +286,13 @@ class ReadingMethods(FilesBase):
         """
 
         def acl(path: str) -> Any:
-            key = self._key(path)
-            if self._head(path) is None:
-                return None
-            if self.protocol == "file":
-                with self._store.backend.get(key) as reader:
-                    return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
+            backend, key = self._store.backend, self._key(path)
             try:
-                return self._store.backend.acl(key)
-            except UnsupportedOperationError:
+                if self.protocol == "file":
+                    with backend.get(key) as reader:
+                        return os.fstat(reader.descriptor).st_mode  # type: ignore[attr-defined]  # a file on disk
+                return self._retrying(partial(backend.acl, key))
+            except (ObjectNotFoundError, UnsupportedOperationError):
                 return None
 
         found = self._ask(acl, as_items(paths), total, progress, "reading permissions")

@@ -44,38 +44,38 @@ def secretpath(filepath: str) -> str:
     return str(next((path for path in paths if path.is_file()), paths[0]))
 
 
-def _read(*names: str) -> dict[str, Any]:
-    """Return the content of the first secrets file that exists; empty without one.
+def _find(service: str, owner: str = "") -> str | None:
+    """Return the path of a service's secrets file, first that of a bucket or a server, if any."""
+    names = [f"{owner}-{service}-secret.json"] if owner else []
+    paths = map(secretpath, [*names, f"{service}-secret.json"])
+    return next((path for path in paths if Path(path).is_file()), None)
+
+
+def _read(service: str, owner: str = "") -> dict[str, Any]:
+    """Return the content of a service's secrets file; empty without one.
 
     Raises
     ------
     ConfigurationError
         If it cannot be read. Its content is not repeated.
     """
-    for name in names:
-        path = Path(secretpath(name))
-        if not path.is_file():
-            continue
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except OSError as exc:
-            raise ConfigurationError(f"cannot read '{path}': {exc.strerror}") from exc
-        except ValueError:
-            found = None  # not chained: its message repeats the text
-        if not isinstance(found, dict):
-            raise ConfigurationError(f"'{path}' must be a JSON object")
-        return found
-    return {}
-
-
-def _names(prefix: str, service: str) -> tuple[str, ...]:
-    own = (f"{prefix}-{service}-secret.json",) if prefix else ()
-    return (*own, f"{service}-secret.json")
+    path = _find(service, owner)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read '{path}': {exc.strerror}") from exc
+    except ValueError:
+        found = None  # not chained: its message repeats the text
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"'{path}' must be a JSON object")
+    return found
 
 
 def aws_secrets(bucket: str, service: str) -> dict[str, Any]:
     """Return the content of ``<bucket>-<service>-secret.json`` or ``<service>-secret.json``."""
-    return _read(*_names(bucket, {"s3": "aws"}.get(service, service)))
+    return _read("aws" if service == "s3" else service, bucket)
 
 
 def aws_credentials(
@@ -120,7 +120,7 @@ def google_credentials(bucket: str = "") -> tuple[str | None, Any]:
         From ``<bucket>-google-secret.json`` or ``google-secret.json``. None leaves it to Google's
         own sources (``GOOGLE_APPLICATION_CREDENTIALS``, ``gcloud``).
     """
-    found = _read(*_names(bucket, "google"))
+    found = _read("google", bucket)
     return (found.get("project_id"), service_account(found)) if found else (None, None)
 
 
@@ -135,15 +135,14 @@ def service_account(info: Mapping[str, Any]) -> Any:
 
 def google_secret_path(bucket: str = "") -> str | None:
     """Return the path of the service account's file for a bucket; None without one."""
-    paths = (secretpath(name) for name in _names(bucket, "google"))
-    return next((path for path in paths if Path(path).is_file()), None)
+    return _find("google", bucket)
 
 
 def cave_credentials(server: str = "") -> dict[str, Any] | None:
     """Return the content of ``<server>-cave-secret.json`` or ``cave-secret.json``: a ``token``."""
-    return _read(*_names(server, "cave")) or None
+    return _read("cave", server) or None
 
 
 def http_credentials() -> Mapping[str, str] | None:
     """Return the content of ``http-secret.json``: ``user`` and ``password``."""
-    return _read("http-secret.json") or None
+    return _read("http") or None
