@@ -303,7 +303,7 @@ def test_many_threads(moto: S3Server, moto_bucket: str) -> None:
 @each("status", [200, 301, 403])
 def test_region_of_an_aws_bucket(status: int) -> None:
     """Asked once; refusals name the region too."""
-    connection = Connection(S3Options(Settings(), "FAKE-ACCESS", "FAKE-SECRET"))
+    connection = Connection(S3Options(Settings(), ("FAKE-ACCESS", "FAKE-SECRET", None)))
     calls = []
 
     def answer(**_: Any) -> Any:

@@ -276,7 +276,7 @@ def test_forked_child_has_clients_and_a_lock_of_its_own() -> None:
         def __del__(self) -> None:
             os.write(writing, b"freed")
 
-    connection = Connection(S3Options(Settings(), "FAKE-ACCESS", "FAKE-SECRET"))
+    connection = Connection(S3Options(Settings(), ("FAKE-ACCESS", "FAKE-SECRET", None)))
     connection.cached("parent", Client)
     held, release = threading.Event(), threading.Event()
 

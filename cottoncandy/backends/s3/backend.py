@@ -136,11 +136,9 @@ class S3Backend(RemoteBackend):
         stop = sys.maxsize if prefetch is True and threads == 1 else min(stop, start + window)
         span = (-tail, 0) if tail else (start, stop)
         get = partial(self._transport.get, location)
-        send: Callable[[], GetResponse | ObjectInfo] = partial(get, *span)
-        if not tail and start >= stop:
-            send = partial(self._transport.head, location)
+        opened: GetResponse | ObjectInfo
         with self._in_bucket():
-            opened = send()
+            opened = get(*span) if tail or start < stop else self._transport.head(location)
         reader = RangeReader(get, location, opened, threads=threads, window_bytes=window)
         reader.counter = self.counter
         reader.max_stall_s = self._connection.max_stall_s

@@ -37,7 +37,7 @@ from cottoncandy.backends.s3.options import (
 )
 from cottoncandy.core.stats import Counter
 from cottoncandy.core.threads import after_fork
-from cottoncandy.exceptions import ConfigurationError, CredentialsError
+from cottoncandy.exceptions import ConfigurationError, CottonCandyError, CredentialsError
 
 if TYPE_CHECKING:
     import boto3
@@ -167,11 +167,9 @@ class Connection:
 
     def _request_region(self, bucket: str) -> str:
         try:
-            response = self.client.head_bucket(Bucket=bucket)
-        except boto.ClientError as exc:
-            response = exc.response  # it has the region too
-        except boto.BotoCoreError:
-            return self.region
+            response = self.call(self.location(bucket), "head_bucket")
+        except CottonCandyError as exc:
+            response = getattr(exc.__cause__, "response", {})  # it has the region too
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return headers.get("x-amz-bucket-region") or self.region
 
@@ -269,9 +267,8 @@ class Connection:
         # Each session of boto3 adds one.
         loader.search_paths[:] = dict.fromkeys(loader.search_paths)
         core.register_component("data_loader", loader)
-        keys: tuple[Any, ...] = (options.access_key, options.secret_key, options.session_token)
-        if any(keys):
-            core.set_credentials(*keys)
+        if options.keys is not None:
+            core.set_credentials(*options.keys)
         if options.region_name is not None:
             core.set_config_variable("region", options.region_name)
         return core

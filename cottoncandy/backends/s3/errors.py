@@ -262,14 +262,13 @@ def parse_error(exc: BaseException) -> ErrorDetails:
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
     """Return cottoncandy's error for one of botocore's or urllib3's; None for any other."""
     import urllib3.exceptions
-    from boto3.exceptions import Boto3Error
     from botocore.parsers import ResponseParserError
 
     if isinstance(exc, boto.ClientError):
         return from_details(parse_error(exc), location)
     if isinstance(exc, urllib3.exceptions.HTTPError):
         return StoreError(_BROKEN.format(location=location))
-    if not isinstance(exc, boto.BotoCoreError | Boto3Error):
+    if not isinstance(exc, boto.BotoCoreError):
         if not isinstance(exc, ResponseParserError | ValueError):
             return None
         # A ValueError is from a header that is not a date or number.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -43,6 +43,8 @@ _EXTRA = (
     *("anon", "aws_session_token", "config", "profile_name", "region_name", "request_payer"),
     *("use_ssl", "verify"),
 )
+
+Keys: TypeAlias = tuple[str, str, str | None]
 
 _RETRY_VARIABLES = {"mode": "AWS_RETRY_MODE", "total_max_attempts": "AWS_MAX_ATTEMPTS"}
 
@@ -79,8 +81,8 @@ class S3Options:
 
     Parameters
     ----------
-    access_key, secret_key : str, optional
-        None leaves credentials to boto3's chain.
+    keys : tuple of str, str, str or None, optional
+        Access key, secret key and token. None leaves credentials to boto3's chain.
     endpoint_url : str, optional
         None leaves the endpoint to boto3 (``AWS_ENDPOINT_URL_S3``, profiles, AWS).
     config : botocore.config.Config, optional
@@ -95,9 +97,7 @@ class S3Options:
     """
 
     settings: Settings = field(repr=False, compare=False)  # sizes, threads and retries
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    keys: Keys | None = field(default=None, repr=False)
     profile_name: str | None = None
     endpoint_url: str | None = field(default=None, repr=False)  # it may contain a password
     region_name: str | None = None
@@ -129,14 +129,12 @@ class S3Options:
                 "anon=True sends no credentials; omit ACCESS_KEY and SECRET_KEY"
             )
         verify = extra.get("verify")
-        access_key, secret_key = (None, None) if unsigned else _find_keys(arguments)
-        if extra.get("aws_session_token") and not (access_key or unsigned):
+        keys = None if unsigned else _find_keys(arguments)
+        if extra.get("aws_session_token") and not (keys or unsigned):
             raise ConfigurationError("aws_session_token= needs its ACCESS_KEY and SECRET_KEY")
         return cls(
             settings=settings.without_secrets(),
-            access_key=access_key,
-            secret_key=secret_key,
-            session_token=extra.get("aws_session_token"),
+            keys=keys,
             profile_name=extra.get("profile_name"),
             endpoint_url=_endpoint(arguments),
             region_name=extra.get("region_name") or getattr(config, "region_name", None),
@@ -152,15 +150,7 @@ class S3Options:
         """Return the same options for requests that are not signed; None if these are anonymous."""
         if self.unsigned:
             return None
-        return replace(
-            self,
-            access_key=None,
-            secret_key=None,
-            session_token=None,
-            unsigned=True,
-            signature_version=None,
-            requester_pays=False,
-        )
+        return replace(self, keys=None, unsigned=True, signature_version=None, requester_pays=False)
 
     def botocore_config(self, *, custom_endpoint: bool) -> Any:
         """Return the user's Config on top of cottoncandy's defaults.
@@ -218,10 +208,8 @@ def resolve(options: S3Options) -> Resolved | None:
         "AWS_ENDPOINT_URL_S3", environment.get("AWS_ENDPOINT_URL", "")
     )
     region = options.region_name or environment.get("AWS_DEFAULT_REGION", "us-east-1")
-    keys = (options.access_key, options.secret_key, options.session_token)
-    if not any(keys):
-        variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        keys = tuple(map(environment.get, variables))  # type: ignore[assignment]  # three
+    variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    keys = options.keys or tuple(map(environment.get, variables))
     if (
         any((options.config, options.profile_name, options.signature_version))
         or options.settings.verbose_boto
@@ -325,7 +313,7 @@ def _check_types(arguments: ConnectionArguments) -> None:
         )
 
 
-def _find_keys(arguments: ConnectionArguments) -> tuple[str | None, str | None]:
+def _find_keys(arguments: ConnectionArguments) -> Keys | None:
     """Return the first complete pair: arguments, options file, ``~/.passwd-s3fs``, environment.
 
     None leaves it to boto3's chain: its variables, profiles and roles.
@@ -347,7 +335,7 @@ def _find_keys(arguments: ConnectionArguments) -> tuple[str | None, str | None]:
     }
     for origin, (access_key, secret_key) in origins.items():
         if access_key and secret_key:
-            return access_key, secret_key
+            return access_key, secret_key, arguments.extra.get("aws_session_token")
         if access_key or secret_key:
             missing = "secret" if access_key else "access"
             raise ConfigurationError(
@@ -355,7 +343,7 @@ def _find_keys(arguments: ConnectionArguments) -> tuple[str | None, str | None]:
             )
         if arguments.extra.get("profile_name") is not None:
             break  # an explicit profile takes precedence over files
-    return None, None
+    return None
 
 
 def _read_passwd_s3fs() -> tuple[str | None, str | None]:
