@@ -211,9 +211,7 @@ class S3Backend(RemoteBackend):
         begun = list(islice(parts, 2))
         if len(begun) < 2:
             whole = next(iter(begun), b"")
-            return self._create(
-                location, options, lambda chosen: self._transport.put(location, whole, chosen)
-            )
+            return self._create(location, options, partial(self._transport.put, location, whole))
         if body.buffer is None:
             threads = max(min(threads, ahead // len(begun[0])), 1)
         upload = self._create(

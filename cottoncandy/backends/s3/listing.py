@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -104,11 +105,10 @@ def _pages(
         return body
 
     body = request(None)
-    first = True
-    while True:
+    for number in itertools.count():
         # The next page is requested while this one is parsed, but not for callers that only read
         # the first one.
-        found = None if first or not ahead() else _TOKEN.search(body)
+        found = _TOKEN.search(body) if number and ahead() else None
         token = unescape(found[1].decode("utf-8", "replace")) if found else None
         following = in_background(request, token) if token else None
         try:
@@ -128,7 +128,6 @@ def _pages(
         if not page.truncated:
             return
         body = following.result() if following and token == page.token else request(page.token)
-        first = False
 
 
 def _unordered(location: S3Location) -> bool:

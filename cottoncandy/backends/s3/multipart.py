@@ -133,7 +133,6 @@ class MultipartUpload:
             response = send(part, **self._target, PartNumber=number)
             etag = confirmed(response.get("ETag"), "ETag", self._location)
             sums = {name: value for name, value in response.items() if name.startswith("Checksum")}
-            sums.pop("ChecksumType", None)
             return {**sums, "PartNumber": number, "ETag": etag}
 
         try:

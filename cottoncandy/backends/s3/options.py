@@ -214,7 +214,10 @@ def resolve(options: S3Options) -> Resolved | None:
         any((options.config, options.profile_name, options.signature_version))
         or options.settings.verbose_boto
         or not names <= _RESOLVED_VARIABLES
-        or any(os.path.exists(_path(name)) for name in _FILES)  # noqa: PTH110 - never raises
+        or any(
+            os.path.exists(os.path.expanduser(environment.get(name, usual)))  # noqa: PTH110, PTH111 - never raise
+            for name, usual in _FILES.items()
+        )
         or not _PLAIN_ENDPOINT.fullmatch(endpoint)
         or is_aws(endpoint)
         or not _PLAIN_REGION.fullmatch(region)
@@ -228,10 +231,6 @@ def resolve(options: S3Options) -> Resolved | None:
         signature_version=UNSIGNED if options.unsigned else "s3v4",
     )
     return Resolved(endpoint, region, () if options.unsigned else keys, config)
-
-
-def _path(variable: str) -> str:
-    return os.path.expanduser(os.environ.get(variable, _FILES[variable]))  # noqa: PTH111 - never raises
 
 
 @lru_cache

@@ -116,15 +116,13 @@ class Transport:
             return by_boto(location, *arguments)
         try:
             return interruptible(lambda: by_obstore(location, *arguments))
-        except CottonCandyError:
+        except (CottonCandyError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise  # nothing was sent: there are no credentials, or the options are invalid
         except FileNotFoundError as exc:
             if options is None:  # for a PUT, botocore's error names the missing thing
                 raise from_details(ErrorDetails(404), location) from shown(exc)
         except library().exceptions.PreconditionError as exc:
             raise from_details(ErrorDetails(412), location) from shown(exc)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
         except BaseException as exc:  # noqa: BLE001 - PanicException is not an Exception
             self._connection.counter.add(retries=1)
             logger.debug("%s: repeating a request after %s", location, type(exc).__name__)
