@@ -327,15 +327,8 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
     message = redact(details.message)
     if code:
         cls, template = CODES[code]
-        return cls(
-            template.format(
-                location=location,
-                bucket=location.bucket,
-                endpoint=location.endpoint,
-                message=message or details.code,
-                code=details.code,
-            )
-        )
+        fields = {**location._asdict(), "code": details.code, "message": message or details.code}
+        return cls(template.format(location=location, **fields))
     if details.status in REDIRECT_STATUSES and not details.code:
         return StoreUnreachableError(_REDIRECTED.format(location=location))
     status = 503 if details.code in _BUSY else details.status
