@@ -40,7 +40,6 @@ from cottoncandy.core.threads import after_fork
 from cottoncandy.exceptions import ConfigurationError, CottonCandyError, CredentialsError
 
 if TYPE_CHECKING:
-    import boto3
     import botocore.session
     from botocore.loaders import Loader
 
@@ -139,13 +138,9 @@ class Connection:
         """Address of the store; None if only a client knows it and there is none yet."""
         return self.endpoint if self.options.endpoint_url or "client" in self._made else None
 
-    @_Once
-    def _place(self) -> str:
-        return redact(self.endpoint)
-
     def location(self, bucket: str = "", key: str = "") -> S3Location:
         """Return an object, a bucket or the store."""
-        return S3Location(self._place, bucket, key)
+        return S3Location(redact(self.endpoint), bucket, key)
 
     @_Once
     def on_aws(self) -> bool:
@@ -163,7 +158,7 @@ class Connection:
         """Return the region of a bucket."""
         if not self.on_aws:
             return self.region
-        return self.cached(("region", bucket), lambda: self._request_region(bucket))
+        return self.cached(("region", bucket), self._request_region, bucket)
 
     def _request_region(self, bucket: str) -> str:
         try:
@@ -206,9 +201,12 @@ class Connection:
 
     @_Once
     def resource(self) -> Any:
-        """Create the boto3 resource, on the same session."""
+        """Create the boto3 resource; clients need only the session of botocore: it loads sooner."""
+        import boto3
+
         with translated(self.location()):
-            resource = self._new_client(custom=not self.on_aws, make=self.session.resource)
+            session = boto3.Session(botocore_session=self._core)
+            resource = self._new_client(custom=not self.on_aws, make=session.resource)
         client = resource.meta.client
         install_handlers(client, self.counter, requester_pays=self.options.requester_pays)
         return resource
@@ -244,13 +242,6 @@ class Connection:
         """Return boto3's credentials, or None."""
         with translated(S3Location("the credentials' source")):
             return self._core.get_credentials()
-
-    @_Once
-    def session(self) -> boto3.Session:
-        """Create the boto3 session; clients need only that of botocore, which loads sooner."""
-        import boto3
-
-        return boto3.Session(botocore_session=self._core)
 
     @_Once
     def _core(self) -> botocore.session.Session:
@@ -311,8 +302,8 @@ class Connection:
         slow_upload : bool, default False
             True for large bodies, whose response takes longer to begin.
         """
-        key = ("store", bucket, headers, slow_upload)
-        return self.cached(key, lambda: self._make_store(bucket, headers, slow_upload))
+        options = (bucket, headers, slow_upload)
+        return self.cached(("store", *options), self._make_store, *options)
 
     def _make_store(self, bucket: str, headers: Headers, slow_upload: bool) -> Any:
         provider = self._provider()
