@@ -62,7 +62,24 @@ class ErrorDetails:
     message: str = ""
 
 
-# Exception -> S3 error codes -> message; ``{location}`` names object, bucket and endpoint.
+NO_CREDENTIALS = (
+    "there are no credentials for the S3 store: pass ACCESS_KEY and SECRET_KEY, or write them into "
+    "[login] of the options file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or an AWS "
+    "profile); to read public data without any, pass anon=True"
+)
+_HUNG_UP = (
+    "{location}: the server closed the connection without a response; try again, or check "
+    "endpoint_url (port, http or https)"
+)
+_BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
+_FOREIGN = "{location}: {problem}, so it is not an S3 server's; check endpoint_url, and any proxy"
+_UNREACHABLE = (
+    "cannot connect to {endpoint}; check endpoint_url (host, port, http or https), the network, "
+    "and your proxy, if any"
+)
+
+# Exception -> error codes of S3, and names of botocore's and urllib3's errors -> message;
+# ``{location}`` names object, bucket and endpoint.
 _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     ObjectNotFoundError: {
         "NoSuchKey NoSuchVersion": "there is no {location}; look for it with cci.glob or cci.ls",
@@ -81,7 +98,7 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
         "delete them first",
     },
     InvalidNameError: {
-        "InvalidBucketName": "invalid bucket name '{bucket}': {message}",
+        "InvalidBucketName": "invalid bucket name '{bucket}': {reason}",
         "KeyTooLongError": "the name of {location} is too long for the store",
         "InvalidObjectName XMinioInvalidObjectName InvalidURI": "the store rejects the name of "
         "{location}",
@@ -97,26 +114,50 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
         "StorageFull XMinioStorageFull InsufficientCapacity": "the store is full; {location} was "
         "not changed",
     },
-    StoreTimeoutError: {"RequestTimeout": "{location}: the store timed out waiting for the body"},
+    StoreTimeoutError: {
+        "RequestTimeout": "{location}: the store timed out waiting for the body",
+        "ConnectTimeoutError ReadTimeoutError": "{location}: the request timed out; try again, or "
+        "raise the limit with config=botocore.config.Config(read_timeout=…)",
+    },
+    StoreUnreachableError: {
+        "ConnectionClosedError": _HUNG_UP,
+        "SSLError ProxyConnectionError": _UNREACHABLE + " ({reason})",
+        "ConnectionError HTTPClientError": _UNREACHABLE,
+    },
     StoreError: {
         "NoSuchUpload": "{location}: its upload was aborted by another client, or expired; "
         "nothing was changed",
         "EntityTooLarge": "{location} is larger than the store accepts in one request",
         "InvalidObjectState ObjectNotInActiveTierError": "{location} is archived and cannot be "
         "read before it is restored (RestoreObject)",
+        "HTTPError": _BROKEN,
+        # A ValueError is from a header that is not a date or number.
+        "ResponseParserError ValueError": _FOREIGN.replace(
+            "{problem}", "the response is unreadable"
+        ),
     },
     IntegrityError: {
         "BadDigest XAmzContentSHA256Mismatch": "{location}: the data was altered in transit "
         "(checksum mismatch)",
         "InvalidDigest": "{location}: the store cannot read the checksum",
         "IncompleteBody": "{location}: the server received fewer bytes than Content-Length",
+        "IncompleteReadError ResponseStreamingError": _BROKEN,
+        "ChecksumError FlexibleChecksumError": "{location}: the checksum of the body does not "
+        "match",
     },
     AccessDeniedError: {
         "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden": "access "
         "denied to {location}; ask the bucket's owner for the permission, or check whose "
         "credentials you use; if the bucket charges its readers, pass request_payer='requester'",
     },
+    ConfigurationError: {
+        "ParamValidationError": "{location}: {reason}",
+        "BotoCoreError": "boto3 cannot work with these options: {reason}",
+    },
     CredentialsError: {
+        "NoCredentialsError PartialCredentialsError": NO_CREDENTIALS,
+        "CredentialRetrievalError TokenRetrievalError RefreshWithMFAUnsupportedError": "boto3 "
+        "could not get credentials: {reason}",
         "InvalidAccessKeyId": "the store at {endpoint} does not know the access key; check "
         "ACCESS_KEY (or [login] access_key in the options file) and endpoint_url",
         "SignatureDoesNotMatch": "the secret key does not match the access key at {endpoint}; "
@@ -130,7 +171,7 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     },
 }
 
-#: S3 error code -> exception and message.
+#: Error code, or name -> exception and message.
 CODES = {
     code: (cls, message)
     for cls, messages in _ERRORS.items()
@@ -154,58 +195,6 @@ REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _REDIRECTED = (
     "{location}: the server redirects to another address; check endpoint_url (https instead of "
     "http, or the full host name)"
-)
-
-NO_CREDENTIALS = (
-    "there are no credentials for the S3 store: pass ACCESS_KEY and SECRET_KEY, or write them into "
-    "[login] of the options file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or an AWS "
-    "profile); to read public data without any, pass anon=True"
-)
-_HUNG_UP = (
-    "{location}: the server closed the connection without a response; try again, or check "
-    "endpoint_url (port, http or https)"
-)
-_BROKEN = "{location}: the connection ended before the whole body had arrived; try again"
-_FOREIGN = "{location}: {problem}, so it is not an S3 server's; check endpoint_url, and any proxy"
-_UNREACHABLE = (
-    "cannot connect to {endpoint}; check endpoint_url (host, port, http or https), the network, "
-    "and your proxy, if any"
-)
-
-# Errors of botocore -> exception and message; the first match is used.
-_Types = type[BaseException] | tuple[type[BaseException], ...]
-_BOTOCORE: tuple[tuple[_Types, type[CottonCandyError], str], ...] = (
-    ((boto.NoCredentialsError, boto.PartialCredentialsError), CredentialsError, NO_CREDENTIALS),
-    (
-        (
-            boto.CredentialRetrievalError,
-            boto.TokenRetrievalError,
-            boto.RefreshWithMFAUnsupportedError,
-        ),
-        CredentialsError,
-        "boto3 could not get credentials: {reason}",
-    ),
-    (
-        (boto.ConnectTimeoutError, boto.ReadTimeoutError),
-        StoreTimeoutError,
-        "{location}: the request timed out; try again, or raise the limit with "
-        "config=botocore.config.Config(read_timeout=…)",
-    ),
-    ((boto.IncompleteReadError, boto.ResponseStreamingError), IntegrityError, _BROKEN),
-    (
-        (boto.ChecksumError, boto.FlexibleChecksumError),
-        IntegrityError,
-        "{location}: the checksum of the body does not match",
-    ),
-    (boto.ConnectionClosedError, StoreUnreachableError, _HUNG_UP),
-    (
-        (boto.SSLError, boto.ProxyConnectionError),
-        StoreUnreachableError,
-        _UNREACHABLE + " ({reason})",
-    ),
-    ((boto.ConnectionError, boto.HTTPClientError), StoreUnreachableError, _UNREACHABLE),
-    (boto.ParamValidationError, ConfigurationError, "{location}: {reason}"),
-    (Exception, ConfigurationError, "boto3 cannot work with these options: {reason}"),
 )
 
 # Messages of OpenSSL and urllib3 -> explanation; the first match is used.
@@ -261,32 +250,31 @@ def parse_error(exc: BaseException) -> ErrorDetails:
 
 def translate(exc: BaseException, location: S3Location) -> CottonCandyError | None:
     """Return cottoncandy's error for one of botocore's or urllib3's; None for any other."""
-    import urllib3.exceptions
-    from botocore.parsers import ResponseParserError
-
     if isinstance(exc, boto.ClientError):
         return from_details(parse_error(exc), location)
-    if isinstance(exc, urllib3.exceptions.HTTPError):
-        return StoreError(_BROKEN.format(location=location))
-    if not isinstance(exc, boto.BotoCoreError):
-        if not isinstance(exc, ResponseParserError | ValueError):
-            return None
-        # A ValueError is from a header that is not a date or number.
-        return StoreError(_FOREIGN.format(location=location, problem="the response is unreadable"))
+    name = next((cls.__name__ for cls in type(exc).__mro__ if cls.__name__ in CODES), None)
+    if name is None:
+        return None
     text = str(exc)
-    fields = {"location": location, "endpoint": location.endpoint, "reason": redact(text)}
     if isinstance(exc, (boto.ConnectionError, boto.HTTPClientError)):
         for pattern, template in _CONNECTIONS:
             if re.search(pattern, text):
-                reason = _TLS_REASON.search(text)
-                fields["reason"] = redact(reason[0]) if reason else "no reason was given"
-                return StoreUnreachableError(template.format(**fields))
+                found = _TLS_REASON.search(text)
+                reason = redact(found[0]) if found else "no reason was given"
+                return StoreUnreachableError(
+                    template.format(location=location, endpoint=location.endpoint, reason=reason)
+                )
         if isinstance(getattr(exc, "kwargs", {}).get("error"), Warning):
-            return ConfigurationError(f"a warning was turned into an error: {fields['reason']}")
-    if isinstance(exc, boto.ParamValidationError) and not location.key:
-        return InvalidNameError(f"invalid bucket name '{location.bucket}'")
-    found = next((cls, template) for types, cls, template in _BOTOCORE if isinstance(exc, types))
-    return found[0](found[1].format(**fields))
+            return ConfigurationError(f"a warning was turned into an error: {redact(text)}")
+    if name == "ParamValidationError" and not location.key:
+        name = "InvalidBucketName"
+    return _from_table(name, location, redact(text))
+
+
+def _from_table(name: str, location: S3Location, reason: str, code: str = "") -> CottonCandyError:
+    cls, template = CODES[name]
+    fields = {**location._asdict(), "reason": reason, "code": code}
+    return cls(template.format(location=location, **fields))
 
 
 def confirmed(value: T | None, name: str, location: S3Location) -> T:
@@ -326,9 +314,7 @@ def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyErro
         code = "NoSuchBucket"
     message = redact(details.message)
     if code:
-        cls, template = CODES[code]
-        fields = {**location._asdict(), "code": details.code, "message": message or details.code}
-        return cls(template.format(location=location, **fields))
+        return _from_table(code, location, message or details.code, details.code)
     if details.status in REDIRECT_STATUSES and not details.code:
         return StoreUnreachableError(_REDIRECTED.format(location=location))
     status = 503 if details.code in _BUSY else details.status
