@@ -114,7 +114,7 @@ def test_some_are_what_they_should_be() -> None:
         assert type(translate(make(getattr(botocore.exceptions, name)), WHERE)) is cls, name
 
 
-@each("code", sorted(CODES))
+@each("code", sorted(name for name in CODES if not name.isdigit()))
 def test_error_codes(code: str) -> None:
     error = translate(client_error(code, 400), WHERE)
     assert type(error) is CODES[code][0]

@@ -78,11 +78,12 @@ _UNREACHABLE = (
     "and your proxy, if any"
 )
 
-# Exception -> error codes of S3, and names of botocore's and urllib3's errors -> message;
+# Exception -> error codes of S3, statuses, and names of botocore's and urllib3's errors -> message;
 # ``{location}`` names object, bucket and endpoint.
 _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     ObjectNotFoundError: {
-        "NoSuchKey NoSuchVersion": "there is no {location}; look for it with cci.glob or cci.ls",
+        "NoSuchKey NoSuchVersion 404": "there is no {location}; look for it with cci.glob or "
+        "cci.ls",
     },
     BucketNotFoundError: {
         "NoSuchBucket": "there is no bucket '{bucket}' at {endpoint}; cci.show_buckets() lists "
@@ -105,14 +106,14 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     },
     MetadataError: {"MetadataTooLarge": "{location}: more metadata than the store accepts"},
     ObjectChangedError: {
-        "PreconditionFailed": "{location} was replaced while it was being read; read it again",
+        "PreconditionFailed 412": "{location} was replaced while it was being read; read it again",
         "ConditionalRequestConflict": "{location} is being written by another client; try again",
-        "InvalidRange": "{location} is shorter now than it was when it was opened",
+        "InvalidRange 416": "{location} is shorter now than it was when it was opened",
     },
     StorageFullError: {
         "QuotaExceeded": "the quota for {location} is exhausted; nothing was changed",
-        "StorageFull XMinioStorageFull InsufficientCapacity": "the store is full; {location} was "
-        "not changed",
+        "StorageFull XMinioStorageFull InsufficientCapacity 507": "the store is full; {location} "
+        "was not changed",
     },
     StoreTimeoutError: {
         "RequestTimeout": "{location}: the store timed out waiting for the body",
@@ -120,6 +121,8 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
         "raise the limit with config=botocore.config.Config(read_timeout=…)",
     },
     StoreUnreachableError: {
+        "301 302 303 307 308": "{location}: the server redirects to another address; check "
+        "endpoint_url (https instead of http, or the full host name)",
         "ConnectionClosedError": _HUNG_UP,
         "SSLError ProxyConnectionError": _UNREACHABLE + " ({reason})",
         "ConnectionError HTTPClientError": _UNREACHABLE,
@@ -146,9 +149,10 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
         "match",
     },
     AccessDeniedError: {
-        "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden": "access "
-        "denied to {location}; ask the bucket's owner for the permission, or check whose "
-        "credentials you use; if the bucket charges its readers, pass request_payer='requester'",
+        "AccessDenied AllAccessDisabled AccountProblem UnauthorizedAccess Forbidden 401 "
+        "403": "access denied to {location}; ask the bucket's owner for the permission, or check "
+        "whose credentials you use; if the bucket charges its readers, pass "
+        "request_payer='requester'",
     },
     ConfigurationError: {
         "ParamValidationError": "{location}: {reason}",
@@ -171,7 +175,7 @@ _ERRORS: dict[type[CottonCandyError], dict[str, str]] = {
     },
 }
 
-#: Error code, or name -> exception and message.
+#: Code, status or name -> exception and message.
 CODES = {
     code: (cls, message)
     for cls, messages in _ERRORS.items()
@@ -179,23 +183,7 @@ CODES = {
     for code in codes.split()
 }
 
-_STATUS: dict[int, str] = {
-    401: "AccessDenied",
-    403: "AccessDenied",
-    404: "NoSuchKey",
-    412: "PreconditionFailed",
-    416: "InvalidRange",
-    507: "StorageFull",
-}
-
 _BUSY = frozenset({"SlowDown", "Throttling", "ServiceUnavailable"})
-
-#: HTTP statuses that redirect to another address.
-REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-_REDIRECTED = (
-    "{location}: the server redirects to another address; check endpoint_url (https instead of "
-    "http, or the full host name)"
-)
 
 # Messages of OpenSSL and urllib3 -> explanation; the first match is used.
 _CONNECTIONS: tuple[tuple[str, str], ...] = (
@@ -309,14 +297,12 @@ def translated(location: S3Location) -> Iterator[None]:
 
 def from_details(details: ErrorDetails, location: S3Location) -> CottonCandyError:
     """Return the error for a server's error response."""
-    code = details.code if details.code in CODES else _STATUS.get(details.status, "")
-    if code == "NoSuchKey" and not location.key:
-        code = "NoSuchBucket"
     message = redact(details.message)
-    if code:
-        return _from_table(code, location, message or details.code, details.code)
-    if details.status in REDIRECT_STATUSES and not details.code:
-        return StoreUnreachableError(_REDIRECTED.format(location=location))
+    for name in (details.code, str(details.status)):
+        if name in CODES:
+            if name in ("NoSuchKey", "404") and not location.key:
+                name = "NoSuchBucket"
+            return _from_table(name, location, message or details.code, details.code)
     status = 503 if details.code in _BUSY else details.status
     reason = " ".join(filter(None, (details.code, message)))
     return status_error(status, str(location), NO_CREDENTIALS, reason)

@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from cottoncandy.backends.s3.errors import REDIRECT_STATUSES, redact
+from cottoncandy.backends.s3.errors import redact
 from cottoncandy.backends.s3.options import is_aws
 from cottoncandy.core.stats import Counter
 from cottoncandy.exceptions import StoreUnreachableError
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # nginx, and programs in Go
 _HTTPS_REQUIRED = re.compile(rb"(?i)HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)")
@@ -90,7 +92,7 @@ def _check_server(
     by_s3 = "x-amz-bucket-region" in headers or (
         "xml" in headers.get("content-type", "") and operation_model.name != "HeadBucket"
     )
-    if status in REDIRECT_STATUSES and (not by_s3 or operation_model.name == "ListBuckets"):
+    if status in _REDIRECTS and (not by_s3 or operation_model.name == "ListBuckets"):
         raise StoreUnreachableError(
             f"{endpoint} redirects to {location.scheme}://{location.netloc}; if that is your "
             f"store, set endpoint_url to it"
