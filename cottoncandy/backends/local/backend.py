@@ -9,7 +9,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from typing import ClassVar, Self
@@ -36,7 +36,6 @@ from cottoncandy.backends.local.commit import (
     remove,
     remove_empty_parents,
     staging,
-    stat_existing,
     unlink,
 )
 from cottoncandy.backends.local.listing import Listing
@@ -177,7 +176,7 @@ class LocalBackend(Backend):
         options = self._checked(key, options)
         if options.content_type in {*_GENERIC_TYPES, guess_type(key)}:
             options = replace(options, content_type=None)  # files need no sidecar for these
-        with _staged(location, options.condition) as staged:
+        with staging(location, options.condition) as staged:
             self._write(staged, location, body, threads)
             # None makes no sidecar, an empty mapping does.
             entries = options.entries or options.metadata
@@ -228,7 +227,7 @@ class LocalBackend(Backend):
         with self._open(here) as reader:
             if here == there and overwrite:
                 return PutResult(reader.info.etag)
-            with _staged(there, condition) as staged:
+            with staging(there, condition) as staged:
                 _copy_bytes(reader, staged, there)
                 return _finish(staged, there, reader.entries, condition)
 
@@ -240,18 +239,16 @@ class LocalBackend(Backend):
     ) -> PutResult:
         here, there = self._origin(source_bucket)._location(source), self._location(dest)
         condition = None if overwrite else IfAbsent()
-        for directory in here.parents():
-            if os.path.islink(directory):
-                link = os.path.relpath(directory, here.root)
-                raise UnsupportedOperationError(
-                    f"cannot move {here}: '{link}' is a symbolic link, and the files in its "
-                    f"target are kept; use cci.cp() and then cci.rm()"
-                )
+        if link := next(filter(os.path.islink, here.parents()), None):
+            raise UnsupportedOperationError(
+                f"cannot move {here}: '{os.path.relpath(link, here.root)}' is a symbolic link, and "
+                f"the files in its target are kept; use cci.cp() and then cci.rm()"
+            )
         if here.is_same_name(there):  # through links: what is stored is not to be removed
             there = here
         if here != there and not os.path.islink(here.path):  # a relative link would break
             # The temporary file keeps other processes from removing the directory.
-            with self._open(here), _staged(there, condition):
+            with self._open(here), staging(there, condition):
                 try:
                     return _rename(here, there, condition)
                 except StoreError as error:  # file systems differ, or mounts of the same one
@@ -264,24 +261,17 @@ class LocalBackend(Backend):
         return result
 
     def remove_links(self, prefix: str) -> None:
-        root = self.bucket
+        root, top = self.bucket, self._directory(prefix)
         with os_errors("remove links below", root):
-            key = prefix.rstrip("/")
-            pending = [LocalLocation.of(key, root).path if key else root]
-            while pending:
-                path = pending.pop()
-                if not is_directory(path):
-                    continue
-                if os.path.islink(path) and path != root:
-                    os.unlink(path)
-                    continue
-                with os.scandir(path) as entries:
-                    found = (each.path for each in entries if each.is_symlink() or each.is_dir())
-                    pending.extend(found)
+            if os.path.islink(top) and top != root and is_directory(top):
+                os.unlink(top)
+                return
+            for directory, folders, _ in os.walk(top):
+                for link in filter(os.path.islink, (f"{directory}/{name}" for name in folders)):
+                    os.unlink(link)
 
     def resolve_links(self, prefix: str) -> str | None:
-        root, key = self.bucket, prefix.rstrip("/")
-        return os.path.realpath(LocalLocation.of(key, root).path if key else root)
+        return os.path.realpath(self._directory(prefix))
 
     # -- buckets ---------------------------------------------------------------------------------
 
@@ -345,24 +335,16 @@ class LocalBackend(Backend):
     def _location(self, key: str) -> LocalLocation:
         return LocalLocation.of(key, self.bucket)
 
+    def _directory(self, prefix: str) -> str:
+        key = prefix.rstrip("/")
+        return self._location(key).path if key else self.bucket
+
     def _open(self, location: LocalLocation, threads: int = 1) -> LocalReader:
         self.counter.add(1)
         with os_errors("read", location):
             reader = open_version(location, threads)
         reader.counter = self.counter
         return reader
-
-
-@contextmanager
-def _staged(
-    location: LocalLocation, condition: IfAbsent | IfMatch | None
-) -> Iterator[TemporaryFile]:
-    """Open a temporary file if an object may be stored; errors of the block are not translated."""
-    with ExitStack() as stack:
-        with os_errors("write", location):
-            stat_existing(location, condition)
-            staged = stack.enter_context(staging(location))
-        yield staged
 
 
 def _finish(

@@ -22,6 +22,7 @@ from cottoncandy.backends.local.location import (
     check_root,
     is_directory,
     is_internal,
+    os_errors,
     stat_or_none,
 )
 from cottoncandy.backends.local.reader import Fingerprint, encode, encode_journal, read_sidecar
@@ -52,12 +53,16 @@ _created: set[str] = set()
 
 
 @contextmanager
-def staging(location: LocalLocation) -> Iterator[TemporaryFile]:
-    """Open a temporary file next to an object, which keeps others from removing the directory.
+def staging(
+    location: LocalLocation, condition: IfAbsent | IfMatch | None = None
+) -> Iterator[TemporaryFile]:
+    """Open a temporary file, which keeps others from removing the directory, for a new object.
 
-    After an error, the directories that were created for it are removed again.
+    After an error, which is not translated, the directories that were created are removed again.
     """
-    staged, failed = _create(location), True
+    with os_errors("write", location):
+        stat_existing(location, condition)
+        staged, failed = _create(location), True
     try:
         yield staged
         failed = False
