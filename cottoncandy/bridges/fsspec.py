@@ -229,8 +229,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         entries: dict[str, dict[str, Any]] = {}
         below = self._below(path)
         for node in walk(self.store, below):
-            depth = node.key[len(below) :].rstrip("/").count("/") + 1
-            if depth <= (maxdepth or depth) and (withdirs or not node.is_directory):
+            deep = maxdepth and node.key[len(below) :].rstrip("/").count("/") >= maxdepth
+            if not deep and (withdirs or not node.is_directory):
                 entry = self._entry(node)
                 entries[entry["name"]] = entry
         if not entries:

@@ -224,7 +224,8 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
         if uploading:
             options = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
             snapshot._store = self._store.with_upload_options(options)
-        if not takes_any and (unknown := sorted(kwargs.keys() - parameters.keys())):
+        unknown = sorted(kwargs.keys() - parameters.keys()) if kwargs and not takes_any else None
+        if unknown:
             hint = nearest(unknown[0], names, "{}=")
             raise InvalidArgumentError(f"{method.__name__} has no option {unknown[0]!r}{hint}")
         return method(snapshot, *args, **kwargs)

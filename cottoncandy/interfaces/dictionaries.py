@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cottoncandy.arrays.description import ArrayInfo, array_info, set_metadata
@@ -266,8 +265,14 @@ class DictionaryMethods(DaskArrayMethods, SparseArrayMethods, BucketMethods):
             workers,
             "uploading arrays",
         )
+
+        def remove(group: Key) -> None:
+            """Remove an array whose name is that of a group now."""
+            remove_raw_array(self._store, group)
+            remove_array(self._store, group, keep=leaves)
+
         if overwrite:
-            run_threads(partial(self._remove_leaf, leaves), groups, workers)
+            run_threads(remove, groups, workers)
         if verbose:
             if leaves:
                 echo(f'uploaded arrays in "{object_name}"')
@@ -433,11 +438,6 @@ class DictionaryMethods(DaskArrayMethods, SparseArrayMethods, BucketMethods):
 
     def _item(self, object_name: str) -> Key:
         return self._store.key(object_name, tree=True)
-
-    def _remove_leaf(self, leaves: Collection[str], group: Key) -> None:
-        """Remove an array whose name is that of a group now."""
-        remove_raw_array(self._store, group)
-        remove_array(self._store, group, keep=leaves)
 
     def _run(
         self, call: Callable[[Any], object], names: Collection[str], threads: int, label: str

@@ -105,14 +105,17 @@ def list_directory(store: Store, directory: str, start: str = "") -> Iterator[No
 
 def walk(store: Store, directory: str) -> Iterator[Node]:
     """Yield everything below a directory, a directory before its entries, with one flat listing."""
-    before: list[str] = []
+    branch = directory  # of the last object
     for info in scan_objects(store.backend, directory):
-        *above, name = info.key[len(directory) :].split(SEPARATOR)
-        known = len(posixpath.commonprefix([above, before]))
-        for count in range(known + 1, len(above) + 1):
-            yield Node(directory + "/".join(above[:count]) + SEPARATOR)
-        before = above
-        if name:  # not the marker of a directory
+        above = info.key[: info.key.rfind(SEPARATOR) + 1]
+        if above != branch:
+            common = len(posixpath.commonprefix([above, branch]))
+            start = above.rfind(SEPARATOR, 0, common) + 1
+            while end := above.find(SEPARATOR, start) + 1:
+                yield Node(above[:end])
+                start = end
+            branch = above
+        if info.key != above:  # not the marker of a directory
             yield Node(info.key, info)
 
 
