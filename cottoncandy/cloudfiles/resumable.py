@@ -8,8 +8,9 @@ import os
 import posixpath
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from cottoncandy.exceptions import (
     PartialFailureError,
 )
 from cottoncandy.stores.checks import check_int
+from cottoncandy.transfer.copying import Conversion
 from cottoncandy.transfer.engine import Result, each, summary
 from cottoncandy.transfer.queue import Item, TransferQueue
 
@@ -169,14 +171,15 @@ class ResumableTransfer:
             if self._is_over():
                 return 0
             raise
-        ends = (job["source"], job["dest"], json.loads(job["reencode"]), self._options)
-        source = CloudFiles(job["source"], **self._options)
-        if client is not None and any(end.startswith("mem://") for end in ends[:2]):
+        source, dest = (CloudFiles(job[end], **self._options) for end in ("source", "dest"))
+        reencode = json.loads(job["reencode"])
+        if client is not None and "mem" in (source.protocol, dest.protocol):
             raise InvalidArgumentError(
                 "workers of a cluster do not share mem:// with this process; call execute() "
                 "without client="
             )
-        twins = source._may_have_twins(CloudFiles(job["dest"], **self._options), ends[2])
+        twins = source._may_have_twins(dest, reencode)
+        copies = partial(_copies, source, dest, conversion(reencode, None))
         copied = 0
         failed: dict[str, Exception] = {}
         with (
@@ -190,12 +193,10 @@ class ResumableTransfer:
                     leased = chain(items, chain.from_iterable(more))
                 if twins:
                     leased = map(self._with_twin, leased)
-                blocks = (
-                    _local(leased, ends) if client is None else _remote([*leased], ends, client)
-                )
-                for results in blocks:
-                    copied += self._record(results, failed, source)
-                    bar.update(len(results))
+                results = copies(leased) if client is None else _remote(copies, [*leased], client)
+                for group in _in_groups(results):
+                    copied += self._record(group, failed, source)
+                    bar.update(len(group))
         if failed:
             raise PartialFailureError(
                 f"{len(failed)} files could not be copied to {job['dest']}, and stay in the queue "
@@ -285,25 +286,21 @@ def _lease(lease_msec: int) -> float:
     return lease_msec / 1000 if lease_msec else _LEASE_S
 
 
-Ends = tuple[str, str, Any, dict[str, Any]]
+_Copies = Callable[[Iterable[Item]], Iterator[Result[Item, Any]]]
 
 
-def _local(items: Iterable[Item], ends: Ends) -> Iterator[Sequence[Result[Item, Any]]]:
-    """Yield results in small groups, and soon, so that a kill loses little."""
-    group: list[Result[Item, Any]] = []
-    told = time.monotonic()
-    for result in _copies(items, ends):
-        group.append(result)
-        if len(group) == _GROUP or time.monotonic() - told > _GROUP_S:
-            yield group
-            group, told = [], time.monotonic()
-    if group:
-        yield group
+def _copies(
+    source: CloudFiles, dest: CloudFiles, convert: Conversion | None, items: Iterable[Item]
+) -> Iterator[Result[Item, Any]]:
+    return each(
+        lambda item: source._transfer(Route(*item[1:]), dest, convert),
+        items,
+        threads=source.num_threads,
+        local=source._local and dest._local,
+    )
 
 
-def _remote(
-    items: Sequence[Item], ends: Ends, client: Any
-) -> Iterator[Sequence[Result[Item, Any]]]:
+def _remote(copies: _Copies, items: Sequence[Item], client: Any) -> Iterator[Result[Item, Any]]:
     """Yield the results of workers of dask.distributed, each for a range of the block."""
     from distributed import as_completed
 
@@ -311,30 +308,29 @@ def _remote(
     size = max(-(-len(items) // (2 * workers)), 1)
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     futures = {
-        client.submit(_copied, shard, ends, pure=False, retries=3): shard for shard in shards
+        client.submit(lambda shard: list(copies(shard)), shard, pure=False, retries=3): shard
+        for shard in shards
     }
     try:
         for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]  # dask has no types
             try:
-                yield future.result()
+                yield from future.result()
             except CottonCandyError:
                 raise  # concerns all files
             except Exception as exc:  # noqa: BLE001 - dask's: its workers died again and again
-                yield [Result(item, None, exc) for item in futures[future]]
+                yield from (Result(item, None, exc) for item in futures[future])
     finally:
         client.cancel(list(futures))  # else workers copy what the queue gives to others
 
 
-def _copied(items: Sequence[Item], ends: Ends) -> list[Result[Item, Any]]:
-    return list(_copies(items, ends))
-
-
-def _copies(items: Iterable[Item], ends: Ends) -> Iterator[Result[Item, Any]]:
-    source, dest = (CloudFiles(path, **ends[3]) for path in ends[:2])
-    convert = conversion(ends[2], None)
-    return each(
-        lambda item: source._transfer(Route(*item[1:]), dest, convert),
-        items,
-        threads=source.num_threads,
-        local=source._local and dest._local,
-    )
+def _in_groups(results: Iterable[Result[Item, Any]]) -> Iterator[Sequence[Result[Item, Any]]]:
+    """Yield results in small groups, and soon, so that a kill loses little."""
+    group: list[Result[Item, Any]] = []
+    told = time.monotonic()
+    for result in results:
+        group.append(result)
+        if len(group) == _GROUP or time.monotonic() - told > _GROUP_S:
+            yield group
+            group, told = [], time.monotonic()
+    if group:
+        yield group
