@@ -49,15 +49,11 @@ def _text(text: str) -> str:
     return "" if text.lower() in _UNSET else _one_line(text)
 
 
-def _count(text: str) -> int:
+def _count(text: str, least: int = 1) -> int:
     value = int(text)
-    if value < 1:
+    if value < least:
         raise ValueError(text)
     return value
-
-
-def _repetitions(text: str) -> int:
-    return _count(text) if text.strip() != "0" else 0
 
 
 def _megabytes(text: str) -> int:
@@ -99,7 +95,7 @@ _KEYS = _Kind(
 )
 _FLAG = _Kind(to_boolean, "True or False")
 _COUNT = _Kind(_count, "a whole number above 0")
-_RETRIES = _Kind(_repetitions, "a whole number")
+_RETRIES = _Kind(lambda text: _count(text, least=0), "a whole number")
 _SIZE = _Kind(_megabytes, "a size in MB above 0")
 _WORDS = _Kind(_words, "words", allow_empty=True)
 _NAME = _Kind(_one_line, "a name")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -163,6 +165,18 @@ def for_each(items: Iterable[T], check: Callable[[T], None]) -> None:
             failed.append(error)
     if failed:
         raise ExceptionGroup("some failed", failed)
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run calls in threads that begin together; return the results, or raise the first error."""
+    start = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        start.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
 
 
 def holdable(harness: StoreHarness, keys: list[str]) -> list[str]:

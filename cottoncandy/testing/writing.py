@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from cottoncandy.testing.harness import (
     PLAIN_KEYS,
     Stored,
     StoreHarness,
+    at_once,
     contents,
     fetched,
     fitting,
@@ -322,37 +324,24 @@ class WritingConformance:
     def test_writers_and_readers_of_one_name(self, backend: Backend) -> None:
         """Readers get the bytes and the metadata of one writer."""
         versions = {str(n): pattern(20_000 + n, n) for n in range(8)}
-        start = Barrier(len(versions) + 4)
-        backend.put("name", Body.of(versions["0"]), PutOptions({"version": "0"}))
 
         def write(version: str) -> None:
-            start.wait()
             for _ in range(5):
-                body = Body.of(versions[version])
-                backend.put("name", body, PutOptions({"version": version}))
+                options = PutOptions({"version": version})
+                backend.put("name", Body.of(versions[version]), options)
 
         def read() -> None:
-            start.wait()
             for _ in range(20):
-                try:
-                    with backend.get("name") as reader:
-                        assert reader.read() == versions[reader.metadata["version"]]
-                except ObjectChangedError:
-                    pass
+                with contextlib.suppress(ObjectChangedError), backend.get("name") as reader:
+                    assert reader.read() == versions[reader.metadata["version"]]
 
-        with ThreadPoolExecutor(len(versions) + 4) as pool:
-            calls = [pool.submit(write, version) for version in versions]
-            calls += [pool.submit(read) for _ in range(4)]
-            for call in calls:
-                call.result()
-        with backend.get("name") as reader:
-            assert reader.read() == versions[reader.metadata["version"]]
+        write("0")
+        writers: list[Callable[[], None]] = [partial(write, version) for version in versions]
+        at_once([*writers, *[read] * 4])
+        read()
 
-    def test_only_one_of_many_creates(self, backend: Backend) -> None:
-        start = Barrier(8)
-
+    def test_only_one_of_many_creates(self, backend: Backend, harness: StoreHarness) -> None:
         def create(number: int) -> bool:
-            start.wait()
             options = PutOptions({"writer": str(number)}, condition=IfAbsent())
             try:
                 backend.put("name", Body.of(b"%i" % number), options)
@@ -360,12 +349,10 @@ class WritingConformance:
                 return False
             return True
 
-        with ThreadPoolExecutor(8) as pool:
-            winners = [number for number, won in enumerate(pool.map(create, range(8))) if won]
-        assert len(winners) == 1
-        with backend.get("name") as reader:
-            assert reader.read() == reader.metadata["writer"].encode()
-            assert int(reader.read()) in winners
+        created = at_once([partial(create, number) for number in range(8)])
+        assert created.count(True) == 1
+        winner = str(created.index(True))
+        assert contents(backend, harness) == {"name": (winner.encode(), {"writer": winner})}
 
     def test_delete_many(self, backend: Backend, harness: StoreHarness) -> None:
         for key in ("a", "ab", "b/c", "b/d", "ü&<>\"'"):
