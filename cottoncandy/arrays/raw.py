@@ -229,14 +229,14 @@ def _read_part(
         selections.resolve(selection, header.shape)  # rejected before anything is downloaded
         return selections.select(read_array(store, reader, header), selection)
     plan = selections.plan(header, selection, **limits)
-    result = plan.new_array()
-    if not plan.nbytes:
+    result = plan.result.new_array()
+    if not plan.result.nbytes:
         return result
     index = index or block_index(reader, header)
     if index is not None:
         _read_blocks(store, reader, index, plan, result, _MAX_REQUEST_BYTES)
     elif plan.contiguous is not None:
-        store.fill(reader, plan.bytes_of(result), plan.contiguous[0])
+        store.fill(reader, plan.result.bytes_of(result), plan.contiguous[0])
     else:
 
         def fetch(number: int) -> None:
@@ -266,7 +266,7 @@ def _scatter(
     It may be called by several threads, with the blocks in any order.
     """
     starts, stops = [start for start, _ in reads], [stop for _, stop in reads]
-    out = plan.bytes_of(result) if plan.contiguous is not None else None
+    out = plan.result.bytes_of(result) if plan.contiguous is not None else None
     lock = threading.Lock()
     partial: dict[int, tuple[bytearray, int]] = {}  # reads of several blocks, and what they lack
 

@@ -39,7 +39,7 @@ from cottoncandy.formats import chunked, dtypes, sparse
 from cottoncandy.formats.codecs.blocks import BlockIndex
 from cottoncandy.formats.encryption.segments import ENCRYPTION_METADATA
 from cottoncandy.formats.generations import MANIFEST, check_part, place_of
-from cottoncandy.formats.raw import RawArrayHeader, naming, new_array
+from cottoncandy.formats.raw import Layout, RawArrayHeader, naming
 from cottoncandy.formats.selection import ChunkProjection, select_chunks
 from cottoncandy.stores.store import Store
 
@@ -161,7 +161,7 @@ class ChunkedArray:
             (piece,) = selected
             if piece.shape == whole.shape:
                 return self._load(piece, threads)  # without a second copy of the chunk
-        result = new_array(whole.shape, self.dtype, "C")
+        result = Layout(self.dtype, whole.shape).new_array()
         view = whole.rising_view(result)
         inner = max(1, threads // max(len(selected), 1))
 

@@ -202,15 +202,59 @@ def encode_array(
 
 
 @dataclass(frozen=True, slots=True)
-class RawArrayHeader:
-    """The description of a raw array in its metadata, checked.
+class Layout:
+    """How the bytes of an array lie.
 
     Parameters
     ----------
     dtype : dtype
     shape : tuple of int
     order : {'C', 'F'}
-        How the bytes of the (decoded) body lie.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"] = "C"
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def new_array(self) -> Array:
+        """Return an array of this layout, not yet filled.
+
+        Raises
+        ------
+        InsufficientMemoryError
+            If there is not enough memory.
+        """
+        try:
+            if self.dtype.itemsize == 0:
+                # np.empty makes |S1 of |S0; nothing is shared here, because there is nothing.
+                return np.ndarray(self.shape, self.dtype, bytearray(1), order=self.order)
+            return np.empty(self.shape, self.dtype, self.order)
+        except MemoryError as exc:
+            raise InsufficientMemoryError(
+                f"an array of shape {self.shape} and dtype {self.dtype} takes {self.nbytes} bytes, "
+                f"and there is not enough memory: read a part of it with selection="
+            ) from exc
+        except ValueError as exc:
+            raise MetadataError(
+                f"numpy cannot create an array of shape {self.shape} and dtype {self.dtype}: {exc}"
+            ) from exc
+
+    def bytes_of(self, array: Array) -> memoryview:
+        """Return the bytes of an array of this layout, as one flat view."""
+        return _flat_view(array.T if self.order == "F" else array)
+
+
+@dataclass(frozen=True, slots=True)
+class RawArrayHeader(Layout):
+    """The description of a raw array in its metadata, checked: the layout of the decoded body.
+
+    Parameters
+    ----------
     compression : str or None
         Name of the codec.
     checksum : int or None
@@ -221,18 +265,10 @@ class RawArrayHeader:
         Layout of a body that ends with an index of its blocks.
     """
 
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    order: Literal["C", "F"]
-    compression: str | None
-    checksum: int | None
-    body_size: int
+    compression: str | None = None
+    checksum: int | None = None
+    body_size: int = 0
     blocks: BlockLayout | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...] | None:
@@ -318,20 +354,6 @@ class RawArrayHeader:
             return
         with naming(object_name):
             get_codec(self.compression).check_sizes(self.body_size, self.nbytes)
-
-    def new_array(self) -> Array:
-        """Return an array of this shape, dtype and order, not yet filled.
-
-        Raises
-        ------
-        InsufficientMemoryError
-            If there is not enough memory.
-        """
-        return new_array(self.shape, self.dtype, self.order)
-
-    def bytes_of(self, array: Array) -> memoryview:
-        """Return a flat, writable view of the bytes of an array that :meth:`new_array` made."""
-        return bytes_of(array, self.order)
 
     def verify(self, checksum: int, object_name: str) -> None:
         """Compare the CRC-32 of the uncompressed bytes with the stored one, if there is one.
@@ -420,30 +442,6 @@ def _checksum(value: str) -> int | None:
     if not re.fullmatch("[0-9a-f]{8}", digits):
         raise ValueError("'crc32:' and eight hexadecimal digits")
     return int(digits, 16)
-
-
-def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]) -> Array:
-    """Return an array that is not yet filled, or say why there is none."""
-    try:
-        if dtype.itemsize == 0:
-            # np.empty makes |S1 of |S0; nothing is shared here, because there is nothing.
-            return np.ndarray(shape, dtype, bytearray(1), order=order)
-        return np.empty(shape, dtype, order)
-    except MemoryError as exc:
-        size = math.prod(shape) * dtype.itemsize
-        raise InsufficientMemoryError(
-            f"an array of shape {shape} and dtype {dtype} takes {size} bytes, and there is not "
-            f"enough memory: read a part of it with selection="
-        ) from exc
-    except ValueError as exc:
-        raise MetadataError(
-            f"numpy cannot create an array of shape {shape} and dtype {dtype}: {exc}"
-        ) from exc
-
-
-def bytes_of(array: Array, order: Literal["C", "F"]) -> memoryview:
-    """Return the bytes of an array that is contiguous in that order, as one flat view."""
-    return _flat_view(array.T if order == "F" else array)
 
 
 def _flat_view(array: Array) -> memoryview:

@@ -23,7 +23,7 @@ import numpy as np
 
 from cottoncandy.core.buffers import MiB
 from cottoncandy.exceptions import SelectionError
-from cottoncandy.formats.raw import bytes_of, new_array
+from cottoncandy.formats.raw import Layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -217,7 +217,7 @@ def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
         If the selection lies outside the array, or is of another kind.
     """
     selected = resolve(selection, array.shape)
-    result = new_array(selected.shape, array.dtype, "C")
+    result = Layout(array.dtype, selected.shape).new_array()
     keys = tuple(
         slice(axis.start, axis.stop, axis.step) if isinstance(axis, range) else axis
         for axis in selected.axes
@@ -356,34 +356,29 @@ class SelectionPlan:
 
     Attributes
     ----------
-    shape : tuple of int
-        Shape of the result; ``()`` where integers select one element.
-    dtype : dtype
-    order : {'C', 'F'}
-        Memory order of the result, which is that of the object.
-    nbytes : int
-        Size of the result in bytes.
+    result : Layout
+        Of the result. Its shape is ``()`` where integers select one element; its order is that of
+        the object.
     count : int
         Number of reads. The bytes of ``read(i)`` go to ``place(i, ...)``, in any order and from any
         thread.
     contiguous : (int, int) or None
         If the bytes of the result are adjacent in the object: the range that fills
-        ``bytes_of(out)``. One read straight into place then serves instead of ``reads``.
+        ``result.bytes_of(out)``. One read straight into place then serves instead of ``reads``.
     """
 
     def __init__(
         self, header: RawArrayHeader, selection: Selection, max_gap: int, max_read: int
     ) -> None:
-        self.shape, self.dtype, self.order = selection.shape, header.dtype, header.order
+        self.result = Layout(header.dtype, selection.shape, header.order)
         self._selection = selection
-        itemsize = self.dtype.itemsize
-        self.nbytes = math.prod(self.shape) * itemsize
+        itemsize = header.dtype.itemsize
         self.count = 0
         self.contiguous: tuple[int, int] | None = (0, 0)
-        if not self.nbytes:
+        if not self.result.nbytes:
             return
         lengths, stored = header.shape, selection.axes
-        if self.order == "F":
+        if self.result.order == "F":
             lengths, stored = lengths[::-1], stored[::-1]
         self._axes = axes = [
             _Axis(positions, itemsize * math.prod(lengths[number + 1 :]))
@@ -401,26 +396,13 @@ class SelectionPlan:
         #: How many reads there are along each of the axes before the one that is cut, and along it.
         self._grid = (*(len(axis.positions) for axis in axes[:split]), len(self._cuts))
         self.count = math.prod(self._grid)
-        adjacent = extents[0] == self.nbytes and not selection.falls
+        adjacent = extents[0] == self.result.nbytes and not selection.falls
         self.contiguous = (self._start, self._start + extents[0]) if adjacent else None
 
     @property
     def reads(self) -> Iterator[tuple[int, int]]:
         """Half-open byte ranges, rising."""
         return map(self.read, range(self.count))
-
-    def new_array(self) -> npt.NDArray[Any]:
-        """Return the result, not yet filled.
-
-        Raises
-        ------
-        InsufficientMemoryError
-        """
-        return new_array(self.shape, self.dtype, self.order)
-
-    def bytes_of(self, out: npt.NDArray[Any]) -> memoryview:
-        """Return the flat writable bytes of a result, in the order in which the object has them."""
-        return bytes_of(out, self.order)
 
     def place(self, index: int, buffer: Buffer, out: npt.NDArray[Any]) -> None:
         """Copy the bytes of ``read(index)`` to where they belong in a result.
@@ -438,7 +420,7 @@ class SelectionPlan:
         spans = [inner[0].positions[first:last], *(axis.positions for axis in inner[1:])]
         box: npt.NDArray[Any] = np.ndarray(
             [int(span[-1] - span[0]) + 1 for span in spans],
-            self.dtype,
+            self.result.dtype,
             buffer=buffer,
             strides=[axis.stride for axis in inner],
         )
@@ -447,7 +429,7 @@ class SelectionPlan:
             for span in spans
         ]
         view = self._selection.rising_view(out)
-        view = view.T if self.order == "F" else view
+        view = view.T if self.result.order == "F" else view
         target: tuple[Any, ...] = (*fixed, slice(first, last))
         view[..., np.newaxis][target] = box[tuple(chosen)]
 
@@ -500,7 +482,7 @@ def plan(
     >>> from cottoncandy.formats.raw import RawArrayHeader
     >>> header = RawArrayHeader(np.dtype("<f8"), (1000, 500), "C", None, None, 4_000_000)
     >>> rows = plan(header, np.s_[10:20])
-    >>> rows.shape, list(rows.reads)
+    >>> rows.result.shape, list(rows.reads)
     ((10, 500), [(40000, 80000)])
     """
     result = SelectionPlan(

@@ -26,7 +26,7 @@ def read(array, order, selection):
     """Run a plan as an interface would; return the result and the number of bytes read."""
     body = array.tobytes(order)
     the_plan = plan(header_of(array, order), selection)
-    out = the_plan.new_array()
+    out = the_plan.result.new_array()
     before = -1
     for index, (start, stop) in enumerate(the_plan.reads):
         assert 0 <= start < stop <= len(body)
@@ -35,8 +35,8 @@ def read(array, order, selection):
         the_plan.place(index, body[start:stop], out)
     if the_plan.contiguous is not None:
         start, stop = the_plan.contiguous
-        straight = the_plan.new_array()
-        the_plan.bytes_of(straight)[:] = body[start:stop]
+        straight = the_plan.result.new_array()
+        the_plan.result.bytes_of(straight)[:] = body[start:stop]
         assert straight.tobytes() == out.tobytes()
     return out, sum(stop - start for start, stop in the_plan.reads)
 
@@ -274,4 +274,4 @@ def test_numpy_integers_are_integers():
 def test_a_short_buffer_is_refused():
     the_plan = plan(header_of(np.zeros(5)), np.s_[1:3])
     with pytest.raises(ValueError, match="16 bytes"):
-        the_plan.place(0, b"1234", the_plan.new_array())
+        the_plan.place(0, b"1234", the_plan.result.new_array())
