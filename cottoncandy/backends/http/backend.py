@@ -135,11 +135,7 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
     ) -> Iterator[ObjectInfo | CommonPrefix]:
         client, by_directory = self._connection, delimiter == "/"
         listing = Listing(client, self.bucket, self._head, prefix, start_after, by_directory)
-        visible = (
-            entry
-            for entry in listing.entries()
-            if isinstance(entry, CommonPrefix) or not entry.key.endswith(SIDECAR_SUFFIX)
-        )
+        visible = (each for each in listing.entries() if not each.key.endswith(SIDECAR_SUFFIX))
         return group_by_delimiter(visible, prefix, delimiter)
 
     # -- buckets ---------------------------------------------------------------------------------
@@ -196,8 +192,9 @@ class HTTPBackend(ReadOnlyVerbs, RemoteBackend):
         if first and response.status == 416:  # it is empty
             response.drain_conn()
             response = self._connection.request("GET", url)
-        if stored_encoding(response):
-            response.close()
+        stored = response.headers.get("x-goog-stored-content-encoding")
+        if stored == "gzip" and response.headers.get("Content-Encoding") != stored:
+            response.close()  # Google's store decompressed the body in transit
             response = self._connection.request(
                 "GET", url, {"Range": span, "Accept-Encoding": "gzip"}
             )
@@ -259,12 +256,6 @@ def _checked_url(url: str) -> str:
         )
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{quote(unquote(parts.path.rstrip('/')), safe=SAFE_CHARACTERS)}"
-
-
-def stored_encoding(response: urllib3.BaseHTTPResponse) -> bool:
-    """Return whether Google's store decompressed the body in transit."""
-    stored = response.headers.get("x-goog-stored-content-encoding", "identity")
-    return stored == "gzip" and response.headers.get("Content-Encoding") != stored
 
 
 def _check(response: urllib3.BaseHTTPResponse, url: str, key: str) -> None:

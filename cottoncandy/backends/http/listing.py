@@ -83,9 +83,8 @@ class Listing:
                 raise self._no_index
             yield from self._xml_entries(*store)
         elif page is not None:
-            for found in map_threads(self._resolve, self._walk(root, page), _THREADS):
-                if found is not None:
-                    yield found
+            entries = map_threads(self._resolve, self._walk(root, page), _THREADS)
+            yield from (entry for entry in entries if entry is not None)
 
     # -- index pages -----------------------------------------------------------------------------
 
