@@ -136,7 +136,7 @@ def _doomed(store: Store, needed: set[str], array: _Array) -> list[_Doomed]:
     for upload_id, infos in array.uploads.items():
         for info in infos:
             if info.key.endswith(SEPARATOR + PREVIOUS):
-                with contextlib.suppress(EncryptionError):
+                with contextlib.suppress(IntegrityError, EncryptionError):
                     before = predecessor(store, array.root, upload_id)
                     replaced.update(dict.fromkeys(before.keys if before else (), info.modified))
     doomed = []

@@ -110,21 +110,28 @@ def read_version(store: Store, root: Key) -> Version | None:
     IntegrityError, MetadataError
         If an object has the name of the manifest and is not one.
     """
-    return _version(store, root, MANIFEST)
+    found = _read(store, pathjoin(root, MANIFEST))
+    return None if found is None else Version.of(root, *found)
 
 
 def predecessor(store: Store, root: Key, upload_id: str | None) -> Version | None:
-    """Return the version that an upload replaced; None if it is not kept."""
+    """Return the version that an upload replaced; None if it is not kept.
+
+    Raises
+    ------
+    IntegrityError
+        If an object has its name and cannot be read.
+    """
+    found = None if upload_id is None else _read(store, pathjoin(root, upload_id, PREVIOUS))
     with contextlib.suppress(IntegrityError, MetadataError):
-        return None if upload_id is None else _version(store, root, pathjoin(upload_id, PREVIOUS))
+        return None if found is None else Version.of(root, *found)
     return None
 
 
-def _version(store: Store, root: Key, place: str) -> Version | None:
+def _read(store: Store, key: str) -> tuple[str, bytes, Mapping[str, str]] | None:
     try:
-        with store.open(Key(pathjoin(root, place)), 1) as reader:
-            body = read_manifest(reader)
-            return Version.of(root, reader.info.etag or "", body, reader.metadata)
+        with store.open(Key(key), 1) as reader:
+            return reader.info.etag or "", read_manifest(reader), reader.metadata
     except ObjectNotFoundError:
         return None
 

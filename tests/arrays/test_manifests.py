@@ -29,6 +29,21 @@ def test_another_programs_manifest_is_not_changed(memory: MemoryHarness, method:
     assert memory.raw_keys() == ["a/metadata.json"]
 
 
+def test_a_predecessor_that_cannot_be_read_is_not_taken_for_none(
+    memory: MemoryHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cci = memory.interface()
+    cci.upload_dask_array("a", np.zeros(40), buffersize=8)
+    cci.upload_dask_array("a", np.zeros(40))
+    keys = memory.raw_keys()
+    monkeypatch.setattr(manifests, "_MAX_BYTES", 1000)  # the first manifest has more
+    for method in (cci.restore, cci.__delitem__):
+        with pytest.raises(IntegrityError, match="more than a manifest has"):
+            method("a")
+    assert memory.raw_keys() == keys
+    assert cci.clean("a", grace=0, dry_run=True)  # and does not raise
+
+
 @pytest.mark.parametrize("encryption", ["plain", "AES"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_of_others_are_detected(store: Any, factory: Any, kind: str) -> None:
