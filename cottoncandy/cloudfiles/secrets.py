@@ -75,7 +75,7 @@ def _read(service: str, owner: str = "") -> dict[str, Any]:
 
 def aws_secrets(bucket: str, service: str) -> dict[str, Any]:
     """Return the content of ``<bucket>-<service>-secret.json`` or ``<service>-secret.json``."""
-    return _read("aws" if service == "s3" else service, bucket)
+    return _read({"s3": "aws"}.get(service, service), bucket)
 
 
 def aws_credentials(
