@@ -129,7 +129,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         backend, bucket = self._connected.backend, self._connected.bucket
         create = backend.creates_buckets if self._create is None else self._create
         if create and bucket and backend.capabilities.writable and not backend.has_bucket(bucket):
-            backend.create_bucket(bucket)
+            self._connected.create_bucket()
         return self._connected
 
     def __repr__(self) -> str:

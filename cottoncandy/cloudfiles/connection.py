@@ -82,7 +82,7 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     if store.bucket != url.bucket:
         store = store.in_bucket(url.bucket)
     if store.backend.creates_buckets and not store.backend.has_bucket(url.bucket):
-        store.backend.create_bucket(url.bucket)
+        store.create_bucket()
     return store, "" if path.bucket is None else prefix_of(path.path.rstrip("/"))
 
 

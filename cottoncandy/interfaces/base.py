@@ -16,7 +16,6 @@ from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
 from cottoncandy.exceptions import (
-    BucketExistsError,
     BucketNotFoundError,
     InvalidArgumentError,
 )
@@ -186,12 +185,7 @@ class ObjectAccess(InterfaceObject):
                 f"there is no bucket '{bucket}' ({backend.describe()}); check its "
                 f"name, or pass force_bucket_creation=True to create it{hint}"
             )
-        try:
-            backend.create_bucket(bucket, acl=self._store.acl(DEFAULT_ACL))
-        except BucketExistsError:
-            # Another process created it after the check above.
-            if not backend.has_bucket(bucket):
-                raise
+        self._store.create_bucket(self._store.acl(DEFAULT_ACL))
 
     def _greet(self) -> None:
         echo(self._store.backend.status_message())

@@ -20,6 +20,7 @@ from cottoncandy.core.buffers import Body, Buffer, MiB
 from cottoncandy.core.names import SEPARATOR, Key, prefix_of, resolve_name
 from cottoncandy.core.output import Progress
 from cottoncandy.exceptions import (
+    BucketExistsError,
     CottonCandyError,
     EncryptionError,
     InvalidNameError,
@@ -66,6 +67,15 @@ class Store:
     def in_bucket(self, bucket: str | None) -> Self:
         """Return a store on another bucket of the same backend."""
         return replace(self, backend=self.backend.with_bucket(bucket))
+
+    def create_bucket(self, acl: str | None = None) -> None:
+        """Create the bucket, unless another process has just done that."""
+        bucket = self.backend.bucket
+        try:
+            self.backend.create_bucket(bucket, acl=acl)
+        except BucketExistsError:
+            if not self.backend.has_bucket(bucket):
+                raise
 
     def with_upload_options(self, options: Mapping[str, Any]) -> Self:
         """Return a store whose uploads have options, such as a storage class; None omits one."""

@@ -86,7 +86,7 @@ class Endpoint:
         """Create the directory on disk if it does not exist. Buckets are not created."""
         backend, bucket = self.store.backend, self.store.bucket
         if backend.creates_buckets and bucket is not None and not self.exists():
-            backend.create_bucket(bucket)
+            self.store.create_bucket()
 
     def contains(self, other: Self) -> bool:
         """Return whether another endpoint is the same, or below this one."""
