@@ -141,7 +141,7 @@ def decompress(content: Buffer, encoding: str | bool | None, filename: str = "co
         If the content is not in that encoding, or is truncated.
     """
     header = encoding if isinstance(encoding, str) else normalize_encoding(encoding)
-    return b"".join(decoded_stream((content,), header, filename)) if encodings(header) else content
+    return b"".join(decoded_stream((content,), header, filename)) if header else content
 
 
 def encodings(header: str | None) -> list[str]:
