@@ -424,7 +424,7 @@ def test_the_options_precede_the_environment_as_in_the_library(
         monkeypatch.setenv(f"COTTONCANDY_LOGIN_{half}_KEY", "options")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment")
-    assert connected("s3://bucket").access_key == "options"
+    assert connected("s3://bucket").keys[0] == "options"
 
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -449,16 +449,16 @@ def test_options_of_s3_reach_the_connection(
     try:
         for path, name in (("s3://b", "aws"), ("s3://own/x", "own-aws"), ("lab://b", "lab")):
             found = connected(path)
-            assert (found.access_key, found.session_token) == (name, f"token of {name}")
+            assert found.keys[::2] == (name, f"token of {name}")
             assert found.region_name == f"{name}-1"
         assert found.endpoint_url == "https://h.org"
     finally:
         paths.remove_alias("lab")
     given = {"AWS_ACCESS_KEY_ID": "given", "AWS_SECRET_ACCESS_KEY": "s"}
-    assert connected("s3://own", secrets=given).access_key == "given"
+    assert connected("s3://own", secrets=given).keys[0] == "given"
     assert connected("s3://own", secrets=given, request_payer="requester").requester_pays
     anonymous = connected("s3://own", secrets=given, no_sign_request=True)
-    assert (anonymous.unsigned, anonymous.access_key) == (True, None)
+    assert (anonymous.unsigned, anonymous.keys) == (True, None)
     cf = CloudFiles("s3://own", composite_upload_threshold=int(2e8), retries=3)
     assert cf._store.settings.mpu_use_threshold_bytes == 200_000_000
     assert cf._store.settings.retries == 3
@@ -494,7 +494,7 @@ def test_secrets_are_a_dictionary_json_or_a_file(tmp_path: Path) -> None:
     path.write_text(text)
     for secrets in (text, str(path)):
         options = CloudFiles("s3://bucket", secrets=secrets)._store.backend._connection.options
-        assert options.access_key == "1"
+        assert options.keys[0] == "1"
     with pytest.raises(ConfigurationError, match="secrets"):
         CloudFiles("s3://bucket", secrets="{hush")
 
