@@ -39,6 +39,7 @@ from cottoncandy.core.files import (
     unlock,
 )
 from cottoncandy.core.names import SIDECAR_SUFFIX
+from cottoncandy.core.threads import ForkSafeLock
 from cottoncandy.exceptions import MetadataError, ObjectExistsError, StoreError
 
 # How often other processes may remove a directory, with its last object, before this one gives up.
@@ -47,6 +48,7 @@ _ATTEMPTS = 100
 #: Directories that uploads of this process created and that have no object yet. Uploads that fail
 #: side by side cannot remove theirs while another's file is in it: the last one does.
 _created: set[str] = set()
+_creating = ForkSafeLock()  # a directory and its entry in the set change together
 
 
 # -- temporary files -----------------------------------------------------------------------------
@@ -69,10 +71,11 @@ def staging(
     finally:
         staged.discard()
         with suppress(OSError):  # another upload's file is in it
-            for directory in location.parents():
-                if directory in _created:
+            for directory in filter(_created.__contains__, location.parents()):
+                with _creating:
                     if failed:
-                        os.rmdir(directory)
+                        with suppress(FileNotFoundError):
+                            os.rmdir(directory)
                     _created.discard(directory)
 
 
@@ -94,8 +97,9 @@ def _make_directory(location: LocalLocation) -> None:
     missing = [directory for directory in location.parents() if not is_directory(directory)]
     for directory in reversed(missing):
         try:
-            os.mkdir(directory)
-            _created.add(directory)
+            with _creating:
+                os.mkdir(directory)
+                _created.add(directory)
         except FileNotFoundError:
             return  # another process removed an empty directory; the caller retries
         except FileExistsError:
