@@ -375,7 +375,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ) -> None:
         """Copy objects on the server, several at once; ``on_error='ignore'`` skips missing ones."""
         ignored = (FileNotFoundError,) if on_error == "ignore" else ()
-        self._at_once("copy", path1, path2, recursive, ignored, maxdepth=maxdepth, **kwargs)
+        self._at_once("copy", path1, path2, recursive, maxdepth, ignored, **kwargs)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy an object, on the server."""
@@ -401,8 +401,8 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
         paths = self._to_delete(path1, recursive, maxdepth)
-        pairs = self._pairs("copy", path1, path2, recursive, maxdepth=maxdepth)
-        moves = {self._place(source): (self._place(to), source, to) for source, to, _ in pairs}
+        pairs = self._pairs("copy", path1, path2, recursive, maxdepth)
+        moves = {self._place(source): (self._place(to), source, to) for source, to in pairs}
         copies = {place for place, _, _ in moves.values()}
         if len(copies) < len(moves):
             raise InvalidArgumentError("two objects would have the same name; nothing was moved")
@@ -506,31 +506,31 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         sources: Any,
         targets: Any,
         recursive: bool,
+        maxdepth: int | None = None,
         ignored: tuple[type[Exception], ...] = (),
         callback: Any = DEFAULT_CALLBACK,
         **options: Any,
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
         transfer = getattr(self, _OF_ONE_FILE[method])
-        pairs = self._pairs(method, sources, targets, recursive, **options)
+        pairs = self._pairs(method, sources, targets, recursive, maxdepth)
         callback.set_size(len(pairs))
 
-        def run(pair: tuple[str, str, dict[str, Any]]) -> None:
-            source, target, kwargs = pair
+        def run(pair: tuple[str, str]) -> None:
             with suppress(*ignored):
-                transfer(source, target, **kwargs)
+                transfer(*pair, **options)
 
         for _ in map_threads(run, pairs, min(_THREADS, len(pairs) or 1)):
             callback.relative_update(1)
 
     def _pairs(
-        self, method: str, sources: Any, targets: Any, recursive: bool, **options: Any
-    ) -> list[tuple[str, str, dict[str, Any]]]:
-        """Return the pairs, with options, that fsspec's method passes to the one for one file."""
-        pairs: list[tuple[str, str, dict[str, Any]]] = []
+        self, method: str, sources: Any, targets: Any, recursive: bool, maxdepth: int | None
+    ) -> list[tuple[str, str]]:
+        """Return the pairs that fsspec's method passes to the one for one file."""
+        pairs: list[tuple[str, str]] = []
 
-        def collect(source: str, target: str, callback: Any = None, **kwargs: Any) -> None:
-            pairs.append((source, target, kwargs))
+        def collect(source: str, target: str, **kwargs: Any) -> None:
+            pairs.append((source, target))
 
         def expand(*arguments: Any, **kwargs: Any) -> list[str]:
             # With a slash: fsspec loses the name of a file at the top that goes into a directory.
@@ -540,7 +540,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         pairing.__dict__.update(
             self.__dict__, **{_OF_ONE_FILE[method]: collect, "expand_path": expand}
         )
-        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, **options)
+        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, maxdepth=maxdepth)
         return pairs
 
 
