@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from cottoncandy.backends.base import IfMatch, PutOptions, PutResult
+from cottoncandy.backends.base import DEFAULT_OPTIONS, IfMatch, PutResult
 from cottoncandy.backends.pages import quoted_etag
 from cottoncandy.backends.responses import TRANSIENT
 from cottoncandy.backends.s3.clients import Connection
@@ -150,7 +150,8 @@ class CopyOperations:
     def __init__(self, connection: Connection, acls: ACLs, options: Mapping[str, str]) -> None:
         self._connection = connection
         self._acls = acls
-        self._options = PutOptions(**{**options, "storage_class": None})  # type: ignore[arg-type]  # they are text
+        own = DEFAULT_OPTIONS.changed(**{**options, "storage_class": None})
+        self._headers = boto_headers(own)
 
     def copy(
         self,
@@ -210,7 +211,7 @@ class CopyOperations:
         client, settings = self._connection.client, self._connection.options.settings
         source: dict[str, Any] = {"CopySource": origin.request}
         source |= {"CopySourceIfMatch": head["ETag"]} if "ETag" in head else {}
-        kept = {**boto_headers(self._options), **_storage(head)}
+        kept = {**self._headers, **_storage(head)}
         kept |= {} if acl is None else {"ACL": acl}
         headers = {name: head[name] for name in _HEADERS if head.get(name)}
         size = body_length(origin, head)

@@ -6,7 +6,6 @@ import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import botocore.exceptions as boto
@@ -53,8 +52,7 @@ class S3Location(NamedTuple):
         return {name: value for name, value in address.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorDetails:
+class ErrorDetails(NamedTuple):
     """HTTP status, S3 error code and message of a failed request, if known."""
 
     status: int = 0
