@@ -67,7 +67,7 @@ def verify(
     from cottoncandy.stores.connect import connect_location
     from cottoncandy.transfer.verify import verify_store
 
-    store, name = connect_location(url, named=None, **options)
+    store, name = connect_location(url, None, **options)
     return verify_store(
         store, name, subset=subset, max_duration=max_duration, after=after, threads=threads
     )

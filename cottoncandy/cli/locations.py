@@ -140,7 +140,7 @@ class Connection(NamedTuple):
 
             given = Options(endpoint=self.endpoint_url, no_sign_request=self.no_sign_request)
             options |= factory_arguments(location, given)
-        return connect_location(location, named=named, **options)
+        return connect_location(location, named, **options)
 
     def file(self, location: str, *, named: bool = False) -> tuple[Store, str]:
         """Return the store of a file, and its name; on disk, as ``CloudFiles`` names it.

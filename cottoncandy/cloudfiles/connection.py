@@ -75,7 +75,7 @@ def open_store(cloudpath: str, options: Options) -> tuple[Store, str]:
     with _lock:
         store = _stores.pop(identity, None)
         if store is None:
-            store = connect_to(url, _settings=settings, **extra)
+            store = connect_to(url, settings, **extra)
         _stores[identity] = store
         if len(_stores) > _MAX_KEPT:
             _stores.popitem(last=False)

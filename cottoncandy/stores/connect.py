@@ -27,7 +27,15 @@ DEFAULT_BACKEND = "s3"
 _CACHE_SIZE = "20GB"
 
 
-def connect(backend: str, bucket: Any, /, *login: Any, **options: Any) -> Store:
+def connect(
+    backend: str,
+    bucket: Any,
+    /,
+    *login: Any,
+    _settings: Settings | None = None,
+    _keys: KeyScheme | None = None,
+    **options: Any,
+) -> Store:
     """Return the store that a user's arguments describe.
 
     Parameters
@@ -36,7 +44,7 @@ def connect(backend: str, bucket: Any, /, *login: Any, **options: Any) -> Store:
         Name in the registry.
     bucket
         As the user passed it. A URL names the backend, too.
-    *login, **options
+    *login, _settings, _keys, **options
         As in :func:`connect_to`.
 
     Raises
@@ -58,35 +66,19 @@ def connect(backend: str, bucket: Any, /, *login: Any, **options: Any) -> Store:
             )
     else:
         url = StoreURL(backend, bucket)
-    return connect_to(url, *login, **options)
+    return connect_to(url, _settings, _keys, *login, **options)
 
 
-def connect_url(
-    url: str | os.PathLike[str],
-    /,
-    *login: Any,
-    directory: bool = False,
-    encryption: Any = None,
-    encryptionKey: Any = None,  # noqa: N803 - the documented name
-    passphrase: Any = None,
-    **options: Any,
-) -> tuple[Store, str]:
+def connect_url(url: str | os.PathLike[str], /, *login: Any, **options: Any) -> tuple[Store, str]:
     """Return the store of a URL, and the key or prefix after its bucket.
 
     Parameters
     ----------
     url : str or path-like
-        A path is on disk.
-    *login
-        As in :func:`connect_to`.
-    directory : bool, default False
-        Whether the whole path of a ``file`` or ``http`` URL is the bucket. Otherwise, its last part
-        is the key.
-    encryption, encryptionKey, passphrase
-        As in :func:`cottoncandy.get_encrypted_interface`; without the first two, nothing is
-        encrypted.
-    **options
-        As in :func:`connect_to`.
+        A path is on disk. The last part of a ``file`` or ``http`` URL is the key.
+    *login, **options
+        As in :func:`connect_to`, and ``encryption``, ``encryptionKey`` and ``passphrase`` as in
+        :func:`cottoncandy.get_encrypted_interface`; without the first two, nothing is encrypted.
 
     Raises
     ------
@@ -100,13 +92,30 @@ def connect_url(
     """
     if isinstance(url, os.PathLike):
         url = "file://" + os.path.abspath(url)  # noqa: PTH100 - a URL is text
-    parsed, settings = parse_url(url, directory=directory), Settings.load()
+    return _connect_parsed(parse_url(url, directory=False), *login, **options)
+
+
+def connect_directory(url: str, /, *login: Any, **options: Any) -> tuple[Store, str]:
+    """Do what :func:`connect_url` does; the whole path of ``file`` or ``http`` is the bucket."""
+    return _connect_parsed(parse_url(url), *login, **options)
+
+
+def _connect_parsed(
+    url: StoreURL,
+    /,
+    *login: Any,
+    encryption: Any = None,
+    encryptionKey: Any = None,  # noqa: N803 - the documented name
+    passphrase: Any = None,
+    **options: Any,
+) -> tuple[Store, str]:
+    settings = Settings.load()
     keys = optional_keys(encryption, encryptionKey, passphrase, settings)
-    return connect_to(parsed, *login, _settings=settings, _keys=keys, **options), parsed.path
+    return connect_to(url, settings, keys, *login, **options), url.path
 
 
 def connect_location(
-    location: str, /, *, named: bool | None = False, **options: Any
+    location: str, named: bool | None = False, /, **options: Any
 ) -> tuple[Store, str]:
     """Return the store of a URL or of a path on disk, and the name or prefix in it.
 
@@ -126,11 +135,13 @@ def connect_location(
     name = "" if directory == path else path.relative_to(directory).as_posix()
     if name and location.endswith("/") and not named:
         name += "/"  # a file is not a directory
-    return connect_url(f"file://{directory}", directory=True, **options)[0], name
+    return connect_directory(f"file://{directory}", **options)[0], name
 
 
 def connect_to(
     url: StoreURL,
+    settings: Settings | None = None,
+    keys: KeyScheme | None = None,
     /,
     ACCESS_KEY: Any = None,  # noqa: N803 - the documented name
     SECRET_KEY: Any = None,  # noqa: N803 - the documented name
@@ -139,8 +150,6 @@ def connect_to(
     read_only: Any = False,
     cache: Any = None,
     cache_size: Any = None,
-    _settings: Settings | None = None,
-    _keys: KeyScheme | None = None,
     **extra: Any,
 ) -> Store:
     """Return the store of a URL that was taken apart.
@@ -148,15 +157,15 @@ def connect_to(
     Parameters
     ----------
     url : StoreURL
+    settings : Settings, optional
+        The options, secrets included; the store keeps those without.
+    keys : KeyScheme, optional
+        To encrypt with.
     ACCESS_KEY, SECRET_KEY, endpoint_url, read_only, cache, cache_size, **extra
         As the user passed them to a factory. None, False and an empty text as a login mean "not
         given".
-    _settings : Settings, optional
-        The options, secrets included; the store keeps those without.
-    _keys : KeyScheme, optional
-        To encrypt with.
     """
-    settings = Settings.load() if _settings is None else _settings
+    settings = Settings.load() if settings is None else settings
     if not isinstance(read_only, bool):
         raise ConfigurationError(f"read_only must be True or False, got {read_only!r}")
     if cache_size is not None and cache is None:
@@ -190,8 +199,8 @@ def connect_to(
         connected = CachedBackend(connected, cache, max_bytes)
     if read_only:
         connected = ReadOnlyBackend(connected)
-    if _keys is not None:
-        connected = EncryptedBackend(connected, _keys)
+    if keys is not None:
+        connected = EncryptedBackend(connected, keys)
     return Store(connected, settings.without_secrets())
 
 

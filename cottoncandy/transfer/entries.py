@@ -14,7 +14,7 @@ from typing import Self, cast
 from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.core.names import SEPARATOR, prefix_of, shorten
 from cottoncandy.exceptions import BucketNotFoundError, InvalidArgumentError, ObjectNotFoundError
-from cottoncandy.stores.connect import connect, connect_url
+from cottoncandy.stores.connect import connect, connect_directory
 from cottoncandy.stores.finding import scan_objects
 from cottoncandy.stores.store import Store
 from cottoncandy.stores.urls import is_url
@@ -45,7 +45,7 @@ class Endpoint:
             If it is neither.
         """
         if is_url(place):
-            store, prefix = connect_url(str(place), directory=True)
+            store, prefix = connect_directory(str(place))
             return cls(store, prefix_of(prefix))
         if not isinstance(place, str | os.PathLike) or not os.fspath(place):
             raise InvalidArgumentError(

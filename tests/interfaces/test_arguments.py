@@ -344,6 +344,15 @@ def test_misspelled_parameter_is_named(backend: str, name: str, meant: str) -> N
         cottoncandy.get_interface("b", backend=backend, verbose=False, **{name: "x"})  # type: ignore[arg-type]
 
 
+@each("name", ["named", "directory", "settings", "keys", "_settings", "_keys", "location"])
+def test_parameters_of_inner_functions_are_unknown(name: str, tmp_path: Path) -> None:
+    option: Any = {name: True}
+    for url in ("memory://b/x", f"file://{tmp_path}/x", "http://localhost/x"):
+        for function in (cottoncandy.array, cottoncandy.doctor, cottoncandy.verify):
+            with pytest.raises(ConfigurationError, match=f"unknown option '{name}'"):
+                function(url, **option)
+
+
 @each("name", ["encryption", "encryptionKey", "passphrase"])
 def test_parameter_of_another_factory_names_that(name: str) -> None:
     for factory in (cottoncandy.get_interface, cottoncandy.get_browser):

@@ -20,7 +20,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
 )
 from cottoncandy.stores import urls
-from cottoncandy.stores.connect import connect_url
+from cottoncandy.stores.connect import connect_directory, connect_url
 from cottoncandy.stores.urls import StoreURL, mask, parse_url
 from tests.cases import each
 
@@ -125,7 +125,7 @@ def test_interface_from_a_url(tmp_path: Path) -> None:
     assert (tmp_path / "new/a/b").read_bytes() == b"body"
     store, key = connect_url(f"file://{tmp_path}/new/a/b")
     assert (store.bucket, key) == (f"{tmp_path}/new/a", "b")
-    store, key = connect_url(f"file://{tmp_path}/new", directory=True)
+    store, key = connect_directory(f"file://{tmp_path}/new")
     assert (store.bucket, key) == (f"{tmp_path}/new", "")
 
     secret = cottoncandy.get_encrypted_interface(
