@@ -254,7 +254,7 @@ def _rsa_key(key: Any, passphrase: Any) -> RSAKeys:
     if isinstance(key, bytes | bytearray | memoryview):
         return RSAKeys(bytes(key), passphrase)
     if isinstance(key, str) and "-----BEGIN" in key:
-        return RSAKeys(key.encode(), passphrase)
+        return RSAKeys(key.encode("utf-8", "replace"), passphrase)
     if isinstance(key, str) and _is_aes_key(key):
         raise EncryptionKeyError(
             "encryption='RSA' requires the path of a PEM file, and encryptionKey is an AES "

@@ -404,6 +404,7 @@ def test_a_pair_too_short_is_refused(tmp_path: Path) -> None:
         ("AES", ["ZmFrZSBzZWNyZXQgb2YgMzIgYnl0ZXMsIHJlYWxseSE=", "fake+secret/of=no=use"]),
         ("RSA", [PRIVATE.read_text(), "fake+secret/of=no=use"]),
         ("RSA", f"-----BEGIN PRIVATE KEY-----\n{FAKE_BASE64}\n-----END PRIVATE KEY-----"),
+        ("RSA", f"-----BEGIN PRIVATE KEY-----\n{FAKE_BASE64}\n\udcff-----END PRIVATE KEY-----"),
     ],
 )
 def test_errors_do_not_tell_keys(method: str, key: str | bytes | list[str]) -> None:
