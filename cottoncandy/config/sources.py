@@ -123,7 +123,14 @@ def nearest(word: str, words: Iterable[str], form: str = "{}", cutoff: float = 0
 @functools.lru_cache(maxsize=1)
 def _defaults_layer(path: Path) -> Layer:
     """Parse the defaults once: every interface asks for them."""
-    return _layer(path, parse_file(path, path.read_bytes()))
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"the installation of cottoncandy is incomplete: '{path}' cannot be read "
+            f"({exc.strerror}); install it again"
+        ) from exc
+    return _layer(path, parse_file(path, data))
 
 
 def _user_layer(known: Mapping[Key, bool]) -> Layer:
@@ -216,15 +223,16 @@ def _warn_of_unknown(path: Path, parser: configparser.ConfigParser, known: Itera
     for section, name in known:
         names.setdefault(section, []).append(name)
     for section in parser.sections():
+        if section not in names:
+            hint = nearest(section, names, "[{}]")
+            _warn_once(f"options file '{path}': there is no section [{section}]{hint}")
+            continue
         for name in parser[section]:
-            if section not in names:
-                problem = f"there is no section [{section}]{nearest(section, names, '[{}]')}"
-            elif name not in names[section] and name not in parser.defaults():
+            if name not in names[section] and name not in parser.defaults():
                 hint = nearest(name, names[section])
-                problem = f"section [{section}] has no option '{name}'{hint}"
-            else:
-                continue
-            _warn_once(f"options file '{path}': {problem}")
+                _warn_once(
+                    f"options file '{path}': section [{section}] has no option '{name}'{hint}"
+                )
 
 
 def _warn_once(message: str) -> None:

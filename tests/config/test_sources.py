@@ -153,6 +153,22 @@ def test_unknown_names_are_warned_of_once(
     assert not warned(caplog)
 
 
+def test_an_unknown_section_without_options(
+    user_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    user_file.write_text("[bassic]\n")
+    Settings.load()
+    assert "there is no section [bassic]; did you mean [basic]?" in caplog.text
+
+
+def test_an_installation_without_defaults(
+    user_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources.location, "defaults_path", lambda: tmp_path / "missing.cfg")
+    with pytest.raises(ConfigurationError, match=r"is incomplete: '.*missing\.cfg' cannot be read"):
+        Settings.load()
+
+
 def test_another_file(
     tmp_path: Path,
     user_file: Path,
