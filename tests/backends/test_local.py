@@ -136,8 +136,10 @@ class TestRoots(LocalTests):
         for call in calls:
             with pytest.raises(AccessDeniedError, match="root"):
                 call()
-        with pytest.raises(AccessDeniedError, match=f"of '{denied}"):
-            list(LocalBackend(str(denied)).scan())
+        inside = LocalBackend(str(denied))
+        for call in (lambda: list(inside.scan()), lambda: inside.remove_links("")):
+            with pytest.raises(AccessDeniedError, match=f"of '{denied}"):
+                call()
 
     def test_vanished(self, backend: LocalBackend, root: Path) -> None:
         root.rmdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cottoncandy.backends import reader as reader_module
-from cottoncandy.backends.base import CommonPrefix, ObjectInfo
+from cottoncandy.backends.base import DANGLING, CommonPrefix, ObjectInfo
 from cottoncandy.backends.local.backend import LocalBackend
 from cottoncandy.backends.local.reader import LocalReader
 from cottoncandy.core.buffers import MiB
@@ -84,6 +84,13 @@ class TestFiles(LocalTests):
         kept = ["a", "a/file", "a/loop", "a/name"] + (["other"] if prefix else [])
         assert sorted(path.relative_to(root).as_posix() for path in root.glob("**/*")) == kept
         assert (tmp_path / "elsewhere" / "below" / "link").is_symlink()
+
+    def test_files_that_are_not_objects_below_the_root_of_the_disk(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to(tmp_path)
+        (tmp_path / "nowhere").symlink_to("missing")
+        prefix = f"{tmp_path}/"[1:]
+        found = list(LocalBackend("/").unlisted(prefix))
+        assert found == [(f"{prefix}nowhere", DANGLING)]
 
     def test_an_upload_replaces_the_link(
         self, backend: LocalBackend, root: Path, tmp_path: Path

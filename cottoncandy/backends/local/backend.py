@@ -1,7 +1,7 @@
 """The local backend: a bucket is a directory, an object a file in it."""
 
 # Paths are text here: pathlib's objects cost more than the system calls.
-# ruff: noqa: PTH103, PTH106, PTH108, PTH114, PTH116
+# ruff: noqa: PTH103, PTH106, PTH108, PTH114, PTH116, PTH118
 from __future__ import annotations
 
 import errno
@@ -40,6 +40,7 @@ from cottoncandy.backends.local.commit import (
 )
 from cottoncandy.backends.local.listing import Listing
 from cottoncandy.backends.local.location import (
+    MISSING,
     LocalLocation,
     bucket_path,
     check_root,
@@ -137,11 +138,12 @@ class LocalBackend(Backend):
 
     def unlisted(self, prefix: str) -> Iterator[tuple[str, str]]:
         root = self.bucket
-        top = f"{root}/{prefix.rpartition('/')[0]}"
+        top = f"{root.rstrip('/')}/{prefix.rpartition('/')[0]}"
         for directory, folders, names in os.walk(top, followlinks=True):
-            folders[:] = [each for each in folders if not is_loop(f"{directory}/{each}", root)]
+            paths = {each: os.path.join(directory, each) for each in folders}
+            folders[:] = [each for each, path in paths.items() if not is_loop(path, root)]
             for name in names:
-                path = f"{directory}/{name}"
+                path = os.path.join(directory, name)
                 body = path.removesuffix(SIDECAR_SUFFIX)
                 if body != path and not os.path.lexists(body):
                     path, reason = body, "sidecar without body"
@@ -266,7 +268,7 @@ class LocalBackend(Backend):
             if os.path.islink(top) and top != root and is_directory(top):
                 os.unlink(top)
                 return
-            for directory, folders, _ in os.walk(top):
+            for directory, folders, _ in os.walk(top, onerror=_raise_if_found):
                 for link in filter(os.path.islink, (f"{directory}/{name}" for name in folders)):
                     os.unlink(link)
 
@@ -409,6 +411,12 @@ def _write_blocks(
             staged.write(*piece)
 
     run_threads(write, placed(), threads, max_pending=2)
+
+
+def _raise_if_found(error: OSError) -> None:
+    """Raise the error of a directory that cannot be listed, unless it was removed."""
+    if error.errno not in MISSING:
+        raise error
 
 
 def _translated(

@@ -113,8 +113,10 @@ def _invalid_reason(key: str) -> str | None:
 
 def is_loop(path: str, root: str) -> bool:
     """Return whether a link leads to one of the directories above it, up to the root."""
+    if not os.path.islink(path):
+        return False
     above = (root, *LocalLocation("", root, path).parents())
-    return os.path.islink(path) and os.path.realpath(path) in map(os.path.realpath, above)
+    return os.path.realpath(path) in map(os.path.realpath, above)
 
 
 def is_internal(name: bytes) -> bool:
