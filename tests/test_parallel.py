@@ -19,6 +19,7 @@ from cottoncandy.core.threads import (
     ForkSafeLock,
     abandoned,
     after_fork,
+    cached_property,
     in_background,
     interruptible,
     map_threads,
@@ -243,6 +244,36 @@ def test_lock_is_free_in_a_forked_child() -> None:
     finally:
         release.set()
         holder.join()
+
+
+@forks
+@fork_warning
+def test_a_cached_property_is_free_in_a_forked_child() -> None:
+    held, release = threading.Event(), threading.Event()
+
+    class Thing:
+        def __init__(self, waits: bool) -> None:
+            self.waits = waits
+
+        @cached_property
+        def value(self) -> object:
+            if self.waits:
+                held.set()
+                release.wait(60)
+            return object()
+
+    slow, other = Thing(waits=True), Thing(waits=False)
+    holder = threading.Thread(target=lambda: slow.value)
+    holder.start()
+    try:
+        held.wait(60)
+        assert exit_code(fork(lambda: other.value)) == 0
+        slow.waits = False
+        first = slow.value
+    finally:
+        release.set()
+        holder.join()
+    assert slow.value is first
 
 
 @forks

@@ -190,6 +190,18 @@ def test_no_assert_no_bare_except_no_print() -> None:
     assert found == []
 
 
+def test_no_property_is_computed_with_a_lock() -> None:
+    """A forked child may find that of functools locked for ever."""
+    found = [
+        f"{relative(path)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(lines(path), 1)
+        if re.search(r"functools.*\bcached_property\b", line)
+        and "class cached_property(" not in line
+    ]
+    assert found == []
+
+
 def test_broad_handlers_raise_again() -> None:
     found = [
         f"{relative(path)}:{node.lineno}"

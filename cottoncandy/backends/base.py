@@ -12,7 +12,6 @@ import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
@@ -28,6 +27,7 @@ from cottoncandy.backends.options import (
 from cottoncandy.backends.reader import ObjectInfo, ObjectReader
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.stats import Counter
+from cottoncandy.core.threads import cached_property
 from cottoncandy.exceptions import (
     BucketNotFoundError,
     CottonCandyError,

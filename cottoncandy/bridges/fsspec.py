@@ -20,7 +20,7 @@ from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write
 from cottoncandy.core.names import Key, check_text, prefix_of
-from cottoncandy.core.threads import map_threads
+from cottoncandy.core.threads import cached_property, map_threads
 from cottoncandy.exceptions import (
     CottonCandyError,
     InvalidArgumentError,
@@ -123,7 +123,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         )
         self.prefix = check_text(prefix).strip("/")
 
-    @functools.cached_property
+    @cached_property
     def store(self) -> Store:
         """The store; on first access, a missing bucket is created where interfaces do so."""
         backend, bucket = self._connected.backend, self._connected.bucket
@@ -135,7 +135,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def __repr__(self) -> str:
         return f"<CottonCandyFileSystem {self.prefix!r} in {self._connected.describe()}>"
 
-    @functools.cached_property
+    @cached_property
     def _fs_token(self) -> str:
         # File systems of one token are equal, and Dask takes tasks on them for the same task.
         return str(tokenize(state_of(self._connected.backend), self.prefix))

@@ -8,7 +8,7 @@ import posixpath
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from cottoncandy.cloudfiles.processes import in_processes, process_count
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import disk_errors, lock, open_lockable, unlock
 from cottoncandy.core.output import Progress, printable
+from cottoncandy.core.threads import cached_property
 from cottoncandy.exceptions import InvalidArgumentError
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.store import Store

@@ -7,7 +7,7 @@ import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, Self
@@ -19,6 +19,7 @@ from cottoncandy.cloudfiles.compression import as_on_disk, conversion
 from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, TransmissionMonitor
 from cottoncandy.cloudfiles.paths import WEB
 from cottoncandy.cloudfiles.writing import WritingMethods
+from cottoncandy.core.threads import cached_property
 from cottoncandy.exceptions import (
     AccessDeniedError,
     BucketNotFoundError,

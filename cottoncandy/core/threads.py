@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import MethodType
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar, cast, overload
 
 from cottoncandy.exceptions import StoreError
 
@@ -271,6 +272,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_all)
 
 after_fork(_idle.clear)
+
+
+class cached_property(functools.cached_property[T]):  # noqa: N801 - as the other is called
+    """A property that is computed once, without a lock; the first of several results is kept.
+
+    Python 3.11 locks it in all instances together, and a forked child waits for ever if a thread
+    of its parent held the lock.
+    """
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        return instance.__dict__.setdefault(self.attrname, self.func(instance))
 
 
 class ForkSafeLock:

@@ -8,7 +8,6 @@ import ssl
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from googleapiclient.discovery import build_from_document
@@ -21,7 +20,7 @@ from oauth2client.client import AccessTokenRefreshError
 from cottoncandy.backends.gdrive.auth import GDriveOptions, make_auth
 from cottoncandy.backends.responses import status_error
 from cottoncandy.core.stats import Counter
-from cottoncandy.core.threads import ForkSafeLock, after_fork
+from cottoncandy.core.threads import ForkSafeLock, after_fork, cached_property
 from cottoncandy.exceptions import (
     AccessDeniedError,
     CottonCandyError,

@@ -25,6 +25,7 @@ from cottoncandy.backends.local.location import MISSING, LocalLocation, os_error
 from cottoncandy.backends.options import split_entries
 from cottoncandy.core.buffers import PIECE_BYTES, Buffer
 from cottoncandy.core.files import locked, open_at_once
+from cottoncandy.core.threads import cached_property
 from cottoncandy.exceptions import (
     IntegrityError,
     MetadataError,
@@ -189,8 +190,8 @@ class LocalReader(ObjectReader):
     entries: dict[str, str] | None
     threads: int
 
-    @functools.cached_property
-    def info(self) -> ObjectInfo:  # type: ignore[override]  # which may be set, too
+    @cached_property
+    def info(self) -> ObjectInfo:
         """The header of the object."""
         metadata, headers = split_entries(self.entries or {})
         headers.setdefault("content_type", guess_type(self.location.key))
