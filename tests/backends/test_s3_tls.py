@@ -208,6 +208,20 @@ def test_a_file_without_certificates(
             request()
 
 
+def test_certificates_that_are_removed_later(
+    connect: Connect, authority: Authority, tmp_path: Path
+) -> None:
+    """An object that exists is not reported as missing."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority.pem)
+    backend = connect(verify=path)
+    backend.put(PLAIN, Body.of(b"x"), PutOptions({"what": "text"}))
+    path.unlink()
+    backend.close()
+    with backend.get(PLAIN) as reader:
+        assert reader.read() == b"x"
+
+
 def test_a_directory_of_certificates(connect: Connect, tmp_path: Path) -> None:
     for request in requests_of(connect(verify=tmp_path)):
         with pytest.raises(ConfigurationError, match=r"cannot be read: .*[Dd]irectory"):

@@ -277,8 +277,12 @@ class Connection:
                 or True
             )
         if isinstance(verify, str):
-            _check_certificates(verify)  # a clear error now, instead of a failed connection
+            self._certificates(verify)  # a clear error now, instead of a failed connection
         return verify
+
+    def _certificates(self, path: str) -> bytes:
+        # Read once: a file that is removed later must not look like an object that is missing.
+        return self.cached(("certificates", path), _read_certificates, path)
 
     # -- obstore ---------------------------------------------------------------------------------
 
@@ -395,7 +399,7 @@ class Connection:
         if self.verify is False:
             options["allow_invalid_certificates"] = True
         elif isinstance(self.verify, str):
-            options["root_certificate"] = Path(self.verify).read_bytes()
+            options["root_certificate"] = self._certificates(self.verify)
         return options
 
 
@@ -428,8 +432,8 @@ class _Json:
         return None
 
 
-def _check_certificates(path: str) -> None:
-    """Raise if a file is not one of certificates that OpenSSL and rustls read."""
+def _read_certificates(path: str) -> bytes:
+    """Return the contents of a file, or raise if OpenSSL and rustls don't accept it."""
     try:
         found = Path(path).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -445,3 +449,4 @@ def _check_certificates(path: str) -> None:
         raise ConfigurationError(
             f"the certificates in {path!r} (verify=, AWS_CA_BUNDLE) cannot be read: {exc}"
         ) from exc
+    return found
