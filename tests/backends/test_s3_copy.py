@@ -132,6 +132,29 @@ def test_copy_with_an_incomplete_acl_is_private(
     assert [each["Permission"] for each in grants] == ["FULL_CONTROL"]
 
 
+def test_copy_keeps_what_the_owner_may_do(fault_proxy: FaultProxy, moto_bucket: str) -> None:
+    """Canned ACLs give owners full control, so it takes a separate request."""
+    fault_proxy.server.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x")
+    user = (
+        b'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="%b">'
+        b"<%b>%b</%b></Grantee><Permission>%b</Permission>"
+    )
+    owner = user % (b"CanonicalUser", b"ID", b"me", b"ID", b"READ_ACP")
+    uri = b"http://acs.amazonaws.com/groups/global/AllUsers"
+    everybody = user % (b"Group", b"URI", uri, b"URI", b"READ")
+    fault_proxy.on("GET", "/a", query="acl").answer(
+        200,
+        body=b"<AccessControlPolicy><Owner><ID>me</ID></Owner><AccessControlList>"
+        + b"<Grant>%b</Grant><Grant>%b</Grant>" % (owner, everybody)
+        + b"</AccessControlList></AccessControlPolicy>",
+    )
+    backend_at(fault_proxy.server, moto_bucket).copy("a", "b")
+    assert [request.path for request in fault_proxy.requests if "acl" in request.query] == [
+        f"/{moto_bucket}/a",
+        f"/{moto_bucket}/b",
+    ]
+
+
 def test_copy_sends_the_permission_of_one_user(fault_proxy: FaultProxy, moto_bucket: str) -> None:
     """No canned ACL describes it, so it takes a separate request."""
     client = fault_proxy.server.client()

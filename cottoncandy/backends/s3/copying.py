@@ -88,15 +88,17 @@ class ACLs:
         if not all("Permission" in each and "Grantee" in each for each in acl.get("Grants", ())):
             logger.warning("the ACL of %s is incomplete and is not copied", origin)
             acl = {}
-        owner = acl.get("Owner", {}).get("ID")
+        owner, grants = acl.get("Owner", {}).get("ID"), acl.get("Grants", ())
+        shared = any(grant["Grantee"].get("ID") != owner for grant in grants)
+        # A canned ACL gives its owner full control.
         others = {
             (grant["Grantee"].get("URI", ""), grant["Permission"])
-            for grant in acl.get("Grants", ())
-            if grant["Grantee"].get("ID") != owner
+            for grant in grants
+            if (grant["Grantee"].get("ID"), grant["Permission"]) != (owner, "FULL_CONTROL")
         }
-        canned = _CANNED.get(frozenset(others))
+        canned = _CANNED.get(frozenset(others)) if shared else None
         result = send(canned)
-        if others and canned is None:
+        if shared and canned is None:
             self._set(target, acl)
         return result
 
