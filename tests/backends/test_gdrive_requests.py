@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from multiprocessing import get_context
+from typing import Any
 
 import pytest
 
@@ -212,6 +213,24 @@ class TestBrokenAnswers(DriveTests):
         server.fail("files.get_media", truncate=500, times=100)
         with pytest.raises(IntegrityError, match="name"):
             read(backend, "name")
+
+    def test_ranges_that_are_ignored(
+        self, harness: DriveHarness, backend: GDriveBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A whole body is not taken for a range of the same length."""
+        call = backend._connection.call
+
+        def call_without_range(request: Any) -> Any:
+            request.headers.pop("range", None)
+            return call(request)
+
+        backend.put("name", Body.of(b"1234567890"))
+        with backend.get("name") as reader:
+            file = harness.raw_file("name")
+            file.revisions[file.head] = b"abcde"
+            monkeypatch.setattr(backend._connection, "call", call_without_range)
+            with pytest.raises(ObjectChangedError):
+                reader.read(5, 10)
 
     def test_damaged_media(self, harness: DriveHarness, backend: GDriveBackend) -> None:
         """Downloads of whole objects compare the MD5."""
