@@ -62,5 +62,5 @@ def status_error(status: int, label: str, login: str, reason: str = "") -> Cotto
         return StoreTimeoutError(f"{label}: the server did not answer in time; try again later")
     advice = "; try again later" if status in TRANSIENT else ""
     kind = StoreBusyError if status in (429, 503) else StoreError
-    described = " ".join(filter(None, (str(status or ""), reason)))
+    described = " ".join(filter(None, (str(status or ""), reason))) or "with an error"
     return kind(f"{label}: the server answered {described}{advice}")

@@ -320,6 +320,12 @@ def test_a_missing_thing_without_a_code_is_what_was_requested() -> None:
     assert type(from_details(ErrorDetails(404), S3Location("e", "b"))) is BucketNotFoundError
 
 
+def test_an_error_without_any_details_is_a_sentence() -> None:
+    """A bulk deletion may report one for a key."""
+    error = from_details(ErrorDetails(), S3Location("e", "b", "k"))
+    assert str(error).endswith(": the server answered with an error")
+
+
 def test_no_bucket_has_an_impossible_name(moto: S3Server) -> None:
     backend = backend_at(moto, "bucket")
     for name in ("", "a/b"):

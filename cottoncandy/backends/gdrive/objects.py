@@ -111,7 +111,8 @@ class Objects:
 
     def record_removal(self, location: DriveLocation) -> None:
         """Record that no file is at a location any more."""
-        self._written.pop(location, None)
+        with self._lock:
+            self._written.pop(location, None)
 
     def move_to_live_folder(self, location: DriveLocation, file: DriveFile) -> DriveFile:
         """Move a file whose folder was trashed during the upload to one that exists."""
