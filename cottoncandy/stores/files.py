@@ -266,7 +266,7 @@ def open_file(
     threads: int = DEFAULT_THREADS,
     layer: Callable[[CloudWriter], Any] | None = None,
 ) -> CloudStream | CloudWriter | io.TextIOWrapper:
-    """Open an object as a file; see :meth:`cottoncandy.interfaces.ObjectMethods.open`.
+    """Open an object as a file; see :meth:`cottoncandy.interfaces.DefaultInterface.open`.
 
     ``layer`` returns a file that compresses what is written to it into another one.
     """

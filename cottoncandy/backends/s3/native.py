@@ -32,7 +32,7 @@ after_fork(_loaded.clear)
 
 
 def library() -> Any:
-    """Return obstore, as far as :mod:`transport` uses it; None if it cannot be used here."""
+    """Return obstore, as far as ``transport`` uses it; None if it cannot be used here."""
     if not _loaded:
         with _lock:
             if not _loaded:
