@@ -110,6 +110,7 @@ def compare(
     else:
         rules = sync.Rules(delete=True, checksum=True)
         here, there = (_existing(connection, location) for location in (source, dest))
+        sync.check_apart(here, there, rules)
         deque(report.noting(sync.plan(here, there, rules, threads=_THREADS)), 0)
         sync.note_left_out(here, rules, report)
         for number, location in enumerate((source, dest)):

@@ -120,7 +120,7 @@ def listing(
         begun = last
         scan = partial(store.backend.scan, prefix, delimiter=delimiter, start_after=last)
         try:
-            for entry in retrying(partial(_begun, scan), store):
+            for entry in retrying(partial(started, scan), store):
                 if entry.key != last:  # a directory that was yielded begins again
                     yield entry
                     last = entry.key
@@ -130,7 +130,7 @@ def listing(
                 raise
 
 
-def _begun(scan: Callable[[], Iterator[R]]) -> Iterator[R]:
+def started(scan: Callable[[], Iterator[R]]) -> Iterator[R]:
     """Return a listing whose first request was sent."""
     entries = scan()
     return itertools.chain(list(itertools.islice(entries, 1)), entries)

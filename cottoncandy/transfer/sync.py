@@ -32,7 +32,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.formats.generations import MANIFEST, array_object
 from cottoncandy.stores.checks import check_int
 from cottoncandy.transfer.copying import copy_object, etag_md5, md5_of
-from cottoncandy.transfer.engine import Outcomes, complete, delete_all, each
+from cottoncandy.transfer.engine import Outcomes, complete, delete_all, each, started
 from cottoncandy.transfer.entries import Endpoint
 
 _log = logging.getLogger(__name__)
@@ -328,7 +328,7 @@ def synchronize(
     if retries is not None:
         settings = replace(dest.store.settings, retries=retries)
         dest = replace(dest, store=replace(dest.store, settings=settings))
-    _check_apart(source, dest, rules)
+    check_apart(source, dest, rules)
     if not report.dry_run:
         dest.store.require_writable()
     if not source.exists():
@@ -352,11 +352,11 @@ def synchronize(
     if report.dry_run:
         deque(report.noting(changes()), 0)
     else:
-        dest.create()
         bar = Progress(None, unit="files", label="syncing", show=progress)
-        steps = bar.counted(changes())
+        found = started(changes)  # a source that cannot be listed leaves no directory
+        dest.create()
         complete(
-            _copies(source, dest, steps, report, extras, blocked, threads=count),
+            _copies(source, dest, bar.counted(found), report, extras, blocked, threads=count),
             lambda *counts: f"{describe(*counts)}, the others are there; nothing was deleted",
             bar,
         )
@@ -458,7 +458,7 @@ def _copies(
             else:
                 report.note(step, error)
                 yield step.path, error
-    gone = set(extras)
+    gone = set(extras) if waiting else set()  # they may be millions
     emptied = {parent for path in gone for parent in _parents(path)}
     for step, error in waiting:
         if step.path in emptied or not gone.isdisjoint(_parents(step.path)):
@@ -489,7 +489,8 @@ def _deletions(dest: Endpoint, paths: list[str], report: SyncReport, *, threads:
         yield key, error
 
 
-def _check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:
+def check_apart(source: Endpoint, dest: Endpoint, rules: Rules) -> None:
+    """Raise if both ends are the same, or one would be changed by what happens to the other."""
     if dest.contains(source) and source.contains(dest):
         raise InvalidArgumentError(f"source and destination are the same: {dest}")
     if source.contains(dest):

@@ -62,6 +62,17 @@ def test_verify_compares_two_places(tree: Path, tmp_path: Path) -> None:
     assert "two files, or two directories" in run("verify", tree / "src/a", tree).stderr
 
 
+def test_verify_does_not_take_a_place_for_its_own_copy(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "backup").symlink_to(tree)
+    for copy, text in (
+        (tree, "are the same"),
+        (tmp_path / "backup", "are the same"),
+        (tree / "src", "is inside the source"),
+    ):
+        found = run("verify", tree, copy)
+        assert (found.exit_code, found.stdout, text in found.stderr) == (1, "", True)
+
+
 def test_verify_finds_copies_of_sync_and_of_cp_the_same(tmp_path: Path) -> None:
     url, here, copy = "mem://cli-verified", tmp_path / "here", tmp_path / "copy"
     here.mkdir()

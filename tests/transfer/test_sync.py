@@ -603,3 +603,15 @@ def test_memory_does_not_grow_with_the_number_of_objects() -> None:
         [sys.executable, program, "--memory", "50000"], capture_output=True, text=True, check=True
     )
     assert float(found.stdout) < 100, found.stdout  # MiB in all; a million: below 200
+
+
+def test_a_source_that_cannot_be_listed_leaves_no_directory(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(*args: Any, **options: Any) -> Any:
+        raise StoreError("not now")
+
+    monkeypatch.setattr(LocalBackend, "scan", scan)
+    with pytest.raises(StoreError, match="not now"):
+        cc.sync(here, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
