@@ -142,19 +142,17 @@ class TransferQueue:
             self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            application, version, schema = (
-                connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version", "schema_version")
-            )
-            if (application, version, schema) == (0, 0, 0) and create:  # not a user's database
+            if create and _kind(connection) == (0, 0, 0):  # not a user's database
                 connection.execute("PRAGMA journal_mode = WAL")
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
-                    for statement in _TABLES.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                    connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif (application, version) != (_APPLICATION, _VERSION):
+                    # Without a lock of the directory, another process may just have done it.
+                    if _marks(connection) == (0, 0, 0):
+                        for statement in _TABLES.split(";"):
+                            connection.execute(statement)
+                        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                        connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if _kind(connection)[:2] != (_APPLICATION, _VERSION):
                 raise ConfigurationError(
                     f"'{self.path}' is not a queue of this version of cottoncandy; finish it with "
                     f"the version that created it, or choose another file"
@@ -282,6 +280,18 @@ class TransferQueue:
                 if os.path.samestat(self.path.stat(), self._status):
                     for suffix in ("", "-wal", "-shm"):
                         Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def _kind(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """Return application, version and schema of a database, all of one moment."""
+    with connection:
+        connection.execute("BEGIN")
+        return _marks(connection)
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, ...]:
+    names = ("application_id", "user_version", "schema_version")
+    return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
 
 def _file_system(path: Path) -> str:

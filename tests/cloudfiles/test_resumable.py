@@ -442,3 +442,27 @@ def test_damaged_and_foreign_queues_are_clear_errors(
     monkeypatch.setattr(queue_module, "_file_system", lambda path: "nfs4")
     with pytest.raises(UnsupportedOperationError, match="network"):
         ResumableTransfer(tmp_path / "job.db")
+
+
+def test_queues_that_begin_at_once_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directories that may not be read, and those of Windows, cannot be locked."""
+
+    def locked(*args: Any, **options: Any) -> Any:
+        raise PermissionError
+
+    monkeypatch.setattr(queue_module, "locked", locked)
+    for number in range(30):
+        queues = [TransferQueue(tmp_path / f"{number}.db") for _ in range(4)]
+        at_once = threading.Barrier(4)
+
+        def begin(queue: TransferQueue, at_once: threading.Barrier = at_once) -> None:
+            at_once.wait(60)
+            queue.create({"source": "a", "dest": "b"}, [("x", "y")])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(begin, queues))
+        assert [item.path for item in queues[0].lease(9, 60)] == ["x"]
+        for queue in queues:
+            queue.close()
