@@ -144,12 +144,14 @@ class TransmissionMonitor:
         if not self._flights:
             return np.zeros(0, np.uint32)
         first, last = self.start_unix_time(), self.end_unix_time()
-        edges = np.arange(max(np.ceil((last - first) / resolution), 1) + 1) * resolution
-        arrived = np.zeros(len(edges))
+        bins = np.zeros(max(int(np.ceil((last - first) / resolution)), 1))
         for start, end, count in self._flights:
-            arrived += np.interp(edges, (start - first, end - first), (0, count))
-        arrived[0], arrived[-1] = 0, self.total_bytes()  # what took no time, too
-        return np.round(np.diff(arrived)).astype(np.uint32)
+            span = (start - first) / resolution, (max(start, end) - first) / resolution
+            low, high = (min(int(at), len(bins) - 1) for at in span)
+            arrived = np.interp(np.arange(low, high + 2), span, (0, count))
+            arrived[0], arrived[-1] = 0, count  # of what took no time, too
+            bins[low : high + 1] += np.diff(arrived)
+        return np.round(bins).astype(np.uint32)
 
     def _scaled(self, rate: str, scale: float, *args: Any, **kwargs: Any) -> float:
         bits: float = getattr(self, rate)(*args, **kwargs)

@@ -26,7 +26,7 @@ from cottoncandy.cloudfiles import (
     paths,
     reset_connection_pools,
 )
-from cottoncandy.cloudfiles.monitoring import IOEnum, IOSampler, TransmissionMonitor
+from cottoncandy.cloudfiles.monitoring import Flight, IOEnum, IOSampler, TransmissionMonitor
 from cottoncandy.cloudfiles.paths import split
 from cottoncandy.core.files import UnnamedFile
 from cottoncandy.exceptions import (
@@ -545,6 +545,18 @@ def test_monitor_counts_bytes_and_rates(now: float) -> None:
     instant = TransmissionMonitor(IOEnum.RX)
     instant.end_io(instant.start_io(5), 5)
     assert instant.histogram().tolist() == [5]
+
+
+def test_histogram_of_a_long_record(now: float) -> None:
+    """The time must not be that of all intervals for each transfer."""
+    record = TransmissionMonitor(IOEnum.RX)
+    for number in range(4000):
+        start = now - 40_000 + 10 * number
+        record._record(Flight(start, start + 0.3, 100))
+    begun = time.perf_counter()
+    found = record.histogram(0.1)
+    assert time.perf_counter() - begun < 5
+    assert int(found.sum()) == pytest.approx(400_000, rel=0.1)
 
 
 def test_monitor_does_not_grow_with_the_number_of_transfers(
