@@ -193,8 +193,12 @@ class ResumableTransfer:
                     leased = chain(items, chain.from_iterable(more))
                 if twins:
                     leased = map(self._with_twin, leased)
-                results = copies(leased) if client is None else _remote(copies, [*leased], client)
-                for group in _in_groups(results):
+                groups = (
+                    _in_groups(copies(leased))
+                    if client is None
+                    else _remote(copies, [*leased], client)
+                )
+                for group in groups:
                     copied += self._record(group, failed, source)
                     bar.update(len(group))
         if failed:
@@ -300,7 +304,9 @@ def _copies(
     )
 
 
-def _remote(copies: _Copies, items: Sequence[Item], client: Any) -> Iterator[Result[Item, Any]]:
+def _remote(
+    copies: _Copies, items: Sequence[Item], client: Any
+) -> Iterator[Sequence[Result[Item, Any]]]:
     """Yield the results of workers of dask.distributed, each for a range of the block."""
     from distributed import as_completed
 
@@ -314,11 +320,11 @@ def _remote(copies: _Copies, items: Sequence[Item], client: Any) -> Iterator[Res
     try:
         for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]  # dask has no types
             try:
-                yield from future.result()
+                yield future.result()
             except CottonCandyError:
                 raise  # concerns all files
             except Exception as exc:  # noqa: BLE001 - dask's: its workers died again and again
-                yield from (Result(item, None, exc) for item in futures[future])
+                yield [Result(item, None, exc) for item in futures[future]]
     finally:
         client.cancel(list(futures))  # else workers copy what the queue gives to others
 
