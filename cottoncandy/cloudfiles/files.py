@@ -220,8 +220,8 @@ class CloudFiles(WritingMethods):
             return None  # the marker of a directory, which is there with its files
         if convert is None and dest.protocol == "file" != self.protocol:
             convert = as_on_disk
-        begun = time.time()
         with dest._locked(target):
+            begun = time.time()
             nbytes = copy_object(
                 self._store,
                 self._key(path),
@@ -231,12 +231,14 @@ class CloudFiles(WritingMethods):
                 threads=LARGE_THREADS,
                 convert=convert,
             )
-        return Flight(begun, time.time(), nbytes)
+            return Flight(begun, time.time(), nbytes)
 
     def _check_other_name(self, path: str, dest: CloudFiles, target: str) -> None:
         """Raise if a copy on disk would remove its source, as another encoding of its name."""
         plain, encoded = sorted(map(posixpath.basename, (path, target)))
-        if {self.protocol, dest.protocol} != {"file"} or encoded.removeprefix(plain) not in ENCODED:
+        if {self.protocol, dest.protocol} != {"file"}:
+            return
+        if encoded not in {plain + suffix for suffix in ENCODED}:
             return
         if self._place(path)[0] == dest._place(target)[0]:
             raise InvalidArgumentError(

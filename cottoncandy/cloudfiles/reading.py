@@ -190,19 +190,17 @@ class ReadingMethods(FilesBase):
         # If a range is far from the start, only the header is requested first.
         part = file.ranged
         prefetch = not (file.start or (part and file.end is None))
-        begun = time.time()
         try:
-            with (
-                self._locked(file.path, shared=True),
-                backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader,
-            ):
-                info = reader.info
-                ranged = part and (file.raw or not info.content_encoding)
-                start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
-                content: Buffer = reader.read(start, max(start, stop))
+            with self._locked(file.path, shared=True):
+                begun = time.time()
+                with backend.get(key, threads=LARGE_THREADS, prefetch=prefetch) as reader:
+                    info = reader.info
+                    ranged = part and (file.raw or not info.content_encoding)
+                    start, stop, _ = file.span.indices(info.size) if ranged else (0, info.size, 1)
+                    content: Buffer = reader.read(start, max(start, stop))
+                flight = Flight(begun, time.time(), len(content))
         except ObjectNotFoundError:
             return None
-        flight = Flight(begun, time.time(), len(content))
         if not ranged:
             verify(backend, info, content, part_size)
         encoding = info.content_encoding

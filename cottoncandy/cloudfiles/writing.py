@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -23,7 +23,6 @@ from cottoncandy.cloudfiles.base import (
     finish,
     is_pair,
     is_single,
-    mapped,
     path_text,
 )
 from cottoncandy.cloudfiles.compression import encoded_body, normalize_encoding
@@ -125,7 +124,7 @@ class WritingMethods(ReadingMethods):
         """
         compress = compression if compress is None else compress
         given = _settings(locals())
-        items = mapped(partial(_as_file, settings=given), [files] if is_pair(files) else files)
+        items = _made(partial(_as_file, settings=given), files)
         if isinstance(items, list):
             self._check_unique(items)
         alone = (len(items) if isinstance(items, list) else total) == 1
@@ -173,10 +172,10 @@ class WritingMethods(ReadingMethods):
         if condition is not None:
             options = options.changed(condition=condition)
         put = partial(backend.put, key, body, options, threads=threads)
-        begun = time.time()
         with self._locked(path):
+            begun = time.time()
             result = self._retrying(put) if body.replayable else put()
-        flight = Flight(begun, time.time(), body.size or 0)
+            flight = Flight(begun, time.time(), body.size or 0)
         if body.buffer is not None and backend.capabilities.stored_checksum is not None:
             stored = ObjectInfo(key, len(body.buffer), etag=result.etag)
             verify(backend, stored, body.buffer, None)
@@ -221,7 +220,7 @@ class WritingMethods(ReadingMethods):
             file = _as_file(item, {})
             return {**file, "content": json_bytes(file["content"], file["path"])}
 
-        return self.puts(mapped(encoded, [files] if is_pair(files) else files), **options)
+        return self.puts(_made(encoded, files), **options)
 
     def delete(
         self,
@@ -309,6 +308,18 @@ _SETTINGS = (*_HEADERS, "compress", "compression_level", "raw")
 def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a put that may also be set for each file."""
     return {name: arguments[name] for name in _SETTINGS if name in arguments}
+
+
+def _made(
+    function: Callable[[Any], dict[str, Any]], files: Any
+) -> list[dict[str, Any]] | Iterator[dict[str, Any]]:
+    """Return what a function makes of each file; of other than lists, when it is needed.
+
+    A sequence of another type may read each content from a disk.
+    """
+    items = [files] if is_pair(files) else as_items(files)
+    made = map(function, items)
+    return list(made) if isinstance(items, list | tuple) else made
 
 
 def _as_file(item: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

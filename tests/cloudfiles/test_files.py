@@ -411,6 +411,13 @@ def test_numbers_below_one_are_refused(value: Any) -> None:
         CloudFiles("mem://numbers/x").transfer_to("mem://numbers/y", block_size=value)
 
 
+def test_a_name_that_only_looks_like_a_suffix_is_another_file(tmp_path: Path) -> None:
+    cf = CloudFiles(str(tmp_path / "names"))
+    cf.put("-a", b"content")
+    cf.move("-a", ".gz")
+    assert list(cf) == [".gz"]
+
+
 def test_copies_on_disk_never_remove_their_source(tmp_path: Any) -> None:
     """Names that are one name in two content encodings."""
     for name, other in (("h", "h.gz"), ("h.gz", "h")):

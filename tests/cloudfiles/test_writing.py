@@ -6,13 +6,15 @@ import gzip
 import io
 import random
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cottoncandy.backends.memory import MemoryBackend
-from cottoncandy.cloudfiles import CloudFiles
+from cottoncandy.cloudfiles import CloudFiles, writing
 from cottoncandy.exceptions import (
     InvalidArgumentError,
     InvalidNameError,
@@ -182,3 +184,54 @@ def test_one_file_is_sent_in_more_parts_at_once_than_each_of_several(
     cf.puts([("a", b"1"), ("b", b"2")])
     cf.puts(each for each in [("a", b"1")])  # more may follow
     assert seen == [12, 12, 4, 4, 4]
+
+
+class Loaded:
+    """A sequence that reads each file when it is needed, like the data sets of training."""
+
+    def __init__(self) -> None:
+        self.put: list[int] = []
+        self.most = 0
+
+    def __len__(self) -> int:
+        return 200
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for number in range(len(self)):
+            self.most = max(self.most, number - len(self.put))
+            yield f"{number:03d}", b"content"
+
+
+@each("put", [CloudFiles.puts, CloudFiles.put_jsons])
+def test_sequences_are_read_when_their_files_are_stored(
+    put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, store = Loaded(), CloudFiles._put
+
+    def counted(*args: Any, **options: Any) -> Any:
+        files.put.append(1)
+        return store(*args, **options)
+
+    monkeypatch.setattr(CloudFiles, "_put", counted)
+    monkeypatch.setattr(writing, "json_bytes", lambda value, path: value)
+    cf = CloudFiles(str(tmp_path / "new"), num_threads=2)
+    assert put(cf, files) == 200
+    assert files.most < 20
+
+
+def test_recordings_do_not_count_the_wait_for_a_lock(tmp_path: Path) -> None:
+    cf = CloudFiles(str(tmp_path / "locked"), locking=True, lock_dir=str(tmp_path / "locks"))
+    cf.put("a", b"1")
+    calls = (
+        lambda: cf.puts([("a", b"2")], return_recording=True)[1],
+        lambda: cf.transfer_to(cf, [("b", "a")]),
+    )
+    cf.put("b", b"3")
+    for call in calls:
+        with ThreadPoolExecutor(1) as pool:
+            with cf._locked("a"):
+                waiting = pool.submit(call)
+                time.sleep(0.5)
+                released = time.time()
+            record = waiting.result()
+        assert record.start_unix_time() >= released
