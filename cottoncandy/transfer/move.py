@@ -111,9 +111,10 @@ def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
     if route.in_place and source == dest:
         route.check_not_same(overwrite)
         return targets
-    if keys != [route.source] and Endpoint(route.origin, source).contains(
-        Endpoint(route.target, dest)
-    ):
+    # A link below the tree may lead elsewhere, but what is there is part of the tree, too.
+    inside = route.in_place and dest.startswith(source)
+    ends = Endpoint(route.origin, source), Endpoint(route.target, dest)
+    if keys != [route.source] and (inside or ends[0].contains(ends[1])):
         raise InvalidArgumentError(
             f"'{route.dest}' is '{route.source}' or below it, maybe through a link: a tree cannot "
             f"be copied or moved into itself"

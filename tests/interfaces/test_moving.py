@@ -146,6 +146,20 @@ def test_into_its_own_subtree(fs: Any, store: StoreHarness, verb: str, overwrite
     assert everything(store) == before
 
 
+@each("verb", ["cp", "mv"])
+def test_into_a_link_of_its_own_that_leads_elsewhere(tmp_path: Path, verb: str) -> None:
+    bucket, elsewhere = tmp_path / "bucket", tmp_path / "elsewhere"
+    (bucket / "a").mkdir(parents=True)
+    elsewhere.mkdir()
+    (bucket / "a/f").write_bytes(b"content")
+    (bucket / "a/link").symlink_to(elsewhere)
+    cci = cottoncandy.get_interface(str(bucket), backend="local", verbose=False)
+    with pytest.raises(InvalidArgumentError, match="itself"):
+        getattr(cci, verb)("a", "a/link", recursive=True)
+    assert (bucket / "a/f").exists()
+    assert not any(elsewhere.iterdir())
+
+
 def test_over_its_own_objects() -> None:
     harness = MemoryHarness()
     for key in ("a/b/x", "a/b/b/x"):
