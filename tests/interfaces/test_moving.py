@@ -148,7 +148,7 @@ def test_into_its_own_subtree(fs: Any, store: StoreHarness, verb: str, overwrite
 
 @each("verb", ["cp", "mv"])
 def test_into_a_link_of_its_own_that_leads_elsewhere(tmp_path: Path, verb: str) -> None:
-    bucket, elsewhere = tmp_path / "bucket", tmp_path / "elsewhere"
+    bucket, elsewhere = tmp_path / verb / "bucket", tmp_path / verb / "elsewhere"
     (bucket / "a").mkdir(parents=True)
     elsewhere.mkdir()
     (bucket / "a/f").write_bytes(b"content")
