@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -13,7 +13,7 @@ from cottoncandy.backends.base import ObjectInfo
 from cottoncandy.browser.base import S3FSLike, attribute_names, is_introspection_name
 from cottoncandy.browser.datasets import S3ChunkedDataset, S3Dataset
 from cottoncandy.browser.html import directory_html, object_html
-from cottoncandy.core.names import SEPARATOR, prefix_of
+from cottoncandy.core.names import SEPARATOR
 from cottoncandy.core.output import echo, printable
 from cottoncandy.core.patterns import escape_pattern
 from cottoncandy.exceptions import (
@@ -100,7 +100,7 @@ class S3Directory(S3FSLike):
 
     def __init__(self, path: str, interface: DefaultInterface) -> None:
         super().__init__(path, interface)
-        self._branch = prefix_of(self._key)
+        self._branch = self._key + SEPARATOR if self._key else ""
         _register_with_ipython()
 
     # -- attributes ------------------------------------------------------------------------------
@@ -347,26 +347,33 @@ class S3Directory(S3FSLike):
 
     def _list(self, first: int | None = None) -> dict[str, S3Directory | S3Dataset]:
         """Return the contents by name, sorted and cached; perhaps only the first ones."""
-        if self._level is None or (first is None and not self._complete):
-            found = list_directory(self.interface._store, self._branch)
-            self._keep(islice(found, first))
-            self._complete = next(found, None) is None
-        return self._level or {}
+        level = self._level
+        if level is None or (first is None and not self._complete):
+            level = self._keep(list_directory(self.interface._store, self._branch), first)
+        return level
 
-    def _keep(self, nodes: Iterable[Node]) -> None:
-        """Cache what was listed; a name can be both an object and a directory."""
+    def _keep(
+        self, nodes: Iterator[Node], first: int | None = None
+    ) -> dict[str, S3Directory | S3Dataset]:
+        """Cache and return what was listed; a name can be both an object and a directory."""
         start, known = len(self._branch), self._level or {}
         directories: set[str] = set()
         objects: dict[str, ObjectInfo] = {}
-        for node in nodes:
+        for node in islice(nodes, first):
             if node.info is None:
                 directories.add(node.key[start : -len(SEPARATOR)])
             else:
                 objects[node.key[start:]] = node.info
-        self._level = {
-            name: known.get(name) or self._child(name, name in directories, objects.get(name))
-            for name in sorted(directories | objects.keys())
-        }
+        complete = next(nodes, None) is None
+        level = {}
+        for name in sorted(directories | objects.keys()):
+            found = name in directories, objects.get(name)
+            child = known.get(name)
+            if child is None or (child._is_directory, child._info) != found:
+                child = self._child(name, *found)
+            level[name] = child
+        vars(self).update(_level=level, _complete=complete)  # at once, as other threads see it
+        return level
 
     def _child(
         self, name: str, is_directory: bool, info: ObjectInfo | None
@@ -391,9 +398,7 @@ class S3Directory(S3FSLike):
         directories = {self._branch: self}
         for branch, nodes in levels.items():  # a directory comes before those in it
             directory = directories[branch]
-            directory._keep(nodes)
-            directory._complete = True
-            for child in directory._list().values():
+            for child in directory._keep(iter(nodes)).values():
                 if isinstance(child, S3Directory):
                     directories[child._branch] = child
 
@@ -431,7 +436,7 @@ class S3Directory(S3FSLike):
     def _find_array(self) -> S3ChunkedDataset | None:
         if not self._key or self._info is not None:
             return None
-        contents = self._list() if self._level is None else self._level
+        contents = self._level or self._list()
         if self._manifest() is None or not (len(contents) == 1 or may_be_array(contents)):
             return None
         array = S3ChunkedDataset._at(self._key, self.interface)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import cottoncandy
 from cottoncandy.backends.base import ObjectInfo
+from cottoncandy.backends.memory import MemoryBackend
 from cottoncandy.browser import (
     S3HDF5,
     BrowserObject,
@@ -25,6 +27,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     MetadataError,
     ObjectNotFoundError,
+    StoreUnreachableError,
 )
 from tests.cases import each
 from tests.harness import MemoryHarness, StoreHarness
@@ -182,6 +185,7 @@ def test_odd_names(memory: MemoryHarness) -> None:
     assert browser.m.keys() == []
     assert browser["run[1]*"]._glob() == ["run[1]*/x"]
     assert browser["a//b"].load() == b"a//b"
+    assert S3Directory("a//", browser.interface).keys() == ["b"]
 
 
 # -- requests ------------------------------------------------------------------------------------
@@ -257,6 +261,51 @@ def test_a_large_directory(memory: MemoryHarness) -> None:
     html = directory._repr_html_()
     assert html.count('class="cc-row"') == 100
     assert "9,900 more" in html
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make reprs list two names, in the order of S3; a listing fails after the last number."""
+    scan, limit = MemoryBackend.scan, [100]
+
+    def in_order(self: MemoryBackend, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, entry in enumerate(sorted(scan(self, *args, **kwargs), key=lambda it: it.key)):
+            if number >= limit[-1]:
+                raise StoreUnreachableError("the connection was lost")
+            yield entry
+
+    monkeypatch.setattr(MemoryBackend, "scan", in_order)
+    monkeypatch.setattr("cottoncandy.browser.directories._GLANCE", 2)
+    return limit
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_a_directory_that_the_first_page_shows_as_an_object(memory: MemoryHarness) -> None:
+    for key in ("d/x", "d/x-1", "d/x-2", "d/x-3", "d/x/below"):
+        memory.raw_put(key, b"1")
+    directory = memory.interface().get_browser().d
+    repr(directory)
+    first = directory._level["x-1"]
+    memory.raw_put("d/x", b"replaced")
+    assert directory.keys() == ["x", "x-1", "x-2", "x-3"]
+    assert directory["x-1"] is first
+    assert directory["x/below"].load() == b"1"
+    assert directory.x.load() == b"replaced"
+
+
+def test_a_first_page_that_fails_is_not_the_whole_directory(
+    memory: MemoryHarness, short_pages: list[int]
+) -> None:
+    for number in range(5):
+        memory.raw_put(f"d/{number}", b"1")
+    directory = memory.interface().get_browser().d
+    assert len(directory) == 5
+    directory.refresh()
+    short_pages.append(2)
+    with pytest.raises(StoreUnreachableError):
+        repr(directory)
+    short_pages.pop()
+    assert directory.keys() == ["0", "1", "2", "3", "4"]
 
 
 def test_copy(cci: Any) -> None:
