@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cottoncandy.backends.base import IfAbsent
+from cottoncandy.backends.base import IfAbsent, ObjectInfo
 from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.core.buffers import Body
 from cottoncandy.core.files import atomic_write
@@ -32,7 +32,7 @@ from cottoncandy.exceptions import (
 from cottoncandy.stores.checks import check_int
 from cottoncandy.stores.connect import connect
 from cottoncandy.stores.files import open_file
-from cottoncandy.stores.finding import Node, list_directory, walk
+from cottoncandy.stores.finding import Node, list_directory, scan_objects, walk
 from cottoncandy.stores.keys import optional_keys
 from cottoncandy.stores.store import Store, state_of
 
@@ -135,6 +135,12 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def __repr__(self) -> str:
         return f"<CottonCandyFileSystem {self.prefix!r} in {self._connected.describe()}>"
 
+    def __eq__(self, other: object) -> bool:
+        # fsspec's is False for a subclass, and the file system of an interface is one.
+        return isinstance(other, CottonCandyFileSystem) and self._fs_token == other._fs_token
+
+    __hash__ = AbstractFileSystem.__hash__
+
     @cached_property
     def _fs_token(self) -> str:
         # File systems of one token are equal, and Dask takes tasks on them for the same task.
@@ -178,8 +184,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         if path:
             try:
-                key = self._key(path)
-                return self._entry(Node(key, self.store.backend.head(key)))
+                return self._entry(self.store.backend.head(self._key(path)))
             except ObjectNotFoundError:
                 pass
         if not path or self.store.has_below(self._below(path)):
@@ -228,11 +233,16 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         path = self._strip_protocol(path)
         entries: dict[str, dict[str, Any]] = {}
         below = self._below(path)
-        for node in walk(self.store, below):
-            deep = maxdepth and node.key[len(below) :].rstrip("/").count("/") >= maxdepth
-            if not deep and (withdirs or not node.is_directory):
-                entry = self._entry(node)
-                entries[entry["name"]] = entry
+        for found in (
+            walk(self.store, below) if withdirs else scan_objects(self.store.backend, below)
+        ):
+            if maxdepth and found.key.count("/", len(below), -1) >= maxdepth:
+                continue
+            if not found.key.endswith("/"):
+                entries[self._path(found.key)] = self._entry(found)
+            elif withdirs:
+                entry = self._entry(found)
+                entries.setdefault(entry["name"], entry)  # a file of that name has precedence
         if not entries:
             if path and self.isfile(path):
                 entries[path] = self.info(path)
@@ -241,10 +251,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         names = sorted(entries)
         return {name: entries[name] for name in names} if detail else names
 
-    def _entry(self, node: Node) -> dict[str, Any]:
-        info = node.info
+    def _entry(self, found: Node | ObjectInfo) -> dict[str, Any]:
+        info = found.info if isinstance(found, Node) else found
         if info is None:
-            return _directory(self._path(node.key).rstrip("/"))
+            return _directory(self._path(found.key).rstrip("/"))
         return {
             "name": self._path(info.key),
             "size": info.size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Self
 
 from cottoncandy.backends.base import (
@@ -247,13 +248,21 @@ def state_of(value: Any) -> Any:
         return sorted((str(name), state_of(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
         return [state_of(each) for each in value]
-    if isinstance(value, frozenset):
-        return sorted(map(str, value))
+    if isinstance(value, frozenset | set):
+        return sorted(str(state_of(each)) for each in value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # equal numbers
     if value is None or isinstance(value, str | bytes | int | float):
         return value
-    if callable(value):
-        return getattr(value, "__qualname__", value)
-    return state_of(value.__reduce_ex__(4)[:3])
+    if isinstance(value, type):
+        return value.__qualname__
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return f"{value.__module__}.{value.__qualname__}"
+    reduced = value.__reduce_ex__(4)
+    if isinstance(reduced, str):  # the name of a global object
+        return f"{value.__module__}.{reduced}"
+    rebuild, *state = reduced[:3]
+    return [getattr(rebuild, "__qualname__", ""), *map(state_of, state)]
 
 
 def replace_metadata(

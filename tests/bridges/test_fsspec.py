@@ -512,6 +512,29 @@ def test_file_systems_of_interfaces_have_tokens_of_their_own(factory: Any) -> No
         fs.to_json()
 
 
+def test_file_systems_of_one_store_are_equal_however_they_were_created(
+    options: dict[str, Any],
+) -> None:
+    fs, cci = CottonCandyFileSystem(**options), cc.get_encrypted_interface(**options, verbose=False)
+    own = cci.filesystem()
+    assert fs == own
+    assert own == fs
+    assert hash(fs) == hash(own)
+    assert fs != CottonCandyFileSystem(**options, prefix="a")
+    assert fs != "another object"
+
+
+def test_a_file_that_is_a_directory_too_is_a_file(cci: Any) -> None:
+    fs = cci.filesystem()
+    fs.pipe({"a": b"1", "a/b": b"2", "c/d": b"3"})
+    found = fs.find("", withdirs=True, detail=True)
+    assert {name: entry["type"] for name, entry in found.items()} == {
+        "a": "file", "a/b": "file", "c": "directory", "c/d": "file",
+    }  # fmt: skip
+    assert fs.find("") == ["a", "a/b", "c/d"]
+    assert fs.find("", maxdepth=1, withdirs=True) == ["a", "c"]
+
+
 def test_file_systems_of_two_accounts_have_two_tokens() -> None:
     stores = [connect("s3", "bucket", key, "secret") for key in ("one", "one", "other")]
     first, same, other = (InterfaceFileSystem(store)._fs_token for store in stores)
