@@ -21,7 +21,8 @@
     ├── MetadataError               (ValueError)
     ├── InvalidNameError            (ValueError)
     ├── InvalidArgumentError        (ValueError)
-    │   └── SelectionError          (IndexError)
+    │   ├── SelectionError          (IndexError)
+    │   └── UnknownOptionError      (TypeError)
     ├── InsufficientMemoryError     (MemoryError)
     ├── UnsupportedDtypeError       (TypeError)
     ├── UnsupportedOperationError   (io.UnsupportedOperation)
@@ -67,6 +68,7 @@ __all__ = [
     "StoreError",
     "StoreTimeoutError",
     "StoreUnreachableError",
+    "UnknownOptionError",
     "UnsupportedDtypeError",
     "UnsupportedOperationError",
 ]
@@ -153,6 +155,10 @@ class InvalidArgumentError(CottonCandyError, ValueError):
 
 class SelectionError(InvalidArgumentError, IndexError):
     """The selection lies outside the array, or is of a kind that byte ranges cannot serve."""
+
+
+class UnknownOptionError(InvalidArgumentError, TypeError):
+    """The method has no parameter of that name; the message names the nearest one."""
 
 
 # MemoryError first: it creates its objects differently, and unpickling that calls __new__

@@ -48,6 +48,7 @@ BUILTINS = {
     "StoreError": OSError,
     "StoreTimeoutError": TimeoutError,
     "StoreUnreachableError": ConnectionError,
+    "UnknownOptionError": TypeError,
     "UnsupportedDtypeError": TypeError,
     "UnsupportedOperationError": io.UnsupportedOperation,
 }

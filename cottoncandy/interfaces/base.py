@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +16,7 @@ from cottoncandy.config.options import DEFAULT_ACL, Settings
 from cottoncandy.config.sources import nearest
 from cottoncandy.core.output import echo, escape, html_table, printable
 from cottoncandy.core.stats import Stats
-from cottoncandy.exceptions import (
-    BucketNotFoundError,
-    InvalidArgumentError,
-)
+from cottoncandy.exceptions import BucketNotFoundError, UnknownOptionError
 from cottoncandy.stores.checks import check_bool
 from cottoncandy.stores.connect import check_bucket_name, connect
 from cottoncandy.stores.store import Store
@@ -202,13 +200,14 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
     """
     parameters = inspect.signature(method).parameters
     names = [*parameters][1:]
+    positional = [name for name in names if parameters[name].kind is not Parameter.KEYWORD_ONLY]
     flags = {name for name in names if parameters[name].annotation == "bool"}
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     uploading = method.__name__.startswith("upload_") or method.__name__ in _UPLOADING
 
     @functools.wraps(method)
     def run(self: ObjectAccess, *args: Any, **kwargs: Any) -> Any:
-        passed = {**dict(zip(names, args, strict=False)), **kwargs}
+        passed = {**dict(zip(positional, args, strict=False)), **kwargs}
         for name in flags & passed.keys():  # 'no' would be true
             check_bool(passed[name], name)
         if writing and not passed.get("dry_run"):
@@ -221,7 +220,7 @@ def _in_one_bucket(method: Callable[..., Any], writing: bool) -> Callable[..., A
         unknown = sorted(kwargs.keys() - parameters.keys()) if kwargs and not takes_any else None
         if unknown:
             hint = nearest(unknown[0], names, "{}=")
-            raise InvalidArgumentError(f"{method.__name__} has no option {unknown[0]!r}{hint}")
+            raise UnknownOptionError(f"{method.__name__} has no option {unknown[0]!r}{hint}")
         return method(snapshot, *args, **kwargs)
 
     return run

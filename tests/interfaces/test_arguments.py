@@ -17,6 +17,7 @@ from cottoncandy.exceptions import (
     EncryptionKeyError,
     InvalidArgumentError,
     MetadataError,
+    UnknownOptionError,
 )
 from cottoncandy.interfaces import DefaultInterface
 from cottoncandy.options import Settings
@@ -299,6 +300,16 @@ def test_misspelled_parameter_is_not_stored(
     assert f"did you mean {meant}" in str(caught.value)
     with pytest.raises(InvalidArgumentError, match=r"did you mean keys=\? Nothing was transferred"):
         cci.cloud2dict("branch", key="a")
+
+
+def test_unknown_options_are_errors_of_python_too(cci: Any) -> None:
+    for caught in (UnknownOptionError, InvalidArgumentError, TypeError):
+        with pytest.raises(caught, match=r"ls has no option 'limt'; did you mean limit=\?"):
+            cci.ls("*", limt=3)
+    with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+        cci.glob("*", 3)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'object_name'"):
+        cci.download_raw_array()
 
 
 @each("method, value", [(method, value) for method, value, _, _ in SPELLINGS[:10]])
