@@ -18,6 +18,7 @@ from cottoncandy.core.buffers import Buffer, MiB, regroup
 from cottoncandy.core.threads import map_threads, run_threads
 from cottoncandy.exceptions import (
     ConfigurationError,
+    InsufficientMemoryError,
     IntegrityError,
     InvalidArgumentError,
     MetadataError,
@@ -204,10 +205,15 @@ def check_array(store: Store, reader: ObjectReader, header: RawArrayHeader) -> N
                 raise IntegrityError("the gzip header is not the one that was stored")
             chunks = codec.decode(chain([first], chunks), header.nbytes)
         checksum = size = 0
-        for chunk in chunks:
-            checksum, size = isal_zlib.crc32(chunk, checksum), size + len(chunk)
-            if size > header.nbytes:
-                break  # the decoder yields nothing after one byte too much
+        try:
+            for chunk in chunks:
+                checksum, size = isal_zlib.crc32(chunk, checksum), size + len(chunk)
+                if size > header.nbytes:
+                    break  # the decoder yields nothing after one byte too much
+        except MemoryError as exc:
+            raise InsufficientMemoryError(
+                f"there is not enough memory to decode the {header.nbytes} bytes of '{name}'"
+            ) from exc
         if size != header.nbytes:
             raise IntegrityError(f"the body does not have the {header.nbytes} bytes of the array")
     header.verify(checksum, name)

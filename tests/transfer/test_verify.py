@@ -19,6 +19,7 @@ from cottoncandy.exceptions import (
     InvalidArgumentError,
     ObjectNotFoundError,
 )
+from cottoncandy.formats.codecs.whole import Lz4Codec
 from cottoncandy.transfer.verify import verify_store
 from tests.cases import each
 from tests.harness import StoreHarness
@@ -181,6 +182,20 @@ def test_memory_does_not_grow_with_the_array(cci: Any, compression: str | bool) 
         assert tracemalloc.get_traced_memory()[1] < 28 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_an_array_that_memory_cannot_hold_does_not_end_the_run(monkeypatch: Any) -> None:
+    cci = cc.get_interface("verify", backend="memory", verbose=False)
+    cci.upload_raw_array("large", np.arange(1000), compression="LZ4")
+
+    def decode(self: Any, chunks: Any, size: int) -> Any:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(Lz4Codec, "decode", decode)
+    (fault,) = verify_store(cci._store, "large").faults
+    assert (fault.kind, fault.name) == ("unreadable", "large")
+    assert "memory" in fault.text
 
 
 @pytest.mark.parametrize("store", ["local"], indirect=True)
