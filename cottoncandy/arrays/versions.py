@@ -159,8 +159,7 @@ class ChunkedArray:
         whole = selected.whole
         if len(selected) == 1 and not whole.falls:
             (piece,) = selected
-            if piece.shape == whole.shape:
-                return self._load(piece, threads)  # without a second copy of the chunk
+            return self._load(piece, threads).reshape(whole.shape)  # without a second copy
         result = Layout(self.dtype, whole.shape).new_array()
         view = whole.rising_view(result)
         inner = max(1, threads // max(len(selected), 1))

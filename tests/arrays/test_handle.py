@@ -26,6 +26,7 @@ from cottoncandy.exceptions import (
     ObjectNotFoundError,
     SelectionError,
 )
+from cottoncandy.formats.raw import Layout
 from tests.arrays.kinds import KINDS
 from tests.backends.wrappers import CountingBackend, WrappedBackend
 from tests.cases import each
@@ -84,6 +85,24 @@ def test_a_selection_is_what_numpy_selects(upload: Any, data: st.DataObject) -> 
     arr = upload(ARRAY)
     selection = data.draw(hnp.basic_indices(ARRAY.shape, allow_newaxis=True, allow_ellipsis=True))
     assert_equal(arr[selection], np.array(ARRAY[selection], ARRAY.dtype))
+
+
+def test_a_part_of_one_chunk_is_not_copied(monkeypatch: Any) -> None:
+    cci = cottoncandy.get_interface("parts", backend="memory", verbose=False)
+    array = np.arange(24.0).reshape(4, 6)
+    cci.upload_dask_array("name", array, compression=False)
+    handle, results = cci.array("name"), []
+    new_array = Layout.new_array
+
+    def spy(layout: Layout) -> Any:
+        results.append(layout.shape)
+        return new_array(layout)
+
+    monkeypatch.setattr(Layout, "new_array", spy)
+    for selection in (np.s_[2], np.s_[:, 3], np.s_[None, 1, 2:], np.s_[3, 5]):
+        results.clear()
+        assert_equal(handle[selection], array[selection])
+        assert len(results) == 1
 
 
 @pytest.mark.parametrize("compression", [False, "gzip", "zlib"])
