@@ -17,7 +17,7 @@ import operator
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -209,7 +209,8 @@ def _listed(entry: Any, number: int, length: int) -> Positions:
 def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
     """Return a copy of ``array[selection]``, for the selections that :func:`plan` takes.
 
-    The result is an array of the same dtype even where only integers select.
+    The result is an array of the same dtype even where only integers select. Its order is that of
+    the array.
 
     Raises
     ------
@@ -217,7 +218,8 @@ def select(array: npt.NDArray[Any], selection: Any) -> npt.NDArray[Any]:
         If the selection lies outside the array, or is of another kind.
     """
     selected = resolve(selection, array.shape)
-    result = Layout(array.dtype, selected.shape).new_array()
+    order: Literal["C", "F"] = "C" if array.flags.c_contiguous else "F"
+    result = Layout(array.dtype, selected.shape, order).new_array()
     keys = tuple(
         slice(axis.start, axis.stop, axis.step) if isinstance(axis, range) else axis
         for axis in selected.axes
@@ -393,9 +395,9 @@ class SelectionPlan:
         self._start = sum(int(axis.positions[0]) * axis.stride for axis in axes)
         self._split = split = _choose_split(axes, extents, max_gap, max_read)
         self._cuts = _cuts(axes[split], extents[split + 1], max_gap, max_read)
-        #: How many reads there are along each of the axes before the one that is cut, and along it.
-        self._grid = (*(len(axis.positions) for axis in axes[:split]), len(self._cuts))
-        self.count = math.prod(self._grid)
+        #: How many positions there are along each of the axes before the one that is cut.
+        self._grid = tuple(len(axis.positions) for axis in axes[:split])
+        self.count = math.prod(self._grid) * len(self._cuts)
         adjacent = extents[0] == self.result.nbytes and not selection.falls
         self.contiguous = (self._start, self._start + extents[0]) if adjacent else None
 
@@ -416,8 +418,9 @@ class SelectionPlan:
         if len(buffer) != stop - start:
             raise ValueError(f"read {index} has {stop - start} bytes, got {len(buffer)}")
         fixed, first, last = self._locate(index)
-        inner = self._axes[self._split :]
-        spans = [inner[0].positions[first:last], *(axis.positions for axis in inner[1:])]
+        inner = self._axes[self._split : -1]  # the axis of the element may be one too many
+        spans = [axis.positions for axis in inner]
+        spans[:1] = [positions[first:last] for positions in spans[:1]]
         box: npt.NDArray[Any] = np.ndarray(
             [int(span[-1] - span[0]) + 1 for span in spans],
             self.result.dtype,
@@ -430,14 +433,15 @@ class SelectionPlan:
         ]
         view = self._selection.rising_view(out)
         view = view.T if self.result.order == "F" else view
-        target: tuple[Any, ...] = (*fixed, slice(first, last))
-        view[..., np.newaxis][target] = box[tuple(chosen)]
+        target: tuple[Any, ...] = (*fixed, *[slice(first, last)][: len(inner)], ...)
+        view[target] = box[(*chosen, ...)]
 
     def _locate(self, index: int) -> tuple[list[int], int, int]:
         """Return the positions on the outer axes, and the span on the axis that is cut."""
-        *fixed, part = map(int, np.unravel_index(index, self._grid))
+        outer, part = divmod(index, len(self._cuts))
+        fixed = np.unravel_index(outer, self._grid)
         bounds = (*self._cuts[part : part + 2], len(self._axes[self._split].positions))
-        return fixed, bounds[0], bounds[1]
+        return [*map(int, fixed)], bounds[0], bounds[1]
 
     def read(self, index: int) -> tuple[int, int]:
         """Return the half-open byte range of a read."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cottoncandy.exceptions import SelectionError
+from cottoncandy.formats import dtypes as dtypes_module
 from cottoncandy.formats import selection as module
 from cottoncandy.formats.raw import RawArrayHeader
 from cottoncandy.formats.selection import plan
@@ -269,6 +270,20 @@ def test_numpy_integers_are_integers():
     array = np.arange(15).reshape(3, 5)
     for index in (np.int8(1), np.uint64(2), np.array(1)):
         assert read(array, "C", index)[0].tobytes() == array[index].tobytes()
+
+
+def test_arrays_of_as_many_dimensions_as_numpy_has_are_read_in_part(monkeypatch):
+    monkeypatch.setattr(module, "MAX_GAP_BYTES", 0)
+    array = np.arange(6.0).reshape((1,) * (dtypes_module.MAX_DIMENSIONS - 2) + (2, 3))
+    for selection in (np.s_[..., 1], np.s_[..., ::2], np.s_[..., ::-1], np.s_[..., [0, 2]]):
+        for order in "CF":
+            np.testing.assert_array_equal(read(array, order, selection)[0], array[selection])
+
+
+@each("order", ["C", "F"])
+def test_a_part_of_an_array_in_memory_has_its_order(order):
+    part = module.select(np.asarray(np.ones((4, 6)), order=order), np.s_[1:, ::2])
+    assert part.flags[f"{order}_CONTIGUOUS"]
 
 
 def test_a_short_buffer_is_refused():
