@@ -441,7 +441,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         return paths
 
     def _delete(self, paths: list[str], trees: Any) -> None:
-        """Delete objects, and links in the directories that they are all contents of."""
+        """Delete objects, and the links in directories that are deleted as a whole."""
         for each in [] if trees is None else self.expand_path(trees):
             self.store.backend.remove_links(prefix_of(self._key(each)))
         self.store.delete(filter(None, map(self._key, paths)))  # the top has no name
@@ -555,7 +555,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
 
 class InterfaceFileSystem(CottonCandyFileSystem):
-    """The file system of an interface, on its store, as which it pickles."""
+    """The file system of an interface. It pickles with the store of the interface."""
 
     cachable = False
 

@@ -286,7 +286,7 @@ class S3ChunkedDataset(S3Dataset):
         return self._size or 0
 
     def _count(self, listed: Mapping[str, ObjectInfo | None]) -> None:
-        """Note the size of the parts, from a listing with their names in the array."""
+        """Set the size of the parts from a listing, by their names in the array."""
         places = map(listed.get, self._version.places)
         self._size = sum(info.size for info in places if info is not None)
 

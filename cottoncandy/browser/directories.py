@@ -410,7 +410,7 @@ class S3Directory(S3FSLike):
         return self._attributes
 
     def _by_attribute(self) -> dict[str, str]:
-        """Return the names that have an attribute of their own, by that."""
+        """Return attribute -> name, without the ambiguous attributes."""
         names = self._attribute_names()
         return {attribute: meant[0] for attribute, meant in names.items() if len(meant) == 1}
 

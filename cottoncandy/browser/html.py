@@ -102,7 +102,7 @@ def _frame(where: str, body: str) -> str:
 
 
 def _list_some(directory: S3Directory) -> list[S3Directory]:
-    """List this directory, then those below it within a budget; return those that were."""
+    """List this directory, then those below it within a budget; return the listed ones."""
     directory._list(_MAX_ROWS)
     shown, edge = [directory], [directory]
     for _ in range(_MAX_DEPTH - 1):
