@@ -523,7 +523,7 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
     ) -> None:
         """Let fsspec pair sources and targets, then transfer them in parallel."""
         transfer = getattr(self, _OF_ONE_FILE[method])
-        pairs = self._pairs(method, sources, targets, recursive, maxdepth)
+        pairs = self._pairs(method, sources, targets, recursive, maxdepth, **options)
         callback.set_size(len(pairs))
 
         def run(pair: tuple[str, str]) -> None:
@@ -534,7 +534,13 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
             callback.relative_update(1)
 
     def _pairs(
-        self, method: str, sources: Any, targets: Any, recursive: bool, maxdepth: int | None
+        self,
+        method: str,
+        sources: Any,
+        targets: Any,
+        recursive: bool,
+        maxdepth: int | None,
+        **options: Any,
     ) -> list[tuple[str, str]]:
         """Return the pairs that fsspec's method passes to the one for one file."""
         pairs: list[tuple[str, str]] = []
@@ -550,7 +556,10 @@ class CottonCandyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec
         pairing.__dict__.update(
             self.__dict__, **{_OF_ONE_FILE[method]: collect, "expand_path": expand}
         )
-        getattr(AbstractFileSystem, method)(pairing, sources, targets, recursive, maxdepth=maxdepth)
+        # With the options, because some are for expand_path.
+        getattr(AbstractFileSystem, method)(
+            pairing, sources, targets, recursive, maxdepth=maxdepth, **options
+        )
         return pairs
 
 

@@ -524,6 +524,15 @@ def test_file_systems_of_one_store_are_equal_however_they_were_created(
     assert fs != "another object"
 
 
+def test_transfers_take_names_literally_if_asked_to(cci: Any, tmp_path: Path) -> None:
+    fs = cci.filesystem()
+    fs.pipe({"run*": b"1", "run2": b"2"})
+    fs.get(["run*"], str(tmp_path / "out/"), assume_literal=True)
+    assert [path.read_bytes() for path in tmp_path.rglob("run*")] == [b"1"]
+    fs.copy(["run*"], "to/", assume_literal=True)
+    assert cci.glob("to/*") == ["to/run*"]
+
+
 def test_a_file_that_is_a_directory_too_is_a_file(cci: Any) -> None:
     fs = cci.filesystem()
     fs.pipe({"a": b"1", "a/b": b"2", "c/d": b"3"})
