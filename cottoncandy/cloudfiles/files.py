@@ -204,13 +204,13 @@ class CloudFiles(WritingMethods):
 
     def _transfer(
         self,
-        route: Route,
+        item: Any,
         dest: CloudFiles,
         convert: Conversion | None = None,
         resumable: bool = False,
     ) -> Flight | None:
         """Copy one file, unless its copy is there already."""
-        path, target, twin = route
+        path, target, twin = route_of(item)
         if resumable and self._is_current(path, dest, target):
             return None
         self._check_other_name(path, dest, target)
@@ -248,11 +248,12 @@ class CloudFiles(WritingMethods):
 
     def _routes(
         self, paths: Any, dest: CloudFiles, reencode: str | bool | None = None
-    ) -> Iterable[Route]:
-        """Return what to copy: a list if the number of files is known."""
-        routes = mapped(route_of, paths)
+    ) -> Iterable[Any]:
+        """Return what to copy: as it is, or routes if there may be twins."""
+        items: Iterable[Any] = as_items(paths)  # they may be millions
         if not self._may_have_twins(dest, reencode):
-            return routes
+            return items
+        routes = mapped(route_of, paths)
         if isinstance(routes, list):
             return list(with_twins(sorted(routes, key=attrgetter("target"))))
         return with_twins(routes)
@@ -330,7 +331,7 @@ class CloudFiles(WritingMethods):
         """
         self._store.require_writable()  # before there are copies
         dest = self._at(cf_dest)
-        routes = list(self._routes(list(as_items(paths)), dest))
+        routes = list(map(route_of, self._routes(list(as_items(paths)), dest)))
         self._check_distinct(routes, dest)
         move = partial(self._move, dest=dest)
         # A file that could be the copy of another one is moved before that is gone.
@@ -446,6 +447,8 @@ class Route(NamedTuple):
 
 def route_of(item: Any) -> Route:
     """Return the path of a file and that of its copy."""
+    if isinstance(item, Route):
+        return item
     if isinstance(item, Mapping) and "path" in item:
         item = (item["path"], item.get("dest_path") or item["path"])
     elif isinstance(item, str | os.PathLike):

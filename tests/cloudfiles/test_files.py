@@ -418,6 +418,17 @@ def test_a_name_that_only_looks_like_a_suffix_is_another_file(tmp_path: Path) ->
     assert list(cf) == [".gz"]
 
 
+@each("make", [list, iter])
+def test_what_is_no_path_does_not_stop_other_copies(make: Any) -> None:
+    source, dest = CloudFiles("mem://no-path/from"), CloudFiles("mem://no-path/to")
+    source.puts([("a", b"1"), ("b", b"2")])
+    with pytest.raises(InvalidArgumentError, match="a file to copy is a path") as caught:
+        source.transfer_to(dest, make(["a", 5, ("b", "c")]))
+    assert caught.value.done == 2  # type: ignore[attr-defined]
+    assert sorted(dest) == ["a", "c"]
+    dest.delete(["a", "c"])
+
+
 def test_copies_on_disk_never_remove_their_source(tmp_path: Any) -> None:
     """Names that are one name in two content encodings."""
     for name, other in (("h", "h.gz"), ("h.gz", "h")):
