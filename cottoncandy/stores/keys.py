@@ -302,7 +302,7 @@ def _automatic_key() -> str:
                 return found
             key = generate_key()
             changed = _with_key(text, key)
-            if parse_file(path, changed.encode()).get("encryption", "key", fallback="") != key:
+            if _options(path, changed) != _options(path, text) | {("encryption", "key"): key}:
                 raise ConfigurationError(
                     f"options file '{path}': could not add a key under [encryption]; add it "
                     f"yourself (cottoncandy.encryption.generate_key() creates one)"
@@ -315,6 +315,13 @@ def _automatic_key() -> str:
         ) from exc
     logger.warning(_BACKUP, path)
     return key
+
+
+def _options(path: Path, text: str) -> dict[tuple[str, str], str]:
+    sections = parse_file(path, text.encode()).items()
+    return {
+        (section, name): value for section, values in sections for name, value in values.items()
+    }
 
 
 def _with_key(text: str, key: str) -> str:

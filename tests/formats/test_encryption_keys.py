@@ -22,6 +22,7 @@ from Crypto.PublicKey import RSA
 import cottoncandy
 from cottoncandy.config.location import options_path
 from cottoncandy.exceptions import (
+    ConfigurationError,
     CottonCandyError,
     DecryptionError,
     EncryptionKeyError,
@@ -231,6 +232,15 @@ def test_auto_keeps_a_link(tmp_path: Path) -> None:
     resolve("AES", "auto")
     assert path.is_symlink()
     assert "[encryption]\nkey = " in real.read_text()
+
+
+def test_auto_changes_no_other_option() -> None:
+    """The indented line belongs to the value of ``note``."""
+    text = "[encryption]\nnote = one\n  key = auto\n"
+    options_file(text)
+    with pytest.raises(ConfigurationError, match="could not add a key"):
+        resolve("AES", "auto")
+    assert options_path().read_text() == text
 
 
 def test_auto_by_many_at_once_is_one_key() -> None:
