@@ -208,7 +208,7 @@ def _sidecars(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     for path in paths:
         body = path.name.removesuffix(SIDECAR_SUFFIX)
         with suppress(OSError, ValueError, AttributeError, RecursionError):
-            if body == path.name or not path.with_name(body).is_file():
+            if body == path.name or not (path.is_file() and path.with_name(body).is_file()):
                 continue
             content = path.read_bytes()
             entries = json.loads(content)

@@ -181,10 +181,12 @@ def test_special_files_are_left_out(memory: MemoryHarness, tmp_path: Path) -> No
     root = tmp_path / "s"
     root.mkdir()
     os.mkfifo(root / "pipe")
+    os.mkfifo(root / "body.meta.json")  # not the metadata of the file
+    (root / "body").touch()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(root / "socket"))
         memory.interface().upload_from_directory(root, "t", recursive=True)
-    assert memory.raw_keys() == []
+    assert memory.raw_keys() == ["t/body"]
 
 
 def test_what_cannot_be_read_is_told_at_the_end(
