@@ -203,9 +203,10 @@ class WritingConformance:
         file = io.BytesIO(b"skipped" + BIG[:100_000])
         file.seek(7)
         bodies: dict[str, tuple[object, bytes]] = {
+            "big, by one thread": (BIG, BIG),
             "bytes": (b"text\r\n\0\x1a\xff", b"text\r\n\0\x1a\xff"),
-            "many bytes": (BIG[:100_003], BIG[:100_003]),
             "big": (BIG, BIG),
+            "many bytes": (BIG[:100_003], BIG[:100_003]),
             "big, in pieces": (_cut(BIG, 3 * MiB + 1), BIG),
             "big, in large pieces": (_cut(BIG, 16 * MiB), BIG),
             "bytearray": (bytearray(b"abc"), b"abc"),
