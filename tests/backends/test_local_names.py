@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,9 @@ def test_long_names_are_shortened_in_messages(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_keys_deeper_than_the_recursion_limit(root: Path) -> None:
+def test_keys_deeper_than_the_recursion_limit(root: Path, request: pytest.FixtureRequest) -> None:
+    # pytest cannot remove what a failure leaves, nor can any run after it.
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", root], check=True))
     backend = LocalBackend(str(root))
     key = "d/" * 1100 + "name"
     backend.put(key, Body.of(b"deep"))
