@@ -40,7 +40,6 @@ from cottoncandy.backends.local.commit import (
 )
 from cottoncandy.backends.local.listing import Listing
 from cottoncandy.backends.local.location import (
-    MISSING,
     LocalLocation,
     bucket_path,
     check_root,
@@ -263,14 +262,19 @@ class LocalBackend(Backend):
         return result
 
     def remove_links(self, prefix: str) -> None:
-        root, top = self.bucket, self._directory(prefix)
+        root = self.bucket
         with os_errors("remove links below", root):
-            if os.path.islink(top) and top != root and is_directory(top):
-                os.unlink(top)
-                return
-            for directory, folders, _ in os.walk(top, onerror=_raise_if_found):
-                for link in filter(os.path.islink, (f"{directory}/{name}" for name in folders)):
-                    os.unlink(link)
+            pending = [self._directory(prefix)]
+            while pending:  # os.walk() would recur
+                path = pending.pop()
+                if not is_directory(path):
+                    continue
+                if os.path.islink(path) and path != root:
+                    os.unlink(path)
+                    continue
+                with os.scandir(path) as entries:
+                    found = (each.path for each in entries if each.is_symlink() or each.is_dir())
+                    pending.extend(found)
 
     def resolve_links(self, prefix: str) -> str | None:
         return os.path.realpath(self._directory(prefix))
@@ -411,12 +415,6 @@ def _write_blocks(
             staged.write(*piece)
 
     run_threads(write, placed(), threads, max_pending=2)
-
-
-def _raise_if_found(error: OSError) -> None:
-    """Raise the error of a directory that cannot be listed, unless it was removed."""
-    if error.errno not in MISSING:
-        raise error
 
 
 def _translated(
