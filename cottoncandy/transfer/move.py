@@ -116,8 +116,8 @@ def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
     ends = Endpoint(route.origin, source), Endpoint(route.target, dest)
     if keys != [route.source] and (inside or ends[0].contains(ends[1])):
         raise InvalidArgumentError(
-            f"'{route.dest}' is '{route.source}' or below it, maybe through a link: a tree cannot "
-            f"be copied or moved into itself"
+            f"'{route.dest}' is in '{route.source or 'the bucket'}', or a link leads there: a tree "
+            f"cannot be copied or moved into itself"
         )
     if route.in_place:
         for target in sorted(targets.values()):
