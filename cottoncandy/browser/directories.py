@@ -444,7 +444,7 @@ class S3Directory(S3FSLike):
             _ = array.shape
         except (MetadataError, IntegrityError, EncryptionError, InvalidNameError):
             return None  # another kind of metadata.json, or an unreadable one
-        # Of an array that was replaced, the parts are in a directory.
+        # The parts of an array that was replaced are in a directory.
         if self._complete and not any(each._is_directory for each in contents.values()):
             array._count({name: each._info for name, each in contents.items()})
         return array

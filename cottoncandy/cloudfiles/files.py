@@ -209,7 +209,7 @@ class CloudFiles(WritingMethods):
         convert: Conversion | None = None,
         resumable: bool = False,
     ) -> Flight | None:
-        """Copy one file, unless its copy is there already."""
+        """Copy one file, unless its copy exists."""
         path, target, twin = route_of(item)
         if resumable and self._is_current(path, dest, target):
             return None
@@ -249,7 +249,7 @@ class CloudFiles(WritingMethods):
     def _routes(
         self, paths: Any, dest: CloudFiles, reencode: str | bool | None = None
     ) -> Iterable[Any]:
-        """Return what to copy: as it is, or routes if there may be twins."""
+        """Return the items to copy: unchanged, or routes if there may be twins."""
         items: Iterable[Any] = as_items(paths)  # they may be millions
         if not self._may_have_twins(dest, reencode):
             return items

@@ -71,7 +71,7 @@ def requested(order: int, item: Any, *, raw: bool = False) -> File:
 
 
 class Found(NamedTuple):
-    """What a file contains, the encoding it is stored with, and how it arrived."""
+    """The content of a file, the encoding in the store, and how it arrived."""
 
     content: Buffer
     encoding: str | None

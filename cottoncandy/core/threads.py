@@ -244,7 +244,7 @@ _idle: list[_Calls] = []
 
 # -- forks ---------------------------------------------------------------------------------------
 
-#: What a forked child calls: functions, and methods of the objects that are still alive.
+#: Calls of a forked child: functions, and methods of the objects that are still alive.
 _functions: list[Callable[[], object]] = []
 _methods: weakref.WeakKeyDictionary[object, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
@@ -253,7 +253,7 @@ def after_fork(reset: Callable[[], object]) -> None:
     """Call ``reset`` in every forked child, before any other code runs there.
 
     The child has one thread and must not use locks, descriptors, workers or clients of its
-    parent. Of a bound method, an object has one; it is referenced weakly.
+    parent. A bound method is referenced weakly, and each object may register one.
     """
     if isinstance(reset, MethodType):
         _methods[reset.__self__] = reset.__func__

@@ -35,7 +35,7 @@ class Run(NamedTuple):
     start : int
         Position of the first one among all parts, the last dimension counting fastest.
     stem : str
-        What stands before the number in the names; the whole name if ``first`` is None.
+        The names up to the number; the whole name if ``first`` is None.
     first : int or None
         Number in the name of the first one; see :func:`part_name`.
     upload_id : str or None
@@ -214,7 +214,7 @@ _START = operator.itemgetter(0)
 
 
 def _parsed(obj: Any, object_name: str) -> Manifest:
-    """Return the manifest of a JSON object; raise ValueError if it is none."""
+    """Return the manifest of a JSON object; raise ValueError if it is not one."""
     if not isinstance(obj, Mapping):
         raise ValueError(f"expected a JSON object, got a {type(obj).__name__}")
     shape, texts = _lengths(obj.get("shape"), "shape"), {"dtype": _value(obj, "dtype", str)}

@@ -49,7 +49,7 @@ MAX_READS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is selected of an array; :func:`resolve` makes it.
+    """A selection of an array; :func:`resolve` makes it.
 
     Parameters
     ----------

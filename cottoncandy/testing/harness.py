@@ -90,7 +90,7 @@ PLAIN_KEYS = [
     *("percent%20/%2F%25%", "hash#tag", "plus+plus", "question?mark=1&more"),
     *("quotes'single\"double", "brackets[1]{2}(3)<4>", "back\\slash|pipe^caret~tilde`tick"),
     "semi;colon:comma,at@dollar$bang!star*",
-    # Two names that look alike
+    # Other scripts, and one accent in two encodings
     *("ünïcödé/ß/日本語/🍬", "e\u0301 is not \u00e9"),
     # Nearly the names that local directories reserve
     *(".hidden/.file", "dots...in.name.", "metadata.json", "name.meta.jsonx"),

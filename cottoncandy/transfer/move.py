@@ -111,7 +111,7 @@ def plan_tree(route: Route, *, overwrite: bool) -> dict[str, str]:
     if route.in_place and source == dest:
         route.check_not_same(overwrite)
         return targets
-    # A link below the tree may lead elsewhere, but what is there is part of the tree, too.
+    # A link below the tree may lead elsewhere, but its target is part of the tree, too.
     inside = route.in_place and dest.startswith(source)
     ends = Endpoint(route.origin, source), Endpoint(route.target, dest)
     if keys != [route.source] and (inside or ends[0].contains(ends[1])):

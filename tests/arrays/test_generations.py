@@ -89,7 +89,7 @@ class Objects:
 
 
 class Connection:
-    """What a client sees of the store: each request waits until the test answers it."""
+    """The store of one client: each request waits until the test answers it."""
 
     def __init__(self) -> None:
         self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

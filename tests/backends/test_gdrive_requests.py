@@ -217,7 +217,7 @@ class TestBrokenAnswers(DriveTests):
     def test_ranges_that_are_ignored(
         self, harness: DriveHarness, backend: GDriveBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A whole body is not taken for a range of the same length."""
+        """A whole body is not treated as a range of the same length."""
         call = backend._connection.call
 
         def call_without_range(request: Any) -> Any:

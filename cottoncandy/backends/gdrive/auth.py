@@ -231,7 +231,7 @@ def _ask(options: GDriveOptions) -> Any:
 
 
 def _is_interactive() -> bool:
-    """Return whether somebody can answer, in a terminal or a notebook."""
+    """Return whether the user can answer, in a terminal or a notebook."""
     ipython = sys.modules.get("IPython")
     if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
         return True
