@@ -100,7 +100,7 @@ def test_open_files_take_64_mib(tmp_path: Path, block_bytes: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STREAM, str(tmp_path), str(block_bytes)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
         check=False,
