@@ -158,8 +158,9 @@ class ChunkedArray:
             selected = select_chunks(self.manifest.chunks, selection)
         whole = selected.whole
         if len(selected) == 1 and not whole.falls:
-            (piece,) = selected
-            return self._load(piece, threads).reshape(whole.shape)  # without a second copy
+            (piece,) = selected  # without a second copy
+            found = self._load(piece, threads)
+            return found if found.shape == whole.shape else found.reshape(whole.shape)
         result = Layout(self.dtype, whole.shape).new_array()
         view = whole.rising_view(result)
         inner = max(1, threads // max(len(selected), 1))
