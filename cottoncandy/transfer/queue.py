@@ -143,7 +143,9 @@ class TransferQueue:
         )
         try:
             if create and _kind(connection) == (0, 0, 0):  # not a user's database
-                connection.execute("PRAGMA journal_mode = WAL")
+                # SQLite does not wait for other processes here; the mode only affects the speed.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode = WAL")
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
                     # Without a lock of the directory, another process may just have done it.
